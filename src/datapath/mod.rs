@@ -1,0 +1,209 @@
+//! Owns what the kernel should hold and how to get there: the desired datapath as a value, the
+//! difference to what is there, and the steps that close it.
+//!
+//! [`Datapath`] is both: derived from the state it is what should be, read from the kernel it is
+//! what is. [`plan::diff`] subtracts one from the other and gives the [`Step`]s, the same ones in
+//! the same order for a verb, for its rollback, for a restart, a reboot and a repair.
+//!
+//! Nothing here speaks netlink: the kernel is behind the trait [`Kernel`], with one real
+//! implementation (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the
+//! same contract suite. Called by the driver (verbs) and by the app (start, tick, events).
+
+pub mod fake;
+pub mod plan;
+pub mod step;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+
+use crate::model::{IfName, Mac};
+pub use step::{Element, ForwardRule, LinkMatch, Step};
+
+/// Group (`IFLA_GROUP`) of every link that Pontoon made and wants. A rare constant ("pnt" and 1):
+/// together with the name it is the proof of ownership, and it costs no message of its own,
+/// because the kernel takes it in the creating request (`rtnl_create_link`, net/core/rtnetlink.c).
+pub const GROUP_LIVE: u32 = 0x706e_7401;
+
+/// Group of links that wait for their deletion; deleting by group waits for one RCU grace period
+/// for all of them instead of one each.
+pub const GROUP_DEAD: u32 = 0x706e_7402;
+
+/// Ports that one Linux bridge takes (`BR_MAX_PORTS - 1`, net/bridge/br_private.h).
+pub const BRIDGE_PORTS: usize = 1023;
+
+/// A bridge, as it should be or as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// True when Pontoon made it (group [`GROUP_LIVE`]); a foreign one only gets ports.
+    pub owned: bool,
+    /// Its hardware address; `None` for a foreign bridge.
+    pub mac: Option<Mac>,
+    /// MTU in bytes. Of a foreign bridge it is not compared.
+    pub mtu: u32,
+    /// Interface alias, for people who read `ip link`.
+    pub alias: String,
+    /// Addresses with prefix length. Only those that Pontoon wants are compared and removed.
+    pub addresses: BTreeSet<IpNetwork>,
+    /// Whether IPv6 is on for the bridge itself (`disable_ipv6` = 0).
+    pub ipv6: bool,
+    /// Whether it is administratively up.
+    pub up: bool,
+}
+
+/// A veth pair, named by its host end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Veth {
+    /// Name of the end for the sandbox, while it is in the host's namespace.
+    pub peer: IfName,
+    /// MAC of the host end.
+    pub host_mac: Mac,
+    /// MAC of the container end; `None` when read from the kernel (it may be out of sight).
+    pub peer_mac: Option<Mac>,
+    /// MTU of both ends, in bytes.
+    pub mtu: u32,
+    /// The bridge whose port the host end is.
+    pub bridge: Option<IfName>,
+    /// Whether the port is isolated: it talks to the bridge itself but to no other isolated port.
+    pub isolated: bool,
+    /// Whether the host end is administratively up.
+    pub up: bool,
+}
+
+/// Which sysctls a datapath needs, read or wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forwarding {
+    /// `net.ipv4.ip_forward`.
+    pub v4: bool,
+    /// `net.ipv6.conf.all.forwarding`.
+    pub v6: bool,
+}
+
+/// Everything of Pontoon's in the kernel, as it should be or as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Datapath {
+    /// Bridges by name.
+    pub bridges: BTreeMap<IfName, Bridge>,
+    /// Veth pairs by the name of their host end.
+    pub veths: BTreeMap<IfName, Veth>,
+    /// Whether packets are forwarded between links.
+    pub forwarding: Forwarding,
+    /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or is
+    /// not of this release's shape.
+    pub elements: Option<BTreeSet<Element>>,
+    /// Pontoon's accepting rules at the end of `FORWARD` in `ip filter`; `None` when that chain
+    /// does not exist (no dockerd with the iptables back end here).
+    pub forward4: Option<BTreeSet<ForwardRule>>,
+    /// The same in `ip6 filter`.
+    pub forward6: Option<BTreeSet<ForwardRule>>,
+}
+
+/// One link, looked up by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// Kind as the kernel names it: `bridge`, `veth`, ... ; empty for physical links.
+    pub kind: String,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Interface group.
+    pub group: u32,
+    /// Hardware address, when it is an Ethernet link.
+    pub mac: Option<Mac>,
+}
+
+/// Why the kernel did not do what was asked. One line each: operation, object, cause.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KernelError {
+    /// The kernel answered with an error number.
+    #[error("{operation} {object}: {}{}", describe(*.errno), detail(.message))]
+    Refused {
+        /// What was tried, in the words of [`Step`].
+        operation: &'static str,
+        /// The link, address, set or chain.
+        object: String,
+        /// The error number.
+        errno: i32,
+        /// The kernel's own words (extended acknowledgement), or empty.
+        message: String,
+    },
+    /// No answer within the deadline; the request may still take effect.
+    #[error("{operation} {object}: the kernel did not answer within {} s", .after.as_secs())]
+    Timeout {
+        /// What was tried.
+        operation: &'static str,
+        /// The object.
+        object: String,
+        /// The deadline that passed.
+        after: Duration,
+    },
+    /// The kernel changed under a dump, several times in a row; nothing may be concluded from it.
+    #[error("{operation}: the listing was interrupted by changes {tries} times")]
+    Torn {
+        /// What was listed.
+        operation: &'static str,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The answer was not of the form that the kernel documents.
+    #[error("{operation}: malformed answer from the kernel ({what})")]
+    Malformed {
+        /// What was tried.
+        operation: &'static str,
+        /// What was wrong with it.
+        what: String,
+    },
+}
+
+impl KernelError {
+    /// The error number, when the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            KernelError::Refused { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+}
+
+fn describe(errno: i32) -> String {
+    match errno {
+        libc::EPERM => "not permitted (CAP_NET_ADMIN is missing)".to_owned(),
+        libc::EXFULL => format!("the bridge is full: a Linux bridge takes {BRIDGE_PORTS} ports"),
+        _ => std::io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
+fn detail(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(" ({message})") }
+}
+
+/// The kernel, in Pontoon's words. Every call has a deadline of its own and may be made from any
+/// thread that is allowed to block.
+pub trait Kernel: Send + Sync {
+    /// Reads everything of Pontoon's: links in the groups above or with a name in `foreign`, the
+    /// firewall table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
+    fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError>;
+
+    /// Reads only the firewall's part ([`Datapath::elements`], `forward4`, `forward6`).
+    fn observe_firewall(&self) -> Result<Datapath, KernelError>;
+
+    /// Carries out `steps` in order and stops at the first that fails. Each step is idempotent:
+    /// what is already there, or already gone, is success.
+    fn apply(&self, steps: &[Step]) -> Result<(), KernelError>;
+
+    /// Looks up one link by name, in constant time.
+    fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError>;
+
+    /// MTU in bytes of the link that the default route uses, IPv4 first; `None` without one.
+    fn uplink_mtu(&self) -> Result<Option<u32>, KernelError>;
+
+    /// Destinations of all routes of the host except default routes.
+    fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;
+
+    /// Names of bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`,
+    /// `br-` and twelve hex digits).
+    fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError>;
+
+    /// Waits until every retired link is gone, at most `patience`; true when none is left.
+    fn settle(&self, patience: Duration) -> bool;
+}

@@ -1,0 +1,35 @@
+//! Owns the stable digest that turns an identifier into names and hardware addresses.
+//!
+//! The result is written into the ledger and into link names, so it must never change between
+//! releases; that is why the standard library's hasher (documented as unstable) is not used.
+
+/// A 64-bit digest of `parts`, the same on every machine and in every release.
+///
+/// FNV-1a over the parts with a separator, then a 64-bit finaliser so that every output bit
+/// depends on every input bit. Not a security boundary: collisions are detected by callers.
+pub(crate) fn digest(parts: &[&str]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for part in parts {
+        for byte in part.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest;
+
+    #[test]
+    fn is_frozen() {
+        // These values are on disk of every installation: a change is a format change.
+        assert_eq!(digest(&["a"]), digest(&["a"]));
+        assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
+        assert_eq!(digest(&["mac", "0123456789ab"]), 0xc901_165d_3c8b_aeac);
+    }
+}

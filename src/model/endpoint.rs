@@ -1,0 +1,59 @@
+//! Owns what an endpoint is and the phases of its life.
+//!
+//! ```text
+//!            create_endpoint             join                leave
+//!  (nothing) ---------------> Ready ---------------> Joined --------> Ready
+//!                               |                       |
+//!                               +---- delete_endpoint --+---> (nothing)
+//! ```
+//! Every arrow may be repeated, and `leave` or `delete_endpoint` may come in any phase or never
+//! (protocol.md 3.3, 3.5). The deferred deletion of the links is the datapath's business: an
+//! endpoint is gone from the state when `delete_endpoint` answers.
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::{EndpointId, IfName, Mac, NetworkId};
+
+/// What CreateEndpoint asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointSpec {
+    /// The network it belongs to.
+    pub network: NetworkId,
+    /// The engine's id.
+    pub id: EndpointId,
+    /// IPv4 address with the pool's prefix length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v4: Option<IpNetwork>,
+    /// IPv6 address with the pool's prefix length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<IpNetwork>,
+    /// A MAC that the user or the IPAM driver chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+}
+
+/// Where in its life an endpoint is; see the module's drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The pair exists, its container end is in the host's namespace.
+    Ready,
+    /// The engine moved (or is about to move) the container end into a sandbox.
+    Joined,
+}
+
+/// An endpoint as Pontoon holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// What was asked for.
+    pub spec: EndpointSpec,
+    /// The end that stays on the host.
+    pub host: IfName,
+    /// The end that goes into the sandbox.
+    pub peer: IfName,
+    /// The MAC of the container end: the one asked for, or the derived one.
+    pub mac: Mac,
+    /// Where in its life it is.
+    pub phase: Phase,
+}

@@ -1,0 +1,171 @@
+//! Owns the names of links: which texts the kernel takes, and how ours derive from ids.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::digest;
+
+/// Every link Pontoon creates under a name of its own starts with this; one firewall rule with
+/// a wildcard therefore covers them all, however many there are.
+pub const PREFIX: &str = "pnt";
+
+/// Longest link name, in bytes (`IFNAMSIZ - 1`, include/uapi/linux/if.h).
+pub const MAX_IFNAME: usize = 15;
+
+/// Why a text cannot be the name of a link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IfNameError {
+    /// Nothing, or more than [`MAX_IFNAME`] bytes.
+    #[error("{name:?} is {len} bytes long, a link name has 1 to {MAX_IFNAME}")]
+    Length {
+        /// The text.
+        name: String,
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// A character that the kernel refuses (`dev_valid_name`, net/core/dev.c) or expands (`%`).
+    #[error("{name:?} has the character {found:?}, which a link name cannot have")]
+    Character {
+        /// The text.
+        name: String,
+        /// The first offending character.
+        found: char,
+    },
+    /// `.` or `..`.
+    #[error("{name:?} is not a link name")]
+    Reserved {
+        /// The text.
+        name: String,
+    },
+}
+
+/// A name that the kernel takes for a link.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IfName(String);
+
+/// What a link of ours is for; decides the letter after [`PREFIX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkRole {
+    /// The bridge of a network.
+    Bridge,
+    /// The end of a veth pair that stays on the host, a port of the bridge.
+    Host,
+    /// The end of a veth pair that the engine moves into the sandbox.
+    Peer,
+}
+
+impl LinkRole {
+    fn letter(self) -> char {
+        match self {
+            LinkRole::Bridge => 'b',
+            LinkRole::Host => 'h',
+            LinkRole::Peer => 'c',
+        }
+    }
+}
+
+impl IfName {
+    /// Checks the rules of `dev_valid_name` (net/core/dev.c), refuses `%` (a kernel template) and
+    /// anything outside printable ASCII (legal, but nobody can type it).
+    pub fn parse(text: &str) -> Result<Self, IfNameError> {
+        let name = || text.to_owned();
+        if text.is_empty() || text.len() > MAX_IFNAME {
+            return Err(IfNameError::Length { name: name(), len: text.len() });
+        }
+        if text == "." || text == ".." {
+            return Err(IfNameError::Reserved { name: name() });
+        }
+        if let Some(found) = text.chars().find(|c| !c.is_ascii_graphic() || "/:%\"\\".contains(*c)) {
+            return Err(IfNameError::Character { name: name(), found });
+        }
+        Ok(Self(name()))
+    }
+
+    /// The name of `id`'s link. Attempt 0 shows the start of the id, so that `ip link` and
+    /// `docker network ls` can be compared by eye; later attempts, for ids that are equal in
+    /// their first eleven characters, are a digest. Ids in upper case count as lower case.
+    pub fn derive(role: LinkRole, id: &str, attempt: u32) -> Self {
+        let room = MAX_IFNAME - PREFIX.len() - 1;
+        let shown: String =
+            id.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).take(room).collect();
+        let tail = if attempt == 0 && !shown.is_empty() {
+            shown
+        } else {
+            base36(digest(&["ifname", id, &attempt.to_string()]), room)
+        };
+        Self(format!("{PREFIX}{}{tail}", role.letter()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True for a name that starts with [`PREFIX`].
+    pub fn has_prefix(&self) -> bool {
+        self.0.starts_with(PREFIX)
+    }
+}
+
+fn base36(mut value: u64, width: usize) -> String {
+    let mut text = String::with_capacity(width);
+    for _ in 0..width {
+        text.push(char::from_digit((value % 36) as u32, 36).unwrap_or('0'));
+        value /= 36;
+    }
+    text
+}
+
+impl TryFrom<String> for IfName {
+    type Error = IfNameError;
+    fn try_from(text: String) -> Result<Self, IfNameError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<IfName> for String {
+    fn from(name: IfName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_kernel() {
+        for good in ["eth0", "a", "br-0123456789ab", "foo.100", "pnt*"] {
+            assert!(IfName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "a:b", "eth%d", "0123456789abcdef", "é", "a\0"] {
+            assert!(IfName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn derives_readable_names_and_falls_back_to_a_digest() {
+        let id = "adec5e726bb8aecb5e82e07e3f97960b";
+        assert_eq!(IfName::derive(LinkRole::Bridge, id, 0).as_str(), "pntbadec5e726bb");
+        assert_eq!(IfName::derive(LinkRole::Host, id, 0).as_str(), "pnthadec5e726bb");
+        let second = IfName::derive(LinkRole::Host, id, 1);
+        assert_eq!(second.as_str().len(), MAX_IFNAME);
+        assert_ne!(second, IfName::derive(LinkRole::Host, &format!("{id}0"), 1));
+        assert!(IfName::parse(second.as_str()).is_ok() && second.has_prefix());
+        assert!(IfName::parse(IfName::derive(LinkRole::Peer, "...", 0).as_str()).is_ok());
+    }
+}

@@ -1,0 +1,19 @@
+//! Owns the values Pontoon reasons about: identifiers, names, addresses, options, and the
+//! networks and endpoints built from them. A value of these types is valid by construction.
+//!
+//! Never does I/O and imports nothing else of ours. Used by every other layer.
+
+mod digest;
+pub mod endpoint;
+pub mod id;
+pub mod ifname;
+pub mod mac;
+pub mod network;
+pub mod options;
+
+pub use endpoint::{Endpoint, EndpointSpec, Phase};
+pub use id::{EndpointId, NetworkId};
+pub use ifname::{IfName, LinkRole};
+pub use mac::Mac;
+pub use network::{Network, NetworkSpec, Subnet};
+pub use options::NetworkOptions;

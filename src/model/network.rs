@@ -1,0 +1,69 @@
+//! Owns what a network is: the parsed wish of the engine and what Pontoon made of it.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::{IfName, NetworkId, NetworkOptions};
+
+/// One family's addresses of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// The pool, with host bits zero.
+    pub pool: IpNetwork,
+    /// The address that the IPAM driver set aside for the bridge, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+    /// `DefaultGatewayIPv4` / `DefaultGatewayIPv6`: containers route through this instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_gateway: Option<IpAddr>,
+    /// Other addresses that `--aux-address` set aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aux: Vec<IpAddr>,
+}
+
+impl Subnet {
+    /// The bridge's address with the pool's prefix length.
+    pub fn gateway_net(&self) -> Option<IpNetwork> {
+        IpNetwork::new(self.gateway?, self.pool.prefix()).ok()
+    }
+}
+
+/// What CreateNetwork asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// The engine's id.
+    pub id: NetworkId,
+    /// IPv4, absent for an IPv6-only network or with the `null` IPAM driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v4: Option<Subnet>,
+    /// IPv6, absent unless enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<Subnet>,
+    /// `--internal`: no way in or out but the host itself.
+    #[serde(default)]
+    pub internal: bool,
+    /// The `-o` options.
+    pub options: NetworkOptions,
+}
+
+impl NetworkSpec {
+    /// The subnets that exist, IPv4 first.
+    pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
+        self.v4.iter().chain(self.v6.iter())
+    }
+}
+
+/// A network as Pontoon holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// What was asked for.
+    pub spec: NetworkSpec,
+    /// The bridge that carries it.
+    pub bridge: IfName,
+    /// False for a bridge that existed before: it is used, never deleted, never re-addressed.
+    pub owns_bridge: bool,
+    /// MTU of bridge and endpoints, in bytes.
+    pub mtu: u32,
+}

@@ -1,0 +1,3 @@
+//! Owns what Pontoon promised: networks, endpoints, pools and addresses, in memory and on disk.
+
+pub mod record;
