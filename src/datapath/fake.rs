@@ -1,1 +1,331 @@
-//! (being written)
+//! Owns a kernel made of plain values, for tests: it keeps state, it can fail, stall or lose
+//! links on demand, and it passes the same contract suite as the real one.
+//!
+//! Compiled into the library (not behind `cfg(test)`) so that integration tests and benchmarks
+//! drive the same code that ships; nothing in the product constructs one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+
+use super::{
+    BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, Step, Veth,
+};
+use crate::model::{IfName, Mac};
+
+/// What the next matching step does instead of its work.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Answers with this error number and changes nothing.
+    Refuse(i32),
+    /// Does the work, then answers with this error number: a reply that was lost.
+    DoneButRefused(i32),
+    /// Takes this long first.
+    Stall(Duration),
+}
+
+#[derive(Default)]
+struct World {
+    datapath: Datapath,
+    foreign: BTreeMap<IfName, LinkInfo>,
+    routes: Vec<IpNetwork>,
+    uplink_mtu: Option<u32>,
+    faults: VecDeque<(Box<dyn Fn(&Step) -> bool + Send>, Fault)>,
+    steps: Vec<Step>,
+    observations: usize,
+    torn: usize,
+}
+
+/// See the module's text.
+#[derive(Default)]
+pub struct FakeKernel(Mutex<World>);
+
+impl FakeKernel {
+    /// A host with nothing on it.
+    pub fn new() -> Self {
+        let fake = Self::default();
+        fake.world().datapath.elements = None;
+        fake
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next step that `matches` meets `fault`; faults are used up in order.
+    pub fn inject(&self, matches: impl Fn(&Step) -> bool + Send + 'static, fault: Fault) {
+        self.world().faults.push_back((Box::new(matches), fault));
+    }
+
+    /// The next `count` observations are torn.
+    pub fn tear(&self, count: usize) {
+        self.world().torn = count;
+    }
+
+    /// Gives the host a link that is not Pontoon's.
+    pub fn add_link(&self, name: &IfName, kind: &str) {
+        let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac: None };
+        self.world().foreign.insert(name.clone(), info);
+    }
+
+    /// Gives the host a route.
+    pub fn add_route(&self, destination: IpNetwork) {
+        self.world().routes.push(destination);
+    }
+
+    /// Sets the MTU of the default route's link.
+    pub fn set_uplink_mtu(&self, mtu: Option<u32>) {
+        self.world().uplink_mtu = mtu;
+    }
+
+    /// Lets something outside change the kernel.
+    pub fn meddle(&self, change: impl FnOnce(&mut Datapath)) {
+        change(&mut self.world().datapath);
+    }
+
+    /// What the kernel holds.
+    pub fn datapath(&self) -> Datapath {
+        self.world().datapath.clone()
+    }
+
+    /// Every step carried out so far, and forgets them.
+    pub fn take_steps(&self) -> Vec<Step> {
+        std::mem::take(&mut self.world().steps)
+    }
+
+    /// How often everything was listed: a verb's path must not do it.
+    pub fn observations(&self) -> usize {
+        self.world().observations
+    }
+
+    /// What the host loses at a reboot: every link, table and sysctl of Pontoon's.
+    pub fn reboot(&self) {
+        self.world().datapath = Datapath::default();
+    }
+
+    /// The state as lines like those of `ip`, `bridge` and `nft`, for comparing by eye.
+    pub fn render(&self) -> String {
+        let world = self.world();
+        let mut lines = Vec::new();
+        for (name, b) in &world.datapath.bridges {
+            let addresses: Vec<_> = b.addresses.iter().map(ToString::to_string).collect();
+            let (state, v6) = (if b.up { "up" } else { "down" }, if b.ipv6 { " ipv6" } else { "" });
+            lines.push(format!("link {name} bridge mtu {} {state}{v6} {}", b.mtu, addresses.join(" ")));
+        }
+        for (host, v) in &world.datapath.veths {
+            let master = v.bridge.as_ref().map_or("none", IfName::as_str);
+            let isolated = if v.isolated { " isolated" } else { "" };
+            lines.push(format!("link {host} veth peer {} master {master} mtu {}{isolated}", v.peer, v.mtu));
+        }
+        match &world.datapath.elements {
+            None => lines.push("no table inet pontoon".to_owned()),
+            Some(elements) => lines.extend(elements.iter().map(|e| format!("element {e:?}"))),
+        }
+        lines.join("\n")
+    }
+}
+
+fn refused(operation: &'static str, object: impl ToString, errno: i32) -> KernelError {
+    KernelError::Refused { operation, object: object.to_string(), errno, message: String::new() }
+}
+
+impl World {
+    fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
+        match step {
+            Step::Forward { v6: false } => self.datapath.forwarding.v4 = true,
+            Step::Forward { v6: true } => self.datapath.forwarding.v6 = true,
+            Step::CreateTable(elements) => self.datapath.elements = Some(elements.iter().cloned().collect()),
+            Step::Elements { add, remove } => self.elements(add, remove)?,
+            Step::ForwardRules { v6, rules } => self.forward_rules(*v6, rules),
+            Step::CreateBridge(name, bridge) => self.create_bridge(name, bridge)?,
+            Step::CreateVeth(host, veth) => self.create_veth(host, veth)?,
+            Step::SetMtu(link, mtu) => {
+                if let Some(bridge) = self.datapath.bridges.get_mut(link) {
+                    bridge.mtu = *mtu;
+                } else {
+                    self.veth(link, "set mtu of")?.mtu = *mtu;
+                }
+            }
+            Step::SetUp(link) => {
+                if let Some(bridge) = self.datapath.bridges.get_mut(link) {
+                    bridge.up = true;
+                } else {
+                    self.veth(link, "set up")?.up = true;
+                }
+            }
+            Step::EnableIpv6(link) => self.bridge(link, "enable ipv6 on")?.ipv6 = true,
+            Step::AddAddress(link, address) => {
+                self.bridge(link, "add address to")?.addresses.insert(*address);
+            }
+            Step::RemoveAddress(link, address) => {
+                if let Some(bridge) = self.datapath.bridges.get_mut(link) {
+                    bridge.addresses.remove(address);
+                }
+            }
+            Step::SetMaster(host, bridge) => {
+                self.port_of(bridge)?;
+                let veth = self.veth(host, "set master of")?;
+                veth.bridge = Some(bridge.clone());
+                veth.isolated = false;
+            }
+            Step::Isolate(host, on) => self.veth(host, "isolate")?.isolated = *on,
+            Step::RetireVeth(host) => {
+                self.datapath.veths.remove(host);
+            }
+            Step::RetireBridge(name) => {
+                self.datapath.bridges.remove(name);
+                for veth in self.datapath.veths.values_mut().filter(|v| v.bridge.as_ref() == Some(name)) {
+                    veth.bridge = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn bridge(&mut self, name: &IfName, operation: &'static str) -> Result<&mut Bridge, KernelError> {
+        self.datapath.bridges.get_mut(name).ok_or_else(|| refused(operation, name, libc::ENODEV))
+    }
+
+    fn veth(&mut self, host: &IfName, operation: &'static str) -> Result<&mut Veth, KernelError> {
+        self.datapath.veths.get_mut(host).ok_or_else(|| refused(operation, host, libc::ENODEV))
+    }
+
+    fn create_bridge(&mut self, name: &IfName, bridge: &Bridge) -> Result<(), KernelError> {
+        if self.foreign.contains_key(name) {
+            return Err(refused("create bridge", name, libc::EEXIST));
+        }
+        self.datapath.bridges.insert(name.clone(), bridge.clone());
+        Ok(())
+    }
+
+    fn create_veth(&mut self, host: &IfName, veth: &Veth) -> Result<(), KernelError> {
+        if let Some(bridge) = &veth.bridge {
+            self.port_of(bridge)?;
+            let ports = self.datapath.veths.iter().filter(|(h, v)| v.bridge.as_ref() == Some(bridge) && *h != host);
+            if ports.count() >= BRIDGE_PORTS {
+                return Err(refused("create veth", host, libc::EXFULL));
+            }
+        }
+        if self.foreign.contains_key(host) {
+            return Err(refused("create veth", host, libc::EEXIST));
+        }
+        self.datapath.veths.insert(host.clone(), veth.clone());
+        Ok(())
+    }
+
+    fn port_of(&self, bridge: &IfName) -> Result<(), KernelError> {
+        let foreign = self.foreign.get(bridge).is_some_and(|link| link.kind == "bridge");
+        if foreign || self.datapath.bridges.contains_key(bridge) {
+            Ok(())
+        } else {
+            Err(refused("find bridge", bridge, libc::ENODEV))
+        }
+    }
+
+    fn elements(&mut self, add: &[Element], remove: &[Element]) -> Result<(), KernelError> {
+        let held =
+            self.datapath.elements.as_mut().ok_or_else(|| refused("change", "table inet pontoon", libc::ENOENT))?;
+        held.extend(add.iter().cloned());
+        for element in remove {
+            held.remove(element);
+        }
+        Ok(())
+    }
+
+    fn forward_rules(&mut self, v6: bool, rules: &[ForwardRule]) {
+        let chain = if v6 { &mut self.datapath.forward6 } else { &mut self.datapath.forward4 };
+        if let Some(held) = chain {
+            *held = rules.iter().cloned().collect();
+        }
+    }
+}
+
+impl Kernel for FakeKernel {
+    fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
+        let mut world = self.world();
+        world.observations += 1;
+        if world.torn > 0 {
+            world.torn -= 1;
+            return Err(KernelError::Torn { operation: "list links", tries: 5 });
+        }
+        let mut seen = world.datapath.clone();
+        for veth in seen.veths.values_mut() {
+            veth.peer_mac = None;
+        }
+        for (name, link) in world.foreign.iter().filter(|(name, link)| link.kind == "bridge" && foreign.contains(*name))
+        {
+            let bridge = Bridge {
+                owned: false,
+                mac: None,
+                mtu: link.mtu,
+                alias: String::new(),
+                addresses: BTreeSet::new(),
+                ipv6: true,
+                up: true,
+            };
+            seen.bridges.insert(name.clone(), bridge);
+        }
+        Ok(seen)
+    }
+
+    fn observe_firewall(&self) -> Result<Datapath, KernelError> {
+        let seen = self.world().datapath.clone();
+        Ok(Datapath {
+            elements: seen.elements,
+            forward4: seen.forward4,
+            forward6: seen.forward6,
+            ..Datapath::default()
+        })
+    }
+
+    fn apply(&self, steps: &[Step]) -> Result<(), KernelError> {
+        for step in steps {
+            let mut world = self.world();
+            let at = world.faults.iter().position(|(matches, _)| matches(step));
+            let fault = at.and_then(|at| world.faults.remove(at)).map(|(_, fault)| fault);
+            match fault {
+                Some(Fault::Refuse(errno)) => return Err(refused("apply", format!("{step:?}"), errno)),
+                Some(Fault::DoneButRefused(errno)) => {
+                    world.apply(step)?;
+                    return Err(refused("apply", format!("{step:?}"), errno));
+                }
+                Some(Fault::Stall(time)) => {
+                    drop(world);
+                    std::thread::sleep(time);
+                    world = self.world();
+                }
+                None => {}
+            }
+            world.apply(step)?;
+            world.steps.push(step.clone());
+        }
+        Ok(())
+    }
+
+    fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError> {
+        let world = self.world();
+        let ours = |kind: &str, mtu, mac: Option<Mac>| LinkInfo { kind: kind.to_owned(), mtu, group: GROUP_LIVE, mac };
+        let found = world.foreign.get(name).cloned();
+        let found = found.or_else(|| world.datapath.bridges.get(name).map(|b| ours("bridge", b.mtu, b.mac)));
+        Ok(found.or_else(|| world.datapath.veths.get(name).map(|v| ours("veth", v.mtu, Some(v.host_mac)))))
+    }
+
+    fn uplink_mtu(&self) -> Result<Option<u32>, KernelError> {
+        Ok(self.world().uplink_mtu)
+    }
+
+    fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {
+        Ok(self.world().routes.clone())
+    }
+
+    fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
+        let is_engines = |name: &IfName| name.as_str() == "docker0" || name.as_str().starts_with("br-");
+        Ok(self.world().foreign.keys().filter(|name| is_engines(name)).cloned().collect())
+    }
+
+    fn settle(&self, _patience: Duration) -> bool {
+        true
+    }
+}

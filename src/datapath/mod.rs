@@ -9,8 +9,10 @@
 //! implementation (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the
 //! same contract suite. Called by the driver (verbs) and by the app (start, tick, events).
 
+pub mod desired;
 pub mod fake;
 pub mod plan;
+pub mod reconcile;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use crate::model::{IfName, Mac};
+pub use plan::{Plan, Protected, diff};
+pub use reconcile::Reconciler;
 pub use step::{Element, ForwardRule, LinkMatch, Step};
 
 /// Group (`IFLA_GROUP`) of every link that Pontoon made and wants. A rare constant ("pnt" and 1):
@@ -87,6 +91,9 @@ pub struct Datapath {
     pub bridges: BTreeMap<IfName, Bridge>,
     /// Veth pairs by the name of their host end.
     pub veths: BTreeMap<IfName, Veth>,
+    /// Host ends whose container end is in a sandbox. Such a pair cannot be made anew from
+    /// outside: when it is missing, its endpoint is dead. Never read from the kernel.
+    pub sandboxed: BTreeSet<IfName>,
     /// Whether packets are forwarded between links.
     pub forwarding: Forwarding,
     /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or is

@@ -1,1 +1,155 @@
-//! (being written)
+//! Owns the difference between two datapaths and the order in which it is closed.
+//!
+//! Pure. Order: protect, then build, then take apart in reverse. Only what Pontoon sets is
+//! compared.
+
+use std::collections::BTreeSet;
+
+use super::{Bridge, Datapath, Element, Step, Veth};
+use crate::model::IfName;
+
+/// What must survive although nothing in the state explains it: when the ledger was missing or
+/// damaged, whatever was in the kernel at start may carry running containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// Links by name.
+    pub links: BTreeSet<IfName>,
+    /// Elements of the firewall's sets.
+    pub elements: BTreeSet<Element>,
+}
+
+/// The steps from one datapath to another, and what no step can mend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// Host ends of endpoints whose sandbox is gone: the pair vanished with it.
+    pub dead: Vec<IfName>,
+    /// Bridges of the user's that networks use and that do not exist.
+    pub missing: Vec<IfName>,
+}
+
+/// The plan that turns `have` into `want`, keeping `protected` alone.
+///
+/// `None` in `have.forward4`/`forward6` means there is no such chain and nothing to do; `None` in
+/// `have.elements` means that the whole table has to be made.
+pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
+    let mut plan = Plan::default();
+    if want.forwarding.v4 && !have.forwarding.v4 {
+        plan.steps.push(Step::Forward { v6: false });
+    }
+    if want.forwarding.v6 && !have.forwarding.v6 {
+        plan.steps.push(Step::Forward { v6: true });
+    }
+    let removed_elements = protect(&mut plan, have, want, protected);
+    bridges(&mut plan, have, want);
+    veths(&mut plan, have, want);
+    for host in have.veths.keys().filter(|host| !want.veths.contains_key(*host) && !protected.links.contains(*host)) {
+        plan.steps.push(Step::RetireVeth(host.clone()));
+    }
+    for (name, bridge) in &have.bridges {
+        let kept = want.bridges.contains_key(name) || protected.links.contains(name);
+        if bridge.owned && !kept {
+            plan.steps.push(Step::RetireBridge(name.clone()));
+        }
+    }
+    if !removed_elements.is_empty() {
+        plan.steps.push(Step::Elements { add: Vec::new(), remove: removed_elements });
+    }
+    plan
+}
+
+/// The firewall's additions; returns the elements to remove at the very end.
+fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) -> Vec<Element> {
+    let mut removed = Vec::new();
+    if let Some(wanted) = &want.elements {
+        match &have.elements {
+            None => {
+                let all = wanted.union(&protected.elements).cloned().collect();
+                plan.steps.push(Step::CreateTable(all));
+            }
+            Some(held) => {
+                let add: Vec<_> = wanted.difference(held).cloned().collect();
+                if !add.is_empty() {
+                    plan.steps.push(Step::Elements { add, remove: Vec::new() });
+                }
+                removed = held.difference(wanted).filter(|e| !protected.elements.contains(e)).cloned().collect();
+            }
+        }
+    }
+    for (v6, have, want) in [(false, &have.forward4, &want.forward4), (true, &have.forward6, &want.forward6)] {
+        if let (Some(held), Some(wanted)) = (have, want)
+            && held != wanted
+        {
+            plan.steps.push(Step::ForwardRules { v6, rules: wanted.iter().cloned().collect() });
+        }
+    }
+    removed
+}
+
+fn bridges(plan: &mut Plan, have: &Datapath, want: &Datapath) {
+    for (name, wanted) in &want.bridges {
+        match have.bridges.get(name) {
+            Some(held) if wanted.owned && held.owned => bridge(plan, name, held, wanted),
+            Some(held) => {
+                if !held.up {
+                    plan.steps.push(Step::SetUp(name.clone()));
+                }
+            }
+            None if wanted.owned => plan.steps.push(Step::CreateBridge(name.clone(), wanted.clone())),
+            None => plan.missing.push(name.clone()),
+        }
+    }
+}
+
+fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
+    if have.mtu != want.mtu {
+        plan.steps.push(Step::SetMtu(name.clone(), want.mtu));
+    }
+    if want.ipv6 && !have.ipv6 {
+        plan.steps.push(Step::EnableIpv6(name.clone()));
+    }
+    if !have.up {
+        plan.steps.push(Step::SetUp(name.clone()));
+    }
+    for address in want.addresses.difference(&have.addresses) {
+        plan.steps.push(Step::AddAddress(name.clone(), *address));
+    }
+    for address in have.addresses.difference(&want.addresses) {
+        // The kernel makes link-local addresses itself; they are not ours to take.
+        let link_local = matches!(address, ipnetwork::IpNetwork::V6(net) if net.ip().is_unicast_link_local());
+        if !link_local {
+            plan.steps.push(Step::RemoveAddress(name.clone(), *address));
+        }
+    }
+}
+
+fn veths(plan: &mut Plan, have: &Datapath, want: &Datapath) {
+    for (host, wanted) in &want.veths {
+        match have.veths.get(host) {
+            Some(held) => veth(plan, host, held, wanted),
+            None if want.sandboxed.contains(host) => plan.dead.push(host.clone()),
+            None => plan.steps.push(Step::CreateVeth(host.clone(), wanted.clone())),
+        }
+    }
+}
+
+fn veth(plan: &mut Plan, host: &IfName, have: &Veth, want: &Veth) {
+    if have.mtu != want.mtu {
+        plan.steps.push(Step::SetMtu(host.clone(), want.mtu));
+    }
+    if let Some(bridge) = &want.bridge
+        && have.bridge.as_ref() != Some(bridge)
+    {
+        plan.steps.push(Step::SetMaster(host.clone(), bridge.clone()));
+        // A port that changes bridges starts with default flags.
+        if want.isolated {
+            plan.steps.push(Step::Isolate(host.clone(), true));
+        }
+    } else if have.isolated != want.isolated {
+        plan.steps.push(Step::Isolate(host.clone(), want.isolated));
+    }
+    if want.up && !have.up {
+        plan.steps.push(Step::SetUp(host.clone()));
+    }
+}

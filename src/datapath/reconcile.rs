@@ -1,0 +1,225 @@
+//! Owns the desired datapath of the whole host and the one way it reaches the kernel.
+//!
+//! A verb hands in what its objects were and what they shall be ([`Reconciler::replace`]): the
+//! cost is that of the change, whatever else exists. Start, tick, events and failed verbs compare
+//! everything with the observed kernel ([`Reconciler::reconcile`]). Never decides what should be:
+//! that is the driver's business.
+//!
+//! Why no race between the two can take down something live: `reconcile` observes first and reads
+//! the desired state afterwards, while no verb is between its two halves (the gate). What a verb
+//! added meanwhile is missing in the observation, and creating it again is a no-op; what a verb
+//! removed is in the observation, and removing it again is one too.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff};
+use crate::model::IfName;
+
+/// Counts of what the reconciler did, for the log and the metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Comparisons with the observed kernel.
+    pub reconciles: AtomicU64,
+    /// Steps that those comparisons needed, after the first one.
+    pub repairs: AtomicU64,
+    /// Comparisons that failed.
+    pub failures: AtomicU64,
+}
+
+/// See the module's text.
+pub struct Reconciler {
+    kernel: Arc<dyn Kernel>,
+    desired: Mutex<Datapath>,
+    engine: Mutex<BTreeSet<IfName>>,
+    protected: Mutex<Protected>,
+    gate: RwLock<()>,
+    /// What happened so far.
+    pub counts: Counts,
+}
+
+/// A poisoned lock means that a verb panicked (and was answered with an error); the value under
+/// it is still the last one written whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reconciler {
+    /// Starts with nothing desired but the base.
+    pub fn new(kernel: Arc<dyn Kernel>) -> Self {
+        Self {
+            kernel,
+            desired: Mutex::new(desired::base()),
+            engine: Mutex::default(),
+            protected: Mutex::default(),
+            gate: RwLock::new(()),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The kernel, for look-ups that change nothing.
+    pub fn kernel(&self) -> &dyn Kernel {
+        &*self.kernel
+    }
+
+    /// Makes `after` desired instead of `before` and carries out the difference.
+    ///
+    /// On an error the kernel may hold part of it, and `after` stays desired: the caller either
+    /// has [`Reconciler::reconcile`] finish it or replaces it back.
+    pub fn replace(&self, before: &Datapath, after: &Datapath) -> Result<(), KernelError> {
+        let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.desire(before, after);
+        let plan = diff(before, after, &Protected::default());
+        if plan.steps.is_empty() { Ok(()) } else { self.kernel.apply(&plan.steps) }
+    }
+
+    /// Changes what is desired without touching the kernel: at load, and for facts that have no
+    /// step (an endpoint joined or left its sandbox).
+    pub fn desire(&self, before: &Datapath, after: &Datapath) {
+        let mut desired = lock(&self.desired);
+        for name in before.bridges.keys() {
+            desired.bridges.remove(name);
+        }
+        for host in before.veths.keys() {
+            desired.veths.remove(host);
+            desired.sandboxed.remove(host);
+        }
+        subtract(&mut desired.elements, &before.elements);
+        subtract(&mut desired.forward4, &before.forward4);
+        subtract(&mut desired.forward6, &before.forward6);
+        desired.bridges.extend(after.bridges.iter().map(|(k, v)| (k.clone(), v.clone())));
+        desired.veths.extend(after.veths.iter().map(|(k, v)| (k.clone(), v.clone())));
+        desired.sandboxed.extend(after.sandboxed.iter().cloned());
+        unite(&mut desired.elements, &after.elements);
+        unite(&mut desired.forward4, &after.forward4);
+        unite(&mut desired.forward6, &after.forward6);
+        // Forwarding is never turned off: others on the host may have come to rely on it.
+        desired.forwarding.v4 |= after.forwarding.v4;
+        desired.forwarding.v6 |= after.forwarding.v6;
+    }
+
+    /// Reads the kernel and protects everything found that the state does not explain, for the
+    /// rest of this life. For a ledger that was missing or damaged.
+    pub fn protect_what_is_there(&self) -> Result<usize, KernelError> {
+        let have = self.observe()?;
+        let desired = lock(&self.desired);
+        let wanted = desired.elements.clone().unwrap_or_default();
+        let protected = Protected {
+            links: have
+                .bridges
+                .iter()
+                .filter(|(name, bridge)| bridge.owned && !desired.bridges.contains_key(*name))
+                .map(|(name, _)| name)
+                .chain(have.veths.keys().filter(|host| !desired.veths.contains_key(*host)))
+                .cloned()
+                .collect(),
+            elements: have.elements.unwrap_or_default().difference(&wanted).cloned().collect(),
+        };
+        let count = protected.links.len();
+        *lock(&self.protected) = protected;
+        Ok(count)
+    }
+
+    /// Compares everything with the observed kernel and closes the difference. Returns the plan
+    /// that was carried out; the caller removes the endpoints that it calls dead.
+    pub fn reconcile(&self) -> Result<Plan, KernelError> {
+        self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
+        let done = self.observe().and_then(|have| {
+            let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            self.close(&have, self.want())
+        });
+        self.counted(done)
+    }
+
+    /// The same for the firewall alone: a flushed table is back without listing any link.
+    pub fn reconcile_firewall(&self) -> Result<Plan, KernelError> {
+        self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
+        let done = self.kernel.observe_firewall().and_then(|have| {
+            let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            let all = self.want();
+            let want = Datapath {
+                elements: all.elements,
+                forward4: all.forward4,
+                forward6: all.forward6,
+                ..Datapath::default()
+            };
+            self.close(&have, want)
+        });
+        self.counted(done)
+    }
+
+    /// Whether a link of this name is wanted.
+    pub fn wants(&self, name: &IfName) -> bool {
+        let desired = lock(&self.desired);
+        desired.bridges.contains_key(name) || desired.veths.contains_key(name)
+    }
+
+    /// Reads again which bridges belong to the engine's built-in driver; true when they changed.
+    pub fn refresh_engine_bridges(&self) -> Result<bool, KernelError> {
+        let found = self.kernel.engine_bridges()?;
+        let mut engine = lock(&self.engine);
+        let changed = *engine != found;
+        *engine = found;
+        Ok(changed)
+    }
+
+    fn observe(&self) -> Result<Datapath, KernelError> {
+        let foreign =
+            lock(&self.desired).bridges.iter().filter(|(_, b)| !b.owned).map(|(name, _)| name.clone()).collect();
+        self.kernel.observe(&foreign)
+    }
+
+    fn want(&self) -> Datapath {
+        let mut want = lock(&self.desired).clone();
+        unite(&mut want.elements, &Some(desired::engine_bridges(&lock(&self.engine))));
+        want
+    }
+
+    /// Every step is tried, so that one object that cannot be mended does not keep the others
+    /// from it; the first error is returned.
+    fn close(&self, have: &Datapath, want: Datapath) -> Result<Plan, KernelError> {
+        let plan = diff(have, &want, &lock(&self.protected));
+        let Err(first) = self.kernel.apply(&plan.steps) else { return Ok(plan) };
+        let mut failed = None;
+        for step in &plan.steps {
+            if let Err(error) = self.kernel.apply(std::slice::from_ref(step)) {
+                tracing::warn!(%error, ?step, "a step of the repair failed");
+                failed.get_or_insert(error);
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                tracing::debug!(error = %first, "a step failed once and succeeded when repeated");
+                Ok(plan)
+            }
+        }
+    }
+
+    fn counted(&self, done: Result<Plan, KernelError>) -> Result<Plan, KernelError> {
+        match &done {
+            Ok(plan) => {
+                self.counts.repairs.fetch_add(plan.steps.len() as u64, Ordering::Relaxed);
+            }
+            Err(_) => {
+                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        done
+    }
+}
+
+fn unite<T: Ord + Clone>(to: &mut Option<BTreeSet<T>>, more: &Option<BTreeSet<T>>) {
+    if let Some(more) = more {
+        to.get_or_insert_with(BTreeSet::new).extend(more.iter().cloned());
+    }
+}
+
+fn subtract<T: Ord>(from: &mut Option<BTreeSet<T>>, less: &Option<BTreeSet<T>>) {
+    if let (Some(from), Some(less)) = (from, less) {
+        for element in less {
+            from.remove(element);
+        }
+    }
+}
