@@ -4,6 +4,17 @@
 //! code to it. One path for data: server -> driver -> state -> datapath -> linux.
 
 pub mod api;
+pub mod app;
+pub mod cli;
 pub mod datapath;
+pub mod driver;
+pub mod ipam;
+pub mod linux;
+pub mod metrics;
 pub mod model;
+pub mod resolvers;
+pub mod server;
+pub mod socket;
 pub mod state;
+pub mod telemetry;
+pub mod upkeep;

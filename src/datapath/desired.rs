@@ -47,7 +47,8 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
         isolated: !network.spec.options.icc,
         up: true,
     };
-    let sandboxed = (endpoint.phase == Phase::Joined).then(|| endpoint.host.clone()).into_iter().collect();
+    // Once it joined, nobody can tell from outside where the container end is.
+    let sandboxed = (endpoint.phase != Phase::Ready).then(|| endpoint.host.clone()).into_iter().collect();
     Datapath {
         veths: [(endpoint.host.clone(), veth)].into(),
         sandboxed,

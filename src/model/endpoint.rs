@@ -1,14 +1,16 @@
 //! Owns what an endpoint is and the phases of its life.
 //!
 //! ```text
-//!            create_endpoint             join                leave
-//!  (nothing) ---------------> Ready ---------------> Joined --------> Ready
-//!                               |                       |
-//!                               +---- delete_endpoint --+---> (nothing)
+//!            create_endpoint          join              leave
+//!  (nothing) ----------------> Ready ------> Joined ----------> Left
+//!                                |              |  <-- join ---   |
+//!                                +--------------+-----------------+-- delete_endpoint --> (nothing)
 //! ```
 //! Every arrow may be repeated, and `leave` or `delete_endpoint` may come in any phase or never
-//! (protocol.md 3.3, 3.5). The deferred deletion of the links is the datapath's business: an
-//! endpoint is gone from the state when `delete_endpoint` answers.
+//! (protocol.md 3.3, 3.5): what stays Ready or Left beyond a grace period, and what is Joined
+//! while its links are gone, is removed by the driver's upkeep. The deferred deletion of the
+//! links is the datapath's business: an endpoint is gone from the state when `delete_endpoint`
+//! answers.
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,8 @@ pub enum Phase {
     Ready,
     /// The engine moved (or is about to move) the container end into a sandbox.
     Joined,
+    /// The engine takes the container end out again, or the sandbox died with it.
+    Left,
 }
 
 /// An endpoint as Pontoon holds it.
@@ -56,4 +60,6 @@ pub struct Endpoint {
     pub mac: Mac,
     /// Where in its life it is.
     pub phase: Phase,
+    /// When it came there, in seconds since 1970.
+    pub since: u64,
 }

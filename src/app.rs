@@ -1,0 +1,145 @@
+//! Owns the composition of the daemon: which parts there are and in which order they start.
+//! State first, then the kernel, and the socket last: whoever can connect is served.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::Serve;
+use crate::datapath::{Kernel, KernelError};
+use crate::driver::{Driver, Settings};
+use crate::ipam::DefaultPools;
+use crate::linux::{self, LinuxKernel, watch::Event};
+use crate::metrics::Metrics;
+use crate::server::{self, Service};
+use crate::socket::{PluginSocket, SocketError};
+use crate::state::store::{Ledger, Outcome, StoreError};
+use crate::upkeep::{self, Cause};
+use crate::{resolvers, telemetry};
+
+/// Longest time from SIGTERM to the end of the process: requests under way get this long.
+const GRACE: Duration = Duration::from_millis(900);
+
+/// Why the daemon ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The plugin socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Threads, signals, the runtime.
+    #[error("cannot {operation}: {source}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+fn system(operation: &'static str) -> impl Fn(std::io::Error) -> AppError {
+    move |source| AppError::System { operation, source }
+}
+
+/// Serves until a signal ends it.
+pub fn serve(options: Serve) -> Result<(), AppError> {
+    let began = Instant::now();
+    telemetry::start(options.log, options.log_format);
+    let opened = Ledger::open(&options.state_dir, &boot_id())?;
+    report(&opened.outcome, &options);
+    let kernel: Arc<dyn Kernel> =
+        Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone() })?);
+    let pools = match options.default_address_pools.as_slice() {
+        [] => DefaultPools::default(),
+        pools => DefaultPools::new(pools.to_vec()),
+    };
+    let settings = Settings { pools, ula_seed: random_seed() };
+    let driver = Arc::new(Driver::load(opened, Arc::clone(&kernel), settings, resolvers::of_host));
+    if let Err(error) = driver.start() {
+        // Serving with errors beats not serving: the engine would wait 15 s for every call.
+        tracing::error!(%error, "the kernel could not be brought to the state, repair goes on in the background");
+    }
+    let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
+    let for_verbs = causes.clone();
+    driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
+    let _watch = linux::watch::Watch::start(Box::new(move |event| drop(causes.send(cause(event)))))?;
+
+    let (listener, path) = PluginSocket::open(&options.socket)?.into_parts();
+    let metrics = Arc::new(Metrics::default());
+    let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, verb_time: server::VERB_TIME });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let done = runtime.block_on(async {
+        let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
+        let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(system("listen"))?;
+        let (stop, stopped) = watch::channel(false);
+        let (networks, endpoints) = driver.sizes();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %options.socket.display(), networks, endpoints,
+            start_ms = began.elapsed().as_millis() as u64, "listening");
+        let serving = tokio::spawn(server::serve(listener, service, stopped));
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        let _ = stop.send(true);
+        if tokio::time::timeout(GRACE, serving).await.is_err() {
+            tracing::warn!("requests were still under way at the end");
+        }
+        Ok(())
+    });
+    if let Some(path) = path {
+        let _ = std::fs::remove_file(path);
+    }
+    tracing::info!("stopped; links and rules stay as they are");
+    // Verbs that no client waits for any more: their ledger records make them repeatable.
+    runtime.shutdown_timeout(Duration::from_millis(50));
+    done
+}
+
+fn cause(event: Event) -> Cause {
+    match event {
+        Event::LinkGone(name) | Event::LinkChanged(name) | Event::AddressGone(name) => Cause::Link(name),
+        Event::LinkNew(name) => Cause::Bridge(name),
+        Event::Firewall => Cause::Firewall,
+        Event::Overrun => Cause::Everything,
+    }
+}
+
+/// Says once, at the start, what the ledger was like and what follows.
+fn report(outcome: &Outcome, options: &Serve) {
+    let file = options.state_dir.join("ledger");
+    let file = file.display();
+    match outcome {
+        Outcome::Absent => tracing::info!("no ledger yet in {}: a new one is begun", options.state_dir.display()),
+        Outcome::Loaded => {}
+        other => tracing::error!("{file}: {other}"),
+    }
+}
+
+/// Identifies the host's boot; empty when the kernel does not tell, which then counts as one
+/// endless boot (endpoints are verified against the kernel anyway).
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn random_seed() -> [u8; 5] {
+    let mut seed = [0; 5];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
+    if let Err(error) = read {
+        tracing::warn!(%error, "/dev/urandom cannot be read: IPv6 pools derive from the clock");
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos());
+        seed.copy_from_slice(&time.to_le_bytes()[..5]);
+    }
+    seed
+}

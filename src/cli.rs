@@ -1,0 +1,133 @@
+//! Owns the command line: what can be typed. What it means is decided in `app`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::ipam::DefaultPool;
+
+/// A network and IPAM driver plugin for Docker.
+#[derive(Debug, Parser)]
+#[command(name = "pontoon", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the plugin socket in the foreground until SIGTERM or SIGINT.
+    Serve(Serve),
+    /// Print every network and endpoint option with its meaning, as Markdown.
+    Options,
+}
+
+/// Settings of the daemon. Each has an environment variable of the same name.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The Unix socket to listen on; not used when systemd hands one over.
+    #[arg(long, env = "PONTOON_SOCKET", default_value = "/run/docker/plugins/pontoon.sock", value_name = "PATH")]
+    pub socket: PathBuf,
+
+    /// Where the ledger lives; made if missing.
+    #[arg(long, env = "PONTOON_STATE_DIR", default_value = "/var/lib/pontoon", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// How much to log, to standard error.
+    #[arg(long, env = "PONTOON_LOG", default_value = "info", value_name = "LEVEL")]
+    pub log: LogLevel,
+
+    /// Form of the log.
+    #[arg(long, env = "PONTOON_LOG_FORMAT", default_value = "text", value_name = "FORM")]
+    pub log_format: LogFormat,
+
+    /// Pools for networks without --subnet, joined by ';' [default: Docker's own].
+    #[arg(
+        long,
+        alias = "default-address-pool",
+        env = "PONTOON_DEFAULT_ADDRESS_POOLS",
+        value_delimiter = ';',
+        value_parser = pool,
+        value_name = "base=CIDR,size=N"
+    )]
+    pub default_address_pools: Vec<DefaultPool>,
+
+    /// Where the host's /proc/sys/net is to be found.
+    #[arg(long, env = "PONTOON_SYSCTL_ROOT", default_value = "/proc/sys/net", value_name = "DIR")]
+    pub sysctl_root: PathBuf,
+}
+
+/// How much to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// `base=10.0.0.0/8,size=24`, as dockerd's `--default-address-pool` takes it.
+fn pool(text: &str) -> Result<DefaultPool, String> {
+    let (mut base, mut size) = (None, None);
+    for part in text.split(',') {
+        match part.trim().split_once('=') {
+            Some(("base", cidr)) => base = Some(cidr.parse().map_err(|_| format!("{cidr:?} is not a subnet"))?),
+            Some(("size", bits)) => size = Some(bits.parse().map_err(|_| format!("{bits:?} is not a prefix length"))?),
+            _ => return Err(format!("{part:?}: write base=CIDR,size=N")),
+        }
+    }
+    match (base, size) {
+        (Some(base), Some(size)) => DefaultPool::new(base, size).map_err(|error| error.to_string()),
+        _ => Err("write base=CIDR,size=N".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_long_flag_has_the_variable_of_its_name() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for arg in serve.get_arguments().filter(|arg| arg.get_id() != "help" && arg.get_id() != "version") {
+            let expected = format!("PONTOON_{}", arg.get_long().unwrap().to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().unwrap().to_str().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn pools_are_read_as_dockerd_reads_them() {
+        let cli = Cli::try_parse_from([
+            "pontoon",
+            "serve",
+            "--default-address-pools",
+            "base=10.0.0.0/8,size=24;base=192.168.0.0/16,size=20",
+        ])
+        .unwrap();
+        let Command::Serve(serve) = cli.command else { panic!() };
+        assert_eq!(serve.default_address_pools.len(), 2);
+        for bad in ["", "10.0.0.0/8", "base=10.0.0.0/8", "base=x,size=24", "base=10.0.0.0/8,size=7", "size=24"] {
+            assert!(Cli::try_parse_from(["pontoon", "serve", "--default-address-pools", bad]).is_err(), "{bad}");
+        }
+    }
+}

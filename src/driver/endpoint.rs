@@ -1,0 +1,130 @@
+//! Owns the verbs of endpoints outside of a sandbox: create_endpoint, delete_endpoint,
+//! endpoint_oper_info.
+
+use super::network::nothing;
+use super::{Driver, Error, now, spec, subnets_of};
+use crate::api::Empty;
+use crate::api::network::{CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse};
+use crate::datapath::{BRIDGE_PORTS, desired};
+use crate::model::{Endpoint, EndpointId, EndpointSpec, LinkRole, Mac, Network, NetworkId, Phase};
+use crate::state::record::Record;
+use crate::state::table::{LinkOwner, lock};
+
+impl Driver {
+    /// CreateEndpoint: the pair exists and its host end is a port of the bridge when this
+    /// answers. A known endpoint with the same addresses gets the recorded answer.
+    pub fn create_endpoint(&self, request: CreateEndpointRequest) -> Result<CreateEndpointResponse, Error> {
+        let spec = spec::endpoint(&request)?;
+        let slot = self.known(&spec.network)?;
+        let mut place = lock(&slot);
+        let held = place.as_mut().ok_or_else(|| Error::UnknownNetwork { network: spec.network.clone() })?;
+        if let Some(endpoint) = held.endpoints.get(&spec.id) {
+            return if endpoint.spec == spec {
+                Ok(answer(endpoint))
+            } else {
+                Err(Error::EndpointDiffers { network: spec.network, endpoint: spec.id })
+            };
+        }
+        if held.endpoints.len() >= BRIDGE_PORTS {
+            return Err(Error::BridgeFull { network: spec.network });
+        }
+        check_addresses(&held.network, &spec)?;
+        let endpoint = self.name_endpoint(spec);
+        self.make_endpoint(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
+        let answer = answer(&endpoint);
+        held.endpoints.insert(endpoint.spec.id.clone(), endpoint);
+        Ok(answer)
+    }
+
+    /// DeleteEndpoint. Unknown is success: it may come twice, or for an endpoint of an earlier
+    /// life. The links are deleted in the background, because the kernel takes one RCU grace
+    /// period for that however many they are.
+    pub fn delete_endpoint(&self, request: EndpointRequest) -> Result<Empty, Error> {
+        let (network, id) = ids(&request)?;
+        let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
+        let mut place = lock(&slot);
+        let Some(held) = place.as_mut() else { return Ok(Empty {}) };
+        if let Some(endpoint) = held.endpoints.remove(&id) {
+            self.remove_endpoint(&held.network, &endpoint)?;
+        }
+        Ok(Empty {})
+    }
+
+    /// EndpointOperInfo: always the empty answer, also for endpoints that are not known. Engines
+    /// up to 26 refuse to start a container on an error, and no engine can use a value.
+    pub fn endpoint_oper_info(&self, _: EndpointRequest) -> OperInfoResponse {
+        OperInfoResponse::default()
+    }
+
+    fn name_endpoint(&self, spec: EndpointSpec) -> Endpoint {
+        let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
+        let host = self.table.claim_link(LinkRole::Host, spec.id.as_str(), owner());
+        let peer = self.table.claim_link(LinkRole::Peer, spec.id.as_str(), owner());
+        let mac = spec.mac.unwrap_or_else(|| Mac::derive("peer", spec.id.as_str()));
+        Endpoint { spec, host, peer, mac, phase: Phase::Ready, since: now() }
+    }
+
+    fn release_names(&self, endpoint: &Endpoint) {
+        self.table.release_link(&endpoint.host);
+        self.table.release_link(&endpoint.peer);
+    }
+
+    /// Ledger first, then the kernel; a kernel that refuses takes the record back.
+    fn make_endpoint(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+        {
+            let mut ipam = lock(&self.ipam);
+            let mut records = ipam.claim_endpoint(endpoint)?;
+            records.push(Record::Endpoint(Box::new(endpoint.clone())));
+            self.commit(&mut ipam, &records)?;
+        }
+        let made = self.realise(&nothing(), &desired::endpoint(network, endpoint));
+        let Err(source) = made else { return Ok(()) };
+        if let Err(error) = self.remove_endpoint(network, endpoint) {
+            tracing::error!(%error, endpoint = %endpoint.spec.id, "the record of an endpoint that could not be made stays in the ledger");
+        }
+        if source.errno() == Some(libc::EXFULL) {
+            return Err(Error::BridgeFull { network: network.spec.id.clone() });
+        }
+        Err(Error::Kernel { object: format!("endpoint {} of network {}", endpoint.spec.id, network.spec.id), source })
+    }
+
+    /// Takes an endpoint out of the ledger, the kernel and the register, in that order. The
+    /// addresses stay taken until ReleaseAddress comes or its grace period is over.
+    pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+        let written = {
+            let mut ipam = lock(&self.ipam);
+            let mut records = ipam.unclaim_endpoint(endpoint, now());
+            let (network, id) = (network.spec.id.clone(), endpoint.spec.id.clone());
+            records.push(Record::NoEndpoint { network, id });
+            self.commit(&mut ipam, &records)
+        };
+        if let Err(error) = self.reconciler.replace(&desired::endpoint(network, endpoint), &nothing()) {
+            tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
+            self.call_attention();
+        }
+        self.release_names(endpoint);
+        written
+    }
+}
+
+pub(super) fn ids(request: &EndpointRequest) -> Result<(NetworkId, EndpointId), Error> {
+    Ok((NetworkId::parse(&request.network_id)?, EndpointId::parse(&request.endpoint_id)?))
+}
+
+/// Only what the request left blank: the engine takes anything else for tampering.
+fn answer(endpoint: &Endpoint) -> CreateEndpointResponse {
+    let mac = || Interface { mac_address: endpoint.mac.to_string(), ..Interface::default() };
+    CreateEndpointResponse { interface: endpoint.spec.mac.is_none().then(mac) }
+}
+
+fn check_addresses(network: &Network, spec: &EndpointSpec) -> Result<(), Error> {
+    for (asked, subnet) in [(&spec.v4, &network.spec.v4), (&spec.v6, &network.spec.v6)] {
+        if let (Some(asked), Some(subnet)) = (asked, subnet)
+            && !subnet.pool.contains(asked.ip())
+        {
+            let subnets = subnets_of(network);
+            return Err(Error::AddressOutside { address: asked.ip(), network: spec.network.clone(), subnets });
+        }
+    }
+    Ok(())
+}

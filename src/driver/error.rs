@@ -1,0 +1,132 @@
+//! Owns why a verb fails. The message is all a user sees of Pontoon ("remote: ..."), so each is
+//! one line that names the object and the remedy.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::spec::SpecError;
+use crate::datapath::{BRIDGE_PORTS, KernelError};
+use crate::ipam::IpamError;
+use crate::model::id::IdError;
+use crate::model::{EndpointId, IfName, NetworkId};
+use crate::state::store::StoreError;
+
+/// See the module's text.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request's values do not parse.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The ledger did not take a record.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No pool or address for this request.
+    #[error(transparent)]
+    Ipam(#[from] IpamError),
+    /// The kernel refused.
+    #[error("{object}: {source}")]
+    Kernel {
+        /// Which network or endpoint.
+        object: String,
+        /// What the kernel said.
+        source: KernelError,
+    },
+    /// A verb for a network that is not in the state.
+    #[error("network {network} is not known to Pontoon (was its state removed?): `docker network rm` it and create it again")]
+    UnknownNetwork {
+        /// Which.
+        network: NetworkId,
+    },
+    /// A verb for an endpoint that is not in the state.
+    #[error("endpoint {endpoint} of network {network} is not known to Pontoon: restart its container")]
+    UnknownEndpoint {
+        /// The network.
+        network: NetworkId,
+        /// Which.
+        endpoint: EndpointId,
+    },
+    /// CreateNetwork for a known id with other settings, while endpoints use the network.
+    #[error("network {network} exists with other settings and {endpoints} endpoints: remove those first")]
+    NetworkDiffers {
+        /// Which.
+        network: NetworkId,
+        /// How many endpoints.
+        endpoints: usize,
+    },
+    /// CreateEndpoint for a known id with other addresses.
+    #[error("endpoint {endpoint} of network {network} exists with other addresses: restart its container")]
+    EndpointDiffers {
+        /// The network.
+        network: NetworkId,
+        /// Which.
+        endpoint: EndpointId,
+    },
+    /// Two networks with common addresses cannot both be routed.
+    #[error("subnet {subnet} overlaps {held} of network {owner}: choose another --subnet")]
+    SubnetOverlap {
+        /// As asked for.
+        subnet: IpNetwork,
+        /// The other one.
+        held: IpNetwork,
+        /// Whose.
+        owner: NetworkId,
+    },
+    /// Two networks on one bridge would be one segment.
+    #[error("bridge {bridge} already carries network {owner}: choose another com.docker.network.bridge.name")]
+    BridgeTaken {
+        /// The bridge.
+        bridge: IfName,
+        /// Whose.
+        owner: NetworkId,
+    },
+    /// com.docker.network.bridge.name is a link of another kind.
+    #[error("link {name} is a {kind} link, not a bridge: choose another com.docker.network.bridge.name")]
+    NotABridge {
+        /// The name.
+        name: IfName,
+        /// Its kind.
+        kind: String,
+    },
+    /// No more ports.
+    #[error("network {network} has {BRIDGE_PORTS} endpoints, and a Linux bridge takes no more: create another network")]
+    BridgeFull {
+        /// Which.
+        network: NetworkId,
+    },
+    /// An address that the network does not have.
+    #[error("address {address} is not in network {network} ({subnets})")]
+    AddressOutside {
+        /// As asked for.
+        address: IpAddr,
+        /// The network.
+        network: NetworkId,
+        /// Its subnets.
+        subnets: String,
+    },
+    /// Published ports are not there yet.
+    #[error(
+        "endpoint {endpoint}: publishing ports ({ports}) is not supported by Pontoon {}: run without -p and -P",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Publishing {
+        /// Whose.
+        endpoint: EndpointId,
+        /// Which, as the user wrote them.
+        ports: String,
+    },
+    /// A value under one of the engine's keys cannot be read.
+    #[error("{what} {text:?} is not an address")]
+    NotAnAddress {
+        /// Which field.
+        what: &'static str,
+        /// The text.
+        text: String,
+    },
+}
+
+impl From<IdError> for Error {
+    fn from(error: IdError) -> Self {
+        Error::Spec(error.into())
+    }
+}

@@ -1,0 +1,105 @@
+//! Owns the verbs of the IPAM half: from wire texts to decisions of the allocator and records.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::{Driver, Error, now};
+use crate::api::Empty;
+use crate::api::ipam::{
+    ADDRESS_TYPE, AddressSpacesResponse, CapabilitiesResponse, GATEWAY, ReleaseAddressRequest, ReleasePoolRequest,
+    RequestAddressRequest, RequestAddressResponse, RequestPoolRequest, RequestPoolResponse,
+};
+use crate::ipam::{GLOBAL_SPACE, HostView, LOCAL_SPACE, PoolAsk};
+use crate::state::table::lock;
+
+impl Driver {
+    /// IpamDriver.GetCapabilities: the ledger replays, the engine need not.
+    pub fn ipam_get_capabilities(&self) -> CapabilitiesResponse {
+        CapabilitiesResponse { requires_mac_address: false, requires_request_replay: false }
+    }
+
+    /// GetDefaultAddressSpaces. Two different names: the engine checks overlaps only outside the
+    /// global one.
+    pub fn get_default_address_spaces(&self) -> AddressSpacesResponse {
+        AddressSpacesResponse {
+            local_default_address_space: LOCAL_SPACE.to_owned(),
+            global_default_address_space: GLOBAL_SPACE.to_owned(),
+        }
+    }
+
+    /// RequestPool. Host routes and resolvers are looked at only when Pontoon chooses: a subnet
+    /// that the user names is the user's decision, as with the built-in IPAM.
+    pub fn request_pool(&self, request: RequestPoolRequest) -> Result<RequestPoolResponse, Error> {
+        let mut ask = PoolAsk { space: request.address_space, v6: request.v6, ..PoolAsk::default() };
+        if !request.pool.is_empty() {
+            let pool = cidr("subnet", &request.pool)?;
+            // "Any subnet of this size"; in it the family counts, not the flag: Swarm managers
+            // never set it (protocol.md 4.9).
+            if pool.ip().is_unspecified() {
+                ask.prefix_only = (pool.prefix() > 0).then_some(pool.prefix());
+            } else {
+                ask.pool = Some(pool);
+            }
+            ask.v6 = pool.is_ipv6();
+        }
+        if !request.sub_pool.is_empty() {
+            ask.range = Some(cidr("ip-range", &request.sub_pool)?);
+        }
+        let (routes, resolvers) = if ask.pool.is_some() {
+            (Vec::new(), Vec::new())
+        } else {
+            let kernel = |source| Error::Kernel { object: "choice of a subnet".to_owned(), source };
+            let mut routes = self.kernel().routes().map_err(kernel)?;
+            // Networks made with another IPAM driver, their bridge perhaps missing at the moment.
+            routes.extend(self.table.subnets());
+            (routes, (self.resolvers)())
+        };
+        let host = HostView { routes: &routes, resolvers: &resolvers, ula_seed: self.settings.ula_seed };
+        let mut ipam = lock(&self.ipam);
+        let (pool, records) = ipam.request_pool(&ask, &host)?;
+        self.commit(&mut ipam, &records)?;
+        tracing::info!(pool = %pool.id, "pool granted");
+        Ok(RequestPoolResponse { pool_id: pool.id, pool: pool.subnet.to_string(), data: Default::default() })
+    }
+
+    /// ReleasePool. Unknown is success.
+    pub fn release_pool(&self, request: ReleasePoolRequest) -> Result<Empty, Error> {
+        let mut ipam = lock(&self.ipam);
+        let records = ipam.release_pool(&request.pool_id);
+        self.commit(&mut ipam, &records)?;
+        Ok(Empty {})
+    }
+
+    /// RequestAddress. The answer carries the pool's prefix length.
+    pub fn request_address(&self, request: RequestAddressRequest) -> Result<RequestAddressResponse, Error> {
+        let asked = if request.address.is_empty() { None } else { Some(plain("address", &request.address)?) };
+        let gateway = request.options.get(ADDRESS_TYPE).is_some_and(|kind| kind == GATEWAY);
+        let mut ipam = lock(&self.ipam);
+        let (address, records) = ipam.request_address(&request.pool_id, asked, gateway, now())?;
+        self.commit(&mut ipam, &records)?;
+        Ok(RequestAddressResponse { address: address.to_string(), data: Default::default() })
+    }
+
+    /// ReleaseAddress. Unknown is success.
+    pub fn release_address(&self, request: ReleaseAddressRequest) -> Result<Empty, Error> {
+        let address = plain("address", &request.address)?;
+        let mut ipam = lock(&self.ipam);
+        let records = ipam.release_address(&request.pool_id, address);
+        self.commit(&mut ipam, &records)?;
+        Ok(Empty {})
+    }
+}
+
+fn not_an_address(what: &'static str, text: &str) -> Error {
+    Error::NotAnAddress { what, text: text.chars().take(80).collect() }
+}
+
+fn cidr(what: &'static str, text: &str) -> Result<IpNetwork, Error> {
+    let net = text.parse::<IpNetwork>().ok().filter(|_| text.contains('/'));
+    net.ok_or_else(|| not_an_address(what, text))
+}
+
+fn plain(what: &'static str, text: &str) -> Result<IpAddr, Error> {
+    text.parse().map_err(|_| not_an_address(what, text))
+}

@@ -1,0 +1,218 @@
+//! Owns the verbs: one function for each protocol method. A verb parses, changes the state,
+//! changes what is desired of the kernel, and answers; it knows no HTTP, no JSON and no netlink.
+//!
+//! Every verb is idempotent, because the engine repeats, reorders and forgets calls
+//! (protocol.md 1.6, 3.3, 3.5). Verbs block (ledger, kernel) and are called from threads that may.
+//! Called by the server, and by the app for start and upkeep.
+
+mod discovery;
+mod endpoint;
+pub mod error;
+mod external;
+mod ipam;
+mod network;
+mod sandbox;
+pub mod spec;
+mod upkeep;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use error::Error;
+
+use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
+use crate::ipam::{DefaultPools, Ipam};
+use crate::model::{Network, NetworkId};
+use crate::state::record::Record;
+use crate::state::store::{Ledger, Opened, Outcome};
+use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
+
+/// How long an address may be requested without showing up in an endpoint, in seconds.
+/// RequestAddress and CreateEndpoint follow each other at once; only a lost reply parts them.
+const ADDRESS_GRACE: u64 = 60;
+
+/// What the operator chose.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Pools for networks without `--subnet`.
+    pub pools: DefaultPools,
+    /// Seed for the IPv6 prefix of this host, used once in the life of a ledger.
+    pub ula_seed: [u8; 5],
+}
+
+/// Counts that the operator can read.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Addresses reclaimed after a lost reply.
+    pub addresses_reclaimed: AtomicU64,
+    /// Endpoints removed because their sandbox was gone and DeleteEndpoint never came.
+    pub endpoints_buried: AtomicU64,
+}
+
+/// See the module's text.
+pub struct Driver {
+    table: Table,
+    ledger: Ledger,
+    ipam: Mutex<Ipam>,
+    reconciler: Reconciler,
+    settings: Settings,
+    outcome: Outcome,
+    resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    /// Called when something needs upkeep soon; set by the app.
+    attention: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// What happened so far.
+    pub counts: Counts,
+}
+
+impl Driver {
+    /// Takes up where the last life stopped: everything the ledger holds becomes desired. The
+    /// kernel is not touched; [`Driver::start`] does that.
+    pub fn load(
+        opened: Opened,
+        kernel: Arc<dyn Kernel>,
+        settings: Settings,
+        resolvers: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        let driver = Self {
+            table: Table::default(),
+            ledger: opened.ledger,
+            ipam: Mutex::default(),
+            reconciler: Reconciler::new(kernel),
+            settings,
+            outcome: opened.outcome,
+            resolvers: Box::new(resolvers),
+            attention: Mutex::new(None),
+            counts: Counts::default(),
+        };
+        for record in &opened.records {
+            driver.take_up(record);
+        }
+        driver
+    }
+
+    fn take_up(&self, record: &Record) {
+        match record {
+            Record::Network(network) => {
+                let id = &network.spec.id;
+                // Both were checked when the network was made; a ledger edited by hand may differ.
+                if let Err(other) = self.table.claim_named_link(&network.bridge, LinkOwner::Network(id.clone())) {
+                    tracing::warn!(network = %id, bridge = %network.bridge, ?other, "two networks of the ledger have one bridge");
+                }
+                let pools: Vec<_> = network.spec.subnets().map(|subnet| subnet.pool).collect();
+                if let Err((subnet, held, owner)) = self.table.claim_subnets(id, &pools) {
+                    tracing::warn!(network = %id, %subnet, %held, %owner, "two networks of the ledger overlap");
+                }
+                self.reconciler.desire(&Datapath::default(), &crate::datapath::desired::network(network));
+                let held = Held { network: (**network).clone(), endpoints: Default::default() };
+                *lock(&self.table.slot(id)) = Some(held);
+            }
+            Record::Endpoint(endpoint) => {
+                let (network, id) = (&endpoint.spec.network, &endpoint.spec.id);
+                let slot = self.table.slot(network);
+                let mut held = lock(&slot);
+                let Some(held) = held.as_mut() else { return };
+                for name in [&endpoint.host, &endpoint.peer] {
+                    let owner = LinkOwner::Endpoint(network.clone(), id.clone());
+                    if let Err(other) = self.table.claim_named_link(name, owner) {
+                        tracing::warn!(endpoint = %id, link = %name, ?other, "two endpoints of the ledger have one link");
+                    }
+                }
+                let desired = crate::datapath::desired::endpoint(&held.network, endpoint);
+                self.reconciler.desire(&Datapath::default(), &desired);
+                held.endpoints.insert(id.clone(), (**endpoint).clone());
+            }
+            other => lock(&self.ipam).apply(other),
+        }
+    }
+
+    /// What the ledger was like when it was opened.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// How many networks and endpoints there are. A network whose verb is under way counts
+    /// without its endpoints: reading numbers must not wait for the kernel.
+    pub fn sizes(&self) -> (usize, usize) {
+        let ids = self.table.ids();
+        let endpoints = ids.iter().filter_map(|id| self.table.find(id)).filter_map(|slot| {
+            slot.try_lock().ok().and_then(|held| held.as_ref().map(|held| held.endpoints.len()))
+        });
+        (ids.len(), endpoints.sum())
+    }
+
+    /// The reconciler, for counts.
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.reconciler
+    }
+
+    /// Sets what is called when something needs upkeep before the next tick.
+    pub fn on_attention(&self, call: impl Fn() + Send + 'static) {
+        *lock(&self.attention) = Some(Box::new(call));
+    }
+
+    fn kernel(&self) -> &dyn Kernel {
+        self.reconciler.kernel()
+    }
+
+    /// A network that must exist.
+    fn known(&self, id: &NetworkId) -> Result<Arc<Slot>, Error> {
+        let slot = self.table.find(id).ok_or_else(|| Error::UnknownNetwork { network: id.clone() })?;
+        if lock(&slot).is_none() {
+            return Err(Error::UnknownNetwork { network: id.clone() });
+        }
+        Ok(slot)
+    }
+
+    /// Writes records to the ledger and, once they are there, into the address index.
+    ///
+    /// The index is passed in locked: what was decided under the lock is still true when the
+    /// records are on disk.
+    fn commit(&self, ipam: &mut MutexGuard<'_, Ipam>, records: &[Record]) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.ledger.append(records)?;
+        for record in records {
+            ipam.apply(record);
+        }
+        Ok(())
+    }
+
+    /// Brings the kernel from `before` to `after`. When that fails, everything is compared with
+    /// the observed kernel (the cause is often something that vanished) and tried once more.
+    fn realise(&self, before: &Datapath, after: &Datapath) -> Result<(), KernelError> {
+        let Err(first) = self.reconciler.replace(before, after) else { return Ok(()) };
+        tracing::warn!(error = %first, "a change failed, comparing with the kernel and trying again");
+        if first.errno() == Some(libc::EXFULL) {
+            // Ports of endpoints that are already deleted may still wait for their end.
+            self.kernel().settle(Duration::from_secs(2));
+        }
+        if let Err(error) = self.reconciler.reconcile() {
+            tracing::debug!(%error, "the comparison failed too");
+        }
+        self.call_attention();
+        self.reconciler.replace(before, after).map_err(|_| first)
+    }
+
+    fn call_attention(&self) {
+        if let Some(call) = &*lock(&self.attention) {
+            call();
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+fn count(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(more as u64, Ordering::Relaxed);
+}
+
+/// A network's address plan as it shows in messages.
+fn subnets_of(network: &Network) -> String {
+    network.spec.subnets().map(|subnet| subnet.pool.to_string()).collect::<Vec<_>>().join(" and ")
+}

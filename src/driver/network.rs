@@ -1,0 +1,208 @@
+//! Owns the verbs of networks: gw_alloc_check, create_network, delete_network.
+
+use super::{Driver, Error, spec};
+use crate::api::Empty;
+use crate::api::network::{
+    CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
+};
+use crate::datapath::{Datapath, desired};
+use crate::model::{LinkRole, Network, NetworkId, NetworkSpec};
+use crate::state::record::Record;
+use crate::state::table::{Held, LinkOwner, lock};
+
+/// MTU when there is no default route to learn it from.
+const ETHERNET_MTU: u32 = 1500;
+
+impl Driver {
+    /// NetworkDriver.GetCapabilities. Pure, and must never fail: an engine that once saw it fail
+    /// does not register the driver until it is restarted (protocol.md 1.3).
+    pub fn get_capabilities(&self) -> CapabilitiesResponse {
+        CapabilitiesResponse {
+            scope: "local".to_owned(),
+            connectivity_scope: "local".to_owned(),
+            gw_alloc_checker: true,
+        }
+    }
+
+    /// GwAllocCheck: an internal network without a bridge address needs no gateway.
+    pub fn gw_alloc_check(&self, request: GwAllocCheckRequest) -> Result<GwAllocCheckResponse, Error> {
+        let (options, internal) = spec::network_options(&request.options)?;
+        Ok(GwAllocCheckResponse { skip_ipv4: internal && options.inhibit_ipv4, skip_ipv6: false })
+    }
+
+    /// CreateNetwork. A known id with the same settings is success; with other settings it is
+    /// replaced as long as nothing is attached.
+    pub fn create_network(&self, request: CreateNetworkRequest) -> Result<Empty, Error> {
+        let spec = spec::network(&request)?;
+        let slot = self.table.slot(&spec.id);
+        let mut place = lock(&slot);
+        if let Some(held) = &*place {
+            if held.network.spec == spec {
+                let desired = desired::network(&held.network);
+                return self.made(&held.network, &desired, &desired).map(|()| Empty {});
+            }
+            if !held.endpoints.is_empty() {
+                return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
+            }
+            let old = held.network.clone();
+            self.unmake(&old)?;
+            *place = None;
+        }
+        let created = self.claim(&spec).and_then(|network| {
+            self.make(&network).inspect_err(|_| self.release(&network))?;
+            Ok(network)
+        });
+        match created {
+            Ok(network) => {
+                tracing::info!(network = %spec.id, bridge = %network.bridge, mtu = network.mtu, "network created");
+                *place = Some(Held { network, endpoints: Default::default() });
+                Ok(Empty {})
+            }
+            Err(error) => {
+                drop(place);
+                drop(slot);
+                self.table.forget_if_empty(&spec.id);
+                Err(error)
+            }
+        }
+    }
+
+    /// DeleteNetwork. Unknown is success; endpoints that the engine forgot go with it.
+    pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
+        let id = NetworkId::parse(&request.network_id)?;
+        let Some(slot) = self.table.find(&id) else { return Ok(Empty {}) };
+        let mut place = lock(&slot);
+        if let Some(held) = place.as_mut() {
+            for endpoint in std::mem::take(&mut held.endpoints).into_values() {
+                tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "an endpoint was left in a deleted network");
+                self.remove_endpoint(&held.network, &endpoint)?;
+            }
+            self.unmake(&held.network)?;
+            tracing::info!(network = %id, bridge = %held.network.bridge, "network deleted");
+            *place = None;
+        }
+        drop(place);
+        self.table.forget_if_empty(&id);
+        Ok(Empty {})
+    }
+
+    /// Takes bridge name and subnets, and finds out what the host must tell.
+    fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
+        let owner = LinkOwner::Network(spec.id.clone());
+        let (bridge, found) = match &spec.options.bridge_name {
+            None => (self.table.claim_link(LinkRole::Bridge, spec.id.as_str(), owner), None),
+            Some(name) => {
+                let found = self.kernel().link(name).map_err(kernel)?;
+                if let Some(link) = &found
+                    && link.kind != "bridge"
+                {
+                    let kind = if link.kind.is_empty() { "physical".to_owned() } else { link.kind.clone() };
+                    return Err(Error::NotABridge { name: name.clone(), kind });
+                }
+                self.table.claim_named_link(name, owner).map_err(|other| {
+                    let (LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) = other;
+                    Error::BridgeTaken { bridge: name.clone(), owner }
+                })?;
+                (name.clone(), found)
+            }
+        };
+        // A bridge in our group is the leftover of a life whose ledger is gone: ours to shape.
+        let owns_bridge = found.as_ref().is_none_or(|link| {
+            matches!(link.group, crate::datapath::GROUP_LIVE | crate::datapath::GROUP_DEAD)
+        });
+        let release = |error| {
+            self.table.release_link(&bridge);
+            Err(error)
+        };
+        let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();
+        if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
+            return release(Error::SubnetOverlap { subnet, held, owner });
+        }
+        let mtu = match (spec.options.mtu, &found) {
+            (Some(mtu), _) => mtu,
+            // Ports of a larger MTU would lower nothing but lose frames on the user's bridge.
+            (None, Some(link)) if !owns_bridge => link.mtu,
+            (None, _) => match self.kernel().uplink_mtu() {
+                Ok(mtu) => mtu.unwrap_or(ETHERNET_MTU).clamp(68, 65535),
+                Err(error) => {
+                    self.table.release_subnets(&spec.id);
+                    return release(kernel(error));
+                }
+            },
+        };
+        Ok(Network { spec: spec.clone(), bridge, owns_bridge, mtu })
+    }
+
+    fn release(&self, network: &Network) {
+        self.table.release_subnets(&network.spec.id);
+        self.table.release_link(&network.bridge);
+    }
+
+    /// Ledger first, then the kernel; a kernel that refuses takes the record back.
+    fn make(&self, network: &Network) -> Result<(), Error> {
+        {
+            let mut ipam = lock(&self.ipam);
+            let mut records = vec![Record::Network(Box::new(network.clone()))];
+            records.extend(ipam.claim(network));
+            self.commit(&mut ipam, &records)?;
+        }
+        let after = desired::network(network);
+        let made = self.made(network, &nothing(), &after);
+        if made.is_err() {
+            self.undo(network, &after);
+        }
+        made
+    }
+
+    fn made(&self, network: &Network, before: &Datapath, after: &Datapath) -> Result<(), Error> {
+        let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
+        if before == after {
+            // A repeated request: whatever is missing is found by looking.
+            return self.reconciler.reconcile().map(|_| ()).map_err(failed);
+        }
+        self.realise(before, after).map_err(failed)?;
+        if !network.bridge.has_prefix() {
+            // Rules in a foreign chain are replaced as a whole, so they are compared as a whole.
+            self.reconciler.reconcile_firewall().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn undo(&self, network: &Network, after: &Datapath) {
+        let mut ipam = lock(&self.ipam);
+        let id = network.spec.id.clone();
+        if let Err(error) = self.commit(&mut ipam, &[Record::NoNetwork { id: id.clone() }]) {
+            tracing::error!(%error, network = %id, "the record of a network that could not be made stays in the ledger");
+        }
+        drop(ipam);
+        if let Err(error) = self.reconciler.replace(after, &nothing()) {
+            tracing::warn!(%error, network = %id, "what was made of a network is left to the next comparison");
+            self.call_attention();
+        }
+    }
+
+    /// Takes a network without endpoints out of the ledger and the kernel. Kernel errors are
+    /// logged and left to the next comparison: for the engine the network is gone either way.
+    fn unmake(&self, network: &Network) -> Result<(), Error> {
+        let id = &network.spec.id;
+        let written = self.commit(&mut lock(&self.ipam), &[Record::NoNetwork { id: id.clone() }]);
+        if let Err(error) = self.reconciler.replace(&desired::network(network), &nothing()) {
+            tracing::warn!(%error, network = %id, "the rest of a deleted network is left to the next comparison");
+            self.call_attention();
+        }
+        if !network.bridge.has_prefix()
+            && let Err(error) = self.reconciler.reconcile_firewall()
+        {
+            tracing::warn!(%error, network = %id, "rules of a deleted network are left to the next comparison");
+            self.call_attention();
+        }
+        self.release(network);
+        written
+    }
+}
+
+/// A datapath without any object, with the table in place: what a network is made from.
+pub(super) fn nothing() -> Datapath {
+    Datapath { elements: Some(Default::default()), ..Datapath::default() }
+}

@@ -1,0 +1,73 @@
+//! Owns the verbs that tie an endpoint to a sandbox: join and leave. The engine itself moves the
+//! link in and out; here is only said which link, what it is called and where the way out is.
+
+use super::endpoint::ids;
+use super::{Driver, Error, now};
+use crate::api::Empty;
+use crate::api::network::{EndpointRequest, InterfaceName, JoinRequest, JoinResponse};
+use crate::datapath::desired;
+use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase, Subnet};
+use crate::state::record::Record;
+use crate::state::table::{Held, lock};
+
+impl Driver {
+    /// Join. May be repeated. No gateway on an internal network: the engine would install the
+    /// default route all the same (protocol.md 3.4).
+    pub fn join(&self, request: JoinRequest) -> Result<JoinResponse, Error> {
+        let network = NetworkId::parse(&request.network_id)?;
+        let id = EndpointId::parse(&request.endpoint_id)?;
+        let slot = self.known(&network)?;
+        let mut place = lock(&slot);
+        let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
+        let held = place.as_mut().ok_or_else(unknown)?;
+        self.change_phase(held, &id, Phase::Joined)?.ok_or_else(unknown)?;
+        let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
+        Ok(answer(&held.network, endpoint))
+    }
+
+    /// Leave. May come twice, without a Join, or for what is not known; the link is still inside
+    /// the sandbox at this point, so nothing is done to it.
+    pub fn leave(&self, request: EndpointRequest) -> Result<Empty, Error> {
+        let (network, id) = ids(&request)?;
+        let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
+        let mut place = lock(&slot);
+        if let Some(held) = place.as_mut() {
+            self.change_phase(held, &id, Phase::Left)?;
+        }
+        Ok(Empty {})
+    }
+
+    /// Records the phase; `None` when the endpoint is not known.
+    fn change_phase(&self, held: &mut Held, id: &EndpointId, phase: Phase) -> Result<Option<()>, Error> {
+        let Some(endpoint) = held.endpoints.get_mut(id) else { return Ok(None) };
+        if endpoint.phase == phase {
+            return Ok(Some(()));
+        }
+        let changed = Endpoint { phase, since: now(), ..endpoint.clone() };
+        self.ledger.append(&[Record::Endpoint(Box::new(changed.clone()))])?;
+        let datapath = desired::endpoint(&held.network, &changed);
+        self.reconciler.desire(&datapath, &datapath);
+        *endpoint = changed;
+        Ok(Some(()))
+    }
+}
+
+fn answer(network: &Network, endpoint: &Endpoint) -> JoinResponse {
+    let way_out = |subnet: &Option<Subnet>, has_address: bool| {
+        let gateway = subnet.as_ref().and_then(|s| s.default_gateway.or(s.gateway));
+        gateway.filter(|_| has_address && !network.spec.internal).map(|ip| ip.to_string()).unwrap_or_default()
+    };
+    let gateway = way_out(&network.spec.v4, endpoint.spec.v4.is_some());
+    let gateway_ipv6 = way_out(&network.spec.v6, endpoint.spec.v6.is_some());
+    JoinResponse {
+        interface_name: InterfaceName {
+            src_name: endpoint.peer.to_string(),
+            dst_prefix: network.spec.options.iface_prefix.clone(),
+        },
+        // A network that was made without a way out must not grow a second link to
+        // docker_gwbridge behind the user's back.
+        disable_gateway_service: gateway.is_empty() && gateway_ipv6.is_empty(),
+        gateway,
+        gateway_ipv6,
+    }
+}

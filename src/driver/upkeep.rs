@@ -1,0 +1,127 @@
+//! Owns what nobody asks for: bringing the kernel to the state at start, and removing what lost
+//! replies and calls that never came leave behind. Called by the app, never on a request's path.
+
+use super::{ADDRESS_GRACE, Driver, Error, count, now};
+use crate::datapath::KernelError;
+use crate::model::{Endpoint, IfName, Phase};
+use crate::state::store::Outcome;
+use crate::state::table::{LinkOwner, lock};
+
+/// How long an endpoint may stand between CreateEndpoint and Join, or between Leave and
+/// DeleteEndpoint, in seconds. The engine sends the pairs back to back.
+const ENDPOINT_GRACE: u64 = 120;
+
+impl Driver {
+    /// Brings the kernel to what the ledger says, before the first request is answered.
+    ///
+    /// When the ledger was missing or damaged, whatever else of Pontoon's is in the kernel may
+    /// carry running containers and is left alone for this whole life.
+    pub fn start(&self) -> Result<(), KernelError> {
+        let whole = matches!(self.outcome, Outcome::Loaded);
+        if !whole {
+            let kept = self.reconciler.protect_what_is_there()?;
+            if kept > 0 {
+                tracing::warn!(links = kept, "links of an earlier life are not in the ledger; they are kept, remove them by hand when no container uses them");
+            }
+        }
+        self.reconciler.refresh_engine_bridges()?;
+        self.repair()
+    }
+
+    /// Compares everything with the kernel, closes the difference and buries dead endpoints.
+    pub fn repair(&self) -> Result<(), KernelError> {
+        let plan = self.reconciler.reconcile()?;
+        if !plan.steps.is_empty() {
+            tracing::info!(steps = plan.steps.len(), "kernel brought to the state");
+        }
+        for bridge in &plan.missing {
+            tracing::warn!(%bridge, "a bridge that a network uses does not exist: create it, or remove the network");
+        }
+        for host in &plan.dead {
+            self.bury(host);
+        }
+        Ok(())
+    }
+
+    /// The same for the firewall alone.
+    pub fn repair_firewall(&self) -> Result<(), KernelError> {
+        let plan = self.reconciler.reconcile_firewall()?;
+        if !plan.steps.is_empty() {
+            tracing::warn!(steps = plan.steps.len(), "the firewall was changed by someone else and is repaired");
+        }
+        Ok(())
+    }
+
+    /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
+    pub fn tick(&self) {
+        if let Err(error) = self.reconciler.refresh_engine_bridges().and_then(|_| self.repair()) {
+            tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
+        }
+        self.sweep_endpoints(now());
+        if let Err(error) = self.reclaim_addresses(now()) {
+            tracing::error!(%error, "unclaimed addresses are not reclaimed");
+        }
+        if self.ledger.compact_due()
+            && let Err(error) = self.ledger.compact()
+        {
+            tracing::error!(%error, "the ledger was not rewritten");
+        }
+    }
+
+    /// Frees addresses that were requested and never showed up in an endpoint.
+    pub fn reclaim_addresses(&self, now: u64) -> Result<usize, Error> {
+        let subnets = self.table.subnets();
+        let mut ipam = lock(&self.ipam);
+        let records = ipam.reclaim(&subnets, now, ADDRESS_GRACE);
+        self.commit(&mut ipam, &records)?;
+        if !records.is_empty() {
+            tracing::warn!(addresses = records.len(), "addresses of lost replies reclaimed");
+            count(&self.counts.addresses_reclaimed, records.len());
+        }
+        Ok(records.len())
+    }
+
+    /// Removes endpoints that the engine gave up without saying so: its reply was lost, or it was
+    /// killed between two calls.
+    pub fn sweep_endpoints(&self, now: u64) {
+        for id in self.table.ids() {
+            let Some(slot) = self.table.find(&id) else { continue };
+            let mut place = lock(&slot);
+            let Some(held) = place.as_mut() else { continue };
+            let given_up: Vec<Endpoint> = held
+                .endpoints
+                .values()
+                .filter(|e| e.phase != Phase::Joined && e.since.saturating_add(ENDPOINT_GRACE) < now)
+                .cloned()
+                .collect();
+            for endpoint in given_up {
+                tracing::warn!(network = %id, endpoint = %endpoint.spec.id, phase = ?endpoint.phase, "the engine gave this endpoint up without deleting it");
+                held.endpoints.remove(&endpoint.spec.id);
+                if let Err(error) = self.remove_endpoint(&held.network, &endpoint) {
+                    tracing::error!(%error, endpoint = %endpoint.spec.id, "its record stays in the ledger");
+                }
+                count(&self.counts.endpoints_buried, 1);
+            }
+        }
+    }
+
+    /// Removes the endpoint whose host end vanished with its sandbox. Looked at once more under
+    /// the network's lock: a verb may have been faster.
+    fn bury(&self, host: &IfName) {
+        let Some(LinkOwner::Endpoint(network, id)) = self.table.link_owner(host) else { return };
+        let Some(slot) = self.table.find(&network) else { return };
+        let mut place = lock(&slot);
+        let Some(held) = place.as_mut() else { return };
+        let dead = held.endpoints.get(&id).is_some_and(|e| e.host == *host && e.phase != Phase::Ready)
+            && matches!(self.kernel().link(host), Ok(None));
+        if !dead {
+            return;
+        }
+        let Some(endpoint) = held.endpoints.remove(&id) else { return };
+        tracing::warn!(%network, endpoint = %id, link = %host, "the sandbox of this endpoint is gone, the endpoint is removed");
+        count(&self.counts.endpoints_buried, 1);
+        if let Err(error) = self.remove_endpoint(&held.network, &endpoint) {
+            tracing::error!(%error, endpoint = %endpoint.spec.id, "its record stays in the ledger");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Owns the networks and endpoints in memory: one lock a network, so that a slow verb on one
+//! network never holds up another, and the register of what must be unique on the host.
+//!
+//! Never touches the disk or the kernel. Called by the driver only.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnetwork::IpNetwork;
+
+use crate::model::{Endpoint, EndpointId, IfName, LinkRole, Network, NetworkId};
+
+/// A network with its endpoints.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The network.
+    pub network: Network,
+    /// Its endpoints.
+    pub endpoints: BTreeMap<EndpointId, Endpoint>,
+}
+
+/// The place of one network; `None` before its creation and after its deletion.
+pub type Slot = Mutex<Option<Held>>;
+
+/// Who has a link name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkOwner {
+    /// A network's bridge.
+    Network(NetworkId),
+    /// An endpoint's host or container end.
+    Endpoint(NetworkId, EndpointId),
+}
+
+#[derive(Default)]
+struct Register {
+    links: HashMap<IfName, LinkOwner>,
+    subnets: Vec<(IpNetwork, NetworkId)>,
+}
+
+/// See the module's text.
+#[derive(Default)]
+pub struct Table {
+    slots: Mutex<HashMap<NetworkId, Arc<Slot>>>,
+    register: Mutex<Register>,
+}
+
+/// Locks, and takes what a panicked verb left: every writer leaves the value whole.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Table {
+    /// The place for a network, made if there is none.
+    pub fn slot(&self, id: &NetworkId) -> Arc<Slot> {
+        Arc::clone(lock(&self.slots).entry(id.clone()).or_default())
+    }
+
+    /// The place of a network that may be known.
+    pub fn find(&self, id: &NetworkId) -> Option<Arc<Slot>> {
+        lock(&self.slots).get(id).cloned()
+    }
+
+    /// Forgets the place of a network that is gone. A verb that still holds it keeps it.
+    pub fn forget_if_empty(&self, id: &NetworkId) {
+        let mut slots = lock(&self.slots);
+        let empty = slots.get(id).is_some_and(|slot| {
+            // One reference in the map and one with the caller: nobody else can be about to fill it.
+            Arc::strong_count(slot) <= 2 && slot.try_lock().is_ok_and(|held| held.is_none())
+        });
+        if empty {
+            slots.remove(id);
+        }
+    }
+
+    /// The ids of all networks.
+    pub fn ids(&self) -> Vec<NetworkId> {
+        lock(&self.slots).keys().cloned().collect()
+    }
+
+    /// Takes a link name that derives from `id` and that nobody has.
+    pub fn claim_link(&self, role: LinkRole, id: &str, owner: LinkOwner) -> IfName {
+        let mut register = lock(&self.register);
+        let mut attempt = 0;
+        loop {
+            let name = IfName::derive(role, id, attempt);
+            if !register.links.contains_key(&name) {
+                register.links.insert(name.clone(), owner);
+                return name;
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Takes this very name; on failure says who has it.
+    pub fn claim_named_link(&self, name: &IfName, owner: LinkOwner) -> Result<(), LinkOwner> {
+        let mut register = lock(&self.register);
+        match register.links.get(name) {
+            Some(other) if *other != owner => Err(other.clone()),
+            _ => {
+                register.links.insert(name.clone(), owner);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a link name back.
+    pub fn release_link(&self, name: &IfName) {
+        lock(&self.register).links.remove(name);
+    }
+
+    /// Who has a link name.
+    pub fn link_owner(&self, name: &IfName) -> Option<LinkOwner> {
+        lock(&self.register).links.get(name).cloned()
+    }
+
+    /// Takes subnets for a network; on failure says which of them overlaps whose.
+    pub fn claim_subnets(&self, id: &NetworkId, subnets: &[IpNetwork]) -> Result<(), (IpNetwork, IpNetwork, NetworkId)> {
+        let mut register = lock(&self.register);
+        for subnet in subnets {
+            let other = register.subnets.iter().find(|(held, owner)| owner != id && overlap(held, subnet));
+            if let Some((held, owner)) = other {
+                return Err((*subnet, *held, owner.clone()));
+            }
+        }
+        register.subnets.retain(|(_, owner)| owner != id);
+        register.subnets.extend(subnets.iter().map(|subnet| (*subnet, id.clone())));
+        Ok(())
+    }
+
+    /// Gives a network's subnets back.
+    pub fn release_subnets(&self, id: &NetworkId) {
+        lock(&self.register).subnets.retain(|(_, owner)| owner != id);
+    }
+
+    /// The subnets of all networks.
+    pub fn subnets(&self) -> Vec<IpNetwork> {
+        lock(&self.register).subnets.iter().map(|(subnet, _)| *subnet).collect()
+    }
+}
+
+/// Whether two subnets of one family share an address.
+pub fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
+    match (a, b) {
+        (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(*b),
+        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(*b),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> NetworkId {
+        NetworkId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_that_collide_after_truncation_are_told_apart() {
+        let table = Table::default();
+        let (a, b) = ("0123456789abcdef00", "0123456789abcdef11");
+        let first = table.claim_link(LinkRole::Bridge, a, LinkOwner::Network(id(a)));
+        let second = table.claim_link(LinkRole::Bridge, b, LinkOwner::Network(id(b)));
+        assert_ne!(first, second);
+        assert_eq!(table.link_owner(&second), Some(LinkOwner::Network(id(b))));
+        table.release_link(&first);
+        assert_eq!(table.claim_link(LinkRole::Bridge, a, LinkOwner::Network(id(a))), first);
+    }
+
+    #[test]
+    fn subnets_of_two_networks_never_overlap() {
+        let table = Table::default();
+        let net = |text: &str| text.parse::<IpNetwork>().unwrap();
+        table.claim_subnets(&id("a"), &[net("10.0.0.0/16"), net("fd00::/64")]).unwrap();
+        let (mine, theirs, owner) = table.claim_subnets(&id("b"), &[net("10.0.3.0/24")]).unwrap_err();
+        assert_eq!((mine, theirs, owner), (net("10.0.3.0/24"), net("10.0.0.0/16"), id("a")));
+        table.claim_subnets(&id("a"), &[net("10.0.0.0/24")]).unwrap();
+        table.claim_subnets(&id("b"), &[net("10.0.3.0/24")]).unwrap();
+        table.release_subnets(&id("a"));
+        assert_eq!(table.subnets(), [net("10.0.3.0/24")]);
+    }
+
+    #[test]
+    fn an_empty_place_is_forgotten_and_a_filled_one_is_not() {
+        let table = Table::default();
+        let slot = table.slot(&id("a"));
+        table.forget_if_empty(&id("a"));
+        assert!(table.find(&id("a")).is_none());
+        drop(slot);
+        let slot = table.slot(&id("a"));
+        let held = lock(&slot);
+        table.forget_if_empty(&id("a"));
+        drop(held);
+        assert!(table.find(&id("a")).is_some());
+    }
+}

@@ -1,0 +1,100 @@
+//! Owns the thread that keeps the kernel in shape between requests: it hears what changes, waits
+//! until the change is over, and has the driver repair it; every half minute it compares all.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::driver::Driver;
+use crate::model::IfName;
+
+/// Time between full comparisons without any cause.
+const TICK: Duration = Duration::from_secs(30);
+
+/// Changes come in bursts (a flush deletes every rule, then the table); the repair waits until
+/// none came for this long, and no longer than [`BURST`].
+const QUIET: Duration = Duration::from_millis(30);
+
+/// Longest wait for the end of a burst: a repair is due within a second.
+const BURST: Duration = Duration::from_millis(300);
+
+/// Something that may need repair.
+#[derive(Debug, Clone)]
+pub enum Cause {
+    /// A link vanished or changed, or lost an address.
+    Link(IfName),
+    /// A bridge appeared that may be the engine's.
+    Bridge(IfName),
+    /// Someone else changed the ruleset.
+    Firewall,
+    /// A verb left something behind, or notifications were lost: look at everything.
+    Everything,
+}
+
+/// Starts the thread; causes go into the returned end.
+pub fn start(driver: Arc<Driver>) -> std::io::Result<Sender<Cause>> {
+    let (send, receive) = channel();
+    std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || run(&driver, &receive))?;
+    Ok(send)
+}
+
+fn run(driver: &Driver, causes: &Receiver<Cause>) {
+    let mut next_tick = Instant::now() + TICK;
+    loop {
+        match causes.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+            Ok(first) => repair(driver, first, causes),
+            Err(RecvTimeoutError::Timeout) => {
+                driver.tick();
+                next_tick = Instant::now() + TICK;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Work {
+    links: bool,
+    firewall: bool,
+    bridges: bool,
+}
+
+impl Work {
+    fn add(&mut self, driver: &Driver, cause: &Cause) {
+        match cause {
+            Cause::Link(name) => self.links |= driver.reconciler().wants(name),
+            Cause::Bridge(_) => self.bridges = true,
+            Cause::Firewall => self.firewall = true,
+            Cause::Everything => *self = Work { links: true, firewall: true, bridges: true },
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        !(self.links || self.firewall || self.bridges)
+    }
+}
+
+fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
+    let mut work = Work::default();
+    work.add(driver, &first);
+    if work.is_none() {
+        return;
+    }
+    let began = Instant::now();
+    while began.elapsed() < BURST
+        && let Ok(next) = causes.recv_timeout(QUIET)
+    {
+        work.add(driver, &next);
+    }
+    let bridges = work.bridges && driver.reconciler().refresh_engine_bridges().unwrap_or(true);
+    let done = if work.links {
+        driver.repair()
+    } else if work.firewall || bridges {
+        driver.repair_firewall()
+    } else {
+        Ok(())
+    };
+    if let Err(error) = done {
+        tracing::error!(%error, "a repair failed, the next comparison tries again");
+    }
+}

@@ -1,0 +1,148 @@
+//! Bodies, paths and connections that no engine sends: answered in words, never with a panic, and
+//! nothing is left behind.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use pontoon::api::Method;
+use serde_json::json;
+
+use super::rig::{Rig, endpoint, network, read_reply, request};
+
+#[test]
+fn malformed_bodies_are_400_with_err() {
+    let rig = Rig::new();
+    for (method, path, _) in Method::ALL {
+        if method.has_no_body() {
+            continue;
+        }
+        for body in [&b"{"[..], b"null", b"[]", b"7", b"\"x\"", b"{\"NetworkID\":7}", b"\xff\xfe", b"{}{}", b" "] {
+            let reply = request(&rig.life().socket, "POST", path, body);
+            let text = reply.json()["Err"].as_str().map(str::to_owned);
+            let shown = String::from_utf8_lossy(body);
+            match reply.status {
+                400 => assert!(text.unwrap().contains(path), "{path} {shown}"),
+                // A body of the right form that lacks every field may also be refused by the verb,
+                // or be harmless (EndpointOperInfo).
+                200 => {}
+                other => panic!("{path} {shown}: {other} {}", reply.body),
+            }
+        }
+    }
+    assert_eq!(rig.life().driver.sizes(), (0, 0));
+}
+
+#[test]
+fn an_empty_body_is_the_engines_repetition_and_never_a_request() {
+    let rig = Rig::new();
+    for (method, path, _) in Method::ALL {
+        let reply = request(&rig.life().socket, "POST", path, b"");
+        if method.has_no_body() {
+            assert_eq!(reply.status, 200, "{path}");
+        } else {
+            assert_eq!(reply.status, 400, "{path}");
+            assert!(reply.json()["Err"].as_str().unwrap().contains("no body"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn unknown_paths_and_verbs() {
+    let rig = Rig::new();
+    let socket = &rig.life().socket;
+    for path in
+        ["/", "/NetworkDriver.Nope", "/../etc/passwd", "/VolumeDriver.Create", &format!("/{}", "x".repeat(5000))]
+    {
+        let reply = request(socket, "POST", path, b"{}");
+        assert_eq!(reply.status, 404, "{path}");
+        assert!(reply.json()["Err"].as_str().unwrap().len() < 300);
+    }
+    assert_eq!(request(socket, "GET", "/NetworkDriver.Join", b"").status, 405);
+    let metrics = request(socket, "GET", "/metrics", b"");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.body.contains("pontoon_networks 0"), "{}", metrics.body);
+}
+
+#[test]
+fn oversized_bodies_are_413() {
+    let rig = Rig::new();
+    let mut body = network("aa", 1, false).to_string();
+    body.push_str(&" ".repeat(2 << 20));
+    let reply = request(&rig.life().socket, "POST", "/NetworkDriver.CreateNetwork", body.as_bytes());
+    assert_eq!(reply.status, 413);
+    assert!(reply.json()["Err"].as_str().unwrap().contains("1048576"));
+    let deep = format!("{{\"NetworkID\":\"aa\",\"Options\":{}1{}}}", "{\"a\":".repeat(5000), "}".repeat(5000));
+    assert_eq!(request(&rig.life().socket, "POST", "/NetworkDriver.CreateNetwork", deep.as_bytes()).status, 400);
+    assert_eq!(rig.life().driver.sizes().0, 0);
+}
+
+#[test]
+fn slow_and_silent_clients_hold_up_nobody() {
+    let rig = Rig::new();
+    let idle: Vec<_> = (0..100).map(|_| UnixStream::connect(&rig.life().socket).unwrap()).collect();
+    let mut slow = UnixStream::connect(&rig.life().socket).unwrap();
+    slow.write_all(b"POST /NetworkDriver.CreateNetwork HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    drop(slow);
+    drop(idle);
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+}
+
+#[test]
+fn one_connection_serves_many_requests_and_no_host_is_needed() {
+    let rig = Rig::new();
+    let mut stream = UnixStream::connect(&rig.life().socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for _ in 0..3 {
+        // As engine 20.10 writes it: an empty Host, no Content-Type.
+        stream
+            .write_all(b"POST /NetworkDriver.GetCapabilities HTTP/1.1\r\nHost: \r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        let reply = read_reply(&mut stream).unwrap();
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.json(), json!({"Scope": "local", "ConnectivityScope": "local", "GwAllocChecker": true}));
+        assert!(reply.headers.to_ascii_lowercase().contains("content-length"));
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_does_not_stop_its_verb() {
+    let rig = Rig::new();
+    let body = network("aa", 1, false).to_string();
+    let mut stream = UnixStream::connect(&rig.life().socket).unwrap();
+    write!(
+        stream,
+        "POST /NetworkDriver.CreateNetwork HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    drop(stream);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while rig.life().driver.sizes().0 == 0 || rig.kernel.datapath().bridges.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the verb never ran");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+}
+
+#[test]
+fn absurd_values_are_named_and_leave_nothing() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    let mut mac = endpoint("aa", "e1", "10.1.0.2/24");
+    mac["Interface"]["MacAddress"] = json!("ff:ff:ff:ff:ff:ff");
+    for (body, says) in [
+        (endpoint("aa", "e1", "999.1.1.1/24"), "999.1.1.1"),
+        (endpoint("aa", "e1", "10.1.0.2/99"), "10.1.0.2/99"),
+        (endpoint("aa", "e1", "fd00::1/64"), "fd00::1"),
+        (endpoint("aa", &"e".repeat(500), "10.1.0.2/24"), "500 bytes"),
+        (endpoint("aa", "../../etc", "10.1.0.2/24"), "EndpointID"),
+        (endpoint("aa", "", "10.1.0.2/24"), "EndpointID"),
+        (mac, "multicast"),
+    ] {
+        let text = rig.err("NetworkDriver.CreateEndpoint", body);
+        assert!(text.contains(says) && text.len() < 300, "{text}");
+    }
+    assert!(rig.kernel.datapath().veths.is_empty());
+}

@@ -1,0 +1,132 @@
+//! The kernel refuses, loses answers, stalls: verbs succeed or fail whole, and nothing is left.
+
+use std::time::Duration;
+
+use pontoon::datapath::Step;
+use pontoon::datapath::fake::Fault;
+
+use super::rig::{Rig, endpoint, network};
+
+#[test]
+fn every_step_refused_for_good_leaves_nothing() {
+    // Each step of a dual-stack network and of an endpoint fails in turn, as often as it is tried.
+    for at in 0..6 {
+        let rig = Rig::new();
+        rig.ok("NetworkDriver.CreateNetwork", network("first", 9, false));
+        let before = rig.kernel.datapath();
+        let kinds: [fn(&Step) -> bool; 6] = [
+            |s| matches!(s, Step::Forward { v6: true }),
+            |s| matches!(s, Step::Elements { add, .. } if !add.is_empty()),
+            |s| matches!(s, Step::CreateBridge(..)),
+            |s| matches!(s, Step::CreateVeth(..)),
+            |s| matches!(s, Step::CreateVeth(..)),
+            |s| matches!(s, Step::CreateVeth(..)),
+        ];
+        for _ in 0..10 {
+            rig.kernel.inject(kinds[at], Fault::Refuse(libc::ENOMEM));
+        }
+        if at < 3 {
+            let text = rig.err("NetworkDriver.CreateNetwork", network("aa", 1, true));
+            assert!(text.contains("network aa"), "{text}");
+        } else {
+            let text = rig.err("NetworkDriver.CreateEndpoint", endpoint("first", "e1", "10.9.0.2/24"));
+            assert!(text.contains("endpoint e1") && text.contains("Cannot allocate memory"), "{text}");
+        }
+        rig.life().driver.tick();
+        let mut after = rig.kernel.datapath();
+        after.forwarding = before.forwarding;
+        assert_eq!(after, before, "step kind {at}");
+        assert_eq!(rig.life().driver.sizes(), (1, 0));
+    }
+}
+
+#[test]
+fn a_step_refused_once_is_tried_again() {
+    let rig = Rig::new();
+    rig.kernel.inject(|s| matches!(s, Step::CreateBridge(..)), Fault::Refuse(libc::EBUSY));
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    rig.kernel.inject(|s| matches!(s, Step::CreateVeth(..)), Fault::DoneButRefused(libc::EINTR));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    assert_eq!(rig.kernel.datapath().veths.len(), 1);
+}
+
+#[test]
+fn a_verb_finds_the_table_or_the_bridge_gone_and_makes_it_anew() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    rig.kernel.meddle(|d| d.elements = None);
+    rig.ok("NetworkDriver.CreateNetwork", network("bb", 2, false));
+    assert_eq!(rig.kernel.datapath().elements.unwrap().len(), 6);
+    rig.kernel.meddle(|d| d.bridges.clear());
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    assert_eq!(rig.kernel.datapath().bridges.len(), 2);
+}
+
+#[test]
+fn a_torn_listing_removes_nothing() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    let before = rig.kernel.datapath();
+    rig.kernel.tear(3);
+    for _ in 0..3 {
+        rig.life().driver.tick();
+        assert_eq!(rig.kernel.datapath(), before);
+    }
+}
+
+#[test]
+fn a_stalled_kernel_answers_in_time_and_holds_up_nobody_else() {
+    let mut rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("slow", 1, false));
+    rig.ok("NetworkDriver.CreateNetwork", network("quick", 2, false));
+    rig.life = None;
+    let kernel: std::sync::Arc<dyn pontoon::datapath::Kernel> = rig.kernel.clone();
+    let life = super::rig::Life::begin(&rig.dir.0, kernel, "boot-1", Duration::from_millis(300));
+    let stalls = |s: &Step| matches!(s, Step::CreateVeth(host, _) if host.as_str().contains("stuck"));
+    rig.kernel.inject(stalls, Fault::Stall(Duration::from_millis(1500)));
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(|| life.err("NetworkDriver.CreateEndpoint", endpoint("slow", "stuck", "10.1.0.2/24")));
+        std::thread::sleep(Duration::from_millis(100));
+        // While it hangs, others are served.
+        life.ok("NetworkDriver.CreateEndpoint", endpoint("quick", "e1", "10.2.0.2/24"));
+        assert!(!stuck.is_finished());
+        let text = stuck.join().unwrap();
+        assert!(text.contains("no result within"), "{text}");
+    });
+    // It went on in the background and finished.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while rig.kernel.datapath().veths.len() < 2 {
+        assert!(std::time::Instant::now() < deadline, "the stalled verb never finished");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    life.ok("NetworkDriver.CreateEndpoint", endpoint("slow", "stuck", "10.1.0.2/24"));
+}
+
+#[test]
+fn a_full_disk_fails_the_verb_and_nothing_else() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    // The ledger's directory is replaced by nothing one can write to only for new files, so the
+    // failure is provoked by a record larger than any limit the process has.
+    let before = rig.kernel.datapath();
+    // SAFETY: plain system call on the own process; restored below.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let size = std::fs::metadata(rig.ledger_file()).unwrap().len();
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `old` and `new` are valid for the calls; the soft limit is put back.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_FSIZE, &mut old);
+        let new = libc::rlimit { rlim_cur: size + 10, rlim_max: old.rlim_max };
+        libc::setrlimit(libc::RLIMIT_FSIZE, &new);
+    }
+    let network_text = rig.err("NetworkDriver.CreateNetwork", network("bb", 2, false));
+    let endpoint_text = rig.err("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    // SAFETY: as above.
+    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &old) };
+    for text in [network_text, endpoint_text] {
+        assert!(text.contains("ledger"), "{text}");
+    }
+    assert_eq!(rig.kernel.datapath(), before);
+    rig.ok("NetworkDriver.CreateNetwork", network("bb", 2, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+}

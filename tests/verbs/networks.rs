@@ -1,0 +1,171 @@
+//! create_network, delete_network, gw_alloc_check.
+
+use pontoon::datapath::{Element, Step};
+use pontoon::model::IfName;
+use serde_json::{Value, json};
+
+use super::rig::{Rig, endpoint, network};
+
+fn with(mut body: Value, options: Value) -> Value {
+    body["Options"]["com.docker.network.generic"] = options;
+    body
+}
+
+#[test]
+fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
+    let rig = Rig::new();
+    rig.kernel.set_uplink_mtu(Some(1450));
+    rig.ok("NetworkDriver.CreateNetwork", network("0123456789abcdef", 7, true));
+    let datapath = rig.kernel.datapath();
+    let (name, bridge) = datapath.bridges.first_key_value().unwrap();
+    assert_eq!(name.as_str(), "pntb0123456789a");
+    assert_eq!(bridge.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.7.0.1/24", "fd07::1/64"]);
+    assert!(bridge.ipv6 && bridge.up && bridge.owned);
+    assert_eq!(bridge.mtu, 1450);
+    assert!(datapath.forwarding.v4 && datapath.forwarding.v6);
+    let elements = datapath.elements.unwrap();
+    assert!(elements.contains(&Element::Intra(name.clone())) && elements.contains(&Element::Bridge(name.clone())));
+    assert!(elements.contains(&Element::Masquerade("10.7.0.0/24".parse().unwrap())));
+    assert!(elements.contains(&Element::Masquerade("fd07::/64".parse().unwrap())));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "0123456789abcdef"}));
+    let after = rig.kernel.datapath();
+    assert!(after.bridges.is_empty() && after.elements.unwrap().is_empty());
+}
+
+#[test]
+fn every_verb_of_a_network_may_be_repeated() {
+    let rig = Rig::new();
+    let body = network("aa", 1, false);
+    rig.ok("NetworkDriver.CreateNetwork", body.clone());
+    let before = rig.kernel.datapath();
+    rig.ok("NetworkDriver.CreateNetwork", body);
+    assert_eq!(rig.kernel.datapath(), before);
+    for _ in 0..2 {
+        rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
+    }
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "never-seen"}));
+    assert!(rig.kernel.datapath().bridges.is_empty());
+}
+
+#[test]
+fn a_known_id_with_other_settings_is_replaced_only_while_nothing_uses_it() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 2, false));
+    let bridge = rig.kernel.datapath().bridges.into_values().next().unwrap();
+    assert_eq!(bridge.addresses.first().unwrap().to_string(), "10.2.0.1/24");
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.2.0.2/24"));
+    let text = rig.err("NetworkDriver.CreateNetwork", network("aa", 3, false));
+    assert!(text.contains("aa") && text.contains("1 endpoints"), "{text}");
+}
+
+#[test]
+fn internal_networks_neither_forward_nor_masquerade() {
+    let rig = Rig::new();
+    let mut body = network("aa", 1, true);
+    body["Options"]["com.docker.network.internal"] = json!(true);
+    rig.ok("NetworkDriver.CreateNetwork", body);
+    let datapath = rig.kernel.datapath();
+    assert!(!datapath.forwarding.v4 && !datapath.forwarding.v6);
+    let elements = datapath.elements.unwrap();
+    assert!(elements.iter().any(|e| matches!(e, Element::Internal(_))));
+    assert!(!elements.iter().any(|e| matches!(e, Element::Masquerade(_))));
+}
+
+#[test]
+fn options_change_what_they_say() {
+    let rig = Rig::new();
+    let options = json!({
+        "com.docker.network.driver.mtu": "1400",
+        "com.docker.network.bridge.enable_icc": "false",
+        "com.docker.network.bridge.enable_ip_masquerade": "false",
+        "com.docker.network.bridge.inhibit_ipv4": "true",
+        "com.docker.network.bridge.name": "custom0",
+        "com.docker.network.container_iface_prefix": "net",
+    });
+    rig.ok("NetworkDriver.CreateNetwork", with(network("aa", 1, true), options));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    let answer = rig.ok("NetworkDriver.Join", super::rig::join("aa", "e1"));
+    assert_eq!(answer["InterfaceName"]["DstPrefix"], "net");
+    let datapath = rig.kernel.datapath();
+    let bridge = &datapath.bridges[&IfName::parse("custom0").unwrap()];
+    assert_eq!(bridge.mtu, 1400);
+    assert_eq!(bridge.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fd01::1/64"]);
+    assert!(datapath.veths.values().all(|v| v.isolated && v.mtu == 1400));
+    assert!(!datapath.elements.unwrap().iter().any(|e| matches!(e, Element::Masquerade(_))));
+}
+
+#[test]
+fn an_existing_bridge_is_used_and_survives_its_network() {
+    let rig = Rig::new();
+    let lan = IfName::parse("lan0").unwrap();
+    rig.kernel.add_link(&lan, "bridge");
+    let body = with(network("aa", 1, false), json!({"com.docker.network.bridge.name": "lan0"}));
+    rig.ok("NetworkDriver.CreateNetwork", body);
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    let steps = rig.kernel.take_steps();
+    assert!(
+        !steps.iter().any(|s| matches!(s, Step::CreateBridge(..) | Step::AddAddress(..) | Step::SetMtu(..))),
+        "{steps:?}"
+    );
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
+    assert!(!rig.kernel.take_steps().iter().any(|s| matches!(s, Step::RetireBridge(_))));
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_leaves_nothing() {
+    let rig = Rig::new();
+    rig.kernel.add_link(&IfName::parse("wlan0").unwrap(), "");
+    rig.ok("NetworkDriver.CreateNetwork", network("first", 1, false));
+    let before = (rig.kernel.datapath(), std::fs::read(rig.ledger_file()).unwrap());
+    let named = |name: &str| json!({"com.docker.network.bridge.name": name});
+    let taken = rig.kernel.datapath().bridges.into_keys().next().unwrap();
+    let mut two = network("aa", 2, false);
+    two["IPv4Data"] = json!([{"Pool": "10.2.0.0/24"}, {"Pool": "10.3.0.0/24"}]);
+    for (body, says) in [
+        (network("aa", 1, false), "10.1.0.0/24"),
+        (with(network("aa", 2, false), named("wlan0")), "wlan0"),
+        (with(network("aa", 2, false), named(taken.as_str())), "already carries network first"),
+        (with(network("aa", 2, false), named("far too long a name")), "bridge.name"),
+        (with(network("aa", 2, false), json!({"com.docker.network.bridge.enable_ic": "1"})), "enable_icc"),
+        (with(network("aa", 2, true), json!({"com.docker.network.driver.mtu": "1000"})), "1280"),
+        (two, "2 IPv4 subnets"),
+        (network("", 2, false), "NetworkID"),
+        (network("a/b", 2, false), "'/'"),
+    ] {
+        let text = rig.err("NetworkDriver.CreateNetwork", body);
+        assert!(text.contains(says) && !text.contains('\n'), "{text:?} should name {says:?}");
+        assert_eq!((rig.kernel.datapath(), std::fs::read(rig.ledger_file()).unwrap()), before, "{text}");
+    }
+    // Nothing of the refused ones is taken: all of it may be used now.
+    rig.ok("NetworkDriver.CreateNetwork", with(network("aa", 2, false), named("fresh0")));
+}
+
+#[test]
+fn ids_that_are_equal_at_the_start_get_different_bridges() {
+    let rig = Rig::new();
+    let (a, b) = ("0123456789abcdef-one", "0123456789abcdef-two");
+    rig.ok("NetworkDriver.CreateNetwork", network(a, 1, false));
+    rig.ok("NetworkDriver.CreateNetwork", network(b, 2, false));
+    assert_eq!(rig.kernel.datapath().bridges.len(), 2);
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": a}));
+    let left = rig.kernel.datapath().bridges.into_values().next().unwrap();
+    assert_eq!(left.addresses.first().unwrap().to_string(), "10.2.0.1/24");
+}
+
+#[test]
+fn a_gateway_is_needed_unless_nothing_would_carry_it() {
+    let rig = Rig::new();
+    let ask = |internal: bool, inhibit: &str| {
+        rig.ok(
+            "NetworkDriver.GwAllocCheck",
+            json!({"Options": {"com.docker.network.internal": internal,
+            "com.docker.network.generic": {"com.docker.network.bridge.inhibit_ipv4": inhibit}}}),
+        )
+    };
+    assert_eq!(ask(true, "true"), json!({"SkipIPv4": true, "SkipIPv6": false}));
+    assert_eq!(ask(false, "true"), json!({"SkipIPv4": false, "SkipIPv6": false}));
+    assert_eq!(ask(true, "false"), json!({"SkipIPv4": false, "SkipIPv6": false}));
+    let text = rig.err("NetworkDriver.GwAllocCheck", json!({"Options": {"com.docker.network.generic": {"mtu": "1"}}}));
+    assert!(text.contains("com.docker.network.driver.mtu"), "{text}");
+}
