@@ -4,5 +4,6 @@
 //! code to it. One path for data: server -> driver -> state -> datapath -> linux.
 
 pub mod datapath;
+pub mod ipam;
 pub mod model;
 pub mod state;
