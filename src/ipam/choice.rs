@@ -14,7 +14,7 @@ use super::span::{address, bits, span, trimmed};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultPool {
     base: IpNetwork,
-    size: u8,
+    pub(super) size: u8,
 }
 
 impl DefaultPool {
@@ -155,11 +155,6 @@ pub(super) fn count(blocks: &[DefaultPool], size: Option<u8>) -> u128 {
         _ => 0,
     };
     blocks.iter().map(of).fold(0, u128::saturating_add)
-}
-
-/// Prefix length of the first block's pools.
-pub(super) fn first_size(blocks: &[DefaultPool]) -> u8 {
-    blocks.first().map_or(0, |block| block.size)
 }
 
 #[cfg(test)]

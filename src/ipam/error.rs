@@ -62,6 +62,14 @@ pub enum IpamError {
         /// Prefix length asked for, or that of the first default pool.
         size: u8,
     },
+    /// The configuration has no block of this family.
+    #[error(
+        "requesting an {family} pool: there are no default pools; name one with --subnet, or add some with --default-address-pool"
+    )]
+    NoDefaults {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
     /// The default pools cannot hold what was asked for.
     #[error(
         "requesting an {family} pool: no default pool has room for a /{size}; name one with --subnet, or add a larger default pool with --default-address-pool"

@@ -61,8 +61,9 @@ impl Ipam {
             }
             blocks.push(choice::ula_block(prefix));
         }
-        let size = ask.prefix_only.unwrap_or_else(|| choice::first_size(&blocks));
         let (family, count) = (family(ask.v6), choice::count(&blocks, ask.prefix_only));
+        let first = blocks.first().ok_or(IpamError::NoDefaults { family })?;
+        let size = ask.prefix_only.unwrap_or(first.size);
         if count == 0 {
             return Err(IpamError::NoneSoLarge { family, size });
         }

@@ -85,14 +85,14 @@ impl Pool {
     /// `address` is `holder`'s. The cursor follows an address that would have been chosen, and
     /// stays for one from elsewhere that somebody named.
     pub fn put(&mut self, address: IpAddr, holder: Holder) {
-        if self.record.subnet.contains(address) {
+        if self.covers(address) {
             let number = number(address);
             let chosen = self.free.next_from(self.cursor) == Some(number);
-            let chooseable = self.free.take(number) || self.holders.contains_key(&address) && self.covers(address);
+            self.free.take(number);
             if chosen {
                 self.cursor = number.saturating_add(1);
             }
-            if chooseable && holder == Holder::Stale {
+            if holder == Holder::Stale {
                 self.stale.insert(number);
             } else {
                 self.stale.remove(&number);
@@ -103,7 +103,7 @@ impl Pool {
 
     /// `address` is nobody's.
     pub fn give_back(&mut self, address: IpAddr) {
-        if self.holders.remove(&address).is_some() && self.record.subnet.contains(address) {
+        if self.holders.remove(&address).is_some() && self.covers(address) {
             self.stale.remove(&number(address));
             self.free.give_back(number(address));
         }
@@ -124,11 +124,18 @@ impl Pool {
         })
     }
 
+    /// How many gaps there are between free addresses: what memory grows with.
+    #[cfg(test)]
+    pub fn fragments(&self) -> usize {
+        self.free.fragments()
+    }
+
     /// What is in the pool, in words.
     pub fn usage(&self) -> String {
         tally(self.holders.values())
     }
 
+    /// Whether `address` is one that may be chosen: exactly the bounds of `free`.
     fn covers(&self, address: IpAddr) -> bool {
         self.record.range.as_ref().unwrap_or(&self.record.subnet).contains(address) && self.check(address).is_ok()
     }
@@ -148,13 +155,13 @@ fn usable(subnet: &IpNetwork) -> (u128, u128) {
 /// One holder, in words.
 pub(super) fn describe(holder: &Holder, now: u64) -> String {
     match holder {
-        Holder::Gateway => "it is the gateway".to_owned(),
-        Holder::Aux => "it is set aside by --aux-address".to_owned(),
-        Holder::Endpoint { network, endpoint } => format!("by endpoint {endpoint} of network {network}"),
+        Holder::Gateway => "the gateway".to_owned(),
+        Holder::Aux => "an --aux-address".to_owned(),
+        Holder::Endpoint { network, endpoint } => format!("endpoint {endpoint} of network {network}"),
         Holder::Unclaimed { since } => {
             format!("requested {} s ago and not yet attached", now.saturating_sub(*since))
         }
-        Holder::Stale => "by something from before the last boot".to_owned(),
+        Holder::Stale => "something from before the last boot".to_owned(),
     }
 }
 
