@@ -10,7 +10,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use super::StoreError;
+use super::StoreError;
 use super::facts::Facts;
 use super::line::{self, Header};
 use super::place::Place;
@@ -255,5 +255,5 @@ fn encode<T: serde::Serialize + ?Sized>(path: &Path, value: &T, out: &mut Vec<u8
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
+#[path = "tests/mod.rs"]
 mod tests;
