@@ -16,7 +16,7 @@ use crate::linux::{self, LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
 use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
-use crate::state::store::{Ledger, Outcome, StoreError};
+use crate::state::{Ledger, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
 use crate::{resolvers, telemetry};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::api::Method;
 use crate::driver::Driver;
-use crate::state::store::Outcome;
+use crate::state::Outcome;
 
 /// Name, kind and meaning of every metric: docs/metrics.md is tested against it.
 pub const METRICS: &[(&str, &str, &str)] = &[

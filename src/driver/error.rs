@@ -10,7 +10,7 @@ use crate::datapath::{BRIDGE_PORTS, KernelError};
 use crate::ipam::IpamError;
 use crate::model::id::IdError;
 use crate::model::{EndpointId, IfName, NetworkId};
-use crate::state::store::StoreError;
+use crate::state::StoreError;
 
 /// See the module's text.
 #[derive(Debug, thiserror::Error)]

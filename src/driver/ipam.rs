@@ -31,7 +31,8 @@ impl Driver {
     /// RequestPool. Host routes and resolvers are looked at only when Pontoon chooses: a subnet
     /// that the user names is the user's decision, as with the built-in IPAM.
     pub fn request_pool(&self, request: RequestPoolRequest) -> Result<RequestPoolResponse, Error> {
-        let mut ask = PoolAsk { space: request.address_space, v6: request.v6, ..PoolAsk::default() };
+        let mut ask =
+            PoolAsk { space: &request.address_space, pool: None, prefix_only: None, range: None, v6: request.v6 };
         if !request.pool.is_empty() {
             let pool = cidr("subnet", &request.pool)?;
             // "Any subnet of this size"; in it the family counts, not the flag: Swarm managers
@@ -55,7 +56,7 @@ impl Driver {
             routes.extend(self.table.subnets());
             (routes, (self.resolvers)())
         };
-        let host = HostView { routes: &routes, resolvers: &resolvers, ula_seed: self.settings.ula_seed };
+        let host = HostView { routes: &routes, resolvers: &resolvers, ula_seed: self.ula_seed };
         let mut ipam = lock(&self.ipam);
         let (pool, records) = ipam.request_pool(&ask, &host)?;
         self.commit(&mut ipam, &records)?;

@@ -26,7 +26,7 @@ use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam};
 use crate::model::{Network, NetworkId};
 use crate::state::record::Record;
-use crate::state::store::{Ledger, Opened, Outcome};
+use crate::state::{Ledger, Opened, Outcome};
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
 
 /// How long an address may be requested without showing up in an endpoint, in seconds.
@@ -57,7 +57,7 @@ pub struct Driver {
     ledger: Ledger,
     ipam: Mutex<Ipam>,
     reconciler: Reconciler,
-    settings: Settings,
+    ula_seed: [u8; 5],
     outcome: Outcome,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
     /// Called when something needs upkeep soon; set by the app.
@@ -78,9 +78,9 @@ impl Driver {
         let driver = Self {
             table: Table::default(),
             ledger: opened.ledger,
-            ipam: Mutex::default(),
+            ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             reconciler: Reconciler::new(kernel),
-            settings,
+            ula_seed: settings.ula_seed,
             outcome: opened.outcome,
             resolvers: Box::new(resolvers),
             attention: Mutex::new(None),
@@ -123,7 +123,8 @@ impl Driver {
                 self.reconciler.desire(&Datapath::default(), &desired);
                 held.endpoints.insert(id.clone(), (**endpoint).clone());
             }
-            other => lock(&self.ipam).apply(other),
+            // Pools and addresses are the address index's own.
+            _ => {}
         }
     }
 

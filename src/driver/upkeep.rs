@@ -4,7 +4,7 @@
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
 use crate::datapath::KernelError;
 use crate::model::{Endpoint, IfName, Phase};
-use crate::state::store::Outcome;
+use crate::state::Outcome;
 use crate::state::table::{LinkOwner, lock};
 
 /// How long an endpoint may stand between CreateEndpoint and Join, or between Leave and
@@ -72,7 +72,7 @@ impl Driver {
     pub fn reclaim_addresses(&self, now: u64) -> Result<usize, Error> {
         let subnets = self.table.subnets();
         let mut ipam = lock(&self.ipam);
-        let records = ipam.reclaim(&subnets, now, ADDRESS_GRACE);
+        let records = ipam.reclaim(&|subnet| subnets.contains(subnet), now, ADDRESS_GRACE);
         self.commit(&mut ipam, &records)?;
         if !records.is_empty() {
             tracing::warn!(addresses = records.len(), "addresses of lost replies reclaimed");

@@ -1,3 +1,15 @@
 //! Owns what Pontoon promised: networks, endpoints, pools and addresses, in memory and on disk.
 
+mod error;
+mod facts;
+mod line;
+mod place;
 pub mod record;
+mod replay;
+pub mod store;
+pub mod table;
+mod tail;
+mod upgrade;
+
+pub use error::StoreError;
+pub use store::{Ledger, Opened, Outcome};

@@ -14,7 +14,7 @@ use pontoon::datapath::fake::FakeKernel;
 use pontoon::driver::{Driver, Settings};
 use pontoon::metrics::Metrics;
 use pontoon::server::{self, Service};
-use pontoon::state::store::Ledger;
+use pontoon::state::Ledger;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 

@@ -1,0 +1,100 @@
+//! Owns the ties between addresses and what Pontoon carries: networks claim their gateways,
+//! endpoints their addresses, and what nobody claims is a leak.
+//!
+//! Only pools of the local space are tied: the global one is a Swarm manager's, whose endpoints
+//! are on other hosts.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::grant::used;
+use super::pool::{Pool, describe};
+use super::span::trimmed;
+use super::{Ipam, IpamError, LOCAL_SPACE};
+use crate::model::{Endpoint, Network};
+use crate::state::record::{AddressRecord, Holder, Record};
+
+impl Ipam {
+    /// At CreateNetwork: the addresses that `network` set aside in pools of ours, and that those
+    /// are used. May be repeated.
+    pub fn claim(&self, network: &Network) -> Vec<Record> {
+        let mut records = Vec::new();
+        for subnet in network.spec.subnets() {
+            let Some(pool) = self.local(&subnet.pool) else { continue };
+            records.extend(used(pool));
+            let gateway = subnet.gateway.into_iter().map(|address| (address, Holder::Gateway));
+            let others = subnet.default_gateway.iter().chain(&subnet.aux).copied();
+            let others =
+                others.filter(|address| Some(*address) != subnet.gateway).map(|address| (address, Holder::Aux));
+            for (address, holder) in gateway.chain(others) {
+                // An endpoint that has it keeps it: what works keeps working.
+                let keeps = matches!(pool.holder(address), Some(Holder::Endpoint { .. }));
+                if subnet.pool.contains(address) && !keeps && pool.holder(address) != Some(&holder) {
+                    records.push(put(pool, address, holder));
+                }
+            }
+        }
+        records
+    }
+
+    /// At CreateEndpoint: its addresses in pools of ours are its own, even one whose request is
+    /// not known (any more). No records if the network's addresses come from elsewhere. May be
+    /// repeated. The error names who has the address.
+    pub fn claim_endpoint(&self, endpoint: &Endpoint) -> Result<Vec<Record>, IpamError> {
+        let mut records = Vec::new();
+        let own = own(endpoint);
+        for (pool, address) in self.addresses(endpoint) {
+            match pool.holder(address) {
+                Some(holder) if *holder == own => continue,
+                None | Some(Holder::Unclaimed { .. } | Holder::Stale) => {}
+                Some(holder) => {
+                    let by = describe(holder, 0);
+                    return Err(IpamError::Claimed { endpoint: endpoint.spec.id.clone(), address, by });
+                }
+            }
+            records.extend(used(pool));
+            records.push(put(pool, address, own.clone()));
+        }
+        Ok(records)
+    }
+
+    /// At DeleteEndpoint: its addresses wait for the engine to release them, from `now` (seconds
+    /// since 1970) on. If that release is lost, [`Ipam::reclaim`] finds them.
+    pub fn unclaim_endpoint(&self, endpoint: &Endpoint, now: u64) -> Vec<Record> {
+        let own = own(endpoint);
+        let held = self.addresses(endpoint).filter(|(pool, address)| pool.holder(*address) == Some(&own));
+        held.map(|(pool, address)| put(pool, address, Holder::Unclaimed { since: now })).collect()
+    }
+
+    /// On the tick: frees what was requested at least `grace` seconds before `now` and never
+    /// claimed, in pools whose subnet is `carried` by a network of Pontoon's. Elsewhere it is
+    /// simply in use. Each record is one leak.
+    pub fn reclaim(&self, carried: &dyn Fn(&IpNetwork) -> bool, now: u64, grace: u64) -> Vec<Record> {
+        let mut records = Vec::new();
+        for pool in self.in_space(LOCAL_SPACE).filter(|pool| carried(&pool.record.subnet)) {
+            for (address, holder) in pool.holders() {
+                if let Holder::Unclaimed { since } = holder
+                    && now.saturating_sub(*since) >= grace
+                {
+                    records.push(Record::NoAddress { pool: pool.record.id.clone(), address });
+                }
+            }
+        }
+        records
+    }
+
+    /// The endpoint's addresses that are in pools of ours.
+    fn addresses(&self, endpoint: &Endpoint) -> impl Iterator<Item = (&Pool, IpAddr)> {
+        let asked = endpoint.spec.v4.into_iter().chain(endpoint.spec.v6);
+        asked.filter_map(|net| self.local(&trimmed(&net)).map(|pool| (pool, net.ip())))
+    }
+}
+
+fn own(endpoint: &Endpoint) -> Holder {
+    Holder::Endpoint { network: endpoint.spec.network.clone(), endpoint: endpoint.spec.id.clone() }
+}
+
+fn put(pool: &Pool, address: IpAddr, holder: Holder) -> Record {
+    Record::Address(AddressRecord { pool: pool.record.id.clone(), address, holder })
+}

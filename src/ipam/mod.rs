@@ -1,0 +1,140 @@
+//! Owns pools and addresses: which is free, which is next, and who holds the others.
+//!
+//! Pure: no I/O, no clock, no randomness. A decision takes `&self` and returns the records that
+//! make it true; the caller writes them to the ledger and then feeds each to [`Ipam::apply`].
+//! Between the two nobody else may decide, so the caller holds one lock around all three. Never
+//! looks at the kernel; what must be avoided on this host comes in a [`HostView`].
+//!
+//! Called by the driver.
+
+mod choice;
+mod claim;
+mod error;
+mod grant;
+mod pool;
+pub mod runs;
+mod span;
+
+use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
+
+use crate::model::NetworkId;
+use crate::state::record::{AddressRecord, Holder, Record};
+pub use choice::{DefaultPool, DefaultPools};
+pub use error::IpamError;
+pub use grant::{HostView, PoolAsk};
+use pool::Pool;
+
+/// The address space of networks on this host; its pools never overlap.
+pub const LOCAL_SPACE: &str = "pontoon-local";
+
+/// The address space of a Swarm's manager, who decides for all nodes and repeats to every new
+/// leader what is in force. Must differ from [`LOCAL_SPACE`] (protocol.md 4.2).
+pub const GLOBAL_SPACE: &str = "pontoon-global";
+
+/// The index over pools and addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Ipam {
+    defaults: DefaultPools,
+    ula: Option<IpNetwork>,
+    pools: BTreeMap<String, Pool>,
+    /// Ids of the pools in the local space.
+    by_subnet: BTreeMap<IpNetwork, String>,
+    /// Subnets of the networks that Pontoon carries, for messages.
+    carried: BTreeMap<NetworkId, Vec<IpNetwork>>,
+}
+
+impl Ipam {
+    /// No pools yet; those nobody names will come from `defaults`.
+    pub fn new(defaults: DefaultPools) -> Self {
+        Self { defaults, ..Self::default() }
+    }
+
+    /// The index that `records`, in the order of the ledger, describe. As [`Ipam::apply`] for
+    /// each, and the allocation goes on where it stood.
+    pub fn load(defaults: DefaultPools, records: &[Record]) -> Self {
+        let mut ipam = Self::new(defaults);
+        for record in records {
+            ipam.apply(record);
+        }
+        for record in records {
+            if let Record::Address(AddressRecord { pool, address, holder }) = record
+                && matches!(holder, Holder::Endpoint { .. } | Holder::Unclaimed { .. })
+                && let Some(pool) = ipam.pools.get_mut(pool)
+            {
+                pool.resume(*address);
+            }
+        }
+        ipam
+    }
+
+    /// Makes `record` true. Takes any record; those of endpoints change nothing here.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Pool(new) => match self.pools.get_mut(&new.id) {
+                Some(pool) => pool.record.used = new.used,
+                None => {
+                    if new.space == LOCAL_SPACE {
+                        self.by_subnet.insert(new.subnet, new.id.clone());
+                    }
+                    self.pools.insert(new.id.clone(), Pool::new(new.clone()));
+                }
+            },
+            Record::NoPool { id } => {
+                self.pools.remove(id);
+                self.by_subnet.retain(|_, of| of != id);
+            }
+            Record::Address(AddressRecord { pool, address, holder }) => {
+                if let Some(pool) = self.pools.get_mut(pool) {
+                    pool.put(*address, holder.clone());
+                }
+            }
+            Record::NoAddress { pool, address } => {
+                if let Some(pool) = self.pools.get_mut(pool) {
+                    pool.give_back(*address);
+                }
+            }
+            Record::Ula { prefix } => self.ula = Some(*prefix),
+            Record::Network(network) => {
+                let subnets = network.spec.subnets().map(|subnet| subnet.pool).collect();
+                self.carried.insert(network.spec.id.clone(), subnets);
+            }
+            Record::NoNetwork { id } => {
+                self.carried.remove(id);
+            }
+            Record::Endpoint(_) | Record::NoEndpoint { .. } => {}
+        }
+    }
+
+    /// Everything here as records: the ULA prefix, pools, addresses. [`Ipam::load`] of them gives
+    /// the same index.
+    pub fn snapshot(&self) -> Vec<Record> {
+        let ula = self.ula.map(|prefix| Record::Ula { prefix });
+        let pools = self.pools.values().map(|pool| Record::Pool(pool.record.clone()));
+        ula.into_iter().chain(pools).chain(self.pools.values().flat_map(Pool::records)).collect()
+    }
+
+    fn in_space<'a>(&'a self, space: &'a str) -> impl Iterator<Item = &'a Pool> {
+        self.pools.values().filter(move |pool| pool.record.space == space)
+    }
+
+    /// The pool of the local space with exactly this subnet.
+    fn local(&self, subnet: &IpNetwork) -> Option<&Pool> {
+        self.pools.get(self.by_subnet.get(subnet)?)
+    }
+
+    /// What uses a pool, in words.
+    fn usage(&self, pool: &Pool) -> String {
+        let local = pool.record.space == LOCAL_SPACE;
+        let mut of = self.carried.iter().filter(|(_, subnets)| local && subnets.contains(&pool.record.subnet));
+        match of.next() {
+            Some((network, _)) => format!("of network {network}: {}", pool.usage()),
+            None => pool.usage(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+mod tests;

@@ -1,0 +1,191 @@
+//! Owns one pool: who holds which of its addresses, and which comes next.
+//!
+//! Pure. The index above it decides nothing about single addresses, this decides nothing about
+//! other pools.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::IpamError;
+use super::runs::FreeRuns;
+use super::span::{address, bits, number, span};
+use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
+
+/// A pool and its addresses.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    pub record: PoolRecord,
+    /// Every address that is taken, also outside the range.
+    holders: BTreeMap<IpAddr, Holder>,
+    /// The free ones among those that may be chosen.
+    free: FreeRuns,
+    /// Those of `holders` that are stale and may be chosen when nothing is free.
+    stale: BTreeSet<u128>,
+    /// Where the next search starts: behind the last address that was chosen.
+    cursor: u128,
+}
+
+impl Pool {
+    pub fn new(record: PoolRecord) -> Self {
+        let (first, last) = usable(&record.subnet);
+        let range = span(record.range.as_ref().unwrap_or(&record.subnet));
+        let (first, last) = (first.max(range.0), last.min(range.1));
+        let (holders, stale) = (BTreeMap::new(), BTreeSet::new());
+        Self { record, holders, free: FreeRuns::new(first, last), stale, cursor: first }
+    }
+
+    /// Who holds `address`.
+    pub fn holder(&self, address: IpAddr) -> Option<&Holder> {
+        self.holders.get(&address)
+    }
+
+    /// Every address that is taken and its holder.
+    pub fn holders(&self) -> impl Iterator<Item = (IpAddr, &Holder)> {
+        self.holders.iter().map(|(address, holder)| (*address, holder))
+    }
+
+    /// The address that nobody asked for by name: the next free one, or else a stale one.
+    pub fn choose(&self) -> Option<IpAddr> {
+        let next = self.free.next_from(self.cursor).or_else(|| {
+            let stale = self.stale.range(self.cursor..).next().or_else(|| self.stale.first());
+            stale.copied()
+        });
+        next.map(|next| address(&self.record.subnet, next))
+    }
+
+    /// Why nothing can be chosen.
+    pub fn full(&self) -> IpamError {
+        let subnet = &self.record.subnet;
+        let (place, part) = match &self.record.range {
+            Some(range) => (format!("range {range} of {subnet}"), *range),
+            None => (subnet.to_string(), *subnet),
+        };
+        let within = self.holders().filter(|(address, _)| part.contains(*address)).map(|(_, holder)| holder);
+        IpamError::Full { count: self.free.size(), place, by: tally(within) }
+    }
+
+    /// Whether somebody may ask for `address` by name, whoever has it.
+    pub fn check(&self, address: IpAddr) -> Result<(), IpamError> {
+        let pool = self.record.subnet;
+        if !pool.contains(address) {
+            return Err(IpamError::Outside { address, pool });
+        }
+        let (first, last) = usable(&pool);
+        let what = match number(address) {
+            low if low < first && pool.is_ipv6() => "subnet-router anycast",
+            low if low < first => "network",
+            high if high > last => "broadcast",
+            _ => return Ok(()),
+        };
+        Err(IpamError::Reserved { address, pool, what })
+    }
+
+    /// `address` is `holder`'s. The cursor follows an address that would have been chosen, and
+    /// stays for one from elsewhere that somebody named.
+    pub fn put(&mut self, address: IpAddr, holder: Holder) {
+        if self.covers(address) {
+            let number = number(address);
+            let chosen = self.free.next_from(self.cursor) == Some(number);
+            self.free.take(number);
+            if chosen {
+                self.cursor = number.saturating_add(1);
+            }
+            if holder == Holder::Stale {
+                self.stale.insert(number);
+            } else {
+                self.stale.remove(&number);
+            }
+        }
+        self.holders.insert(address, holder);
+    }
+
+    /// `address` is nobody's.
+    pub fn give_back(&mut self, address: IpAddr) {
+        if self.holders.remove(&address).is_some() && self.covers(address) {
+            self.stale.remove(&number(address));
+            self.free.give_back(number(address));
+        }
+    }
+
+    /// Goes on behind `address`, as before a restart.
+    pub fn resume(&mut self, address: IpAddr) {
+        if self.covers(address) {
+            self.cursor = number(address).saturating_add(1);
+        }
+    }
+
+    /// The addresses as records, so that the one before the cursor comes last.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let (before, from): (Vec<_>, Vec<_>) = self.holders().partition(|(address, _)| number(*address) < self.cursor);
+        from.into_iter().chain(before).map(|(address, holder)| {
+            Record::Address(AddressRecord { pool: self.record.id.clone(), address, holder: holder.clone() })
+        })
+    }
+
+    /// How many gaps there are between free addresses: what memory grows with.
+    #[cfg(test)]
+    pub fn fragments(&self) -> usize {
+        self.free.fragments()
+    }
+
+    /// What is in the pool, in words.
+    pub fn usage(&self) -> String {
+        tally(self.holders.values())
+    }
+
+    /// Whether `address` is one that may be chosen: exactly the bounds of `free`.
+    fn covers(&self, address: IpAddr) -> bool {
+        self.record.range.as_ref().unwrap_or(&self.record.subnet).contains(address) && self.check(address).is_ok()
+    }
+}
+
+/// First and last address of a subnet that an interface can have.
+fn usable(subnet: &IpNetwork) -> (u128, u128) {
+    let (first, last) = span(subnet);
+    match bits(subnet) - subnet.prefix() {
+        // RFC 3021 and RFC 6164: in a pair both can be used.
+        0 | 1 => (first, last),
+        _ if subnet.is_ipv4() => (first + 1, last - 1),
+        _ => (first + 1, last),
+    }
+}
+
+/// One holder, in words.
+pub(super) fn describe(holder: &Holder, now: u64) -> String {
+    match holder {
+        Holder::Gateway => "the gateway".to_owned(),
+        Holder::Aux => "an --aux-address".to_owned(),
+        Holder::Endpoint { network, endpoint } => format!("endpoint {endpoint} of network {network}"),
+        Holder::Unclaimed { since } => {
+            format!("requested {} s ago and not yet attached", now.saturating_sub(*since))
+        }
+        Holder::Stale => "something from before the last boot".to_owned(),
+    }
+}
+
+/// Many holders, in words: `1 gateway, 12 endpoints, 1 not yet attached`.
+fn tally<'a>(holders: impl Iterator<Item = &'a Holder>) -> String {
+    let mut counts = [0usize; 5];
+    for holder in holders {
+        counts[match holder {
+            Holder::Gateway => 0,
+            Holder::Endpoint { .. } => 1,
+            Holder::Aux => 2,
+            Holder::Unclaimed { .. } => 3,
+            Holder::Stale => 4,
+        }] += 1;
+    }
+    let words = [
+        ("gateway", "gateways"),
+        ("endpoint", "endpoints"),
+        ("--aux-address", "--aux-addresses"),
+        ("not yet attached", "not yet attached"),
+        ("from before the last boot", "from before the last boot"),
+    ];
+    let parts = counts.iter().zip(words).filter(|(count, _)| **count > 0);
+    let parts = parts.map(|(count, (one, many))| format!("{count} {}", if *count == 1 { one } else { many }));
+    let text = parts.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "no address taken".to_owned() } else { text }
+}

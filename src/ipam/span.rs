@@ -1,0 +1,51 @@
+//! Owns the arithmetic of a subnet: its first and last address as numbers, and back.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+
+/// The address as a number of its family.
+pub(super) fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// The address of `like`'s family with this number; too large a number loses its upper bits.
+pub(super) fn address(like: &IpNetwork, number: u128) -> IpAddr {
+    match like {
+        IpNetwork::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(number as u32)),
+        IpNetwork::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(number)),
+    }
+}
+
+/// First and last address of `net`, whatever its host bits.
+pub(super) fn span(net: &IpNetwork) -> (u128, u128) {
+    (number(net.network()), number(net.broadcast()))
+}
+
+/// Bits of an address of `net`'s family.
+pub(super) fn bits(net: &IpNetwork) -> u8 {
+    if net.is_ipv4() { 32 } else { 128 }
+}
+
+/// `net` without its host bits.
+pub(super) fn trimmed(net: &IpNetwork) -> IpNetwork {
+    IpNetwork::new(net.network(), net.prefix()).unwrap_or(*net)
+}
+
+/// `address` with the prefix length of `subnet`, which it is in.
+pub(super) fn with_prefix(address: IpAddr, subnet: &IpNetwork) -> IpNetwork {
+    IpNetwork::new(address, subnet.prefix()).unwrap_or_else(|_| address.into())
+}
+
+/// Whether the two have an address in common.
+pub(super) fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
+    a.is_ipv4() == b.is_ipv4() && span(a).0 <= span(b).1 && span(b).0 <= span(a).1
+}
+
+/// `IPv4` or `IPv6`.
+pub(super) fn family(v6: bool) -> &'static str {
+    if v6 { "IPv6" } else { "IPv4" }
+}

@@ -1,0 +1,97 @@
+//! Owns the meaning of a sequence of records: which facts are alive after the last of them.
+//!
+//! Pure. Used when the ledger is read, at start and to compact it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::record::{AddressRecord, Holder, PoolRecord, Record};
+use crate::model::{Endpoint, EndpointId, Network, NetworkId};
+
+/// The facts that are alive.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    ula: Option<IpNetwork>,
+    pools: BTreeMap<String, PoolRecord>,
+    /// Pool, address, and the count of puts before its last one.
+    addresses: BTreeMap<String, BTreeMap<IpAddr, (u64, Holder)>>,
+    networks: BTreeMap<NetworkId, Box<Network>>,
+    endpoints: BTreeMap<NetworkId, BTreeMap<EndpointId, Box<Endpoint>>>,
+    puts: u64,
+}
+
+impl Facts {
+    /// Takes in the next record. A tombstone takes what belongs to its object along.
+    pub fn apply(&mut self, record: Record) {
+        match record {
+            Record::Network(network) => {
+                self.networks.insert(network.spec.id.clone(), network);
+            }
+            Record::NoNetwork { id } => {
+                self.networks.remove(&id);
+                self.endpoints.remove(&id);
+            }
+            Record::Endpoint(endpoint) => {
+                let of = self.endpoints.entry(endpoint.spec.network.clone()).or_default();
+                of.insert(endpoint.spec.id.clone(), endpoint);
+            }
+            Record::NoEndpoint { network, id } => {
+                if let Some(of) = self.endpoints.get_mut(&network) {
+                    of.remove(&id);
+                }
+            }
+            Record::Pool(pool) => {
+                self.pools.insert(pool.id.clone(), pool);
+            }
+            Record::NoPool { id } => {
+                self.pools.remove(&id);
+                self.addresses.remove(&id);
+            }
+            Record::Address(AddressRecord { pool, address, holder }) => {
+                self.addresses.entry(pool).or_default().insert(address, (self.puts, holder));
+                self.puts += 1;
+            }
+            Record::NoAddress { pool, address } => {
+                if let Some(of) = self.addresses.get_mut(&pool) {
+                    of.remove(&address);
+                }
+            }
+            Record::Ula { prefix } => self.ula = Some(prefix),
+        }
+    }
+
+    /// Drops what a reboot of the host ended: endpoints and their addresses. What was requested
+    /// and never claimed may be anybody's, so it stays, as [`Holder::Stale`].
+    pub fn reboot(&mut self) {
+        self.endpoints.clear();
+        for of in self.addresses.values_mut() {
+            of.retain(|_, (_, holder)| !matches!(holder, Holder::Endpoint { .. }));
+            for (_, holder) in of.values_mut() {
+                if matches!(holder, Holder::Unclaimed { .. }) {
+                    *holder = Holder::Stale;
+                }
+            }
+        }
+    }
+
+    /// One put for each fact, in an order that depends on the facts alone: the ULA prefix, pools,
+    /// addresses by their last put (the allocator reads its position off it), networks, endpoints.
+    pub fn into_records(self) -> Vec<Record> {
+        let mut addresses: Vec<(u64, AddressRecord)> = Vec::new();
+        for (pool, of) in self.addresses {
+            for (address, (put, holder)) in of {
+                addresses.push((put, AddressRecord { pool: pool.clone(), address, holder }));
+            }
+        }
+        addresses.sort_by_key(|(put, _)| *put);
+        let ula = self.ula.map(|prefix| Record::Ula { prefix });
+        ula.into_iter()
+            .chain(self.pools.into_values().map(Record::Pool))
+            .chain(addresses.into_iter().map(|(_, address)| Record::Address(address)))
+            .chain(self.networks.into_values().map(Record::Network))
+            .chain(self.endpoints.into_values().flat_map(BTreeMap::into_values).map(Record::Endpoint))
+            .collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! Owns the reading of a ledger's bytes: what they say, and how whole they are.
+//!
+//! Pure, never panics, whatever the bytes. The only judge of damage.
+
+use super::facts::Facts;
+use super::line::{self, Flaw, Header};
+use super::upgrade;
+
+/// How whole the bytes are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Every line is good.
+    Whole,
+    /// Only the last line is bad, as a write that a crash cut short leaves it.
+    Torn {
+        /// Its length in bytes.
+        dropped: u64,
+    },
+    /// A line is bad that no crash of ours explains.
+    Damaged {
+        /// The first bad line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+        /// How many lines are bad.
+        lost: usize,
+    },
+    /// A newer release wrote it; nothing else was read.
+    TooNew {
+        /// Its format version.
+        found: u32,
+    },
+}
+
+/// What a ledger says.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// The boot id of its writer; `None` when the header is unreadable.
+    pub boot: Option<String>,
+    /// The facts of every good line.
+    pub facts: Facts,
+    /// How whole it is.
+    pub ending: Ending,
+}
+
+/// Reads a whole ledger. Each line is applied as a whole or not at all.
+pub(super) fn replay(bytes: &[u8]) -> Replay {
+    let mut facts = Facts::default();
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let header = line::decode(lines.next().unwrap_or_default()).and_then(Header::parse);
+    let header = header.and_then(|header| match header.version {
+        0 => Err(Flaw::Content("no release wrote format 0".to_owned())),
+        _ => Ok(header),
+    });
+    // Without a header the lines are taken for today's: what does not decode is not salvaged.
+    let (boot, version, mut first, mut lost) = match header {
+        Ok(header) if header.version > upgrade::VERSION => {
+            return Replay { boot: None, facts, ending: Ending::TooNew { found: header.version } };
+        }
+        Ok(header) => (Some(header.boot), header.version, None, 0),
+        Err(flaw) => (None, upgrade::VERSION, Some((1, flaw, 0)), 1),
+    };
+    let mut count = 1;
+    for text in lines {
+        count += 1;
+        match line::decode(text).and_then(|json| upgrade::records(version, json)) {
+            Ok(records) => records.into_iter().for_each(|record| facts.apply(record)),
+            Err(flaw) => {
+                lost += 1;
+                first.get_or_insert((count, flaw, text.len() as u64));
+            }
+        }
+    }
+    let ending = match first {
+        None => Ending::Whole,
+        Some((line, Flaw::Incomplete | Flaw::Checksum, dropped)) if line == count && line > 1 => {
+            Ending::Torn { dropped }
+        }
+        Some((line, flaw, _)) => Ending::Damaged { line, what: flaw.to_string(), lost },
+    };
+    Replay { boot, facts, ending }
+}

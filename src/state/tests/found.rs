@@ -1,0 +1,192 @@
+//! Every state in which a ledger can be found, and what is made of it.
+
+use super::*;
+
+#[test]
+fn absent_then_loaded_in_order_of_the_last_put() {
+    let (dir, _) = written();
+    let opened = dir.open();
+    assert_eq!(opened.outcome, Outcome::Loaded);
+    assert!(!opened.rebooted && opened.kept_aside.is_empty() && opened.unwritten.is_none());
+    let story: Vec<Record> = story().concat();
+    let held = story[8].clone();
+    let expected = [&story[0], &story[1], &story[2], &story[3], &story[6], &held, &story[4], &story[7]];
+    assert_eq!(opened.records.iter().collect::<Vec<_>>(), expected);
+    let compacted = dir.bytes();
+    assert_eq!(compacted.iter().filter(|b| **b == b'\n').count(), 1 + expected.len());
+    drop(opened);
+    assert_eq!(dir.open().records.len(), expected.len());
+    assert_eq!(dir.bytes(), compacted);
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(dir.0.clone()), mode(dir.file("ledger"))), (0o700, 0o600));
+}
+
+#[test]
+fn a_reboot_voids_what_described_running_containers() {
+    let (dir, _) = written();
+    let opened = Ledger::open(&dir.0, "b2\n").unwrap();
+    assert!(opened.rebooted);
+    let expected = [
+        Record::Ula { prefix: "fd00:1:2::/48".parse().unwrap() },
+        pool(POOL),
+        address(1, Holder::Gateway),
+        address(9, Holder::Aux),
+        address(2, Holder::Stale),
+        network("n1"),
+    ];
+    assert_eq!(opened.records, expected);
+    drop(opened);
+    let again = Ledger::open(&dir.0, "b2").unwrap();
+    assert!(!again.rebooted);
+    assert_eq!(again.records, expected);
+}
+
+#[test]
+fn cut_at_every_byte_it_is_a_prefix_of_the_transactions() {
+    let (_dir, bytes) = written();
+    let ends: Vec<usize> = (1..=bytes.len()).filter(|at| bytes[at - 1] == b'\n').collect();
+    for cut in 0..=bytes.len() {
+        let found = replay(&bytes[..cut]);
+        let whole = ends.iter().filter(|end| **end <= cut).count();
+        match found.ending {
+            Ending::Damaged { line: 1, lost: 1, .. } => assert!(cut < ends[0], "{cut}"),
+            Ending::Whole => assert!(ends.contains(&cut), "{cut}"),
+            Ending::Torn { dropped } => assert_eq!(dropped as usize, cut - ends[whole - 1]),
+            other => panic!("{cut}: {other:?}"),
+        }
+        assert_eq!(found.facts.into_records(), alive(whole.saturating_sub(1)), "{cut}");
+    }
+    // Around the end of each line also on disk, where every open costs a few syncs.
+    for cut in [0].into_iter().chain(ends.iter().flat_map(|end| [end - 1, *end, end + 1])) {
+        let cut = cut.min(bytes.len());
+        let dir = TempDir::with(&bytes[..cut]);
+        let opened = dir.open();
+        match &opened.outcome {
+            Outcome::Corrupt { kept, .. } => {
+                assert_eq!((cut < ends[0], fs::read(kept).unwrap()), (true, bytes[..cut].into()))
+            }
+            Outcome::Loaded => assert!(ends.contains(&cut), "{cut}"),
+            Outcome::Torn { .. } => assert!(cut > ends[0] && !ends.contains(&cut), "{cut}"),
+            other => panic!("{cut}: {other:?}"),
+        }
+        // Whatever was found, what follows is written to a whole ledger.
+        opened.ledger.append(&[free(1)]).unwrap();
+        drop(opened);
+        assert_eq!(dir.open().outcome, Outcome::Loaded, "{cut}");
+    }
+}
+
+#[test]
+fn no_flipped_bit_goes_unseen() {
+    let (_dir, bytes) = written();
+    let whole = alive(usize::MAX);
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let found = replay(&damaged);
+            assert!(matches!(found.ending, Ending::Torn { .. } | Ending::Damaged { .. }), "{at}.{bit}: {found:?}");
+            // What is left was true at some time: damage takes facts away, it never alters one.
+            for record in found.facts.into_records() {
+                let known = whole.contains(&record) || (0..=story().len()).any(|n| alive(n).contains(&record));
+                assert!(known, "{at}.{bit}: {record:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_is_kept_aside_and_the_rest_salvaged() {
+    let (_dir, bytes) = written();
+    let second = bytes.iter().position(|b| *b == b'\n').unwrap() + 20;
+    let mut damaged = bytes.clone();
+    damaged[second] ^= 1;
+    let dir = TempDir::with(&damaged);
+    fs::write(dir.file("ledger.corrupt-1"), "older").unwrap();
+    let opened = dir.open();
+    let kept = dir.file("ledger.corrupt-2");
+    let Outcome::Corrupt { line: 2, what, kept: named, lost: 1 } = &opened.outcome else {
+        panic!("{:?}", opened.outcome)
+    };
+    assert_eq!((what.as_str(), named), ("its checksum does not match", &kept));
+    assert_eq!(fs::read(&kept).unwrap(), damaged);
+    assert_eq!(opened.kept_aside, [dir.file("ledger.corrupt-1"), kept.clone()]);
+    let salvaged: Vec<Record> =
+        alive(9).into_iter().filter(|r| !matches!(r, Record::Ula { .. } | Record::Pool(_))).collect();
+    assert_eq!(opened.records, salvaged);
+    opened.ledger.append(&[pool(POOL)]).unwrap();
+    drop(opened);
+    // The doubt outlives the restart until somebody has looked.
+    let again = dir.open();
+    assert_eq!((again.outcome, again.kept_aside.len()), (Outcome::Loaded, 2));
+    assert_eq!(fs::read(&kept).unwrap(), damaged);
+}
+
+#[test]
+fn damage_is_not_absence() {
+    for bytes in ["", "\n", "hello", "00000000 {}\n", "\0\0\0\0"] {
+        let dir = TempDir::with(bytes.as_bytes());
+        let opened = dir.open();
+        assert!(matches!(opened.outcome, Outcome::Corrupt { line: 1, .. }), "{bytes:?}: {:?}", opened.outcome);
+        assert!(!opened.rebooted);
+    }
+    let (dir, _) = written();
+    drop(dir.open());
+    fs::remove_file(dir.file("ledger")).unwrap();
+    let opened = dir.open();
+    let Outcome::Corrupt { line: 0, what, lost: 0, .. } = opened.outcome else { panic!("{:?}", opened.outcome) };
+    assert!(what.contains("ledger.prev"));
+    assert_eq!(opened.records, alive(9));
+}
+
+#[test]
+fn a_readable_line_of_nonsense_is_damage_even_at_the_end() {
+    let (_dir, mut bytes) = written();
+    line::encode(r#"[{"put":"weather"}]"#, &mut bytes);
+    let opened = TempDir::with(&bytes).open();
+    let Outcome::Corrupt { line: 8, what, lost: 1, .. } = opened.outcome else { panic!("{:?}", opened.outcome) };
+    assert!(what.contains("does not decode") && what.contains("weather"), "{what}");
+    assert_eq!(opened.records, alive(9));
+}
+
+#[test]
+fn the_ledger_of_a_newer_release_is_left_alone() {
+    let mut bytes = Vec::new();
+    encode(Path::new(""), &Header::new(2, BOOT), &mut bytes).unwrap();
+    bytes.extend_from_slice(b"who knows\n");
+    let dir = TempDir::with(&bytes);
+    let opened = dir.open();
+    assert_eq!(opened.outcome, Outcome::TooNew { found: 2, known: 1 });
+    assert!(opened.records.is_empty() && !opened.ledger.compact_due());
+    for error in [opened.ledger.append(&[free(1)]), opened.ledger.append(&[]), opened.ledger.compact()] {
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("/ledger: its format is 2 and this release knows up to 1; install"), "{text}");
+    }
+    drop(opened);
+    assert_eq!(dir.bytes(), bytes);
+    assert!(!dir.file("ledger.prev").exists());
+}
+
+#[test]
+fn the_first_format_still_loads() {
+    let dir = TempDir::with(include_bytes!("../../../tests/fixtures/state/v1.ledger"));
+    let opened = dir.open();
+    assert_eq!(opened.outcome, Outcome::Loaded);
+    // Compared as JSON, so that a field with a default may join but none be lost or renamed.
+    let expected: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/fixtures/state/v1.records.json")).unwrap();
+    let found: Vec<Value> = opened.records.iter().map(|record| serde_json::to_value(record).unwrap()).collect();
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(includes(found, expected), "{found:#} lacks something of {expected:#}");
+    }
+}
+
+fn includes(found: &Value, expected: &Value) -> bool {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            expected.iter().all(|(key, value)| found.get(key).is_some_and(|found| includes(found, value)))
+        }
+        _ => found == expected,
+    }
+}
