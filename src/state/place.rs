@@ -69,10 +69,10 @@ impl Place {
         }
     }
 
-    /// Replaces the ledger by `bytes`, at once and on disk, and keeps the one before. Returns the
-    /// new file, open for appending.
-    pub fn install(&self, bytes: &[u8]) -> Result<File, StoreError> {
-        let (ledger, new) = (self.ledger(), self.dir.join("ledger.new"));
+    /// Writes `bytes` beside the ledger, on disk, and gives the present one its second name.
+    /// Returns the new file, open for appending; the ledger is still the old one.
+    pub fn prepare(&self, bytes: &[u8]) -> Result<File, StoreError> {
+        let (ledger, new) = (self.ledger(), self.new_ledger());
         let written = self.write(&new, bytes).inspect_err(|_| {
             let _ = fs::remove_file(&new);
         })?;
@@ -82,9 +82,18 @@ impl Place {
             link(&ledger, &kept)?;
             fs::rename(&kept, self.prev()).map_err(StoreError::io("renaming", &kept))?;
         }
-        fs::rename(&new, &ledger).map_err(StoreError::io("renaming", &new))?;
-        sync(&self.dir)?;
         Ok(written)
+    }
+
+    /// Makes what was prepared the ledger, at once and on disk. After an error it may be either.
+    pub fn replace(&self) -> Result<(), StoreError> {
+        let new = self.new_ledger();
+        fs::rename(&new, self.ledger()).map_err(StoreError::io("renaming", &new))?;
+        sync(&self.dir)
+    }
+
+    fn new_ledger(&self) -> PathBuf {
+        self.dir.join("ledger.new")
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<File, StoreError> {

@@ -211,7 +211,8 @@ impl Ledger {
     /// itself, under the lock of the appends: a transaction can neither be lost nor come back,
     /// whatever the callers hold in memory meanwhile.
     ///
-    /// Errors leave the file as it is, and usable.
+    /// An error loses nothing; if it leaves in doubt which file is the ledger, the next append
+    /// writes it anew first.
     pub fn compact(&self) -> Result<(), StoreError> {
         let mut inner = self.inner()?;
         let path = self.place.ledger();
@@ -230,10 +231,11 @@ impl Ledger {
             return Err(StoreError::Damaged { path, line, what });
         }
         let bytes = snapshot(&path, &self.boot, &replay.facts.into_records())?;
-        let tail = Tail::new(self.place.install(&bytes)?, bytes.len() as u64);
-        inner.live = tail.good();
-        inner.tail = Some(tail);
-        Ok(())
+        let file = self.place.prepare(&bytes)?;
+        // From here on the old file may be `ledger.prev`: nothing may be appended to it any more.
+        inner.tail = None;
+        inner.owed = bytes;
+        inner.adopt(&self.place, file).map(|_| ())
     }
 
     fn inner(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {
@@ -248,16 +250,21 @@ impl Ledger {
 impl Inner {
     /// The end to write to, after the snapshot if that is still owed.
     fn tail(&mut self, place: &Place) -> Result<&mut Tail<File>, StoreError> {
-        let tail = match self.tail.take() {
-            Some(tail) => tail,
+        match self.tail.take() {
+            Some(tail) => Ok(self.tail.insert(tail)),
             None => {
-                let tail = Tail::new(place.install(&self.owed)?, self.owed.len() as u64);
-                self.live = tail.good();
-                self.owed = Vec::new();
-                tail
+                let file = place.prepare(&self.owed)?;
+                self.adopt(place, file)
             }
-        };
-        Ok(self.tail.insert(tail))
+        }
+    }
+
+    /// Makes `file`, which was prepared from what is owed, the ledger.
+    fn adopt(&mut self, place: &Place, file: File) -> Result<&mut Tail<File>, StoreError> {
+        place.replace()?;
+        self.live = self.owed.len() as u64;
+        self.owed = Vec::new();
+        Ok(self.tail.insert(Tail::new(file, self.live)))
     }
 }
 
