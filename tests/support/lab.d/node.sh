@@ -33,7 +33,8 @@ node_up() {
             *) rm -rf "$dir"; die "up: no such option: $1" ;;
         esac
     done
-    trap 'node_undo "$node"' EXIT
+    # shellcheck disable=SC2064  # now: at exit there is no such local
+    trap "node_undo $node" EXIT
     root=$(root_path "${suite:-$(host_suite)}")
     echo "$root" >"$dir/root"
     [ -z "$address" ] || printf '%s %s\n' "$address" "$switch" >"$dir/address"
@@ -75,7 +76,7 @@ node_plug() {
 	address add fd77::$address/64 dev eth0 nodad
 	link set eth0 up
 	route add default via 192.168.77.254
-	-6 route add default via fd77::ffff
+	route add default via fd77::ffff
 	END
 }
 
@@ -90,7 +91,7 @@ node_reboot() {
     rm -f "$dir/off" "$dir/holder" "$dir/holder.new" "$dir/lab/docker.sock"
     kill -USR1 "$(cat "$dir/keeper")"
     node_booted "$node"
-    [ ! -e "$dir/engine" ] || engine_start "$node"
+    [ "${2:-}" = --no-dockerd ] || [ ! -e "$dir/engine" ] || engine_start "$node"
 }
 
 node_down() {
@@ -160,7 +161,8 @@ node_gc() {
     local dir
     for dir in "$lab_nodes"/*/; do
         dir=${dir%/}
-        [ -e "$dir" ] || continue
+        # one that has no keeper yet is on its way up
+        [ -e "$dir/keeper" ] || [ -n "$(find "$dir" -maxdepth 0 -mmin +1)" ] || continue
         alive "$dir" || { say "removing ${dir##*/}"; node_down "${dir##*/}"; }
     done
 }

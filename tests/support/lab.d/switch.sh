@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2154
 # The switch: a bridge in a network namespace of its own, which the nodes' uplinks hang on.
 
+# switch_up NAME [--tether]
 switch_up() {
-    local switch=$1 dir
+    local switch=$1 tether=${2:-} dir
     dir=$(node_dir "$switch")
     mkdir -p "$lab_nodes"
     exec 7>"$lab_nodes/.$switch.lock"
@@ -10,7 +11,7 @@ switch_up() {
     if ! alive "$dir"; then
         rm -rf "$dir"
         mkdir -p "$dir/ports" "$dir/disk"
-        keeper_start "$switch" switch "${2:-}" 7>&-
+        keeper_start "$switch" switch "${tether#--}" 7>&-
     fi
     exec 7>&-
 }
@@ -35,11 +36,13 @@ switch_main() {
 }
 
 # switch_port SWITCH N PID: a cable from port N to the network namespace of PID, where it is eth0.
+# Its hardware address is the same at each boot, like a real one.
 switch_port() {
-    local keeper
+    local keeper mac
     keeper=$(cat "$(node_dir "$1")/keeper")
     # a rebooted node's old cable may not be gone yet
     nsenter -t "$keeper" -n ip link delete "port$2" 2>/dev/null || true
-    ip link add name eth0 netns "$3" type veth peer name "port$2" netns "$keeper"
+    mac=$(printf "02:00:c0:a8:4d:%02x" "$2")
+    ip link add name eth0 address "$mac" netns "$3" type veth peer name "port$2" netns "$keeper"
     nsenter -t "$keeper" -n ip link set "port$2" master br0 up
 }
