@@ -1,18 +1,28 @@
 # shellcheck shell=bash disable=SC2154
 # The control groups that a node's containers leave behind when the node is killed.
 
-# cgroup_of PID: the groups of PID's descendants, other than PID's own, one path a line.
+# cgroup_of PID: the groups of containers among PID's descendants, one path a line. Not by ps, which fails in a process
+# namespace whose /proc is another's, as the keeper's is.
 cgroup_of() {
-    ps -e -o pid=,ppid=,cgroup= | awk -v top="$1" '
-        { parent[$1] = $2; groups[$1] = $3 }
+    { grep -s '' /proc/[0-9]*/stat /proc/[0-9]*/cgroup || true; } | awk -v top="$1" '
+        {
+            match($0, /^\/proc\/[0-9]+\//)
+            pid = substr($0, 7, RLENGTH - 7)
+            rest = substr($0, RLENGTH + 1)
+        }
+        rest ~ /^stat:/ { sub(/.*\) . /, "", rest); sub(/ .*/, "", rest); parent[pid] = rest }
+        rest ~ /^cgroup:/ {
+            sub(/^[^\/]*/, "", rest)
+            leaf = rest
+            sub(/.*\//, "", leaf)
+            # the name has a container or plugin id in it, which is of 64 digits
+            if (length(leaf) >= 64) groups[rest] = pid
+        }
         END {
-            for (pid in parent) {
-                for (p = pid; p in parent && p != top; ) p = parent[p]
-                if (p != top || groups[pid] == groups[top]) continue
-                n = split(groups[pid], list, ",")
-                for (i = 1; i <= n; i++) { sub(/^[^\/]*/, "", list[i]); if (list[i] ~ /[0-9a-f]{64}/ || length(list[i]) > 64) seen[list[i]] = 1 }
+            for (path in groups) {
+                for (pid = groups[path]; pid in parent && pid != top; ) pid = parent[pid]
+                if (pid == top) print path
             }
-            for (path in seen) print path
         }'
 }
 

@@ -42,7 +42,7 @@ keeper_wait() {
     self_pid >"$dir/keeper.new"
     mv "$dir/keeper.new" "$dir/keeper"
     while kill -0 "$watch" 2>/dev/null; do wait "$watch" || true; done
-    cgroup_of "$(cat "$dir/keeper")" >"$dir/cgroups"
+    cgroup_of "$(cat "$dir/keeper")" >"$dir/cgroups" || true
     if [ -s "$dir/holder" ]; then kill -KILL -1 2>/dev/null || true; fi
     cgroup_remove <"$dir/cgroups"
     umount -l "$dir/disk" 2>/dev/null || true

@@ -119,17 +119,17 @@ alive() {
     grep -qsz -- "^${1##*/}\$" "/proc/$keeper/cmdline"
 }
 
-# node_enter NODE COMMAND...: replaces this shell when it is all that is left to do.
+# node_enter NODE COMMAND...: in an environment of its own. With last=1 it replaces this shell.
 node_enter() {
     local node=${1:?lab exec NODE COMMAND...} dir holder
     shift
     dir=$(node_dir "$node")
     if [ -e "$dir/ports" ]; then
-        nsenter -t "$(cat "$dir/keeper")" -n -- "$@"
+        ${last:+exec} nsenter -t "$(cat "$dir/keeper")" -n -- "$@"
         return
     fi
     holder=$(cat "$dir/holder" 2>/dev/null) || die "$node is not up"
-    nsenter -t "$holder" --mount --net --pid --uts --ipc --root --wd -- \
+    ${last:+exec} nsenter -t "$holder" --mount --net --pid --uts --ipc --root --wd -- \
         /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" "$@"
 }
 
