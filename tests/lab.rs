@@ -179,6 +179,23 @@ fn the_tools_image_has_its_tools() {
     assert_eq!(node.docker(&["run", "--rm", "--cap-add", "NET_ADMIN", "nettools", "sh", "-c", tools]).ok(), "");
 }
 
+#[test]
+fn a_registry_serves_plugins() {
+    let node = Node::up();
+    let registry = node.start_registry();
+    let plugin = node.shared().join("plugin");
+    fs::create_dir_all(plugin.join("rootfs")).expect("a directory");
+    let config =
+        r#"{"entrypoint": ["/none"], "interface": {"types": ["docker.networkdriver/1.0"], "socket": "none.sock"}}"#;
+    fs::write(plugin.join("config.json"), config).expect("a file");
+    let name = format!("{registry}/none:1");
+    node.docker(&["plugin", "create", &name, "/lab/plugin"]).ok();
+    node.docker(&["plugin", "push", &name]).ok();
+    node.docker(&["plugin", "rm", &name]).ok();
+    node.docker(&["plugin", "install", "--disable", "--grant-all-permissions", "--alias", "none", &name]).ok();
+    assert_eq!(node.inspect("none")["PluginReference"], name);
+}
+
 struct Process {
     parent: u32,
     birth: u64,

@@ -189,6 +189,13 @@ impl Node {
         self.lab("image", &[name], LAB).ok();
     }
 
+    /// Starts a registry in the node, to push plugins to and upgrade them from; returns its address.
+    #[track_caller]
+    pub fn start_registry(&self) -> &'static str {
+        self.lab("registry", &[], LAB).ok();
+        "127.0.0.1:5000"
+    }
+
     // Containers
 
     /// Starts a busybox container that waits; `args` go before the image.
