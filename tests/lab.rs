@@ -186,14 +186,14 @@ fn a_registry_serves_plugins() {
     let plugin = node.shared().join("plugin");
     fs::create_dir_all(plugin.join("rootfs")).expect("a directory");
     let config =
-        r#"{"entrypoint": ["/none"], "interface": {"types": ["docker.networkdriver/1.0"], "socket": "none.sock"}}"#;
+        r#"{"entrypoint": ["/none"], "interface": {"types": ["docker.networkdriver/1.0"], "socket": "idle.sock"}}"#;
     fs::write(plugin.join("config.json"), config).expect("a file");
-    let name = format!("{registry}/none:1");
+    let name = format!("{registry}/idle:1");
     node.docker(&["plugin", "create", &name, "/lab/plugin"]).ok();
     node.docker(&["plugin", "push", &name]).ok();
     node.docker(&["plugin", "rm", &name]).ok();
-    node.docker(&["plugin", "install", "--disable", "--grant-all-permissions", "--alias", "none", &name]).ok();
-    assert_eq!(node.inspect("none")["PluginReference"], name);
+    node.docker(&["plugin", "install", "--disable", "--grant-all-permissions", "--alias", "idle", &name]).ok();
+    assert_eq!(node.inspect("idle")["PluginReference"], name);
 }
 
 struct Process {

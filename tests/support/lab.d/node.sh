@@ -161,6 +161,7 @@ node_gc() {
     local dir
     for dir in "$lab_nodes"/*/; do
         dir=${dir%/}
+        [ -d "$dir" ] || continue
         # one that has no keeper yet is on its way up
         [ -e "$dir/keeper" ] || [ -n "$(find "$dir" -maxdepth 0 -mmin +1)" ] || continue
         alive "$dir" || { say "removing ${dir##*/}"; node_down "${dir##*/}"; }

@@ -6,7 +6,7 @@ switch_up() {
     local switch=$1 tether=${2:-} dir
     dir=$(node_dir "$switch")
     mkdir -p "$lab_nodes"
-    exec 7>"$lab_nodes/.$switch.lock"
+    exec 7>"$lab_base/switch.lock"
     flock 7
     if ! alive "$dir"; then
         rm -rf "$dir"
@@ -16,10 +16,7 @@ switch_up() {
     exec 7>&-
 }
 
-switch_down() {
-    node_down "$1"
-    rm -f "$lab_nodes/.$1.lock"
-}
+switch_down() { node_down "$1"; }
 
 switch_main() {
     local node=$1 tether=${2:-}
