@@ -5,6 +5,7 @@ mod support;
 use std::{
     collections::HashMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -194,6 +195,36 @@ fn a_registry_serves_plugins() {
     node.docker(&["plugin", "rm", &name]).ok();
     node.docker(&["plugin", "install", "--disable", "--grant-all-permissions", "--alias", "idle", &name]).ok();
     assert_eq!(node.inspect("idle")["PluginReference"], name);
+}
+
+/// Listens where it is told to, as Pontoon does, and no more than that.
+const LISTENER: &str = r#"#!/usr/bin/perl
+use IO::Socket::UNIX;
+print STDERR "started: @ARGV\n";
+$SIG{TERM} = sub { print STDERR "bye\n"; exit 0 };
+unlink $ARGV[2];
+my $socket = IO::Socket::UNIX->new(Local => $ARGV[2], Listen => 5) or die "$ARGV[2]: $!";
+while (1) { $socket->accept }
+"#;
+
+#[test]
+fn a_program_is_run_as_pontoon_is() {
+    let node = Options::new().bare().up();
+    let program = node.shared().join("listener");
+    fs::write(&program, LISTENER).expect("a file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let first = node.start_pontoon(&program, &["--more"]);
+    assert_eq!(node.pontoon_pid(), Some(first));
+    assert!(node.log_tail("pontoon").contains("--state-dir /var/lib/pontoon --more"));
+    node.kill_pontoon(Signal::Kill);
+    assert_eq!(node.pontoon_pid(), None);
+    let second = node.start_pontoon(&program, &[]);
+    assert_ne!(first, second);
+    node.kill_pontoon(Signal::Term);
+    assert!(node.log_tail("pontoon").ends_with("bye"));
+    node.start_pontoon(&program, &[]);
+    node.reboot();
+    assert!(!node.pontoon_runs());
 }
 
 struct Process {
