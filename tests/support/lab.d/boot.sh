@@ -51,6 +51,11 @@ boot_mounts() {
     mount --bind "$disk/docker" "$root/var/lib/docker"
     mount --bind "$disk/pontoon" "$root/var/lib/pontoon"
     mount --bind "$dir/lab" "$root/lab"
+    # for dockerd's modprobe, on a kernel with modules
+    if [ -d "/lib/modules/$(uname -r)" ]; then
+        mkdir -p "$root/lib/modules"
+        mount --rbind /lib/modules "$root/lib/modules"
+    fi
     while IFS=: read -r from to; do
         mkdir -p "$root${to:-$from}"
         mount --rbind "$from" "$root${to:-$from}"
