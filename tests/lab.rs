@@ -184,11 +184,16 @@ fn the_tools_image_has_its_tools() {
 fn a_registry_serves_plugins() {
     let node = Node::up();
     let registry = node.start_registry();
-    let plugin = node.shared().join("plugin");
+    let plugin = node.shared().join("source");
     fs::create_dir_all(plugin.join("rootfs")).expect("a directory");
     let config =
         r#"{"entrypoint": ["/none"], "interface": {"types": ["docker.networkdriver/1.0"], "socket": "idle.sock"}}"#;
     fs::write(plugin.join("config.json"), config).expect("a file");
+    for _ in 0..2 {
+        node.create_plugin(&plugin);
+        assert_eq!(node.inspect("pontoon:latest")["Enabled"], false);
+        node.docker(&["plugin", "rm", "pontoon"]).ok();
+    }
     let name = format!("{registry}/idle:1");
     node.docker(&["plugin", "create", &name, "/lab/plugin"]).ok();
     node.docker(&["plugin", "push", &name]).ok();

@@ -261,10 +261,13 @@ impl Node {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    /// Copies a file or a directory of this machine to `/lab/NAME` in the node.
+    /// Copies a file or a directory of this machine to `/lab/NAME` in the node, in place of an older copy.
     #[track_caller]
     pub fn copy_in(&self, from: &Path, name: &str) {
         let to = self.shared().join(name);
+        if to.is_dir() {
+            fs::remove_dir_all(&to).expect("the old copy can be removed");
+        }
         let mut copy = std::process::Command::new("cp");
         copy.args(["-a", "--remove-destination", "-T"]).args([from, &to]);
         command::run(copy, COMMAND).ok();
