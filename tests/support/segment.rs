@@ -1,0 +1,43 @@
+//! A segment: a switch that nodes hang on.
+
+use std::{
+    process::{self, ChildStdin},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use super::command;
+
+/// A switch of its own. Besides the nodes it has an address itself: 192.168.77.254 and fd77::ffff.
+#[derive(Debug)]
+pub struct Segment {
+    name: String,
+    _tether: ChildStdin,
+}
+
+impl Segment {
+    #[track_caller]
+    pub fn up() -> Self {
+        let name = unique("s");
+        let (output, tether) =
+            command::run_tethered(command::lab(["switch", "up", &name, "--tether"]), Duration::from_secs(30));
+        output.ok();
+        Self { name, _tether: tether.expect("standard input is piped") }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        command::run(command::lab(["switch", "down", &self.name]), Duration::from_secs(30));
+    }
+}
+
+/// A name that no other test uses, in this process or in another.
+pub fn unique(prefix: &str) -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("{prefix}{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
