@@ -16,7 +16,7 @@ use crate::linux::{self, LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
 use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
-use crate::state::{Ledger, Outcome, StoreError};
+use crate::state::{Ledger, Opened, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
 use crate::{resolvers, telemetry};
 
@@ -54,7 +54,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format);
     let opened = Ledger::open(&options.state_dir, &boot_id())?;
-    report(&opened.outcome, &options);
+    report(&opened, &options);
     let kernel: Arc<dyn Kernel> =
         Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone() })?);
     let pools = match options.default_address_pools.as_slice() {
@@ -117,13 +117,23 @@ fn cause(event: Event) -> Cause {
 }
 
 /// Says once, at the start, what the ledger was like and what follows.
-fn report(outcome: &Outcome, options: &Serve) {
+fn report(opened: &Opened, options: &Serve) {
     let file = options.state_dir.join("ledger");
     let file = file.display();
-    match outcome {
-        Outcome::Absent => tracing::info!("no ledger yet in {}: a new one is begun", options.state_dir.display()),
+    match &opened.outcome {
+        Outcome::Absent => tracing::info!("{file}: there was none, a new one is begun"),
         Outcome::Loaded => {}
-        other => tracing::error!("{file}: {other}"),
+        outcome @ Outcome::Torn { .. } => tracing::warn!("{file}: {outcome}"),
+        outcome => tracing::error!("{file}: {outcome}"),
+    }
+    for kept in &opened.kept_aside {
+        tracing::warn!("{} is kept from an earlier damage: no link is removed for lack of a record; delete the file once all networks are there", kept.display());
+    }
+    if let Some(error) = &opened.unwritten {
+        tracing::error!(%error, "the ledger could not be rewritten, the next change tries again");
+    }
+    if opened.rebooted {
+        tracing::info!("the host was rebooted: endpoints of the earlier boot are forgotten");
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::api::Method;
 use crate::driver::Driver;
-use crate::state::Outcome;
 
 /// Name, kind and meaning of every metric: docs/metrics.md is tested against it.
 pub const METRICS: &[(&str, &str, &str)] = &[
@@ -15,13 +14,25 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("pontoon_verb_errors_total", "counter", "Requests answered with an error, by method. Rising: users see errors."),
     ("pontoon_verb_seconds_total", "counter", "Time spent in requests, by method; divide by pontoon_verbs_total."),
     ("pontoon_reconciles_total", "counter", "Comparisons with the kernel. Rises slowly by itself."),
-    ("pontoon_repairs_total", "counter", "Steps those comparisons needed. Rising: something else changes our links or rules."),
+    (
+        "pontoon_repairs_total",
+        "counter",
+        "Steps those comparisons needed. Rising: something else changes our links or rules.",
+    ),
     ("pontoon_reconcile_failures_total", "counter", "Comparisons that failed. Rising: read the log."),
-    ("pontoon_addresses_reclaimed_total", "counter", "Addresses freed after a lost reply. Rising: the engine or Pontoon gets killed often."),
-    ("pontoon_endpoints_buried_total", "counter", "Endpoints removed because their sandbox was gone. Rising: the engine gets killed often."),
+    (
+        "pontoon_addresses_reclaimed_total",
+        "counter",
+        "Addresses freed after a lost reply. Rising: the engine or Pontoon gets killed often.",
+    ),
+    (
+        "pontoon_endpoints_buried_total",
+        "counter",
+        "Endpoints removed because their sandbox was gone. Rising: the engine gets killed often.",
+    ),
     ("pontoon_networks", "gauge", "Networks."),
     ("pontoon_endpoints", "gauge", "Endpoints."),
-    ("pontoon_degraded", "gauge", "1 when the ledger was damaged, missing beside live links, or too new: docs/state.md."),
+    ("pontoon_degraded", "gauge", "1 when the ledger was damaged or is too new: docs/state.md."),
 ];
 
 #[derive(Default)]
@@ -63,7 +74,7 @@ impl Metrics {
                 "pontoon_endpoints_buried_total" => read(&driver.counts.endpoints_buried),
                 "pontoon_networks" => networks as u64,
                 "pontoon_endpoints" => endpoints as u64,
-                "pontoon_degraded" => u64::from(!matches!(driver.outcome(), Outcome::Loaded | Outcome::Absent)),
+                "pontoon_degraded" => u64::from(driver.is_degraded()),
                 _ => {
                     for ((_, _, method), verb) in Method::ALL.iter().zip(&self.verbs) {
                         let value = match *name {

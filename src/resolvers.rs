@@ -22,7 +22,9 @@ pub fn of_host() -> Vec<IpAddr> {
 mod tests {
     #[test]
     fn reads_name_servers_only() {
-        let found = super::parse("# nameserver 9.9.9.9\nsearch lan\nnameserver 10.0.0.53\n nameserver fe80::1%eth0\nnameserver x\nnameserver\n");
+        let found = super::parse(
+            "# nameserver 9.9.9.9\nsearch lan\nnameserver 10.0.0.53\n nameserver fe80::1%eth0\nnameserver x\nnameserver\n",
+        );
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.53", "fe80::1"]);
     }
 }

@@ -4,7 +4,9 @@
 use super::network::nothing;
 use super::{Driver, Error, now, spec, subnets_of};
 use crate::api::Empty;
-use crate::api::network::{CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse};
+use crate::api::network::{
+    CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse,
+};
 use crate::datapath::{BRIDGE_PORTS, desired};
 use crate::model::{Endpoint, EndpointId, EndpointSpec, LinkRole, Mac, Network, NetworkId, Phase};
 use crate::state::record::Record;

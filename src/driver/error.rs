@@ -33,7 +33,9 @@ pub enum Error {
         source: KernelError,
     },
     /// A verb for a network that is not in the state.
-    #[error("network {network} is not known to Pontoon (was its state removed?): `docker network rm` it and create it again")]
+    #[error(
+        "network {network} is not known to Pontoon (was its state removed?): `docker network rm` it and create it again"
+    )]
     UnknownNetwork {
         /// Which.
         network: NetworkId,

@@ -26,8 +26,8 @@ use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam};
 use crate::model::{Network, NetworkId};
 use crate::state::record::Record;
-use crate::state::{Ledger, Opened, Outcome};
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
+use crate::state::{Ledger, Opened, Outcome};
 
 /// How long an address may be requested without showing up in an endpoint, in seconds.
 /// RequestAddress and CreateEndpoint follow each other at once; only a lost reply parts them.
@@ -59,6 +59,8 @@ pub struct Driver {
     reconciler: Reconciler,
     ula_seed: [u8; 5],
     outcome: Outcome,
+    /// Whether the ledger may lack facts: then nothing is removed because it does not name it.
+    degraded: bool,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
     /// Called when something needs upkeep soon; set by the app.
     attention: Mutex<Option<Box<dyn Fn() + Send>>>,
@@ -81,6 +83,7 @@ impl Driver {
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             reconciler: Reconciler::new(kernel),
             ula_seed: settings.ula_seed,
+            degraded: !matches!(opened.outcome, Outcome::Loaded) || !opened.kept_aside.is_empty(),
             outcome: opened.outcome,
             resolvers: Box::new(resolvers),
             attention: Mutex::new(None),
@@ -128,6 +131,13 @@ impl Driver {
         }
     }
 
+    /// Whether facts may be missing from the ledger: it was damaged (now or, while the damaged
+    /// file is kept beside it, in an earlier life), newer than this release, or absent beside
+    /// links of an earlier life.
+    pub fn is_degraded(&self) -> bool {
+        self.degraded && !matches!(self.outcome, Outcome::Absent)
+    }
+
     /// What the ledger was like when it was opened.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -137,9 +147,10 @@ impl Driver {
     /// without its endpoints: reading numbers must not wait for the kernel.
     pub fn sizes(&self) -> (usize, usize) {
         let ids = self.table.ids();
-        let endpoints = ids.iter().filter_map(|id| self.table.find(id)).filter_map(|slot| {
-            slot.try_lock().ok().and_then(|held| held.as_ref().map(|held| held.endpoints.len()))
-        });
+        let endpoints = ids
+            .iter()
+            .filter_map(|id| self.table.find(id))
+            .filter_map(|slot| slot.try_lock().ok().and_then(|held| held.as_ref().map(|held| held.endpoints.len())));
         (ids.len(), endpoints.sum())
     }
 

@@ -108,9 +108,9 @@ impl Driver {
             }
         };
         // A bridge in our group is the leftover of a life whose ledger is gone: ours to shape.
-        let owns_bridge = found.as_ref().is_none_or(|link| {
-            matches!(link.group, crate::datapath::GROUP_LIVE | crate::datapath::GROUP_DEAD)
-        });
+        let owns_bridge = found
+            .as_ref()
+            .is_none_or(|link| matches!(link.group, crate::datapath::GROUP_LIVE | crate::datapath::GROUP_DEAD));
         let release = |error| {
             self.table.release_link(&bridge);
             Err(error)

@@ -141,11 +141,7 @@ fn address(what: &'static str, text: &str, v6: bool) -> Result<IpNetwork, SpecEr
 
 fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, SpecError> {
     let [data] = data else {
-        return if data.is_empty() {
-            Ok(None)
-        } else {
-            Err(SpecError::Many { family: family(v6), count: data.len() })
-        };
+        return if data.is_empty() { Ok(None) } else { Err(SpecError::Many { family: family(v6), count: data.len() }) };
     };
     let pool = address("subnet", &data.pool, v6)?;
     // The `null` IPAM driver says "everything": the network has no addresses of its own.
@@ -163,8 +159,7 @@ fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, SpecError> {
             Err(SpecError::Outside { what: what.to_owned(), address: net.ip(), pool })
         }
     };
-    let gateway =
-        if data.gateway.is_empty() { None } else { Some(inside("gateway", &data.gateway, "gateway")?) };
+    let gateway = if data.gateway.is_empty() { None } else { Some(inside("gateway", &data.gateway, "gateway")?) };
     let mut subnet = Subnet { pool, gateway, default_gateway: None, aux: Vec::new() };
     let default_gateway = if v6 { "DefaultGatewayIPv6" } else { "DefaultGatewayIPv4" };
     for (name, text) in &data.aux_addresses {

@@ -4,7 +4,6 @@
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
 use crate::datapath::KernelError;
 use crate::model::{Endpoint, IfName, Phase};
-use crate::state::Outcome;
 use crate::state::table::{LinkOwner, lock};
 
 /// How long an endpoint may stand between CreateEndpoint and Join, or between Leave and
@@ -17,11 +16,13 @@ impl Driver {
     /// When the ledger was missing or damaged, whatever else of Pontoon's is in the kernel may
     /// carry running containers and is left alone for this whole life.
     pub fn start(&self) -> Result<(), KernelError> {
-        let whole = matches!(self.outcome, Outcome::Loaded);
-        if !whole {
+        if self.degraded {
             let kept = self.reconciler.protect_what_is_there()?;
             if kept > 0 {
-                tracing::warn!(links = kept, "links of an earlier life are not in the ledger; they are kept, remove them by hand when no container uses them");
+                tracing::warn!(
+                    links = kept,
+                    "links of an earlier life are not in the ledger; they are kept, remove them by hand when no container uses them"
+                );
             }
         }
         self.reconciler.refresh_engine_bridges()?;

@@ -60,6 +60,7 @@ pub struct Endpoint {
     pub mac: Mac,
     /// Where in its life it is.
     pub phase: Phase,
-    /// When it came there, in seconds since 1970.
+    /// When it came there, in seconds since 1970; 0 when that is not known.
+    #[serde(default)]
     pub since: u64,
 }

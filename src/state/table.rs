@@ -114,7 +114,11 @@ impl Table {
     }
 
     /// Takes subnets for a network; on failure says which of them overlaps whose.
-    pub fn claim_subnets(&self, id: &NetworkId, subnets: &[IpNetwork]) -> Result<(), (IpNetwork, IpNetwork, NetworkId)> {
+    pub fn claim_subnets(
+        &self,
+        id: &NetworkId,
+        subnets: &[IpNetwork],
+    ) -> Result<(), (IpNetwork, IpNetwork, NetworkId)> {
         let mut register = lock(&self.register);
         for subnet in subnets {
             let other = register.subnets.iter().find(|(held, owner)| owner != id && overlap(held, subnet));
