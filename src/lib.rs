@@ -4,5 +4,6 @@
 //! code to it. One path for data: server -> driver -> state -> datapath -> linux.
 
 pub mod datapath;
+pub mod linux;
 pub mod model;
 pub mod state;
