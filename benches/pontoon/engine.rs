@@ -24,7 +24,7 @@ pub fn run() -> Vec<Row> {
         let order = if turn % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let driver = ["bridge", "pontoon"][side];
-            let mut keep = |times: &mut Vec<Duration>, took| {
+            let keep = |times: &mut Vec<Duration>, took| {
                 if turn >= 2 {
                     times.push(took);
                 }
