@@ -19,7 +19,7 @@ FUZZ_SECONDS ?= 60
 export PREFIX DESTDIR FORCE PURGE
 
 .PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines bench lab fmt clippy \
-        deny fuzz check-tools clean
+        deny fuzz check-tools as-root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,26 +49,25 @@ install-socket: build ## install binary and systemd units: pontoon (PREFIX, DEST
 uninstall-socket: ## take them out again; PURGE=1 takes the state too
 	@plugin/setup.sh uninstall-socket
 
-demo: plugin ## see it work: an engine in namespaces of its own, networks, containers
+demo: as-root plugin ## see it work: an engine in namespaces of its own, networks, containers
 	@$(LAB) prepare
 	@tests/support/demo
 
-test: plugin lab ## every test, with this distribution's engine
-	$(CARGO) test --locked --all-targets --no-fail-fast
-	$(CARGO) test --locked --doc
+test: as-root plugin lab ## every test, with this distribution's engine
+	$(CARGO) test --locked --no-fail-fast
 
-test-engines: plugin ## the engine tests, with every other engine that Debian has
+test-engines: as-root plugin ## the engine tests, with every other engine that Debian has
 	$(LAB) prepare $(ENGINES)
 	@for engine in $(ENGINES); do \
 	    echo "== engine of $$engine"; \
 	    PONTOON_ENGINE=$$engine $(CARGO) test --locked --no-fail-fast $(ENGINE_TESTS) || failed="$$failed $$engine"; \
 	done; [ -z "$$failed" ] || { echo "failed with:$$failed" >&2; exit 1; }
 
-bench: ## figures beside the kernel's floor and the built-in bridge; target/bench.json
+bench: as-root ## figures beside the kernel's floor and the built-in bridge; target/bench.json
 	@$(MAKE) --no-print-directory plugin lab >&2
 	@$(BENCH)
 
-lab: ## engine root and images for the tests, from Debian's packages
+lab: as-root ## engine root and images for the tests, from Debian's packages
 	$(LAB) prepare
 
 fmt: ## format the code
@@ -87,6 +86,9 @@ fuzz: check-tools ## the decoders and the state loader, FUZZ_SECONDS each
 check-tools:
 	@.ci/tools
 
+as-root:
+	@[ "$$(id -u)" = 0 ] || { echo 'this needs root, for network namespaces: sudo env "PATH=$$PATH" make ...' >&2; exit 1; }
+
 clean: ## remove everything that was built, the lab too
-	@[ ! -d target/lab ] || { $(LAB) gc; $(LAB) list | while read -r node _; do $(LAB) down "$$node"; done; }
+	@[ ! -d target/lab ] || env -u PONTOON_LAB $(LAB) list | while read -r node _; do env -u PONTOON_LAB $(LAB) down "$$node"; done
 	$(CARGO) clean
