@@ -156,7 +156,7 @@ uninstall_socket() {
             systemctl disable --quiet --now pontoon.socket pontoon.service 2>/dev/null || true
         fi
     fi
-    rm -f "$destdir$units"/pontoon.{socket,service} "$destdir$prefix/bin/pontoon"
+    rm -f "$destdir$units"/pontoon.{socket,service} "$destdir$prefix/bin/pontoon" "$destdir$socket"
     [ -z "$destdir" ] || return 0
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
     remove_leftovers
