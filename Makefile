@@ -24,10 +24,16 @@ export PREFIX DESTDIR FORCE PURGE
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# `make build`, then `sudo make install-socket`: root often has no cargo, and needs none
+ifeq ($(shell command -v $(CARGO))$(wildcard target/pontoon),target/pontoon)
+build:
+	@echo "this user has no cargo: taking target/pontoon as it is"
+else
 build: check-tools ## the static binary: target/pontoon
 	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --release --bin pontoon --target $(TARGET)
 	install -m 755 target/$(TARGET)/release/pontoon target/.pontoon.new
 	mv target/.pontoon.new target/pontoon
+endif
 
 plugin: build ## the managed plugin for `docker plugin create`: target/plugin
 	rm -rf target/.plugin.new
