@@ -359,9 +359,9 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
                 [
                     "-P FORWARD DROP",
                     "-A FORWARD -i eth0 -j ACCEPT",
-                    "-A FORWARD -i pnt+ -j ACCEPT",
-                    "-A FORWARD -o pnt+ -j ACCEPT",
-                    "-A FORWARD -i br0 -j ACCEPT"
+                    "-A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT",
+                    "-A FORWARD -o pnt+ -m comment --comment pontoon -j ACCEPT",
+                    "-A FORWARD -i br0 -m comment --comment pontoon -j ACCEPT"
                 ]
             );
             let read = |kernel: &pontoon::linux::LinuxKernel| {
@@ -369,8 +369,14 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
                 if v6 { seen.forward6 } else { seen.forward4 }
             };
             assert_eq!(read(kernel), Some(rules.iter().cloned().collect()));
+            // Saved and restored by iptables they are ours still, and no more than before.
+            run(&format!("{iptables}-save | {iptables}-restore"));
+            twice(kernel, &[Step::ForwardRules { v6, rules: rules.clone() }]);
+            assert_eq!(run(&format!("{iptables} -S FORWARD")), text);
             // A flush is noticed; a rule too many goes; the user's stay.
-            run(&format!("{iptables} -D FORWARD -i pnt+ -j ACCEPT; {iptables} -A FORWARD -o other -j DROP"));
+            run(&format!(
+                "{iptables} -D FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT; {iptables} -A FORWARD -o other -j DROP"
+            ));
             assert_eq!(read(kernel), Some(rules[1..].iter().cloned().collect()));
             twice(kernel, &[Step::ForwardRules { v6, rules: rules[..2].to_vec() }]);
             let text = run(&format!("{iptables} -S FORWARD"));
@@ -378,9 +384,9 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
                 text.lines().skip(1).collect::<Vec<_>>(),
                 [
                     "-A FORWARD -i eth0 -j ACCEPT",
-                    "-A FORWARD -o pnt+ -j ACCEPT",
+                    "-A FORWARD -o pnt+ -m comment --comment pontoon -j ACCEPT",
                     "-A FORWARD -o other -j DROP",
-                    "-A FORWARD -i pnt+ -j ACCEPT"
+                    "-A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT"
                 ]
             );
             twice(kernel, &[Step::ForwardRules { v6, rules: vec![] }]);
@@ -546,6 +552,7 @@ fn a_flood_of_notifications_is_an_overrun_and_watching_goes_on() {
         );
         drop(open);
         wait_for("an overrun", || events.try_iter().any(|event| event == Event::Overrun));
+        while events.recv_timeout(Duration::from_millis(500)).is_ok() {}
         run("ip link add b1 type bridge");
         wait_for("the next event", || events.try_iter().any(|event| event == Event::LinkNew(name("b1"))));
     });
