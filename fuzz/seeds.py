@@ -74,8 +74,7 @@ def ledger():
     for file in sorted((ROOT / "tests/fixtures/state").glob("*.ledger")):
         lines = file.read_bytes().splitlines(keepends=True)
         write("ledger", f"{file.stem}-as-is", b"\0" + b"".join(lines[:4]))
-        for at, line in enumerate(lines[1:]):
-            write("ledger", f"{file.stem}-line-{at}", b"\3" + line[9:])
+        write("ledger", f"{file.stem}-unsummed", b"\3" + b"".join(line[9:] for line in lines[1:]))
 
 
 def netlink():

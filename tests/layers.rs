@@ -21,9 +21,6 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("server", &["api", "driver", "metrics", "telemetry"]),
 ];
 
-/// What puts the layers together: may import all of them but `linux`.
-const COMPOSITION: [&str; 8] = ["main", "lib", "cli", "config", "shutdown", "admin", "telemetry", "metrics"];
-
 /// The one module that names `linux`, and with it everything.
 const APP: &str = "app";
 
@@ -44,16 +41,16 @@ const FORBIDDEN: [(&str, &str); 6] = [
     ("unimplemented!(", "finish it, or leave it out"),
 ];
 
-/// Whether files of `unit` may name the module `target`; an error for a unit nobody knows.
-fn may_import(unit: &str, target: &str) -> Result<bool, String> {
+/// Whether files of `unit` may name the module `target`; an error for a folder nobody knows.
+/// `alone` is a file right below src/.
+fn may_import(unit: &str, alone: bool, target: &str) -> Result<bool, String> {
     if unit == APP || unit == target {
         return Ok(true);
     }
-    if COMPOSITION.contains(&unit) {
-        return Ok(target != "linux");
-    }
     match LAYERS.iter().find(|(layer, _)| *layer == unit) {
         Some((_, imports)) => Ok(imports.contains(&target)),
+        // What puts the layers together is a file each, right below src/.
+        None if alone => Ok(target != "linux"),
         None => Err(format!("{unit} is in no layer: add it to tests/layers.rs and to the architecture's table")),
     }
 }
@@ -104,15 +101,23 @@ fn heads(group: &str) -> Vec<String> {
 }
 
 fn layers(source: &Source) -> Vec<String> {
-    let unit = source.unit();
-    let complaint = |(at, target): (usize, String)| match may_import(unit, &target) {
+    let (unit, alone) = (source.unit(), !source.path.contains('/'));
+    let complaint = |(at, target): (usize, String)| match may_import(unit, alone, &target) {
         Ok(true) => None,
         Ok(false) => Some(format!("{}: {unit} must not import {target}", source.place(at))),
         Err(why) => Some(format!("{}: {why}", source.place(at))),
     };
     // A file that imports nothing must belong to a layer all the same.
-    let known = may_import(unit, "").err().map(|why| format!("src/{}:1: {why}", source.path));
+    let known = may_import(unit, alone, "").err().map(|why| format!("src/{}:1: {why}", source.path));
     known.into_iter().chain(imports(source).into_iter().filter_map(complaint)).collect()
+}
+
+/// Files of tests count as tests by their name; so whoever declares one must say `#[cfg(test)]`.
+fn gates(source: &Source) -> Vec<String> {
+    let after = |at: usize| word(&source.code[at + "mod ".len()..]);
+    let found = source.code.match_indices("mod ").filter(|(at, _)| !source.code[..*at].ends_with(is_word));
+    let found = found.filter(|(at, _)| after(*at) == "tests" || after(*at).ends_with("_tests"));
+    found.map(|(at, _)| format!("{}: {} without #[cfg(test)]", source.place(at), after(at))).collect()
 }
 
 fn length(source: &Source, longer: &[(&str, &str)]) -> Vec<String> {
@@ -140,6 +145,11 @@ fn complain(rule: impl Fn(&Source) -> Vec<String>) {
 #[test]
 fn layers_import_only_what_is_below_them() {
     complain(layers);
+}
+
+#[test]
+fn tests_are_compiled_for_tests_only() {
+    complain(gates);
 }
 
 #[test]
@@ -196,6 +206,21 @@ fn the_rule_of_layers_lets_pass_what_it_should() {
         ("api/mod.rs", "pub(crate) fn a() {} use other_crate::model; use a::crate_::model;"),
     ] {
         assert_eq!(layers(&Source::new(path, text)), [""; 0], "{path}: {text}");
+    }
+}
+
+#[test]
+fn the_rule_of_gates_fails_when_it_should() {
+    for bad in ["mod tests;", "pub mod store_tests;", "#[cfg(test)] mod fake;\nmod tests {}"] {
+        assert_eq!(gates(&Source::new("a.rs", bad)).len(), 1, "{bad}");
+    }
+    for good in
+        ["#[cfg(test)]\nmod tests;", "#[cfg(test)]\n#[path = \"b.rs\"]\nmod tests;", "mod contests; mod testsuite;"]
+    {
+        assert_eq!(gates(&Source::new("a.rs", good)), [""; 0], "{good}");
+    }
+    for path in ["state/tests/mod.rs", "state/tests/a.rs", "state/tests.rs", "state/store_tests.rs"] {
+        assert_eq!(forbidden(&Source::new(path, "a.unwrap()")), [""; 0], "{path}");
     }
 }
 

@@ -14,9 +14,9 @@ use pontoon::model::{IfName, NetworkOptions};
 /// Key and value are cut to 100 characters each; a control character is shown as up to 10.
 const LONGEST_MESSAGE: usize = 2500;
 
-/// Lines read: an unknown key costs an edit distance to every known one, and eight of them show
-/// whatever eighty would.
-const MOST: usize = 8;
+/// Lines read: an unknown key costs an edit distance to every known one, and four of them show
+/// whatever forty would.
+const MOST: usize = 4;
 
 fn readable(refusal: &OptionError) {
     let text = refusal.to_string();
