@@ -146,7 +146,7 @@ impl Socket {
         let mut failure = None;
         let result = self.execute_each(requests, &mut failure);
         match (result, failure) {
-            (Err(failure), _) => Err((0, failure)),
+            (Err(failure), _) => Err((0, lost(failure))),
             (Ok(()), Some((index, verdict))) => Err((index, Failure::Refused(verdict))),
             (Ok(()), None) => Ok(()),
         }
@@ -254,6 +254,10 @@ impl Socket {
     /// Sends nf_tables messages as one transaction between `begin` and `end` and waits for the
     /// outcome: all of them, or none and the first error (net/netfilter/nfnetlink.c).
     pub fn transact(&mut self, begin: &Request, messages: &[Request], end: &Request) -> Result<(), Failure> {
+        self.transact_once(begin, messages, end).map_err(lost)
+    }
+
+    fn transact_once(&mut self, begin: &Request, messages: &[Request], end: &Request) -> Result<(), Failure> {
         let deadline = self.begin()?;
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::with_capacity(4096);
@@ -319,6 +323,15 @@ impl Socket {
     }
 }
 
+/// A change whose answer was dropped is no torn listing: it may have taken effect. Steps are
+/// idempotent, so whoever gets this may try again.
+fn lost(failure: Failure) -> Failure {
+    match failure {
+        Failure::Torn => Failure::refused(libc::ENOBUFS, "the kernel's answer was lost"),
+        other => other,
+    }
+}
+
 /// Tries a listing until it is not torn, [`TRIES`] times at most.
 pub fn retry_torn<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     for _ in 0..TRIES {
@@ -356,5 +369,23 @@ mod tests {
         assert_eq!((torn, tries), (Err(Failure::Torn), TRIES));
         let refused: Result<(), _> = retry_torn(|| Err(Failure::Timeout));
         assert_eq!(refused, Err(Failure::Timeout));
+    }
+
+    #[test]
+    fn a_stale_answer_is_skipped_and_a_lost_one_costs_the_socket() {
+        let ports = Arc::new(OwnPorts::default());
+        let mut socket = Socket::open(Protocol::Route, ports.clone()).unwrap();
+        let loopback = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        // An answer that nobody reads, as after a timeout, and a socket that could not be replaced.
+        socket.dispatch(libc::RTM_GETLINK, 0, &[0; 16]).unwrap();
+        socket.suspect = false;
+        let answer = socket.get(libc::RTM_GETLINK, &loopback).unwrap();
+        assert_eq!(super::super::link::parse_link(&answer).map(|link| link.index), Some(1));
+        let before = socket.fd.as_raw_fd();
+        socket.dispatch(libc::RTM_GETLINK, DUMP, &[0; 16]).unwrap();
+        let links = socket.list(libc::RTM_GETLINK, &[0; 16], |_, payload| super::super::link::parse_link(payload));
+        assert!(links.unwrap().iter().any(|link| link.index == 1));
+        assert_ne!(socket.fd.as_raw_fd(), before);
+        assert!(ports.contains(getsockname::<NetlinkAddr>(socket.fd.as_raw_fd()).unwrap().pid()));
     }
 }
