@@ -13,8 +13,7 @@ LAB     := tests/support/lab
 ENGINES      ?= trixie forky
 ENGINE_TESTS ?= --test engine
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
-FUZZ         ?= $(CARGO) run --quiet --release --manifest-path fuzz/Cargo.toml --
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 10
 
 export PREFIX DESTDIR FORCE PURGE
 
@@ -85,8 +84,10 @@ clippy: check-tools ## lint the code
 deny: ## licences, duplicates and sources of the crates (deny.toml)
 	.ci/deny
 
-fuzz: check-tools ## the decoders and the state loader, FUZZ_SECONDS each
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(FUZZ)
+fuzz: check-tools ## the decoders, the state loader and whole stories, FUZZ_SECONDS each
+	@.ci/tools g++
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-fuzz
+	fuzz/run $(FUZZ_SECONDS)
 
 # Cargo needs a linker, and a static binary the C library's archive.
 check-tools:
