@@ -23,6 +23,7 @@ pub fn network(network: &Network) -> Datapath {
         alias: if network.owns_bridge { format!("pontoon network {}", spec.id.as_str()) } else { String::new() },
         addresses,
         ipv6: spec.v6.is_some(),
+        localnet: network.owns_bridge && spec.v4.is_some() && !spec.internal,
         up: true,
     };
     Datapath {
@@ -45,6 +46,7 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
         mtu: network.mtu,
         bridge: Some(network.bridge.clone()),
         isolated: !network.spec.options.icc,
+        hairpin: false,
         up: true,
     };
     // Once it joined, nobody can tell from outside where the container end is.

@@ -5,15 +5,18 @@
 //! drive the same code that ships; nothing in the product constructs one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
 use super::{
-    BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, Step, Veth,
+    BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, ReserveError, Step,
+    Veth,
 };
-use crate::model::{IfName, Mac};
+use crate::model::{HostPort, IfName, Mac};
 
 /// What the next matching step does instead of its work.
 #[derive(Debug, Clone)]
@@ -37,6 +40,9 @@ struct World {
     uplink_mtu: Option<u32>,
     faults: VecDeque<Trap>,
     steps: Vec<Step>,
+    forgotten: Vec<IpAddr>,
+    reserved: BTreeSet<HostPort>,
+    taken: BTreeSet<HostPort>,
     observations: usize,
     torn: usize,
 }
@@ -86,6 +92,21 @@ impl FakeKernel {
     /// Lets something outside change the kernel.
     pub fn meddle(&self, change: impl FnOnce(&mut Datapath)) {
         change(&mut self.world().datapath);
+    }
+
+    /// Some other process takes a port of the host.
+    pub fn take_port(&self, port: HostPort) {
+        self.world().taken.insert(port);
+    }
+
+    /// The ports that are reserved.
+    pub fn reserved(&self) -> BTreeSet<HostPort> {
+        self.world().reserved.clone()
+    }
+
+    /// The addresses whose flows were forgotten so far, and forgets them.
+    pub fn take_forgotten(&self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.world().forgotten)
     }
 
     /// What the kernel holds.
@@ -173,6 +194,9 @@ impl World {
                 veth.bridge = Some(bridge.clone());
                 veth.isolated = false;
             }
+            Step::Hairpin(host) => self.veth(host, "set hairpin of")?.hairpin = true,
+            Step::RouteLocalnet(link) => self.bridge(link, "route localnet on")?.localnet = true,
+            Step::ForgetFlows(addresses) => self.forgotten.extend(addresses.iter().copied()),
             Step::Isolate(host, on) => self.veth(host, "isolate")?.isolated = *on,
             Step::RetireVeth(host) => {
                 self.datapath.veths.remove(host);
@@ -230,10 +254,10 @@ impl World {
     fn elements(&mut self, add: &[Element], remove: &[Element]) -> Result<(), KernelError> {
         let held =
             self.datapath.elements.as_mut().ok_or_else(|| refused("change", "table inet pontoon", libc::ENOENT))?;
-        held.extend(add.iter().cloned());
         for element in remove {
             held.remove(element);
         }
+        held.extend(add.iter().cloned());
         Ok(())
     }
 
@@ -266,6 +290,7 @@ impl Kernel for FakeKernel {
                 alias: String::new(),
                 addresses: BTreeSet::new(),
                 ipv6: true,
+                localnet: true,
                 up: true,
             };
             seen.bridges.insert(name.clone(), bridge);
@@ -326,6 +351,34 @@ impl Kernel for FakeKernel {
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
         let is_engines = |name: &IfName| name.as_str() == "docker0" || name.as_str().starts_with("br-");
         Ok(self.world().foreign.keys().filter(|name| is_engines(name)).cloned().collect())
+    }
+
+    fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {
+        let mut world = self.world();
+        let meets = |a: &HostPort, b: &HostPort| {
+            (a.protocol, a.port) == (b.protocol, b.port)
+                && a.address.is_ipv4() == b.address.is_ipv4()
+                && (a.address == b.address || a.address.is_unspecified() || b.address.is_unspecified())
+        };
+        for port in ports {
+            let others = world.taken.iter().chain(world.reserved.iter().filter(|held| *held != port));
+            if let Some(port) = others.into_iter().any(|held| meets(held, port)).then_some(*port) {
+                return Err(ReserveError::Taken { port });
+            }
+        }
+        world.reserved.extend(ports.iter().copied());
+        Ok(())
+    }
+
+    fn release(&self, ports: &[HostPort]) {
+        let mut world = self.world();
+        for port in ports {
+            world.reserved.remove(port);
+        }
+    }
+
+    fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), KernelError> {
+        Ok((32768..=60999, Vec::new()))
     }
 
     fn settle(&self, _patience: Duration) -> bool {

@@ -16,11 +16,12 @@ pub mod reconcile;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{IfName, Mac};
+use crate::model::{HostPort, IfName, Mac};
 pub use plan::{Plan, Protected, diff};
 pub use reconcile::Reconciler;
 pub use step::{Element, ForwardRule, LinkMatch, Step};
@@ -52,6 +53,8 @@ pub struct Bridge {
     pub addresses: BTreeSet<IpNetwork>,
     /// Whether IPv6 is on for the bridge itself (`disable_ipv6` = 0).
     pub ipv6: bool,
+    /// Whether 127.0.0.0/8 is routed to and from it (`route_localnet` = 1).
+    pub localnet: bool,
     /// Whether it is administratively up.
     pub up: bool,
 }
@@ -71,6 +74,8 @@ pub struct Veth {
     pub bridge: Option<IfName>,
     /// Whether the port is isolated: it talks to the bridge itself but to no other isolated port.
     pub isolated: bool,
+    /// Whether the port sends frames back where they came from.
+    pub hairpin: bool,
     /// Whether the host end is administratively up.
     pub up: bool,
 }
@@ -184,6 +189,31 @@ fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(" ({message})") }
 }
 
+/// Why a port of the host cannot be taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReserveError {
+    /// Somebody has it.
+    #[error("port {port} is already taken on this host")]
+    Taken {
+        /// Which.
+        port: HostPort,
+    },
+    /// The host has no such address.
+    #[error("{}: this host does not have the address {}", .port, .port.address)]
+    NoAddress {
+        /// Which.
+        port: HostPort,
+    },
+    /// The system refused for another reason.
+    #[error("cannot take port {port}: {}", std::io::Error::from_raw_os_error(*.errno))]
+    Refused {
+        /// Which.
+        port: HostPort,
+        /// Why.
+        errno: i32,
+    },
+}
+
 /// The kernel, in Pontoon's words. Every call has a deadline of its own and may be made from any
 /// thread that is allowed to block.
 pub trait Kernel: Send + Sync {
@@ -210,6 +240,18 @@ pub trait Kernel: Send + Sync {
     /// Names of bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`,
     /// `br-` and twelve hex digits).
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError>;
+
+    /// Takes ports on the host by binding a socket to each, all of them or none, so that a conflict
+    /// with any process is found by either side. They stay taken until [`Kernel::release`].
+    /// Ports that this process holds already are fine.
+    fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError>;
+
+    /// Gives reserved ports back; those that are not reserved are fine.
+    fn release(&self, ports: &[HostPort]);
+
+    /// The host's range for ports that nobody chose (`net.ipv4.ip_local_port_range`) and the
+    /// ports that are never to be taken from it (`net.ipv4.ip_local_reserved_ports`).
+    fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), KernelError>;
 
     /// Waits until every retired link is gone, at most `patience`; true when none is left.
     fn settle(&self, patience: Duration) -> bool;

@@ -109,6 +109,9 @@ fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
     if want.ipv6 && !have.ipv6 {
         plan.steps.push(Step::EnableIpv6(name.clone()));
     }
+    if want.localnet && !have.localnet {
+        plan.steps.push(Step::RouteLocalnet(name.clone()));
+    }
     if !have.up {
         plan.steps.push(Step::SetUp(name.clone()));
     }
@@ -148,6 +151,9 @@ fn veth(plan: &mut Plan, host: &IfName, have: &Veth, want: &Veth) {
         }
     } else if have.isolated != want.isolated {
         plan.steps.push(Step::Isolate(host.clone(), want.isolated));
+    }
+    if want.hairpin && !have.hairpin {
+        plan.steps.push(Step::Hairpin(host.clone()));
     }
     if want.up && !have.up {
         plan.steps.push(Step::SetUp(host.clone()));

@@ -1,9 +1,11 @@
 //! Owns the steps: the only changes Pontoon ever makes to a kernel.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 
 use super::{Bridge, Veth};
-use crate::model::IfName;
+use crate::model::{IfName, Mac, Protocol, Published};
 
 /// An element of one of the sets in table `inet pontoon`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +20,35 @@ pub enum Element {
     Masquerade(IpNetwork),
     /// Set `engine`: a bridge of the engine's built-in driver, not to be entered unpublished.
     Engine(IfName),
+    /// Map `port4`/`port6` (any host address) or `at4`/`at6` (one): a published port. The key is
+    /// (protocol, host port) or (host address, protocol, host port); the value is (container
+    /// address, container port). Two elements with one key never coexist.
+    Port(Published),
+    /// Set `open4`/`open6`: (container address, protocol, container port) that may be reached
+    /// without translation, in `routed` mode and from trusted links.
+    Open(Protocol, IpAddr, u16),
+    /// Set `direct4`/`direct6`: a bridge all of whose ports may be reached, mode
+    /// `nat-unprotected`. The flag is IPv6.
+    Direct(IfName, bool),
+    /// Set `routed4`/`routed6`: a bridge in mode `routed`: what is open may be reached, and ICMP.
+    /// The flag is IPv6.
+    Routed(IfName, bool),
+    /// Set `trusted`: the pair (host link, bridge): from this link what is open may be reached.
+    Trusted(IfName, IfName),
+    /// Map `snat4`/`snat6`: outbound traffic of a subnet takes this address instead of the
+    /// outgoing link's.
+    SourceNat(IpNetwork, IpAddr),
+    /// Set `guarded4`/`guarded6`: a container whose published ports only certain sources reach.
+    Guarded(IpAddr),
+    /// Set `allow4`/`allow6`: (container address, source subnet) that may reach it.
+    Allow(IpAddr, IpNetwork),
+    /// Table `bridge pontoon`, set `checked`: a port whose source addresses are checked.
+    Checked(IfName),
+    /// Table `bridge pontoon`, set `macs`: (port, MAC) that may send.
+    SourceMac(IfName, Mac),
+    /// Table `bridge pontoon`, sets `addr4`/`addr6`: (port, address) that may send and be
+    /// announced in ARP and neighbour discovery.
+    SourceAddress(IfName, IpAddr),
 }
 
 /// Which links a rule in a foreign chain matches.
@@ -50,7 +81,8 @@ pub enum Step {
     /// Makes table `inet pontoon` of this release's shape, with exactly these elements, in one
     /// transaction; replaces whatever has that name.
     CreateTable(Vec<Element>),
-    /// Changes elements of its sets in one transaction.
+    /// Changes elements of its sets in one transaction; removals come first, so that a key may
+    /// change its value.
     Elements {
         /// Elements that must be there afterwards.
         add: Vec<Element>,
@@ -82,6 +114,14 @@ pub enum Step {
     SetMaster(IfName, IfName),
     /// Sets or clears isolation of a port.
     Isolate(IfName, bool),
+    /// Lets a port send frames back where they came from (hairpin), for a container that reaches
+    /// itself through its published port while br_netfilter translates on the bridge.
+    Hairpin(IfName),
+    /// Lets the host reach published ports over 127.0.0.1: `route_localnet` = 1 on a bridge of ours.
+    RouteLocalnet(IfName),
+    /// Removes connection tracking entries to or from these container addresses, so that no flow
+    /// sticks to what was there before.
+    ForgetFlows(Vec<IpAddr>),
     /// Gives up a pair: deleted in the background, batched with others.
     RetireVeth(IfName),
     /// Gives up a bridge of ours: down at once, deleted in the background.

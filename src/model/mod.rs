@@ -10,6 +10,7 @@ pub mod ifname;
 pub mod mac;
 pub mod network;
 pub mod options;
+pub mod port;
 
 pub use endpoint::{Endpoint, EndpointSpec, Phase};
 pub use id::{EndpointId, NetworkId};
@@ -17,3 +18,4 @@ pub use ifname::{IfName, LinkRole};
 pub use mac::Mac;
 pub use network::{Network, NetworkSpec, Subnet};
 pub use options::NetworkOptions;
+pub use port::{Binding, HostPort, Protocol, Published};
