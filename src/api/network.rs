@@ -23,6 +23,8 @@ pub mod key {
     pub const EXPOSED_PORTS: &str = "com.docker.network.endpoint.exposedports";
     /// The user's MAC as base64; the same stands readable in `Interface`.
     pub const MAC_ADDRESS: &str = "com.docker.network.endpoint.macaddress";
+    /// True when another endpoint of the container is its way out for IPv6 (engine 28 and later).
+    pub const NO_PROXY_6TO4: &str = "com.docker.network.driver.private.no_proxy_6to4";
     /// The container's resolvers.
     pub const DNS_SERVERS: &str = "com.docker.network.endpoint.dnsservers";
 }

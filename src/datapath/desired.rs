@@ -4,17 +4,19 @@
 //! (creation, removal, repair) follows from the difference.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::{Bridge, Datapath, Element, ForwardRule, Forwarding, LinkMatch, Veth};
-use crate::model::{Endpoint, IfName, Mac, Network, Phase, ifname};
+use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, Phase, ifname};
 
 /// The part of the datapath that one network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {
     let spec = &network.spec;
     let mut addresses = BTreeSet::new();
     if network.owns_bridge {
-        let v4 = spec.v4.iter().filter(|_| !spec.options.inhibit_ipv4);
-        addresses.extend(v4.chain(&spec.v6).filter_map(|subnet| subnet.gateway_net()));
+        let v4 = spec.v4.iter().filter(|_| !spec.options.inhibit_ipv4 && spec.options.mode4 != GatewayMode::Isolated);
+        let v6 = spec.v6.iter().filter(|_| spec.options.mode6 != GatewayMode::Isolated);
+        addresses.extend(v4.chain(v6).filter_map(|subnet| subnet.gateway_net()));
     }
     let bridge = Bridge {
         owned: network.owns_bridge,
@@ -46,17 +48,55 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
         mtu: network.mtu,
         bridge: Some(network.bridge.clone()),
         isolated: !network.spec.options.icc,
-        hairpin: false,
+        hairpin: !endpoint.published.is_empty(),
         up: true,
     };
     // Once it joined, nobody can tell from outside where the container end is.
     let sandboxed = (endpoint.phase != Phase::Ready).then(|| endpoint.host.clone()).into_iter().collect();
+    let mut elements = reach(network, endpoint);
+    elements.extend(checks(network, endpoint));
     Datapath {
         veths: [(endpoint.host.clone(), veth)].into(),
         sandboxed,
-        elements: Some(BTreeSet::new()),
+        elements: Some(elements),
         ..Datapath::default()
     }
+}
+
+/// Who may reach the endpoint from outside its network, and how.
+fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
+    let options = &network.spec.options;
+    let mut set: BTreeSet<Element> = endpoint.published.iter().copied().map(Element::Port).collect();
+    for (net, mode) in [(endpoint.spec.v4, options.mode4), (endpoint.spec.v6, options.mode6)] {
+        let Some(address) = net.map(|net| net.ip()) else { continue };
+        if network.spec.internal || endpoint.bindings.is_empty() {
+            continue;
+        }
+        if mode == GatewayMode::Routed || !options.trusted.is_empty() {
+            set.extend(endpoint.bindings.iter().map(|b| Element::Open(b.protocol, address, b.container_port)));
+        }
+        let allow = endpoint.spec.options.allow.as_ref().unwrap_or(&options.allow);
+        if !allow.is_empty() {
+            set.insert(Element::Guarded(address));
+            let sources = allow.iter().filter(|source| source.is_ipv4() == address.is_ipv4());
+            set.extend(sources.map(|source| Element::Allow(address, *source)));
+        }
+    }
+    set
+}
+
+/// What the endpoint may send. An endpoint whose addresses Pontoon does not know (the `null` IPAM
+/// driver) cannot be checked.
+fn checks(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
+    let wanted = endpoint.spec.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
+    let addresses: Vec<_> = [endpoint.spec.v4, endpoint.spec.v6].into_iter().flatten().map(|net| net.ip()).collect();
+    if !wanted || addresses.is_empty() {
+        return BTreeSet::new();
+    }
+    let host = || endpoint.host.clone();
+    let mut set = BTreeSet::from([Element::Checked(host()), Element::SourceMac(host(), endpoint.mac)]);
+    set.extend(addresses.into_iter().map(|address| Element::SourceAddress(host(), address)));
+    set
 }
 
 /// What holds with no network at all: the accepting rules that cover every link with our prefix.
@@ -92,8 +132,25 @@ fn elements(network: &Network) -> BTreeSet<Element> {
             set.insert(Element::Internal(bridge()));
         }
     }
-    if spec.options.masquerade && !spec.internal {
-        set.extend(spec.subnets().map(|subnet| Element::Masquerade(subnet.pool)));
+    for subnet in spec.subnets().filter(|_| !spec.internal) {
+        let v6 = subnet.pool.is_ipv6();
+        let options = &spec.options;
+        let mode = if v6 { options.mode6 } else { options.mode4 };
+        if mode != GatewayMode::Routed && options.masquerade {
+            let chosen = if v6 { options.host_ipv6.map(IpAddr::V6) } else { options.host_ipv4.map(IpAddr::V4) };
+            set.insert(match chosen {
+                Some(address) => Element::SourceNat(subnet.pool, address),
+                None => Element::Masquerade(subnet.pool),
+            });
+        }
+        if network.owns_bridge {
+            match mode {
+                GatewayMode::Routed => drop(set.insert(Element::Routed(bridge(), v6))),
+                GatewayMode::NatUnprotected => drop(set.insert(Element::Direct(bridge(), v6))),
+                GatewayMode::Nat | GatewayMode::Isolated => {}
+            }
+            set.extend(options.trusted.iter().map(|link| Element::Trusted(link.clone(), bridge())));
+        }
     }
     set
 }

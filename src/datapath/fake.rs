@@ -13,8 +13,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{
-    BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, ReserveError, Step,
-    Veth,
+    BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, ReserveError,
+    Step, Veth,
 };
 use crate::model::{HostPort, IfName, Mac};
 

@@ -70,10 +70,15 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
             }
             Some(held) => {
                 let add: Vec<_> = wanted.difference(held).cloned().collect();
-                if !add.is_empty() {
-                    plan.steps.push(Step::Elements { add, remove: Vec::new() });
-                }
                 removed = held.difference(wanted).filter(|e| !protected.elements.contains(e)).cloned().collect();
+                if !add.is_empty() {
+                    // A key that changes its value is removed and added in one transaction: at no
+                    // time is a port published twice, or not at all.
+                    let (now, later) =
+                        removed.into_iter().partition(|e| matches!(e, Element::Port(_) | Element::SourceNat(..)));
+                    removed = later;
+                    plan.steps.push(Step::Elements { add, remove: now });
+                }
             }
         }
     }

@@ -63,7 +63,17 @@ impl Driver {
         let host = self.table.claim_link(LinkRole::Host, spec.id.as_str(), owner());
         let peer = self.table.claim_link(LinkRole::Peer, spec.id.as_str(), owner());
         let mac = spec.mac.unwrap_or_else(|| Mac::derive("peer", spec.id.as_str()));
-        Endpoint { spec, host, peer, mac, phase: Phase::Ready, since: now() }
+        Endpoint {
+            spec,
+            host,
+            peer,
+            mac,
+            phase: Phase::Ready,
+            since: now(),
+            sandbox: String::new(),
+            bindings: Vec::new(),
+            published: Vec::new(),
+        }
     }
 
     fn release_names(&self, endpoint: &Endpoint) {
@@ -103,6 +113,10 @@ impl Driver {
         if let Err(error) = self.reconciler.replace(&desired::endpoint(network, endpoint), &nothing()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
             self.call_attention();
+        }
+        if !endpoint.published.is_empty() {
+            self.give_ports_back(&endpoint.published);
+            self.forget_flows(endpoint);
         }
         self.release_names(endpoint);
         written

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::spec::SpecError;
-use crate::datapath::{BRIDGE_PORTS, KernelError};
+use crate::datapath::{BRIDGE_PORTS, KernelError, ReserveError};
 use crate::ipam::IpamError;
 use crate::model::id::IdError;
-use crate::model::{EndpointId, IfName, NetworkId};
+use crate::model::{EndpointId, HostPort, IfName, NetworkId, Protocol};
 use crate::state::StoreError;
 
 /// See the module's text.
@@ -106,16 +106,45 @@ pub enum Error {
         /// Its subnets.
         subnets: String,
     },
-    /// Published ports are not there yet.
-    #[error(
-        "endpoint {endpoint}: publishing ports ({ports}) is not supported by Pontoon {}: run without -p and -P",
-        env!("CARGO_PKG_VERSION")
-    )]
-    Publishing {
+    /// The port map of a request is not one.
+    #[error("published ports: {what}")]
+    PortMap {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another process has the port, or the host does not have the address.
+    #[error("{source}: stop what uses it, or publish another port")]
+    Port {
+        /// Which and why.
+        source: ReserveError,
+    },
+    /// Another endpoint of ours has the port.
+    #[error("port {port} is already published by endpoint {endpoint} of network {network}: publish another port")]
+    PortHeld {
+        /// Which.
+        port: HostPort,
+        /// Whose network.
+        network: NetworkId,
         /// Whose.
         endpoint: EndpointId,
-        /// Which, as the user wrote them.
-        ports: String,
+    },
+    /// No port of a range, or of the ephemeral ports, is free.
+    #[error("no {protocol} port {} is free on this host", range(*.first, *.last))]
+    RangeFull {
+        /// First of the range; 0 for ephemeral ports.
+        first: u16,
+        /// Last of the range.
+        last: u16,
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// A binding to a host address of a family that the container does not have.
+    #[error("a port cannot be published at {address}: the container has no {} address on network {network}", if .address.is_ipv4() { "IPv4" } else { "IPv6" })]
+    NoFamily {
+        /// The host's address.
+        address: IpAddr,
+        /// The network.
+        network: NetworkId,
     },
     /// A value under one of the engine's keys cannot be read.
     #[error("{what} {text:?} is not an address")]
@@ -131,4 +160,8 @@ impl From<IdError> for Error {
     fn from(error: IdError) -> Self {
         Error::Spec(error.into())
     }
+}
+
+fn range(first: u16, last: u16) -> String {
+    if first == 0 { "of the ephemeral range".to_owned() } else { format!("from {first} to {last}") }
 }

@@ -1,46 +1,109 @@
 //! Owns the verbs of published ports: program_external_connectivity and
-//! revoke_external_connectivity. This release publishes nothing, and says so when asked to.
+//! revoke_external_connectivity.
 
 use super::endpoint::ids;
-use super::{Driver, Error};
+use super::{Driver, Error, publish};
 use crate::api::Empty;
-use crate::api::network::{EndpointRequest, PortBinding, ProgramRequest, key};
-use crate::model::{EndpointId, NetworkId};
+use crate::api::network::{EndpointRequest, ProgramRequest, key};
+use crate::datapath::{Step, desired};
+use crate::model::{Binding, Endpoint, EndpointId, NetworkId};
+use crate::state::record::Record;
+use crate::state::table::{Held, lock};
 
 impl Driver {
-    /// ProgramExternalConnectivity: this endpoint is the sandbox's way out and would publish its
-    /// ports. Without any it is success; a port is refused rather than dropped in silence.
+    /// ProgramExternalConnectivity: this endpoint is the sandbox's way out, its ports are these
+    /// and no others. May be repeated, and may change them; an error leaves what was before.
     pub fn program_external_connectivity(&self, request: ProgramRequest) -> Result<Empty, Error> {
-        NetworkId::parse(&request.network_id)?;
-        let endpoint = EndpointId::parse(&request.endpoint_id)?;
-        let bindings = request.options.get(key::PORT_MAP).cloned().unwrap_or_default();
-        // A list that cannot be read is as good a reason to refuse as one that can.
-        let ports = match serde_json::from_value::<Option<Vec<PortBinding>>>(bindings) {
-            Ok(bindings) => bindings.unwrap_or_default().iter().take(5).map(show).collect::<Vec<_>>().join(", "),
-            Err(_) => "in an unknown form".to_owned(),
-        };
-        if ports.is_empty() { Ok(Empty {}) } else { Err(Error::Publishing { endpoint, ports }) }
+        let network = NetworkId::parse(&request.network_id)?;
+        let id = EndpointId::parse(&request.endpoint_id)?;
+        let bindings = publish::bindings(&request.options)?;
+        // Another endpoint of the container is its way out for IPv6 (engines from 28 on).
+        let v4_only = request.options.get(key::NO_PROXY_6TO4).and_then(serde_json::Value::as_bool).unwrap_or(false);
+        let slot = self.known(&network)?;
+        let mut place = lock(&slot);
+        let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
+        let held = place.as_mut().ok_or_else(unknown)?;
+        if !held.endpoints.contains_key(&id) {
+            return Err(unknown());
+        }
+        self.publish(held, &id, bindings, !v4_only)?;
+        Ok(Empty {})
     }
 
-    /// RevokeExternalConnectivity: nothing is published, so nothing is to revoke.
+    /// RevokeExternalConnectivity. Unknown is success; it may also never come, and Leave and
+    /// DeleteEndpoint do the same.
     pub fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<Empty, Error> {
-        ids(&request).map(|_| Empty {})
+        let (network, id) = ids(&request)?;
+        let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
+        let mut place = lock(&slot);
+        if let Some(held) = place.as_mut() {
+            self.publish(held, &id, Vec::new(), true)?;
+        }
+        Ok(Empty {})
+    }
+
+    /// Makes `bindings` the published ports of an endpoint. Ports are taken before the ledger and
+    /// the kernel change, and given back after.
+    pub(super) fn publish(
+        &self,
+        held: &mut Held,
+        id: &EndpointId,
+        bindings: Vec<Binding>,
+        v6: bool,
+    ) -> Result<(), Error> {
+        let Some(endpoint) = held.endpoints.get(id) else { return Ok(()) };
+        if endpoint.bindings == bindings && (bindings.is_empty() || !endpoint.published.is_empty()) {
+            return Ok(());
+        }
+        let before = endpoint.clone();
+        let published = self.take_ports(&held.network, &before, &bindings, v6)?;
+        let after = Endpoint { bindings, published, ..before.clone() };
+        let network = &held.network;
+        let was = desired::endpoint(network, &before);
+        let is = desired::endpoint(network, &after);
+        let written = self.ledger.append(&[Record::Endpoint(Box::new(after.clone()))]).map_err(Error::from);
+        let done = written.and_then(|()| {
+            self.realise(&was, &is).map_err(|source| {
+                let object = format!("published ports of endpoint {id} of network {}", network.spec.id);
+                Error::Kernel { object, source }
+            })
+        });
+        if let Err(error) = done {
+            self.take_back(&before, &was, &is);
+            self.give_ports_back(&gone(&after, &before));
+            return Err(error);
+        }
+        self.give_ports_back(&gone(&before, &after));
+        held.endpoints.insert(id.clone(), after);
+        self.forget_flows(&before);
+        Ok(())
+    }
+
+    /// Removes connection tracking entries of what the endpoint published or publishes. A flow
+    /// that survives is a nuisance, not a reason to fail a container.
+    pub(super) fn forget_flows(&self, endpoint: &Endpoint) {
+        let addresses: Vec<_> =
+            [endpoint.spec.v4, endpoint.spec.v6].into_iter().flatten().map(|net| net.ip()).collect();
+        if addresses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel().apply(&[Step::ForgetFlows(addresses)]) {
+            tracing::warn!(%error, endpoint = %endpoint.spec.id, "old flows may stick to this endpoint's addresses");
+        }
+    }
+
+    fn take_back(&self, before: &Endpoint, was: &crate::datapath::Datapath, is: &crate::datapath::Datapath) {
+        if let Err(error) = self.ledger.append(&[Record::Endpoint(Box::new(before.clone()))]) {
+            tracing::error!(%error, endpoint = %before.spec.id, "the ledger keeps ports that were not published");
+        }
+        if let Err(error) = self.reconciler.replace(is, was) {
+            tracing::warn!(%error, endpoint = %before.spec.id, "ports that were half published are left to the next comparison");
+            self.call_attention();
+        }
     }
 }
 
-/// A binding as the user wrote it after `-p`.
-fn show(binding: &PortBinding) -> String {
-    let host = match (binding.host_ip.as_str(), binding.host_port) {
-        ("", 0) => String::new(),
-        ("", port) => format!("{port}:"),
-        (ip, 0) => format!("{ip}::"),
-        (ip, port) => format!("{ip}:{port}:"),
-    };
-    let proto = match binding.proto {
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        132 => "sctp".to_owned(),
-        other => format!("protocol {other}"),
-    };
-    format!("{host}{}/{proto}", binding.port)
+/// What `from` publishes and `to` does not.
+fn gone(from: &Endpoint, to: &Endpoint) -> Vec<crate::model::Published> {
+    from.published.iter().filter(|p| !to.published.contains(p)).copied().collect()
 }

@@ -11,6 +11,7 @@ pub mod error;
 mod external;
 mod ipam;
 mod network;
+mod publish;
 mod sandbox;
 pub mod spec;
 mod upkeep;
@@ -25,6 +26,7 @@ pub use error::Error;
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam};
 use crate::model::{Network, NetworkId};
+use crate::state::ports::Ports;
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
 use crate::state::{Ledger, Opened, Outcome};
@@ -56,6 +58,7 @@ pub struct Driver {
     table: Table,
     ledger: Ledger,
     ipam: Mutex<Ipam>,
+    ports: Mutex<Ports>,
     reconciler: Reconciler,
     ula_seed: [u8; 5],
     outcome: Outcome,
@@ -81,6 +84,7 @@ impl Driver {
             table: Table::default(),
             ledger: opened.ledger,
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
+            ports: Mutex::default(),
             reconciler: Reconciler::new(kernel),
             ula_seed: settings.ula_seed,
             degraded: !matches!(opened.outcome, Outcome::Loaded) || !opened.kept_aside.is_empty(),

@@ -6,7 +6,7 @@ use crate::api::network::{
     CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
 };
 use crate::datapath::{Datapath, desired};
-use crate::model::{LinkRole, Network, NetworkId, NetworkSpec};
+use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec};
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, lock};
 
@@ -24,10 +24,13 @@ impl Driver {
         }
     }
 
-    /// GwAllocCheck: an internal network without a bridge address needs no gateway.
+    /// GwAllocCheck: a network without a bridge address needs no gateway.
     pub fn gw_alloc_check(&self, request: GwAllocCheckRequest) -> Result<GwAllocCheckResponse, Error> {
         let (options, internal) = spec::network_options(&request.options)?;
-        Ok(GwAllocCheckResponse { skip_ipv4: internal && options.inhibit_ipv4, skip_ipv6: false })
+        Ok(GwAllocCheckResponse {
+            skip_ipv4: internal && (options.inhibit_ipv4 || options.mode4 == GatewayMode::Isolated),
+            skip_ipv6: internal && options.mode6 == GatewayMode::Isolated,
+        })
     }
 
     /// CreateNetwork. A known id with the same settings is success; with other settings it is

@@ -20,6 +20,11 @@ impl Driver {
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
         let held = place.as_mut().ok_or_else(unknown)?;
+        if let Some(endpoint) = held.endpoints.get_mut(&id)
+            && endpoint.sandbox != request.sandbox_key
+        {
+            endpoint.sandbox = request.sandbox_key.chars().take(256).collect();
+        }
         self.change_phase(held, &id, Phase::Joined)?.ok_or_else(unknown)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
         Ok(answer(&held.network, endpoint))
@@ -32,6 +37,8 @@ impl Driver {
         let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
+            // Revoke may have been lost, or never sent (protocol.md 3.5).
+            self.publish(held, &id, Vec::new(), true)?;
             self.change_phase(held, &id, Phase::Left)?;
         }
         Ok(Empty {})

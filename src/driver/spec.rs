@@ -9,8 +9,10 @@ use serde_json::{Map, Value};
 use crate::api::network::{CreateEndpointRequest, CreateNetworkRequest, IpamData, key};
 use crate::model::id::IdError;
 use crate::model::mac::MacError;
-use crate::model::options::{self, OptionError};
-use crate::model::{EndpointId, EndpointSpec, Mac, NetworkId, NetworkOptions, NetworkSpec, Subnet};
+use crate::model::options::OptionError;
+use crate::model::{
+    EndpointId, EndpointOptions, EndpointSpec, GatewayMode, Mac, NetworkId, NetworkOptions, NetworkSpec, Subnet,
+};
 
 /// Why a request cannot be what it says it is. One line each, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,9 @@ pub enum SpecError {
         /// The subnet.
         pool: IpNetwork,
     },
+    /// Mode `isolated` on a network with a way out.
+    #[error("gateway mode isolated is for internal networks: add --internal, or choose another mode")]
+    IsolatedNotInternal,
     /// IPv6 needs 1280 bytes (RFC 8200, 5).
     #[error("an MTU of {mtu} is too small for IPv6: choose at least 1280 or leave IPv6 off")]
     MtuForIpv6 {
@@ -123,6 +128,9 @@ pub fn network(request: &CreateNetworkRequest) -> Result<NetworkSpec, SpecError>
     // Engines before 28 do not know IPv4-less networks and send no key.
     let v4 = if flag(&request.options, key::ENABLE_IPV4, true)? { subnet(&request.ipv4_data, false)? } else { None };
     let v6 = if flag(&request.options, key::ENABLE_IPV6, false)? { subnet(&request.ipv6_data, true)? } else { None };
+    if !internal && [options.mode4, options.mode6].contains(&GatewayMode::Isolated) {
+        return Err(SpecError::IsolatedNotInternal);
+    }
     if let (Some(_), Some(mtu @ 0..1280)) = (&v6, options.mtu) {
         return Err(SpecError::MtuForIpv6 { mtu });
     }
@@ -177,14 +185,16 @@ fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, SpecError> {
 pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, SpecError> {
     let optional = |text: &str, v6| if text.is_empty() { Ok(None) } else { address("address", text, v6).map(Some) };
     let interface = &request.interface;
+    let mut options = EndpointOptions::default();
     for (key, value) in &request.options {
         let engines = [key::PORT_MAP, key::EXPOSED_PORTS, key::MAC_ADDRESS, key::DNS_SERVERS, key::GENERIC];
         // What a user gives is always text. Anything else is the engine's own: a future engine
         // may send more of it, and that must not keep containers from starting.
-        if engines.contains(&key.as_str()) || !value.is_string() {
-            continue;
+        if !engines.contains(&key.as_str())
+            && let Value::String(text) = value
+        {
+            options.take(key, text)?;
         }
-        options::check_endpoint_option(key)?;
     }
     Ok(EndpointSpec {
         network: NetworkId::parse(&request.network_id)?,
@@ -192,6 +202,7 @@ pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, SpecErr
         v4: optional(&interface.address, false)?,
         v6: optional(&interface.address_ipv6, true)?,
         mac: if interface.mac_address.is_empty() { None } else { Some(Mac::parse(&interface.mac_address)?) },
+        options,
     })
 }
 

@@ -25,6 +25,7 @@ impl Driver {
                 );
             }
         }
+        self.retake_ports();
         self.reconciler.refresh_engine_bridges()?;
         self.repair()
     }

@@ -15,7 +15,7 @@
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointId, IfName, Mac, NetworkId};
+use super::{Binding, EndpointId, EndpointOptions, IfName, Mac, NetworkId, Published};
 
 /// What CreateEndpoint asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct EndpointSpec {
     /// A MAC that the user or the IPAM driver chose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+    /// What the user said about it.
+    #[serde(default)]
+    pub options: EndpointOptions,
 }
 
 /// Where in its life an endpoint is; see the module's drawing.
@@ -63,4 +66,13 @@ pub struct Endpoint {
     /// When it came there, in seconds since 1970; 0 when that is not known.
     #[serde(default)]
     pub since: u64,
+    /// The sandbox it joined, as the engine names it: endpoints of one container have the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sandbox: String,
+    /// The ports that it was last told to publish, while it is the sandbox's way out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<Binding>,
+    /// What they turned into on host addresses (modes `nat` and `nat-unprotected`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Published>,
 }

@@ -17,5 +17,5 @@ pub use id::{EndpointId, NetworkId};
 pub use ifname::{IfName, LinkRole};
 pub use mac::Mac;
 pub use network::{Network, NetworkSpec, Subnet};
-pub use options::NetworkOptions;
+pub use options::{EndpointOptions, GatewayMode, NetworkOptions};
 pub use port::{Binding, HostPort, Protocol, Published};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +75,7 @@ pub struct Published {
 }
 
 /// One `-p`, parsed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Binding {
     /// The protocol.
     pub protocol: Protocol,
@@ -84,6 +83,6 @@ pub struct Binding {
     pub container_port: u16,
     /// The host's address; `None` for the network's default.
     pub address: Option<IpAddr>,
-    /// Which host ports may be taken; `None` for any that is free.
-    pub host_ports: Option<RangeInclusive<u16>>,
+    /// First and last of the host ports that may be taken; `None` for any that is free.
+    pub host_ports: Option<(u16, u16)>,
 }

@@ -4,6 +4,7 @@ mod error;
 mod facts;
 mod line;
 mod place;
+pub mod ports;
 pub mod record;
 mod replay;
 pub mod store;

@@ -4,173 +4,20 @@
 //! A key that nobody knows, or a value that does not parse, is an error that names the nearest
 //! known one. Built-in option names keep the built-in driver's meaning.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+mod table;
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::IfName;
-
-/// How one option behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Support {
-    /// Pontoon honours it.
-    Pontoon,
-    /// The engine itself honours it for every driver; Pontoon only lets it pass.
-    Engine,
-    /// The built-in driver has it, this release of Pontoon does not.
-    NotYet,
-}
-
-/// One row of the table.
-#[derive(Debug, Clone, Copy)]
-pub struct OptionRow {
-    /// The key as typed after `-o` or `--driver-opt`.
-    pub key: &'static str,
-    /// What a value looks like.
-    pub value: &'static str,
-    /// What holds when the option is absent.
-    pub default: &'static str,
-    /// Who honours it.
-    pub support: Support,
-    /// What it does, one sentence.
-    pub help: &'static str,
-}
-
-const fn row(
-    key: &'static str,
-    value: &'static str,
-    default: &'static str,
-    support: Support,
-    help: &'static str,
-) -> OptionRow {
-    OptionRow { key, value, default, support, help }
-}
-
-const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-const MTU: &str = "com.docker.network.driver.mtu";
-const ENABLE_ICC: &str = "com.docker.network.bridge.enable_icc";
-const ENABLE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
-const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";
-const IFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
-const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
-
-/// Options of `docker network create -o`.
-pub const NETWORK_OPTIONS: &[OptionRow] = &[
-    row(
-        BRIDGE_NAME,
-        "link name",
-        "derived from the network id",
-        Support::Pontoon,
-        "Name of the bridge; one that exists is used, and never deleted or re-addressed.",
-    ),
-    row(
-        MTU,
-        "68 to 65535, bytes",
-        "that of the default route's link",
-        Support::Pontoon,
-        "MTU of the bridge and of every endpoint; at least 1280 with IPv6.",
-    ),
-    row(
-        ENABLE_ICC,
-        "true or false",
-        "true",
-        Support::Pontoon,
-        "false keeps the containers of this network from reaching each other (bridge port isolation).",
-    ),
-    row(
-        ENABLE_MASQUERADE,
-        "true or false",
-        "true",
-        Support::Pontoon,
-        "Traffic to the outside takes the address of the host's outgoing link.",
-    ),
-    row(
-        INHIBIT_IPV4,
-        "true or false",
-        "false",
-        Support::Pontoon,
-        "true keeps the IPv4 gateway address off the bridge.",
-    ),
-    row(
-        IFACE_PREFIX,
-        "1 to 12 characters",
-        "eth",
-        Support::Pontoon,
-        "Links in a container are called by this prefix and a number.",
-    ),
-    row("com.docker.network.enable_ipv4", "true or false", "true", Support::Engine, "The same as --ipv4."),
-    row("com.docker.network.enable_ipv6", "true or false", "false", Support::Engine, "The same as --ipv6."),
-    row(
-        "com.docker.network.advertise_addr_nmsgs",
-        "0 to 3",
-        "3",
-        Support::Engine,
-        "How many unsolicited ARP/NA messages announce an endpoint.",
-    ),
-    row(
-        "com.docker.network.advertise_addr_ms",
-        "milliseconds",
-        "1000",
-        Support::Engine,
-        "Time between those messages.",
-    ),
-    row(
-        "com.docker.network.bridge.gateway_mode_ipv4",
-        "nat, nat-unprotected, routed or isolated",
-        "nat",
-        Support::NotYet,
-        "How IPv4 leaves and enters.",
-    ),
-    row(
-        "com.docker.network.bridge.gateway_mode_ipv6",
-        "nat, nat-unprotected, routed or isolated",
-        "nat",
-        Support::NotYet,
-        "How IPv6 leaves and enters.",
-    ),
-    row(
-        "com.docker.network.bridge.host_binding_ipv4",
-        "address",
-        "0.0.0.0",
-        Support::NotYet,
-        "Host address of published ports.",
-    ),
-    row(
-        "com.docker.network.bridge.trusted_host_interfaces",
-        "link names joined by ':'",
-        "",
-        Support::NotYet,
-        "Links that may reach containers directly.",
-    ),
-    row(
-        "com.docker.network.bridge.default_bridge",
-        "true or false",
-        "false",
-        Support::NotYet,
-        "Only for the engine's own docker0.",
-    ),
-    row("com.docker.network.host_ipv4", "address", "", Support::NotYet, "Source address of outbound IPv4."),
-    row("com.docker.network.host_ipv6", "address", "", Support::NotYet, "Source address of outbound IPv6."),
-];
-
-/// Options of `docker run --network name=N,driver-opt=K=V` and `docker network connect --driver-opt`.
-pub const ENDPOINT_OPTIONS: &[OptionRow] = &[
-    row(
-        SYSCTLS,
-        "sysctls joined by ','",
-        "",
-        Support::Engine,
-        "Sysctls of the link in the container; engines from 27 on apply them.",
-    ),
-    row(
-        "com.docker.network.endpoint.ifname",
-        "link name",
-        "",
-        Support::NotYet,
-        "Name of the link in the container: engines before 29.8 do not pass it on to remote drivers, use com.docker.network.container_iface_prefix.",
-    ),
-];
+use table::{
+    ALLOW, BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4,
+    HOST_IPV6, IFACE_PREFIX, INHIBIT_IPV4, MTU, SPOOFCHECK, TRUSTED,
+};
+pub use table::{ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, markdown};
 
 /// Why options are refused. Each message is one line with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -210,6 +57,21 @@ fn suggestion(nearest: &Option<&'static str>) -> String {
     }
 }
 
+/// How one family of a network meets the outside (protocol.md 7.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayMode {
+    /// Outbound traffic is translated; only published ports are reached, at host addresses.
+    #[default]
+    Nat,
+    /// As `Nat`, but every port is reached at the containers' own addresses as well.
+    NatUnprotected,
+    /// Nothing is translated; published ports are reached at the containers' own addresses.
+    Routed,
+    /// The host has no address on the bridge. Only for internal networks.
+    Isolated,
+}
+
 /// The parsed `-o` options of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkOptions {
@@ -227,6 +89,58 @@ pub struct NetworkOptions {
     pub inhibit_ipv4: bool,
     /// What links in containers are called, without the number.
     pub iface_prefix: String,
+    /// How IPv4 meets the outside.
+    #[serde(default)]
+    pub mode4: GatewayMode,
+    /// How IPv6 meets the outside.
+    #[serde(default)]
+    pub mode6: GatewayMode,
+    /// Host address of ports that are published without one; `None` is every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_binding: Option<IpAddr>,
+    /// Host links from which open ports may be reached directly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted: Vec<IfName>,
+    /// Source address of outbound IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ipv4: Option<Ipv4Addr>,
+    /// Source address of outbound IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ipv6: Option<Ipv6Addr>,
+    /// Who may reach published ports; empty is everyone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<IpNetwork>,
+    /// Whether source addresses are checked.
+    #[serde(default = "yes")]
+    pub spoofcheck: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a user may say about one endpoint; `None` leaves it to the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EndpointOptions {
+    /// Who may reach its published ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<IpNetwork>>,
+    /// Whether its source addresses are checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoofcheck: Option<bool>,
+}
+
+impl EndpointOptions {
+    /// Takes one `--driver-opt`; the engine's own keys are not here.
+    pub fn take(&mut self, key: &str, given: &str) -> Result<(), OptionError> {
+        let row = find(ENDPOINT_OPTIONS, key)?;
+        match row.key {
+            ALLOW => self.allow = Some(subnets(row, given)?),
+            SPOOFCHECK => self.spoofcheck = Some(flag(row, given)?),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl Default for NetworkOptions {
@@ -238,6 +152,14 @@ impl Default for NetworkOptions {
             masquerade: true,
             inhibit_ipv4: false,
             iface_prefix: "eth".to_owned(),
+            mode4: GatewayMode::Nat,
+            mode6: GatewayMode::Nat,
+            host_binding: None,
+            trusted: Vec::new(),
+            host_ipv4: None,
+            host_ipv6: None,
+            allow: Vec::new(),
+            spoofcheck: true,
         }
     }
 }
@@ -262,17 +184,23 @@ impl NetworkOptions {
                 ENABLE_ICC => options.icc = flag(row, given)?,
                 ENABLE_MASQUERADE => options.masquerade = flag(row, given)?,
                 INHIBIT_IPV4 => options.inhibit_ipv4 = flag(row, given)?,
+                GATEWAY_MODE_4 => options.mode4 = mode(row, given)?,
+                GATEWAY_MODE_6 => options.mode6 = mode(row, given)?,
+                HOST_BINDING => {
+                    let address: IpAddr = text.parse().map_err(|_| refused(row, given, row.value))?;
+                    options.host_binding = Some(address).filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                }
+                TRUSTED => options.trusted = links(row, given)?,
+                HOST_IPV4 => options.host_ipv4 = Some(text.parse().map_err(|_| refused(row, given, row.value))?),
+                HOST_IPV6 => options.host_ipv6 = Some(text.parse().map_err(|_| refused(row, given, row.value))?),
+                ALLOW => options.allow = subnets(row, given)?,
+                SPOOFCHECK => options.spoofcheck = flag(row, given)?,
                 IFACE_PREFIX => options.iface_prefix = iface_prefix(row, given)?,
                 _ => {}
             }
         }
         Ok(options)
     }
-}
-
-/// Checks the options that a user gave for one endpoint; the engine's own keys are not here.
-pub fn check_endpoint_option(key: &str) -> Result<(), OptionError> {
-    find(ENDPOINT_OPTIONS, key).map(|_| ())
 }
 
 fn find(rows: &'static [OptionRow], key: &str) -> Result<&'static OptionRow, OptionError> {
@@ -319,6 +247,30 @@ fn flag(row: &OptionRow, given: &str) -> Result<bool, OptionError> {
     }
 }
 
+fn mode(row: &OptionRow, given: &str) -> Result<GatewayMode, OptionError> {
+    match given.trim() {
+        "" | "nat" => Ok(GatewayMode::Nat),
+        "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
+        "routed" => Ok(GatewayMode::Routed),
+        "isolated" => Ok(GatewayMode::Isolated),
+        _ => Err(refused(row, given, row.value)),
+    }
+}
+
+fn links(row: &OptionRow, given: &str) -> Result<Vec<IfName>, OptionError> {
+    let names = given.split(':').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| IfName::parse(name).map_err(|e| refused(row, given, &e.to_string()))).collect()
+}
+
+/// Subnets or single addresses, without host bits.
+fn subnets(row: &OptionRow, given: &str) -> Result<Vec<IpNetwork>, OptionError> {
+    let parsed: Result<Vec<IpNetwork>, _> = given.split(',').map(|text| text.trim().parse::<IpNetwork>()).collect();
+    match parsed {
+        Ok(subnets) if subnets.iter().all(|net| net.ip() == net.network()) => Ok(subnets),
+        _ => Err(refused(row, given, "subnets like 10.0.0.0/8 or fd00::/8, joined by ','")),
+    }
+}
+
 fn iface_prefix(row: &OptionRow, given: &str) -> Result<String, OptionError> {
     // The engine appends a number; three digits must fit.
     match IfName::parse(given.trim()) {
@@ -326,29 +278,6 @@ fn iface_prefix(row: &OptionRow, given: &str) -> Result<String, OptionError> {
         Ok(_) => Err(refused(row, given, row.value)),
         Err(e) => Err(refused(row, given, &e.to_string())),
     }
-}
-
-/// The table as Markdown, for docs/options.md and `pontoon options`.
-pub fn markdown() -> String {
-    let mut text = String::new();
-    for (title, rows) in
-        [("Network options (`-o`)", NETWORK_OPTIONS), ("Endpoint options (`--driver-opt`)", ENDPOINT_OPTIONS)]
-    {
-        let _ = writeln!(
-            text,
-            "### {title}\n\n| option | value | default | honoured by | meaning |\n|---|---|---|---|---|"
-        );
-        for row in rows {
-            let who = match row.support {
-                Support::Pontoon => "Pontoon",
-                Support::Engine => "the engine",
-                Support::NotYet => "not yet: refused",
-            };
-            let _ = writeln!(text, "| `{}` | {} | {} | {who} | {} |", row.key, row.value, row.default, row.help);
-        }
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -383,6 +312,7 @@ mod tests {
             masquerade: false,
             inhibit_ipv4: true,
             iface_prefix: "net".into(),
+            ..NetworkOptions::default()
         };
         assert_eq!(options, expected);
         assert_eq!(parse(&[(MTU, "0")]).unwrap().mtu, None);
@@ -428,20 +358,52 @@ mod tests {
     }
 
     #[test]
-    fn what_the_next_release_brings_is_refused_by_name() {
-        let text = parse(&[("com.docker.network.bridge.gateway_mode_ipv4", "routed")]).unwrap_err().to_string();
-        assert!(text.contains("gateway_mode_ipv4") && text.contains("not supported"), "{text}");
+    fn options_of_the_outside() {
+        let options = parse(&[
+            (GATEWAY_MODE_4, "routed"),
+            (GATEWAY_MODE_6, "nat-unprotected"),
+            (HOST_BINDING, "127.0.0.1"),
+            (TRUSTED, "eth1:wg0"),
+            (HOST_IPV4, "192.0.2.7"),
+            (HOST_IPV6, "2001:db8::7"),
+            (ALLOW, "192.0.2.0/24, 2001:db8::/32,198.51.100.7"),
+            (SPOOFCHECK, "false"),
+        ])
+        .unwrap();
+        assert_eq!((options.mode4, options.mode6), (GatewayMode::Routed, GatewayMode::NatUnprotected));
+        assert_eq!(options.host_binding.unwrap().to_string(), "127.0.0.1");
+        assert_eq!(options.trusted.len(), 2);
+        assert_eq!(options.allow[2].to_string(), "198.51.100.7/32");
+        assert!(!options.spoofcheck);
+        assert_eq!(parse(&[(HOST_BINDING, "0.0.0.0")]).unwrap().host_binding, None);
+        for (key, value) in [
+            (GATEWAY_MODE_4, "bridged"),
+            (HOST_BINDING, "everywhere"),
+            (TRUSTED, "eth1:a/b"),
+            (HOST_IPV4, "::1"),
+            (HOST_IPV6, "1.2.3.4"),
+            (ALLOW, "10.0.0.1/8"),
+            (ALLOW, ""),
+        ] {
+            assert!(parse(&[(key, value)]).unwrap_err().to_string().contains(key), "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_by_name() {
+        let text = parse(&[("com.docker.network.bridge.default_bridge", "true")]).unwrap_err().to_string();
+        assert!(text.contains("default_bridge") && text.contains("not supported"), "{text}");
     }
 
     #[test]
     fn endpoint_options() {
-        assert!(check_endpoint_option(SYSCTLS).is_ok());
-        assert!(check_endpoint_option("com.docker.network.endpoint.sysctl").unwrap_err().to_string().contains(SYSCTLS));
-        assert!(
-            check_endpoint_option("com.docker.network.endpoint.ifname")
-                .unwrap_err()
-                .to_string()
-                .contains("container_iface_prefix")
-        );
+        let mut options = EndpointOptions::default();
+        options.take(table::SYSCTLS, "x=1").unwrap();
+        options.take(ALLOW, "10.0.0.0/8").unwrap();
+        options.take(SPOOFCHECK, "0").unwrap();
+        assert_eq!((options.allow.as_ref().map(Vec::len), options.spoofcheck), (Some(1), Some(false)));
+        let mut refuse = |key: &str| options.take(key, "").unwrap_err().to_string();
+        assert!(refuse("com.docker.network.endpoint.sysctl").contains(table::SYSCTLS));
+        assert!(refuse("com.docker.network.endpoint.ifname").contains("container_iface_prefix"));
     }
 }

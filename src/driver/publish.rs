@@ -1,0 +1,251 @@
+//! Owns how bindings become published ports: which addresses, which ports, and that they are
+//! taken on the host. All or nothing: what cannot be had whole leaves nothing taken.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Driver, Error};
+use crate::api::network::{PortBinding, key};
+use crate::datapath::ReserveError;
+use crate::model::{Binding, Endpoint, GatewayMode, HostPort, Network, Protocol, Published};
+use crate::state::ports::PortOwner;
+use crate::state::table::lock;
+
+/// How many ephemeral ports are tried before giving up: each costs two system calls.
+const ATTEMPTS: usize = 1024;
+
+/// Bindings that share one host port: they differ in the host's address only.
+struct Group {
+    binding: Binding,
+    /// Host addresses, each with the container's address of its family.
+    ways: Vec<(IpAddr, IpAddr)>,
+}
+
+/// Reads the port map of a request. A list that cannot be read is refused: half of it published
+/// would be worse than none.
+pub(super) fn bindings(options: &serde_json::Map<String, serde_json::Value>) -> Result<Vec<Binding>, Error> {
+    let map = options.get(key::PORT_MAP).cloned().unwrap_or_default();
+    let unreadable = |what: String| Error::PortMap { what };
+    let list: Option<Vec<PortBinding>> = serde_json::from_value(map).map_err(|e| unreadable(e.to_string()))?;
+    let mut bindings = Vec::new();
+    for given in list.unwrap_or_default() {
+        let protocol = Protocol::from_number(given.proto)
+            .ok_or_else(|| unreadable(format!("protocol {}: only TCP, UDP and SCTP have ports", given.proto)))?;
+        let address = match given.host_ip.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| unreadable(format!("{text:?} is not a host address")))?),
+        };
+        let last = given.host_port_end.max(given.host_port);
+        let host_ports = (given.host_port != 0).then_some((given.host_port, last));
+        if given.port == 0 {
+            return Err(unreadable("container port 0".to_owned()));
+        }
+        bindings.push(Binding { protocol, container_port: given.port, address, host_ports });
+    }
+    // The order is not stable from one request to the next (protocol.md 2.5).
+    bindings.sort();
+    bindings.dedup();
+    Ok(bindings)
+}
+
+impl Driver {
+    /// Takes host ports for `bindings`. What the endpoint has already stays as it is: a repeated
+    /// request gets the same ephemeral ports.
+    ///
+    /// `v6` is false when another endpoint of the container is its way out for IPv6.
+    pub(super) fn take_ports(
+        &self,
+        network: &Network,
+        endpoint: &Endpoint,
+        bindings: &[Binding],
+        v6: bool,
+    ) -> Result<Vec<Published>, Error> {
+        let mut published = Vec::new();
+        for group in groups(network, endpoint, bindings, v6)? {
+            match self.take_group(endpoint, &group) {
+                Ok(ports) => published.extend(ports),
+                Err(error) => {
+                    let new: Vec<_> = published.iter().filter(|p| !endpoint.published.contains(p)).copied().collect();
+                    self.give_ports_back(&new);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(published)
+    }
+
+    /// Gives host ports back, in the kernel and in the register.
+    pub(super) fn give_ports_back(&self, published: &[Published]) {
+        if published.is_empty() {
+            return;
+        }
+        let ports: Vec<HostPort> = published.iter().map(|p| p.host).collect();
+        let mut register = lock(&self.ports);
+        self.kernel().release(&ports);
+        for port in &ports {
+            register.give_back(port);
+        }
+    }
+
+    fn take_group(&self, endpoint: &Endpoint, group: &Group) -> Result<Vec<Published>, Error> {
+        let port_of = |address: IpAddr, port: u16| HostPort { protocol: group.binding.protocol, address, port };
+        let publish = |ways: &[(IpAddr, IpAddr)], port: u16| {
+            let one = |(host, container): &(IpAddr, IpAddr)| Published {
+                host: port_of(*host, port),
+                container: *container,
+                container_port: group.binding.container_port,
+            };
+            ways.iter().map(one).collect::<Vec<_>>()
+        };
+        if let Some(held) = already(endpoint, group) {
+            return Ok(publish(&group.ways, held));
+        }
+        let owner = owner(endpoint);
+        let mut register = lock(&self.ports);
+        let mut ways = group.ways.clone();
+        let candidates: Box<dyn Iterator<Item = u16>> = match group.binding.host_ports {
+            Some((first, last)) => Box::new(first..=last),
+            None => {
+                let kernel = |source| Error::Kernel { object: format!("endpoint {}", endpoint.spec.id), source };
+                let (range, reserved) = self.kernel().ephemeral_ports().map_err(kernel)?;
+                Box::new(register.candidates(range, reserved).take(ATTEMPTS))
+            }
+        };
+        let mut first_error = None;
+        for port in candidates {
+            // What another endpoint of the same container publishes is published.
+            ways.retain(|(host, _)| {
+                let holder = register.holder(&port_of(*host, port));
+                !holder.is_some_and(|h| {
+                    !owner.sandbox.is_empty() && h.sandbox == owner.sandbox && h.endpoint != owner.endpoint
+                })
+            });
+            let ports: Vec<HostPort> = ways.iter().map(|(host, _)| port_of(*host, port)).collect();
+            let error = match ports.iter().find_map(|p| register.holder(p).map(|h| (*p, h.clone()))) {
+                Some((port, holder)) => Error::PortHeld { port, network: holder.network, endpoint: holder.endpoint },
+                None => match self.kernel().reserve(&ports) {
+                    Ok(()) => {
+                        ports.iter().for_each(|port| register.take(port, &owner));
+                        if group.binding.host_ports.is_none() {
+                            register.gave(port);
+                        }
+                        return Ok(publish(&ways, port));
+                    }
+                    Err(source @ ReserveError::Taken { .. }) => Error::Port { source },
+                    // A host without IPv6 still publishes over IPv4, if the user did not ask for more.
+                    Err(ReserveError::NoAddress { port: at } | ReserveError::Refused { port: at, .. })
+                        if at.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                            && group.binding.address.is_none()
+                            && ways.len() > 1 =>
+                    {
+                        ways.retain(|(host, _)| host.is_ipv4());
+                        let ports: Vec<HostPort> = ways.iter().map(|(host, _)| port_of(*host, port)).collect();
+                        match self.kernel().reserve(&ports) {
+                            Ok(()) => {
+                                ports.iter().for_each(|port| register.take(port, &owner));
+                                return Ok(publish(&ways, port));
+                            }
+                            Err(source) => Error::Port { source },
+                        }
+                    }
+                    Err(source) => return Err(Error::Port { source }),
+                },
+            };
+            first_error.get_or_insert(error);
+        }
+        Err(match (group.binding.host_ports, first_error) {
+            (Some((first, last)), Some(_)) if first != last => {
+                Error::RangeFull { first, last, protocol: group.binding.protocol }
+            }
+            (_, Some(error)) => error,
+            (_, None) => Error::RangeFull { first: 0, last: 0, protocol: group.binding.protocol },
+        })
+    }
+
+    /// Takes again, after a restart, what the ledger says is published. A port that somebody took
+    /// meanwhile stays published: its rules are in force and containers rely on it.
+    pub(super) fn retake_ports(&self) {
+        for id in self.table.ids() {
+            let Some(slot) = self.table.find(&id) else { continue };
+            let place = lock(&slot);
+            let Some(held) = place.as_ref() else { continue };
+            for endpoint in held.endpoints.values().filter(|e| !e.published.is_empty()) {
+                let mut register = lock(&self.ports);
+                for published in &endpoint.published {
+                    if let Err(error) = self.kernel().reserve(&[published.host]) {
+                        tracing::error!(%error, endpoint = %endpoint.spec.id, "a published port could not be reserved again");
+                    }
+                    register.take(&published.host, &owner(endpoint));
+                }
+            }
+        }
+    }
+}
+
+fn owner(endpoint: &Endpoint) -> PortOwner {
+    PortOwner {
+        network: endpoint.spec.network.clone(),
+        endpoint: endpoint.spec.id.clone(),
+        sandbox: endpoint.sandbox.clone(),
+    }
+}
+
+/// The port that this very group has, when the endpoint publishes it on all its addresses.
+fn already(endpoint: &Endpoint, group: &Group) -> Option<u16> {
+    let matches = |p: &&Published| {
+        p.host.protocol == group.binding.protocol
+            && p.container_port == group.binding.container_port
+            && group.binding.host_ports.is_none_or(|(first, last)| (first..=last).contains(&p.host.port))
+            && group.ways.contains(&(p.host.address, p.container))
+    };
+    let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+    for published in endpoint.published.iter().filter(matches) {
+        *counts.entry(published.host.port).or_default() += 1;
+    }
+    counts.into_iter().find(|(_, count)| *count == group.ways.len()).map(|(port, _)| port)
+}
+
+/// Puts bindings together that share a port, and finds the ways of each. Families in which
+/// nothing is translated (`routed`, `isolated`, internal networks) have none.
+fn groups(network: &Network, endpoint: &Endpoint, bindings: &[Binding], v6: bool) -> Result<Vec<Group>, Error> {
+    let options = &network.spec.options;
+    let translated = |mode| matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected) && !network.spec.internal;
+    let four = endpoint.spec.v4.map(|net| net.ip()).filter(|_| translated(options.mode4));
+    let six = endpoint.spec.v6.map(|net| net.ip()).filter(|_| translated(options.mode6) && v6);
+    let mut groups: Vec<Group> = Vec::new();
+    for binding in bindings {
+        let default = binding.address.is_none();
+        let ways: Vec<(IpAddr, IpAddr)> = match binding.address.or(options.host_binding) {
+            None => [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), four), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), six)]
+                .into_iter()
+                .filter_map(|(host, container)| Some((host, container?)))
+                .collect(),
+            Some(host) => {
+                let (container, address) =
+                    if host.is_ipv4() { (four, endpoint.spec.v4) } else { (six, endpoint.spec.v6) };
+                if address.is_none() && !default {
+                    return Err(Error::NoFamily { address: host, network: network.spec.id.clone() });
+                }
+                container.map(|container| (host, container)).into_iter().collect()
+            }
+        };
+        if ways.is_empty() {
+            continue;
+        }
+        let same = |group: &&mut Group| {
+            let (a, b) = (&group.binding, binding);
+            (a.protocol, a.container_port, a.host_ports) == (b.protocol, b.container_port, b.host_ports)
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => {
+                for way in ways {
+                    if !group.ways.contains(&way) {
+                        group.ways.push(way);
+                    }
+                }
+            }
+            None => groups.push(Group { binding: binding.clone(), ways }),
+        }
+    }
+    Ok(groups)
+}

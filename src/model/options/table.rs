@@ -1,0 +1,217 @@
+//! Owns the table of options: every key that is known, what a value looks like and what it does.
+
+use std::fmt::Write as _;
+
+/// How one option behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// Pontoon honours it.
+    Pontoon,
+    /// The engine itself honours it for every driver; Pontoon only lets it pass.
+    Engine,
+    /// The built-in driver has it, this release of Pontoon does not.
+    NotYet,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionRow {
+    /// The key as typed after `-o` or `--driver-opt`.
+    pub key: &'static str,
+    /// What a value looks like.
+    pub value: &'static str,
+    /// What holds when the option is absent.
+    pub default: &'static str,
+    /// Who honours it.
+    pub support: Support,
+    /// What it does, one sentence.
+    pub help: &'static str,
+}
+
+const fn row(
+    key: &'static str,
+    value: &'static str,
+    default: &'static str,
+    support: Support,
+    help: &'static str,
+) -> OptionRow {
+    OptionRow { key, value, default, support, help }
+}
+
+pub(super) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+pub(super) const MTU: &str = "com.docker.network.driver.mtu";
+pub(super) const ENABLE_ICC: &str = "com.docker.network.bridge.enable_icc";
+pub(super) const ENABLE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+pub(super) const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";
+pub(super) const IFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
+pub(super) const GATEWAY_MODE_4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+pub(super) const GATEWAY_MODE_6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
+pub(super) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+pub(super) const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
+pub(super) const HOST_IPV4: &str = "com.docker.network.host_ipv4";
+pub(super) const HOST_IPV6: &str = "com.docker.network.host_ipv6";
+pub(super) const ALLOW: &str = "pontoon.publish.allow";
+pub(super) const SPOOFCHECK: &str = "pontoon.spoofcheck";
+pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+
+/// Options of `docker network create -o`.
+pub const NETWORK_OPTIONS: &[OptionRow] = &[
+    row(
+        BRIDGE_NAME,
+        "link name",
+        "derived from the network id",
+        Support::Pontoon,
+        "Name of the bridge; one that exists is used, and never deleted or re-addressed.",
+    ),
+    row(
+        MTU,
+        "68 to 65535, bytes",
+        "that of the default route's link",
+        Support::Pontoon,
+        "MTU of the bridge and of every endpoint; at least 1280 with IPv6.",
+    ),
+    row(
+        ENABLE_ICC,
+        "true or false",
+        "true",
+        Support::Pontoon,
+        "false keeps the containers of this network from reaching each other (bridge port isolation).",
+    ),
+    row(
+        ENABLE_MASQUERADE,
+        "true or false",
+        "true",
+        Support::Pontoon,
+        "Traffic to the outside takes the address of the host's outgoing link.",
+    ),
+    row(
+        INHIBIT_IPV4,
+        "true or false",
+        "false",
+        Support::Pontoon,
+        "true keeps the IPv4 gateway address off the bridge.",
+    ),
+    row(
+        IFACE_PREFIX,
+        "1 to 12 characters",
+        "eth",
+        Support::Pontoon,
+        "Links in a container are called by this prefix and a number.",
+    ),
+    row("com.docker.network.enable_ipv4", "true or false", "true", Support::Engine, "The same as --ipv4."),
+    row("com.docker.network.enable_ipv6", "true or false", "false", Support::Engine, "The same as --ipv6."),
+    row(
+        "com.docker.network.advertise_addr_nmsgs",
+        "0 to 3",
+        "3",
+        Support::Engine,
+        "How many unsolicited ARP/NA messages announce an endpoint.",
+    ),
+    row(
+        "com.docker.network.advertise_addr_ms",
+        "milliseconds",
+        "1000",
+        Support::Engine,
+        "Time between those messages.",
+    ),
+    row(
+        GATEWAY_MODE_4,
+        "nat, nat-unprotected, routed or isolated",
+        "nat",
+        Support::Pontoon,
+        "How IPv4 leaves and enters; isolated needs --internal.",
+    ),
+    row(
+        GATEWAY_MODE_6,
+        "nat, nat-unprotected, routed or isolated",
+        "nat",
+        Support::Pontoon,
+        "How IPv6 leaves and enters; isolated needs --internal.",
+    ),
+    row(
+        HOST_BINDING,
+        "address",
+        "0.0.0.0",
+        Support::Pontoon,
+        "Host address of ports that are published without one; 0.0.0.0 includes all IPv6 addresses.",
+    ),
+    row(
+        TRUSTED,
+        "link names joined by ':'",
+        "",
+        Support::Pontoon,
+        "From these links of the host, published ports may be reached at the containers' own addresses.",
+    ),
+    row(
+        "com.docker.network.bridge.default_bridge",
+        "true or false",
+        "false",
+        Support::NotYet,
+        "Only for the engine's own docker0.",
+    ),
+    row(HOST_IPV4, "IPv4 address", "that of the outgoing link", Support::Pontoon, "Source address of outbound IPv4."),
+    row(HOST_IPV6, "IPv6 address", "that of the outgoing link", Support::Pontoon, "Source address of outbound IPv6."),
+    row(ALLOW, "subnets joined by ','", "everyone", Support::Pontoon, "Only these sources reach published ports."),
+    row(
+        SPOOFCHECK,
+        "true or false",
+        "true",
+        Support::Pontoon,
+        "Containers may only send from the addresses that they were given, and answer for no other.",
+    ),
+];
+
+/// Options of `docker run --network name=N,driver-opt=K=V` and `docker network connect --driver-opt`.
+pub const ENDPOINT_OPTIONS: &[OptionRow] = &[
+    row(
+        ALLOW,
+        "subnets joined by ','",
+        "the network's",
+        Support::Pontoon,
+        "Only these sources reach this container's published ports.",
+    ),
+    row(
+        SPOOFCHECK,
+        "true or false",
+        "the network's",
+        Support::Pontoon,
+        "As for the network, for this container alone.",
+    ),
+    row(
+        SYSCTLS,
+        "sysctls joined by ','",
+        "",
+        Support::Engine,
+        "Sysctls of the link in the container; engines from 27 on apply them.",
+    ),
+    row(
+        "com.docker.network.endpoint.ifname",
+        "link name",
+        "",
+        Support::NotYet,
+        "Name of the link in the container: engines before 29.8 do not pass it on to remote drivers, use com.docker.network.container_iface_prefix.",
+    ),
+];
+
+/// The table as Markdown, for docs/options.md and `pontoon options`.
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for (title, rows) in
+        [("Network options (`-o`)", NETWORK_OPTIONS), ("Endpoint options (`--driver-opt`)", ENDPOINT_OPTIONS)]
+    {
+        let _ = writeln!(
+            text,
+            "### {title}\n\n| option | value | default | honoured by | meaning |\n|---|---|---|---|---|"
+        );
+        for row in rows {
+            let who = match row.support {
+                Support::Pontoon => "Pontoon",
+                Support::Engine => "the engine",
+                Support::NotYet => "not yet: refused",
+            };
+            let _ = writeln!(text, "| `{}` | {} | {} | {who} | {} |", row.key, row.value, row.default, row.help);
+        }
+        text.push('\n');
+    }
+    text
+}
