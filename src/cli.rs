@@ -20,6 +20,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve the plugin socket in the foreground until SIGTERM or SIGINT.
     Serve(Serve),
+    /// List the published ports of the running daemon, the chosen ones included.
+    Ports(Ports),
     /// Print every network and endpoint option with its meaning, as Markdown.
     Options,
 }
@@ -57,6 +59,30 @@ pub struct Serve {
     /// Where the host's /proc/sys/net is to be found.
     #[arg(long, env = "PONTOON_SYSCTL_ROOT", default_value = "/proc/sys/net", value_name = "DIR")]
     pub sysctl_root: PathBuf,
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct Ports {
+    /// The daemon's plugin socket.
+    #[arg(long, env = "PONTOON_SOCKET", default_value = "/run/docker/plugins/pontoon.sock", value_name = "PATH")]
+    pub socket: PathBuf,
+
+    /// Only networks whose id starts with this.
+    #[arg(long, value_name = "ID")]
+    pub network: Option<String>,
+
+    /// Only endpoints whose id starts with this.
+    #[arg(long, value_name = "ID")]
+    pub endpoint: Option<String>,
+
+    /// Show names of containers and networks, asked of the engine behind this socket.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock")]
+    pub docker: Option<PathBuf>,
+
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How much to log.

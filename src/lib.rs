@@ -12,6 +12,7 @@ pub mod ipam;
 pub mod linux;
 pub mod metrics;
 pub mod model;
+pub mod ports;
 pub mod resolvers;
 pub mod server;
 pub mod socket;

@@ -8,16 +8,21 @@ use pontoon::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(options) => match pontoon::app::serve(options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("pontoon: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Serve(options) => finish(pontoon::app::serve(options)),
+        Command::Ports(options) => finish(pontoon::ports::run(&options)),
         Command::Options => {
             print!("{}", pontoon::model::options::markdown());
             ExitCode::SUCCESS
+        }
+    }
+}
+
+fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pontoon: {error}");
+            ExitCode::FAILURE
         }
     }
 }

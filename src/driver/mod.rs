@@ -10,6 +10,7 @@ mod endpoint;
 pub mod error;
 mod external;
 mod ipam;
+pub mod listing;
 mod network;
 mod publish;
 mod sandbox;

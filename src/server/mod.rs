@@ -123,6 +123,9 @@ async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Response
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
         return response;
     }
+    if request.method() == HttpMethod::GET && path == "/ports" {
+        return route::ports(service).await;
+    }
     let Some(method) = Method::parse(&path) else {
         let shown: String = path.chars().take(80).collect();
         return refuse(StatusCode::NOT_FOUND, &format!("no method {shown:?}: this is Pontoon's plugin socket"));

@@ -57,6 +57,16 @@ pub(super) async fn call(service: &Arc<Service>, method: Method, body: Bytes) ->
     }
 }
 
+/// The published ports, for `pontoon ports`.
+pub(super) async fn ports(service: &Arc<Service>) -> Response<Full<Bytes>> {
+    let driver = Arc::clone(&service.driver);
+    let listed = tokio::task::spawn_blocking(move || serde_json::to_vec(&driver.ports()));
+    match timeout(service.verb_time, listed).await {
+        Ok(Ok(Ok(body))) => reply(StatusCode::OK, body.into()),
+        _ => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the published ports could not be listed: try again"),
+    }
+}
+
 /// Verbs that touch neither ledger nor kernel nor a network's lock run where they are.
 fn is_light(method: Method) -> bool {
     matches!(

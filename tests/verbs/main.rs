@@ -10,3 +10,4 @@ mod failures;
 mod ipam;
 mod lives;
 mod networks;
+mod ports;

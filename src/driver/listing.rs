@@ -1,0 +1,70 @@
+//! Owns what the operator can ask to see: the published ports, which the engine cannot show for a
+//! remote driver (protocol.md 8.1).
+
+use serde::{Deserialize, Serialize};
+
+use super::Driver;
+use crate::model::{Binding, GatewayMode, HostPort};
+use crate::state::table::lock;
+
+/// One published port, as `GET /ports` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortLine {
+    /// The network's id.
+    pub network: String,
+    /// The endpoint's id.
+    pub endpoint: String,
+    /// Where it is reached: a host address, or in mode `routed` the container's own.
+    pub at: HostPort,
+    /// The container's address.
+    pub container: std::net::IpAddr,
+    /// The container's port.
+    pub container_port: u16,
+    /// Whether the port was chosen, not named.
+    pub ephemeral: bool,
+}
+
+impl Driver {
+    /// All published ports, by network, endpoint and port. Waits for verbs under way, one network
+    /// at a time.
+    pub fn ports(&self) -> Vec<PortLine> {
+        let mut lines = Vec::new();
+        for id in self.table.ids() {
+            let Some(slot) = self.table.find(&id) else { continue };
+            let place = lock(&slot);
+            let Some(held) = place.as_ref() else { continue };
+            for endpoint in held.endpoints.values() {
+                let line = |at: HostPort, container, container_port, ephemeral| PortLine {
+                    network: id.as_str().to_owned(),
+                    endpoint: endpoint.spec.id.as_str().to_owned(),
+                    at,
+                    container,
+                    container_port,
+                    ephemeral,
+                };
+                for p in &endpoint.published {
+                    let named = |b: &Binding| {
+                        b.protocol == p.host.protocol
+                            && b.container_port == p.container_port
+                            && b.host_ports.is_some_and(|(first, last)| (first..=last).contains(&p.host.port))
+                    };
+                    let ephemeral = !endpoint.bindings.iter().any(named);
+                    lines.push(line(p.host, p.container, p.container_port, ephemeral));
+                }
+                let options = &held.network.spec.options;
+                for (net, mode) in [(endpoint.spec.v4, options.mode4), (endpoint.spec.v6, options.mode6)] {
+                    let Some(address) = net.map(|net| net.ip()).filter(|_| mode == GatewayMode::Routed) else {
+                        continue;
+                    };
+                    for b in &endpoint.bindings {
+                        let at = HostPort { protocol: b.protocol, address, port: b.container_port };
+                        lines.push(line(at, address, b.container_port, false));
+                    }
+                }
+            }
+        }
+        lines.sort_by(|a, b| (&a.network, &a.endpoint, a.at).cmp(&(&b.network, &b.endpoint, b.at)));
+        lines.dedup();
+        lines
+    }
+}

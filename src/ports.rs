@@ -1,0 +1,161 @@
+//! Owns the command `pontoon ports`: asks the running daemon for its published ports and shows
+//! them, by container name when the operator gives it the engine's socket.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use hyperlocal::{UnixConnector, Uri};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cli::Ports;
+use crate::driver::listing::PortLine;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why nothing can be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum PortsError {
+    /// No connection, or no answer.
+    #[error("{socket}: {what}; is the daemon running, and is --{flag} its socket?")]
+    Unreachable {
+        /// The socket.
+        socket: String,
+        /// The flag that names it.
+        flag: &'static str,
+        /// What went wrong.
+        what: String,
+    },
+    /// The runtime.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Prints the table, or JSON.
+pub fn run(options: &Ports) -> Result<(), PortsError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut lines: Vec<PortLine> = runtime.block_on(get(&options.socket, "/ports", "socket"))?;
+    lines.retain(|line| {
+        let starts = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|wanted| id.starts_with(wanted));
+        starts(&options.network, &line.network) && starts(&options.endpoint, &line.endpoint)
+    });
+    let names = match &options.docker {
+        Some(socket) => runtime.block_on(names(socket))?,
+        None => BTreeMap::new(),
+    };
+    if options.json {
+        println!("{}", json(&lines, &names));
+    } else {
+        print!("{}", table(&lines, &names));
+    }
+    Ok(())
+}
+
+async fn get<T: DeserializeOwned>(socket: &Path, path: &str, flag: &'static str) -> Result<T, PortsError> {
+    let failed = |what: String| PortsError::Unreachable { socket: socket.display().to_string(), flag, what };
+    let client: Client<UnixConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(UnixConnector);
+    let answer = async {
+        let response = client.get(Uri::new(socket, path).into()).await.map_err(|e| {
+            let cause = std::error::Error::source(&e).map(ToString::to_string);
+            failed(cause.unwrap_or_else(|| e.to_string()))
+        })?;
+        let body = response.into_body().collect().await.map_err(|e| failed(e.to_string()))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|e| failed(format!("not the expected answer ({e})")))
+    };
+    tokio::time::timeout(PATIENCE, answer).await.map_err(|_| failed("no answer within 5 s".to_owned()))?
+}
+
+/// Endpoint ids to container names, and network ids to network names, as the engine knows them.
+async fn names(socket: &Path) -> Result<BTreeMap<String, String>, PortsError> {
+    let containers: Vec<Value> = get(socket, "/containers/json", "docker").await?;
+    let mut names = BTreeMap::new();
+    for container in &containers {
+        let name = container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/');
+        let networks = container["NetworkSettings"]["Networks"].as_object();
+        for (network, attached) in networks.into_iter().flatten() {
+            let id = |key: &str| attached[key].as_str().unwrap_or_default().to_owned();
+            names.insert(id("EndpointID"), name.to_owned());
+            names.insert(id("NetworkID"), network.clone());
+        }
+    }
+    names.remove("");
+    Ok(names)
+}
+
+fn shown<'a>(names: &'a BTreeMap<String, String>, id: &'a str) -> &'a str {
+    names.get(id).map_or(&id[..id.len().min(12)], String::as_str)
+}
+
+fn json(lines: &[PortLine], names: &BTreeMap<String, String>) -> Value {
+    let line = |line: &PortLine| {
+        let mut value = serde_json::to_value(line).unwrap_or_default();
+        if let Some(name) = names.get(&line.endpoint) {
+            value["container_name"] = name.clone().into();
+        }
+        if let Some(name) = names.get(&line.network) {
+            value["network_name"] = name.clone().into();
+        }
+        value
+    };
+    lines.iter().map(line).collect()
+}
+
+fn table(lines: &[PortLine], names: &BTreeMap<String, String>) -> String {
+    let mut rows = vec![["NETWORK", "ENDPOINT", "REACHED AT", "CONTAINER", ""].map(str::to_owned)];
+    for line in lines {
+        let container = match line.container {
+            std::net::IpAddr::V4(ip) => format!("{ip}:{}", line.container_port),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", line.container_port),
+        };
+        let chosen = if line.ephemeral { "chosen" } else { "" };
+        let (network, endpoint) = (shown(names, &line.network), shown(names, &line.endpoint));
+        rows.push([network.to_owned(), endpoint.to_owned(), line.at.to_string(), container, chosen.to_owned()]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), width(3)];
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(format!("{}  {}", cells.join("  "), row[4]).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HostPort, Protocol};
+
+    fn line(endpoint: &str, port: u16, ephemeral: bool) -> PortLine {
+        PortLine {
+            network: "0123456789abcdef".into(),
+            endpoint: endpoint.into(),
+            at: HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port },
+            container: "10.0.0.2".parse().unwrap(),
+            container_port: 80,
+            ephemeral,
+        }
+    }
+
+    #[test]
+    fn the_table_lines_up_and_uses_names_where_it_has_them() {
+        let names = BTreeMap::from([("e1".to_owned(), "web".to_owned())]);
+        let text = table(&[line("e1", 8080, false), line("e2-without-a-name", 32768, true)], &names);
+        assert_eq!(
+            text,
+            "NETWORK       ENDPOINT      REACHED AT         CONTAINER\n\
+             0123456789ab  web           0.0.0.0:8080/tcp   10.0.0.2:80\n\
+             0123456789ab  e2-without-a  0.0.0.0:32768/tcp  10.0.0.2:80  chosen\n"
+        );
+        let json = json(&[line("e1", 8080, false)], &names);
+        assert_eq!(json[0]["container_name"], "web");
+        assert_eq!(json[0]["at"]["port"], 8080);
+    }
+}

@@ -1,0 +1,285 @@
+//! program_external_connectivity and revoke_external_connectivity: what is published where, what
+//! stands in the way, and that nothing is left behind.
+
+use pontoon::datapath::fake::Fault;
+use pontoon::datapath::{Element, Step};
+use pontoon::model::{HostPort, Protocol};
+use serde_json::{Value, json};
+
+use super::rig::{Rig, endpoint, join, network, of};
+
+fn port(proto: u8, host_ip: &str, host: u16, last: u16, container: u16) -> Value {
+    json!({"Proto": proto, "IP": "", "Port": container, "HostIP": host_ip, "HostPort": host, "HostPortEnd": last})
+}
+
+fn program(net: &str, id: &str, ports: Value) -> Value {
+    json!({"NetworkID": net, "EndpointID": id, "Options": {"com.docker.network.portmap": ports}})
+}
+
+/// A network of both families with one joined endpoint, 10.N.0.2 and fdNN::2.
+fn rig_with(options: Value) -> Rig {
+    let rig = Rig::new();
+    let mut body = network("aa", 1, true);
+    body["Options"]["com.docker.network.generic"] = options;
+    rig.ok("NetworkDriver.CreateNetwork", body);
+    attach(&rig, "e1", 2, "box1");
+    rig
+}
+
+fn attach(rig: &Rig, id: &str, n: u8, sandbox: &str) {
+    let mut body = endpoint("aa", id, &format!("10.1.0.{n}/24"));
+    body["Interface"]["AddressIPv6"] = json!(format!("fd01::{n}/64"));
+    rig.ok("NetworkDriver.CreateEndpoint", body);
+    let mut body = join("aa", id);
+    body["SandboxKey"] = json!(format!("/var/run/docker/netns/{sandbox}"));
+    rig.ok("NetworkDriver.Join", body);
+}
+
+/// What is published, as text.
+fn published(rig: &Rig) -> Vec<String> {
+    let elements = rig.kernel.datapath().elements.unwrap();
+    let show = |e: &Element| match e {
+        Element::Port(p) => Some(format!("{} -> {} {}", p.host, p.container, p.container_port)),
+        _ => None,
+    };
+    elements.iter().filter_map(show).collect()
+}
+
+fn reserved(rig: &Rig) -> Vec<String> {
+    rig.kernel.reserved().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_port_without_an_address_is_published_in_both_families() {
+    let rig = rig_with(json!({}));
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
+    assert_eq!(published(&rig), ["0.0.0.0:8080/tcp -> 10.1.0.2 80", "[::]:8080/tcp -> fd01::2 80"]);
+    assert_eq!(reserved(&rig), ["0.0.0.0:8080/tcp", "[::]:8080/tcp"]);
+    assert!(rig.kernel.datapath().veths.values().all(|v| v.hairpin));
+    for _ in 0..2 {
+        rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
+        assert_eq!((published(&rig).len(), reserved(&rig).len()), (0, 0));
+    }
+}
+
+#[test]
+fn addresses_protocols_ranges_and_ephemeral_ports() {
+    let rig = rig_with(json!({}));
+    let ports = json!([
+        port(6, "127.0.0.1", 9000, 9000, 90),
+        port(17, "192.0.2.1", 53, 53, 53),
+        port(132, "::1", 5000, 5000, 50),
+        port(6, "", 8000, 8010, 80),
+        port(6, "", 0, 0, 70),
+    ]);
+    rig.kernel.take_port(HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port: 8000 });
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports.clone()));
+    let first = published(&rig);
+    for expected in [
+        "127.0.0.1:9000/tcp -> 10.1.0.2 90",
+        "192.0.2.1:53/udp -> 10.1.0.2 53",
+        "[::1]:5000/sctp -> fd01::2 50",
+        "0.0.0.0:8001/tcp -> 10.1.0.2 80",
+        "[::]:8001/tcp -> fd01::2 80",
+        "0.0.0.0:32768/tcp -> 10.1.0.2 70",
+        "[::]:32768/tcp -> fd01::2 70",
+    ] {
+        assert!(first.iter().any(|line| line == expected), "{expected} in {first:#?}");
+    }
+    assert_eq!(first.len(), 7);
+    // The same ports in another order are the same ports.
+    let mut turned = ports.as_array().unwrap().clone();
+    turned.reverse();
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!(turned)));
+    assert_eq!(published(&rig), first);
+    // One less: the others keep what they have.
+    turned.pop();
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!(turned)));
+    assert_eq!(published(&rig).len(), 6);
+    assert!(published(&rig).iter().all(|line| first.contains(line)));
+    assert_eq!(reserved(&rig).len(), 6);
+}
+
+#[test]
+fn two_addresses_of_one_ephemeral_port_share_it() {
+    let rig = rig_with(json!({}));
+    let ports = json!([port(6, "127.0.0.1", 0, 0, 80), port(6, "192.0.2.1", 0, 0, 80)]);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports));
+    assert_eq!(published(&rig), ["127.0.0.1:32768/tcp -> 10.1.0.2 80", "192.0.2.1:32768/tcp -> 10.1.0.2 80"]);
+}
+
+#[test]
+fn conflicts_are_named_and_leave_what_was() {
+    let rig = rig_with(json!({}));
+    attach(&rig, "e2", 3, "box2");
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
+    let before = (published(&rig), reserved(&rig));
+    rig.kernel.take_port(HostPort { protocol: Protocol::Tcp, address: "::".parse().unwrap(), port: 8081 });
+    for (ports, says) in [
+        (json!([port(6, "", 7000, 7000, 70), port(6, "", 8080, 8080, 80)]), "endpoint e1"),
+        (json!([port(6, "", 7000, 7000, 70), port(6, "192.0.2.1", 8080, 8080, 80)]), "endpoint e1"),
+        (json!([port(6, "", 7000, 7000, 70), port(6, "", 8081, 8081, 80)]), "[::]:8081/tcp"),
+        (json!([port(6, "", 8080, 8081, 80)]), "from 8080 to 8081"),
+        (json!([port(1, "", 8, 8, 8)]), "protocol 1"),
+        (json!([port(6, "nowhere", 8, 8, 8)]), "nowhere"),
+        (json!([port(6, "", 8, 8, 0)]), "container port 0"),
+        (json!("all of them"), "published ports"),
+    ] {
+        let text = rig.err("NetworkDriver.ProgramExternalConnectivity", program("aa", "e2", ports));
+        assert!(text.contains(says) && !text.contains('\n'), "{text:?} should name {says:?}");
+        assert_eq!((published(&rig), reserved(&rig)), before, "{text}");
+    }
+    // A change that fails leaves the ports of before.
+    let text =
+        rig.err("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8081, 8081, 80)])));
+    assert!(text.contains("8081"), "{text}");
+    assert_eq!((published(&rig), reserved(&rig)), before);
+}
+
+#[test]
+fn a_kernel_that_refuses_leaves_what_was() {
+    let rig = rig_with(json!({}));
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
+    let before = (published(&rig), reserved(&rig));
+    for _ in 0..6 {
+        let is_ports = |s: &Step| matches!(s, Step::Elements { add, .. } if add.iter().any(|e| matches!(e, Element::Port(p) if p.host.port == 9090)));
+        rig.kernel.inject(is_ports, Fault::Refuse(libc::ENOMEM));
+    }
+    let text = rig.err(
+        "NetworkDriver.ProgramExternalConnectivity",
+        program("aa", "e1", json!([port(6, "", 8080, 8080, 80), port(6, "", 9090, 9090, 90)])),
+    );
+    assert!(text.contains("published ports of endpoint e1"), "{text}");
+    assert_eq!((published(&rig), reserved(&rig)), before);
+}
+
+#[test]
+fn leave_and_delete_clean_up_when_revoke_never_came() {
+    for method in ["Leave", "DeleteEndpoint"] {
+        let rig = rig_with(json!({}));
+        rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(17, "", 53, 53, 53)])));
+        rig.kernel.take_forgotten();
+        rig.ok(&format!("NetworkDriver.{method}"), of("aa", "e1"));
+        assert_eq!((published(&rig).len(), reserved(&rig).len()), (0, 0), "{method}");
+        assert!(!rig.kernel.take_forgotten().is_empty(), "flows to the container are forgotten");
+    }
+}
+
+#[test]
+fn published_ports_survive_a_restart_and_not_a_reboot() {
+    let mut rig = rig_with(json!({}));
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 0, 0, 80)])));
+    let before = (published(&rig), reserved(&rig));
+    rig.kernel.release(&rig.kernel.reserved().into_iter().collect::<Vec<_>>());
+    rig.restart();
+    assert_eq!((published(&rig), reserved(&rig)), before);
+    let text = {
+        attach(&rig, "e2", 3, "box2");
+        rig.err(
+            "NetworkDriver.ProgramExternalConnectivity",
+            program("aa", "e2", json!([port(6, "", 32768, 32768, 80)])),
+        )
+    };
+    assert!(text.contains("endpoint e1"), "{text}");
+    rig.reboot();
+    assert_eq!(published(&rig).len(), 0);
+}
+
+#[test]
+fn two_ways_out_of_one_container_do_not_stand_in_each_others_way() {
+    let rig = rig_with(json!({}));
+    attach(&rig, "e2", 3, "box1");
+    let ports = json!([port(6, "", 8080, 8080, 80)]);
+    let mut four = program("aa", "e1", ports.clone());
+    four["Options"]["com.docker.network.driver.private.no_proxy_6to4"] = json!(true);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", four);
+    assert_eq!(published(&rig), ["0.0.0.0:8080/tcp -> 10.1.0.2 80"]);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e2", ports));
+    assert_eq!(published(&rig), ["0.0.0.0:8080/tcp -> 10.1.0.2 80", "[::]:8080/tcp -> fd01::3 80"]);
+}
+
+#[test]
+fn modes_decide_what_is_translated_and_what_is_open() {
+    let elements = |options: Value| {
+        let rig = rig_with(options);
+        rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
+        let all = rig.kernel.datapath().elements.unwrap();
+        let count = |test: fn(&Element) -> bool| all.iter().filter(|e| test(e)).count();
+        (
+            count(|e| matches!(e, Element::Port(_))),
+            count(|e| matches!(e, Element::Open(..))),
+            count(|e| matches!(e, Element::Masquerade(_))),
+            count(|e| matches!(e, Element::Routed(..))),
+            count(|e| matches!(e, Element::Direct(..))),
+        )
+    };
+    let (mode4, mode6) = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6");
+    assert_eq!(elements(json!({})), (2, 0, 2, 0, 0));
+    assert_eq!(elements(json!({mode4: "routed"})), (1, 1, 1, 1, 0));
+    assert_eq!(elements(json!({mode4: "routed", mode6: "routed"})), (0, 2, 0, 2, 0));
+    assert_eq!(elements(json!({mode4: "nat-unprotected"})), (2, 0, 2, 0, 1));
+    assert_eq!(elements(json!({"com.docker.network.bridge.trusted_host_interfaces": "eth1"})), (2, 2, 2, 0, 0));
+    assert_eq!(elements(json!({"com.docker.network.host_ipv4": "192.0.2.9"})), (2, 0, 1, 0, 0));
+    let rig = Rig::new();
+    let mut isolated = network("bb", 2, false);
+    isolated["Options"]["com.docker.network.generic"] = json!({mode4: "isolated"});
+    assert!(rig.err("NetworkDriver.CreateNetwork", isolated.clone()).contains("--internal"));
+    isolated["Options"]["com.docker.network.internal"] = json!(true);
+    rig.ok("NetworkDriver.CreateNetwork", isolated);
+    assert!(rig.kernel.datapath().bridges.values().all(|b| b.addresses.is_empty()));
+}
+
+#[test]
+fn sources_are_allowed_for_a_network_or_for_one_endpoint() {
+    let rig = rig_with(json!({"pontoon.publish.allow": "192.0.2.0/24,2001:db8::/32"}));
+    let allowed = |rig: &Rig| {
+        let elements = rig.kernel.datapath().elements.unwrap();
+        elements
+            .iter()
+            .filter_map(|e| match e {
+                Element::Allow(address, source) => Some(format!("{address} {source}")),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(allowed(&rig).len(), 0, "nothing is published, nothing is guarded");
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
+    assert_eq!(allowed(&rig), ["10.1.0.2 192.0.2.0/24", "fd01::2 2001:db8::/32"]);
+    let mut own = endpoint("aa", "e2", "10.1.0.3/24");
+    own["Options"]["pontoon.publish.allow"] = json!("198.51.100.1");
+    rig.ok("NetworkDriver.CreateEndpoint", own);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e2", json!([port(6, "", 8081, 8081, 80)])));
+    assert!(allowed(&rig).contains(&"10.1.0.3 198.51.100.1/32".to_owned()));
+    assert_eq!(allowed(&rig).len(), 3);
+}
+
+#[test]
+fn sources_are_checked_unless_the_user_says_otherwise() {
+    let checked = |rig: &Rig| {
+        let elements = rig.kernel.datapath().elements.unwrap();
+        elements
+            .iter()
+            .filter(|e| matches!(e, Element::Checked(_) | Element::SourceMac(..) | Element::SourceAddress(..)))
+            .count()
+    };
+    assert_eq!(checked(&rig_with(json!({}))), 4);
+    let off = rig_with(json!({"pontoon.spoofcheck": "false"}));
+    assert_eq!(checked(&off), 0);
+    let mut own = endpoint("aa", "e2", "10.1.0.3/24");
+    own["Options"]["pontoon.spoofcheck"] = json!("true");
+    off.ok("NetworkDriver.CreateEndpoint", own);
+    assert_eq!(checked(&off), 3);
+    off.ok("NetworkDriver.DeleteEndpoint", of("aa", "e2"));
+    assert_eq!(checked(&off), 0);
+}
+
+#[test]
+fn two_hundred_ports_are_one_transaction() {
+    let rig = rig_with(json!({}));
+    rig.kernel.take_steps();
+    let ports: Vec<Value> = (0..200).map(|n| port(6, "", 10000 + n, 10000 + n, 80)).collect();
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!(ports)));
+    let steps = rig.kernel.take_steps();
+    assert_eq!(steps.iter().filter(|s| matches!(s, Step::Elements { .. })).count(), 1, "{steps:?}");
+    assert_eq!(published(&rig).len(), 400);
+}
