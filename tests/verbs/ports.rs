@@ -2,7 +2,7 @@
 //! stands in the way, and that nothing is left behind.
 
 use pontoon::datapath::fake::Fault;
-use pontoon::datapath::{Element, Step};
+use pontoon::datapath::{Element, Kernel, Step};
 use pontoon::model::{HostPort, Protocol};
 use serde_json::{Value, json};
 
