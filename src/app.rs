@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::Serve;
-use crate::datapath::{Kernel, KernelError};
+use crate::datapath::KernelError;
 use crate::driver::{Driver, Settings};
 use crate::ipam::DefaultPools;
 use crate::linux::{self, LinuxKernel, watch::Event};
@@ -55,14 +55,13 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     telemetry::start(options.log, options.log_format);
     let opened = Ledger::open(&options.state_dir, &boot_id())?;
     report(&opened, &options);
-    let kernel: Arc<dyn Kernel> =
-        Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone() })?);
+    let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone() })?);
     let pools = match options.default_address_pools.as_slice() {
         [] => DefaultPools::default(),
         pools => DefaultPools::new(pools.to_vec()),
     };
     let settings = Settings { pools, ula_seed: random_seed() };
-    let driver = Arc::new(Driver::load(opened, Arc::clone(&kernel), settings, resolvers::of_host));
+    let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, resolvers::of_host));
     if let Err(error) = driver.start() {
         // Serving with errors beats not serving: the engine would wait 15 s for every call.
         tracing::error!(%error, "the kernel could not be brought to the state, repair goes on in the background");
@@ -70,15 +69,13 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
     let for_verbs = causes.clone();
     driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
-    let _watch = linux::watch::Watch::start(Box::new(move |event| drop(causes.send(cause(event)))))?;
+    let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 
     let (listener, path) = PluginSocket::open(&options.socket)?.into_parts();
     let metrics = Arc::new(Metrics::default());
     let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, verb_time: server::VERB_TIME });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system("start the runtime"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
     let done = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
@@ -127,7 +124,10 @@ fn report(opened: &Opened, options: &Serve) {
         outcome => tracing::error!("{file}: {outcome}"),
     }
     for kept in &opened.kept_aside {
-        tracing::warn!("{} is kept from an earlier damage: no link is removed for lack of a record; delete the file once all networks are there", kept.display());
+        tracing::warn!(
+            "{} is kept from an earlier damage: no link is removed for lack of a record; delete the file once all networks are there",
+            kept.display()
+        );
     }
     if let Some(error) = &opened.unwritten {
         tracing::error!(%error, "the ledger could not be rewritten, the next change tries again");

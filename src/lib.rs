@@ -4,12 +4,12 @@
 //! code to it. One path for data: server -> driver -> state -> datapath -> linux.
 
 pub mod api;
-//LINUX pub mod app;
+pub mod app;
 pub mod cli;
 pub mod datapath;
 pub mod driver;
 pub mod ipam;
-//LINUX pub mod linux;
+pub mod linux;
 pub mod metrics;
 pub mod model;
 pub mod resolvers;

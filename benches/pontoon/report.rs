@@ -1,0 +1,91 @@
+//! Owns the rows of the result: a table for people, JSON for machines.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// One comparison.
+pub struct Row {
+    pub what: String,
+    /// Pontoon's figure.
+    pub ours: String,
+    /// What it is compared with, and that figure.
+    pub against: String,
+    /// Ours divided by theirs.
+    pub ratio: Option<f64>,
+    /// The most the ratio may be.
+    pub goal: Option<f64>,
+}
+
+impl Row {
+    pub fn ratio(what: &str, ours: Duration, against: &str, theirs: Duration, goal: Option<f64>) -> Self {
+        Self {
+            what: what.to_owned(),
+            ours: show(ours),
+            against: format!("{against} {}", show(theirs)),
+            ratio: Some(ours.as_secs_f64() / theirs.as_secs_f64().max(1e-9)),
+            goal,
+        }
+    }
+
+    pub fn figure(what: &str, value: String) -> Self {
+        Self { what: what.to_owned(), ours: value, against: String::new(), ratio: None, goal: None }
+    }
+}
+
+pub fn show(time: Duration) -> String {
+    let us = time.as_secs_f64() * 1e6;
+    if us < 1000.0 {
+        format!("{us:.0} us")
+    } else if us < 1e6 {
+        format!("{:.1} ms", us / 1e3)
+    } else {
+        format!("{:.2} s", us / 1e6)
+    }
+}
+
+/// The middle one.
+pub fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+pub struct Report {
+    rows: Vec<Row>,
+}
+
+impl Report {
+    pub fn new() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    pub fn add(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    pub fn print(&self) {
+        println!("| what | Pontoon | against | ratio | goal |\n|---|---|---|---|---|");
+        for row in &self.rows {
+            let ratio = row.ratio.map_or(String::new(), |r| format!("{r:.2}"));
+            let goal = row.goal.map_or(String::new(), |goal| {
+                let met = row.ratio.is_some_and(|ratio| ratio <= goal);
+                format!("{goal:.2} {}", if met { "met" } else { "MISSED" })
+            });
+            println!("| {} | {} | {} | {ratio} | {goal} |", row.what, row.ours, row.against);
+        }
+    }
+
+    pub fn write(&self, path: &Path) {
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|r| json!({"what": r.what, "pontoon": r.ours, "against": r.against, "ratio": r.ratio, "goal": r.goal}))
+            .collect();
+        let _ = std::fs::create_dir_all(path.parent().unwrap_or(path));
+        if let Err(error) = std::fs::write(path, format!("{:#}\n", json!({ "rows": rows }))) {
+            eprintln!("{}: {error}", path.display());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Owns addresses of links (`struct ifaddrmsg`, include/uapi/linux/if_addr.h): listing, adding
+//! without duplicate address detection, removing.
+//!
+//! Leaves alone what it was not told to change. Called by `bridge`, `observe` and `LinuxKernel`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use rtnetlink::AddressMessageBuilder;
+use rtnetlink::packet_core::Emitable;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+
+use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
+use super::tlv::{Attributes, native32};
+use crate::model::Mac;
+
+/// Bytes of `struct ifaddrmsg`.
+const HEADER: usize = 8;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_PROTO: u16 = 11;
+
+/// `IFAPROT_KERNEL_LL`: made by the kernel from the hardware address.
+const KERNEL_LINK_LOCAL: u8 = 3;
+
+/// An address of a link, as the kernel shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressRecord {
+    /// Index of the link.
+    pub index: u32,
+    /// The address with its prefix length.
+    pub address: IpNetwork,
+    /// The kernel says that it made this link-local address itself (since Linux 5.18).
+    pub automatic: bool,
+}
+
+impl AddressRecord {
+    /// Whether the kernel made it from this hardware address (`addrconf_addr_gen`, net/ipv6).
+    pub fn automatic_for(&self, mac: Option<Mac>) -> bool {
+        let IpNetwork::V6(network) = self.address else { return false };
+        let derived = mac.is_some_and(|mac| {
+            let [a, b, c, d, e, f] = mac.bytes();
+            let [.., h, i, j, k, l, m, n, o] = network.ip().octets();
+            [h, i, j, k, l, m, n, o] == [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
+        });
+        network.ip().is_unicast_link_local() && (self.automatic || derived)
+    }
+}
+
+/// Reads the payload of an `RTM_NEWADDR` or `RTM_DELADDR`; `None` when it is not one.
+pub fn parse_address(payload: &[u8]) -> Option<AddressRecord> {
+    let family = i32::from(*payload.first()?);
+    let prefix = *payload.get(1)?;
+    let index = payload.get(4..).and_then(native32)?;
+    let attributes = Attributes::after(payload, HEADER);
+    // On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL is always ours.
+    let value = attributes.find(IFA_LOCAL).or_else(|| attributes.find(IFA_ADDRESS))?;
+    let ip = ip(family, value)?;
+    let automatic = attributes.find(IFA_PROTO).and_then(<[u8]>::first) == Some(&KERNEL_LINK_LOCAL);
+    Some(AddressRecord { index, address: IpNetwork::new(ip, prefix).ok()?, automatic })
+}
+
+/// An address from its bytes in network order.
+pub fn ip(family: i32, bytes: &[u8]) -> Option<IpAddr> {
+    match family {
+        libc::AF_INET => <[u8; 4]>::try_from(bytes).ok().map(|b| IpAddr::V4(Ipv4Addr::from(b))),
+        libc::AF_INET6 => <[u8; 16]>::try_from(bytes).ok().map(|b| IpAddr::V6(Ipv6Addr::from(b))),
+        _ => None,
+    }
+}
+
+/// Lists the addresses of all links.
+pub fn list(socket: &mut Socket) -> Result<Vec<AddressRecord>, Failure> {
+    socket.list(libc::RTM_GETADDR, &[0; HEADER], |_, payload| parse_address(payload))
+}
+
+/// Adds an address; one that is there already is success. An IPv6 address that is there with
+/// another prefix length gets this one.
+pub fn add(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Failure> {
+    let refused = match add_new(socket, index, address) {
+        Err(failure) if failure.errno() == Some(libc::EEXIST) => failure,
+        result => return result,
+    };
+    let same_ip = |a: &AddressRecord| a.index == index && a.address.ip() == address.ip();
+    let present: Vec<IpNetwork> = list(socket)?.iter().filter(|a| same_ip(a)).map(|a| a.address).collect();
+    if present.contains(&address) {
+        return Ok(());
+    }
+    let Some(other) = present.first() else { return Err(refused) };
+    remove(socket, index, *other)?;
+    add_new(socket, index, address)
+}
+
+fn add_new(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Failure> {
+    let mut message = message(index, address);
+    if address.is_ipv6() {
+        // The subnet is ours alone: detection would only keep the address unusable for a second.
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    socket.execute(libc::RTM_NEWADDR, CREATE | EXCLUSIVE, &encode(&message))
+}
+
+/// Removes an address; one that is not there is success.
+pub fn remove(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Failure> {
+    match socket.execute(libc::RTM_DELADDR, 0, &encode(&message(index, address))) {
+        Err(failure) if matches!(failure.errno(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),
+        result => result,
+    }
+}
+
+fn message(index: u32, address: IpNetwork) -> AddressMessage {
+    match address {
+        IpNetwork::V4(a) => AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(a.ip(), a.prefix()).build(),
+        IpNetwork::V6(a) => AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(a.ip(), a.prefix()).build(),
+    }
+}
+
+fn encode(message: &AddressMessage) -> Vec<u8> {
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_recognises_the_kernels_own() {
+        let network: IpNetwork = "fe80::42:acff:fe11:2/64".parse().unwrap();
+        let bytes = encode(&message(4, network));
+        let mut record = parse_address(&bytes).unwrap();
+        assert_eq!((record.index, record.address), (4, network));
+        assert!(record.automatic_for(Some(Mac::parse("02:42:ac:11:00:02").unwrap())));
+        assert!(!record.automatic_for(Some(Mac::parse("02:42:ac:11:00:03").unwrap())));
+        record.automatic = true;
+        assert!(record.automatic_for(None));
+        for end in 0..bytes.len() {
+            let _ = parse_address(&bytes[..end]);
+        }
+    }
+}

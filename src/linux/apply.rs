@@ -1,0 +1,238 @@
+//! Owns the carrying out of steps: which kernel requests one step is, and what makes it
+//! idempotent.
+//!
+//! Decides nothing: what is to be done comes from the plan. Called through `Kernel::apply`.
+
+use std::time::Duration;
+
+use rtnetlink::LinkUnspec;
+
+use super::netlink::Failure;
+use super::nft::table;
+use super::{LinuxKernel, Route, addr, bridge, forward, link, veth};
+use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
+use crate::model::IfName;
+
+/// How long a step waits for a link of the same name that is being deleted.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a step is tried while links of the same name come and go.
+const TRIES: u32 = 4;
+
+impl LinuxKernel {
+    pub(super) fn carry_out(&self, step: &Step) -> Result<(), KernelError> {
+        self.announce(step);
+        let (operation, object) = describe(step);
+        self.try_out(step).map_err(|failure| failure.of(operation, &object))
+    }
+
+    fn try_out(&self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::Forward { v6 } => self.sysctls.forward(*v6),
+            Step::CreateTable(elements) => table::create(&mut self.nft(), &elements.iter().cloned().collect()),
+            Step::Elements { add, remove } => {
+                let (add, remove) = (add.iter().cloned().collect(), remove.iter().cloned().collect());
+                table::change(&mut self.nft(), &add, &remove)
+            }
+            Step::ForwardRules { v6, rules } => forward::ensure(&mut self.nft(), *v6, rules),
+            Step::CreateBridge(name, bridge) => self.create_bridge(name, bridge),
+            Step::SetMtu(name, mtu) => link::change(&mut self.route().socket, link::named(name).mtu(*mtu)),
+            Step::SetUp(name) => link::change(&mut self.route().socket, link::named(name).up()),
+            Step::EnableIpv6(name) => self.sysctls.enable_ipv6(name),
+            Step::AddAddress(name, address) => {
+                let mut route = self.route();
+                let found = link::find(&mut route.socket, name.as_str())?;
+                let index = found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?.index;
+                addr::add(&mut route.socket, index, *address)
+            }
+            Step::RemoveAddress(name, address) => {
+                let mut route = self.route();
+                let found = link::find(&mut route.socket, name.as_str())?;
+                found.map_or(Ok(()), |link| addr::remove(&mut route.socket, link.index, *address))
+            }
+            Step::CreateVeth(name, veth) => self.create_veth(name, veth),
+            Step::SetMaster(name, bridge) => {
+                let mut route = self.route();
+                let bridge = Some(bridge);
+                with_master(&mut route, bridge, |route, index| {
+                    link::change(&mut route.socket, link::named(name).controller(index.unwrap_or(0)))
+                })
+            }
+            Step::Isolate(name, isolated) => self.route().socket.execute_all(&[link::isolation(name, *isolated)]),
+            Step::RetireVeth(name) => {
+                self.reaper.retire(name);
+                Ok(())
+            }
+            Step::RetireBridge(name) => self.retire_bridge(name),
+        }
+    }
+
+    /// Tells watchers that a change of this link is ours.
+    fn announce(&self, step: &Step) {
+        match step {
+            Step::CreateBridge(name, _)
+            | Step::SetMtu(name, _)
+            | Step::SetUp(name)
+            | Step::EnableIpv6(name)
+            | Step::AddAddress(name, _)
+            | Step::RemoveAddress(name, _)
+            | Step::SetMaster(name, _)
+            | Step::Isolate(name, _)
+            | Step::RetireBridge(name) => self.touches.mark(name),
+            // A new pair is nothing that a watcher reports; giving one up is announced when it
+            // happens. The rest is no link.
+            Step::CreateVeth(..)
+            | Step::RetireVeth(_)
+            | Step::Forward { .. }
+            | Step::CreateTable(_)
+            | Step::Elements { .. }
+            | Step::ForwardRules { .. } => {}
+        }
+    }
+
+    fn create_bridge(&self, name: &IfName, bridge: &Bridge) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            self.await_gone(name)?;
+            let mut route = self.route();
+            route.bridges.remove(name);
+            match bridge::create(&mut route.socket, &self.sysctls, name, bridge) {
+                Ok(index) => {
+                    route.bridges.insert(name.clone(), index);
+                    return Ok(());
+                }
+                Err(failure) if failure.errno() == Some(libc::EEXIST) => {}
+                Err(failure) => return Err(failure),
+            }
+            match link::find(&mut route.socket, name.as_str())? {
+                // Gone between the two requests.
+                None => {}
+                Some(found) if found.kind == "bridge" && found.dead() => self.reaper.retire(name),
+                Some(found) if found.kind == "bridge" && found.live() => {
+                    return bridge::complete(&mut route.socket, &self.sysctls, &found, name, bridge);
+                }
+                Some(found) => return Err(foreign(name, &found.kind)),
+            }
+        }
+        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    }
+
+    fn create_veth(&self, name: &IfName, veth: &Veth) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            self.await_gone(name)?;
+            let mut route = self.route();
+            let bridge = veth.bridge.as_ref();
+            let made =
+                with_master(&mut route, bridge, |route, master| veth::create(&mut route.socket, name, veth, master));
+            let failure = match made {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            if failure.errno() != Some(libc::EEXIST) {
+                if veth.isolated {
+                    // The pair may have been made and only its isolation refused.
+                    self.reaper.retire(name);
+                }
+                return Err(failure);
+            }
+            match link::find(&mut route.socket, name.as_str())? {
+                None => self.free_peer(&mut route, veth)?,
+                Some(found) if found.kind == "veth" && found.dead() => self.reaper.retire(name),
+                Some(found) if found.kind == "veth" && found.live() => {
+                    self.touches.mark(name);
+                    return with_master(&mut route, bridge, |route, master| {
+                        veth::complete(&mut route.socket, &found, name, veth, master)
+                    });
+                }
+                Some(found) => return Err(foreign(name, &found.kind)),
+            }
+        }
+        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    }
+
+    /// The name of the host end was free, so the other one's is taken: by a pair that is about to
+    /// be deleted, which is waited for, or by somebody else.
+    fn free_peer(&self, route: &mut Route, veth: &Veth) -> Result<(), Failure> {
+        let Some(peer) = link::find(&mut route.socket, veth.peer.as_str())? else { return Ok(()) };
+        let host = match peer.peer {
+            Some(index) => link::find_index(&mut route.socket, index)?,
+            None => None,
+        };
+        match host.filter(link::LinkRecord::dead).and_then(|host| host.ifname()) {
+            Some(host) => {
+                self.reaper.retire(&host);
+                self.await_gone(&host)
+            }
+            None => Err(foreign(&veth.peer, &peer.kind)),
+        }
+    }
+
+    fn retire_bridge(&self, name: &IfName) -> Result<(), Failure> {
+        let mut route = self.route();
+        route.bridges.remove(name);
+        let Some(found) = link::find(&mut route.socket, name.as_str())? else { return Ok(()) };
+        if found.kind != "bridge" || !(found.live() || found.dead()) {
+            tracing::warn!(link = %name, kind = %found.kind, "not Pontoon's any more, it is left alone");
+            return Ok(());
+        }
+        let change = LinkUnspec::new_with_index(found.index).down().link_group(GROUP_DEAD);
+        match link::change(&mut route.socket, change) {
+            Err(failure) if failure.errno() == Some(libc::ENODEV) => return Ok(()),
+            result => result?,
+        }
+        self.reaper.retire(name);
+        Ok(())
+    }
+
+    fn await_gone(&self, name: &IfName) -> Result<(), Failure> {
+        let gone = self.reaper.await_gone(name, PATIENCE);
+        let words = "a link of this name is still being deleted";
+        if gone { Ok(()) } else { Err(Failure::refused(libc::EBUSY, words)) }
+    }
+}
+
+/// Does something with the index of a bridge. The index comes from memory; if the kernel does not
+/// like it, the bridge may have been made anew: it is looked up and used once more.
+fn with_master(
+    route: &mut Route,
+    bridge: Option<&IfName>,
+    mut act: impl FnMut(&mut Route, Option<u32>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let Some(bridge) = bridge else { return act(route, None) };
+    let index = route.bridge(bridge)?;
+    let failure = match act(route, Some(index)) {
+        // EINVAL: no such link; EOPNOTSUPP: not one that has ports.
+        Err(f) if matches!(f.errno(), Some(libc::EINVAL | libc::ENODEV | libc::EOPNOTSUPP)) => f,
+        result => return result,
+    };
+    route.bridges.remove(bridge);
+    let fresh = route.bridge(bridge)?;
+    if fresh == index { Err(failure) } else { act(route, Some(fresh)) }
+}
+
+fn foreign(name: &IfName, kind: &str) -> Failure {
+    let kind = if kind.is_empty() { "link" } else { kind };
+    Failure::refused(libc::EEXIST, &format!("{name} is a {kind} that is not Pontoon's"))
+}
+
+/// What a step is called in an error, and its object.
+fn describe(step: &Step) -> (&'static str, String) {
+    let family = |v6: bool| if v6 { "IPv6" } else { "IPv4" }.to_owned();
+    let table = "inet pontoon".to_owned();
+    match step {
+        Step::Forward { v6 } => ("turn on forwarding of", family(*v6)),
+        Step::CreateTable(_) => ("create table", table),
+        Step::Elements { .. } => ("change elements of table", table),
+        Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6)),
+        Step::CreateBridge(name, _) => ("create bridge", name.to_string()),
+        Step::SetMtu(name, mtu) => ("set MTU of", format!("{name} to {mtu}")),
+        Step::SetUp(name) => ("bring up", name.to_string()),
+        Step::EnableIpv6(name) => ("turn on IPv6 of", name.to_string()),
+        Step::AddAddress(name, address) => ("add address", format!("{address} to {name}")),
+        Step::RemoveAddress(name, address) => ("remove address", format!("{address} from {name}")),
+        Step::CreateVeth(name, _) => ("create veth pair", name.to_string()),
+        Step::SetMaster(name, bridge) => ("make a port", format!("{name} of {bridge}")),
+        Step::Isolate(name, _) => ("set isolation of", name.to_string()),
+        Step::RetireVeth(name) => ("retire veth pair", name.to_string()),
+        Step::RetireBridge(name) => ("retire bridge", name.to_string()),
+    }
+}

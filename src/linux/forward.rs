@@ -1,0 +1,150 @@
+//! Owns Pontoon's accepting rules at the end of the engine's `FORWARD` chain (tables `ip filter`
+//! and `ip6 filter`, which iptables-nft makes), so that the chain's policy does not drop what
+//! `inet pontoon` lets through.
+//!
+//! Never makes that chain, never touches another rule in it. Ours are those with our comment in
+//! the user data *and* of exactly the form that is written here, which iptables reads back as
+//! `-i pnt+ -j ACCEPT`. Called by `LinuxKernel` and `observe`.
+
+use std::collections::BTreeSet;
+
+use super::netlink::{Failure, Request, Socket};
+use super::nft::expression::{Direction, Expressions, decode_accept};
+use super::nft::message::{
+    self, CHAIN_NAME, GET_CHAIN, GET_RULE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE, RULE_USERDATA,
+    TABLE_NAME, attributes, body, wire,
+};
+use super::nft::table::transact;
+use super::tlv::{big64, text};
+use crate::datapath::{ForwardRule, LinkMatch};
+use crate::model::IfName;
+
+const TABLE: &str = "filter";
+const CHAIN: &str = "FORWARD";
+
+/// The comment by which our rules are known.
+const COMMENT: &str = "pontoon";
+
+/// How often a change is tried when somebody else changes the chain at the same time.
+const TRIES: u32 = 3;
+
+/// A rule of ours and the kernel's number for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Number within the table.
+    pub handle: u64,
+    /// The rule.
+    pub rule: ForwardRule,
+}
+
+/// Reads our rules in order; `None` when there is no such chain.
+pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failure> {
+    let mut query = body(family(v6));
+    query.text(TABLE_NAME, TABLE).text(CHAIN_NAME, CHAIN);
+    match socket.get(wire(GET_CHAIN), &query.finish()) {
+        Ok(_) => {}
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(None),
+        Err(failure) => return Err(failure),
+    }
+    let mut query = body(family(v6));
+    query.text(TABLE_NAME, TABLE).text(RULE_CHAIN, CHAIN);
+    let family = family(v6);
+    let rules = socket.list(wire(GET_RULE), &query.finish(), |_, payload| {
+        if payload.first() == Some(&family) { parse_forward_rule(payload) } else { None }
+    })?;
+    Ok(Some(rules))
+}
+
+/// Reads a rule from a listing; `None` when it is not one of ours.
+pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
+    let rule = attributes(payload);
+    let here =
+        rule.find(TABLE_NAME).and_then(text) == Some(TABLE) && rule.find(RULE_CHAIN).and_then(text) == Some(CHAIN);
+    if !here || rule.find(RULE_USERDATA).and_then(message::comment) != Some(COMMENT) {
+        return None;
+    }
+    let (direction, name) = decode_accept(rule.find(RULE_EXPRESSIONS)?)?;
+    // iptables compares a whole name including its final zero, and a prefix without.
+    let link = if name.contains(&0) {
+        LinkMatch::Name(IfName::parse(text(name)?).ok()?)
+    } else {
+        LinkMatch::Prefix(text(name)?.to_owned())
+    };
+    let rule_of = match direction {
+        Direction::In => ForwardRule::From,
+        Direction::Out => ForwardRule::To,
+    };
+    Some(Placed { handle: rule.find(RULE_HANDLE).and_then(big64)?, rule: rule_of(link) })
+}
+
+/// Makes our rules in the chain exactly these; without such a chain there is nothing to do.
+pub fn ensure(socket: &mut Socket, v6: bool, rules: &[ForwardRule]) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        let Some(present) = read(socket, v6)? else { return Ok(()) };
+        tries += 1;
+        match transact(socket, &difference(v6, &present, rules)) {
+            // Somebody deleted a rule or the chain since it was read.
+            Err(failure) if failure.errno() == Some(libc::ENOENT) && tries < TRIES => {}
+            result => return result,
+        }
+    }
+}
+
+fn difference(v6: bool, present: &[Placed], rules: &[ForwardRule]) -> Vec<Request> {
+    let mut kept: BTreeSet<&ForwardRule> = BTreeSet::new();
+    let mut messages = Vec::new();
+    for placed in present {
+        if !rules.contains(&placed.rule) || !kept.insert(&placed.rule) {
+            messages.push(message::delete_rule(family(v6), TABLE, CHAIN, placed.handle));
+        }
+    }
+    for rule in rules {
+        if kept.insert(rule) {
+            messages.push(message::new_rule(family(v6), TABLE, CHAIN, expressions(rule), COMMENT));
+        }
+    }
+    messages
+}
+
+fn expressions(rule: &ForwardRule) -> Expressions {
+    let (direction, link) = match rule {
+        ForwardRule::From(link) => (Direction::In, link),
+        ForwardRule::To(link) => (Direction::Out, link),
+    };
+    let name = match link {
+        LinkMatch::Prefix(prefix) => prefix.as_bytes().to_vec(),
+        LinkMatch::Name(name) => [name.as_str().as_bytes(), &[0]].concat(),
+    };
+    Expressions::default().link_starts(direction, &name).counter().accept()
+}
+
+fn family(v6: bool) -> u8 {
+    if v6 { IPV6 } else { IPV4 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_read_back_and_only_the_difference_is_written() {
+        let from = ForwardRule::From(LinkMatch::Prefix("pnt".into()));
+        let to = ForwardRule::To(LinkMatch::Name(IfName::parse("br0").unwrap()));
+        let written = message::new_rule(IPV4, TABLE, CHAIN, expressions(&to), COMMENT);
+        let mut payload = super::super::tlv::Writer::with_header(&written.body);
+        payload.bytes(RULE_HANDLE, &7u64.to_be_bytes());
+        let payload = payload.finish();
+        assert_eq!(parse_forward_rule(&payload), Some(Placed { handle: 7, rule: to.clone() }));
+        let other = message::new_rule(IPV4, TABLE, CHAIN, expressions(&to), "somebody's");
+        assert_eq!(parse_forward_rule(&other.body), None);
+        for end in 0..payload.len() {
+            assert_eq!(parse_forward_rule(&payload[..end]), None);
+        }
+        let placed = |handle, rule: &ForwardRule| Placed { handle, rule: rule.clone() };
+        let wanted = [from.clone(), to.clone()];
+        assert!(difference(false, &[placed(1, &from), placed(2, &to)], &wanted).is_empty());
+        // One too many and one missing.
+        assert_eq!(difference(false, &[placed(1, &from), placed(2, &from)], &wanted).len(), 2);
+    }
+}

@@ -1,0 +1,236 @@
+//! Owns links as rtnetlink shows them (`struct ifinfomsg` and `IFLA_*`,
+//! include/uapi/linux/if_link.h): reading one or all, changing one, deleting one or a group.
+//!
+//! Knows neither what a link is for nor what it should look like: that is `bridge`, `veth` and
+//! `reaper`. Called by those, by `observe` and by `watch`.
+
+use rtnetlink::packet_core::Emitable;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+
+use super::netlink::{Failure, Request, Socket};
+use super::tlv::{Attributes, Writer, native32, text};
+use crate::datapath::{GROUP_DEAD, GROUP_LIVE, LinkInfo};
+use crate::model::{IfName, Mac};
+
+/// Bytes of `struct ifinfomsg`.
+const HEADER: usize = 16;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+
+/// `RTEXT_FILTER_SKIP_STATS`: counters are most of an answer, and nobody here reads them.
+const SKIP_STATS: u32 = 1 << 3;
+
+/// A link as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkRecord {
+    /// Number of the link in its namespace.
+    pub index: u32,
+    /// Name; not necessarily one that [`IfName`] takes.
+    pub name: String,
+    /// Kind, or empty.
+    pub kind: String,
+    /// Administratively up.
+    pub up: bool,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Interface group.
+    pub group: u32,
+    /// Hardware address, if it has six bytes.
+    pub mac: Option<Mac>,
+    /// Index of the link it is a port of.
+    pub master: Option<u32>,
+    /// Index of its peer, when that is in the same namespace.
+    pub peer: Option<u32>,
+    /// Alias, or empty.
+    pub alias: String,
+    /// Whether it is an isolated port of a bridge.
+    pub isolated: bool,
+}
+
+impl LinkRecord {
+    /// The name, when it is one that Pontoon can use.
+    pub fn ifname(&self) -> Option<IfName> {
+        IfName::parse(&self.name).ok()
+    }
+
+    /// Made and wanted by Pontoon.
+    pub fn live(&self) -> bool {
+        self.group == GROUP_LIVE
+    }
+
+    /// Waiting for its deletion.
+    pub fn dead(&self) -> bool {
+        self.group == GROUP_DEAD
+    }
+
+    /// What the rest of Pontoon wants to know of it.
+    pub fn info(self) -> LinkInfo {
+        LinkInfo { kind: self.kind, mtu: self.mtu, group: self.group, mac: self.mac }
+    }
+}
+
+/// Reads the payload of an `RTM_NEWLINK` or `RTM_DELLINK`; `None` when it is not one (too short,
+/// without name, or a bridge's own message about a port, which has a family of its own).
+pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
+    if *payload.first()? != libc::AF_UNSPEC as u8 {
+        return None;
+    }
+    let index = payload.get(4..).and_then(native32)?;
+    let flags = payload.get(8..).and_then(native32)?;
+    let mut link = LinkRecord { index, up: flags & libc::IFF_UP as u32 != 0, ..LinkRecord::default() };
+    let mut elsewhere = false;
+    for (kind, value) in Attributes::after(payload, HEADER) {
+        match kind {
+            IFLA_IFNAME => link.name = text(value)?.to_owned(),
+            IFLA_MTU => link.mtu = native32(value)?,
+            IFLA_GROUP => link.group = native32(value)?,
+            IFLA_MASTER => link.master = native32(value).filter(|index| *index != 0),
+            IFLA_LINK => link.peer = native32(value).filter(|index| *index != 0),
+            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_IFALIAS => link.alias = text(value).unwrap_or_default().to_owned(),
+            IFLA_ADDRESS => link.mac = <[u8; 6]>::try_from(value).ok().map(Mac::from_bytes),
+            IFLA_LINKINFO => {
+                let info = Attributes::new(value);
+                link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();
+                if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
+                    let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());
+                    link.isolated = port.find(IFLA_BRPORT_ISOLATED).and_then(<[u8]>::first) == Some(&1);
+                }
+            }
+            _ => {}
+        }
+    }
+    if elsewhere {
+        link.peer = None;
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+/// Looks up one link by name, in constant time.
+pub fn find(socket: &mut Socket, name: &str) -> Result<Option<LinkRecord>, Failure> {
+    look_up(socket, 0, Some(name))
+}
+
+/// Looks up one link by index.
+pub fn find_index(socket: &mut Socket, index: u32) -> Result<Option<LinkRecord>, Failure> {
+    look_up(socket, index, None)
+}
+
+fn look_up(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option<LinkRecord>, Failure> {
+    let mut header = [0u8; HEADER];
+    if let Some(slot) = header.get_mut(4..8) {
+        slot.copy_from_slice(&index.to_ne_bytes());
+    }
+    let mut body = Writer::with_header(&header);
+    if let Some(name) = name {
+        body.text(IFLA_IFNAME, name);
+    }
+    body.native(IFLA_EXT_MASK, SKIP_STATS);
+    match socket.get(libc::RTM_GETLINK, &body.finish()) {
+        Ok(payload) => parse_link(&payload).map(Some).ok_or(Failure::Malformed("a link without name")),
+        Err(failure) if failure.errno() == Some(libc::ENODEV) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Lists all links of the namespace.
+pub fn list(socket: &mut Socket) -> Result<Vec<LinkRecord>, Failure> {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.native(IFLA_EXT_MASK, SKIP_STATS);
+    socket.list(libc::RTM_GETLINK, &body.finish(), |_, payload| parse_link(payload))
+}
+
+/// Starts a change of the link with this name.
+pub fn named(name: &IfName) -> LinkMessageBuilder<LinkUnspec> {
+    LinkUnspec::new_with_name(name.as_str())
+}
+
+/// Carries out a change that was started with [`named`] or by index.
+///
+/// # Errors
+/// `ENODEV` when there is no such link.
+pub fn change(socket: &mut Socket, link: LinkMessageBuilder<LinkUnspec>) -> Result<(), Failure> {
+    socket.execute(libc::RTM_SETLINK, 0, &encode(&link.build()))
+}
+
+/// The request that sets or clears isolation of a port. Only `RTM_NEWLINK` knows the attributes
+/// of ports by name, and only for links that exist (`rtnl_changelink`, net/core/rtnetlink.c).
+pub fn isolation(name: &IfName, isolated: bool) -> Request {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.text(IFLA_IFNAME, name.as_str()).nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |port| {
+            port.bytes(IFLA_BRPORT_ISOLATED, &[u8::from(isolated)]);
+        });
+    });
+    Request { kind: libc::RTM_NEWLINK, flags: 0, body: body.finish() }
+}
+
+/// Deletes one link; one that does not exist is success. Waits for an RCU grace period.
+pub fn delete(socket: &mut Socket, index: u32) -> Result<(), Failure> {
+    let message = LinkUnspec::new_with_index(index).build();
+    match socket.execute(libc::RTM_DELLINK, 0, &encode(&message)) {
+        Err(failure) if failure.errno() == Some(libc::ENODEV) => Ok(()),
+        result => result,
+    }
+}
+
+/// Deletes every link of [`GROUP_DEAD`] and waits for one RCU grace period; an empty group is
+/// success. The caller has made sure that none of them is anybody else's.
+pub fn delete_dead(socket: &mut Socket) -> Result<(), Failure> {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.native(IFLA_GROUP, GROUP_DEAD);
+    match socket.execute(libc::RTM_DELLINK, 0, &body.finish()) {
+        Err(failure) if failure.errno() == Some(libc::ENODEV) => Ok(()),
+        result => result,
+    }
+}
+
+/// The bytes of a message built from rtnetlink's types.
+pub fn encode(message: &LinkMessage) -> Vec<u8> {
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_kernel_would_write() {
+        let mut body = Writer::with_header(&[0, 0, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        body.text(IFLA_IFNAME, "pnthx").native(IFLA_MTU, 1450).native(IFLA_GROUP, GROUP_LIVE);
+        body.bytes(IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]).native(IFLA_MASTER, 3).native(IFLA_LINK, 9);
+        body.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "veth").text(IFLA_INFO_SLAVE_KIND, "bridge");
+            info.nest(IFLA_INFO_SLAVE_DATA, |port| {
+                port.bytes(IFLA_BRPORT_ISOLATED, &[1]);
+            });
+        });
+        let bytes = body.finish();
+        let link = parse_link(&bytes).unwrap();
+        assert_eq!((link.index, link.name.as_str(), link.kind.as_str()), (7, "pnthx", "veth"));
+        assert!(link.up && link.isolated && link.live());
+        assert_eq!((link.master, link.peer), (Some(3), Some(9)));
+        for end in 0..bytes.len() {
+            let _ = parse_link(&bytes[..end]);
+        }
+        let mut port = bytes.clone();
+        port[0] = libc::AF_BRIDGE as u8;
+        assert_eq!(parse_link(&port), None);
+    }
+}

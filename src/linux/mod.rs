@@ -1,0 +1,209 @@
+//! Owns the kernel's side of the datapath: [`LinuxKernel`] carries out steps and observes, over
+//! netlink and `/proc/sys/net`, without any child process.
+//!
+//! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
+//! within: `tlv` and `frame` are bytes, `netlink` a socket, `link`, `addr`, `route`, `nft` and
+//! `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
+//! read, `reaper` how they go, `watch` who else changes them, `apply` the steps.
+
+pub mod addr;
+mod apply;
+mod bridge;
+pub mod forward;
+pub mod frame;
+pub mod link;
+pub mod netlink;
+pub mod nft;
+mod observe;
+mod reaper;
+pub mod route;
+mod sysctl;
+pub mod tlv;
+mod touch;
+mod veth;
+pub mod watch;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use rtnetlink::LinkUnspec;
+
+use crate::datapath::{Datapath, Kernel, KernelError, LinkInfo, Step};
+use crate::model::IfName;
+use netlink::{Failure, OwnPorts, Protocol, Socket};
+use reaper::Reaper;
+use sysctl::Sysctls;
+use touch::Touches;
+use watch::{Event, Watch};
+
+/// Index of the loopback link, the same in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+const LOOPBACK: u32 = 1;
+
+/// How a kernel is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directory of the settings `net.*`. The managed plugin sees the host's at another path.
+    pub sysctl_root: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { sysctl_root: PathBuf::from("/proc/sys/net") }
+    }
+}
+
+/// The kernel of this machine, in one network namespace.
+///
+/// Opened in the namespace of the calling thread; all later calls must come from threads of the
+/// same namespace (sockets remember theirs, `/proc/sys/net` follows the thread). Verbs share one
+/// socket for links and one for the firewall: the kernel serialises both kinds of change anyway.
+#[derive(Debug)]
+pub struct LinuxKernel {
+    route: Mutex<Route>,
+    nft: Mutex<Socket>,
+    reaper: Reaper,
+    sysctls: Sysctls,
+    ports: Arc<OwnPorts>,
+    touches: Arc<Touches>,
+}
+
+/// The socket for links, and the indexes of bridges, which every new port needs.
+#[derive(Debug)]
+struct Route {
+    socket: Socket,
+    bridges: HashMap<IfName, u32>,
+}
+
+impl LinuxKernel {
+    /// Opens the sockets and starts the reaper.
+    ///
+    /// # Errors
+    /// `EPERM` naming `CAP_NET_ADMIN` when this process does not have it in its namespace; what
+    /// the system says when a socket or the thread cannot be had.
+    pub fn new(options: Options) -> Result<Self, KernelError> {
+        const OPERATION: &str = "open the kernel's";
+        let ports = Arc::new(OwnPorts::default());
+        let touches = Arc::new(Touches::default());
+        let open = |protocol| Socket::open(protocol, ports.clone());
+        let mut socket = open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"))?;
+        // Changes nothing, but is refused without the privilege (rtnetlink_rcv_msg).
+        link::change(&mut socket, LinkUnspec::new_with_index(LOOPBACK))
+            .map_err(|f| f.of("change links", "in this network namespace"))?;
+        let nft = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "nf_tables socket"))?;
+        let spare = open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"))?;
+        let reaper = Reaper::start(spare, touches.clone()).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+            Failure::refused(errno, "").of("start", "the thread that deletes links")
+        })?;
+        Ok(Self {
+            route: Mutex::new(Route { socket, bridges: HashMap::new() }),
+            nft: Mutex::new(nft),
+            reaper,
+            sysctls: Sysctls::new(options.sysctl_root),
+            ports,
+            touches,
+        })
+    }
+
+    /// Watches this namespace for changes by others; `deliver` is called on a thread of the
+    /// watcher's, one event at a time, until the watcher is dropped.
+    ///
+    /// # Errors
+    /// What the system says when a socket or the thread cannot be had.
+    pub fn watch(&self, deliver: Box<dyn Fn(Event) + Send>) -> Result<Watch, KernelError> {
+        Watch::start(self.ports.clone(), self.touches.clone(), deliver)
+            .map_err(|failure| failure.of("watch", "links and firewall"))
+    }
+
+    fn route(&self) -> MutexGuard<'_, Route> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn nft(&self) -> MutexGuard<'_, Socket> {
+        self.nft.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Route {
+    /// The index of a bridge, from memory if possible.
+    fn bridge(&mut self, name: &IfName) -> Result<u32, Failure> {
+        if let Some(index) = self.bridges.get(name) {
+            return Ok(*index);
+        }
+        let found = link::find(&mut self.socket, name.as_str())?;
+        let missing = || Failure::refused(libc::ENODEV, &format!("there is no bridge {name}"));
+        let index = found.filter(|link| link.kind == "bridge").ok_or_else(missing)?.index;
+        self.bridges.insert(name.clone(), index);
+        Ok(index)
+    }
+}
+
+impl Kernel for LinuxKernel {
+    fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
+        let read = observe::links(&mut self.route().socket, &self.sysctls, foreign);
+        let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
+        observe::firewall(&mut self.nft(), &mut datapath).map_err(|f| f.of("observe", "the firewall"))?;
+        Ok(datapath)
+    }
+
+    fn observe_firewall(&self) -> Result<Datapath, KernelError> {
+        let mut datapath = Datapath::default();
+        observe::firewall(&mut self.nft(), &mut datapath).map_err(|f| f.of("observe", "the firewall"))?;
+        Ok(datapath)
+    }
+
+    fn apply(&self, steps: &[Step]) -> Result<(), KernelError> {
+        steps.iter().try_for_each(|step| self.carry_out(step))
+    }
+
+    fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError> {
+        let found = link::find(&mut self.route().socket, name.as_str());
+        Ok(found.map_err(|f| f.of("look up link", name.as_str()))?.map(link::LinkRecord::info))
+    }
+
+    fn uplink_mtu(&self) -> Result<Option<u32>, KernelError> {
+        let socket = &mut self.route().socket;
+        let mut look = || match route::uplink(socket)? {
+            Some(index) => Ok(link::find_index(socket, index)?.map(|link| link.mtu)),
+            None => Ok(None),
+        };
+        look().map_err(|f: Failure| f.of("look up", "the default route"))
+    }
+
+    fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {
+        route::destinations(&mut self.route().socket).map_err(|f| f.of("list", "routes"))
+    }
+
+    fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
+        let links = link::list(&mut self.route().socket).map_err(|f| f.of("list", "links"))?;
+        let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
+        Ok(named.filter_map(link::LinkRecord::ifname).collect())
+    }
+
+    fn settle(&self, patience: Duration) -> bool {
+        self.reaper.settle(patience)
+    }
+}
+
+fn is_engine_bridge(name: &str) -> bool {
+    let derived = |id: &str| id.len() == 12 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    matches!(name, "docker0" | "docker_gwbridge") || name.strip_prefix("br-").is_some_and(derived)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_engine_bridge;
+
+    #[test]
+    fn knows_the_engines_bridges_by_name() {
+        for name in ["docker0", "docker_gwbridge", "br-0123456789ab"] {
+            assert!(is_engine_bridge(name), "{name}");
+        }
+        for name in ["docker1", "br-0123456789AB", "br-0123", "br-lan", "pntb0123456789a"] {
+            assert!(!is_engine_bridge(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Owns one synchronous netlink socket: requests with a deadline, answers matched by sequence
+//! number, the kernel's own words for an error, listings that are never torn.
+//!
+//! Knows no message of any family. Used by everything in this folder that changes or reads the
+//! kernel; the blocking thread is the caller's.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, connect, getsockname, recv, send,
+    setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+
+use super::frame::{ERROR, Frames, HEADER, Listing, Progress, Verdict, verdict};
+use crate::datapath::KernelError;
+
+/// How long one request may take, from sending to its last answer. The kernel works on a request
+/// within `send`, and waits there for its own locks without any limit that we could set.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often a listing is tried before it counts as torn.
+pub const TRIES: u32 = 5;
+
+/// Receive timeout of the socket; the deadline is checked at least this often.
+const SLICE_SECONDS: i64 = 1;
+
+/// First size of the receive buffer in bytes; a dump fills at most 32 KiB (net/netlink/af_netlink.c).
+const BUFFER: usize = 64 * 1024;
+
+/// Kernel-side buffers, in bytes: an nf_tables transaction travels as one datagram, and its
+/// errors come back all at once.
+const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
+
+/// `NLM_F_REQUEST`.
+const REQUEST: u16 = 0x1;
+/// `NLM_F_ACK`.
+pub const ACK: u16 = 0x4;
+/// `NLM_F_EXCL`.
+pub const EXCLUSIVE: u16 = 0x200;
+/// `NLM_F_CREATE`.
+pub const CREATE: u16 = 0x400;
+/// `NLM_F_APPEND`.
+pub const APPEND: u16 = 0x800;
+/// `NLM_F_DUMP`.
+const DUMP: u16 = 0x300;
+
+/// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h), since Linux 5.14.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// Which kernel subsystem a socket speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `NETLINK_ROUTE`: links, addresses, routes.
+    Route,
+    /// `NETLINK_NETFILTER`: nf_tables.
+    Netfilter,
+}
+
+/// The ports of all sockets of one [`super::LinuxKernel`], by which a watcher knows the
+/// notifications that our own requests caused.
+#[derive(Debug, Default)]
+pub struct OwnPorts(Mutex<BTreeSet<u32>>);
+
+impl OwnPorts {
+    /// True when a request of ours caused it.
+    pub fn contains(&self, port: u32) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&port)
+    }
+
+    fn insert(&self, port: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+    }
+}
+
+/// Why a request failed, before it is known what it was for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The kernel refused.
+    Refused(Verdict),
+    /// No answer within [`DEADLINE`].
+    Timeout,
+    /// A listing was interrupted [`TRIES`] times.
+    Torn,
+    /// Not what the kernel documents.
+    Malformed(&'static str),
+}
+
+impl Failure {
+    /// The error number, when the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Failure::Refused(verdict) => Some(verdict.errno),
+            _ => None,
+        }
+    }
+
+    /// A refusal in our own words.
+    pub fn refused(errno: i32, message: &str) -> Self {
+        Failure::Refused(Verdict { errno, message: message.to_owned() })
+    }
+
+    /// The error for the caller: what was tried, and on which object.
+    pub fn of(self, operation: &'static str, object: &str) -> KernelError {
+        let object = object.to_owned();
+        match self {
+            Failure::Refused(Verdict { errno, message }) => KernelError::Refused { operation, object, errno, message },
+            Failure::Timeout => KernelError::Timeout { operation, object, after: DEADLINE },
+            Failure::Torn => KernelError::Torn { operation, tries: TRIES },
+            Failure::Malformed(what) => KernelError::Malformed { operation, what: format!("{object}: {what}") },
+        }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Failure::refused(errno as i32, "")
+    }
+}
+
+/// One message to send.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `nlmsg_type`.
+    pub kind: u16,
+    /// `nlmsg_flags` besides `NLM_F_REQUEST`.
+    pub flags: u16,
+    /// Fixed header and attributes.
+    pub body: Vec<u8>,
+}
+
+/// A long-lived socket. Bound to the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    protocol: Protocol,
+    ports: Arc<OwnPorts>,
+    sequence: u32,
+    buffer: Vec<u8>,
+    /// An answer may still be under way that nobody waits for.
+    suspect: bool,
+}
+
+impl Socket {
+    /// Opens a socket in the network namespace of the calling thread and notes its port.
+    pub fn open(protocol: Protocol, ports: Arc<OwnPorts>) -> Result<Self, Failure> {
+        let fd = open_fd(protocol, &[])?;
+        ports.insert(getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid());
+        Ok(Self { fd, protocol, ports, sequence: 0, buffer: vec![0; BUFFER], suspect: false })
+    }
+
+    /// Sends one request and waits until the kernel has carried it out.
+    pub fn execute(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Failure> {
+        self.execute_all(&[Request { kind, flags, body: body.to_vec() }])
+    }
+
+    /// Sends several requests at once and waits for all; the first failure is returned. The
+    /// kernel carries out those after a failed one all the same.
+    pub fn execute_all(&mut self, requests: &[Request]) -> Result<(), Failure> {
+        let deadline = self.begin()?;
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::with_capacity(512);
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            frame(&mut datagram, request, REQUEST | ACK, self.sequence);
+        }
+        self.suspect = true;
+        send(self.fd.as_raw_fd(), &datagram, MsgFlags::empty())?;
+        let mut outstanding = requests.len();
+        let mut failure: Option<(u32, Failure)> = None;
+        while outstanding > 0 {
+            let datagram = receive(&self.fd, &mut self.buffer, deadline)?;
+            for frame in Frames::new(datagram) {
+                let index = frame.sequence.wrapping_sub(first);
+                if frame.kind != ERROR || index as usize >= requests.len() {
+                    continue;
+                }
+                let verdict = verdict(&frame).ok_or(Failure::Malformed("short acknowledgement"))?;
+                outstanding = outstanding.saturating_sub(1);
+                if verdict.errno != 0 && failure.as_ref().is_none_or(|(at, _)| index < *at) {
+                    failure = Some((index, Failure::Refused(verdict)));
+                }
+            }
+        }
+        self.suspect = false;
+        failure.map_or(Ok(()), |(_, failure)| Err(failure))
+    }
+
+    /// Sends one request and returns the payload of its one answer.
+    pub fn get(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        for _ in 0..TRIES {
+            match self.get_once(kind, body) {
+                Err(Failure::Torn) => continue,
+                result => return result,
+            }
+        }
+        Err(Failure::Torn)
+    }
+
+    fn get_once(&mut self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        let deadline = self.begin()?;
+        let sequence = self.dispatch(kind, 0, body)?;
+        loop {
+            let datagram = receive(&self.fd, &mut self.buffer, deadline)?;
+            let Some(frame) = Frames::new(datagram).find(|f| f.sequence == sequence) else { continue };
+            self.suspect = false;
+            if frame.kind != ERROR {
+                return Ok(frame.payload.to_vec());
+            }
+            return match verdict(&frame) {
+                Some(v) if v.errno != 0 => Err(Failure::Refused(v)),
+                _ => Err(Failure::Malformed("an acknowledgement instead of an answer")),
+            };
+        }
+    }
+
+    /// Lists: every item goes through `decode`, which may leave it out. Tried again when the
+    /// kernel changed meanwhile, so `decode` may see an item more than once; the result never
+    /// mixes two tries.
+    ///
+    /// # Errors
+    /// [`Failure::Torn`] after [`TRIES`] interrupted listings.
+    pub fn list<T>(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        decode: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
+        retry_torn(|| self.list_once(kind, body, &decode))
+    }
+
+    fn list_once<T>(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        decode: &impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let deadline = self.begin()?;
+        let sequence = self.dispatch(kind, DUMP, body)?;
+        let mut items = Vec::new();
+        let mut listing = Listing::new(sequence);
+        loop {
+            let datagram = receive(&self.fd, &mut self.buffer, deadline)?;
+            match listing.feed(datagram, &mut |kind, payload| items.extend(decode(kind, payload))) {
+                Progress::More => {}
+                Progress::Malformed(what) => return Err(Failure::Malformed(what)),
+                Progress::Refused(verdict) => {
+                    self.suspect = false;
+                    return Err(Failure::Refused(verdict));
+                }
+                Progress::Complete { torn } => {
+                    self.suspect = false;
+                    return if torn { Err(Failure::Torn) } else { Ok(items) };
+                }
+            }
+        }
+    }
+
+    /// Sends nf_tables messages as one transaction between `begin` and `end` and waits for the
+    /// outcome: all of them, or none and the first error (net/netfilter/nfnetlink.c).
+    pub fn transact(&mut self, begin: &Request, messages: &[Request], end: &Request) -> Result<(), Failure> {
+        let deadline = self.begin()?;
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::with_capacity(4096);
+        // Only the last message is acknowledged: one answer for a transaction of any length.
+        let last = messages.len();
+        for (index, request) in std::iter::once(begin).chain(messages).chain([end]).enumerate() {
+            self.sequence = self.sequence.wrapping_add(1);
+            frame(&mut datagram, request, if index == last { REQUEST | ACK } else { REQUEST }, self.sequence);
+        }
+        self.suspect = true;
+        send(self.fd.as_raw_fd(), &datagram, MsgFlags::empty())?;
+        let mut failure: Option<(u32, Verdict)> = None;
+        loop {
+            let datagram = receive(&self.fd, &mut self.buffer, deadline)?;
+            for frame in Frames::new(datagram).filter(|f| f.kind == ERROR) {
+                let index = frame.sequence.wrapping_sub(first);
+                if index as usize > last + 1 {
+                    continue;
+                }
+                let verdict = verdict(&frame).ok_or(Failure::Malformed("short acknowledgement"))?;
+                let whole = index == 0;
+                let is_last = index as usize == last;
+                if verdict.errno != 0 && failure.as_ref().is_none_or(|(at, _)| index < *at) {
+                    failure = Some((index, verdict));
+                }
+                // An error for the opening message is one for the transaction as a whole.
+                if whole || is_last {
+                    self.suspect = false;
+                    return failure.map_or(Ok(()), |(_, verdict)| Err(Failure::Refused(verdict)));
+                }
+            }
+        }
+    }
+
+    fn dispatch(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<u32, Failure> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::with_capacity(HEADER + body.len());
+        frame(&mut datagram, &Request { kind, flags, body: body.to_vec() }, REQUEST, self.sequence);
+        self.suspect = true;
+        send(self.fd.as_raw_fd(), &datagram, MsgFlags::empty())?;
+        Ok(self.sequence)
+    }
+
+    /// A fresh socket if the last request ended without its answer, and the new deadline.
+    fn begin(&mut self) -> Result<Instant, Failure> {
+        if self.suspect {
+            self.reopen()?;
+        }
+        Ok(Instant::now() + DEADLINE)
+    }
+
+    fn reopen(&mut self) -> Result<(), Failure> {
+        let fresh = open_fd(self.protocol, &[])?;
+        // A new socket belongs to the namespace of the calling thread. In the one in which this
+        // kernel was opened it replaces the old one; elsewhere the old one must do: stale answers
+        // are told apart by their sequence numbers.
+        if netns_cookie(&fresh) == netns_cookie(&self.fd) {
+            self.ports.insert(getsockname::<NetlinkAddr>(fresh.as_raw_fd())?.pid());
+            self.fd = fresh;
+        }
+        self.suspect = false;
+        Ok(())
+    }
+}
+
+/// Tries a listing until it is not torn, [`TRIES`] times at most.
+pub fn retry_torn<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    for _ in 0..TRIES {
+        match attempt() {
+            Err(Failure::Torn) => {}
+            result => return result,
+        }
+    }
+    Err(Failure::Torn)
+}
+
+/// Opens, configures and binds a socket in the calling thread's namespace, member of `groups`.
+pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
+    let protocol = match protocol {
+        Protocol::Route => SockProtocol::NetlinkRoute,
+        Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
+    };
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    // Without the privilege for more, the default sizes have to do.
+    let _ = setsockopt(&fd, sockopt::RcvBufForce, &KERNEL_BUFFER);
+    let _ = setsockopt(&fd, sockopt::SndBufForce, &KERNEL_BUFFER);
+    setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(SLICE_SECONDS, 0))?;
+    // Older kernels lack some of these and then answer more, or say less; both are handled.
+    for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
+        let _ = set_netlink_option(&fd, option, 1);
+    }
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    if groups.is_empty() {
+        // Connected to port 0, the socket takes messages from the kernel alone.
+        connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    }
+    for group in groups {
+        set_netlink_option(&fd, libc::NETLINK_ADD_MEMBERSHIP, *group)?;
+    }
+    Ok(fd)
+}
+
+fn set_netlink_option(fd: &OwnedFd, option: libc::c_int, value: u32) -> Result<(), Errno> {
+    let len = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the pointer is to a live u32 of the given length, which the kernel only reads.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_NETLINK, option, std::ptr::from_ref(&value).cast(), len) };
+    Errno::result(result).map(drop)
+}
+
+/// A number that is the same for all sockets of one network namespace; `None` before Linux 5.14.
+fn netns_cookie(fd: &OwnedFd) -> Option<u64> {
+    let mut cookie = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both pointers are to live values; the kernel writes at most `len` bytes of the first.
+    let result = unsafe {
+        let value = std::ptr::from_mut(&mut cookie).cast();
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut len)
+    };
+    (result == 0).then_some(cookie)
+}
+
+/// Receives one datagram.
+///
+/// # Errors
+/// [`Failure::Timeout`] after `deadline`; [`Failure::Torn`] when the kernel dropped an answer or
+/// it did not fit (the buffer has grown by then); what `recv` says otherwise.
+pub fn receive<'a>(fd: &OwnedFd, buffer: &'a mut Vec<u8>, deadline: Instant) -> Result<&'a [u8], Failure> {
+    loop {
+        match recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+            Ok(len) if len > buffer.len() => {
+                buffer.resize(len.next_power_of_two(), 0);
+                return Err(Failure::Torn);
+            }
+            Ok(len) => return Ok(buffer.get(..len).unwrap_or_default()),
+            Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < deadline => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => return Err(Failure::Timeout),
+            Err(Errno::ENOBUFS) => return Err(Failure::Torn),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn frame(datagram: &mut Vec<u8>, request: &Request, flags: u16, sequence: u32) {
+    datagram.extend_from_slice(&((HEADER + request.body.len()) as u32).to_ne_bytes());
+    datagram.extend_from_slice(&request.kind.to_ne_bytes());
+    datagram.extend_from_slice(&(request.flags | flags).to_ne_bytes());
+    datagram.extend_from_slice(&sequence.to_ne_bytes());
+    datagram.extend_from_slice(&0u32.to_ne_bytes());
+    datagram.extend_from_slice(&request.body);
+    datagram.resize(datagram.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_listing_is_tried_again_and_never_returned() {
+        let mut answers = vec![Ok(3), Err(Failure::Torn), Err(Failure::Torn)];
+        assert_eq!(retry_torn(|| answers.pop().unwrap()), Ok(3));
+        let mut tries = 0;
+        let torn: Result<(), _> = retry_torn(|| {
+            tries += 1;
+            Err(Failure::Torn)
+        });
+        assert_eq!((torn, tries), (Err(Failure::Torn), TRIES));
+        let refused: Result<(), _> = retry_torn(|| Err(Failure::Timeout));
+        assert_eq!(refused, Err(Failure::Timeout));
+    }
+}

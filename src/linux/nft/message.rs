@@ -1,0 +1,246 @@
+//! Owns the messages of nf_tables (include/uapi/linux/netfilter/nf_tables.h): tables, chains,
+//! sets, elements, rules, and the bounds of a transaction.
+//!
+//! Knows nothing of what the rules are for. Numbers are in network byte order here. Used by
+//! `ruleset`, `table` and `forward`.
+
+use super::element::{Key, Set};
+use super::expression::Expressions;
+use crate::linux::netlink::{APPEND, CREATE, Request};
+use crate::linux::tlv::{Attributes, Writer};
+
+/// `NFPROTO_INET`.
+pub const INET: u8 = 1;
+/// `NFPROTO_IPV4`.
+pub const IPV4: u8 = 2;
+/// `NFPROTO_IPV6`.
+pub const IPV6: u8 = 10;
+
+/// Message types, without the subsystem's number.
+pub const NEW_TABLE: u16 = 0;
+pub(super) const GET_TABLE: u16 = 1;
+const DEL_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+pub(in crate::linux) const GET_CHAIN: u16 = 4;
+const NEW_RULE: u16 = 6;
+pub(in crate::linux) const GET_RULE: u16 = 7;
+const DEL_RULE: u16 = 8;
+const NEW_SET: u16 = 9;
+pub(super) const GET_SET: u16 = 10;
+const NEW_ELEMENTS: u16 = 12;
+pub(super) const GET_ELEMENTS: u16 = 13;
+const DEL_ELEMENTS: u16 = 14;
+pub(in crate::linux) const GET_GENERATION: u16 = 16;
+
+/// Bytes of `struct nfgenmsg`.
+pub const HEADER: usize = 4;
+
+/// `NFNL_SUBSYS_NFTABLES`, as it stands in a message type.
+const SUBSYSTEM: u16 = 10 << 8;
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+
+/// Attribute 1 of every message about an object in a table is the table's name.
+pub const TABLE_NAME: u16 = 1;
+pub(super) const TABLE_FLAGS: u16 = 2;
+pub(super) const TABLE_USERDATA: u16 = 6;
+pub(in crate::linux) const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_HOOK: u16 = 4;
+pub(super) const HOOK_NUMBER: u16 = 1;
+pub(super) const HOOK_PRIORITY: u16 = 2;
+pub(super) const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_TYPE: u16 = 7;
+pub(in crate::linux) const RULE_CHAIN: u16 = 2;
+pub(in crate::linux) const RULE_HANDLE: u16 = 3;
+pub(in crate::linux) const RULE_EXPRESSIONS: u16 = 4;
+pub(in crate::linux) const RULE_USERDATA: u16 = 7;
+pub(super) const SET_NAME: u16 = 2;
+pub(super) const SET_FLAGS: u16 = 3;
+pub(super) const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LEN: u16 = 5;
+const SET_DESC: u16 = 9;
+const SET_DESC_CONCAT: u16 = 2;
+const SET_ID: u16 = 10;
+const SET_USERDATA: u16 = 13;
+pub(super) const ELEMENTS_SET: u16 = 2;
+pub(super) const ELEMENTS_LIST: u16 = 3;
+pub(super) const LIST_ITEM: u16 = 1;
+pub(super) const ELEMENT_KEY: u16 = 1;
+pub(super) const ELEMENT_FLAGS: u16 = 3;
+pub(super) const DATA_VALUE: u16 = 1;
+/// `NFT_SET_ELEM_INTERVAL_END`.
+pub(super) const INTERVAL_END: u32 = 1;
+
+/// User data is a list of (type u8, length u8, value): nft's own convention for what the kernel
+/// only keeps. Comments of tables, chains and rules have type 0, those of sets 7; a set's type 0
+/// tells nft the byte order of its keys, for printing.
+const UDATA_COMMENT: u8 = 0;
+const UDATA_SET_COMMENT: u8 = 7;
+const UDATA_SET_KEY_ORDER: u8 = 0;
+
+/// Elements in one message: an attribute holds 64 KiB, the largest element takes about 60 bytes.
+const CHUNK: usize = 512;
+
+/// A base chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name; must not be a keyword of nft, which could not list it then.
+    pub name: &'static str,
+    /// `filter` or `nat`.
+    pub kind: &'static str,
+    /// `NF_INET_FORWARD`, ... .
+    pub hook: u32,
+    /// Place among the chains of the hook; lower is earlier.
+    pub priority: i32,
+    /// What it is for.
+    pub comment: &'static str,
+}
+
+/// The message type on the wire.
+pub fn wire(kind: u16) -> u16 {
+    SUBSYSTEM | kind
+}
+
+/// A body that starts with the header of a family.
+pub fn body(family: u8) -> Writer {
+    Writer::with_header(&[family, 0, 0, 0])
+}
+
+fn request(kind: u16, flags: u16, body: Writer) -> Request {
+    Request { kind: wire(kind), flags, body: body.finish() }
+}
+
+/// The messages that open and close a transaction.
+pub fn bounds() -> (Request, Request) {
+    let bound = |kind| Request { kind, flags: 0, body: vec![0, 0, 0, 10] };
+    (bound(BATCH_BEGIN), bound(BATCH_END))
+}
+
+/// Makes a table; one that exists is left as it is.
+pub fn new_table(table: &str, comment: &str) -> Request {
+    let mut message = body(INET);
+    message.text(TABLE_NAME, table).bytes(TABLE_USERDATA, &comment_data(UDATA_COMMENT, comment));
+    request(NEW_TABLE, CREATE, message)
+}
+
+/// Deletes a table with all that is in it.
+pub fn delete_table(table: &str) -> Request {
+    let mut message = body(INET);
+    message.text(TABLE_NAME, table);
+    request(DEL_TABLE, 0, message)
+}
+
+/// Makes a base chain with policy accept.
+pub fn new_chain(table: &str, chain: &Chain) -> Request {
+    let mut message = body(INET);
+    message.text(TABLE_NAME, table).text(CHAIN_NAME, chain.name).text(CHAIN_TYPE, chain.kind);
+    message.nest(CHAIN_HOOK, |hook| {
+        hook.big(HOOK_NUMBER, chain.hook).big(HOOK_PRIORITY, chain.priority as u32);
+    });
+    message.big(CHAIN_POLICY, libc::NF_ACCEPT as u32);
+    // NFTA_CHAIN_USERDATA
+    message.bytes(12, &comment_data(UDATA_COMMENT, chain.comment));
+    request(NEW_CHAIN, CREATE, message)
+}
+
+/// Makes a set. `id` is any number that is unique within the transaction.
+pub fn new_set(table: &str, set: Set, id: u32) -> Request {
+    let mut message = body(INET);
+    message.text(TABLE_NAME, table).text(SET_NAME, set.name()).big(SET_FLAGS, set.flags());
+    message.big(SET_KEY_TYPE, set.key_type()).big(SET_KEY_LEN, set.key_len() as u32).big(SET_ID, id);
+    if let Some(fields) = set.fields() {
+        message.nest(SET_DESC, |desc| {
+            desc.nest(SET_DESC_CONCAT, |concat| {
+                for len in fields {
+                    concat.nest(LIST_ITEM, |field| {
+                        field.big(1, *len);
+                    });
+                }
+            });
+        });
+    }
+    let mut data = vec![UDATA_SET_KEY_ORDER, 4];
+    data.extend(set.byte_order().to_ne_bytes());
+    data.extend(comment_data(UDATA_SET_COMMENT, set.comment()));
+    message.bytes(SET_USERDATA, &data);
+    request(NEW_SET, CREATE, message)
+}
+
+/// Adds or removes elements of a set, in as many messages as they need.
+pub fn elements(table: &str, set: Set, keys: &[Key], add: bool) -> Vec<Request> {
+    let (kind, flags) = if add { (NEW_ELEMENTS, CREATE) } else { (DEL_ELEMENTS, 0) };
+    let chunk = |keys: &[Key]| {
+        let mut message = body(INET);
+        message.text(TABLE_NAME, table).text(ELEMENTS_SET, set.name()).nest(ELEMENTS_LIST, |list| {
+            for key in keys {
+                list.nest(LIST_ITEM, |element| {
+                    element.nest(ELEMENT_KEY, |data| {
+                        data.bytes(DATA_VALUE, &key.bytes);
+                    });
+                    if key.end {
+                        element.big(ELEMENT_FLAGS, INTERVAL_END);
+                    }
+                });
+            }
+        });
+        request(kind, flags, message)
+    };
+    keys.chunks(CHUNK).map(chunk).collect()
+}
+
+/// Appends a rule to the end of a chain.
+pub fn new_rule(family: u8, table: &str, chain: &str, expressions: Expressions, comment: &str) -> Request {
+    let mut message = body(family);
+    message.text(TABLE_NAME, table).text(RULE_CHAIN, chain);
+    message.nest(RULE_EXPRESSIONS, |list| *list = expressions.finish());
+    message.bytes(RULE_USERDATA, &comment_data(UDATA_COMMENT, comment));
+    request(NEW_RULE, CREATE | APPEND, message)
+}
+
+/// Deletes one rule.
+pub fn delete_rule(family: u8, table: &str, chain: &str, handle: u64) -> Request {
+    let mut message = body(family);
+    message.text(TABLE_NAME, table).text(RULE_CHAIN, chain).bytes(RULE_HANDLE, &handle.to_be_bytes());
+    request(DEL_RULE, 0, message)
+}
+
+/// The comment within the user data of a table, chain or rule, if there is one.
+pub fn comment(data: &[u8]) -> Option<&str> {
+    let mut rest = data;
+    loop {
+        let [kind, len, ..] = *rest else { return None };
+        let value = rest.get(2..2 + usize::from(len))?;
+        if kind == UDATA_COMMENT {
+            return crate::linux::tlv::text(value);
+        }
+        rest = rest.get(2 + usize::from(len)..)?;
+    }
+}
+
+/// The attributes of an answer.
+pub fn attributes(payload: &[u8]) -> Attributes<'_> {
+    Attributes::after(payload, HEADER)
+}
+
+fn comment_data(kind: u8, comment: &str) -> Vec<u8> {
+    // With its zero, the length must fit one byte.
+    let text = comment.get(..comment.len().min(250)).unwrap_or_default();
+    let mut data = vec![kind, text.len() as u8 + 1];
+    data.extend_from_slice(text.as_bytes());
+    data.push(0);
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_read_back_and_broken_ones_do_not_panic() {
+        assert_eq!(comment(&comment_data(0, "pontoon")), Some("pontoon"));
+        assert_eq!(comment(&[1, 2, 9, 9, 0, 2, b'x', 0]), Some("x"));
+        for broken in [&[][..], &[0], &[0, 9, 1], &[1, 0], &[0, 2, 0xff, 0xff]] {
+            assert_eq!(comment(broken), None, "{broken:?}");
+        }
+    }
+}

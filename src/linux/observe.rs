@@ -1,0 +1,106 @@
+//! Owns reading the kernel as a [`Datapath`]: which links, addresses, settings and rules are
+//! Pontoon's, in the words of the datapath.
+//!
+//! Changes nothing. Called by `LinuxKernel`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::addr::{self, AddressRecord};
+use super::forward;
+use super::link::{self, LinkRecord};
+use super::netlink::{Failure, Socket};
+use super::nft::table;
+use super::sysctl::Sysctls;
+use crate::datapath::{Bridge, Datapath, Forwarding, Veth};
+use crate::model::ifname::PREFIX;
+use crate::model::{IfName, Mac};
+
+/// Reads links, addresses and settings.
+///
+/// A bridge is reported when it is in our live group or named in `foreign`; a veth when it is in
+/// our live group and has our prefix. What waits for its deletion is not there any more.
+pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>) -> Result<Datapath, Failure> {
+    let all = link::list(socket)?;
+    let addresses = addr::list(socket)?;
+    let names: BTreeMap<u32, &LinkRecord> = all.iter().map(|link| (link.index, link)).collect();
+    let mut datapath = Datapath {
+        forwarding: Forwarding { v4: sysctls.forwarding(false), v6: sysctls.forwarding(true) },
+        ..Datapath::default()
+    };
+    for link in all.iter().filter(|link| !link.dead()) {
+        let Some(name) = link.ifname() else { continue };
+        match link.kind.as_str() {
+            "bridge" if link.live() || foreign.contains(&name) => {
+                datapath.bridges.insert(name.clone(), bridge(link, &name, &addresses, sysctls));
+            }
+            "veth" if link.live() && name.has_prefix() => {
+                datapath.veths.insert(name.clone(), veth(link, &name, &names));
+            }
+            _ => {}
+        }
+    }
+    Ok(datapath)
+}
+
+/// Reads the table and the accepting rules into `datapath`.
+pub fn firewall(socket: &mut Socket, datapath: &mut Datapath) -> Result<(), Failure> {
+    let rules = |placed: Vec<forward::Placed>| placed.into_iter().map(|p| p.rule).collect();
+    datapath.elements = table::read(socket)?;
+    datapath.forward4 = forward::read(socket, false)?.map(rules);
+    datapath.forward6 = forward::read(socket, true)?.map(rules);
+    Ok(())
+}
+
+fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls: &Sysctls) -> Bridge {
+    let owned = link.live();
+    let ours = addresses.iter().filter(|a| a.index == link.index && !a.automatic_for(link.mac));
+    Bridge {
+        owned,
+        mac: link.mac.filter(|_| owned),
+        mtu: link.mtu,
+        alias: link.alias.clone(),
+        addresses: ours.map(|a| a.address).collect(),
+        ipv6: sysctls.ipv6(name),
+        up: link.up,
+    }
+}
+
+fn veth(link: &LinkRecord, name: &IfName, names: &BTreeMap<u32, &LinkRecord>) -> Veth {
+    let named = |index: Option<u32>| index.and_then(|index| names.get(&index)).and_then(|link| link.ifname());
+    Veth {
+        peer: named(link.peer).unwrap_or_else(|| peer_name(name)),
+        // Every veth has one; the kernel makes one up if it was given none.
+        host_mac: link.mac.unwrap_or_else(|| Mac::from_bytes([0; 6])),
+        peer_mac: None,
+        mtu: link.mtu,
+        bridge: named(link.master),
+        isolated: link.isolated,
+        up: link.up,
+    }
+}
+
+/// The name that the end for the sandbox was given, while it is out of sight: that of the host
+/// end with the letter of the other role (`pnth...`, `pntc...`), as [`IfName::derive`] makes
+/// both of the same id. A name of another form stands for itself.
+fn peer_name(host: &IfName) -> IfName {
+    let tail = host.as_str().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('h'));
+    tail.and_then(|tail| IfName::parse(&format!("{PREFIX}c{tail}")).ok()).unwrap_or_else(|| host.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LinkRole;
+
+    #[test]
+    fn a_peer_out_of_sight_has_the_name_it_was_given() {
+        for attempt in 0..2 {
+            let host = IfName::derive(LinkRole::Host, "adec5e726bb8", attempt);
+            if attempt == 0 {
+                assert_eq!(peer_name(&host), IfName::derive(LinkRole::Peer, "adec5e726bb8", attempt));
+            }
+        }
+        let odd = IfName::parse("eth0").unwrap();
+        assert_eq!(peer_name(&odd), odd);
+    }
+}

@@ -1,0 +1,139 @@
+//! Owns what Pontoon asks of the host's routes (`struct rtmsg`, include/uapi/linux/rtnetlink.h):
+//! the destinations that pools must not overlap, and the link that leads outside.
+//!
+//! Never changes a route. Called by `LinuxKernel`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+
+use super::addr::ip;
+use super::netlink::{Failure, Socket};
+use super::tlv::{Attributes, Writer, native32};
+
+/// Bytes of `struct rtmsg`.
+const HEADER: usize = 12;
+
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_TABLE: u16 = 15;
+const RT_TABLE_MAIN: u8 = 254;
+const RTN_UNICAST: u8 = 1;
+
+/// Addresses that are nowhere (RFC 5737, RFC 3849): only a default route leads to them.
+const OUTSIDE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+
+/// A route, as the kernel shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteRecord {
+    /// The routing table.
+    pub table: u32,
+    /// `RTN_UNICAST`, ... .
+    pub kind: u8,
+    /// Where it leads; prefix length 0 for a default route.
+    pub destination: IpNetwork,
+    /// Index of the link it uses, if it names one.
+    pub link: Option<u32>,
+}
+
+/// Reads the payload of an `RTM_NEWROUTE`; `None` when it is not one.
+pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
+    let [family, prefix, _, _, table, _, _, kind] = *payload.first_chunk()?;
+    payload.get(..HEADER)?;
+    let attributes = Attributes::after(payload, HEADER);
+    let destination = match (attributes.find(RTA_DST), i32::from(family)) {
+        (Some(bytes), family) => ip(family, bytes)?,
+        (None, libc::AF_INET) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        (None, libc::AF_INET6) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        (None, _) => return None,
+    };
+    Some(RouteRecord {
+        table: attributes.find(RTA_TABLE).and_then(native32).unwrap_or(u32::from(table)),
+        kind,
+        destination: IpNetwork::new(destination, prefix).ok()?,
+        link: attributes.find(RTA_OIF).and_then(native32),
+    })
+}
+
+/// Destinations of the unicast routes in the main table, without default routes and without what
+/// is multicast or link-local.
+pub fn destinations(socket: &mut Socket) -> Result<Vec<IpNetwork>, Failure> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let mut header = [0u8; HEADER];
+        header[0] = family as u8;
+        header[4] = RT_TABLE_MAIN;
+        match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(counts)) {
+            Ok(routes) => found.extend(routes.iter().map(|route| route.destination)),
+            // "FIB table does not exist": no route of this family has ever been made.
+            Err(failure) if failure.errno() == Some(libc::ENOENT) => {}
+            // IPv6 is switched off in this kernel.
+            Err(failure) if matches!(failure.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn counts(route: &RouteRecord) -> bool {
+    let local = match route.destination.ip() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_multicast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_multicast(),
+    };
+    route.table == u32::from(RT_TABLE_MAIN) && route.kind == RTN_UNICAST && route.destination.prefix() > 0 && !local
+}
+
+/// Index of the link that leads outside, IPv4 first; `None` without a default route.
+pub fn uplink(socket: &mut Socket) -> Result<Option<u32>, Failure> {
+    for address in OUTSIDE {
+        let (family, bytes, bits) = match address {
+            IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec(), 32),
+            IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec(), 128),
+        };
+        let mut header = [0u8; HEADER];
+        header[0] = family as u8;
+        header[1] = bits;
+        let mut body = Writer::with_header(&header);
+        body.bytes(RTA_DST, &bytes);
+        match socket.get(libc::RTM_GETROUTE, &body.finish()) {
+            Ok(payload) => {
+                let route = parse_route(&payload).filter(|route| route.kind == RTN_UNICAST);
+                if let Some(link) = route.and_then(|route| route.link) {
+                    return Ok(Some(link));
+                }
+            }
+            // Whatever the reason, there is no way out in this family.
+            Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_route_and_knows_which_count() {
+        let mut body = Writer::with_header(&[2, 24, 0, 0, RT_TABLE_MAIN, 0, 0, RTN_UNICAST, 0, 0, 0, 0]);
+        body.bytes(RTA_DST, &[10, 1, 2, 0]).native(RTA_OIF, 5);
+        let bytes = body.finish();
+        let route = parse_route(&bytes).unwrap();
+        assert_eq!((route.destination.to_string().as_str(), route.link), ("10.1.2.0/24", Some(5)));
+        assert!(counts(&route));
+        for other in ["224.0.0.0/4", "169.254.0.0/16", "0.0.0.0/0", "fe80::/64", "ff00::/8"] {
+            assert!(!counts(&RouteRecord { destination: other.parse().unwrap(), ..route }), "{other}");
+        }
+        for end in 0..bytes.len() {
+            let _ = parse_route(&bytes[..end]);
+        }
+        // A prefix length that the family does not have.
+        let mut wrong = bytes;
+        wrong[1] = 99;
+        assert_eq!(parse_route(&wrong), None);
+    }
+}

@@ -1,0 +1,257 @@
+//! Owns the watching for changes by others: links, addresses and firewall, as few events as can
+//! be told from our own doing.
+//!
+//! Only reports; what an event means for the datapath is found by observing. Started by
+//! `LinuxKernel::watch` for the app.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::addr::parse_address;
+use super::frame::{Frame, Frames};
+use super::link::{self, LinkRecord, parse_link};
+use super::netlink::{Failure, OwnPorts, Protocol, Socket, open_fd, receive};
+use super::nft::message::{CHAIN_NAME, INET, IPV4, IPV6, RULE_CHAIN, TABLE_NAME, attributes, wire};
+use super::nft::ruleset::TABLE;
+use super::tlv::text;
+use super::touch::Touches;
+use crate::model::IfName;
+
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
+const ROUTE_GROUPS: [u32; 3] = [1, 5, 9];
+/// `NFNLGRP_NFTABLES`.
+const NFT_GROUPS: [u32; 1] = [7];
+
+/// Something that Pontoon did not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A link of ours, or any bridge, is gone or has another name.
+    LinkGone(IfName),
+    /// A link of ours went down, left its bridge, or has another MTU or group.
+    LinkChanged(IfName),
+    /// A bridge appeared.
+    LinkNew(IfName),
+    /// A link of ours lost an address.
+    AddressGone(IfName),
+    /// Table `inet pontoon` or the engine's `FORWARD` chain changed.
+    Firewall,
+    /// Notifications were lost; anything may have happened.
+    Overrun,
+}
+
+/// A running watcher; dropping it ends its thread.
+#[derive(Debug)]
+pub struct Watch {
+    /// The thread ends when this end is closed.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(super) fn start(
+        ports: Arc<OwnPorts>,
+        touches: Arc<Touches>,
+        deliver: Box<dyn Fn(Event) + Send>,
+    ) -> Result<Self, Failure> {
+        let os = |error: std::io::Error| Failure::refused(error.raw_os_error().unwrap_or(libc::EAGAIN), "");
+        let (stop, theirs) = UnixStream::pair().map_err(os)?;
+        let route = open_fd(Protocol::Route, &ROUTE_GROUPS)?;
+        let nft = open_fd(Protocol::Netfilter, &NFT_GROUPS)?;
+        // Subscribed first, listed second: a change in between is seen twice, not never.
+        let mut lookup = Socket::open(Protocol::Route, ports.clone())?;
+        let mut known = Known::new(ports, touches);
+        known.replace(link::list(&mut lookup)?);
+        let watcher = Watcher { stop: theirs, route, nft, lookup, known, deliver };
+        let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || watcher.run());
+        Ok(Self { stop: Some(stop), thread: Some(thread.map_err(os)?) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Dropped by its own callback, the thread cannot wait for itself.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Watcher {
+    stop: UnixStream,
+    route: OwnedFd,
+    nft: OwnedFd,
+    lookup: Socket,
+    known: Known,
+    deliver: Box<dyn Fn(Event) + Send>,
+}
+
+impl Watcher {
+    fn run(mut self) {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let fds = [self.stop.as_raw_fd(), self.route.as_raw_fd(), self.nft.as_raw_fd()];
+            let [stop, route, nft] = match ready(fds) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
+            };
+            if stop {
+                return;
+            }
+            let mut events = Vec::new();
+            let mut lost = false;
+            if route {
+                lost |= read(&self.route, &mut buffer, |bytes| events.extend(self.known.route_events(bytes)));
+            }
+            if nft {
+                lost |= read(&self.nft, &mut buffer, |bytes| events.extend(self.known.firewall_event(bytes)));
+            }
+            if lost {
+                // What cannot be listed now is listed at the next loss; the event stands anyway.
+                if let Ok(links) = link::list(&mut self.lookup) {
+                    self.known.replace(links);
+                }
+                events.push(Event::Overrun);
+            }
+            events.into_iter().for_each(&self.deliver);
+        }
+    }
+}
+
+/// Waits until one of the descriptors can be read or has an error to tell (lost notifications,
+/// the other end closed), and says which.
+fn ready<const N: usize>(fds: [RawFd; N]) -> Result<[bool; N], Errno> {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    // SAFETY: the pointer is to N live structures, which the kernel fills in.
+    Errno::result(unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, -1) })?;
+    Ok(polled.map(|fd| fd.revents != 0))
+}
+
+/// Reads one datagram; true when some were lost.
+fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, each: impl FnOnce(&[u8])) -> bool {
+    match receive(fd, buffer, Instant::now()) {
+        Ok(bytes) => each(bytes),
+        Err(Failure::Torn) => return true,
+        // Nothing there after all.
+        Err(_) => {}
+    }
+    false
+}
+
+/// What is known of the links, to tell what changed.
+pub struct Known {
+    links: HashMap<u32, LinkRecord>,
+    ports: Arc<OwnPorts>,
+    touches: Arc<Touches>,
+}
+
+impl Known {
+    fn new(ports: Arc<OwnPorts>, touches: Arc<Touches>) -> Self {
+        Self { links: HashMap::new(), ports, touches }
+    }
+
+    fn replace(&mut self, links: Vec<LinkRecord>) {
+        self.links = links.into_iter().filter(relevant).map(|link| (link.index, link)).collect();
+    }
+
+    /// The events in one datagram of link and address notifications.
+    pub fn route_events(&mut self, datagram: &[u8]) -> Vec<Event> {
+        Frames::new(datagram).flat_map(|frame| self.route_event(&frame)).collect()
+    }
+
+    fn route_event(&mut self, frame: &Frame<'_>) -> Vec<Event> {
+        let echo = self.ports.contains(frame.port);
+        match frame.kind {
+            libc::RTM_NEWLINK => parse_link(frame.payload).map(|link| self.changed(link, echo)).unwrap_or_default(),
+            libc::RTM_DELLINK => {
+                let gone = parse_link(frame.payload);
+                if let Some(link) = &gone {
+                    self.links.remove(&link.index);
+                }
+                // What waits for its deletion is expected to go.
+                let named = gone.filter(|link| !echo && reported(link)).and_then(|link| link.ifname());
+                named.map(Event::LinkGone).into_iter().collect()
+            }
+            libc::RTM_DELADDR => {
+                let record = parse_address(frame.payload);
+                let link = record.and_then(|record| {
+                    let link = self.links.get(&record.index)?;
+                    (link.live() && !record.automatic_for(link.mac)).then_some(link)
+                });
+                let name = link.and_then(LinkRecord::ifname);
+                let name = name.filter(|name| !echo && !self.touches.recent(name));
+                name.map(Event::AddressGone).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn changed(&mut self, link: LinkRecord, echo: bool) -> Vec<Event> {
+        let before = self.links.remove(&link.index);
+        let name = link.ifname();
+        let mut events = Vec::new();
+        match &before {
+            Some(before) if before.name != link.name => {
+                events.extend(before.ifname().filter(|_| reported(before)).map(Event::LinkGone));
+                events.extend(name.filter(|_| is_foreign_bridge(&link)).map(Event::LinkNew));
+            }
+            Some(before) => {
+                let worse = (before.up && !link.up)
+                    || (before.master.is_some() && before.master != link.master)
+                    || before.mtu != link.mtu
+                    || before.group != link.group;
+                let theirs = name.filter(|name| !link.dead() && !echo && !self.touches.recent(name));
+                events.extend(theirs.filter(|_| before.live() && worse).map(Event::LinkChanged));
+            }
+            None => events.extend(name.filter(|_| !echo && is_foreign_bridge(&link)).map(Event::LinkNew)),
+        }
+        if relevant(&link) {
+            self.links.insert(link.index, link);
+        }
+        events
+    }
+
+    /// The event in one datagram of nf_tables notifications.
+    pub fn firewall_event(&self, datagram: &[u8]) -> Option<Event> {
+        let theirs = |frame: Frame<'_>| !self.ports.contains(frame.port) && concerns_us(&frame);
+        Frames::new(datagram).any(theirs).then_some(Event::Firewall)
+    }
+}
+
+/// Whether a notification of nf_tables is about our table or the engine's chain.
+fn concerns_us(frame: &Frame<'_>) -> bool {
+    // wire(0) to wire(2) are about tables, 3 to 5 about chains, 6 to 8 about rules.
+    let Some(kind) = frame.kind.checked_sub(wire(0)) else { return false };
+    let object = attributes(frame.payload);
+    let table = object.find(TABLE_NAME).and_then(text);
+    match (frame.payload.first(), table, kind) {
+        (Some(&INET), Some(table), _) => table == TABLE,
+        (Some(&(IPV4 | IPV6)), Some("filter"), 0..=2) => true,
+        (Some(&(IPV4 | IPV6)), Some("filter"), 3..=5) => object.find(CHAIN_NAME).and_then(text) == Some("FORWARD"),
+        (Some(&(IPV4 | IPV6)), Some("filter"), 6..=8) => object.find(RULE_CHAIN).and_then(text) == Some("FORWARD"),
+        _ => false,
+    }
+}
+
+/// Links whose state is kept.
+fn relevant(link: &LinkRecord) -> bool {
+    link.live() || link.dead() || link.kind == "bridge"
+}
+
+/// Links whose end is worth an event.
+fn reported(link: &LinkRecord) -> bool {
+    link.live() || is_foreign_bridge(link)
+}
+
+fn is_foreign_bridge(link: &LinkRecord) -> bool {
+    link.kind == "bridge" && !link.live() && !link.dead()
+}
