@@ -172,6 +172,13 @@ impl<'a> Bed<'a> {
         self.expect_traces(&self.before);
     }
 
+    /// Removes these containers and networks.
+    #[track_caller]
+    pub fn sweep_names(&self, containers: &[&str], networks: &[&str]) {
+        self.docker(&[&["rm", "-f"][..], containers].concat()).ok();
+        self.docker(&[&["network", "rm"][..], networks].concat()).ok();
+    }
+
     /// Waits until the node's links and Pontoon's table are as they were.
     #[track_caller]
     pub fn expect_traces(&self, before: &BTreeSet<String>) {

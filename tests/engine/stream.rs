@@ -1,0 +1,59 @@
+//! A stream: pings that go on while something happens.
+
+use std::time::Duration;
+
+use crate::{
+    bed::{Bed, SOON},
+    support::wait_until,
+};
+
+/// Ten pings a second from a container, counted in a file there: an engine's end does not end them.
+pub struct Stream {
+    container: String,
+    log: String,
+}
+
+impl Stream {
+    /// Returns once there was an answer.
+    #[track_caller]
+    pub fn start(bed: &Bed, container: &str, to: &str) -> Self {
+        let log = format!("/stream-{}", to.replace([':', '.'], "-"));
+        let command = format!("exec ping -i 0.1 -W 1 {to} >{log} 2>&1");
+        bed.docker(&["exec", "-d", container, "sh", "-c", &command]).ok();
+        let stream = Self { container: container.to_owned(), log };
+        stream.goes_on(bed);
+        stream
+    }
+
+    /// Waits for more answers.
+    #[track_caller]
+    pub fn goes_on(&self, bed: &Bed) {
+        let answers = || {
+            let text = bed.exec_in(&self.container, &["cat", &self.log]);
+            if text.success() { text.ok().matches(" time=").count() } else { 0 }
+        };
+        let before = answers();
+        wait_until(SOON, "pings to be answered", || answers() > before + 2);
+    }
+
+    /// Ends it; how many were sent, and how many were answered.
+    #[track_caller]
+    pub fn end(self, bed: &Bed) -> (u32, u32) {
+        bed.exec_in(&self.container, &["pkill", "-INT", "ping"]).ok();
+        let mut text = String::new();
+        wait_until(Duration::from_secs(5), "the sum of the pings", || {
+            text = bed.cat(&self.container, &self.log);
+            text.contains("packet loss")
+        });
+        let sum = text.lines().find(|line| line.contains("packet loss")).unwrap_or_default();
+        let numbers: Vec<u32> = sum.split(' ').filter_map(|word| word.parse().ok()).collect();
+        (numbers[0], numbers[1])
+    }
+
+    /// Ends it, and expects that every ping was answered.
+    #[track_caller]
+    pub fn lost_nothing(self, bed: &Bed) {
+        let (sent, answered) = self.end(bed);
+        assert_eq!(sent, answered, "pings were lost");
+    }
+}
