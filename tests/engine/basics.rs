@@ -136,14 +136,16 @@ fn internal(bed: &Bed) {
     bed.names("one", "-4", "two");
     bed.names("one", "-6", "two");
     assert_eq!(bed.links_in("one"), ["eth0"]);
-    for family in ["-4", "-6"] {
-        assert_eq!(bed.way_out("one", family), None);
+    // oldest engines give the built-in driver's containers a route that leads nowhere
+    if bed.is_pontoon() || bed.engine >= 26 {
+        assert_eq!(bed.way_out("one", "-4"), None);
+        assert_eq!(bed.way_out("one", "-6"), None);
     }
     bed.ping_soon("three", "192.168.77.254");
     // a route of one's own does not help
     bed.run_container("root", &["--network", "net", "--cap-add", "NET_ADMIN"]);
-    bed.exec_in("root", &["ip", "route", "add", "default", "via", "10.83.0.1"]).ok();
-    bed.exec_in("root", &["ip", "-6", "route", "add", "default", "via", "fd83::1"]).ok();
+    bed.exec_in("root", &["ip", "route", "replace", "default", "via", "10.83.0.1"]).ok();
+    bed.exec_in("root", &["ip", "-6", "route", "replace", "default", "via", "fd83::1"]).ok();
     let three = bed.container_addr("three", "open").v4.expect("an address").to_string();
     for closed in ["192.168.77.254", "fd77::ffff", &three] {
         assert!(!bed.ping("root", closed), "{closed} is out of reach");
@@ -203,7 +205,7 @@ fn names(bed: &Bed) {
     bed.names("two", "-4", "uno");
     bed.names("two", "-4", "one");
     for name in ["one", "uno", "net"] {
-        bed.exec_in("apart", &["ping", "-c1", "-W1", name]).err();
+        bed.nameless("apart", name);
     }
     bed.docker(&["network", "connect", "--alias", "here", "other", "one"]).ok();
     assert_eq!(bed.links_in("one"), ["eth0", "wan0"]);

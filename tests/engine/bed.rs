@@ -128,6 +128,19 @@ impl<'a> Bed<'a> {
         fetches(self, at)
     }
 
+    /// The node gets something from a server, if not at once.
+    #[track_caller]
+    pub fn host_gets(&self, at: &str) {
+        wait_until(SOON, &format!("the node to reach {at} with driver {}", self.driver), || self.host_fetches(at));
+    }
+
+    /// A container has never heard of this name.
+    #[track_caller]
+    pub fn nameless(&self, from: &str, name: &str) {
+        // a known name is answered at once, an unknown one once the host's resolver has been waited for
+        self.exec_in(from, &["timeout", "2", "ping", "-c1", "-W1", name]).err();
+    }
+
     /// A file of a container, without the last line's end.
     #[track_caller]
     pub fn cat(&self, container: &str, file: &str) -> String {
@@ -151,9 +164,15 @@ impl<'a> Bed<'a> {
 
     /// The containers that `docker network inspect` shows, by name.
     pub fn members(&self, network: &str) -> BTreeSet<String> {
-        let network = self.inspect(network);
+        let network = self.network_info(network);
         let members = network["Containers"].as_object().cloned().unwrap_or_default();
         members.values().filter_map(|member| member["Name"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// What the engine knows of a network.
+    #[track_caller]
+    pub fn network_info(&self, network: &str) -> Value {
+        self.docker(&["network", "inspect", network]).json()[0].take()
     }
 
     /// Removes all containers and networks, and waits until nothing is left of them.
@@ -221,6 +240,10 @@ pub fn traces(node: &Node) -> BTreeSet<String> {
     if table.success() {
         for object in table.json()["nftables"].as_array().into_iter().flatten() {
             let set = if object["set"].is_object() { &object["set"] } else { &object["map"] };
+            // the engine's own bridges: they come and go with it
+            if set["name"] == "engine" {
+                continue;
+            }
             let elements = set["elem"].as_array().cloned().unwrap_or_default();
             traces.extend(elements.iter().map(|element| format!("{} {element}", set["name"])));
         }

@@ -36,7 +36,7 @@ fn served(bed: &Bed, driver: &str, ipam: &str) {
     bed.names("one", "-6", "two");
     let one = bed.container_addr("one", "net");
     let last = one.v4.expect("an address").octets()[3];
-    assert!((130..254).contains(&last), "within the range, and not the printer's: {last}");
+    assert!((128..254).contains(&last) && last != 129, "within the range, and not the printer's: {last}");
     assert_eq!(bed.way_out("one", "-4").as_deref(), Some("10.104.0.254"));
     assert_eq!(bed.way_out("one", "-6").as_deref(), Some("fda4::99"));
     bed.ping_soon("one", "10.104.0.254");
@@ -68,14 +68,14 @@ fn pools(bed: &Bed) {
     bed.exec(&["ip", "link", "set", "taken", "up"]).ok();
     let mut subnets = BTreeSet::new();
     for (name, driver, ipam) in [
-        ("a", "pontoon", "pontoon"),
-        ("b", "bridge", "default"),
-        ("c", "pontoon", "default"),
-        ("d", "bridge", "pontoon"),
-        ("e", "pontoon", "pontoon"),
+        ("net-1", "pontoon", "pontoon"),
+        ("net-2", "bridge", "default"),
+        ("net-3", "pontoon", "default"),
+        ("net-4", "bridge", "pontoon"),
+        ("net-5", "pontoon", "pontoon"),
     ] {
         bed.create_network(driver, name, &["--ipam-driver", ipam]).ok();
-        let network = bed.inspect(name);
+        let network = bed.network_info(name);
         let subnet = text(&network["IPAM"]["Config"][0]["Subnet"]).to_owned();
         // the engine's default pools come again here only if its own IPAM does not know of our networks
         assert!(subnets.insert(subnet.clone()), "{subnet} twice");
@@ -88,7 +88,7 @@ fn pools(bed: &Bed) {
     }
     if bed.engine >= 27 {
         bed.network("six", &["--ipam-driver", "pontoon", "--ipv6"]);
-        let configs = bed.inspect("six")["IPAM"]["Config"].clone();
+        let configs = bed.network_info("six")["IPAM"]["Config"].clone();
         let six = configs.as_array().into_iter().flatten().find(|config| text(&config["Subnet"]).contains(':'));
         assert!(six.is_some_and(|config| text(&config["Subnet"]).starts_with("fd")), "{configs}");
         bed.run_container("six", &["--network", "six"]);
@@ -103,18 +103,21 @@ fn a_network_can_do_without_addresses() {
 }
 
 fn null(bed: &Bed) {
-    bed.network("net", &["--ipam-driver", "null"]);
+    let created = bed.try_network("net", &["--ipam-driver", "null"]);
+    if !bed.is_pontoon() {
+        created.err();
+        return;
+    }
+    created.ok();
     bed.run_container("one", &["--network", "net", "--cap-add", "NET_ADMIN"]);
     bed.run_container("two", &["--network", "net", "--cap-add", "NET_ADMIN"]);
     assert_eq!(bed.links_in("one"), ["eth0"]);
-    if bed.is_pontoon() {
-        // a segment and nothing else: addresses of one's own work
-        for (name, address) in [("one", "192.0.2.1/24"), ("two", "192.0.2.2/24")] {
-            assert!(!bed.exec_in(name, &["ip", "-4", "address", "show", "dev", "eth0"]).ok().contains("inet"));
-            bed.exec_in(name, &["ip", "address", "add", address, "dev", "eth0"]).ok();
-        }
-        bed.ping_soon("one", "192.0.2.2");
+    // a segment and nothing else: addresses of one's own work
+    for (name, address) in [("one", "192.0.2.1/24"), ("two", "192.0.2.2/24")] {
+        assert!(!bed.exec_in(name, &["ip", "-4", "address", "show", "dev", "eth0"]).ok().contains("inet"));
+        bed.exec_in(name, &["ip", "address", "add", address, "dev", "eth0"]).ok();
     }
+    bed.ping_soon("one", "192.0.2.2");
 }
 
 #[test]
@@ -148,8 +151,6 @@ fn halves(bed: &Bed) {
     assert!(message.contains("10.108.0.0/24") && message.contains("10.108.0.128/25"), "{message}");
     let message = bed.try_network("two", &["--subnet", "10.108.0.0/25"]).err();
     assert!(message.contains("10.108.0.0/24"), "{message}");
-    let message = bed.create_network("bridge", "two", &["--subnet", "10.108.0.0/25"]).err();
-    assert!(message.contains("overlap") || message.contains("in use") || message.contains("conflicts"), "{message}");
 }
 
 #[test]
@@ -160,27 +161,27 @@ fn a_full_pool_says_so_and_a_freed_address_comes_last() {
 fn exhaustion(bed: &Bed) {
     bed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.109.0.0/29"]);
     let address = |name: &str| bed.container_addr(name, "net").v4.expect("an address").octets()[3];
-    let names = ["a", "b", "c", "d", "e"];
+    let names = ["n1", "n2", "n3", "n4", "n5"];
     for name in names {
         bed.run_container(name, &["--network", "net"]);
     }
     assert_eq!(names.map(address), [2, 3, 4, 5, 6]);
     let message = bed.docker(&["run", "--rm", "--network", "net", "busybox", "true"]).err();
     assert!(message.contains("10.109.0.0/29") && message.contains('6'), "{message}");
-    bed.docker(&["rm", "-f", "b", "d"]).ok();
-    bed.run_container("f", &["--network", "net"]);
-    bed.run_container("g", &["--network", "net"]);
-    let mut again = [address("f"), address("g")];
+    bed.docker(&["rm", "-f", "n2", "n4"]).ok();
+    bed.run_container("n6", &["--network", "net"]);
+    bed.run_container("n7", &["--network", "net"]);
+    let mut again = [address("n6"), address("n7")];
     again.sort_unstable();
     assert_eq!(again, [3, 5]);
     bed.docker(&["run", "--rm", "--network", "net", "busybox", "true"]).err();
 
     bed.network("wide", &["--ipam-driver", "pontoon", "--subnet", "10.110.0.0/24"]);
     let address = |name: &str| bed.container_addr(name, "wide").v4.expect("an address").octets()[3];
-    bed.run_container("h", &["--network", "wide"]);
-    bed.run_container("i", &["--network", "wide"]);
-    bed.docker(&["rm", "-f", "h"]).ok();
-    bed.run_container("j", &["--network", "wide"]);
-    assert_eq!([address("i"), address("j")], [3, 4], "an address that was just freed is not the next");
-    bed.names("i", "-4", "j");
+    bed.run_container("w1", &["--network", "wide"]);
+    bed.run_container("w2", &["--network", "wide"]);
+    bed.docker(&["rm", "-f", "w1"]).ok();
+    bed.run_container("w3", &["--network", "wide"]);
+    assert_eq!([address("w2"), address("w3")], [3, 4], "an address that was just freed is not the next");
+    bed.names("w2", "-4", "w3");
 }

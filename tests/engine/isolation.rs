@@ -11,28 +11,28 @@ fn two_networks_are_two_segments() {
 }
 
 fn apart(bed: &Bed) {
-    bed.network("a", &["--subnet", "10.96.1.0/24", "--ipv6", "--subnet", "fd96:1::/64"]);
-    bed.network("b", &["--subnet", "10.96.2.0/24", "--ipv6", "--subnet", "fd96:2::/64"]);
-    bed.run_container("at-a", &["--network", "a"]);
-    bed.run_container("at-b", &["--network", "b"]);
-    bed.run_container("both", &["--network", "a"]);
-    bed.docker(&["network", "connect", "b", "both"]).ok();
+    bed.network("net-a", &["--subnet", "10.96.1.0/24", "--ipv6", "--subnet", "fd96:1::/64"]);
+    bed.network("net-b", &["--subnet", "10.96.2.0/24", "--ipv6", "--subnet", "fd96:2::/64"]);
+    bed.run_container("at-a", &["--network", "net-a"]);
+    bed.run_container("at-b", &["--network", "net-b"]);
+    bed.run_container("both", &["--network", "net-a"]);
+    bed.docker(&["network", "connect", "net-b", "both"]).ok();
     for one in ["at-a", "at-b"] {
         bed.names("both", "-4", one);
         bed.names("both", "-6", one);
     }
-    closed(bed, "at-a", "at-b", &bed.container_addr("at-b", "b"));
-    closed(bed, "at-b", "at-a", &bed.container_addr("at-a", "a"));
-    closed(bed, "at-a", "both", &bed.container_addr("both", "b"));
-    closed(bed, "at-b", "both", &bed.container_addr("both", "a"));
+    closed(bed, "at-a", "at-b", &bed.container_addr("at-b", "net-b"));
+    closed(bed, "at-b", "at-a", &bed.container_addr("at-a", "net-a"));
+    closed(bed, "at-a", "both", &bed.container_addr("both", "net-b"));
+    closed(bed, "at-b", "both", &bed.container_addr("both", "net-a"));
 }
 
 /// Neither a ping nor a connection comes through, though the server is there.
 #[track_caller]
 fn closed(bed: &Bed, from: &str, server: &str, at: &Address) {
-    bed.exec_in(server, &["sh", "-c", "pgrep httpd >/dev/null || httpd -p 8080 -h /etc"]).ok();
+    bed.exec_in(server, &["sh", "-c", "pidof httpd >/dev/null || httpd -p 8080 -h /etc"]).ok();
     if let Some(v4) = at.v4 {
-        assert!(bed.host_fetches(&format!("{v4}:8080")), "{server} serves");
+        bed.host_gets(&format!("{v4}:8080"));
         assert!(!bed.ping(from, &v4.to_string()), "{from} pings {server} at {v4}");
         assert!(!bed.fetches(from, &format!("{v4}:8080")), "{from} fetches from {server} at {v4}");
     }
@@ -84,7 +84,7 @@ fn published(bed: &Bed) {
     bed.run_container("web", &["--network", "theirs", "-p", "8088:8080"]);
     bed.serve("web", 8080);
     bed.ping_soon("at-ours", "192.168.77.1");
-    assert!(bed.host_fetches("192.168.77.1:8088"));
+    bed.host_gets("192.168.77.1:8088");
     assert!(bed.fetches("at-ours", "192.168.77.1:8088"));
 }
 
@@ -107,7 +107,7 @@ fn icc(bed: &Bed) {
     for gateway in ["10.98.0.1", "fd98::1"] {
         bed.ping_soon("one", gateway);
     }
-    assert!(bed.host_pings(&v4) && bed.host_fetches(&format!("{v4}:8080")));
+    bed.host_gets(&format!("{v4}:8080"));
     for from in ["one", "three"] {
         assert!(!bed.ping(from, &v4) && !bed.fetches(from, &format!("{v4}:8080")));
         if bed.is_pontoon() || bed.engine >= 27 {

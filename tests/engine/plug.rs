@@ -11,14 +11,14 @@ fn networks_are_plugged_into_a_running_container() {
 }
 
 pub fn hot_plug(bed: &Bed) {
-    bed.network("a", &["--subnet", "10.85.1.0/24"]);
-    bed.network("b", &["--subnet", "10.85.2.0/24", "--ipv6", "--subnet", "fd85:2::/64"]);
-    bed.run_container("one", &["--network", "a"]);
-    bed.run_container("at-a", &["--network", "a"]);
-    bed.run_container("at-b", &["--network", "b"]);
-    bed.docker(&["network", "connect", "--ip", "10.85.2.99", "--ip6", "fd85:2::99", "b", "one"]).ok();
+    bed.network("net-a", &["--subnet", "10.85.1.0/24"]);
+    bed.network("net-b", &["--subnet", "10.85.2.0/24", "--ipv6", "--subnet", "fd85:2::/64"]);
+    bed.run_container("one", &["--network", "net-a"]);
+    bed.run_container("at-a", &["--network", "net-a"]);
+    bed.run_container("at-b", &["--network", "net-b"]);
+    bed.docker(&["network", "connect", "--ip", "10.85.2.99", "--ip6", "fd85:2::99", "net-b", "one"]).ok();
     assert_eq!(bed.links_in("one"), ["eth0", "eth1"]);
-    assert_eq!(bed.members("b"), ["at-b", "one"].map(str::to_owned).into());
+    assert_eq!(bed.members("net-b"), ["at-b", "one"].map(str::to_owned).into());
     for peer in ["at-a", "at-b"] {
         bed.names("one", "-4", peer);
     }
@@ -26,24 +26,24 @@ pub fn hot_plug(bed: &Bed) {
     bed.ping_soon("at-b", "fd85:2::99");
     assert!(bed.host_pings("10.85.2.99"));
 
-    bed.docker(&["network", "disconnect", "a", "one"]).ok();
+    bed.docker(&["network", "disconnect", "net-a", "one"]).ok();
     assert_eq!(bed.links_in("one"), ["eth1"]);
-    assert_eq!(bed.members("a"), ["at-a".to_owned()].into());
+    assert_eq!(bed.members("net-a"), ["at-a".to_owned()].into());
     bed.names("one", "-4", "at-b");
-    bed.exec_in("one", &["ping", "-c1", "-W1", "at-a"]).err();
+    bed.nameless("one", "at-a");
 
     // and back, several times
     for _ in 0..3 {
-        bed.docker(&["network", "connect", "a", "one"]).ok();
+        bed.docker(&["network", "connect", "net-a", "one"]).ok();
         bed.names("one", "-4", "at-a");
-        bed.docker(&["network", "disconnect", "b", "one"]).ok();
-        bed.docker(&["network", "connect", "b", "one"]).ok();
+        bed.docker(&["network", "disconnect", "net-b", "one"]).ok();
+        bed.docker(&["network", "connect", "net-b", "one"]).ok();
         bed.names("one", "-4", "at-b");
-        bed.docker(&["network", "disconnect", "a", "one"]).ok();
+        bed.docker(&["network", "disconnect", "net-a", "one"]).ok();
     }
-    bed.docker(&["network", "disconnect", "b", "one"]).ok();
+    bed.docker(&["network", "disconnect", "net-b", "one"]).ok();
     assert_eq!(bed.links_in("one"), Vec::<String>::new());
-    bed.docker(&["network", "connect", "b", "one"]).ok();
+    bed.docker(&["network", "connect", "net-b", "one"]).ok();
     bed.names("one", "-6", "at-b");
 }
 
@@ -53,12 +53,12 @@ fn networks_are_plugged_into_a_stopped_container() {
 }
 
 fn cold_plug(bed: &Bed) {
-    bed.network("a", &[]);
-    bed.network("b", &["--subnet", "10.86.2.0/24"]);
-    bed.run_container("at-a", &["--network", "a"]);
-    bed.run_container("at-b", &["--network", "b"]);
-    bed.docker(&["create", "--name", "one", "--network", "a", "busybox"]).ok();
-    bed.docker(&["network", "connect", "--ip", "10.86.2.77", "b", "one"]).ok();
+    bed.network("net-a", &[]);
+    bed.network("net-b", &["--subnet", "10.86.2.0/24"]);
+    bed.run_container("at-a", &["--network", "net-a"]);
+    bed.run_container("at-b", &["--network", "net-b"]);
+    bed.docker(&["create", "--name", "one", "--network", "net-a", "busybox"]).ok();
+    bed.docker(&["network", "connect", "--ip", "10.86.2.77", "net-b", "one"]).ok();
     assert!(!bed.host_pings("10.86.2.77"));
     bed.docker(&["start", "one"]).ok();
     assert_eq!(bed.links_in("one").len(), 2);
@@ -67,13 +67,13 @@ fn cold_plug(bed: &Bed) {
     }
     bed.ping_soon("at-b", "10.86.2.77");
     bed.docker(&["stop", "-t", "5", "one"]).ok();
-    bed.docker(&["network", "disconnect", "a", "one"]).ok();
+    bed.docker(&["network", "disconnect", "net-a", "one"]).ok();
     bed.docker(&["start", "one"]).ok();
     assert_eq!(bed.links_in("one").len(), 1);
     bed.names("one", "-4", "at-b");
     // its network goes while it is stopped
     bed.docker(&["stop", "-t", "5", "one", "at-b"]).ok();
-    bed.docker(&["network", "rm", "b"]).ok();
+    bed.docker(&["network", "rm", "net-b"]).ok();
     bed.docker(&["start", "one"]).err();
 }
 

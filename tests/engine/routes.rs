@@ -46,7 +46,9 @@ fn choice(bed: &Bed) {
     for network in ["abe", "zed"] {
         bed.docker(&["network", "disconnect", network, "one"]);
     }
-    assert_eq!(bed.way_out("one", "-4"), None, "an internal network has no way out");
+    if bed.is_pontoon() || bed.engine >= 26 {
+        assert_eq!(bed.way_out("one", "-4"), None, "an internal network has no way out");
+    }
 }
 
 #[test]

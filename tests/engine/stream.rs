@@ -18,7 +18,7 @@ impl Stream {
     #[track_caller]
     pub fn start(bed: &Bed, container: &str, to: &str) -> Self {
         let log = format!("/stream-{}", to.replace([':', '.'], "-"));
-        let command = format!("exec ping -i 0.1 -W 1 {to} >{log} 2>&1");
+        let command = format!("echo $$ >{log}.pid; exec ping -i 0.1 -W 1 {to} >{log} 2>&1");
         bed.docker(&["exec", "-d", container, "sh", "-c", &command]).ok();
         let stream = Self { container: container.to_owned(), log };
         stream.goes_on(bed);
@@ -39,7 +39,7 @@ impl Stream {
     /// Ends it; how many were sent, and how many were answered.
     #[track_caller]
     pub fn end(self, bed: &Bed) -> (u32, u32) {
-        bed.exec_in(&self.container, &["pkill", "-INT", "ping"]).ok();
+        bed.exec_in(&self.container, &["sh", "-c", &format!("kill -INT $(cat {}.pid)", self.log)]).ok();
         let mut text = String::new();
         wait_until(Duration::from_secs(5), "the sum of the pings", || {
             text = bed.cat(&self.container, &self.log);
