@@ -18,7 +18,7 @@ use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
 use crate::state::{Ledger, Opened, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
-use crate::{resolvers, telemetry};
+use crate::{resolvers, socket, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -53,6 +53,7 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> AppError {
 pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format);
+    let _only_one = socket::claim_namespace()?;
     let opened = Ledger::open(&options.state_dir, &boot_id())?;
     report(&opened, &options);
     let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone() })?);

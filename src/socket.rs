@@ -1,9 +1,11 @@
-//! Owns how the plugin socket comes to be: handed over by systemd, or bound by us.
+//! Owns how the plugin socket comes to be (handed over by systemd, or bound by us), and that one
+//! Pontoon at most serves a network namespace.
 
 use std::io;
 use std::os::fd::FromRawFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// First descriptor that systemd hands over (sd_listen_fds(3)).
@@ -18,6 +20,11 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
+    /// Two Pontoons would take each other's links for orphans.
+    #[error(
+        "another Pontoon serves this network namespace already (managed plugin and socket plugin?): stop one of them"
+    )]
+    SecondInNamespace,
     /// Something that is not a socket has the name.
     #[error("{} exists and is not a socket; remove it, or choose another --socket", path.display())]
     NotASocket {
@@ -63,6 +70,19 @@ impl PluginSocket {
     pub fn into_parts(self) -> (UnixListener, Option<PathBuf>) {
         (self.listener, self.path)
     }
+}
+
+/// Makes this process the only Pontoon of its network namespace, as long as the returned socket
+/// lives: names of abstract sockets are the namespace's own and end with the process, however it
+/// ends (unix(7)). Nobody connects to it.
+pub fn claim_namespace() -> Result<UnixListener, SocketError> {
+    let path = Path::new("@pontoon");
+    let failed = |source| SocketError::Io { operation: "bind", path: path.to_owned(), source };
+    let address = SocketAddr::from_abstract_name("pontoon").map_err(failed)?;
+    UnixListener::bind_addr(&address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => SocketError::SecondInNamespace,
+        _ => failed(source),
+    })
 }
 
 fn bind(path: &Path) -> Result<UnixListener, SocketError> {
@@ -118,6 +138,14 @@ mod tests {
         assert!(matches!(PluginSocket::open(&path), Err(SocketError::Busy { .. })));
         drop(live);
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn one_pontoon_a_namespace() {
+        let first = claim_namespace().unwrap();
+        assert!(matches!(claim_namespace(), Err(SocketError::SecondInNamespace)));
+        drop(first);
+        claim_namespace().unwrap();
     }
 
     #[test]

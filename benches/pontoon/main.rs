@@ -6,7 +6,6 @@
 //! `cargo bench --bench pontoon -- verbs scale` runs some of them.
 
 #[path = "../../tests/support/mod.rs"]
-#[allow(dead_code, unused_imports)]
 mod support;
 
 mod client;
@@ -29,10 +28,10 @@ fn main() {
     }
     let mut report = Report::new();
     if wanted("verbs") {
-        in_namespace(|| verbs::run()).into_iter().for_each(|row| report.add(row));
+        in_namespace(verbs::run).into_iter().for_each(|row| report.add(row));
     }
     if wanted("scale") {
-        in_namespace(|| scale::run()).into_iter().for_each(|row| report.add(row));
+        in_namespace(scale::run).into_iter().for_each(|row| report.add(row));
     }
     if wanted("engine") {
         engine::run().into_iter().for_each(|row| report.add(row));

@@ -26,13 +26,16 @@ pub enum Fault {
     Stall(Duration),
 }
 
+/// A fault and the steps that it waits for.
+type Trap = (Box<dyn Fn(&Step) -> bool + Send>, Fault);
+
 #[derive(Default)]
 struct World {
     datapath: Datapath,
     foreign: BTreeMap<IfName, LinkInfo>,
     routes: Vec<IpNetwork>,
     uplink_mtu: Option<u32>,
-    faults: VecDeque<(Box<dyn Fn(&Step) -> bool + Send>, Fault)>,
+    faults: VecDeque<Trap>,
     steps: Vec<Step>,
     observations: usize,
     torn: usize,

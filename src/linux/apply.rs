@@ -58,7 +58,7 @@ impl LinuxKernel {
                     link::change(&mut route.socket, link::named(name).controller(index.unwrap_or(0)))
                 })
             }
-            Step::Isolate(name, isolated) => self.route().socket.execute_all(&[link::isolation(name, *isolated)]),
+            Step::Isolate(name, isolated) => link::isolate(&mut self.route().socket, name, *isolated),
             Step::RetireVeth(name) => {
                 self.reaper.retire(name);
                 Ok(())
@@ -128,10 +128,6 @@ impl LinuxKernel {
                 Err(failure) => failure,
             };
             if failure.errno() != Some(libc::EEXIST) {
-                if veth.isolated {
-                    // The pair may have been made and only its isolation refused.
-                    self.reaper.retire(name);
-                }
                 return Err(failure);
             }
             match link::find(&mut route.socket, name.as_str())? {

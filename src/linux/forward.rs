@@ -2,14 +2,16 @@
 //! and `ip6 filter`, which iptables-nft makes), so that the chain's policy does not drop what
 //! `inet pontoon` lets through.
 //!
-//! Never makes that chain, never touches another rule in it. Ours are those with our comment in
-//! the user data *and* of exactly the form that is written here, which iptables reads back as
-//! `-i pnt+ -j ACCEPT`. Called by `LinuxKernel` and `observe`.
+//! Never makes that chain, never touches another rule in it. Ours are those with our comment *and*
+//! of exactly the form that is written here. iptables reads them back as
+//! `-i pnt+ -m comment --comment pontoon -j ACCEPT`, so whoever looks knows whose they are; after
+//! `iptables-save` and `iptables-restore` the comment is a match of iptables' own, and they are
+//! ours still. Called by `LinuxKernel` and `observe`.
 
 use std::collections::BTreeSet;
 
 use super::netlink::{Failure, Request, Socket};
-use super::nft::expression::{Direction, Expressions, decode_accept};
+use super::nft::expression::{Accept, Direction, Expressions, decode_accept};
 use super::nft::message::{
     self, CHAIN_NAME, GET_CHAIN, GET_RULE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE, RULE_USERDATA,
     TABLE_NAME, attributes, body, wire,
@@ -60,10 +62,11 @@ pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
     let rule = attributes(payload);
     let here =
         rule.find(TABLE_NAME).and_then(text) == Some(TABLE) && rule.find(RULE_CHAIN).and_then(text) == Some(CHAIN);
-    if !here || rule.find(RULE_USERDATA).and_then(message::comment) != Some(COMMENT) {
+    let Accept { direction, name, comment } = decode_accept(rule.find(RULE_EXPRESSIONS)?)?;
+    let comment = comment.or_else(|| rule.find(RULE_USERDATA).and_then(message::comment));
+    if !here || comment != Some(COMMENT) {
         return None;
     }
-    let (direction, name) = decode_accept(rule.find(RULE_EXPRESSIONS)?)?;
     // iptables compares a whole name including its final zero, and a prefix without.
     let link = if name.contains(&0) {
         LinkMatch::Name(IfName::parse(text(name)?).ok()?)

@@ -179,6 +179,12 @@ pub fn isolation(name: &IfName, isolated: bool) -> Request {
     Request { kind: libc::RTM_NEWLINK, flags: 0, body: body.finish() }
 }
 
+/// Sets or clears isolation of a port.
+pub fn isolate(socket: &mut Socket, name: &IfName, isolated: bool) -> Result<(), Failure> {
+    let request = isolation(name, isolated);
+    socket.execute(request.kind, request.flags, &request.body)
+}
+
 /// Deletes one link; one that does not exist is success. Waits for an RCU grace period.
 pub fn delete(socket: &mut Socket, index: u32) -> Result<(), Failure> {
     let message = LinkUnspec::new_with_index(index).build();

@@ -2,13 +2,14 @@
 //! netlink and `/proc/sys/net`, without any child process.
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
-//! within: `tlv` and `frame` are bytes, `netlink` a socket, `link`, `addr`, `route`, `nft` and
+//! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft` and
 //! `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
 //! read, `reaper` how they go, `watch` who else changes them, `apply` the steps.
 
 pub mod addr;
 mod apply;
 mod bridge;
+mod descriptor;
 pub mod forward;
 pub mod frame;
 pub mod link;

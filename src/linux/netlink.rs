@@ -10,12 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, connect, getsockname, recv, send,
-    setsockopt, socket, sockopt,
-};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, send};
 
+pub use super::descriptor::Protocol;
+use super::descriptor::{netns_cookie, open_fd, receive};
 use super::frame::{ERROR, Frames, HEADER, Listing, Progress, Verdict, verdict};
 use crate::datapath::KernelError;
 
@@ -26,15 +24,8 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// How often a listing is tried before it counts as torn.
 pub const TRIES: u32 = 5;
 
-/// Receive timeout of the socket; the deadline is checked at least this often.
-const SLICE_SECONDS: i64 = 1;
-
 /// First size of the receive buffer in bytes; a dump fills at most 32 KiB (net/netlink/af_netlink.c).
 const BUFFER: usize = 64 * 1024;
-
-/// Kernel-side buffers, in bytes: an nf_tables transaction travels as one datagram, and its
-/// errors come back all at once.
-const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 
 /// `NLM_F_REQUEST`.
 const REQUEST: u16 = 0x1;
@@ -48,18 +39,6 @@ pub const CREATE: u16 = 0x400;
 pub const APPEND: u16 = 0x800;
 /// `NLM_F_DUMP`.
 const DUMP: u16 = 0x300;
-
-/// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h), since Linux 5.14.
-const SO_NETNS_COOKIE: libc::c_int = 71;
-
-/// Which kernel subsystem a socket speaks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// `NETLINK_ROUTE`: links, addresses, routes.
-    Route,
-    /// `NETLINK_NETFILTER`: nf_tables.
-    Netfilter,
-}
 
 /// The ports of all sockets of one [`super::LinuxKernel`], by which a watcher knows the
 /// notifications that our own requests caused.
@@ -155,12 +134,25 @@ impl Socket {
 
     /// Sends one request and waits until the kernel has carried it out.
     pub fn execute(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Failure> {
-        self.execute_all(&[Request { kind, flags, body: body.to_vec() }])
+        self.execute_all(&[Request { kind, flags, body: body.to_vec() }]).map_err(|(_, failure)| failure)
     }
 
-    /// Sends several requests at once and waits for all; the first failure is returned. The
-    /// kernel carries out those after a failed one all the same.
-    pub fn execute_all(&mut self, requests: &[Request]) -> Result<(), Failure> {
+    /// Sends several requests at once and waits for all. The kernel carries out those after a
+    /// failed one all the same.
+    ///
+    /// # Errors
+    /// The first failure, and which request it was for; 0 also when it was for none of them.
+    pub fn execute_all(&mut self, requests: &[Request]) -> Result<(), (usize, Failure)> {
+        let mut failure = None;
+        let result = self.execute_each(requests, &mut failure);
+        match (result, failure) {
+            (Err(failure), _) => Err((0, lost(failure))),
+            (Ok(()), Some((index, verdict))) => Err((index, Failure::Refused(verdict))),
+            (Ok(()), None) => Ok(()),
+        }
+    }
+
+    fn execute_each(&mut self, requests: &[Request], failure: &mut Option<(usize, Verdict)>) -> Result<(), Failure> {
         let deadline = self.begin()?;
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::with_capacity(512);
@@ -171,23 +163,22 @@ impl Socket {
         self.suspect = true;
         send(self.fd.as_raw_fd(), &datagram, MsgFlags::empty())?;
         let mut outstanding = requests.len();
-        let mut failure: Option<(u32, Failure)> = None;
         while outstanding > 0 {
             let datagram = receive(&self.fd, &mut self.buffer, deadline)?;
             for frame in Frames::new(datagram) {
-                let index = frame.sequence.wrapping_sub(first);
-                if frame.kind != ERROR || index as usize >= requests.len() {
+                let index = frame.sequence.wrapping_sub(first) as usize;
+                if frame.kind != ERROR || index >= requests.len() {
                     continue;
                 }
                 let verdict = verdict(&frame).ok_or(Failure::Malformed("short acknowledgement"))?;
                 outstanding = outstanding.saturating_sub(1);
                 if verdict.errno != 0 && failure.as_ref().is_none_or(|(at, _)| index < *at) {
-                    failure = Some((index, Failure::Refused(verdict)));
+                    *failure = Some((index, verdict));
                 }
             }
         }
         self.suspect = false;
-        failure.map_or(Ok(()), |(_, failure)| Err(failure))
+        Ok(())
     }
 
     /// Sends one request and returns the payload of its one answer.
@@ -263,6 +254,10 @@ impl Socket {
     /// Sends nf_tables messages as one transaction between `begin` and `end` and waits for the
     /// outcome: all of them, or none and the first error (net/netfilter/nfnetlink.c).
     pub fn transact(&mut self, begin: &Request, messages: &[Request], end: &Request) -> Result<(), Failure> {
+        self.transact_once(begin, messages, end).map_err(lost)
+    }
+
+    fn transact_once(&mut self, begin: &Request, messages: &[Request], end: &Request) -> Result<(), Failure> {
         let deadline = self.begin()?;
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::with_capacity(4096);
@@ -328,6 +323,15 @@ impl Socket {
     }
 }
 
+/// A change whose answer was dropped is no torn listing: it may have taken effect. Steps are
+/// idempotent, so whoever gets this may try again.
+fn lost(failure: Failure) -> Failure {
+    match failure {
+        Failure::Torn => Failure::refused(libc::ENOBUFS, "the kernel's answer was lost"),
+        other => other,
+    }
+}
+
 /// Tries a listing until it is not torn, [`TRIES`] times at most.
 pub fn retry_torn<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     for _ in 0..TRIES {
@@ -337,73 +341,6 @@ pub fn retry_torn<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<
         }
     }
     Err(Failure::Torn)
-}
-
-/// Opens, configures and binds a socket in the calling thread's namespace, member of `groups`.
-pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
-    let protocol = match protocol {
-        Protocol::Route => SockProtocol::NetlinkRoute,
-        Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
-    };
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-    // Without the privilege for more, the default sizes have to do.
-    let _ = setsockopt(&fd, sockopt::RcvBufForce, &KERNEL_BUFFER);
-    let _ = setsockopt(&fd, sockopt::SndBufForce, &KERNEL_BUFFER);
-    setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(SLICE_SECONDS, 0))?;
-    // Older kernels lack some of these and then answer more, or say less; both are handled.
-    for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
-        let _ = set_netlink_option(&fd, option, 1);
-    }
-    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    if groups.is_empty() {
-        // Connected to port 0, the socket takes messages from the kernel alone.
-        connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    }
-    for group in groups {
-        set_netlink_option(&fd, libc::NETLINK_ADD_MEMBERSHIP, *group)?;
-    }
-    Ok(fd)
-}
-
-fn set_netlink_option(fd: &OwnedFd, option: libc::c_int, value: u32) -> Result<(), Errno> {
-    let len = size_of::<u32>() as libc::socklen_t;
-    // SAFETY: the pointer is to a live u32 of the given length, which the kernel only reads.
-    let result =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_NETLINK, option, std::ptr::from_ref(&value).cast(), len) };
-    Errno::result(result).map(drop)
-}
-
-/// A number that is the same for all sockets of one network namespace; `None` before Linux 5.14.
-fn netns_cookie(fd: &OwnedFd) -> Option<u64> {
-    let mut cookie = 0u64;
-    let mut len = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: both pointers are to live values; the kernel writes at most `len` bytes of the first.
-    let result = unsafe {
-        let value = std::ptr::from_mut(&mut cookie).cast();
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut len)
-    };
-    (result == 0).then_some(cookie)
-}
-
-/// Receives one datagram.
-///
-/// # Errors
-/// [`Failure::Timeout`] after `deadline`; [`Failure::Torn`] when the kernel dropped an answer or
-/// it did not fit (the buffer has grown by then); what `recv` says otherwise.
-pub fn receive<'a>(fd: &OwnedFd, buffer: &'a mut Vec<u8>, deadline: Instant) -> Result<&'a [u8], Failure> {
-    loop {
-        match recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
-            Ok(len) if len > buffer.len() => {
-                buffer.resize(len.next_power_of_two(), 0);
-                return Err(Failure::Torn);
-            }
-            Ok(len) => return Ok(buffer.get(..len).unwrap_or_default()),
-            Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < deadline => {}
-            Err(Errno::EAGAIN | Errno::EINTR) => return Err(Failure::Timeout),
-            Err(Errno::ENOBUFS) => return Err(Failure::Torn),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
 }
 
 fn frame(datagram: &mut Vec<u8>, request: &Request, flags: u16, sequence: u32) {
@@ -432,5 +369,23 @@ mod tests {
         assert_eq!((torn, tries), (Err(Failure::Torn), TRIES));
         let refused: Result<(), _> = retry_torn(|| Err(Failure::Timeout));
         assert_eq!(refused, Err(Failure::Timeout));
+    }
+
+    #[test]
+    fn a_stale_answer_is_skipped_and_a_lost_one_costs_the_socket() {
+        let ports = Arc::new(OwnPorts::default());
+        let mut socket = Socket::open(Protocol::Route, ports.clone()).unwrap();
+        let loopback = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        // An answer that nobody reads, as after a timeout, and a socket that could not be replaced.
+        socket.dispatch(libc::RTM_GETLINK, 0, &[0; 16]).unwrap();
+        socket.suspect = false;
+        let answer = socket.get(libc::RTM_GETLINK, &loopback).unwrap();
+        assert_eq!(super::super::link::parse_link(&answer).map(|link| link.index), Some(1));
+        let before = socket.fd.as_raw_fd();
+        socket.dispatch(libc::RTM_GETLINK, DUMP, &[0; 16]).unwrap();
+        let links = socket.list(libc::RTM_GETLINK, &[0; 16], |_, payload| super::super::link::parse_link(payload));
+        assert!(links.unwrap().iter().any(|link| link.index == 1));
+        assert_ne!(socket.fd.as_raw_fd(), before);
+        assert!(ports.contains(getsockname::<NetlinkAddr>(socket.fd.as_raw_fd()).unwrap().pid()));
     }
 }

@@ -136,18 +136,18 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while let Some(batch) = self.take() {
-            let result = self.delete(&batch);
+            let (failed, failure) = self.delete(&batch);
             let mut state = self.shared.lock();
             state.busy.clear();
             state.working = false;
-            match result {
-                Ok(()) => self.failures = 0,
-                Err(failure) => {
+            match failure {
+                None => self.failures = 0,
+                Some(failure) => {
                     self.failures = self.failures.saturating_add(1);
                     if self.failures == 1 {
                         tracing::warn!(?failure, links = batch.len(), "links could not be deleted, trying again");
                     }
-                    state.queued.extend(batch);
+                    state.queued.extend(failed);
                     state.sweep = true;
                 }
             }
@@ -186,10 +186,22 @@ impl Worker {
         Some(batch)
     }
 
-    fn delete(&mut self, batch: &BTreeSet<IfName>) -> Result<(), Failure> {
+    /// Deletes a batch and what else is in the group; returns the names that are not in the group
+    /// yet, and the last failure.
+    fn delete(&mut self, batch: &BTreeSet<IfName>) -> (Vec<IfName>, Option<Failure>) {
+        let mut failed = Vec::new();
+        let mut last = None;
         for name in batch {
-            self.bury(name)?;
+            if let Err(failure) = self.bury(name) {
+                failed.push(name.clone());
+                last = Some(failure);
+            }
         }
+        let deleted = self.delete_group();
+        (failed, deleted.err().or(last))
+    }
+
+    fn delete_group(&mut self) -> Result<(), Failure> {
         let dead: Vec<LinkRecord> = link::list(&mut self.socket)?.into_iter().filter(LinkRecord::dead).collect();
         self.indexes.retain(|index| dead.iter().any(|link| link.index == *index));
         if dead.is_empty() {

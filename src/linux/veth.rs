@@ -26,7 +26,14 @@ pub fn create(socket: &mut Socket, name: &IfName, veth: &Veth, master: Option<u3
         // has a name of ours and is a port: then it is cut off, not opened.
         requests.push(link::isolation(name, true));
     }
-    socket.execute_all(&requests)
+    let Err((index, failure)) = socket.execute_all(&requests) else { return Ok(()) };
+    if index > 0
+        && let Some(made) = link::find(socket, name.as_str())?
+    {
+        // The pair was made and only its isolation refused: it must not stay without.
+        link::delete(socket, made.index)?;
+    }
+    Err(failure)
 }
 
 /// Brings an existing pair of ours to the wanted form; the end for the sandbox only as far as it
@@ -56,7 +63,7 @@ pub fn complete(
         link::change(socket, change)?;
     }
     if master.is_some() && (found.isolated != veth.isolated || found.master != master) {
-        socket.execute_all(&[link::isolation(name, veth.isolated)])?;
+        link::isolate(socket, name, veth.isolated)?;
     }
     complete_peer(socket, found, veth)
 }

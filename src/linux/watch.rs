@@ -14,9 +14,10 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use super::addr::parse_address;
+use super::descriptor::{Protocol, open_fd, receive};
 use super::frame::{Frame, Frames};
 use super::link::{self, LinkRecord, parse_link};
-use super::netlink::{Failure, OwnPorts, Protocol, Socket, open_fd, receive};
+use super::netlink::{Failure, OwnPorts, Socket};
 use super::nft::message::{CHAIN_NAME, INET, IPV4, IPV6, RULE_CHAIN, TABLE_NAME, attributes, wire};
 use super::nft::ruleset::TABLE;
 use super::tlv::text;

@@ -1,0 +1,101 @@
+# What a user does:       make demo | make test | make install | make install-socket
+# What leaves what where: make build -> target/pontoon, make plugin -> target/plugin, make bench -> target/bench.json
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO   ?= cargo
+TARGET  ?= $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+PREFIX  ?= /usr/local
+LAB     := tests/support/lab
+
+# the engines beside this distribution's own, and the tests that drive an engine
+ENGINES      ?= trixie forky
+ENGINE_TESTS ?= --test engine
+BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
+FUZZ_SECONDS ?= 10
+
+export PREFIX DESTDIR FORCE PURGE
+
+.PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines bench lab fmt clippy \
+        deny fuzz check-tools as-root clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# `make build`, then `sudo make install-socket`: root often has no cargo, and needs none
+ifeq ($(shell command -v $(CARGO))$(wildcard target/pontoon),target/pontoon)
+build:
+	@echo "this user has no cargo: taking target/pontoon as it is"
+else
+build: check-tools ## the static binary: target/pontoon
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --release --bin pontoon --target $(TARGET)
+	install -m 755 target/$(TARGET)/release/pontoon target/.pontoon.new
+	mv target/.pontoon.new target/pontoon
+endif
+
+plugin: build ## the managed plugin for `docker plugin create`: target/plugin
+	rm -rf target/.plugin.new
+	mkdir -p target/.plugin.new/rootfs
+	cp target/pontoon target/.plugin.new/rootfs/pontoon
+	cp config.json target/.plugin.new/config.json
+	rm -rf target/plugin
+	mv target/.plugin.new target/plugin
+
+install: plugin ## put the managed plugin into the running Docker: pontoon:latest
+	@plugin/setup.sh install
+
+uninstall: ## take it out again
+	@plugin/setup.sh uninstall
+
+install-socket: build ## install binary and systemd units: pontoon (PREFIX, DESTDIR)
+	@plugin/setup.sh install-socket
+
+uninstall-socket: ## take them out again; PURGE=1 takes the state too
+	@plugin/setup.sh uninstall-socket
+
+demo: as-root plugin ## see it work: an engine in namespaces of its own, networks, containers
+	@$(LAB) prepare
+	@tests/support/demo
+
+test: as-root plugin lab ## every test, with this distribution's engine
+	$(CARGO) test --locked --no-fail-fast
+
+test-engines: as-root plugin ## the engine tests, with every other engine that Debian has
+	$(LAB) prepare $(ENGINES)
+	@for engine in $(ENGINES); do \
+	    echo "== engine of $$engine"; \
+	    PONTOON_ENGINE=$$engine $(CARGO) test --locked --no-fail-fast $(ENGINE_TESTS) || failed="$$failed $$engine"; \
+	done; [ -z "$$failed" ] || { echo "failed with:$$failed" >&2; exit 1; }
+
+bench: as-root ## figures beside the kernel's floor and the built-in bridge; target/bench.json
+	@$(MAKE) --no-print-directory plugin lab >&2
+	@$(BENCH)
+
+lab: as-root ## engine root and images for the tests, from Debian's packages
+	$(LAB) prepare
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+clippy: check-tools ## lint the code
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deny: ## licences, duplicates and sources of the crates (deny.toml)
+	.ci/deny
+
+fuzz: check-tools ## the decoders, the state loader and whole stories, FUZZ_SECONDS each
+	@.ci/tools g++
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-fuzz
+	fuzz/run $(FUZZ_SECONDS)
+
+# Cargo needs a linker, and a static binary the C library's archive.
+check-tools:
+	@.ci/tools
+
+as-root:
+	@[ "$$(id -u)" = 0 ] || { echo 'this needs root, for network namespaces: sudo env "PATH=$$PATH" make ...' >&2; exit 1; }
+
+clean: ## remove everything that was built, the lab too
+	@[ ! -d target/lab ] || env -u PONTOON_LAB $(LAB) list | while read -r node _; do env -u PONTOON_LAB $(LAB) down "$$node"; done
+	$(CARGO) clean

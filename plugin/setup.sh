@@ -1,0 +1,193 @@
+#!/bin/bash
+# How Pontoon gets into this host and out of it again.
+#
+#   setup.sh install            the managed plugin, from target/plugin into the running Docker, as pontoon:latest
+#   setup.sh uninstall          and out again
+#   setup.sh install-socket     the binary, a systemd socket and a service; Docker calls it pontoon
+#   setup.sh uninstall-socket   and out again; its state stays unless PURGE=1
+#
+# FORCE=1 goes on where Pontoon is still in use. PREFIX (/usr/local) and DESTDIR are for install-socket; with a DESTDIR
+# only files are laid out and no service is touched.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+target=$here/../target
+plugin=pontoon:latest
+prefix=${PREFIX:-/usr/local}
+destdir=${DESTDIR:-}
+socket=/run/docker/plugins/pontoon.sock
+state=/var/lib/pontoon
+units=/etc/systemd/system
+
+say() { echo "pontoon: $*"; }
+die() { echo "pontoon: $*" >&2; exit 1; }
+need_root() { [ "$(id -u)" = 0 ] || die "needs root: sudo make $1"; }
+need_docker() {
+    command -v docker >/dev/null || die "there is no docker command on this machine (Debian: apt-get install docker.io)"
+    docker version --format '{{.Server.Version}}' >/dev/null || die "Docker does not answer: is it running, and may you use it?"
+}
+
+plugin_get() { docker plugin inspect --format "$1" "$plugin" 2>/dev/null; }
+plugin_is_there() { plugin_get '{{.Id}}' >/dev/null; }
+# where the engine keeps what the plugin mounts at /var/lib/pontoon
+plugin_state() { echo "$(docker info --format '{{.DockerRootDir}}')/plugins/$(plugin_get '{{.Id}}')/propagated-mount"; }
+
+# networks_of NAME: the names of the networks that have NAME as their driver or IPAM driver
+networks_of() {
+    local ids
+    ids=$(docker network ls --quiet --no-trunc)
+    # shellcheck disable=SC2086  # one word an id
+    [ -z "$ids" ] || docker network inspect --format '{{.Name}} {{.Driver}} {{.IPAM.Driver}}' $ids |
+        awk -v name="$1" '$2 == name || $3 == name { print $1 }'
+}
+
+refuse_while_used() {
+    local used
+    used=$(networks_of "$1" | tr '\n' ' ')
+    [ -z "$used" ] || [ "${FORCE:-}" = 1 ] ||
+        die "these networks use it: $used- remove them first (docker network rm), or say FORCE=1"
+}
+
+# Two Pontoons on one host would each repair what the other makes.
+refuse_beside() {
+    [ "${FORCE:-}" != 1 ] || return 0
+    case $1 in
+        socket) ! plugin_is_there || die "the managed plugin $plugin is installed: make uninstall first" ;;
+        managed) [ ! -S "$socket" ] || die "$socket is there, so the socket plugin is installed: make uninstall-socket first" ;;
+    esac
+}
+
+install_managed() {
+    need_docker
+    refuse_beside managed
+    [ -e "$target/plugin/config.json" ] || die "target/plugin is not there: make plugin"
+    if plugin_is_there; then
+        upgrade_managed
+    else
+        docker plugin create "$plugin" "$target/plugin" >/dev/null
+        enable_managed
+    fi
+    say "$plugin is installed. Try:"
+    say "  docker network create -d $plugin --ipam-driver $plugin demo"
+    say "  docker run --rm --network demo IMAGE"
+}
+
+enable_managed() {
+    docker plugin enable "$plugin" >/dev/null ||
+        die "the plugin does not start; its own words are in Docker's log (journalctl -u docker, lines with plugin=)"
+}
+
+# `docker plugin upgrade` wants a registry. Without one a plugin is removed and created anew, under a new id: what it
+# remembers and what was set goes along. Containers keep running meanwhile; requests fail until it is back.
+upgrade_managed() {
+    local from copy setting
+    need_root install
+    from=$(plugin_state)
+    [ -d "${from%/*}" ] || die "$plugin is installed already, and its files are not on this machine (no ${from%/*}): upgrade it there"
+    say "$plugin is installed already: replacing it, keeping its state and settings"
+    mapfile -t settings < <(plugin_get '{{range .Settings.Env}}{{println .}}{{end}}')
+    copy=$(mktemp -d /var/lib/pontoon-upgrade-XXXXXX)
+    trap 'echo "pontoon: the upgrade did not finish; the state of before is in $copy" >&2' EXIT
+    [ "$(plugin_get '{{.Enabled}}')" != true ] || docker plugin disable --force "$plugin" >/dev/null
+    [ ! -d "$from" ] || cp -a "$from/." "$copy/"
+    docker plugin rm --force "$plugin" >/dev/null
+    docker plugin create "$plugin" "$target/plugin" >/dev/null
+    mkdir -p "$(plugin_state)"
+    cp -a "$copy/." "$(plugin_state)/"
+    mapfile -t settable < <(plugin_get '{{range .Config.Env}}{{if .Settable}}{{println .Name}}{{end}}{{end}}')
+    for setting in "${settings[@]}"; do
+        if [ -n "$setting" ] && printf '%s\n' "${settable[@]}" | grep -qxF -- "${setting%%=*}"; then
+            docker plugin set "$plugin" "$setting"
+        fi
+    done
+    enable_managed
+    trap - EXIT
+    rm -rf "$copy"
+}
+
+uninstall_managed() {
+    need_docker
+    plugin_is_there || { say "$plugin is not installed"; return; }
+    refuse_while_used "$plugin"
+    [ "$(plugin_get '{{.Enabled}}')" != true ] || docker plugin disable --force "$plugin" >/dev/null
+    docker plugin rm --force "$plugin" >/dev/null
+    remove_leftovers
+    say "$plugin is removed, its state with it"
+}
+
+install_socket() {
+    [ -x "$target/pontoon" ] || die "target/pontoon is not there: make build"
+    if [ -z "$destdir" ]; then
+        need_root install-socket
+        if command -v docker >/dev/null; then refuse_beside socket; fi
+    fi
+    install -D -m 755 "$target/pontoon" "$destdir$prefix/bin/pontoon.new"
+    mv "$destdir$prefix/bin/pontoon.new" "$destdir$prefix/bin/pontoon"
+    mkdir -p "$destdir$units"
+    cp "$here/systemd/pontoon.socket" "$destdir$units/"
+    sed "s|/usr/local/bin/|$prefix/bin/|" "$here/systemd/pontoon.service" >"$destdir$units/pontoon.service"
+    chmod 644 "$destdir$units"/pontoon.{socket,service}
+    [ -z "$destdir" ] || return 0
+    if [ -d /run/systemd/system ]; then
+        systemctl daemon-reload
+        systemctl enable --quiet --now pontoon.socket
+        systemctl enable --quiet pontoon.service
+        # the socket stays open, so what Docker asks meanwhile waits
+        systemctl restart pontoon.service
+        systemctl is-active --quiet pontoon.service || die "the service does not start: journalctl -u pontoon"
+        say "pontoon is installed and runs (systemctl status pontoon). Try:"
+        say "  docker network create -d pontoon --ipam-driver pontoon demo"
+        say "  docker run --rm --network demo IMAGE"
+    else
+        say "installed, but systemd does not run here. Start this before dockerd, and keep it running:"
+        say "  $prefix/bin/pontoon serve --socket $socket --state-dir $state"
+    fi
+}
+
+uninstall_socket() {
+    if [ -z "$destdir" ]; then
+        need_root uninstall-socket
+        if command -v docker >/dev/null && docker version >/dev/null 2>&1; then
+            refuse_while_used pontoon
+        elif [ "${FORCE:-}" != 1 ]; then
+            say "Docker does not answer, so nobody knows whether networks use Pontoon: going on"
+        fi
+        if [ -d /run/systemd/system ]; then
+            systemctl disable --quiet --now pontoon.socket pontoon.service 2>/dev/null || true
+        fi
+    fi
+    rm -f "$destdir$units"/pontoon.{socket,service} "$destdir$prefix/bin/pontoon" "$destdir$socket"
+    [ -z "$destdir" ] || return 0
+    [ ! -d /run/systemd/system ] || systemctl daemon-reload
+    remove_leftovers
+    if [ "${PURGE:-}" = 1 ]; then
+        rm -rf "$state"
+        say "removed, its state with it"
+    else
+        say "removed; its state stays in $state (PURGE=1 removes it)"
+    fi
+}
+
+# Pontoon leaves everything standing when it stops, so that containers go on. Once it is uninstalled nobody needs it.
+remove_leftovers() {
+    local filter
+    [ "$(id -u)" = 0 ] || { say "not root, so table inet pontoon stays: nft delete table inet pontoon"; return 0; }
+    if command -v ip >/dev/null; then
+        ip link delete group 0x706e7401 2>/dev/null || true
+        ip link delete group 0x706e7402 2>/dev/null || true
+    fi
+    if command -v nft >/dev/null; then nft delete table inet pontoon 2>/dev/null || true; fi
+    for filter in iptables ip6tables; do
+        command -v "$filter" >/dev/null || continue
+        while "$filter" -w -D FORWARD -i pnt+ -j ACCEPT 2>/dev/null; do :; done
+        while "$filter" -w -D FORWARD -o pnt+ -j ACCEPT 2>/dev/null; do :; done
+    done
+}
+
+case ${1:-} in
+    install) install_managed ;;
+    uninstall) uninstall_managed ;;
+    install-socket) install_socket ;;
+    uninstall-socket) uninstall_socket ;;
+    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac

@@ -1,0 +1,176 @@
+//! One suite for every implementation of the trait `Kernel`: the same cases on the fake and on
+//! the real one, so that what is proved on the fake holds for the kernel. Needs root.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pontoon::datapath::fake::FakeKernel;
+use pontoon::datapath::{Bridge, Datapath, Element, Kernel, Protected, Step, Veth, diff};
+use pontoon::linux::{LinuxKernel, Options};
+use pontoon::model::{IfName, Mac};
+
+/// Runs a case on the fake and, in a namespace of its own, on the kernel.
+fn on_both(case: fn(&dyn Kernel)) {
+    case(&FakeKernel::new());
+    std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace: run as root");
+        let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(Options::default()).unwrap());
+        case(&*kernel);
+    })
+    .join()
+    .unwrap();
+}
+
+fn name(text: &str) -> IfName {
+    IfName::parse(text).unwrap()
+}
+
+fn bridge() -> Bridge {
+    Bridge {
+        owned: true,
+        mac: Some(Mac::derive("bridge", "contract")),
+        mtu: 1400,
+        alias: "pontoon network contract".into(),
+        addresses: ["10.77.0.1/24".parse().unwrap(), "fd77::1/64".parse().unwrap()].into(),
+        ipv6: true,
+        up: true,
+    }
+}
+
+fn veth(peer: &str, bridge: &str, isolated: bool) -> Veth {
+    Veth {
+        peer: name(peer),
+        host_mac: Mac::derive("host", peer),
+        peer_mac: Some(Mac::derive("peer", peer)),
+        mtu: 1400,
+        bridge: Some(name(bridge)),
+        isolated,
+        up: true,
+    }
+}
+
+fn observe(kernel: &dyn Kernel) -> Datapath {
+    let mut seen = kernel.observe(&BTreeSet::new()).unwrap();
+    // Which sysctls a new namespace starts with is not the contract's business.
+    seen.forwarding = Default::default();
+    for bridge in seen.bridges.values_mut() {
+        bridge.alias.clear();
+    }
+    seen
+}
+
+fn wanted() -> Datapath {
+    let mut plain = bridge();
+    plain.alias.clear();
+    let mut datapath = Datapath::default();
+    datapath.bridges.insert(name("pntb1"), plain);
+    for (host, peer, isolated) in [("pnth1", "pntc1", false), ("pnth2", "pntc2", true)] {
+        let veth = Veth { peer_mac: None, ..veth(peer, "pntb1", isolated) };
+        datapath.veths.insert(name(host), veth);
+    }
+    datapath.elements =
+        Some([Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())].into());
+    datapath
+}
+
+fn build() -> Vec<Step> {
+    vec![
+        Step::CreateTable(vec![Element::Intra(name("pntb1"))]),
+        Step::Elements { add: vec![Element::Masquerade("10.77.0.0/24".parse().unwrap())], remove: vec![] },
+        Step::CreateBridge(name("pntb1"), bridge()),
+        Step::CreateVeth(name("pnth1"), veth("pntc1", "pntb1", false)),
+        Step::CreateVeth(name("pnth2"), veth("pntc2", "pntb1", true)),
+    ]
+}
+
+#[test]
+fn what_was_applied_is_what_is_observed_also_when_applied_twice() {
+    on_both(|kernel| {
+        for _ in 0..2 {
+            kernel.apply(&build()).unwrap();
+            assert_eq!(observe(kernel), wanted());
+        }
+    });
+}
+
+#[test]
+fn what_is_gone_may_be_retired_again() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let end = [
+            Step::RetireVeth(name("pnth1")),
+            Step::RetireVeth(name("pnth2")),
+            Step::RetireBridge(name("pntb1")),
+            Step::Elements {
+                add: vec![],
+                remove: vec![Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())],
+            },
+        ];
+        for _ in 0..2 {
+            kernel.apply(&end).unwrap();
+            assert!(kernel.settle(Duration::from_secs(10)));
+            let nothing = Datapath { elements: Some(BTreeSet::new()), ..Datapath::default() };
+            assert_eq!(observe(kernel), nothing);
+        }
+        kernel.apply(&build()).unwrap();
+        assert_eq!(observe(kernel), wanted(), "the names are free again");
+    });
+}
+
+#[test]
+fn the_difference_to_any_meddled_state_leads_back() {
+    type Meddle = (&'static str, fn() -> Vec<Step>);
+    let meddles: [Meddle; 6] = [
+        ("a veth retired", || vec![Step::RetireVeth(name("pnth2"))]),
+        ("a bridge retired", || vec![Step::RetireBridge(name("pntb1"))]),
+        ("isolation off", || vec![Step::Isolate(name("pnth2"), false)]),
+        ("isolation on", || vec![Step::Isolate(name("pnth1"), true)]),
+        ("an address removed", || vec![Step::RemoveAddress(name("pntb1"), "10.77.0.1/24".parse().unwrap())]),
+        ("the table emptied", || vec![Step::CreateTable(vec![])]),
+    ];
+    for (what, meddle) in meddles {
+        static MEDDLE: std::sync::Mutex<Option<Meddle>> = std::sync::Mutex::new(None);
+        *MEDDLE.lock().unwrap() = Some((what, meddle));
+        on_both(|kernel| {
+            let (what, meddle) = MEDDLE.lock().unwrap().unwrap();
+            kernel.apply(&build()).unwrap();
+            kernel.apply(&meddle()).unwrap();
+            kernel.settle(Duration::from_secs(10));
+            let mut want = wanted();
+            for (host, veth) in &mut want.veths {
+                veth.peer_mac = Some(Mac::derive("peer", &host.as_str().replace("pnth", "pntc")));
+            }
+            let plan = diff(&observe(kernel), &want, &Protected::default());
+            assert!(!plan.steps.is_empty(), "{what}");
+            kernel.apply(&plan.steps).unwrap();
+            assert_eq!(observe(kernel), wanted(), "{what}");
+            let rest = diff(&observe(kernel), &want, &Protected::default());
+            assert_eq!(rest.steps, [], "{what}");
+        });
+    }
+}
+
+#[test]
+fn a_port_of_no_bridge_and_a_change_of_no_table_are_refused() {
+    on_both(|kernel| {
+        let error = kernel.apply(&[Step::CreateVeth(name("pnth1"), veth("pntc1", "pntb9", false))]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
+        let error =
+            kernel.apply(&[Step::Elements { add: vec![Element::Bridge(name("pntb1"))], remove: vec![] }]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
+        assert_eq!(observe(kernel), Datapath::default(), "nothing is left of either");
+    });
+}
+
+#[test]
+fn looking_a_link_up() {
+    on_both(|kernel| {
+        assert_eq!(kernel.link(&name("pntb1")).unwrap(), None);
+        kernel.apply(&build()).unwrap();
+        let link = kernel.link(&name("pntb1")).unwrap().unwrap();
+        assert_eq!((link.kind.as_str(), link.mtu, link.group), ("bridge", 1400, pontoon::datapath::GROUP_LIVE));
+        assert_eq!(kernel.link(&name("pnth1")).unwrap().unwrap().kind, "veth");
+        assert!(kernel.engine_bridges().unwrap().is_empty());
+    });
+}

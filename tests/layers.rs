@@ -1,0 +1,257 @@
+//! Owns the rules of the source tree: who may import whom, how long a file may be, and what may
+//! not stand in src/ at all. The rules of naming are in tests/names.rs.
+//!
+//! Each rule is a function from a file to complaints (`src/file:line: why`). It runs over src/,
+//! and in a test beside that over synthetic text that breaks it: a rule that cannot fail is none.
+
+#[path = "layers/source.rs"]
+mod source;
+
+use source::{Source, all, is_word, word};
+
+/// Layers and what each may import besides itself (design, section 2).
+const LAYERS: [(&str, &[&str]); 8] = [
+    ("api", &[]),
+    ("model", &[]),
+    ("state", &["model"]),
+    ("ipam", &["model", "state"]),
+    ("datapath", &["model", "state"]),
+    ("linux", &["model", "datapath"]),
+    ("driver", &["api", "model", "state", "ipam", "datapath"]),
+    ("server", &["api", "driver", "metrics", "telemetry"]),
+];
+
+/// The one module that names `linux`, and with it everything.
+const APP: &str = "app";
+
+/// Longest file, in lines, its tests included.
+const LONGEST: usize = 400;
+
+/// Files that are longer, and why. One that no longer is must leave the list.
+const LONGER: [(&str, &str); 1] =
+    [("model/options.rs", "one table of rows, its parser and their tests: an option is added in one place")];
+
+/// What src/ must not contain outside tests, and what to do instead.
+const FORBIDDEN: [(&str, &str); 6] = [
+    ("Command::new", "no child processes: everything is spoken over netlink or files"),
+    (".unwrap()", "return an error that names operation and object"),
+    (".expect(", "return an error that names operation and object"),
+    ("panic!(", "return an error that names operation and object"),
+    ("todo!(", "finish it, or leave it out"),
+    ("unimplemented!(", "finish it, or leave it out"),
+];
+
+/// Whether files of `unit` may name the module `target`; an error for a folder nobody knows.
+/// `alone` is a file right below src/.
+fn may_import(unit: &str, alone: bool, target: &str) -> Result<bool, String> {
+    if unit == APP || unit == target {
+        return Ok(true);
+    }
+    match LAYERS.iter().find(|(layer, _)| *layer == unit) {
+        Some((_, imports)) => Ok(imports.contains(&target)),
+        // What puts the layers together is a file each, right below src/.
+        None if alone => Ok(target != "linux"),
+        None => Err(format!("{unit} is in no layer: add it to tests/layers.rs and to the architecture's table")),
+    }
+}
+
+/// The modules below the crate's root that `source` names, each with its position: `crate::x`,
+/// `crate::{x, y::z}`, `pontoon::x` (as main.rs says it) and as many `super::` as reach the root.
+fn imports(source: &Source) -> Vec<(usize, String)> {
+    let code = &source.code;
+    let roots = ["crate".to_owned(), "pontoon".to_owned()];
+    let ups =
+        (source.path != "lib.rs" && source.path != "main.rs").then(|| vec!["super"; source.modules().len()].join("::"));
+    let mut found = Vec::new();
+    for root in roots.iter().chain(&ups) {
+        let start = format!("{root}::");
+        for (at, _) in code.match_indices(&start) {
+            if code[..at].ends_with(|c| is_word(c) || c == ':') {
+                continue;
+            }
+            let rest = &code[at + start.len()..];
+            match rest.trim_start().strip_prefix('{') {
+                Some(group) => found.extend(heads(group).into_iter().map(|head| (at, head))),
+                None if rest.starts_with('*') => found.push((at, "*".to_owned())),
+                None => found.push((at, word(rest).to_owned())),
+            }
+        }
+    }
+    found
+}
+
+/// The first segment of each path in a group of imports whose brace is already open.
+fn heads(group: &str) -> Vec<String> {
+    let (mut depth, mut expect, mut heads) = (0, true, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '}' if depth == 0 => break,
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => expect = true,
+            '*' if expect => (expect, heads) = (false, [heads, vec!["*".to_owned()]].concat()),
+            c if expect && is_word(c) => {
+                heads.push(word(&group[at..]).to_owned());
+                expect = false;
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn layers(source: &Source) -> Vec<String> {
+    let (unit, alone) = (source.unit(), !source.path.contains('/'));
+    let complaint = |(at, target): (usize, String)| match may_import(unit, alone, &target) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("{}: {unit} must not import {target}", source.place(at))),
+        Err(why) => Some(format!("{}: {why}", source.place(at))),
+    };
+    // A file that imports nothing must belong to a layer all the same.
+    let known = may_import(unit, alone, "").err().map(|why| format!("src/{}:1: {why}", source.path));
+    known.into_iter().chain(imports(source).into_iter().filter_map(complaint)).collect()
+}
+
+/// Files of tests count as tests by their name; so whoever declares one must say `#[cfg(test)]`.
+fn gates(source: &Source) -> Vec<String> {
+    let after = |at: usize| word(&source.code[at + "mod ".len()..]);
+    let found = source.code.match_indices("mod ").filter(|(at, _)| !source.code[..*at].ends_with(is_word));
+    let found = found.filter(|(at, _)| after(*at) == "tests" || after(*at).ends_with("_tests"));
+    found.map(|(at, _)| format!("{}: {} without #[cfg(test)]", source.place(at), after(at))).collect()
+}
+
+fn length(source: &Source, longer: &[(&str, &str)]) -> Vec<String> {
+    let lines = source.text.lines().count();
+    let listed = longer.iter().any(|(path, _)| *path == source.path);
+    match (lines > LONGEST, listed) {
+        (true, false) => vec![format!("src/{}:{lines}: more than {LONGEST} lines, split it by noun", source.path)],
+        (false, true) => vec![format!("src/{}:{lines}: short again, take it off the list", source.path)],
+        _ => Vec::new(),
+    }
+}
+
+fn forbidden(source: &Source) -> Vec<String> {
+    let found = FORBIDDEN.iter().flat_map(|(needle, instead)| {
+        source.places(needle).into_iter().map(move |place| format!("{place}: {needle} - {instead}"))
+    });
+    found.collect()
+}
+
+fn complain(rule: impl Fn(&Source) -> Vec<String>) {
+    let complaints: Vec<String> = all().iter().flat_map(rule).collect();
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn layers_import_only_what_is_below_them() {
+    complain(layers);
+}
+
+#[test]
+fn tests_are_compiled_for_tests_only() {
+    complain(gates);
+}
+
+#[test]
+fn files_are_short() {
+    complain(|source| length(source, &LONGER));
+    let known: Vec<Source> = all();
+    for (path, reason) in LONGER {
+        assert!(!reason.is_empty() && known.iter().any(|source| source.path == path), "{path} does not exist");
+    }
+}
+
+#[test]
+fn nothing_forbidden_stands_in_src() {
+    complain(forbidden);
+}
+
+#[test]
+fn the_rule_of_layers_fails_when_it_should() {
+    for (path, text, complaint) in [
+        ("api/network.rs", "\nuse crate::model::Mac;", "src/api/network.rs:2: api must not import model"),
+        ("model/mac.rs", "fn a() { crate::state::load() }", "src/model/mac.rs:1: model must not import state"),
+        ("datapath/mod.rs", "use crate::linux::nft;", "src/datapath/mod.rs:1: datapath must not import linux"),
+        (
+            "driver/mod.rs",
+            "use crate::{model::{Mac, IfName}, linux};",
+            "src/driver/mod.rs:1: driver must not import linux",
+        ),
+        ("driver/mod.rs", "use crate::server;", "src/driver/mod.rs:1: driver must not import server"),
+        (
+            "server/mod.rs",
+            "use crate::{\n    api,\n    state,\n};",
+            "src/server/mod.rs:1: server must not import state",
+        ),
+        ("state/mod.rs", "use super::ipam;", "src/state/mod.rs:1: state must not import ipam"),
+        ("state/store.rs", "use super::super::ipam;", "src/state/store.rs:1: state must not import ipam"),
+        ("model.rs", "use crate::*;", "src/model.rs:1: model must not import *"),
+        ("cli.rs", "use crate::linux::Kernel;", "src/cli.rs:1: cli must not import linux"),
+        ("main.rs", "pontoon::linux::run()", "src/main.rs:1: main must not import linux"),
+    ] {
+        assert_eq!(layers(&Source::new(path, text)), [complaint], "{path}: {text}");
+    }
+    assert!(layers(&Source::new("extra/mod.rs", ""))[0].contains("extra is in no layer"));
+}
+
+#[test]
+fn the_rule_of_layers_lets_pass_what_it_should() {
+    for (path, text) in [
+        ("app.rs", "use crate::{linux, driver};"),
+        ("linux/nft/mod.rs", "use crate::datapath::Step; use super::tlv; use super::super::linux::tlv;"),
+        ("linux/nft/expr.rs", "use super::super::tlv; use crate::linux::tlv;"),
+        ("server/mod.rs", "use crate::{api::Method, driver, metrics};"),
+        ("api/mod.rs", "//! see crate::model\nconst A: &str = \"crate::model\"; /* crate::state */"),
+        ("api/mod.rs", "#[cfg(test)]\nmod tests { use crate::driver; }"),
+        ("api/mod.rs", "pub(crate) fn a() {} use other_crate::model; use a::crate_::model;"),
+    ] {
+        assert_eq!(layers(&Source::new(path, text)), [""; 0], "{path}: {text}");
+    }
+}
+
+#[test]
+fn the_rule_of_gates_fails_when_it_should() {
+    for bad in ["mod tests;", "pub mod store_tests;", "#[cfg(test)] mod fake;\nmod tests {}"] {
+        assert_eq!(gates(&Source::new("a.rs", bad)).len(), 1, "{bad}");
+    }
+    for good in
+        ["#[cfg(test)]\nmod tests;", "#[cfg(test)]\n#[path = \"b.rs\"]\nmod tests;", "mod contests; mod testsuite;"]
+    {
+        assert_eq!(gates(&Source::new("a.rs", good)), [""; 0], "{good}");
+    }
+    for path in ["state/tests/mod.rs", "state/tests/a.rs", "state/tests.rs", "state/store_tests.rs"] {
+        assert_eq!(forbidden(&Source::new(path, "a.unwrap()")), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn the_rule_of_length_fails_when_it_should() {
+    let long = Source::new("a.rs", &"x\n".repeat(LONGEST + 1));
+    let short = Source::new("a.rs", &"x\n".repeat(LONGEST));
+    assert_eq!((length(&short, &[]).len(), length(&long, &[]).len()), (0, 1));
+    assert_eq!((length(&short, &[("a.rs", "why")]).len(), length(&long, &[("a.rs", "why")]).len()), (1, 0));
+}
+
+#[test]
+fn the_rule_of_forbidden_words_fails_when_it_should() {
+    for (needle, _) in FORBIDDEN {
+        let bad = format!("fn a() {{\n    b{needle}\n}}");
+        let complaints = forbidden(&Source::new("a.rs", &bad));
+        assert_eq!(complaints.len(), 1, "{needle}");
+        assert!(complaints[0].starts_with("src/a.rs:2: "), "{complaints:?}");
+
+        for good in [
+            format!("// b{needle}\n/* /* {needle} */ {needle} */"),
+            format!("const A: &str = \"\\\"{needle}\"; const B: &str = r#\"\"{needle}\"#; const C: char = '\"';"),
+            format!("#[cfg(test)]\nmod tests {{ fn a() {{ {needle}) }} }}"),
+        ] {
+            assert_eq!(forbidden(&Source::new("a.rs", &good)), [""; 0], "{good}");
+        }
+        // Code after a test item is code again.
+        for test in ["#[cfg(test)]\nmod fake;", "#[cfg(test)]\nfn a(b: [u8; 2]) {}", "#[cfg(test)]\nuse a::{b, c};"] {
+            let complaints = forbidden(&Source::new("a.rs", &format!("{test}\nfn c<'a>() {{ b{needle} }}")));
+            assert_eq!(complaints.len(), 1, "{test} {needle}");
+        }
+    }
+    assert_eq!(forbidden(&Source::new("a.rs", "x.unwrap_or(1); x.expect_err(1); debug_panic(1)")), [""; 0]);
+}

@@ -1,0 +1,265 @@
+//! The table, the accepting rules, and what packets make of them.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use pontoon::datapath::{Element, ForwardRule, Kernel, LinkMatch, Step};
+
+use crate::netns_support::*;
+
+fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Element>> {
+    kernel.observe_firewall().unwrap().elements
+}
+
+fn masquerade(text: &str) -> Element {
+    Element::Masquerade(net(text))
+}
+
+#[test]
+fn the_table_reads_back_and_every_damage_is_noticed() {
+    in_netns(|kernel| {
+        assert_eq!(elements(kernel), None);
+        let error =
+            kernel.apply(&[Step::Elements { add: vec![masquerade("10.0.0.0/24")], remove: vec![] }]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOENT));
+        let all = vec![
+            Element::Bridge(name("pntbone")),
+            Element::Bridge(name("pntbtwo")),
+            Element::Internal(name("pntbtwo")),
+            Element::Intra(name("pntbone")),
+            Element::Engine(name("docker0")),
+            masquerade("10.0.0.0/24"),
+            masquerade("10.0.1.0/24"),
+            masquerade("0.0.0.0/8"),
+            masquerade("255.0.0.0/8"),
+            masquerade("fd00::/64"),
+        ];
+        let wanted: BTreeSet<_> = all.iter().cloned().collect();
+        twice(kernel, &[Step::CreateTable(all.clone())]);
+        assert_eq!(elements(kernel), Some(wanted.clone()));
+        let text = run("nft list table inet pontoon");
+        eprintln!("{text}");
+        for line in [
+            "iifname . oifname @intra accept",
+            "ct state established,related accept",
+            "oifname @bridges counter",
+            "ip saddr @masq4 oifname != @bridges masquerade",
+            "elements = { \"pntbone\" . \"pntbone\" }",
+            "10.0.0.0/24",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        for damage in [
+            "delete rule inet pontoon forward_filter handle $(nft -a list chain inet pontoon forward_filter | sed -n 's/.*answers.*handle //p')",
+            "flush chain inet pontoon postrouting_nat",
+            "flush table inet pontoon",
+            "delete table inet pontoon",
+            "flush ruleset",
+            "add rule inet pontoon forward_filter accept",
+            "add chain inet pontoon other",
+            "'add chain inet pontoon forward_filter { policy drop; }'",
+            "'add set inet pontoon extra { type ipv4_addr; }'",
+            "'add table inet pontoon { flags dormant; }'",
+        ] {
+            run(&format!("nft {damage}"));
+            assert_eq!(elements(kernel), None, "{damage}");
+            twice(kernel, &[Step::CreateTable(all.clone())]);
+            assert_eq!(elements(kernel), Some(wanted.clone()), "{damage}");
+        }
+        run("nft delete element inet pontoon bridges '{ \"pntbone\" }'");
+        assert!(!elements(kernel).unwrap().contains(&Element::Bridge(name("pntbone"))));
+        run("nft add element inet pontoon masq4 '{ 172.16.0.1-172.16.0.9 }'");
+        assert_eq!(elements(kernel), None, "an element that Pontoon would never write");
+    });
+}
+
+#[test]
+fn elements_are_changed_idempotently_and_in_any_number() {
+    in_netns(|kernel| {
+        kernel.apply(&[Step::CreateTable(vec![])]).unwrap();
+        assert_eq!(elements(kernel), Some(BTreeSet::new()));
+        let add = |list: &[Element]| Step::Elements { add: list.to_vec(), remove: vec![] };
+        let remove = |list: &[Element]| Step::Elements { add: vec![], remove: list.to_vec() };
+        let one = [Element::Bridge(name("pntbone")), Element::Intra(name("pntbone")), masquerade("10.0.0.0/24")];
+        twice(kernel, &[add(&one)]);
+        assert_eq!(elements(kernel), Some(one.iter().cloned().collect()));
+        // One that is there and one that is not, both ways.
+        let two = [one[0].clone(), Element::Bridge(name("pntbtwo")), masquerade("10.0.1.0/24")];
+        twice(kernel, &[add(&two)]);
+        twice(kernel, &[remove(&two)]);
+        assert_eq!(elements(kernel), Some([one[1].clone(), one[2].clone()].into()));
+        // A subnet around another one, which is then part of it, and back.
+        twice(kernel, &[add(&[masquerade("10.0.0.0/16")]), add(&[masquerade("10.0.0.0/24")])]);
+        assert_eq!(elements(kernel), Some([one[1].clone(), masquerade("10.0.0.0/16")].into()));
+        twice(kernel, &[remove(&[masquerade("10.0.0.0/24")]), remove(&[masquerade("10.0.0.0/16")])]);
+        twice(
+            kernel,
+            &[Step::Elements { add: vec![masquerade("0.0.0.0/0"), masquerade("::/0")], remove: one.to_vec() }],
+        );
+        assert_eq!(elements(kernel), Some([masquerade("0.0.0.0/0"), masquerade("::/0")].into()));
+
+        let many: Vec<_> = (0..1000u32)
+            .flat_map(|n| {
+                let link = name(&format!("pntb{n}"));
+                let subnet = format!("10.{}.{}.0/24", n / 250, n % 250);
+                [
+                    Element::Bridge(link.clone()),
+                    Element::Intra(link),
+                    masquerade(&subnet),
+                    masquerade(&format!("fd00:{n:x}::/64")),
+                ]
+            })
+            .collect();
+        let begun = Instant::now();
+        kernel.apply(&[Step::CreateTable(many.clone())]).unwrap();
+        let made = begun.elapsed();
+        assert_eq!(elements(kernel), Some(many.iter().cloned().collect()));
+        eprintln!("table of 1000 networks made in {made:?}, read in {:?}", begun.elapsed() - made);
+        kernel.apply(&[remove(&many)]).unwrap();
+        assert_eq!(elements(kernel), Some(BTreeSet::new()));
+        twice(kernel, &[add(&many)]);
+    });
+}
+
+#[test]
+fn accepting_rules_are_ordinary_ones_to_iptables() {
+    in_netns(|kernel| {
+        let seen = kernel.observe_firewall().unwrap();
+        assert_eq!((seen.forward4, seen.forward6), (None, None));
+        let prefix = || LinkMatch::Prefix("pnt".to_owned());
+        let rules = vec![
+            ForwardRule::From(prefix()),
+            ForwardRule::To(prefix()),
+            ForwardRule::From(LinkMatch::Name(name("br0"))),
+        ];
+        twice(kernel, &[Step::ForwardRules { v6: false, rules: rules.clone() }]);
+        assert_eq!(kernel.observe_firewall().unwrap().forward4, None, "the chain is not ours to make");
+        for (v6, iptables) in [(false, "iptables-nft"), (true, "ip6tables-nft")] {
+            run(&format!("{iptables} -P FORWARD DROP; {iptables} -A FORWARD -i eth0 -j ACCEPT"));
+            twice(kernel, &[Step::ForwardRules { v6, rules: rules.clone() }]);
+            let text = run(&format!("{iptables} -S FORWARD"));
+            eprintln!("{text}");
+            assert_eq!(
+                text.lines().collect::<Vec<_>>(),
+                [
+                    "-P FORWARD DROP",
+                    "-A FORWARD -i eth0 -j ACCEPT",
+                    "-A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT",
+                    "-A FORWARD -o pnt+ -m comment --comment pontoon -j ACCEPT",
+                    "-A FORWARD -i br0 -m comment --comment pontoon -j ACCEPT"
+                ]
+            );
+            let read = |kernel: &pontoon::linux::LinuxKernel| {
+                let seen = kernel.observe_firewall().unwrap();
+                if v6 { seen.forward6 } else { seen.forward4 }
+            };
+            assert_eq!(read(kernel), Some(rules.iter().cloned().collect()));
+            // Saved and restored by iptables they are ours still, and no more than before.
+            run(&format!("{iptables}-save | {iptables}-restore"));
+            twice(kernel, &[Step::ForwardRules { v6, rules: rules.clone() }]);
+            assert_eq!(run(&format!("{iptables} -S FORWARD")), text);
+            // A flush is noticed; a rule too many goes; the user's stay.
+            run(&format!(
+                "{iptables} -D FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT; {iptables} -A FORWARD -o other -j DROP"
+            ));
+            assert_eq!(read(kernel), Some(rules[1..].iter().cloned().collect()));
+            twice(kernel, &[Step::ForwardRules { v6, rules: rules[..2].to_vec() }]);
+            let text = run(&format!("{iptables} -S FORWARD"));
+            assert_eq!(
+                text.lines().skip(1).collect::<Vec<_>>(),
+                [
+                    "-A FORWARD -i eth0 -j ACCEPT",
+                    "-A FORWARD -o pnt+ -m comment --comment pontoon -j ACCEPT",
+                    "-A FORWARD -o other -j DROP",
+                    "-A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT"
+                ]
+            );
+            twice(kernel, &[Step::ForwardRules { v6, rules: vec![] }]);
+            assert_eq!(read(kernel), Some(BTreeSet::new()));
+            run(&format!("{iptables} -F FORWARD"));
+            assert_eq!(read(kernel), Some(BTreeSet::new()));
+        }
+    });
+}
+
+#[test]
+fn packets_pass_and_are_dropped_as_the_rules_say() {
+    in_netns(|kernel| {
+        // Two networks, an internal one, one of the engine's, and a host outside.
+        let outside = Netns::new();
+        run("ip link add up0 type veth peer name up1; ip addr add 192.0.2.1/24 dev up0; ip link set up0 up");
+        outside.take("up1", "192.0.2.2/24", "");
+        let mut steps = vec![Step::Forward { v6: false }];
+        let mut hosts = Vec::new();
+        for (id, subnet) in [("one", "10.1.0"), ("two", "10.2.0"), ("inside", "10.3.0")] {
+            let br = format!("pntb{id}");
+            steps.push(Step::CreateBridge(name(&br), bridge(id, &[&format!("{subnet}.1/24")])));
+            for n in [2, 3] {
+                let (host, pair) = veth(&format!("{id}{n}"), &br);
+                hosts.push((pair.peer.clone(), format!("{subnet}.{n}/24"), format!("{subnet}.1")));
+                steps.push(Step::CreateVeth(host, pair));
+            }
+        }
+        steps.push(Step::CreateTable(vec![
+            Element::Bridge(name("pntbone")),
+            Element::Bridge(name("pntbtwo")),
+            Element::Intra(name("pntbone")),
+            Element::Intra(name("pntbtwo")),
+            Element::Intra(name("pntbinside")),
+            Element::Bridge(name("pntbinside")),
+            Element::Internal(name("pntbinside")),
+            Element::Engine(name("docker0")),
+            masquerade("10.1.0.0/24"),
+        ]));
+        kernel.apply(&steps).unwrap();
+        run("ip link add docker0 type bridge; ip addr add 10.9.0.1/24 dev docker0; ip link set docker0 up");
+        run("ip link add d0 type veth peer name d1; ip link set d0 master docker0 up");
+        let engine = Netns::new();
+        engine.take("d1", "10.9.0.2/24", "10.9.0.1");
+        let sandboxes: Vec<_> = hosts
+            .iter()
+            .map(|(peer, address, gateway)| {
+                let sandbox = Netns::new();
+                sandbox.take(peer.as_str(), address, gateway);
+                sandbox
+            })
+            .collect();
+        let [one, _one_b, two, _two_b, inside, _inside_b] = &sandboxes[..] else { panic!() };
+        assert!(one.pings("10.1.0.3"), "within a network");
+        assert!(one.pings("10.1.0.1"), "its gateway");
+        // Outside has no route back: only a masqueraded source is answered.
+        assert!(one.pings("192.0.2.2"), "masqueraded");
+        assert!(!two.pings("192.0.2.2"), "not masqueraded");
+        outside.run("ip route add 10.0.0.0/8 via 192.0.2.1");
+        assert!(two.pings("192.0.2.2"), "answers come back");
+        assert!(!outside.pings("10.2.0.2"), "nobody enters from outside");
+        assert!(!two.pings("10.1.0.2") && !one.pings("10.2.0.2"), "nor from another network");
+        assert!(inside.pings("10.3.0.3") && inside.pings("10.3.0.1"), "an internal network within");
+        assert!(!inside.pings("192.0.2.2"), "but nothing leaves it");
+        assert!(!one.pings("10.9.0.2"), "nothing unpublished of the engine's is reached");
+        assert!(!engine.pings("10.1.0.2"), "nor the reverse");
+        let drops = run("nft list chain inet pontoon forward_filter");
+        assert!(!drops.contains("counter packets 0 bytes 0 drop comment \"nothing else enters a network\""), "{drops}");
+    });
+}
+
+#[test]
+fn isolated_ports_reach_the_bridge_and_not_each_other() {
+    in_netns(|kernel| {
+        kernel.apply(&[Step::CreateBridge(name("pntbone"), bridge("one", &["10.1.0.1/24"]))]).unwrap();
+        let sandboxes: Vec<_> = [2, 3]
+            .map(|n| {
+                let (host, mut pair) = veth(&format!("v{n}"), "pntbone");
+                pair.isolated = true;
+                kernel.apply(&[Step::CreateVeth(host, pair.clone())]).unwrap();
+                let sandbox = Netns::new();
+                sandbox.take(pair.peer.as_str(), &format!("10.1.0.{n}/24"), "10.1.0.1");
+                sandbox
+            })
+            .into();
+        assert!(sandboxes[0].pings("10.1.0.1") && sandboxes[1].pings("10.1.0.1"));
+        assert!(!sandboxes[0].pings("10.1.0.3"));
+        kernel.apply(&[Step::Isolate(name("pnthv2"), false)]).unwrap();
+        assert!(sandboxes[0].pings("10.1.0.3"));
+    });
+}

@@ -1,0 +1,12 @@
+//! `LinuxKernel` on the real kernel: every test in a network namespace of its own, as root. A test
+//! that cannot have one fails.
+
+#[path = "../netns_support/mod.rs"]
+mod netns_support;
+
+mod firewall;
+mod links;
+mod measure;
+mod parsers;
+mod reaper;
+mod watch;

@@ -1,0 +1,82 @@
+//! Deletion in the background: bounded, batched, and never of what is not ours.
+
+use std::time::{Duration, Instant};
+
+use pontoon::datapath::{GROUP_DEAD, Kernel, Step};
+
+use crate::netns_support::*;
+
+#[test]
+fn retired_links_go_in_batches_and_names_are_free_again() {
+    in_netns(|kernel| {
+        let br = name("pntbone");
+        kernel.apply(&[Step::CreateBridge(br.clone(), bridge("one", &["10.1.0.1/24"]))]).unwrap();
+        let pairs: Vec<_> = (0..100).map(|n| veth(&format!("v{n}"), "pntbone")).collect();
+        let make: Vec<_> = pairs.iter().map(|(host, pair)| Step::CreateVeth(host.clone(), pair.clone())).collect();
+        kernel.apply(&make).unwrap();
+        assert_eq!(observe(kernel).veths.len(), 100);
+        let retire: Vec<_> = pairs.iter().map(|(host, _)| Step::RetireVeth(host.clone())).collect();
+        let begun = Instant::now();
+        twice(kernel, &retire);
+        let queued = begun.elapsed();
+        settle(kernel);
+        let gone = begun.elapsed();
+        eprintln!("100 veths retired twice in {queued:?}, gone after {gone:?}");
+        assert!(queued < Duration::from_millis(100) && gone < Duration::from_secs(2));
+        assert!(observe(kernel).veths.is_empty());
+        assert!(!run("ip link").contains("pntc"));
+
+        // At once again under the same name, and it stays.
+        let (host, pair) = &pairs[0];
+        for _ in 0..3 {
+            kernel.apply(&[Step::CreateVeth(host.clone(), pair.clone()), Step::RetireVeth(host.clone())]).unwrap();
+        }
+        kernel.apply(&[Step::CreateVeth(host.clone(), pair.clone())]).unwrap();
+        settle(kernel);
+        assert_eq!(observe(kernel).veths.get(host), Some(&read_back(pair)));
+        twice(kernel, &[Step::RetireBridge(br.clone())]);
+        let wanted = bridge("one", &["10.1.0.1/24"]);
+        kernel.apply(&[Step::CreateBridge(br.clone(), wanted.clone())]).unwrap();
+        settle(kernel);
+        assert_eq!(observe(kernel).bridges.get(&br), Some(&wanted));
+        // Routes vanish with the call, not with the deletion.
+        kernel.apply(&[Step::RetireBridge(br.clone())]).unwrap();
+        assert!(!run("ip route").contains("10.1.0.0/24"));
+        assert!(observe(kernel).bridges.is_empty());
+        settle(kernel);
+        assert_eq!(kernel.link(&br).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_foreign_link_in_the_group_for_deletion_survives() {
+    in_netns(|kernel| {
+        settle(kernel);
+        run(&format!("ip link add stranger group {GROUP_DEAD} type veth peer name other"));
+        run(&format!("ip link add pntbold group {GROUP_DEAD} type bridge"));
+        kernel.apply(&[Step::CreateBridge(name("custom0"), bridge("one", &[]))]).unwrap();
+        let (host, pair) = veth("abc", "custom0");
+        kernel.apply(&[Step::CreateVeth(host.clone(), pair)]).unwrap();
+        kernel.apply(&[Step::RetireVeth(host.clone()), Step::RetireBridge(name("custom0"))]).unwrap();
+        settle(kernel);
+        for gone in [&host, &name("custom0"), &name("pntbold")] {
+            assert_eq!(kernel.link(gone).unwrap(), None, "{gone}");
+        }
+        assert!(kernel.link(&name("stranger")).unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_former_lifes_leftovers_are_deleted_at_start() {
+    in_netns(|_| {
+        run(&format!("ip link add pnthold group {GROUP_DEAD} type veth peer name pntcold"));
+        let kernel = pontoon::linux::LinuxKernel::new(pontoon::linux::Options::default()).unwrap();
+        settle(&kernel);
+        assert_eq!(kernel.link(&name("pnthold")).unwrap(), None);
+        let (host, mut pair) = veth("last", "none");
+        pair.bridge = None;
+        kernel.apply(&[Step::CreateVeth(host.clone(), pair), Step::RetireVeth(host.clone())]).unwrap();
+        drop(kernel);
+        assert!(!succeeds(&format!("ip link show {host}")), "the queue is drained before the end");
+    });
+}

@@ -1,0 +1,89 @@
+//! Who else changes the kernel, and not we ourselves.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::linux::watch::Event;
+
+use crate::netns_support::*;
+
+#[test]
+fn a_watcher_reports_others_and_not_ourselves() {
+    in_netns(|kernel| {
+        let (send, events) = mpsc::channel();
+        let watch = kernel.watch(Box::new(move |event| drop(send.send(event)))).unwrap();
+        let br = name("pntbone");
+        let (host, mut pair) = veth("abc", "pntbone");
+        pair.isolated = true;
+        let make = [
+            Step::CreateTable(vec![]),
+            Step::CreateBridge(br.clone(), bridge("one", &["10.1.0.1/24", "fd00:1::1/64"])),
+            Step::CreateVeth(host.clone(), pair.clone()),
+            Step::Elements { add: vec![Element::Bridge(br.clone())], remove: vec![] },
+        ];
+        twice(kernel, &make);
+        let own = [
+            Step::SetMtu(br.clone(), 1400),
+            Step::SetMtu(host.clone(), 1400),
+            Step::RemoveAddress(br.clone(), net("10.1.0.1/24")),
+            Step::RetireVeth(host.clone()),
+            Step::RetireBridge(br.clone()),
+        ];
+        kernel.apply(&own).unwrap();
+        settle(kernel);
+        assert_eq!(events.recv_timeout(Duration::from_millis(300)), Err(mpsc::RecvTimeoutError::Timeout));
+
+        kernel.apply(&make).unwrap();
+        // By now a change of this link is nobody's echo.
+        thread::sleep(Duration::from_millis(1100));
+        let expect = |what: &str, wanted: Event| {
+            run(what);
+            let mut seen = Vec::new();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while !seen.contains(&wanted) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                seen.push(events.recv_timeout(left).unwrap_or_else(|_| panic!("{what}: no {wanted:?} in {seen:?}")));
+            }
+        };
+        expect("nft flush ruleset", Event::Firewall);
+        expect("iptables-nft -P FORWARD DROP", Event::Firewall);
+        expect("ip link set pnthabc down", Event::LinkChanged(host.clone()));
+        expect("ip link set pnthabc nomaster", Event::LinkChanged(host.clone()));
+        expect("ip link set pntbone mtu 1300", Event::LinkChanged(br.clone()));
+        expect("ip addr del 10.1.0.1/24 dev pntbone", Event::AddressGone(br.clone()));
+        expect("ip link add br-0123456789ab type bridge", Event::LinkNew(name("br-0123456789ab")));
+        expect("ip link del br-0123456789ab", Event::LinkGone(name("br-0123456789ab")));
+        expect("ip link set pntbone down; ip link set pntbone name other", Event::LinkGone(br.clone()));
+        expect("ip link del pnthabc", Event::LinkGone(host.clone()));
+        run("ip link del other");
+        drop(watch);
+        while events.recv_timeout(Duration::from_secs(5)).is_ok() {}
+        assert_eq!(events.recv(), Err(mpsc::RecvError), "the thread has ended");
+    });
+}
+
+#[test]
+fn a_flood_of_notifications_is_an_overrun_and_watching_goes_on() {
+    in_netns(|kernel| {
+        let (send, events) = mpsc::channel();
+        // As long as the callback does not return, notifications pile up.
+        let (open, gate) = mpsc::channel::<()>();
+        let deliver = move |event| {
+            let _ = send.send(event);
+            let _ = gate.recv();
+        };
+        let _watch = kernel.watch(Box::new(deliver)).unwrap();
+        run("ip link add b0 type bridge");
+        events.recv_timeout(Duration::from_secs(5)).unwrap();
+        run(
+            "for i in $(seq 1 200); do for j in $(seq 1 40); do echo link set b0 mtu $((1000 + i + j)); done; done | ip -batch -",
+        );
+        drop(open);
+        wait_for("an overrun", || events.try_iter().any(|event| event == Event::Overrun));
+        while events.recv_timeout(Duration::from_millis(500)).is_ok() {}
+        run("ip link add b1 type bridge");
+        wait_for("the next event", || events.try_iter().any(|event| event == Event::LinkNew(name("b1"))));
+    });
+}
