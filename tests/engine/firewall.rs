@@ -74,16 +74,16 @@ fn readable(bed: &Bed) {
     }
     // and survive its taking the table apart and putting it back
     bed.exec(&["sh", "-c", "iptables-save >/tmp/saved && iptables-restore </tmp/saved"]).ok();
-    wait_until(SOON, "the rules", || {
-        bed.exec(&["iptables", "-S", "FORWARD"]).ok().matches("-i pnt+ ").count() == 1
-    });
+    wait_until(SOON, "the rules", || bed.exec(&["iptables", "-S", "FORWARD"]).ok().matches("-i pnt+ ").count() == 1);
     bed.names("one", "-4", "two");
 }
 
 /// The engine's filters: the oldest one has none for IPv6 of its own accord.
 fn filters(bed: &Bed) -> Vec<&'static str> {
     let families = [("ip", "iptables"), ("ip6", "ip6tables")];
-    let there = families.into_iter().filter(|(family, _)| bed.exec(&["nft", "list", "chain", family, "filter", "FORWARD"]).success());
+    let there = families
+        .into_iter()
+        .filter(|(family, _)| bed.exec(&["nft", "list", "chain", family, "filter", "FORWARD"]).success());
     there.map(|(_, iptables)| iptables).collect()
 }
 

@@ -46,7 +46,8 @@ fn privileges(bed: &Bed) {
     assert!(config["Linux"]["Devices"].as_array().is_none_or(Vec::is_empty));
     assert_eq!(config["PidHost"], false);
     assert_eq!(config["IpcHost"], false);
-    let sources: Vec<_> = config["Mounts"].as_array().into_iter().flatten().map(|mount| text(&mount["Source"])).collect();
+    let sources: Vec<_> =
+        config["Mounts"].as_array().into_iter().flatten().map(|mount| text(&mount["Source"])).collect();
     assert_eq!(sources, ["/proc/sys/net"]);
 }
 

@@ -36,24 +36,20 @@ impl Stream {
         wait_until(SOON, "pings to be answered", || answers() > before + 2);
     }
 
-    /// Ends it; how many were sent, and how many were answered.
+    /// Ends it, and expects that every ping was answered but for the last, which the end may have overtaken.
     #[track_caller]
-    pub fn end(self, bed: &Bed) -> (u32, u32) {
+    pub fn lost_nothing(self, bed: &Bed) {
         bed.exec_in(&self.container, &["sh", "-c", &format!("kill -INT $(cat {}.pid)", self.log)]).ok();
         let mut text = String::new();
         wait_until(Duration::from_secs(5), "the sum of the pings", || {
             text = bed.cat(&self.container, &self.log);
             text.contains("packet loss")
         });
+        let answered = text.lines().filter_map(|line| line.split(" seq=").nth(1)?.split(' ').next()?.parse().ok());
+        let answered: Vec<usize> = answered.collect();
+        assert_eq!(answered, Vec::from_iter(0..answered.len()), "no ping is lost, none comes twice");
         let sum = text.lines().find(|line| line.contains("packet loss")).unwrap_or_default();
-        let numbers: Vec<u32> = sum.split(' ').filter_map(|word| word.parse().ok()).collect();
-        (numbers[0], numbers[1])
-    }
-
-    /// Ends it, and expects that every ping was answered.
-    #[track_caller]
-    pub fn lost_nothing(self, bed: &Bed) {
-        let (sent, answered) = self.end(bed);
-        assert_eq!(sent, answered, "pings were lost");
+        let numbers: Vec<usize> = sum.split(' ').filter_map(|word| word.parse().ok()).collect();
+        assert!(numbers[0] <= answered.len() + 1, "{sum}");
     }
 }
