@@ -62,6 +62,7 @@ impl Driver {
         let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
         let host = self.table.claim_link(LinkRole::Host, spec.id.as_str(), owner());
         let peer = self.table.claim_link(LinkRole::Peer, spec.id.as_str(), owner());
+<<<<<<< HEAD
         let mac = spec.mac.unwrap_or_else(|| Mac::derive("peer", spec.id.as_str()));
         Endpoint {
             spec,
@@ -74,6 +75,10 @@ impl Driver {
             bindings: Vec::new(),
             published: Vec::new(),
         }
+=======
+        let mac = spec.mac.unwrap_or_else(|| hardware_address(&spec));
+        Endpoint { spec, host, peer, mac, phase: Phase::Ready, since: now() }
+>>>>>>> engine
     }
 
     fn release_names(&self, endpoint: &Endpoint) {
@@ -120,6 +125,16 @@ impl Driver {
         }
         self.release_names(endpoint);
         written
+    }
+}
+
+/// The MAC of an endpoint that was not given one: that of its IP address on this network, so that
+/// a restarted container is found at once by neighbours who remember it. Engines before 28 do not
+/// announce a new one, and a stale neighbour entry stands for up to a minute.
+fn hardware_address(spec: &EndpointSpec) -> Mac {
+    match spec.v4.or(spec.v6) {
+        Some(address) => Mac::derive("peer", &format!("{}/{}", spec.network, address.ip())),
+        None => Mac::derive("peer", spec.id.as_str()),
     }
 }
 

@@ -10,6 +10,10 @@ use crate::state::table::{LinkOwner, lock};
 /// DeleteEndpoint, in seconds. The engine sends the pairs back to back.
 const ENDPOINT_GRACE: u64 = 120;
 
+/// How long after Join the container's end may still be on the host, in seconds. The engine takes
+/// it away as soon as Join is answered, and returns it when the sandbox ends.
+const JOIN_GRACE: u64 = 30;
+
 impl Driver {
     /// Brings the kernel to what the ledger says, before the first request is answered.
     ///
@@ -27,7 +31,9 @@ impl Driver {
         }
         self.retake_ports();
         self.reconciler.refresh_engine_bridges()?;
-        self.repair()
+        let repaired = self.repair();
+        self.sweep_endpoints(now());
+        repaired
     }
 
     /// Compares everything with the kernel, closes the difference and buries dead endpoints.
@@ -90,12 +96,7 @@ impl Driver {
             let Some(slot) = self.table.find(&id) else { continue };
             let mut place = lock(&slot);
             let Some(held) = place.as_mut() else { continue };
-            let given_up: Vec<Endpoint> = held
-                .endpoints
-                .values()
-                .filter(|e| e.phase != Phase::Joined && e.since.saturating_add(ENDPOINT_GRACE) < now)
-                .cloned()
-                .collect();
+            let given_up: Vec<Endpoint> = held.endpoints.values().filter(|e| self.given_up(e, now)).cloned().collect();
             for endpoint in given_up {
                 tracing::warn!(network = %id, endpoint = %endpoint.spec.id, phase = ?endpoint.phase, "the engine gave this endpoint up without deleting it");
                 held.endpoints.remove(&endpoint.spec.id);
@@ -104,6 +105,16 @@ impl Driver {
                 }
                 count(&self.counts.endpoints_buried, 1);
             }
+        }
+    }
+
+    /// Whether the engine will not come back to this endpoint. It takes a container away without
+    /// a word when Pontoon does not answer, and leaves both ends of the pair on the host.
+    fn given_up(&self, endpoint: &Endpoint, now: u64) -> bool {
+        let age = now.saturating_sub(endpoint.since);
+        match endpoint.phase {
+            Phase::Joined => age > JOIN_GRACE && matches!(self.kernel().link(&endpoint.peer), Ok(Some(_))),
+            Phase::Ready | Phase::Left => age > ENDPOINT_GRACE,
         }
     }
 

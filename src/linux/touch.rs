@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::model::IfName;
 
 /// How long after a change of ours a notification is taken to be its echo.
-const ECHO: Duration = Duration::from_secs(1);
+pub const ECHO: Duration = Duration::from_secs(1);
 
 /// Entries at which those that are too old are swept out.
 const CROWD: usize = 1024;

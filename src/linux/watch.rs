@@ -21,7 +21,7 @@ use super::netlink::{Failure, OwnPorts, Socket};
 use super::nft::message::{CHAIN_NAME, INET, IPV4, IPV6, RULE_CHAIN, TABLE_NAME, attributes, wire};
 use super::nft::ruleset::TABLE;
 use super::tlv::text;
-use super::touch::Touches;
+use super::touch::{ECHO, Touches};
 use crate::model::IfName;
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
@@ -100,7 +100,7 @@ impl Watcher {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let fds = [self.stop.as_raw_fd(), self.route.as_raw_fd(), self.nft.as_raw_fd()];
-            let [stop, route, nft] = match ready(fds) {
+            let [stop, route, nft] = match ready(fds, self.known.patience()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
@@ -123,17 +123,18 @@ impl Watcher {
                 }
                 events.push(Event::Overrun);
             }
+            events.extend(self.known.overdue());
             events.into_iter().for_each(&self.deliver);
         }
     }
 }
 
 /// Waits until one of the descriptors can be read or has an error to tell (lost notifications,
-/// the other end closed), and says which.
-fn ready<const N: usize>(fds: [RawFd; N]) -> Result<[bool; N], Errno> {
+/// the other end closed), or until the time is over (milliseconds; -1 for never), and says which.
+fn ready<const N: usize>(fds: [RawFd; N], time: i32) -> Result<[bool; N], Errno> {
     let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     // SAFETY: the pointer is to N live structures, which the kernel fills in.
-    Errno::result(unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, -1) })?;
+    Errno::result(unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, time) })?;
     Ok(polled.map(|fd| fd.revents != 0))
 }
 
@@ -153,11 +154,37 @@ pub struct Known {
     links: HashMap<u32, LinkRecord>,
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
+    /// Links whose change came so soon after one of ours that it may be its echo, and when to
+    /// look into it all the same: somebody else may just have been quick.
+    doubtful: HashMap<IfName, Instant>,
 }
 
 impl Known {
     fn new(ports: Arc<OwnPorts>, touches: Arc<Touches>) -> Self {
-        Self { links: HashMap::new(), ports, touches }
+        Self { links: HashMap::new(), ports, touches, doubtful: HashMap::new() }
+    }
+
+    /// The event at once, or later if it may be our own doing.
+    fn unless_echo(&mut self, name: IfName, event: fn(IfName) -> Event) -> Option<Event> {
+        if self.touches.recent(&name) {
+            self.doubtful.entry(name).or_insert_with(|| Instant::now() + ECHO);
+            return None;
+        }
+        Some(event(name))
+    }
+
+    /// Milliseconds until there is something to look into; -1 when there is nothing.
+    fn patience(&self) -> i32 {
+        let next = self.doubtful.values().min();
+        next.map_or(-1, |at| at.saturating_duration_since(Instant::now()).as_millis() as i32 + 1)
+    }
+
+    /// What is to be looked into by now.
+    fn overdue(&mut self) -> Vec<Event> {
+        let now = Instant::now();
+        let due: Vec<_> = self.doubtful.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+        self.doubtful.retain(|_, at| *at > now);
+        due.into_iter().map(Event::LinkChanged).collect()
     }
 
     fn replace(&mut self, links: Vec<LinkRecord>) {
@@ -188,9 +215,8 @@ impl Known {
                     let link = self.links.get(&record.index)?;
                     (link.live() && !record.automatic_for(link.mac)).then_some(link)
                 });
-                let name = link.and_then(LinkRecord::ifname);
-                let name = name.filter(|name| !echo && !self.touches.recent(name));
-                name.map(Event::AddressGone).into_iter().collect()
+                let name = link.and_then(LinkRecord::ifname).filter(|_| !echo);
+                name.and_then(|name| self.unless_echo(name, Event::AddressGone)).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -210,8 +236,8 @@ impl Known {
                     || (before.master.is_some() && before.master != link.master)
                     || before.mtu != link.mtu
                     || before.group != link.group;
-                let theirs = name.filter(|name| !link.dead() && !echo && !self.touches.recent(name));
-                events.extend(theirs.filter(|_| before.live() && worse).map(Event::LinkChanged));
+                let theirs = name.filter(|_| !link.dead() && !echo && before.live() && worse);
+                events.extend(theirs.and_then(|name| self.unless_echo(name, Event::LinkChanged)));
             }
             None => events.extend(name.filter(|_| !echo && is_foreign_bridge(&link)).map(Event::LinkNew)),
         }

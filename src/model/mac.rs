@@ -41,8 +41,7 @@ impl Mac {
     }
 
     /// The address that belongs to `id` in the part of a pair that `salt` names: locally
-    /// administered, and different from that of an earlier holder of the same IP address, so a
-    /// neighbour's stale entry can never deliver to the wrong endpoint.
+    /// administered, and the same whenever it is derived.
     pub fn derive(salt: &str, id: &str) -> Self {
         let d = digest(&[salt, id]).to_be_bytes();
         Self([(d[0] & 0xfc) | 0x02, d[1], d[2], d[3], d[4], d[5]])

@@ -5,6 +5,7 @@
 //! known one. Built-in option names keep the built-in driver's meaning.
 
 mod table;
+mod value;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +18,7 @@ use table::{
     ALLOW, BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4,
     HOST_IPV6, IFACE_PREFIX, INHIBIT_IPV4, MTU, SPOOFCHECK, TRUSTED,
 };
+use value::{flag, iface_prefix, links, mode, refused, shorten, subnets};
 pub use table::{ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, markdown};
 
 /// Why options are refused. Each message is one line with the remedy.
@@ -228,56 +230,6 @@ fn nearest(rows: &'static [OptionRow], key: &str) -> Option<&'static str> {
         .filter(|(distance, len, _)| *distance * 2 <= *len)
         .min()
         .map(|(_, _, key)| key)
-}
-
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= 100 { text.to_owned() } else { text.chars().take(100).chain("...".chars()).collect() }
-}
-
-fn refused(row: &OptionRow, given: &str, expected: &str) -> OptionError {
-    OptionError::Value { key: row.key, given: shorten(given), expected: expected.to_owned() }
-}
-
-/// The words of Go's `strconv.ParseBool`, which the built-in driver uses.
-fn flag(row: &OptionRow, given: &str) -> Result<bool, OptionError> {
-    match given.trim() {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(refused(row, given, row.value)),
-    }
-}
-
-fn mode(row: &OptionRow, given: &str) -> Result<GatewayMode, OptionError> {
-    match given.trim() {
-        "" | "nat" => Ok(GatewayMode::Nat),
-        "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
-        "routed" => Ok(GatewayMode::Routed),
-        "isolated" => Ok(GatewayMode::Isolated),
-        _ => Err(refused(row, given, row.value)),
-    }
-}
-
-fn links(row: &OptionRow, given: &str) -> Result<Vec<IfName>, OptionError> {
-    let names = given.split(':').map(str::trim).filter(|name| !name.is_empty());
-    names.map(|name| IfName::parse(name).map_err(|e| refused(row, given, &e.to_string()))).collect()
-}
-
-/// Subnets or single addresses, without host bits.
-fn subnets(row: &OptionRow, given: &str) -> Result<Vec<IpNetwork>, OptionError> {
-    let parsed: Result<Vec<IpNetwork>, _> = given.split(',').map(|text| text.trim().parse::<IpNetwork>()).collect();
-    match parsed {
-        Ok(subnets) if subnets.iter().all(|net| net.ip() == net.network()) => Ok(subnets),
-        _ => Err(refused(row, given, "subnets like 10.0.0.0/8 or fd00::/8, joined by ','")),
-    }
-}
-
-fn iface_prefix(row: &OptionRow, given: &str) -> Result<String, OptionError> {
-    // The engine appends a number; three digits must fit.
-    match IfName::parse(given.trim()) {
-        Ok(name) if name.as_str().len() <= 12 => Ok(name.into()),
-        Ok(_) => Err(refused(row, given, row.value)),
-        Err(e) => Err(refused(row, given, &e.to_string())),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! Owns the forms of option values: each parser says what it expected when it refuses.
+
+use ipnetwork::IpNetwork;
+
+use super::table::OptionRow;
+use super::{GatewayMode, OptionError};
+use crate::model::IfName;
+
+pub(super) fn shorten(text: &str) -> String {
+    if text.chars().count() <= 100 { text.to_owned() } else { text.chars().take(100).chain("...".chars()).collect() }
+}
+
+pub(super) fn refused(row: &OptionRow, given: &str, expected: &str) -> OptionError {
+    OptionError::Value { key: row.key, given: shorten(given), expected: expected.to_owned() }
+}
+
+/// The words of Go's `strconv.ParseBool`, which the built-in driver uses.
+pub(super) fn flag(row: &OptionRow, given: &str) -> Result<bool, OptionError> {
+    match given.trim() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(refused(row, given, row.value)),
+    }
+}
+
+pub(super) fn mode(row: &OptionRow, given: &str) -> Result<GatewayMode, OptionError> {
+    match given.trim() {
+        "" | "nat" => Ok(GatewayMode::Nat),
+        "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
+        "routed" => Ok(GatewayMode::Routed),
+        "isolated" => Ok(GatewayMode::Isolated),
+        _ => Err(refused(row, given, row.value)),
+    }
+}
+
+pub(super) fn links(row: &OptionRow, given: &str) -> Result<Vec<IfName>, OptionError> {
+    let names = given.split(':').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| IfName::parse(name).map_err(|e| refused(row, given, &e.to_string()))).collect()
+}
+
+/// Subnets or single addresses, without host bits.
+pub(super) fn subnets(row: &OptionRow, given: &str) -> Result<Vec<IpNetwork>, OptionError> {
+    let parsed: Result<Vec<IpNetwork>, _> = given.split(',').map(|text| text.trim().parse::<IpNetwork>()).collect();
+    match parsed {
+        Ok(subnets) if subnets.iter().all(|net| net.ip() == net.network()) => Ok(subnets),
+        _ => Err(refused(row, given, "subnets like 10.0.0.0/8 or fd00::/8, joined by ','")),
+    }
+}
+
+pub(super) fn iface_prefix(row: &OptionRow, given: &str) -> Result<String, OptionError> {
+    // The engine appends a number; three digits must fit.
+    match IfName::parse(given.trim()) {
+        Ok(name) if name.as_str().len() <= 12 => Ok(name.into()),
+        Ok(_) => Err(refused(row, given, row.value)),
+        Err(e) => Err(refused(row, given, &e.to_string())),
+    }
+}

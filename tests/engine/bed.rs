@@ -1,0 +1,263 @@
+//! The bed: a node with a driver to try.
+
+use std::{
+    collections::BTreeSet,
+    ops::Deref,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{Node, Options, Output, wait_until};
+
+/// For what should happen by itself.
+pub const SOON: Duration = Duration::from_secs(15);
+
+/// A driver of networks, and the node where it is tried.
+pub struct Bed<'a> {
+    node: &'a Node,
+    /// As `docker network create -d` takes it.
+    pub driver: &'a str,
+    /// The engine's major version.
+    pub engine: u32,
+    /// What the node had before.
+    before: BTreeSet<String>,
+}
+
+/// Runs a scenario on the built-in driver, then on Pontoon as a program.
+pub fn on_both(scenario: fn(&Bed)) {
+    on_both_with(Options::new(), scenario);
+}
+
+pub fn on_both_with(options: Options, scenario: fn(&Bed)) {
+    let node = options.up();
+    try_on(&node, "bridge", scenario);
+    node.start_pontoon(&binary(), &[]);
+    try_on(&node, "pontoon", scenario);
+}
+
+/// Runs a scenario on Pontoon as a program.
+pub fn on_pontoon(scenario: fn(&Bed)) {
+    on_pontoon_with(Options::new(), scenario);
+}
+
+pub fn on_pontoon_with(options: Options, scenario: fn(&Bed)) {
+    let node = options.up();
+    node.start_pontoon(&binary(), &[]);
+    try_on(&node, "pontoon", scenario);
+}
+
+/// Runs a scenario, removes what it made, and asks for the node to be as it was.
+pub fn try_on(node: &Node, driver: &str, scenario: fn(&Bed)) {
+    let bed = Bed::new(node, driver);
+    scenario(&bed);
+    bed.sweep();
+}
+
+/// The static binary, which runs whatever C library an engine's root has.
+pub fn binary() -> PathBuf {
+    built("pontoon", "make build")
+}
+
+/// The managed plugin's directory.
+pub fn plugin() -> PathBuf {
+    built("plugin", "make plugin")
+}
+
+fn built(name: &str, remedy: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
+    assert!(path.exists(), "{} is missing: run {remedy}", path.display());
+    path
+}
+
+impl<'a> Bed<'a> {
+    pub fn new(node: &'a Node, driver: &'a str) -> Self {
+        let engine = node.engine_version().0;
+        Self { node, driver, engine, before: traces(node) }
+    }
+
+    pub fn is_pontoon(&self) -> bool {
+        self.driver != "bridge"
+    }
+
+    /// Creates a network of this driver; `args` go before the name.
+    #[track_caller]
+    pub fn network(&self, name: &str, args: &[&str]) {
+        self.try_network(name, args).ok();
+    }
+
+    pub fn try_network(&self, name: &str, args: &[&str]) -> Output {
+        self.create_network(self.driver, name, args)
+    }
+
+    /// Creates a network of any driver.
+    pub fn create_network(&self, driver: &str, name: &str, args: &[&str]) -> Output {
+        let mut create = vec!["network", "create", "-d", driver];
+        create.extend(args);
+        create.push(name);
+        self.docker(&create)
+    }
+
+    /// The node pings an address.
+    pub fn host_pings(&self, to: &str) -> bool {
+        self.exec(&["ping", "-c1", "-W1", to]).success()
+    }
+
+    /// Pings by name over one family (`-4` or `-6`) until there is an answer.
+    #[track_caller]
+    pub fn names(&self, from: &str, family: &str, to: &str) {
+        let what = format!("{from} to reach {to} with {family} on {}", self.driver);
+        wait_until(SOON, &what, || self.exec_in(from, &["ping", family, "-c1", "-W1", to]).success());
+    }
+
+    /// Has a container serve its `/etc` on a TCP port.
+    #[track_caller]
+    pub fn serve(&self, container: &str, port: u16) {
+        self.exec_in(container, &["httpd", "-p", &port.to_string(), "-h", "/etc"]).ok();
+    }
+
+    /// Whether a container gets something from a server; `at` is an address, in brackets if need be, and a port.
+    pub fn fetches(&self, from: &str, at: &str) -> bool {
+        self.exec_in(from, &["wget", "-q", "-T", "2", "-O", "-", &format!("http://{at}/hosts")]).success()
+    }
+
+    /// The same from the node itself.
+    pub fn host_fetches(&self, at: &str) -> bool {
+        fetches(self, at)
+    }
+
+    /// The node gets something from a server, if not at once.
+    #[track_caller]
+    pub fn host_gets(&self, at: &str) {
+        wait_until(SOON, &format!("the node to reach {at} with driver {}", self.driver), || self.host_fetches(at));
+    }
+
+    /// A container has never heard of this name.
+    #[track_caller]
+    pub fn nameless(&self, from: &str, name: &str) {
+        // a known name is answered at once, an unknown one once the host's resolver has been waited for
+        self.exec_in(from, &["timeout", "2", "ping", "-c1", "-W1", name]).err();
+    }
+
+    /// A file of a container, without the last line's end.
+    #[track_caller]
+    pub fn cat(&self, container: &str, file: &str) -> String {
+        self.exec_in(container, &["cat", file]).ok()
+    }
+
+    /// The next hop of a container's default route.
+    pub fn way_out(&self, container: &str, family: &str) -> Option<String> {
+        let routes = self.exec_in(container, &["ip", family, "route", "show", "default"]).ok();
+        let words: Vec<_> = routes.lines().next()?.split_whitespace().collect();
+        words.iter().position(|word| *word == "via").map(|at| words[at + 1].to_owned())
+    }
+
+    /// Names of the links in a container, without the loopback.
+    #[track_caller]
+    pub fn links_in(&self, container: &str) -> Vec<String> {
+        let links = self.exec_in(container, &["ls", "/sys/class/net"]).ok();
+        let skip = ["lo", "tunl0", "sit0", "ip6tnl0", "gre0", "erspan0", "gretap0", "ip_vti0", "ip6_vti0", "ip6gre0"];
+        links.split_whitespace().filter(|link| !skip.contains(link)).map(str::to_owned).collect()
+    }
+
+    /// The containers that `docker network inspect` shows, by name.
+    pub fn members(&self, network: &str) -> BTreeSet<String> {
+        let network = self.network_info(network);
+        let members = network["Containers"].as_object().cloned().unwrap_or_default();
+        members.values().filter_map(|member| member["Name"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// What the engine knows of a network.
+    #[track_caller]
+    pub fn network_info(&self, network: &str) -> Value {
+        self.docker(&["network", "inspect", network]).json()[0].take()
+    }
+
+    /// Removes all containers and networks, and waits until nothing is left of them.
+    #[track_caller]
+    pub fn sweep(&self) {
+        let containers = self.docker(&["ps", "-aq"]).ok();
+        let containers: Vec<_> = containers.lines().collect();
+        if !containers.is_empty() {
+            self.docker(&[&["rm", "-f"][..], &containers].concat()).ok();
+        }
+        let networks = self.docker(&["network", "ls", "-q", "--filter", "type=custom"]).ok();
+        let networks: Vec<_> = networks.lines().collect();
+        if !networks.is_empty() {
+            self.docker(&[&["network", "rm"][..], &networks].concat()).ok();
+        }
+        self.expect_traces(&self.before);
+    }
+
+    /// Removes these containers and networks.
+    #[track_caller]
+    pub fn sweep_names(&self, containers: &[&str], networks: &[&str]) {
+        self.docker(&[&["rm", "-f"][..], containers].concat()).ok();
+        self.docker(&[&["network", "rm"][..], networks].concat()).ok();
+    }
+
+    /// Waits until the node's links and Pontoon's table are as they were.
+    #[track_caller]
+    pub fn expect_traces(&self, before: &BTreeSet<String>) {
+        let mut now = BTreeSet::new();
+        let done = (0..100).any(|turn| {
+            if turn > 0 {
+                thread::sleep(Duration::from_millis(50));
+            }
+            now = traces(self.node);
+            now == *before
+        });
+        let more: Vec<_> = now.difference(before).collect();
+        let less: Vec<_> = before.difference(&now).collect();
+        assert!(done, "{} left {more:?} and took {less:?}", self.driver);
+    }
+}
+
+impl Deref for Bed<'_> {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        self.node
+    }
+}
+
+impl Drop for Bed<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- with driver {} on engine {}", self.driver, self.engine);
+        }
+    }
+}
+
+/// What networks and endpoints leave in a node: links, and elements of Pontoon's sets.
+pub fn traces(node: &Node) -> BTreeSet<String> {
+    let links = node.exec(&["ip", "-json", "link"]).json();
+    let mut traces: BTreeSet<_> =
+        links.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str()).map(str::to_owned).collect();
+    let table = node.exec(&["nft", "-json", "list", "table", "inet", "pontoon"]);
+    if table.success() {
+        for object in table.json()["nftables"].as_array().into_iter().flatten() {
+            let set = if object["set"].is_object() { &object["set"] } else { &object["map"] };
+            // the engine's own bridges: they come and go with it
+            if set["name"] == "engine" {
+                continue;
+            }
+            let elements = set["elem"].as_array().cloned().unwrap_or_default();
+            traces.extend(elements.iter().map(|element| format!("{} {element}", set["name"])));
+        }
+    }
+    traces
+}
+
+/// Whether a node gets something from a server; `at` is an address, in brackets if need be, and a port.
+pub fn fetches(node: &Node, at: &str) -> bool {
+    node.exec(&["curl", "-sf", "--globoff", "-o", "/dev/null", "--max-time", "2", &format!("http://{at}/hosts")])
+        .success()
+}
+
+/// A text of the engine's JSON.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

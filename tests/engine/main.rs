@@ -1,0 +1,22 @@
+//! Real engines over Pontoon's networks: packets decide.
+//!
+//! Each scenario takes its driver from a [`bed::Bed`]. Where behaviour should match it runs on the engine's own bridge
+//! driver first, so that a wrong expectation fails there, and then on Pontoon. `PONTOON_ENGINE` selects the engine.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod activation;
+mod basics;
+mod bed;
+mod firewall;
+mod ipam;
+mod isolation;
+mod managed;
+mod options;
+mod outage;
+mod plug;
+mod restarts;
+mod routes;
+mod scale;
+mod stream;

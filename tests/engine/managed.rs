@@ -1,0 +1,161 @@
+//! Pontoon as a managed plugin, `pontoon:latest`.
+
+use serde_json::json;
+
+use crate::{
+    bed::{Bed, SOON, plugin, text, traces},
+    restarts, stream,
+    support::{Node, Options, Signal, wait_until},
+};
+
+const DRIVER: &str = "pontoon:latest";
+
+fn try_on(options: Options, scenario: fn(&Bed)) {
+    let node = options.up();
+    node.install_plugin(&plugin());
+    crate::bed::try_on(&node, DRIVER, scenario);
+}
+
+#[test]
+fn a_managed_plugin_does_the_job() {
+    try_on(Options::new(), |bed| {
+        named(bed);
+        crate::basics::dual_stack(bed);
+        crate::plug::hot_plug(bed);
+        bed.sweep();
+        crate::options::publish(bed);
+        bed.sweep();
+        privileges(bed);
+    });
+}
+
+/// The driver's name is the plugin's, with its tag; `docker network create -d pontoon` is another.
+fn named(bed: &Bed) {
+    let message = bed.create_network("pontoon", "net", &[]).err();
+    assert!(message.contains("pontoon"), "{message}");
+    bed.network("net", &["--ipam-driver", DRIVER]);
+    bed.docker(&["network", "rm", "net"]).ok();
+}
+
+/// No more than was asked for, and that is little.
+fn privileges(bed: &Bed) {
+    let config = &bed.inspect(DRIVER)["Config"];
+    assert_eq!(config["Network"]["Type"], "host");
+    assert_eq!(config["Linux"]["Capabilities"], json!(["CAP_NET_ADMIN"]));
+    assert_eq!(config["Linux"]["AllowAllDevices"], false);
+    assert!(config["Linux"]["Devices"].as_array().is_none_or(Vec::is_empty));
+    assert_eq!(config["PidHost"], false);
+    assert_eq!(config["IpcHost"], false);
+    let sources: Vec<_> =
+        config["Mounts"].as_array().into_iter().flatten().map(|mount| text(&mount["Source"])).collect();
+    assert_eq!(sources, ["/proc/sys/net"]);
+}
+
+/// The id of the process in the node.
+fn process(node: &Node) -> String {
+    node.exec(&["pgrep", "-x", "pontoon"]).ok()
+}
+
+#[test]
+fn a_killed_plugin_comes_back() {
+    try_on(Options::new(), |bed| {
+        bed.network("net", &["--ipam-driver", DRIVER]);
+        bed.run_container("one", &["--network", "net"]);
+        bed.run_container("two", &["--network", "net"]);
+        let two = bed.container_addr("two", "net").v4.expect("an address").to_string();
+        let stream = stream::Stream::start(bed, "one", &two);
+        let before = traces(bed);
+        let old = process(bed);
+        bed.exec(&["kill", "-KILL", &old]).ok();
+        wait_until(SOON, "another process", || bed.exec(&["pgrep", "-x", "pontoon"]).success() && process(bed) != old);
+        stream.goes_on(bed);
+        wait_until(SOON, "the plugin to work", || bed.try_network("second", &["--ipam-driver", DRIVER]).success());
+        bed.docker(&["network", "rm", "second"]).ok();
+        bed.expect_traces(&before);
+        stream.lost_nothing(bed);
+        bed.docker(&["restart", "-t", "5", "two"]).ok();
+        bed.run_container("three", &["--network", "net"]);
+        bed.names("one", "-4", "two");
+        bed.names("three", "-4", "two");
+        off_and_on(bed);
+    });
+}
+
+/// Disabled, and enabled again, under running containers.
+fn off_and_on(bed: &Bed) {
+    let two = bed.container_addr("two", "net").v4.expect("an address").to_string();
+    let stream = stream::Stream::start(bed, "one", &two);
+    bed.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
+    bed.exec(&["pgrep", "-x", "pontoon"]).err();
+    stream.goes_on(bed);
+    bed.docker(&["plugin", "enable", "pontoon"]).ok();
+    stream.goes_on(bed);
+    stream.lost_nothing(bed);
+    bed.run_container("four", &["--network", "net"]);
+    bed.names("one", "-4", "four");
+    bed.docker(&["plugin", "disable", "pontoon"]).err();
+}
+
+#[test]
+fn a_managed_plugin_restarts_with_its_engine() {
+    try_on(Options::new(), restarts::engine);
+}
+
+#[test]
+fn a_managed_plugin_lives_through_a_live_restore() {
+    try_on(Options::new().flag("--live-restore"), restarts::live_restore);
+}
+
+#[test]
+fn a_managed_plugin_rebuilds_after_a_reboot() {
+    try_on(Options::new(), |bed| {
+        restarts::before_reboot(bed);
+        bed.reboot();
+        restarts::after_reboot(bed);
+        bed.stop_dockerd(Signal::Term);
+        bed.reboot_bare();
+        bed.start_dockerd();
+        restarts::after_reboot(bed);
+    });
+}
+
+#[test]
+fn an_upgrade_keeps_the_state() {
+    let node = Node::up();
+    let registry = node.start_registry();
+    node.copy_in(&plugin(), "plugin");
+    for version in ["1", "2"] {
+        let name = format!("{registry}/pontoon:{version}");
+        std::fs::write(node.shared().join("plugin/rootfs/version"), version).expect("a file");
+        node.docker(&["plugin", "create", &name, "/lab/plugin"]).ok();
+        node.docker(&["plugin", "push", &name]).ok();
+        node.docker(&["plugin", "rm", &name]).ok();
+    }
+    let (first, second) = (format!("{registry}/pontoon:1"), format!("{registry}/pontoon:2"));
+    node.docker(&["plugin", "install", "--grant-all-permissions", "--alias", "pontoon", &first]).ok();
+    crate::bed::try_on(&node, DRIVER, |bed| {
+        bed.network("net", &["--ipam-driver", DRIVER, "--subnet", "10.120.0.0/24"]);
+        bed.run_container("one", &["--network", "net"]);
+        bed.run_container("two", &["--network", "net"]);
+    });
+    let bed = Bed::new(&node, DRIVER);
+    bed.network("net", &["--ipam-driver", DRIVER, "--subnet", "10.120.0.0/24"]);
+    bed.run_container("one", &["--network", "net"]);
+    bed.run_container("two", &["--network", "net"]);
+    let running = traces(&node);
+    let two = bed.container_addr("two", "net").v4.expect("an address").to_string();
+    let stream = stream::Stream::start(&bed, "one", &two);
+    node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
+    node.docker(&["plugin", "upgrade", "--grant-all-permissions", "--skip-remote-check", "pontoon", &second]).ok();
+    stream.goes_on(&bed);
+    node.docker(&["plugin", "enable", "pontoon"]).ok();
+    assert_eq!(node.inspect("pontoon")["PluginReference"], second);
+    stream.goes_on(&bed);
+    stream.lost_nothing(&bed);
+    assert_eq!(traces(&node), running);
+    bed.run_container("three", &["--network", "net"]);
+    bed.names("three", "-4", "one");
+    bed.docker(&["restart", "-t", "5", "two"]).ok();
+    bed.names("one", "-4", "two");
+    bed.sweep();
+}

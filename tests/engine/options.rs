@@ -1,0 +1,148 @@
+//! What is written after `-o`, and what is refused.
+
+use crate::bed::{Bed, on_both, on_pontoon, traces};
+
+#[test]
+fn a_wrong_option_is_refused_by_name() {
+    on_pontoon(refusals);
+}
+
+fn refusals(bed: &Bed) {
+    for (option, named) in [
+        ("com.docker.network.bridge.enable_ic=false", "com.docker.network.bridge.enable_icc"),
+        ("mtu=1400", "com.docker.network.driver.mtu"),
+        ("colour=red", "colour"),
+        ("com.docker.network.driver.mtu=large", "com.docker.network.driver.mtu=\"large\""),
+        ("com.docker.network.driver.mtu=67", "68 to 65535"),
+        ("com.docker.network.bridge.enable_icc=perhaps", "true or false"),
+        ("com.docker.network.bridge.name=much-too-long-a-name", "much-too-long-a-name"),
+        ("com.docker.network.bridge.name=lo", "not a bridge"),
+        ("com.docker.network.container_iface_prefix=a/b", "com.docker.network.container_iface_prefix"),
+        ("com.docker.network.bridge.host_binding_ipv4=127.0.0.1", "com.docker.network.bridge.host_binding_ipv4"),
+    ] {
+        let message = bed.try_network("net", &["--subnet", "10.99.0.0/24", "-o", option]).err();
+        assert!(message.contains(named), "{option}: {message}");
+        assert_eq!(message.trim().lines().count(), 1, "{message}");
+    }
+    let args = ["--ipv6", "--subnet", "fd99::/64", "-o", "com.docker.network.driver.mtu=1279"];
+    assert!(bed.try_network("net", &args).err().contains("1280"));
+    // nothing is left of all that
+    bed.network("net", &["--subnet", "10.99.0.0/24"]);
+    bed.run_container("one", &["--network", "net"]);
+    bed.ping_soon("one", "10.99.0.1");
+    // an endpoint's options likewise
+    bed.network("second", &[]);
+    let message = bed.docker(&["network", "connect", "--driver-opt", "colour=red", "second", "one"]).err();
+    assert!(message.contains("colour"), "{message}");
+    assert_eq!(bed.links_in("one"), ["eth0"]);
+    bed.docker(&["network", "connect", "second", "one"]).ok();
+    assert_eq!(bed.links_in("one").len(), 2);
+}
+
+#[test]
+fn a_bridge_of_the_users_own_is_used_and_left_alone() {
+    on_both(users_bridge);
+}
+
+fn users_bridge(bed: &Bed) {
+    bed.exec(&["ip", "link", "add", "br-mine", "type", "bridge"]).ok();
+    bed.exec(&["ip", "address", "add", "10.100.0.1/24", "dev", "br-mine"]).ok();
+    bed.exec(&["ip", "address", "add", "10.100.9.1/24", "dev", "br-mine"]).ok();
+    bed.exec(&["ip", "link", "set", "br-mine", "mtu", "1450", "up"]).ok();
+    let addresses = || bed.exec(&["ip", "-4", "-oneline", "address", "show", "br-mine"]).ok();
+    let before = addresses();
+    let named = ["-o", "com.docker.network.bridge.name=br-mine"];
+    bed.network("net", &[&["--subnet", "10.100.0.0/24"][..], &named].concat());
+    bed.run_container("one", &["--network", "net"]);
+    bed.run_container("two", &["--network", "net"]);
+    bed.names("one", "-4", "two");
+    for gateway in ["10.100.0.1", "10.100.9.1"] {
+        bed.ping_soon("one", gateway);
+    }
+    assert_eq!(addresses(), before);
+    if bed.is_pontoon() {
+        assert_eq!(bed.cat("one", "/sys/class/net/eth0/mtu"), "1450");
+    }
+    let ports = bed.exec(&["ls", "/sys/class/net/br-mine/brif"]).ok();
+    assert_eq!(ports.lines().count(), 2, "{ports}");
+    bed.sweep_names(&["one", "two"], &["net"]);
+    assert_eq!(addresses(), before);
+    if bed.is_pontoon() {
+        let link = bed.exec(&["ip", "link", "show", "br-mine"]).ok();
+        assert!(link.contains("mtu 1450") && link.contains("group default") && link.contains(",UP"), "{link}");
+    }
+    bed.exec(&["ip", "link", "delete", "br-mine"]).ok();
+}
+
+#[test]
+fn a_named_bridge_is_made_and_removed() {
+    on_both(named_bridge);
+}
+
+fn named_bridge(bed: &Bed) {
+    let named = ["-o", "com.docker.network.bridge.name=br-named"];
+    bed.network("net", &[&["--subnet", "10.101.0.0/24"][..], &named].concat());
+    assert!(bed.exec(&["ip", "-brief", "address", "show", "br-named"]).ok().contains("10.101.0.1/24"));
+    bed.run_container("one", &["--network", "net"]);
+    bed.run_container("two", &["--network", "net"]);
+    bed.names("one", "-4", "two");
+    assert_eq!(bed.exec(&["ls", "/sys/class/net/br-named/brif"]).ok().lines().count(), 2);
+    // one bridge is one network
+    let message = bed.try_network("other", &named).err();
+    assert!(message.contains("br-named"), "{message}");
+    bed.network("next", &["--subnet", "10.101.1.0/24"]);
+    bed.run_container("three", &["--network", "next"]);
+    let one = bed.container_addr("one", "net").v4.expect("an address").to_string();
+    assert!(!bed.ping("three", &one), "a name of the user's choice is no way around the isolation");
+    bed.sweep_names(&["one", "two", "three"], &["net", "next"]);
+    bed.exec(&["ip", "link", "show", "br-named"]).err();
+}
+
+#[test]
+fn a_bridge_can_go_without_its_address() {
+    on_both(inhibit);
+}
+
+fn inhibit(bed: &Bed) {
+    let inhibit = ["-o", "com.docker.network.bridge.inhibit_ipv4=true", "-o", "com.docker.network.bridge.name=br-none"];
+    bed.network("net", &[&["--subnet", "10.102.0.0/24"][..], &inhibit].concat());
+    assert!(!bed.exec(&["ip", "address", "show", "br-none"]).ok().contains("10.102."));
+    bed.run_container("one", &["--network", "net"]);
+    bed.run_container("two", &["--network", "net"]);
+    bed.names("one", "-4", "two");
+    assert!(!bed.ping("one", "10.102.0.1"));
+}
+
+#[test]
+fn publishing_a_port_fails_in_plain_words() {
+    on_pontoon(publish);
+}
+
+/// Until Pontoon publishes ports, `-p` must not be dropped in silence.
+pub fn publish(bed: &Bed) {
+    bed.network("net", &["--subnet", "10.103.0.0/24"]);
+    bed.run_container("one", &["--network", "net"]);
+    let before = traces(bed);
+    for port in ["8080:80", "127.0.0.1:8081:80/udp", "80"] {
+        let run = ["run", "-d", "--name", "web", "--network", "net", "--ip", "10.103.0.80", "-p", port, "busybox"];
+        let message = bed.docker(&run).err();
+        assert!(message.contains("publishing ports") && message.contains("80"), "{message}");
+        assert_eq!(bed.inspect("web")["State"]["Running"], false);
+        assert_eq!(bed.members("net"), ["one".to_owned()].into());
+        bed.expect_traces(&before);
+        bed.docker(&["rm", "web"]).ok();
+    }
+    // its address is free
+    bed.run_container("web", &["--network", "net", "--ip", "10.103.0.80"]);
+    bed.names("one", "-4", "web");
+    // ports that are only exposed are no ports to publish
+    bed.run_container("exposed", &["--network", "net", "--expose", "80"]);
+    // and an internal network publishes nothing, whoever the driver is
+    bed.network("inner", &["--internal"]);
+    bed.run_container("inside", &["--network", "inner"]);
+    // with a built-in network beside ours, the engine publishes there or we refuse: never silence
+    bed.docker(&["run", "-d", "--name", "theirs", "-p", "8085:8080", "busybox"]).ok();
+    bed.docker(&["network", "connect", "inner", "theirs"]).ok();
+    bed.serve("theirs", 8080);
+    bed.host_gets("127.0.0.1:8085");
+}
