@@ -62,8 +62,7 @@ impl Driver {
         let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
         let host = self.table.claim_link(LinkRole::Host, spec.id.as_str(), owner());
         let peer = self.table.claim_link(LinkRole::Peer, spec.id.as_str(), owner());
-<<<<<<< HEAD
-        let mac = spec.mac.unwrap_or_else(|| Mac::derive("peer", spec.id.as_str()));
+        let mac = spec.mac.unwrap_or_else(|| hardware_address(&spec));
         Endpoint {
             spec,
             host,
@@ -75,10 +74,6 @@ impl Driver {
             bindings: Vec::new(),
             published: Vec::new(),
         }
-=======
-        let mac = spec.mac.unwrap_or_else(|| hardware_address(&spec));
-        Endpoint { spec, host, peer, mac, phase: Phase::Ready, since: now() }
->>>>>>> engine
     }
 
     fn release_names(&self, endpoint: &Endpoint) {

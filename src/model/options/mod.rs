@@ -18,8 +18,8 @@ use table::{
     ALLOW, BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4,
     HOST_IPV6, IFACE_PREFIX, INHIBIT_IPV4, MTU, SPOOFCHECK, TRUSTED,
 };
-use value::{flag, iface_prefix, links, mode, refused, shorten, subnets};
 pub use table::{ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, markdown};
+use value::{flag, iface_prefix, links, mode, refused, shorten, subnets};
 
 /// Why options are refused. Each message is one line with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
