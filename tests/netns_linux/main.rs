@@ -4,6 +4,7 @@
 #[path = "../netns_support/mod.rs"]
 mod netns_support;
 
+mod dbg;
 mod firewall;
 mod links;
 mod measure;

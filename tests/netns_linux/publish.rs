@@ -116,7 +116,7 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
 #[test]
 fn one_address_of_the_host_goes_before_all() {
     in_netns(|kernel| {
-        run("ip addr add 192.0.2.10/24 dev lo");
+        run("ip addr add 192.0.2.10/32 dev lo");
         let ports = [port(TCP, "0.0.0.0", 8080, "10.1.0.2"), port(TCP, "192.0.2.10", 8080, "10.2.0.2")];
         let town = Town::new(kernel, with(&ports));
         town.a.run("nft 'table inet t { chain c { type filter hook input priority 0; tcp dport 80 counter drop; }; }'");

@@ -83,8 +83,15 @@ impl Town {
         for container in [&a, &b, &c] {
             serve(container);
         }
+        // The first packets of a new link wait for its link-local address.
+        wait_for("IPv6", || town_is_up(&outside, [&a, &b, &c]));
         Self { outside, a, b, c, ends: pairs.map(|(host, _)| host) }
     }
+}
+
+fn town_is_up(outside: &Netns, containers: [&Netns; 3]) -> bool {
+    containers.iter().zip([1, 1, 2]).all(|(container, n)| container.pings(&format!("fd00:{n}::1")))
+        && outside.pings("2001:db8::1")
 }
 
 /// Serves port 80 of TCP and UDP: the answer is the client's address.
