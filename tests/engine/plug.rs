@@ -147,7 +147,7 @@ fn namespaces(bed: &Bed) {
     assert!(bed.exec_in("sharer", &["ip", "address"]).ok().contains("10.88.0.11/24"));
     bed.names("sharer", "-4", "peer");
     bed.serve("sharer", 8080);
-    assert!(bed.fetches("peer", "10.88.0.11:8080"));
+    bed.gets("peer", "10.88.0.11:8080");
     bed.docker(&["rm", "-f", "sharer"]).ok();
     bed.ping_soon("peer", "10.88.0.11");
 
