@@ -141,6 +141,23 @@ impl<'a> Bed<'a> {
         wait_until(SOON, &format!("the node to reach {at} with driver {}", self.driver), || self.host_fetches(at));
     }
 
+    /// Neither a ping nor a connection to port 8080 comes through to any of these; all are tried at once.
+    #[track_caller]
+    pub fn shut_out(&self, from: &str, addresses: &[String]) {
+        let mut script = String::new();
+        for address in addresses {
+            let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
+            for (means, command) in [
+                ("ping", format!("ping -c1 -W1 {address}")),
+                ("connection", format!("wget -q -T 1 -O - http://{host}:8080/hosts")),
+            ] {
+                script += &format!("( {command} >/dev/null 2>&1 && echo {means} to {address} ) & ");
+            }
+        }
+        let through = self.exec_in(from, &["sh", "-c", &format!("{script} wait")]).ok();
+        assert_eq!(through, "", "{from} gets through, driver {}", self.driver);
+    }
+
     /// A container has never heard of this name.
     #[track_caller]
     pub fn nameless(&self, from: &str, name: &str) {

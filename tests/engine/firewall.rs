@@ -1,4 +1,6 @@
 //! Beside the engine's firewall: the way out, and what others do to the rules.
+//!
+//! With the iptables back end, that is: the other one begins with engine 29, which no Debian suite has yet.
 
 use std::{fs, time::Duration};
 
