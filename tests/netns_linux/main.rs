@@ -4,7 +4,6 @@
 #[path = "../netns_support/mod.rs"]
 mod netns_support;
 
-mod dbg;
 mod firewall;
 mod links;
 mod measure;
