@@ -34,7 +34,7 @@ pub fn enable(socket: &mut Socket, sysctls: &Sysctls, name: &IfName, index: u32)
     if !sysctls.ipv6(name) {
         return Ok(());
     }
-    let mut route = Writer::with_header(&header(RTPROT_STATIC));
+    let mut route = Writer::with_header(&header(RT_TABLE_LOCAL, RTPROT_STATIC, libc::RTN_LOCAL));
     route.bytes(RTA_DST, &Ipv6Addr::LOCALHOST.octets()).native(RTA_OIF, index);
     route.native(RTA_PRIORITY, METRIC.wrapping_add(index));
     match socket.execute(libc::RTM_NEWROUTE, CREATE | EXCLUSIVE, &route.finish()) {
@@ -49,7 +49,7 @@ pub fn enabled(socket: &mut Socket, sysctls: &Sysctls, name: &IfName, index: u32
         return Ok(sysctls.localnet(name));
     }
     // Where would a packet to ::1 go that came by this link?
-    let mut question = Writer::with_header(&header(0));
+    let mut question = Writer::with_header(&header(0, 0, 0));
     question.bytes(RTA_DST, &Ipv6Addr::LOCALHOST.octets()).native(RTA_IIF, index);
     match socket.get(libc::RTM_GETROUTE, &question.finish()) {
         Ok(answer) => Ok(answer.get(7) == Some(&libc::RTN_LOCAL)),
@@ -58,7 +58,7 @@ pub fn enabled(socket: &mut Socket, sysctls: &Sysctls, name: &IfName, index: u32
     }
 }
 
-/// `struct rtmsg`: a local route to one IPv6 address.
-fn header(protocol: u8) -> [u8; 12] {
-    [libc::AF_INET6 as u8, 128, 0, 0, RT_TABLE_LOCAL, protocol, 0, libc::RTN_LOCAL, 0, 0, 0, 0]
+/// `struct rtmsg` about one IPv6 address.
+fn header(table: u8, protocol: u8, kind: u8) -> [u8; 12] {
+    [libc::AF_INET6 as u8, 128, 0, 0, table, protocol, 0, kind, 0, 0, 0, 0]
 }

@@ -5,6 +5,7 @@
 mod netns_support;
 
 mod firewall;
+mod golden;
 mod links;
 mod measure;
 mod parsers;

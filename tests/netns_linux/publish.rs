@@ -222,10 +222,22 @@ fn forgetting_cuts_what_stuck_to_a_container() {
         kernel.apply(&[Step::ForgetFlows(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
         assert!(answered(), "not others' flows");
         twice(kernel, &[Step::ForgetFlows(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
+        assert_eq!(flows(), "0");
         assert!(!answered(), "the flow is cut");
         // Published anew, for another container.
         let moved = port(UDP, "0.0.0.0", 8080, "10.2.0.2");
         kernel.apply(&[Step::Elements { add: vec![moved], remove: vec![] }, Step::ForgetFlows(vec![])]).unwrap();
+        // The same as an older kernel wants it done.
+        assert_eq!(town.c.ask(UDP, "10.1.0.2:80"), None);
+        assert!(town.a.ask(UDP, "192.0.2.1:80").is_none());
+        let before = run("grep -c 'src=10.1.0.2' /proc/net/nf_conntrack");
+        assert_ne!(before.trim(), "0");
+        let ports = pontoon::linux::netlink::OwnPorts::default().into();
+        let mut socket = pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, ports).unwrap();
+        for _ in 0..2 {
+            pontoon::linux::conntrack::forget_listed(&mut socket, &[ip("10.1.0.2")]).unwrap();
+            assert_eq!(run("grep -c 'src=10.1.0.2' /proc/net/nf_conntrack || true").trim(), "0");
+        }
         // The attempt in vain is tracked too, as one to the host; it is nobody's container's.
         run("conntrack -D -p udp --orig-port-dst 8080 || true");
         assert!(answered(), "the new one answers");
