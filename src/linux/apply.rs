@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
 
+use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::link::PortFlag;
 use super::{LinuxKernel, Route, addr, bridge, conntrack, forward, link, localnet, veth};
 use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;

@@ -7,8 +7,8 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkMessageBuilder};
 
 use super::addr;
-use super::localnet;
 use super::link::{self, LinkRecord};
+use super::localnet;
 use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::sysctl::Sysctls;
 use crate::datapath::{Bridge, GROUP_LIVE};

@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn an_entry_is_read_and_named_by_what_was_read() {
         let mut body = Writer::with_header(&[2, 0, 0, 0]);
-        for (kind, from, to) in [(CTA_TUPLE_ORIG, [192, 0, 2, 1], [192, 0, 2, 9]), (CTA_TUPLE_REPLY, [10, 0, 0, 2], [192, 0, 2, 1])] {
+        for (kind, from, to) in
+            [(CTA_TUPLE_ORIG, [192, 0, 2, 1], [192, 0, 2, 9]), (CTA_TUPLE_REPLY, [10, 0, 0, 2], [192, 0, 2, 1])]
+        {
             body.nest(kind, |tuple| {
                 tuple.nest(CTA_TUPLE_IP, |ip| {
                     ip.bytes(CTA_IP_V4_SRC, &from).bytes(2, &to);

@@ -45,10 +45,7 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
             ),
         ),
         ("nat-unprotected", with(network(false, true), &[Element::Direct(br(), false)])),
-        (
-            "trusted",
-            with(network(false, true), &[Element::Trusted(name("eth1"), br()), Element::Open(TCP, v4, 80)]),
-        ),
+        ("trusted", with(network(false, true), &[Element::Trusted(name("eth1"), br()), Element::Open(TCP, v4, 80)])),
         (
             "published",
             with(

@@ -120,10 +120,7 @@ fn measure_published_ports() {
             for round in 0..200 {
                 for (at, some) in [(0, &all[round..=round]), (2, &all[..])] {
                     let (add, remove) = (some.to_vec(), some.to_vec());
-                    let steps = [
-                        Step::Elements { add, remove: vec![] },
-                        Step::Elements { add: vec![], remove },
-                    ];
+                    let steps = [Step::Elements { add, remove: vec![] }, Step::Elements { add: vec![], remove }];
                     for (step, at) in steps.iter().zip(at..) {
                         let begun = Instant::now();
                         kernel.apply(std::slice::from_ref(step)).unwrap();
@@ -146,7 +143,9 @@ fn measure_published_ports() {
             kernel.apply(&[Step::Elements { add: all.clone(), remove: vec![] }]).unwrap();
             let again = begun.elapsed();
             let begun = Instant::now();
-            kernel.apply(&[Step::Elements { add: vec![], remove: held.iter().chain(&all).cloned().collect() }]).unwrap();
+            kernel
+                .apply(&[Step::Elements { add: vec![], remove: held.iter().chain(&all).cloned().collect() }])
+                .unwrap();
             let gone = begun.elapsed();
             let begun = Instant::now();
             kernel.apply(&[Step::Elements { add: vec![], remove: all.clone() }]).unwrap();
@@ -162,10 +161,13 @@ fn measure_published_ports() {
 #[ignore = "a measurement: cargo test --test netns_linux -- --ignored --nocapture"]
 fn measure_forgetting_and_reserving() {
     in_netns(|kernel| {
-        run("ip addr add 10.1.0.1/32 dev lo; nft 'table inet t { chain c { type filter hook input priority 0; ct state new; }; }'");
+        run(
+            "ip addr add 10.1.0.1/32 dev lo; nft 'table inet t { chain c { type filter hook input priority 0; ct state new; }; }'",
+        );
         let socket = std::net::UdpSocket::bind("10.1.0.1:0").unwrap();
         for n in 0..20_000u32 {
-            let _ = socket.send_to(b"x", (std::net::Ipv4Addr::from(0x7f00_0001 + (n >> 12)), 1024 + (n & 0xfff) as u16));
+            let _ =
+                socket.send_to(b"x", (std::net::Ipv4Addr::from(0x7f00_0001 + (n >> 12)), 1024 + (n & 0xfff) as u16));
         }
         let count = || run("cat /proc/sys/net/netfilter/nf_conntrack_count").trim().to_owned();
         let before = count();
@@ -173,7 +175,8 @@ fn measure_forgetting_and_reserving() {
         kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.9".parse().unwrap()])]).unwrap();
         let none = begun.elapsed();
         let spare = || pontoon::linux::netlink::OwnPorts::default().into();
-        let mut raw = pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, spare()).unwrap();
+        let mut raw =
+            pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, spare()).unwrap();
         let begun = Instant::now();
         pontoon::linux::conntrack::forget_listed(&mut raw, &["10.1.0.9".parse().unwrap()]).unwrap();
         eprintln!("by listing them: {:?}", begun.elapsed());

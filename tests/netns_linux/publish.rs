@@ -233,7 +233,8 @@ fn forgetting_cuts_what_stuck_to_a_container() {
         let before = run("grep -c 'src=10.1.0.2' /proc/net/nf_conntrack");
         assert_ne!(before.trim(), "0");
         let ports = pontoon::linux::netlink::OwnPorts::default().into();
-        let mut socket = pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, ports).unwrap();
+        let mut socket =
+            pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, ports).unwrap();
         for _ in 0..2 {
             pontoon::linux::conntrack::forget_listed(&mut socket, &[ip("10.1.0.2")]).unwrap();
             assert_eq!(run("grep -c 'src=10.1.0.2' /proc/net/nf_conntrack || true").trim(), "0");
