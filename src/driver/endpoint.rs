@@ -72,6 +72,7 @@ impl Driver {
             since: now(),
             sandbox: String::new(),
             bindings: Vec::new(),
+            v4_only: false,
             published: Vec::new(),
         }
     }

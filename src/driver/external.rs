@@ -52,12 +52,12 @@ impl Driver {
         v6: bool,
     ) -> Result<(), Error> {
         let Some(endpoint) = held.endpoints.get(id) else { return Ok(()) };
-        if endpoint.bindings == bindings && (bindings.is_empty() || !endpoint.published.is_empty()) {
+        if endpoint.bindings == bindings && (bindings.is_empty() || endpoint.v4_only != v6) {
             return Ok(());
         }
         let before = endpoint.clone();
         let published = self.take_ports(&held.network, &before, &bindings, v6)?;
-        let after = Endpoint { bindings, published, ..before.clone() };
+        let after = Endpoint { v4_only: !v6 && !bindings.is_empty(), bindings, published, ..before.clone() };
         let network = &held.network;
         let was = desired::endpoint(network, &before);
         let is = desired::endpoint(network, &after);

@@ -1,7 +1,6 @@
 //! Owns how bindings become published ports: which addresses, which ports, and that they are
 //! taken on the host. All or nothing: what cannot be had whole leaves nothing taken.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Driver, Error};
@@ -97,13 +96,12 @@ impl Driver {
             };
             ways.iter().map(one).collect::<Vec<_>>()
         };
-        if let Some(held) = already(endpoint, group) {
-            return Ok(publish(&group.ways, held));
-        }
         let owner = owner(endpoint);
         let mut register = lock(&self.ports);
         let mut ways = group.ways.clone();
-        let candidates: Box<dyn Iterator<Item = u16>> = match group.binding.host_ports {
+        // What the endpoint has already it keeps, also when a family is added or dropped.
+        let own = held(endpoint, group);
+        let others: Box<dyn Iterator<Item = u16>> = match group.binding.host_ports {
             Some((first, last)) => Box::new(first..=last),
             None => {
                 let kernel = |source| Error::Kernel { object: format!("endpoint {}", endpoint.spec.id), source };
@@ -112,7 +110,7 @@ impl Driver {
             }
         };
         let mut first_error = None;
-        for port in candidates {
+        for port in own.into_iter().chain(others) {
             // What another endpoint of the same container publishes is published.
             ways.retain(|(host, _)| {
                 let holder = register.holder(&port_of(*host, port));
@@ -121,7 +119,8 @@ impl Driver {
                 })
             });
             let ports: Vec<HostPort> = ways.iter().map(|(host, _)| port_of(*host, port)).collect();
-            let error = match ports.iter().find_map(|p| register.holder(p).map(|h| (*p, h.clone()))) {
+            let foreign = |p: &HostPort| register.holder(p).filter(|h| h.endpoint != owner.endpoint).cloned();
+            let error = match ports.iter().find_map(|p| foreign(p).map(|holder| (*p, holder))) {
                 Some((port, holder)) => Error::PortHeld { port, network: holder.network, endpoint: holder.endpoint },
                 None => match self.kernel().reserve(&ports) {
                     Ok(()) => {
@@ -190,19 +189,15 @@ fn owner(endpoint: &Endpoint) -> PortOwner {
     }
 }
 
-/// The port that this very group has, when the endpoint publishes it on all its addresses.
-fn already(endpoint: &Endpoint, group: &Group) -> Option<u16> {
-    let matches = |p: &&Published| {
+/// The port that this group has by now, on one of its addresses at least.
+fn held(endpoint: &Endpoint, group: &Group) -> Option<u16> {
+    let mut own = endpoint.published.iter().filter(|p| {
         p.host.protocol == group.binding.protocol
             && p.container_port == group.binding.container_port
             && group.binding.host_ports.is_none_or(|(first, last)| (first..=last).contains(&p.host.port))
-            && group.ways.contains(&(p.host.address, p.container))
-    };
-    let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
-    for published in endpoint.published.iter().filter(matches) {
-        *counts.entry(published.host.port).or_default() += 1;
-    }
-    counts.into_iter().find(|(_, count)| *count == group.ways.len()).map(|(port, _)| port)
+            && group.ways.iter().any(|(host, _)| *host == p.host.address)
+    });
+    own.next().map(|p| p.host.port)
 }
 
 /// Puts bindings together that share a port, and finds the ways of each. Families in which

@@ -72,6 +72,9 @@ pub struct Endpoint {
     /// The ports that it was last told to publish, while it is the sandbox's way out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<Binding>,
+    /// Whether another endpoint of the container is its way out for IPv6, and publishes there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub v4_only: bool,
     /// What they turned into on host addresses (modes `nat` and `nat-unprotected`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,

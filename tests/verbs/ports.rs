@@ -199,6 +199,24 @@ fn two_ways_out_of_one_container_do_not_stand_in_each_others_way() {
 }
 
 #[test]
+fn a_family_may_be_given_away_and_come_back_without_changing_the_port() {
+    let rig = rig_with(json!({}));
+    let body = |v4_only: bool| {
+        let mut body = program("aa", "e1", json!([port(6, "", 0, 0, 80), port(6, "", 8080, 8080, 81)]));
+        body["Options"]["com.docker.network.driver.private.no_proxy_6to4"] = json!(v4_only);
+        body
+    };
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", body(false));
+    let both = published(&rig);
+    assert_eq!(both.len(), 4);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", body(true));
+    let four: Vec<_> = both.iter().filter(|line| line.starts_with("0.0.0.0")).cloned().collect();
+    assert_eq!((published(&rig), reserved(&rig).len()), (four, 2));
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", body(false));
+    assert_eq!((published(&rig), reserved(&rig).len()), (both, 4));
+}
+
+#[test]
 fn modes_decide_what_is_translated_and_what_is_open() {
     let elements = |options: Value| {
         let rig = rig_with(options);
