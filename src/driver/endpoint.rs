@@ -8,6 +8,7 @@ use crate::api::network::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse,
 };
 use crate::datapath::{BRIDGE_PORTS, desired};
+use crate::model::options;
 use crate::model::{Endpoint, EndpointId, EndpointSpec, LinkRole, Mac, Network, NetworkId, Phase};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{LinkOwner, lock};
@@ -31,6 +32,9 @@ impl Driver {
             return Err(Error::BridgeFull { network: spec.network });
         }
         check_addresses(&held.network, &spec)?;
+        if !held.network.owns_bridge && spec.options.allow.is_some() {
+            return Err(Error::ForeignBridge { bridge: held.network.bridge.clone(), option: options::ALLOW });
+        }
         let endpoint = self.name_endpoint(spec);
         self.make_endpoint(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
         let answer = answer(&endpoint);

@@ -90,6 +90,16 @@ pub enum Error {
         /// Its kind.
         kind: String,
     },
+    /// An option that works through rules for the bridge, and a bridge that gets none.
+    #[error(
+        "{option} has no effect on {bridge}, a bridge that Pontoon did not make: remove it, or let Pontoon make the bridge"
+    )]
+    ForeignBridge {
+        /// The bridge.
+        bridge: IfName,
+        /// Which option.
+        option: &'static str,
+    },
     /// No more ports.
     #[error("network {network} has {BRIDGE_PORTS} endpoints, and a Linux bridge takes no more: create another network")]
     BridgeFull {

@@ -118,6 +118,9 @@ impl Driver {
             self.table.release_link(&bridge);
             Err(error)
         };
+        if let Some(option) = spec.options.needs_rules().filter(|_| !owns_bridge) {
+            return release(Error::ForeignBridge { bridge: bridge.clone(), option });
+        }
         let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();
         if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
             return release(Error::SubnetOverlap { subnet, held, owner });

@@ -142,6 +142,9 @@ impl Driver {
                         match self.kernel().reserve(&ports) {
                             Ok(()) => {
                                 ports.iter().for_each(|port| register.take(port, &owner));
+                                if group.binding.host_ports.is_none() {
+                                    register.gave(port);
+                                }
                                 return Ok(publish(&ways, port));
                             }
                             Err(source) => Error::Port { source },

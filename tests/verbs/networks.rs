@@ -113,6 +113,24 @@ fn an_existing_bridge_is_used_and_survives_its_network() {
 }
 
 #[test]
+fn options_that_need_rules_are_refused_on_a_bridge_that_gets_none() {
+    let rig = Rig::new();
+    rig.kernel.add_link(&IfName::parse("lan0").unwrap(), "bridge");
+    for (option, value) in [
+        ("com.docker.network.bridge.gateway_mode_ipv4", "routed"),
+        ("com.docker.network.bridge.gateway_mode_ipv6", "nat-unprotected"),
+        ("com.docker.network.bridge.trusted_host_interfaces", "eth1"),
+        ("pontoon.publish.allow", "10.0.0.0/8"),
+    ] {
+        let options = json!({"com.docker.network.bridge.name": "lan0", option: value});
+        let text = rig.err("NetworkDriver.CreateNetwork", with(network("aa", 1, false), options));
+        assert!(text.contains(option) && text.contains("lan0"), "{text}");
+    }
+    let options = json!({"com.docker.network.bridge.name": "lan0"});
+    rig.ok("NetworkDriver.CreateNetwork", with(network("aa", 1, false), options));
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_leaves_nothing() {
     let rig = Rig::new();
     rig.kernel.add_link(&IfName::parse("wlan0").unwrap(), "");

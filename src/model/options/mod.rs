@@ -14,11 +14,11 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::IfName;
+pub use table::{ALLOW, ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, markdown};
 use table::{
-    ALLOW, BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4,
-    HOST_IPV6, IFACE_PREFIX, INHIBIT_IPV4, MTU, SPOOFCHECK, TRUSTED,
+    BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6,
+    IFACE_PREFIX, INHIBIT_IPV4, MTU, SPOOFCHECK, TRUSTED,
 };
-pub use table::{ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, markdown};
 use value::{flag, iface_prefix, links, mode, refused, shorten, subnets};
 
 /// Why options are refused. Each message is one line with the remedy.
@@ -167,6 +167,19 @@ impl Default for NetworkOptions {
 }
 
 impl NetworkOptions {
+    /// The first option that works through rules for the network's bridge; a bridge of the user's
+    /// own gets none.
+    pub fn needs_rules(&self) -> Option<&'static str> {
+        [
+            (self.mode4 != GatewayMode::Nat, GATEWAY_MODE_4),
+            (self.mode6 != GatewayMode::Nat, GATEWAY_MODE_6),
+            (!self.trusted.is_empty(), TRUSTED),
+            (!self.allow.is_empty(), ALLOW),
+        ]
+        .into_iter()
+        .find_map(|(given, key)| given.then_some(key))
+    }
+
     /// Parses the map under `com.docker.network.generic`.
     pub fn parse(generic: &BTreeMap<String, String>) -> Result<Self, OptionError> {
         let mut options = Self::default();

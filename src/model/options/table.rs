@@ -50,7 +50,8 @@ pub(super) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ip
 pub(super) const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
 pub(super) const HOST_IPV4: &str = "com.docker.network.host_ipv4";
 pub(super) const HOST_IPV6: &str = "com.docker.network.host_ipv6";
-pub(super) const ALLOW: &str = "pontoon.publish.allow";
+/// Key of the option that says who may reach published ports, of a network or an endpoint.
+pub const ALLOW: &str = "pontoon.publish.allow";
 pub(super) const SPOOFCHECK: &str = "pontoon.spoofcheck";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
