@@ -9,7 +9,8 @@ use rtnetlink::LinkUnspec;
 
 use super::netlink::Failure;
 use super::nft::table;
-use super::{LinuxKernel, Route, addr, bridge, forward, link, veth};
+use super::link::PortFlag;
+use super::{LinuxKernel, Route, addr, bridge, conntrack, forward, link, veth};
 use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;
 
@@ -58,7 +59,10 @@ impl LinuxKernel {
                     link::change(&mut route.socket, link::named(name).controller(index.unwrap_or(0)))
                 })
             }
-            Step::Isolate(name, isolated) => link::isolate(&mut self.route().socket, name, *isolated),
+            Step::Isolate(name, on) => link::set_port(&mut self.route().socket, name, &[PortFlag::Isolated(*on)]),
+            Step::Hairpin(name) => link::set_port(&mut self.route().socket, name, &[PortFlag::Hairpin(true)]),
+            Step::RouteLocalnet(name) => self.sysctls.route_localnet(name),
+            Step::ForgetFlows(addresses) => conntrack::forget(&mut self.nft(), addresses),
             Step::RetireVeth(name) => {
                 self.reaper.retire(name);
                 Ok(())
@@ -78,6 +82,8 @@ impl LinuxKernel {
             | Step::RemoveAddress(name, _)
             | Step::SetMaster(name, _)
             | Step::Isolate(name, _)
+            | Step::Hairpin(name)
+            | Step::RouteLocalnet(name)
             | Step::RetireBridge(name) => self.touches.mark(name),
             // A new pair is nothing that a watcher reports; giving one up is announced when it
             // happens. The rest is no link.
@@ -86,6 +92,7 @@ impl LinuxKernel {
             | Step::Forward { .. }
             | Step::CreateTable(_)
             | Step::Elements { .. }
+            | Step::ForgetFlows(_)
             | Step::ForwardRules { .. } => {}
         }
     }
@@ -213,11 +220,11 @@ fn foreign(name: &IfName, kind: &str) -> Failure {
 /// What a step is called in an error, and its object.
 fn describe(step: &Step) -> (&'static str, String) {
     let family = |v6: bool| if v6 { "IPv6" } else { "IPv4" }.to_owned();
-    let table = "inet pontoon".to_owned();
+    let tables = "inet pontoon and bridge pontoon".to_owned();
     match step {
         Step::Forward { v6 } => ("turn on forwarding of", family(*v6)),
-        Step::CreateTable(_) => ("create table", table),
-        Step::Elements { .. } => ("change elements of table", table),
+        Step::CreateTable(_) => ("create tables", tables),
+        Step::Elements { .. } => ("change elements of tables", tables),
         Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6)),
         Step::CreateBridge(name, _) => ("create bridge", name.to_string()),
         Step::SetMtu(name, mtu) => ("set MTU of", format!("{name} to {mtu}")),
@@ -228,6 +235,12 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::CreateVeth(name, _) => ("create veth pair", name.to_string()),
         Step::SetMaster(name, bridge) => ("make a port", format!("{name} of {bridge}")),
         Step::Isolate(name, _) => ("set isolation of", name.to_string()),
+        Step::Hairpin(name) => ("turn on hairpin of", name.to_string()),
+        Step::RouteLocalnet(name) => ("route 127.0.0.0/8 on", name.to_string()),
+        Step::ForgetFlows(addresses) => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            ("remove tracked connections of", addresses.join(", "))
+        }
         Step::RetireVeth(name) => ("retire veth pair", name.to_string()),
         Step::RetireBridge(name) => ("retire bridge", name.to_string()),
     }

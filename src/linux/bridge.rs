@@ -44,6 +44,9 @@ pub fn complete(
     } else {
         sysctls.disable_ipv6(name);
     }
+    if bridge.localnet {
+        sysctls.route_localnet(name)?;
+    }
     let mut change = link::named(name).mtu(bridge.mtu).alias(bridge.alias.as_str());
     if let Some(mac) = bridge.mac.filter(|mac| Some(*mac) != found.mac) {
         change = change.address(mac.bytes().to_vec());

@@ -11,7 +11,8 @@
 use std::collections::BTreeSet;
 
 use super::netlink::{Failure, Request, Socket};
-use super::nft::expression::{Accept, Direction, Expressions, decode_accept};
+use super::nft::accept::{Accept, decode_accept};
+use super::nft::expression::{Direction, Expressions};
 use super::nft::message::{
     self, CHAIN_NAME, GET_CHAIN, GET_RULE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE, RULE_USERDATA,
     TABLE_NAME, attributes, body, wire,

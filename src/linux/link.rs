@@ -29,6 +29,7 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 /// `RTEXT_FILTER_SKIP_STATS`: counters are most of an answer, and nobody here reads them.
@@ -59,6 +60,8 @@ pub struct LinkRecord {
     pub alias: String,
     /// Whether it is an isolated port of a bridge.
     pub isolated: bool,
+    /// Whether it is a port of a bridge that sends frames back where they came from.
+    pub hairpin: bool,
 }
 
 impl LinkRecord {
@@ -108,7 +111,8 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
                 link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();
                 if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
                     let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());
-                    link.isolated = port.find(IFLA_BRPORT_ISOLATED).and_then(<[u8]>::first) == Some(&1);
+                    let flag = |kind| port.find(kind).and_then(<[u8]>::first) == Some(&1);
+                    (link.isolated, link.hairpin) = (flag(IFLA_BRPORT_ISOLATED), flag(IFLA_BRPORT_MODE));
                 }
             }
             _ => {}
@@ -167,21 +171,35 @@ pub fn change(socket: &mut Socket, link: LinkMessageBuilder<LinkUnspec>) -> Resu
     socket.execute(libc::RTM_SETLINK, 0, &encode(&link.build()))
 }
 
-/// The request that sets or clears isolation of a port. Only `RTM_NEWLINK` knows the attributes
-/// of ports by name, and only for links that exist (`rtnl_changelink`, net/core/rtnetlink.c).
-pub fn isolation(name: &IfName, isolated: bool) -> Request {
+/// A flag of a bridge's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortFlag {
+    /// It talks to the bridge itself but to no other isolated port.
+    Isolated(bool),
+    /// It sends frames back where they came from.
+    Hairpin(bool),
+}
+
+/// The request that sets flags of a port. Only `RTM_NEWLINK` knows the attributes of ports by
+/// name, and only for links that exist (`rtnl_changelink`, net/core/rtnetlink.c).
+pub fn port_flags(name: &IfName, flags: &[PortFlag]) -> Request {
     let mut body = Writer::with_header(&[0; HEADER]);
     body.text(IFLA_IFNAME, name.as_str()).nest(IFLA_LINKINFO, |info| {
         info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |port| {
-            port.bytes(IFLA_BRPORT_ISOLATED, &[u8::from(isolated)]);
+            for flag in flags {
+                match flag {
+                    PortFlag::Isolated(on) => port.bytes(IFLA_BRPORT_ISOLATED, &[u8::from(*on)]),
+                    PortFlag::Hairpin(on) => port.bytes(IFLA_BRPORT_MODE, &[u8::from(*on)]),
+                };
+            }
         });
     });
     Request { kind: libc::RTM_NEWLINK, flags: 0, body: body.finish() }
 }
 
-/// Sets or clears isolation of a port.
-pub fn isolate(socket: &mut Socket, name: &IfName, isolated: bool) -> Result<(), Failure> {
-    let request = isolation(name, isolated);
+/// Sets flags of a port.
+pub fn set_port(socket: &mut Socket, name: &IfName, flags: &[PortFlag]) -> Result<(), Failure> {
+    let request = port_flags(name, flags);
     socket.execute(request.kind, request.flags, &request.body)
 }
 
@@ -224,13 +242,13 @@ mod tests {
         body.nest(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, "veth").text(IFLA_INFO_SLAVE_KIND, "bridge");
             info.nest(IFLA_INFO_SLAVE_DATA, |port| {
-                port.bytes(IFLA_BRPORT_ISOLATED, &[1]);
+                port.bytes(IFLA_BRPORT_ISOLATED, &[1]).bytes(IFLA_BRPORT_MODE, &[1]);
             });
         });
         let bytes = body.finish();
         let link = parse_link(&bytes).unwrap();
         assert_eq!((link.index, link.name.as_str(), link.kind.as_str()), (7, "pnthx", "veth"));
-        assert!(link.up && link.isolated && link.live());
+        assert!(link.up && link.isolated && link.hairpin && link.live());
         assert_eq!((link.master, link.peer), (Some(3), Some(9)));
         for end in 0..bytes.len() {
             let _ = parse_link(&bytes[..end]);

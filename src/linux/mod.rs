@@ -2,13 +2,14 @@
 //! netlink and `/proc/sys/net`, without any child process.
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
-//! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft` and
-//! `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `watch` who else changes them, `apply` the steps.
+//! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
+//! `conntrack` and `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
+//! read, `reaper` how they go, `watch` who else changes them, `reserve` the host's ports, `apply` the steps.
 
 pub mod addr;
 mod apply;
 mod bridge;
+pub mod conntrack;
 mod descriptor;
 pub mod forward;
 pub mod frame;
@@ -17,6 +18,7 @@ pub mod netlink;
 pub mod nft;
 mod observe;
 mod reaper;
+mod reserve;
 pub mod route;
 mod sysctl;
 pub mod tlv;
@@ -25,6 +27,7 @@ mod veth;
 pub mod watch;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,10 +35,11 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
-use crate::datapath::{Datapath, Kernel, KernelError, LinkInfo, Step};
-use crate::model::IfName;
+use crate::datapath::{Datapath, Kernel, KernelError, LinkInfo, ReserveError, Step};
+use crate::model::{HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
+use reserve::Reservations;
 use sysctl::Sysctls;
 use touch::Touches;
 use watch::{Event, Watch};
@@ -67,6 +71,7 @@ pub struct LinuxKernel {
     nft: Mutex<Socket>,
     reaper: Reaper,
     sysctls: Sysctls,
+    reservations: Reservations,
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
 }
@@ -104,6 +109,7 @@ impl LinuxKernel {
             nft: Mutex::new(nft),
             reaper,
             sysctls: Sysctls::new(options.sysctl_root),
+            reservations: Reservations::new(),
             ports,
             touches,
         })
@@ -182,6 +188,18 @@ impl Kernel for LinuxKernel {
         let links = link::list(&mut self.route().socket).map_err(|f| f.of("list", "links"))?;
         let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
         Ok(named.filter_map(link::LinkRecord::ifname).collect())
+    }
+
+    fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {
+        self.reservations.reserve(ports)
+    }
+
+    fn release(&self, ports: &[HostPort]) {
+        self.reservations.release(ports);
+    }
+
+    fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), KernelError> {
+        self.sysctls.ephemeral_ports().map_err(|f| f.of("read", "the host's range of ports"))
     }
 
     fn settle(&self, patience: Duration) -> bool {

@@ -209,6 +209,30 @@ impl Socket {
         }
     }
 
+    /// Sends one request that asks for several things and returns the payloads of all answers.
+    pub fn query(&mut self, kind: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+        retry_torn(|| {
+            let deadline = self.begin()?;
+            let sequence = self.dispatch(kind, ACK, body)?;
+            let mut answers = Vec::new();
+            loop {
+                let datagram = receive(&self.fd, &mut self.buffer, deadline)?;
+                for frame in Frames::new(datagram).filter(|f| f.sequence == sequence) {
+                    if frame.kind != ERROR {
+                        answers.push(frame.payload.to_vec());
+                        continue;
+                    }
+                    self.suspect = false;
+                    return match verdict(&frame) {
+                        Some(v) if v.errno == 0 => Ok(answers),
+                        Some(v) => Err(Failure::Refused(v)),
+                        None => Err(Failure::Malformed("short acknowledgement")),
+                    };
+                }
+            }
+        })
+    }
+
     /// Lists: every item goes through `decode`, which may leave it out. Tried again when the
     /// kernel changed meanwhile, so `decode` may see an item more than once; the result never
     /// mixes two tries.
@@ -354,38 +378,4 @@ fn frame(datagram: &mut Vec<u8>, request: &Request, flags: u16, sequence: u32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_torn_listing_is_tried_again_and_never_returned() {
-        let mut answers = vec![Ok(3), Err(Failure::Torn), Err(Failure::Torn)];
-        assert_eq!(retry_torn(|| answers.pop().unwrap()), Ok(3));
-        let mut tries = 0;
-        let torn: Result<(), _> = retry_torn(|| {
-            tries += 1;
-            Err(Failure::Torn)
-        });
-        assert_eq!((torn, tries), (Err(Failure::Torn), TRIES));
-        let refused: Result<(), _> = retry_torn(|| Err(Failure::Timeout));
-        assert_eq!(refused, Err(Failure::Timeout));
-    }
-
-    #[test]
-    fn a_stale_answer_is_skipped_and_a_lost_one_costs_the_socket() {
-        let ports = Arc::new(OwnPorts::default());
-        let mut socket = Socket::open(Protocol::Route, ports.clone()).unwrap();
-        let loopback = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        // An answer that nobody reads, as after a timeout, and a socket that could not be replaced.
-        socket.dispatch(libc::RTM_GETLINK, 0, &[0; 16]).unwrap();
-        socket.suspect = false;
-        let answer = socket.get(libc::RTM_GETLINK, &loopback).unwrap();
-        assert_eq!(super::super::link::parse_link(&answer).map(|link| link.index), Some(1));
-        let before = socket.fd.as_raw_fd();
-        socket.dispatch(libc::RTM_GETLINK, DUMP, &[0; 16]).unwrap();
-        let links = socket.list(libc::RTM_GETLINK, &[0; 16], |_, payload| super::super::link::parse_link(payload));
-        assert!(links.unwrap().iter().any(|link| link.index == 1));
-        assert_ne!(socket.fd.as_raw_fd(), before);
-        assert!(ports.contains(getsockname::<NetlinkAddr>(socket.fd.as_raw_fd()).unwrap().pid()));
-    }
-}
+mod tests;

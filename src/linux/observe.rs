@@ -61,6 +61,7 @@ fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls
         alias: link.alias.clone(),
         addresses: ours.map(|a| a.address).collect(),
         ipv6: sysctls.ipv6(name),
+        localnet: sysctls.localnet(name),
         up: link.up,
     }
 }
@@ -75,6 +76,7 @@ fn veth(link: &LinkRecord, name: &IfName, names: &BTreeMap<u32, &LinkRecord>) ->
         mtu: link.mtu,
         bridge: named(link.master),
         isolated: link.isolated,
+        hairpin: link.hairpin,
         up: link.up,
     }
 }

@@ -1,11 +1,12 @@
-//! Owns the settings under `/proc/sys/net` that a datapath needs: forwarding, and IPv6 on a
-//! bridge (Documentation/networking/ip-sysctl.rst).
+//! Owns the settings under `/proc/sys/net` that a datapath needs: forwarding, IPv6 and
+//! 127.0.0.0/8 on a bridge, the host's ports (Documentation/networking/ip-sysctl.rst).
 //!
 //! Never writes what already has the wanted value, so a read-only `/proc/sys` with the right
 //! values is enough. The files belong to the network namespace of the calling thread. Called by
 //! `LinuxKernel` and by `observe`.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::netlink::Failure;
@@ -61,6 +62,37 @@ impl Sysctls {
         }
     }
 
+    /// Whether 127.0.0.0/8 is routed to and from this link.
+    pub fn localnet(&self, link: &IfName) -> bool {
+        self.read(&localnet(link)).is_ok_and(|value| value == "1")
+    }
+
+    /// Lets 127.0.0.0/8 be routed to and from a link.
+    ///
+    /// # Errors
+    /// A refusal that names the setting: the link is gone, or the file cannot be written.
+    pub fn route_localnet(&self, link: &IfName) -> Result<(), Failure> {
+        self.ensure(&localnet(link), "1")
+    }
+
+    /// The range of ports that nobody chose, and those never to be taken from it.
+    pub fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), Failure> {
+        let read = |setting| {
+            self.read(setting).map_err(|error| {
+                let shown = self.root.join(setting);
+                Failure::refused(error.raw_os_error().unwrap_or(libc::EIO), &format!("reading {}", shown.display()))
+            })
+        };
+        let range = parse_range(&read("ipv4/ip_local_port_range")?, char::is_whitespace);
+        // A kernel without that setting reserves nothing.
+        let reserved = read("ipv4/ip_local_reserved_ports").unwrap_or_default();
+        let reserved = reserved.split(',').filter(|part| !part.is_empty()).map(|part| parse_range(part, |c| c == '-'));
+        match (range, reserved.collect()) {
+            (Some(range), Some(reserved)) => Ok((range, reserved)),
+            _ => Err(Failure::Malformed("ip_local_port_range or ip_local_reserved_ports")),
+        }
+    }
+
     fn ensure(&self, setting: &str, value: &str) -> Result<(), Failure> {
         if self.read(setting).is_ok_and(|now| now == value) { Ok(()) } else { self.write(setting, value) }
     }
@@ -89,6 +121,18 @@ fn forwarding(v6: bool) -> &'static str {
     if v6 { "ipv6/conf/all/forwarding" } else { "ipv4/ip_forward" }
 }
 
+fn localnet(link: &IfName) -> String {
+    format!("ipv4/conf/{link}/route_localnet")
+}
+
+/// Two ports, or one that is both.
+fn parse_range(text: &str, between: impl Fn(char) -> bool) -> Option<RangeInclusive<u16>> {
+    let mut ports = text.split(between).filter(|part| !part.is_empty()).map(|part| part.trim().parse());
+    let first: u16 = ports.next()?.ok()?;
+    let last = ports.next().unwrap_or(Ok(first)).ok()?;
+    (first <= last && ports.next().is_none()).then_some(first..=last)
+}
+
 fn of_link(link: &IfName, setting: &str) -> String {
     format!("ipv6/conf/{link}/{setting}")
 }
@@ -96,6 +140,22 @@ fn of_link(link: &IfName, setting: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_the_hosts_ports() {
+        let root = std::env::temp_dir().join(format!("pontoon-ports-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("ipv4")).unwrap();
+        let sysctls = Sysctls::new(root.clone());
+        assert_eq!(sysctls.ephemeral_ports().unwrap_err().errno(), Some(libc::ENOENT));
+        let write = |setting: &str, text: &str| std::fs::write(root.join("ipv4").join(setting), text).unwrap();
+        write("ip_local_port_range", "32768\t60999\n");
+        assert_eq!(sysctls.ephemeral_ports().unwrap(), (32768..=60999, vec![]));
+        write("ip_local_reserved_ports", "8080,9148-9150\n");
+        assert_eq!(sysctls.ephemeral_ports().unwrap().1, [8080..=8080, 9148..=9150]);
+        write("ip_local_reserved_ports", "9-8\n");
+        assert!(matches!(sysctls.ephemeral_ports(), Err(Failure::Malformed(_))));
+        std::fs::remove_dir_all(root).unwrap();
+    }
 
     #[test]
     fn writes_only_what_differs_and_says_what_failed() {

@@ -6,13 +6,13 @@
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use super::link::{self, LinkRecord};
+use super::link::{self, LinkRecord, PortFlag};
 use super::netlink::{CREATE, EXCLUSIVE, Failure, Request, Socket};
 use crate::datapath::{GROUP_LIVE, Veth};
 use crate::model::IfName;
 
 /// Creates a pair: both names, addresses and MTUs, the host end up, in our group and a port of
-/// `master`. One message; a second one in the same datagram when the port is isolated, because
+/// `master`. One message; a second one in the same datagram when the port has flags, because
 /// the kernel ignores attributes of a port in the message that creates it.
 ///
 /// # Errors
@@ -21,16 +21,18 @@ use crate::model::IfName;
 pub fn create(socket: &mut Socket, name: &IfName, veth: &Veth, master: Option<u32>) -> Result<(), Failure> {
     let body = link::encode(&creation(name, veth, master));
     let mut requests = vec![Request { kind: libc::RTM_NEWLINK, flags: CREATE | EXCLUSIVE, body }];
-    if veth.isolated && master.is_some() {
+    if (veth.isolated || veth.hairpin) && master.is_some() {
         // If the name turns out to be taken this reaches a port of somebody else's only if that
         // has a name of ours and is a port: then it is cut off, not opened.
-        requests.push(link::isolation(name, true));
+        let flags = [(veth.isolated, PortFlag::Isolated(true)), (veth.hairpin, PortFlag::Hairpin(true))];
+        let flags: Vec<_> = flags.iter().filter(|(on, _)| *on).map(|(_, flag)| *flag).collect();
+        requests.push(link::port_flags(name, &flags));
     }
     let Err((index, failure)) = socket.execute_all(&requests) else { return Ok(()) };
     if index > 0
         && let Some(made) = link::find(socket, name.as_str())?
     {
-        // The pair was made and only its isolation refused: it must not stay without.
+        // The pair was made and only its flags refused: it must not stay without.
         link::delete(socket, made.index)?;
     }
     Err(failure)
@@ -62,8 +64,9 @@ pub fn complete(
     if changed {
         link::change(socket, change)?;
     }
-    if master.is_some() && (found.isolated != veth.isolated || found.master != master) {
-        link::isolate(socket, name, veth.isolated)?;
+    let differs = found.isolated != veth.isolated || found.hairpin != veth.hairpin;
+    if master.is_some() && (differs || found.master != master) {
+        link::set_port(socket, name, &[PortFlag::Isolated(veth.isolated), PortFlag::Hairpin(veth.hairpin)])?;
     }
     complete_peer(socket, found, veth)
 }

@@ -34,6 +34,7 @@ fn bridge() -> Bridge {
         alias: "pontoon network contract".into(),
         addresses: ["10.77.0.1/24".parse().unwrap(), "fd77::1/64".parse().unwrap()].into(),
         ipv6: true,
+        localnet: false,
         up: true,
     }
 }
@@ -46,6 +47,7 @@ fn veth(peer: &str, bridge: &str, isolated: bool) -> Veth {
         mtu: 1400,
         bridge: Some(name(bridge)),
         isolated,
+        hairpin: false,
         up: true,
     }
 }

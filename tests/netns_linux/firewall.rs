@@ -43,7 +43,7 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
             "iifname . oifname @intra accept",
             "ct state established,related accept",
             "oifname @bridges counter",
-            "ip saddr @masq4 oifname != @bridges masquerade",
+            "oifname != @bridges ip saddr @masq4 masquerade",
             "elements = { \"pntbone\" . \"pntbone\" }",
             "10.0.0.0/24",
         ] {
@@ -52,6 +52,9 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
         for damage in [
             "delete rule inet pontoon forward_filter handle $(nft -a list chain inet pontoon forward_filter | sed -n 's/.*answers.*handle //p')",
             "flush chain inet pontoon postrouting_nat",
+            "flush chain bridge pontoon prerouting_source",
+            "delete table bridge pontoon",
+            "'add map inet pontoon other { type ipv4_addr : ipv4_addr; }'",
             "flush table inet pontoon",
             "delete table inet pontoon",
             "flush ruleset",

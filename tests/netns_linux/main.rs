@@ -4,9 +4,14 @@
 #[path = "../netns_support/mod.rs"]
 mod netns_support;
 
+mod dbg;
 mod firewall;
 mod links;
 mod measure;
 mod parsers;
+mod publish;
 mod reaper;
+mod reserve;
+mod spoof;
+mod town;
 mod watch;

@@ -1,10 +1,10 @@
 //! The parsers on bytes that no kernel would send: they return, whatever they are given.
 
 use pontoon::linux::frame::{Frames, Listing, verdict};
-use pontoon::linux::nft::element::{Set, decode, parse_elements};
-use pontoon::linux::nft::{expression, message};
+use pontoon::linux::nft::element::{Set, decode, parse_elements, set_of};
+use pontoon::linux::nft::{accept, expression, message};
 use pontoon::linux::tlv::{Attributes, Writer};
-use pontoon::linux::{addr, forward, link, route};
+use pontoon::linux::{addr, conntrack, forward, link, route};
 
 /// Everything that reads what the kernel sent.
 fn parse_all(bytes: &[u8]) {
@@ -16,12 +16,13 @@ fn parse_all(bytes: &[u8]) {
     let _ = link::parse_link(bytes);
     let _ = addr::parse_address(bytes);
     let _ = route::parse_route(bytes);
-    let _ = expression::decode_accept(bytes);
+    let _ = accept::decode_accept(bytes);
     let _ = message::comment(bytes);
     let _ = forward::parse_forward_rule(bytes);
-    let keys = parse_elements(bytes);
+    let _ = conntrack::parse_flow(bytes);
+    let entries = parse_elements(bytes);
     for set in Set::ALL {
-        let _ = decode(set, &keys);
+        let _ = decode(set, &entries);
     }
 }
 
@@ -49,8 +50,8 @@ fn damaged_messages_never_make_a_parser_panic() {
     seeds.push(message::new_rule(2, "filter", "FORWARD", rule, "pontoon").body);
     for text in ["10.0.0.0/24", "fd00::/64", "0.0.0.0/0"] {
         let element = pontoon::datapath::Element::Masquerade(text.parse().unwrap());
-        let keys = pontoon::linux::nft::element::keys(&element);
-        seeds.extend(message::elements("pontoon", Set::of(&element), &keys, true).into_iter().map(|r| r.body));
+        let entries = pontoon::linux::nft::element::entries(&element);
+        seeds.extend(message::elements("pontoon", set_of(&element), &entries, true).into_iter().map(|r| r.body));
     }
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..30_000 {

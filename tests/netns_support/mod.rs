@@ -119,6 +119,7 @@ pub fn bridge(id: &str, addresses: &[&str]) -> Bridge {
         alias: format!("pontoon network {id}"),
         addresses: addresses.iter().map(|a| net(a)).collect(),
         ipv6: addresses.iter().any(|a| a.contains(':')),
+        localnet: false,
         up: true,
     }
 }
@@ -132,6 +133,7 @@ pub fn veth(id: &str, bridge: &str) -> (IfName, Veth) {
         mtu: 1500,
         bridge: Some(name(bridge)),
         isolated: false,
+        hairpin: false,
         up: true,
     };
     (IfName::derive(LinkRole::Host, id, 0), veth)

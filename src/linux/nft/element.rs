@@ -1,236 +1,306 @@
-//! Owns the sets of table `inet pontoon` and how an [`Element`] is written in one: as a name of
-//! sixteen bytes, a pair of them, or the two ends of an interval.
+//! Owns how an [`Element`] is written in a set or map: the bytes of its key and value, the two
+//! ends of a range, and back.
 //!
-//! Pure. Used by `message`, `ruleset` and `table`.
+//! Pure. Used by `message` and `table`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::message::{DATA_VALUE, ELEMENT_FLAGS, ELEMENT_KEY, ELEMENTS_LIST, INTERVAL_END, LIST_ITEM, attributes};
+use super::message::{
+    DATA_VALUE, ELEMENT_DATA, ELEMENT_FLAGS, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENTS_LIST, INTERVAL_END, LIST_ITEM,
+    attributes,
+};
+pub use super::set::Set;
+use super::set::{Field, len};
 use crate::datapath::Element;
 use crate::linux::tlv::{Attributes, big32, text};
-use crate::model::IfName;
+use crate::model::{HostPort, IfName, Mac, Protocol, Published};
 
-/// Bytes of a link's name in a set (`IFNAMSIZ`).
-const NAME: usize = 16;
-
-/// nft's numbers for the types of keys, by which it prints them (nft's `datatype.h`); a pair is
-/// two of them, six bits each.
-const TYPE_IPV4: u32 = 7;
-const TYPE_IPV6: u32 = 8;
-const TYPE_IFNAME: u32 = 41;
-
-/// `NFT_SET_INTERVAL` and `NFT_SET_CONCAT`.
-const FLAG_INTERVAL: u32 = 0x4;
-const FLAG_CONCAT: u32 = 0x80;
-
-/// nft's numbers for byte orders.
-const ORDER_HOST: u32 = 1;
-const ORDER_NETWORK: u32 = 2;
-
-/// A set of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Set {
-    /// Bridges of Pontoon's networks.
-    Bridges,
-    /// Bridges of internal networks.
-    Internal,
-    /// Bridges of the engine's built-in driver.
-    Engine,
-    /// Pairs of equal bridges.
-    Intra,
-    /// IPv4 subnets with masquerading.
-    Masq4,
-    /// IPv6 subnets with masquerading.
-    Masq6,
-}
-
-impl Set {
-    /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 6] = [Set::Bridges, Set::Internal, Set::Engine, Set::Intra, Set::Masq4, Set::Masq6];
-
-    /// The set that holds this element.
-    pub fn of(element: &Element) -> Self {
-        match element {
-            Element::Bridge(_) => Set::Bridges,
-            Element::Internal(_) => Set::Internal,
-            Element::Engine(_) => Set::Engine,
-            Element::Intra(_) => Set::Intra,
-            Element::Masquerade(IpNetwork::V4(_)) => Set::Masq4,
-            Element::Masquerade(IpNetwork::V6(_)) => Set::Masq6,
-        }
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Set::Bridges => "bridges",
-            Set::Internal => "internal",
-            Set::Engine => "engine",
-            Set::Intra => "intra",
-            Set::Masq4 => "masq4",
-            Set::Masq6 => "masq6",
-        }
-    }
-
-    /// What it is for.
-    pub fn comment(self) -> &'static str {
-        match self {
-            Set::Bridges => "bridges of networks, not to be entered from elsewhere",
-            Set::Internal => "bridges of internal networks",
-            Set::Engine => "bridges of the engine's built-in driver",
-            Set::Intra => "traffic within one network",
-            Set::Masq4 | Set::Masq6 => "subnets hidden behind the host's address",
-        }
-    }
-
-    /// Bytes of a key.
-    pub fn key_len(self) -> usize {
-        match self {
-            Set::Bridges | Set::Internal | Set::Engine => NAME,
-            Set::Intra => 2 * NAME,
-            Set::Masq4 => 4,
-            Set::Masq6 => 16,
-        }
-    }
-
-    /// Type of a key, in nft's numbers.
-    pub fn key_type(self) -> u32 {
-        match self {
-            Set::Bridges | Set::Internal | Set::Engine => TYPE_IFNAME,
-            Set::Intra => (TYPE_IFNAME << 6) | TYPE_IFNAME,
-            Set::Masq4 => TYPE_IPV4,
-            Set::Masq6 => TYPE_IPV6,
-        }
-    }
-
-    /// The kernel's flags.
-    pub fn flags(self) -> u32 {
-        match self {
-            Set::Bridges | Set::Internal | Set::Engine => 0,
-            Set::Intra => FLAG_CONCAT,
-            Set::Masq4 | Set::Masq6 => FLAG_INTERVAL,
-        }
-    }
-
-    /// Lengths of the fields of a concatenated key, in bytes.
-    pub fn fields(self) -> Option<&'static [u32]> {
-        (self == Set::Intra).then_some(&[NAME as u32, NAME as u32])
-    }
-
-    /// Byte order of keys, in nft's numbers; for printing only.
-    pub fn byte_order(self) -> u32 {
-        if self.flags() & FLAG_INTERVAL != 0 { ORDER_NETWORK } else { ORDER_HOST }
-    }
-}
-
-/// One key of a set on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// It is not an element but the first key behind an interval.
+/// One entry of a set on the wire.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, or the first one of a range.
+    pub key: Vec<u8>,
+    /// The last key of a range, where the key has several parts.
+    pub last: Option<Vec<u8>>,
+    /// The value, in a map.
+    pub value: Vec<u8>,
+    /// It is not an element but the first key behind a range.
     pub end: bool,
 }
 
-/// The keys that stand for an element.
-pub fn keys(element: &Element) -> Vec<Key> {
-    let start = |bytes: Vec<u8>| Key { bytes, end: false };
+/// The set that holds this element.
+pub fn set_of(element: &Element) -> Set {
+    let either = |v6: bool, four: Set, six: Set| Set::either(v6, four, six);
     match element {
-        Element::Bridge(name) | Element::Internal(name) | Element::Engine(name) => vec![start(padded(name))],
-        Element::Intra(name) => vec![start([padded(name), padded(name)].concat())],
-        Element::Masquerade(network) => {
-            let (first, last, bits) = range(network);
-            let mut keys = vec![start(bytes(first, bits))];
-            // The interval that ends with the last address of all has no key behind it.
-            if last != u128::MAX >> (128 - bits) {
-                keys.push(Key { bytes: bytes(last + 1, bits), end: true });
-            }
-            keys
-        }
+        Element::Bridge(_) => Set::Bridges,
+        Element::Internal(_) => Set::Internal,
+        Element::Engine(_) => Set::Engine,
+        Element::Intra(_) => Set::Intra,
+        Element::Masquerade(subnet) => either(subnet.is_ipv6(), Set::Masq4, Set::Masq6),
+        Element::Port(port) => match port.host.address {
+            address if address.is_unspecified() => either(address.is_ipv6(), Set::Port4, Set::Port6),
+            address => either(address.is_ipv6(), Set::At4, Set::At6),
+        },
+        Element::Open(_, address, _) => either(address.is_ipv6(), Set::Open4, Set::Open6),
+        Element::Direct(_, v6) => either(*v6, Set::Direct4, Set::Direct6),
+        Element::Routed(_, v6) => either(*v6, Set::Routed4, Set::Routed6),
+        Element::Trusted(..) => Set::Trusted,
+        Element::SourceNat(subnet, _) => either(subnet.is_ipv6(), Set::Snat4, Set::Snat6),
+        Element::Guarded(address) => either(address.is_ipv6(), Set::Guarded4, Set::Guarded6),
+        Element::Allow(address, _) => either(address.is_ipv6(), Set::Allow4, Set::Allow6),
+        Element::Checked(_) => Set::Checked,
+        Element::SourceMac(..) => Set::Macs,
+        // The address that stands for all is no member among others, but a set of its own.
+        Element::SourceAddress(_, address) => match address.is_unspecified() {
+            true => either(address.is_ipv6(), Set::Any4, Set::Any6),
+            false => either(address.is_ipv6(), Set::Addr4, Set::Addr6),
+        },
     }
 }
 
-/// Reads the keys in one answer to a listing of elements.
-pub fn parse_elements(payload: &[u8]) -> Vec<Key> {
+/// The entries that stand for an element.
+pub fn entries(element: &Element) -> Vec<Entry> {
+    let key = |parts: &[&[u8]]| vec![Entry { key: packed(parts), ..Entry::default() }];
+    match element {
+        Element::Bridge(link)
+        | Element::Internal(link)
+        | Element::Engine(link)
+        | Element::Direct(link, _)
+        | Element::Routed(link, _)
+        | Element::Checked(link) => key(&[&padded(link)]),
+        Element::Intra(link) => key(&[&padded(link), &padded(link)]),
+        Element::Trusted(from, to) => key(&[&padded(from), &padded(to)]),
+        Element::Masquerade(subnet) => range_entries(subnet, Vec::new()),
+        Element::SourceNat(subnet, address) => range_entries(subnet, octets(*address)),
+        Element::Port(port) => {
+            let HostPort { protocol, address, port: number } = port.host;
+            let (protocol, number) = ([protocol.number()], number.to_be_bytes());
+            let key = match address.is_unspecified() {
+                true => packed(&[&protocol, &number]),
+                false => packed(&[&octets(address), &protocol, &number]),
+            };
+            let value = packed(&[&octets(port.container), &port.container_port.to_be_bytes()]);
+            vec![Entry { key, value, ..Entry::default() }]
+        }
+        Element::Open(protocol, address, port) => {
+            key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()])
+        }
+        Element::Guarded(address) => key(&[&octets(*address)]),
+        Element::Allow(address, subnet) => {
+            let (first, last, bits) = range(subnet);
+            let pair = |source| packed(&[&octets(*address), &bytes(source, bits)]);
+            vec![Entry { key: pair(first), last: Some(pair(last)), ..Entry::default() }]
+        }
+        Element::SourceMac(link, mac) => key(&[&padded(link), &mac.bytes()]),
+        Element::SourceAddress(link, address) => match address.is_unspecified() {
+            true => key(&[&padded(link)]),
+            false => key(&[&padded(link), &octets(*address)]),
+        },
+    }
+}
+
+/// Reads the entries in one answer to a listing.
+pub fn parse_elements(payload: &[u8]) -> Vec<Entry> {
     let list = Attributes::new(attributes(payload).find(ELEMENTS_LIST).unwrap_or_default());
-    let key = |item: &[u8]| {
+    let entry = |item: &[u8]| {
         let element = Attributes::new(item);
-        let value = Attributes::new(element.find(ELEMENT_KEY)?).find(DATA_VALUE)?;
-        let end = element.find(ELEMENT_FLAGS).and_then(big32).unwrap_or(0) & INTERVAL_END != 0;
-        Some(Key { bytes: value.to_vec(), end })
+        let part = |kind| Attributes::new(element.find(kind)?).find(DATA_VALUE).map(<[u8]>::to_vec);
+        Some(Entry {
+            key: part(ELEMENT_KEY)?,
+            last: part(ELEMENT_KEY_END),
+            value: part(ELEMENT_DATA).unwrap_or_default(),
+            end: element.find(ELEMENT_FLAGS).and_then(big32).unwrap_or(0) & INTERVAL_END != 0,
+        })
     };
-    list.filter(|(kind, _)| *kind == LIST_ITEM).filter_map(|(_, item)| key(item)).collect()
+    list.filter(|(kind, _)| *kind == LIST_ITEM).filter_map(|(_, item)| entry(item)).collect()
 }
 
-/// The elements that all keys of a set stand for; `None` when there is one that Pontoon would
+/// The elements that all entries of a set stand for; `None` when there is one that Pontoon would
 /// never write.
-pub fn decode(set: Set, keys: &[Key]) -> Option<Vec<Element>> {
-    let starts = keys.iter().filter(|key| !key.end);
-    match set {
-        Set::Bridges => starts.map(|key| Some(Element::Bridge(link_name(&key.bytes)?))).collect(),
-        Set::Internal => starts.map(|key| Some(Element::Internal(link_name(&key.bytes)?))).collect(),
-        Set::Engine => starts.map(|key| Some(Element::Engine(link_name(&key.bytes)?))).collect(),
-        Set::Intra => starts
-            .map(|key| {
-                let (first, second) = key.bytes.split_at_checked(NAME)?;
-                (first == second).then_some(())?;
-                Some(Element::Intra(link_name(first)?))
-            })
-            .collect(),
-        Set::Masq4 | Set::Masq6 => {
-            let bits = set.key_len() as u32 * 8;
-            let ends: BTreeSet<u128> =
-                keys.iter().filter(|key| key.end).map(|key| number(&key.bytes, bits)).collect::<Option<_>>()?;
-            starts
-                .map(|key| {
-                    let first = number(&key.bytes, bits)?;
-                    let behind = ends.range(first.checked_add(1)?..).next();
-                    let last = behind.map_or(u128::MAX >> (128 - bits), |end| end - 1);
-                    Some(Element::Masquerade(subnet(first, last, bits)?))
-                })
-                .collect()
-        }
+pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Element>> {
+    let spec = set.spec();
+    let starts = entries.iter().filter(|entry| !entry.end);
+    if !spec.interval || spec.is_concatenated() {
+        return starts.map(|entry| decode_one(set, entry)).collect();
     }
+    let bits = len(spec.key) as u32 * 8;
+    let ends: BTreeSet<u128> =
+        entries.iter().filter(|entry| entry.end).map(|entry| number(&entry.key, bits)).collect::<Option<_>>()?;
+    let element = |entry: &Entry| {
+        let first = number(&entry.key, bits)?;
+        let behind = ends.range(first.checked_add(1)?..).next();
+        let subnet = subnet(first, behind.map_or(u128::MAX >> (128 - bits), |end| end - 1), bits)?;
+        match spec.is_map() {
+            true => Some(Element::SourceNat(subnet, Reader(&entry.value).all(|value| value.address(set.v6()))?)),
+            false => Some(Element::Masquerade(subnet)),
+        }
+    };
+    starts.map(element).collect()
 }
 
-/// Leaves out the subnets that lie within another one: they change nothing, and the kernel
-/// refuses intervals that overlap.
+/// The element that one entry stands for, in a set whose ranges are not in entries of their own.
+fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
+    let v6 = set.v6();
+    let element = Reader(&entry.key).all(|key| {
+        Some(match set {
+            Set::Bridges => Element::Bridge(key.link()?),
+            Set::Internal => Element::Internal(key.link()?),
+            Set::Engine => Element::Engine(key.link()?),
+            Set::Intra => {
+                let link = key.link()?;
+                (key.link()? == link).then_some(Element::Intra(link))?
+            }
+            Set::Trusted => Element::Trusted(key.link()?, key.link()?),
+            Set::Port4 | Set::Port6 => published(key, unspecified(v6), &entry.value)?,
+            Set::At4 | Set::At6 => {
+                let address = key.address(v6)?;
+                published(key, address, &entry.value)?
+            }
+            Set::Open4 | Set::Open6 => {
+                let address = key.address(v6)?;
+                Element::Open(key.protocol()?, address, key.port()?)
+            }
+            Set::Direct4 | Set::Direct6 => Element::Direct(key.link()?, v6),
+            Set::Routed4 | Set::Routed6 => Element::Routed(key.link()?, v6),
+            Set::Guarded4 | Set::Guarded6 => Element::Guarded(key.address(v6)?),
+            Set::Allow4 | Set::Allow6 => {
+                let (container, first) = (key.address(v6)?, key.address(v6)?);
+                let (of, last) = Reader(entry.last.as_deref()?).all(|last| Some((last.address(v6)?, last.address(v6)?)))?;
+                let bits = if v6 { 128 } else { 32 };
+                let subnet = subnet(number(&octets(first), bits)?, number(&octets(last), bits)?, bits)?;
+                (of == container).then_some(Element::Allow(container, subnet))?
+            }
+            Set::Checked => Element::Checked(key.link()?),
+            Set::Macs => Element::SourceMac(key.link()?, key.mac()?),
+            Set::Addr4 | Set::Addr6 => Element::SourceAddress(key.link()?, key.address(v6)?),
+            Set::Any4 | Set::Any6 => Element::SourceAddress(key.link()?, unspecified(v6)),
+            Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
+        })
+    })?;
+    (set_of(&element) == set).then_some(element)
+}
+
+fn published(key: &mut Reader<'_>, address: IpAddr, value: &[u8]) -> Option<Element> {
+    let host = HostPort { protocol: key.protocol()?, address, port: key.port()? };
+    let (container, container_port) =
+        Reader(value).all(|value| Some((value.address(address.is_ipv6())?, value.port()?)))?;
+    Some(Element::Port(Published { host, container, container_port }))
+}
+
+/// Leaves out the ranges that lie within another one of the same set (and container): they change
+/// nothing, and the kernel refuses ranges that overlap.
 pub fn outermost(elements: &BTreeSet<Element>) -> BTreeSet<Element> {
     let mut kept = BTreeSet::new();
-    let mut widest: Option<(u32, u128)> = None;
     // Ordered by first address, and the widest first among those that start together, a subnet
     // lies within another one exactly when it ends no later than one that came before.
-    let mut subnets: Vec<(u32, u128, u128, &Element)> = Vec::new();
+    let mut ranges: BTreeMap<(Set, Option<IpAddr>), Vec<(u128, u128, &Element)>> = BTreeMap::new();
     for element in elements {
-        if let Element::Masquerade(network) = element {
-            let (first, last, bits) = range(network);
-            subnets.push((bits, first, u128::MAX - last, element));
-        } else {
-            kept.insert(element.clone());
-        }
+        let (of, subnet) = match element {
+            Element::Masquerade(subnet) | Element::SourceNat(subnet, _) => (None, subnet),
+            Element::Allow(container, subnet) => (Some(*container), subnet),
+            _ => {
+                kept.insert(element.clone());
+                continue;
+            }
+        };
+        let (first, last, _) = range(subnet);
+        ranges.entry((set_of(element), of)).or_default().push((first, u128::MAX - last, element));
     }
-    subnets.sort_unstable();
-    for (bits, _, inverted, element) in subnets {
-        let last = u128::MAX - inverted;
-        if widest.is_none_or(|(of, end)| of != bits || last > end) {
-            widest = Some((bits, last));
-            kept.insert(element.clone());
+    for mut group in ranges.into_values() {
+        group.sort_unstable();
+        let mut furthest = None;
+        for (_, inverted, element) in group {
+            let last = u128::MAX - inverted;
+            if furthest.is_none_or(|end| last > end) {
+                furthest = Some(last);
+                kept.insert(element.clone());
+            }
         }
     }
     kept
 }
 
-fn padded(name: &IfName) -> Vec<u8> {
-    let mut bytes = name.as_str().as_bytes().to_vec();
-    bytes.resize(NAME, 0);
+/// Reads the parts of a key or value.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    /// What `read` makes of all bytes; `None` when some are left.
+    fn all<T>(mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let value = read(&mut self)?;
+        self.0.is_empty().then_some(value)
+    }
+
+    fn take(&mut self, field: Field) -> Option<&[u8]> {
+        let part = self.0.get(..field.len())?;
+        self.0 = self.0.get(field.len().next_multiple_of(4)..).unwrap_or_default();
+        Some(part)
+    }
+
+    fn link(&mut self) -> Option<IfName> {
+        IfName::parse(text(self.take(Field::Link)?)?).ok()
+    }
+
+    fn address(&mut self, v6: bool) -> Option<IpAddr> {
+        if v6 {
+            self.take(Field::V6)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets).into())
+        } else {
+            self.take(Field::V4)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets).into())
+        }
+    }
+
+    fn mac(&mut self) -> Option<Mac> {
+        self.take(Field::Mac)?.first_chunk::<6>().map(|bytes| Mac::from_bytes(*bytes))
+    }
+
+    fn protocol(&mut self) -> Option<Protocol> {
+        self.take(Field::Protocol)?.first().and_then(|number| Protocol::from_number(*number))
+    }
+
+    fn port(&mut self) -> Option<u16> {
+        self.take(Field::Port)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+    }
+}
+
+/// Parts one behind the other; several are each filled up to a register of four bytes.
+fn packed(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(48);
+    for part in parts {
+        bytes.extend_from_slice(part);
+        if parts.len() > 1 {
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+    }
     bytes
 }
 
-fn link_name(bytes: &[u8]) -> Option<IfName> {
-    IfName::parse(text(bytes)?).ok()
+fn padded(link: &IfName) -> Vec<u8> {
+    let mut bytes = link.as_str().as_bytes().to_vec();
+    bytes.resize(Field::Link.len(), 0);
+    bytes
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn unspecified(v6: bool) -> IpAddr {
+    if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+fn range_entries(subnet: &IpNetwork, value: Vec<u8>) -> Vec<Entry> {
+    let (first, last, bits) = range(subnet);
+    let mut entries = vec![Entry { key: bytes(first, bits), value, ..Entry::default() }];
+    // The range that ends with the last address of all has no key behind it.
+    if last != u128::MAX >> (128 - bits) {
+        entries.push(Entry { key: bytes(last + 1, bits), end: true, ..Entry::default() });
+    }
+    entries
 }
 
 /// First and last address as numbers, and the number of their bits.
@@ -265,44 +335,4 @@ fn number(bytes: &[u8], bits: u32) -> Option<u128> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn masquerade(text: &str) -> Element {
-        Element::Masquerade(text.parse().unwrap())
-    }
-
-    #[test]
-    fn elements_read_back_whatever_their_neighbours() {
-        let subnets = ["0.0.0.0/1", "128.0.0.0/9", "255.0.0.0/8", "10.0.0.0/24", "10.0.1.0/24", "192.0.2.7/32"];
-        for text in subnets.into_iter().chain(["0.0.0.0/0", "::/0", "fd00::/64", "ffff::/16", "::1/128"]) {
-            let element = masquerade(text);
-            assert_eq!(decode(Set::of(&element), &keys(&element)), Some(vec![element.clone()]), "{text}");
-        }
-        let mut all: Vec<Key> = subnets.iter().skip(1).flat_map(|s| keys(&masquerade(s))).collect();
-        all.reverse();
-        let read: BTreeSet<_> = decode(Set::Masq4, &all).unwrap().into_iter().collect();
-        assert_eq!(read, subnets.iter().skip(1).map(|s| masquerade(s)).collect());
-        let name = IfName::parse("pntbadec5e726bb").unwrap();
-        for element in [Element::Bridge(name.clone()), Element::Intra(name.clone()), Element::Engine(name)] {
-            assert_eq!(decode(Set::of(&element), &keys(&element)), Some(vec![element]));
-        }
-    }
-
-    #[test]
-    fn what_pontoon_would_never_write_is_not_an_element() {
-        let key = |bytes: &[u8], end| Key { bytes: bytes.to_vec(), end };
-        assert_eq!(decode(Set::Masq4, &[key(&[10, 0, 0, 1], false), key(&[10, 0, 0, 9], true)]), None);
-        assert_eq!(decode(Set::Masq4, &[key(&[10, 0], false)]), None);
-        assert_eq!(decode(Set::Intra, &[key(b"a", false)]), None);
-        assert_eq!(decode(Set::Bridges, &[key(b"", false)]), None);
-        assert!(parse_elements(&[1, 2, 3]).is_empty());
-    }
-
-    #[test]
-    fn only_the_widest_subnets_are_written() {
-        let all = ["10.0.0.0/16", "10.0.0.0/24", "10.0.3.0/24", "10.1.0.0/24", "::/0", "fd00::/64"];
-        let kept: BTreeSet<_> = ["10.0.0.0/16", "10.1.0.0/24", "::/0"].into_iter().map(masquerade).collect();
-        assert_eq!(outermost(&all.into_iter().map(masquerade).collect()), kept);
-    }
-}
+mod tests;

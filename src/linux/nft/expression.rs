@@ -1,33 +1,35 @@
-//! Owns the expressions that rules are made of: link names, lookups in sets, connection state,
-//! counters and verdicts (include/uapi/linux/netfilter/nf_tables.h).
+//! Owns the expressions that rules are made of: parts of a packet, lookups in sets and maps,
+//! connection state, translation, counters and verdicts
+//! (include/uapi/linux/netfilter/nf_tables.h).
 //!
 //! Only what Pontoon's own rules need, in exactly the form that nft and iptables write, so that
-//! they can read it back. Used by `ruleset` and `forward`.
+//! they can read it back. Used by `ruleset` and `forward`; `accept` reads rules back.
 
 use super::element::Set;
-use crate::linux::tlv::{Attributes, Writer, big32, text};
+use crate::linux::tlv::Writer;
 
-const LIST_ITEM: u16 = 1;
-const EXPR_NAME: u16 = 1;
-const EXPR_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
+pub(super) const LIST_ITEM: u16 = 1;
+pub(super) const EXPR_NAME: u16 = 1;
+pub(super) const EXPR_DATA: u16 = 2;
+pub(super) const DATA_VALUE: u16 = 1;
+pub(super) const DATA_VERDICT: u16 = 2;
+pub(super) const VERDICT_CODE: u16 = 1;
 
-/// Registers of sixteen bytes; two neighbours hold one concatenated key.
+/// The register of a verdict, and the first of those of four bytes: a concatenated key takes
+/// several, one behind the other.
 const REGISTER_VERDICT: u32 = 0;
-const REGISTER_1: u32 = 1;
-const REGISTER_2: u32 = 2;
+const REGISTERS: u32 = 8;
 
-const META_IIFNAME: u32 = 6;
-const META_OIFNAME: u32 = 7;
-const META_NFPROTO: u32 = 15;
+pub(super) const META_IIFNAME: u32 = 6;
+pub(super) const META_OIFNAME: u32 = 7;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
-const CMP_EQUAL: u32 = 0;
+pub(super) const CMP_EQUAL: u32 = 0;
 const CMP_DIFFERENT: u32 = 1;
 const LOOKUP_INVERTED: u32 = 1;
-const PAYLOAD_NETWORK: u32 = 1;
+const NAT_SOURCE: u32 = 0;
+const NAT_DESTINATION: u32 = 1;
+const FIB_ADDRESS_TYPE: u32 = 3;
 
 /// `established` and `related`, as bits of the connection's state.
 const ANSWERS: u32 = (1 << 1) | (1 << 2);
@@ -44,11 +46,90 @@ pub enum Direction {
 }
 
 impl Direction {
-    fn meta(self) -> u32 {
+    fn name(self) -> Part {
         match self {
-            Direction::In => META_IIFNAME,
-            Direction::Out => META_OIFNAME,
+            Direction::In => Part::meta(META_IIFNAME, 16),
+            Direction::Out => Part::meta(META_OIFNAME, 16),
         }
+    }
+}
+
+/// Which address of a packet is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Where it comes from.
+    Source,
+    /// Where it goes to.
+    Destination,
+}
+
+impl Side {
+    /// The address in the packet's header.
+    pub fn address(self, v6: bool) -> Part {
+        match (self, v6) {
+            (Side::Source, false) => Part::header(12, 4),
+            (Side::Destination, false) => Part::header(16, 4),
+            (Side::Source, true) => Part::header(8, 16),
+            (Side::Destination, true) => Part::header(24, 16),
+        }
+    }
+
+    /// `NFTA_FIB_F_SADDR` and `NFTA_FIB_F_DADDR`.
+    fn fib(self) -> u32 {
+        match self {
+            Side::Source => 1,
+            Side::Destination => 2,
+        }
+    }
+}
+
+/// A part of a packet, or something known about it, that is put into registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    from: From,
+    len: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// What the kernel knows of the packet.
+    Meta(u32),
+    /// Bytes from the start of one of its headers: 0 Ethernet, 1 network, 2 transport.
+    Payload(u32, u32),
+}
+
+impl Part {
+    /// Family of the packet, a byte (`meta nfproto`).
+    pub const FAMILY: Part = Part::meta(15, 1);
+    /// Transport protocol, a byte (`meta l4proto`).
+    pub const TRANSPORT: Part = Part::meta(16, 1);
+    /// What an Ethernet frame carries (`meta protocol`): behind a VLAN tag, what is tagged.
+    pub const CARRIES: Part = Part::meta(1, 2);
+    /// Destination port of TCP, UDP and SCTP.
+    pub const PORT: Part = Part::payload(2, 2, 2);
+    /// Sender of an Ethernet frame.
+    pub const FRAME_SOURCE: Part = Part::payload(0, 6, 6);
+    /// Hardware address that an ARP packet announces.
+    pub const ARP_MAC: Part = Part::header(8, 6);
+    /// Address that an ARP packet announces.
+    pub const ARP_ADDRESS: Part = Part::header(14, 4);
+    /// Type of an ICMPv6 message.
+    pub const ICMPV6_TYPE: Part = Part::payload(2, 0, 1);
+    /// Address that a neighbour advertisement is about.
+    pub const NEIGHBOUR: Part = Part::payload(2, 8, 16);
+    /// Name of the link that it came in by.
+    pub const LINK: Part = Part::meta(META_IIFNAME, 16);
+
+    const fn meta(key: u32, len: u32) -> Self {
+        Self { from: From::Meta(key), len }
+    }
+
+    const fn header(offset: u32, len: u32) -> Self {
+        Self::payload(1, offset, len)
+    }
+
+    const fn payload(base: u32, offset: u32, len: u32) -> Self {
+        Self { from: From::Payload(base, offset), len }
     }
 }
 
@@ -61,32 +142,72 @@ pub struct Expressions {
 impl Expressions {
     /// The link's name is in the set.
     pub fn link_in(self, direction: Direction, set: Set) -> Self {
-        self.meta(direction.meta(), REGISTER_1).lookup(set, false)
+        self.key_in(&[direction.name()], set)
     }
 
     /// The link's name is not in the set.
     pub fn link_not_in(self, direction: Direction, set: Set) -> Self {
-        self.meta(direction.meta(), REGISTER_1).lookup(set, true)
+        self.key_not_in(&[direction.name()], set)
     }
 
     /// The pair of both links' names is in the set.
     pub fn links_in(self, set: Set) -> Self {
-        self.meta(META_IIFNAME, REGISTER_1).meta(META_OIFNAME, REGISTER_2).lookup(set, false)
+        self.key_in(&[Direction::In.name(), Direction::Out.name()], set)
     }
 
     /// The link's name starts with these bytes; with a final zero among them it equals them.
     pub fn link_starts(self, direction: Direction, name: &[u8]) -> Self {
-        self.meta(direction.meta(), REGISTER_1).compare(CMP_EQUAL, name)
+        self.load(&[direction.name()]).compare(CMP_EQUAL, name)
     }
 
-    /// The source address is in the set.
-    pub fn source_in(self, set: Set) -> Self {
-        let (family, offset) = if set == Set::Masq6 { (libc::NFPROTO_IPV6, 8) } else { (libc::NFPROTO_IPV4, 12) };
-        let mut this = self.meta(META_NFPROTO, REGISTER_1).compare(CMP_EQUAL, &[family as u8]);
-        this.push("payload", |data| {
-            data.big(1, REGISTER_1).big(2, PAYLOAD_NETWORK).big(3, offset).big(4, set.key_len() as u32);
+    /// There is no link of that kind: the packet was made here, or does not leave its bridge.
+    pub fn no_link(self, direction: Direction) -> Self {
+        self.link_starts(direction, &[0; 16])
+    }
+
+    /// Parts of the packet, put together, are in the set.
+    pub fn key_in(self, parts: &[Part], set: Set) -> Self {
+        self.load(parts).lookup(set, false)
+    }
+
+    /// Parts of the packet, put together, are not in the set.
+    pub fn key_not_in(self, parts: &[Part], set: Set) -> Self {
+        self.load(parts).lookup(set, true)
+    }
+
+    /// A part of the packet is exactly this.
+    pub fn is(self, part: Part, value: &[u8]) -> Self {
+        self.load(&[part]).compare(CMP_EQUAL, value)
+    }
+
+    /// A part of the packet is anything but this.
+    pub fn is_not(self, part: Part, value: &[u8]) -> Self {
+        self.load(&[part]).compare(CMP_DIFFERENT, value)
+    }
+
+    /// An address starts with the same `prefix` bits as this one.
+    pub fn within(self, part: Part, network: &[u8], prefix: u32) -> Self {
+        self.masked(part, prefix).compare(CMP_EQUAL, network)
+    }
+
+    /// An address does not start with the same `prefix` bits as this one.
+    pub fn outside(self, part: Part, network: &[u8], prefix: u32) -> Self {
+        self.masked(part, prefix).compare(CMP_DIFFERENT, network)
+    }
+
+    /// It is a packet of this family.
+    pub fn family(self, v6: bool) -> Self {
+        let family = if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
+        self.is(Part::FAMILY, &[family as u8])
+    }
+
+    /// The address is one of the host's, or is none of them (`fib ... type local`).
+    pub fn local(mut self, side: Side, yes: bool) -> Self {
+        self.push("fib", |data| {
+            data.big(1, REGISTERS).big(2, FIB_ADDRESS_TYPE).big(3, side.fib());
         });
-        this.lookup(set, false)
+        let local = u32::from(libc::RTN_LOCAL).to_ne_bytes();
+        self.compare(if yes { CMP_EQUAL } else { CMP_DIFFERENT }, &local)
     }
 
     /// The packet belongs to a connection that was let through before, or is an error about one.
@@ -97,6 +218,11 @@ impl Expressions {
     /// The connection was not made to a published port.
     pub fn is_unpublished(self) -> Self {
         self.connection(CT_STATUS, DESTINATION_REWRITTEN, CMP_EQUAL)
+    }
+
+    /// The connection was made to a published port.
+    pub fn is_published(self) -> Self {
+        self.connection(CT_STATUS, DESTINATION_REWRITTEN, CMP_DIFFERENT)
     }
 
     /// Counts packets that come this far.
@@ -123,21 +249,42 @@ impl Expressions {
         self
     }
 
+    /// Rewrites the destination to the address and port that the map has for these parts.
+    pub fn destination_from(self, parts: &[Part], map: Set) -> Self {
+        let port = REGISTERS + if map.v6() { 4 } else { 1 };
+        self.load(parts).translate(NAT_DESTINATION, map, Some(port))
+    }
+
+    /// Rewrites the source to the address that the map has for these parts.
+    pub fn source_from(self, parts: &[Part], map: Set) -> Self {
+        self.load(parts).translate(NAT_SOURCE, map, None)
+    }
+
     /// The finished list.
     pub fn finish(self) -> Writer {
         self.list
     }
 
-    fn meta(mut self, key: u32, register: u32) -> Self {
-        self.push("meta", |data| {
-            data.big(2, key).big(1, register);
-        });
+    /// Puts parts into registers, one behind the other.
+    fn load(mut self, parts: &[Part]) -> Self {
+        let mut register = REGISTERS;
+        for part in parts {
+            match part.from {
+                From::Meta(key) => self.push("meta", |data| {
+                    data.big(2, key).big(1, register);
+                }),
+                From::Payload(base, offset) => self.push("payload", |data| {
+                    data.big(1, register).big(2, base).big(3, offset).big(4, part.len);
+                }),
+            }
+            register += part.len.div_ceil(4);
+        }
         self
     }
 
     fn compare(mut self, operation: u32, value: &[u8]) -> Self {
         self.push("cmp", |data| {
-            data.big(1, REGISTER_1).big(2, operation).nest(3, |d| {
+            data.big(1, REGISTERS).big(2, operation).nest(3, |d| {
                 d.bytes(DATA_VALUE, value);
             });
         });
@@ -146,9 +293,23 @@ impl Expressions {
 
     fn lookup(mut self, set: Set, inverted: bool) -> Self {
         self.push("lookup", |data| {
-            data.text(1, set.name()).big(2, REGISTER_1);
+            data.text(1, set.spec().name).big(2, REGISTERS);
             if inverted {
                 data.big(5, LOOKUP_INVERTED);
+            }
+        });
+        self
+    }
+
+    fn translate(mut self, kind: u32, map: Set, port: Option<u32>) -> Self {
+        self.push("lookup", |data| {
+            data.text(1, map.spec().name).big(2, REGISTERS).big(3, REGISTERS);
+        });
+        let family = if map.v6() { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
+        self.push("nat", |data| {
+            data.big(1, kind).big(2, family as u32).big(3, REGISTERS);
+            if let Some(port) = port {
+                data.big(5, port);
             }
         });
         self
@@ -157,18 +318,31 @@ impl Expressions {
     /// `ct KEY & mask` compared with zero; connection bits are in the machine's byte order.
     fn connection(mut self, key: u32, mask: u32, operation: u32) -> Self {
         self.push("ct", |data| {
-            data.big(1, REGISTER_1).big(2, key);
+            data.big(1, REGISTERS).big(2, key);
         });
+        self.mask(&mask.to_ne_bytes()).compare(operation, &[0; 4])
+    }
+
+    fn masked(self, part: Part, prefix: u32) -> Self {
+        let byte = |index: u32| {
+            let ones = prefix.saturating_sub(index * 8).min(8);
+            (0xff00u32 >> ones) as u8
+        };
+        let mask: Vec<u8> = (0..part.len).map(byte).collect();
+        self.load(&[part]).mask(&mask)
+    }
+
+    fn mask(mut self, mask: &[u8]) -> Self {
         self.push("bitwise", |data| {
-            data.big(1, REGISTER_1).big(2, REGISTER_1).big(3, 4);
+            data.big(1, REGISTERS).big(2, REGISTERS).big(3, mask.len() as u32);
             data.nest(4, |d| {
-                d.native(DATA_VALUE, mask);
+                d.bytes(DATA_VALUE, mask);
             });
             data.nest(5, |d| {
-                d.native(DATA_VALUE, 0);
+                d.bytes(DATA_VALUE, &vec![0; mask.len()]);
             });
         });
-        self.compare(operation, &[0; 4])
+        self
     }
 
     fn verdict(mut self, code: i32) -> Self {
@@ -186,72 +360,5 @@ impl Expressions {
         self.list.nest(LIST_ITEM, |item| {
             item.text(EXPR_NAME, name).nest(EXPR_DATA, fill);
         });
-    }
-}
-
-/// A rule that accepts whatever comes in or goes out by some links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accept<'a> {
-    /// Which link of the packet is compared.
-    pub direction: Direction,
-    /// The bytes that its name is compared with.
-    pub name: &'a [u8],
-    /// The comment, in the form in which iptables writes one: as a match that is always true.
-    pub comment: Option<&'a str>,
-}
-
-/// Reads a rule of the form `-i NAME [-m comment ...] -j ACCEPT`, or the same with `-o`; `None`
-/// for every other rule.
-pub fn decode_accept(expressions: &[u8]) -> Option<Accept<'_>> {
-    let mut list = Attributes::new(expressions).map_while(|(kind, item)| {
-        let item = (kind == LIST_ITEM).then(|| Attributes::new(item))?;
-        Some((text(item.find(EXPR_NAME)?)?, Attributes::new(item.find(EXPR_DATA).unwrap_or_default())))
-    });
-    let (kind, meta) = list.next()?;
-    let direction = match meta.find(2).and_then(big32)? {
-        META_IIFNAME if kind == "meta" => Direction::In,
-        META_OIFNAME if kind == "meta" => Direction::Out,
-        _ => return None,
-    };
-    let (kind, compare) = list.next()?;
-    if kind != "cmp" || compare.find(2).and_then(big32)? != CMP_EQUAL {
-        return None;
-    }
-    let name = Attributes::new(compare.find(3)?).find(DATA_VALUE)?;
-    let mut comment = None;
-    loop {
-        match list.next()? {
-            ("counter", _) => {}
-            // NFTA_MATCH_NAME and NFTA_MATCH_INFO (include/uapi/linux/netfilter/nf_tables_compat.h).
-            ("match", matched) if matched.find(1).and_then(text) == Some("comment") => {
-                comment = matched.find(3).and_then(text);
-            }
-            ("immediate", data) => {
-                let verdict = Attributes::new(Attributes::new(data.find(2)?).find(DATA_VERDICT)?);
-                let code = verdict.find(VERDICT_CODE).and_then(big32)?;
-                let accepts = code == libc::NF_ACCEPT as u32 && list.next().is_none();
-                return accepts.then_some(Accept { direction, name, comment });
-            }
-            _ => return None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_accepting_rule_reads_back_and_no_other_does() {
-        let rule = Expressions::default().link_starts(Direction::Out, b"pnt").counter().accept().finish().finish();
-        let read = Accept { direction: Direction::Out, name: b"pnt", comment: None };
-        assert_eq!(decode_accept(&rule), Some(read));
-        let drops = Expressions::default().link_starts(Direction::Out, b"pnt").counter().drop().finish().finish();
-        assert_eq!(decode_accept(&drops), None);
-        let two = Expressions::default().links_in(Set::Intra).accept().finish().finish();
-        assert_eq!(decode_accept(&two), None);
-        for end in 0..rule.len() {
-            assert_eq!(decode_accept(&rule[..end]), None);
-        }
     }
 }

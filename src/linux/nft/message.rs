@@ -4,8 +4,9 @@
 //! Knows nothing of what the rules are for. Numbers are in network byte order here. Used by
 //! `ruleset`, `table` and `forward`.
 
-use super::element::{Key, Set};
+use super::element::{Entry, Set};
 use super::expression::Expressions;
+use super::set;
 use crate::linux::netlink::{APPEND, CREATE, Request};
 use crate::linux::tlv::{Attributes, Writer};
 
@@ -13,6 +14,8 @@ use crate::linux::tlv::{Attributes, Writer};
 pub const INET: u8 = 1;
 /// `NFPROTO_IPV4`.
 pub const IPV4: u8 = 2;
+/// `NFPROTO_BRIDGE`.
+pub const BRIDGE: u8 = 7;
 /// `NFPROTO_IPV6`.
 pub const IPV6: u8 = 10;
 
@@ -58,6 +61,8 @@ pub(super) const SET_NAME: u16 = 2;
 pub(super) const SET_FLAGS: u16 = 3;
 pub(super) const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LEN: u16 = 5;
+pub(super) const SET_DATA_TYPE: u16 = 6;
+const SET_DATA_LEN: u16 = 7;
 const SET_DESC: u16 = 9;
 const SET_DESC_CONCAT: u16 = 2;
 const SET_ID: u16 = 10;
@@ -66,7 +71,9 @@ pub(super) const ELEMENTS_SET: u16 = 2;
 pub(super) const ELEMENTS_LIST: u16 = 3;
 pub(super) const LIST_ITEM: u16 = 1;
 pub(super) const ELEMENT_KEY: u16 = 1;
+pub(super) const ELEMENT_DATA: u16 = 2;
 pub(super) const ELEMENT_FLAGS: u16 = 3;
+pub(super) const ELEMENT_KEY_END: u16 = 10;
 pub(super) const DATA_VALUE: u16 = 1;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 pub(super) const INTERVAL_END: u32 = 1;
@@ -77,18 +84,21 @@ pub(super) const INTERVAL_END: u32 = 1;
 const UDATA_COMMENT: u8 = 0;
 const UDATA_SET_COMMENT: u8 = 7;
 const UDATA_SET_KEY_ORDER: u8 = 0;
+const UDATA_SET_DATA_ORDER: u8 = 1;
 
-/// Elements in one message: an attribute holds 64 KiB, the largest element takes about 60 bytes.
-const CHUNK: usize = 512;
+/// Elements in one message: an attribute holds 64 KiB, the largest element takes about 90 bytes.
+pub(super) const CHUNK: usize = 512;
 
 /// A base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
+    /// Family of its table.
+    pub family: u8,
     /// Its name; must not be a keyword of nft, which could not list it then.
     pub name: &'static str,
     /// `filter` or `nat`.
     pub kind: &'static str,
-    /// `NF_INET_FORWARD`, ... .
+    /// `NF_INET_FORWARD`, `NF_BR_PRE_ROUTING`, ... .
     pub hook: u32,
     /// Place among the chains of the hook; lower is earlier.
     pub priority: i32,
@@ -117,22 +127,22 @@ pub fn bounds() -> (Request, Request) {
 }
 
 /// Makes a table; one that exists is left as it is.
-pub fn new_table(table: &str, comment: &str) -> Request {
-    let mut message = body(INET);
+pub fn new_table(family: u8, table: &str, comment: &str) -> Request {
+    let mut message = body(family);
     message.text(TABLE_NAME, table).bytes(TABLE_USERDATA, &comment_data(UDATA_COMMENT, comment));
     request(NEW_TABLE, CREATE, message)
 }
 
 /// Deletes a table with all that is in it.
-pub fn delete_table(table: &str) -> Request {
-    let mut message = body(INET);
+pub fn delete_table(family: u8, table: &str) -> Request {
+    let mut message = body(family);
     message.text(TABLE_NAME, table);
     request(DEL_TABLE, 0, message)
 }
 
 /// Makes a base chain with policy accept.
 pub fn new_chain(table: &str, chain: &Chain) -> Request {
-    let mut message = body(INET);
+    let mut message = body(chain.family);
     message.text(TABLE_NAME, table).text(CHAIN_NAME, chain.name).text(CHAIN_TYPE, chain.kind);
     message.nest(CHAIN_HOOK, |hook| {
         hook.big(HOOK_NUMBER, chain.hook).big(HOOK_PRIORITY, chain.priority as u32);
@@ -145,47 +155,68 @@ pub fn new_chain(table: &str, chain: &Chain) -> Request {
 
 /// Makes a set. `id` is any number that is unique within the transaction.
 pub fn new_set(table: &str, set: Set, id: u32) -> Request {
-    let mut message = body(INET);
-    message.text(TABLE_NAME, table).text(SET_NAME, set.name()).big(SET_FLAGS, set.flags());
-    message.big(SET_KEY_TYPE, set.key_type()).big(SET_KEY_LEN, set.key_len() as u32).big(SET_ID, id);
-    if let Some(fields) = set.fields() {
+    let spec = set.spec();
+    let mut message = body(spec.family);
+    message.text(TABLE_NAME, table).text(SET_NAME, spec.name).big(SET_FLAGS, spec.flags()).big(SET_ID, id);
+    message.big(SET_KEY_TYPE, set::kind(spec.key)).big(SET_KEY_LEN, set::len(spec.key) as u32);
+    if spec.is_map() {
+        message.big(SET_DATA_TYPE, set::kind(spec.value)).big(SET_DATA_LEN, set::len(spec.value) as u32);
+    }
+    if spec.is_concatenated() {
         message.nest(SET_DESC, |desc| {
             desc.nest(SET_DESC_CONCAT, |concat| {
-                for len in fields {
-                    concat.nest(LIST_ITEM, |field| {
-                        field.big(1, *len);
+                for field in spec.key {
+                    concat.nest(LIST_ITEM, |item| {
+                        item.big(1, field.len() as u32);
                     });
                 }
             });
         });
     }
     let mut data = vec![UDATA_SET_KEY_ORDER, 4];
-    data.extend(set.byte_order().to_ne_bytes());
-    data.extend(comment_data(UDATA_SET_COMMENT, set.comment()));
+    data.extend(spec.byte_order().to_ne_bytes());
+    if spec.is_map() {
+        data.extend([UDATA_SET_DATA_ORDER, 4]);
+        data.extend(spec.byte_order().to_ne_bytes());
+    }
+    data.extend(comment_data(UDATA_SET_COMMENT, spec.comment));
     message.bytes(SET_USERDATA, &data);
     request(NEW_SET, CREATE, message)
 }
 
-/// Adds or removes elements of a set, in as many messages as they need.
-pub fn elements(table: &str, set: Set, keys: &[Key], add: bool) -> Vec<Request> {
+/// Adds or removes entries of a set, in as many messages as they need.
+pub fn elements(table: &str, set: Set, entries: &[Entry], add: bool) -> Vec<Request> {
     let (kind, flags) = if add { (NEW_ELEMENTS, CREATE) } else { (DEL_ELEMENTS, 0) };
-    let chunk = |keys: &[Key]| {
-        let mut message = body(INET);
-        message.text(TABLE_NAME, table).text(ELEMENTS_SET, set.name()).nest(ELEMENTS_LIST, |list| {
-            for key in keys {
-                list.nest(LIST_ITEM, |element| {
-                    element.nest(ELEMENT_KEY, |data| {
-                        data.bytes(DATA_VALUE, &key.bytes);
-                    });
-                    if key.end {
-                        element.big(ELEMENT_FLAGS, INTERVAL_END);
-                    }
-                });
-            }
+    let chunk = |entries: &[Entry]| request(kind, flags, listed(table, set, entries, add));
+    entries.chunks(CHUNK).map(chunk).collect()
+}
+
+/// A message about some entries of a set, with their values or without.
+pub(super) fn listed(table: &str, set: Set, entries: &[Entry], values: bool) -> Writer {
+    let data = |element: &mut Writer, kind: u16, bytes: &[u8]| {
+        element.nest(kind, |data| {
+            data.bytes(DATA_VALUE, bytes);
         });
-        request(kind, flags, message)
     };
-    keys.chunks(CHUNK).map(chunk).collect()
+    let spec = set.spec();
+    let mut message = body(spec.family);
+    message.text(TABLE_NAME, table).text(ELEMENTS_SET, spec.name).nest(ELEMENTS_LIST, |list| {
+        for entry in entries {
+            list.nest(LIST_ITEM, |element| {
+                data(element, ELEMENT_KEY, &entry.key);
+                if let Some(last) = &entry.last {
+                    data(element, ELEMENT_KEY_END, last);
+                }
+                if values && !entry.value.is_empty() {
+                    data(element, ELEMENT_DATA, &entry.value);
+                }
+                if entry.end {
+                    element.big(ELEMENT_FLAGS, INTERVAL_END);
+                }
+            });
+        }
+    });
+    message
 }
 
 /// Appends a rule to the end of a chain.

@@ -1,11 +1,17 @@
-//! Owns nf_tables: the encoding of its netlink messages, and table `inet pontoon`.
+//! Owns nf_tables: the encoding of its netlink messages, and the tables `inet pontoon` and
+//! `bridge pontoon`.
 //!
-//! `message` and `expression` know the wire format, `element` what is in a set, `ruleset` the
-//! shape of the table, `table` how it is written and read back. Nothing here runs a program.
+//! `message` and `expression` know the wire format, `set` which sets there are, `element` what is
+//! in one, `ruleset` the rules, `table` how all is written, `shape` whether what is there is of
+//! this release's shape. Nothing here runs a program.
 //! Called by `LinuxKernel`, by `observe` and by `forward`.
 
+pub mod accept;
 pub mod element;
 pub mod expression;
+mod frames;
 pub mod message;
 pub mod ruleset;
+pub mod set;
+mod shape;
 pub mod table;

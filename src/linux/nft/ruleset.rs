@@ -1,47 +1,79 @@
-//! Owns the shape of table `inet pontoon`: its sets, chains and rules. What grows with the number
-//! of networks is in the sets; the rules are always these.
+//! Owns the shape of table `inet pontoon`: its chains and rules. What grows with the number of
+//! networks and ports is in the sets and maps; the rules are always these. The rules of table
+//! `bridge pontoon` are in `frames`.
 //!
-//! Pure. Used by `table`, which writes it and compares what it reads with it.
+//! Pure. Used by `table`, which writes it, and by `shape`, which compares what it reads with it.
 //!
 //! An accept here overrides no drop of another table, and a drop here is final: so the table
 //! protects Pontoon's networks, and lets others' rules be.
 
 use super::element::Set;
-use super::expression::{Direction, Expressions};
-use super::message::Chain;
+use super::expression::{Direction, Expressions, Part, Side};
+use super::frames;
+use super::message::{BRIDGE, Chain, INET};
 
-/// Name of the table, in family `inet`.
+/// Name of the tables.
 pub const TABLE: &str = "pontoon";
 
-/// Comment of the table. Raised with every change of the shape: a table of another release has
+/// Families of the tables.
+pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
+
+/// Comment of the tables. Raised with every change of the shape: a table of another release has
 /// another comment, and is replaced as a whole.
-pub const SHAPE: &str = "pontoon ruleset 1";
+pub const SHAPE: &str = "pontoon ruleset 2";
+
+const fn chain(
+    name: &'static str,
+    kind: &'static str,
+    hook: libc::c_int,
+    priority: i32,
+    comment: &'static str,
+) -> Chain {
+    Chain { family: INET, name, kind, hook: hook as u32, priority, comment }
+}
+
+/// Before connection tracking: what must not even be looked at.
+pub const RAW: Chain = chain(
+    "prerouting_raw",
+    "filter",
+    libc::NF_INET_PRE_ROUTING,
+    libc::NF_IP_PRI_RAW,
+    "what no container may send to the host",
+);
+
+/// Published ports, for what comes in from anywhere.
+pub const PREROUTING: Chain =
+    chain("prerouting_nat", "nat", libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_NAT_DST, "published ports");
+
+/// Published ports, for the host itself.
+pub const OUTPUT: Chain =
+    chain("output_nat", "nat", libc::NF_INET_LOCAL_OUT, libc::NF_IP_PRI_NAT_DST, "published ports, from the host");
 
 /// Decides what may pass between links.
-pub const FORWARD: Chain = Chain {
-    name: "forward_filter",
-    kind: "filter",
-    hook: libc::NF_INET_FORWARD as u32,
-    priority: libc::NF_IP_PRI_FILTER,
-    comment: "who may enter and leave a network",
-};
+pub const FORWARD: Chain = chain(
+    "forward_filter",
+    "filter",
+    libc::NF_INET_FORWARD,
+    libc::NF_IP_PRI_FILTER,
+    "who may enter and leave a network",
+);
 
-/// Hides subnets behind the host's address.
-pub const POSTROUTING: Chain = Chain {
-    name: "postrouting_nat",
-    kind: "nat",
-    hook: libc::NF_INET_POST_ROUTING as u32,
-    priority: libc::NF_IP_PRI_NAT_SRC,
-    comment: "source addresses of what goes out",
-};
+/// Source addresses of what leaves the host or reaches a container.
+pub const POSTROUTING: Chain = chain(
+    "postrouting_nat",
+    "nat",
+    libc::NF_INET_POST_ROUTING,
+    libc::NF_IP_PRI_NAT_SRC,
+    "source addresses of what goes out",
+);
 
 /// All chains.
-pub const CHAINS: [Chain; 2] = [FORWARD, POSTROUTING];
+pub const CHAINS: [Chain; 6] = [RAW, PREROUTING, OUTPUT, FORWARD, POSTROUTING, frames::PREROUTING];
 
 /// A rule: its chain, its comment (by which it is recognised) and how it is written.
 pub struct Rule {
-    /// Name of the chain.
-    pub chain: &'static str,
+    /// The chain.
+    pub chain: Chain,
     /// What it is for; unique within the chain.
     pub comment: &'static str,
     /// Its expressions.
@@ -49,40 +81,173 @@ pub struct Rule {
 }
 
 /// All rules, in order.
-pub const RULES: [Rule; 8] = [
-    Rule { chain: FORWARD.name, comment: "within one network", write: |rule| rule.links_in(Set::Intra).accept() },
-    Rule {
-        chain: FORWARD.name,
-        comment: "nothing leaves an internal network",
-        write: |rule| rule.link_in(Direction::In, Set::Internal).counter().drop(),
-    },
-    Rule {
-        chain: FORWARD.name,
-        comment: "nothing enters an internal network",
-        write: |rule| rule.link_in(Direction::Out, Set::Internal).counter().drop(),
-    },
-    Rule { chain: FORWARD.name, comment: "answers", write: |rule| rule.is_answer().accept() },
-    Rule {
-        chain: FORWARD.name,
-        comment: "nothing else enters a network",
-        write: |rule| rule.link_in(Direction::Out, Set::Bridges).counter().drop(),
-    },
-    Rule {
-        chain: FORWARD.name,
-        comment: "only published ports of the engine's own networks",
-        write: |rule| {
-            let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Engine);
-            between.is_unpublished().counter().drop()
-        },
-    },
-    Rule {
-        chain: POSTROUTING.name,
-        comment: "IPv4 that leaves Pontoon's networks",
-        write: |rule| rule.source_in(Set::Masq4).link_not_in(Direction::Out, Set::Bridges).masquerade(),
-    },
-    Rule {
-        chain: POSTROUTING.name,
-        comment: "IPv6 that leaves Pontoon's networks",
-        write: |rule| rule.source_in(Set::Masq6).link_not_in(Direction::Out, Set::Bridges).masquerade(),
-    },
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    [RAWS.as_slice(), &DESTINATIONS, &FORWARDS, &SOURCES, &frames::RULES].into_iter().flatten()
+}
+
+const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
+    Rule { chain, comment, write }
+}
+
+/// `127.0.0.0/8` has so many bits of a prefix.
+const LOOPBACK4: u32 = 8;
+const LOOPBACK6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+/// `fe80::/10`.
+pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10);
+
+/// On our bridges, and only there, we turn on `route_localnet`, with which the kernel would
+/// deliver what it otherwise refuses as martian: packets to and from 127.0.0.0/8. These rules put
+/// the refusal back. Other links keep the kernel's own, or whatever their owner made of it: no
+/// rule here translates what comes to 127.0.0.0/8 from a link, and `FORWARDS` lets nothing from
+/// there in. IPv6 needs none: the kernel takes ::1 from no link but `lo` (ipv6_rcv).
+static RAWS: [Rule; 2] = [
+    rule(RAW, "the host's loopback addresses are its own", |rule| {
+        let rule = rule.link_in(Direction::In, Set::Bridges).family(false);
+        rule.within(Side::Destination.address(false), &[127, 0, 0, 0], LOOPBACK4).counter().drop()
+    }),
+    rule(RAW, "nobody else sends from them", |rule| {
+        let rule = rule.link_in(Direction::In, Set::Bridges).family(false);
+        rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).counter().drop()
+    }),
+];
+
+/// What a published port is looked up by.
+fn at(v6: bool) -> [Part; 3] {
+    [Side::Destination.address(v6), Part::TRANSPORT, Part::PORT]
+}
+
+/// One address of the host goes before all of them.
+fn translated(rule: Expressions, map: Set) -> Expressions {
+    let [address, transport, port] = at(map.v6());
+    match map {
+        Set::At4 | Set::At6 => rule.destination_from(&[address, transport, port], map),
+        _ => rule.destination_from(&[transport, port], map),
+    }
+}
+
+fn from_links(rule: Expressions, map: Set) -> Expressions {
+    let rule = rule.family(map.v6());
+    let destination = Side::Destination.address(map.v6());
+    let rule = match map.v6() {
+        false => rule.outside(destination, &[127, 0, 0, 0], LOOPBACK4),
+        // An answer to a link-local address would not find the way back through the translation.
+        true => rule
+            .outside(Side::Source.address(true), &LINK_LOCAL.0, LINK_LOCAL.1)
+            .is_not(destination, &LOOPBACK6),
+    };
+    translated(rule.local(Side::Destination, true), map)
+}
+
+fn from_host(rule: Expressions, map: Set) -> Expressions {
+    translated(rule.family(map.v6()).local(Side::Destination, true), map)
+}
+
+static DESTINATIONS: [Rule; 8] = [
+    rule(PREROUTING, "IPv4, on one address", |rule| from_links(rule, Set::At4)),
+    rule(PREROUTING, "IPv4, on all addresses", |rule| from_links(rule, Set::Port4)),
+    rule(PREROUTING, "IPv6, on one address", |rule| from_links(rule, Set::At6)),
+    rule(PREROUTING, "IPv6, on all addresses", |rule| from_links(rule, Set::Port6)),
+    rule(OUTPUT, "IPv4, on one address", |rule| from_host(rule, Set::At4)),
+    rule(OUTPUT, "IPv4, on all addresses", |rule| from_host(rule, Set::Port4)),
+    rule(OUTPUT, "IPv6, on one address", |rule| from_host(rule, Set::At6)),
+    rule(OUTPUT, "IPv6, on all addresses", |rule| from_host(rule, Set::Port6)),
+];
+
+/// A guarded container, and a source that it does not know.
+fn unwelcome(rule: Expressions, guarded: Set, allowed: Set) -> Expressions {
+    let (from, to) = (Side::Source.address(guarded.v6()), Side::Destination.address(guarded.v6()));
+    let rule = rule.link_in(Direction::Out, Set::Bridges).family(guarded.v6()).key_in(&[to], guarded);
+    rule.key_not_in(&[to, from], allowed)
+}
+
+fn open(rule: Expressions, set: Set) -> Expressions {
+    rule.family(set.v6()).key_in(&at(set.v6()), set)
+}
+
+fn icmp(rule: Expressions, routed: Set) -> Expressions {
+    let protocol = if routed.v6() { libc::IPPROTO_ICMPV6 } else { libc::IPPROTO_ICMP };
+    rule.family(routed.v6()).is(Part::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
+}
+
+static FORWARDS: [Rule; 18] = [
+    rule(FORWARD, "within one network", |rule| rule.links_in(Set::Intra).accept()),
+    rule(FORWARD, "nothing leaves an internal network", |rule| {
+        rule.link_in(Direction::In, Set::Internal).counter().drop()
+    }),
+    rule(FORWARD, "nothing enters an internal network", |rule| {
+        rule.link_in(Direction::Out, Set::Internal).counter().drop()
+    }),
+    rule(FORWARD, "no loopback address comes by a link", |rule| {
+        let rule = rule.link_in(Direction::Out, Set::Bridges).family(false);
+        rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).counter().drop()
+    }),
+    rule(FORWARD, "answers", |rule| rule.is_answer().accept()),
+    rule(FORWARD, "IPv4 sources that are not allowed", |rule| {
+        unwelcome(rule, Set::Guarded4, Set::Allow4).counter().drop()
+    }),
+    rule(FORWARD, "IPv6 sources that are not allowed", |rule| {
+        unwelcome(rule, Set::Guarded6, Set::Allow6).counter().drop()
+    }),
+    rule(FORWARD, "published ports", |rule| rule.link_in(Direction::Out, Set::Bridges).is_published().accept()),
+    rule(FORWARD, "IPv4 of networks without protection", |rule| {
+        rule.family(false).link_in(Direction::Out, Set::Direct4).accept()
+    }),
+    rule(FORWARD, "IPv6 of networks without protection", |rule| {
+        rule.family(true).link_in(Direction::Out, Set::Direct6).accept()
+    }),
+    rule(FORWARD, "open IPv4 ports of routed networks", |rule| {
+        open(rule.link_in(Direction::Out, Set::Routed4), Set::Open4).accept()
+    }),
+    rule(FORWARD, "open IPv6 ports of routed networks", |rule| {
+        open(rule.link_in(Direction::Out, Set::Routed6), Set::Open6).accept()
+    }),
+    rule(FORWARD, "ICMP to routed networks", |rule| icmp(rule, Set::Routed4).accept()),
+    rule(FORWARD, "ICMPv6 to routed networks", |rule| icmp(rule, Set::Routed6).accept()),
+    rule(FORWARD, "open IPv4 ports, from trusted links", |rule| {
+        open(rule.links_in(Set::Trusted), Set::Open4).accept()
+    }),
+    rule(FORWARD, "open IPv6 ports, from trusted links", |rule| {
+        open(rule.links_in(Set::Trusted), Set::Open6).accept()
+    }),
+    rule(FORWARD, "nothing else enters a network", |rule| rule.link_in(Direction::Out, Set::Bridges).counter().drop()),
+    rule(FORWARD, "only published ports of the engine's own networks", |rule| {
+        let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Engine);
+        between.is_unpublished().counter().drop()
+    }),
+];
+
+/// Traffic that leaves a network, by its subnet.
+fn leaving(rule: Expressions, set: Set) -> Expressions {
+    rule.family(set.v6()).link_not_in(Direction::Out, Set::Bridges).key_in(&[Side::Source.address(set.v6())], set)
+}
+
+/// The same, with the address that the map has for the subnet.
+fn chosen(rule: Expressions, map: Set) -> Expressions {
+    let rule = rule.family(map.v6()).link_not_in(Direction::Out, Set::Bridges);
+    rule.source_from(&[Side::Source.address(map.v6())], map)
+}
+
+static SOURCES: [Rule; 8] = [
+    rule(POSTROUTING, "the host over 127.0.0.1, to published ports", |rule| {
+        let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(false);
+        rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).masquerade()
+    }),
+    rule(POSTROUTING, "the host over ::1, to published ports", |rule| {
+        let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(true);
+        rule.is(Side::Source.address(true), &LOOPBACK6).masquerade()
+    }),
+    // Answers would otherwise go straight to the client, which knows only the host's address.
+    rule(POSTROUTING, "published ports, from the same network", |rule| {
+        rule.is_published().links_in(Set::Intra).masquerade()
+    }),
+    // With br_netfilter such a packet is translated without leaving the bridge: it comes by no
+    // link then, and yet it is not the host's.
+    rule(POSTROUTING, "the same, while bridges call iptables", |rule| {
+        let rule = rule.no_link(Direction::In).link_in(Direction::Out, Set::Bridges).is_published();
+        rule.local(Side::Source, false).masquerade()
+    }),
+    rule(POSTROUTING, "IPv4 that leaves with a chosen address", |rule| chosen(rule, Set::Snat4)),
+    rule(POSTROUTING, "IPv6 that leaves with a chosen address", |rule| chosen(rule, Set::Snat6)),
+    rule(POSTROUTING, "IPv4 that leaves Pontoon's networks", |rule| leaving(rule, Set::Masq4).masquerade()),
+    rule(POSTROUTING, "IPv6 that leaves Pontoon's networks", |rule| leaving(rule, Set::Masq6).masquerade()),
 ];

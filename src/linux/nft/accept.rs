@@ -1,0 +1,79 @@
+//! Owns the reading back of accepting rules in a foreign chain: of the form that Pontoon writes,
+//! or that iptables makes of it.
+//!
+//! Pure: bytes in, values out; no input makes it panic. Used by `forward`.
+
+use super::expression::{
+    CMP_EQUAL, DATA_VALUE, DATA_VERDICT, Direction, EXPR_DATA, EXPR_NAME, LIST_ITEM, META_IIFNAME, META_OIFNAME,
+    VERDICT_CODE,
+};
+use crate::linux::tlv::{Attributes, big32, text};
+
+/// A rule that accepts whatever comes in or goes out by some links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept<'a> {
+    /// Which link of the packet is compared.
+    pub direction: Direction,
+    /// The bytes that its name is compared with.
+    pub name: &'a [u8],
+    /// The comment, in the form in which iptables writes one: as a match that is always true.
+    pub comment: Option<&'a str>,
+}
+
+/// Reads a rule of the form `-i NAME [-m comment ...] -j ACCEPT`, or the same with `-o`; `None`
+/// for every other rule.
+pub fn decode_accept(expressions: &[u8]) -> Option<Accept<'_>> {
+    let mut list = Attributes::new(expressions).map_while(|(kind, item)| {
+        let item = (kind == LIST_ITEM).then(|| Attributes::new(item))?;
+        Some((text(item.find(EXPR_NAME)?)?, Attributes::new(item.find(EXPR_DATA).unwrap_or_default())))
+    });
+    let (kind, meta) = list.next()?;
+    let direction = match meta.find(2).and_then(big32)? {
+        META_IIFNAME if kind == "meta" => Direction::In,
+        META_OIFNAME if kind == "meta" => Direction::Out,
+        _ => return None,
+    };
+    let (kind, compare) = list.next()?;
+    if kind != "cmp" || compare.find(2).and_then(big32)? != CMP_EQUAL {
+        return None;
+    }
+    let name = Attributes::new(compare.find(3)?).find(DATA_VALUE)?;
+    let mut comment = None;
+    loop {
+        match list.next()? {
+            ("counter", _) => {}
+            // NFTA_MATCH_NAME and NFTA_MATCH_INFO (include/uapi/linux/netfilter/nf_tables_compat.h).
+            ("match", matched) if matched.find(1).and_then(text) == Some("comment") => {
+                comment = matched.find(3).and_then(text);
+            }
+            ("immediate", data) => {
+                let verdict = Attributes::new(Attributes::new(data.find(2)?).find(DATA_VERDICT)?);
+                let code = verdict.find(VERDICT_CODE).and_then(big32)?;
+                let accepts = code == libc::NF_ACCEPT as u32 && list.next().is_none();
+                return accepts.then_some(Accept { direction, name, comment });
+            }
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::element::Set;
+    use super::super::expression::Expressions;
+    use super::*;
+
+    #[test]
+    fn an_accepting_rule_reads_back_and_no_other_does() {
+        let rule = Expressions::default().link_starts(Direction::Out, b"pnt").counter().accept().finish().finish();
+        let read = Accept { direction: Direction::Out, name: b"pnt", comment: None };
+        assert_eq!(decode_accept(&rule), Some(read));
+        let drops = Expressions::default().link_starts(Direction::Out, b"pnt").counter().drop().finish().finish();
+        assert_eq!(decode_accept(&drops), None);
+        let two = Expressions::default().links_in(Set::Intra).accept().finish().finish();
+        assert_eq!(decode_accept(&two), None);
+        for end in 0..rule.len() {
+            assert_eq!(decode_accept(&rule[..end]), None);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use super::*;
+
+fn masquerade(text: &str) -> Element {
+    Element::Masquerade(text.parse().unwrap())
+}
+
+fn link(text: &str) -> IfName {
+    IfName::parse(text).unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn port(host: &str, container: &str) -> Element {
+    let host = HostPort { protocol: Protocol::Udp, address: ip(host), port: 8080 };
+    Element::Port(Published { host, container: ip(container), container_port: 80 })
+}
+
+#[test]
+fn elements_read_back_whatever_their_neighbours() {
+    let subnets = ["0.0.0.0/1", "128.0.0.0/9", "255.0.0.0/8", "10.0.0.0/24", "10.0.1.0/24", "192.0.2.7/32"];
+    let mut all: Vec<Element> = subnets.map(masquerade).into();
+    all.extend(["0.0.0.0/0", "::/0", "fd00::/64", "ffff::/16", "::1/128"].map(masquerade));
+    let (one, two) = (|| link("pntbadec5e726bb"), || link("eth0"));
+    all.extend([Element::Bridge(one()), Element::Intra(one()), Element::Engine(one()), Element::Internal(two())]);
+    all.extend([port("0.0.0.0", "10.0.0.2"), port("::", "fd00::2"), port("127.0.0.1", "10.0.0.2")]);
+    all.extend([port("::1", "fd00::2"), Element::Trusted(two(), one()), Element::Checked(one())]);
+    all.push(Element::SourceMac(one(), Mac::derive("peer", "x")));
+    for (address, subnet) in [("10.0.0.2", "192.0.2.0/24"), ("fd00::2", "2001:db8::/33")] {
+        let v6 = address.contains(':');
+        all.extend([Element::Direct(one(), v6), Element::Routed(one(), v6), Element::Guarded(ip(address))]);
+        all.push(Element::Open(Protocol::Sctp, ip(address), 443));
+        all.push(Element::Allow(ip(address), subnet.parse().unwrap()));
+        all.push(Element::SourceNat(subnet.parse().unwrap(), ip(address)));
+        all.push(Element::SourceAddress(one(), ip(address)));
+        all.push(Element::SourceAddress(one(), unspecified(v6)));
+    }
+    let sets: BTreeSet<Set> = all.iter().map(set_of).collect();
+    assert_eq!(sets.len(), Set::ALL.len(), "every set has an element here");
+    for element in all {
+        let (set, entries) = (set_of(&element), entries(&element));
+        assert!(entries.iter().all(|entry| entry.key.len() == len(set.spec().key)), "{element:?}");
+        assert!(entries.iter().all(|entry| entry.end || entry.value.len() == len(set.spec().value)), "{element:?}");
+        assert_eq!(decode(set, &entries), Some(vec![element]));
+    }
+    let mut all: Vec<Entry> = subnets.iter().skip(1).flat_map(|s| entries(&masquerade(s))).collect();
+    all.reverse();
+    let read: BTreeSet<_> = decode(Set::Masq4, &all).unwrap().into_iter().collect();
+    assert_eq!(read, subnets.iter().skip(1).map(|s| masquerade(s)).collect());
+}
+
+#[test]
+fn what_pontoon_would_never_write_is_not_an_element() {
+    let entry = |key: &[u8], end| Entry { key: key.to_vec(), end, ..Entry::default() };
+    assert_eq!(decode(Set::Masq4, &[entry(&[10, 0, 0, 1], false), entry(&[10, 0, 0, 9], true)]), None);
+    assert_eq!(decode(Set::Masq4, &[entry(&[10, 0], false)]), None);
+    assert_eq!(decode(Set::Intra, &[entry(b"a", false)]), None);
+    assert_eq!(decode(Set::Bridges, &[entry(b"", false)]), None);
+    assert!(parse_elements(&[1, 2, 3]).is_empty());
+    let (any, at) = (entries(&port("0.0.0.0", "10.0.0.2")).remove(0), entries(&port("10.9.9.9", "10.0.0.2")).remove(0));
+    let strange = |entry: &Entry, change: fn(&mut Entry)| {
+        let mut entry = entry.clone();
+        change(&mut entry);
+        entry
+    };
+    assert_eq!(decode(Set::Port4, &[strange(&any, |e| e.key[0] = 1)]), None, "a protocol without ports");
+    assert_eq!(decode(Set::Port4, &[strange(&any, |e| e.value.truncate(4))]), None, "no port");
+    assert_eq!(decode(Set::Port4, &[strange(&any, |e| e.value.push(0))]), None, "too long");
+    assert_eq!(decode(Set::At4, &[strange(&at, |e| e.key[..4].fill(0))]), None, "belongs to port4");
+}
+
+#[test]
+fn only_the_widest_subnets_are_written() {
+    let all = ["10.0.0.0/16", "10.0.0.0/24", "10.0.3.0/24", "10.1.0.0/24", "::/0", "fd00::/64"];
+    let kept: BTreeSet<_> = ["10.0.0.0/16", "10.1.0.0/24", "::/0"].into_iter().map(masquerade).collect();
+    assert_eq!(outermost(&all.into_iter().map(masquerade).collect()), kept);
+    let allow = |of: &str, source: &str| Element::Allow(ip(of), source.parse().unwrap());
+    let all = [allow("10.0.0.2", "10.0.0.0/8"), allow("10.0.0.2", "10.1.0.0/16"), allow("10.0.0.3", "10.1.0.0/16")];
+    let kept: BTreeSet<_> = [all[0].clone(), all[2].clone()].into();
+    assert_eq!(outermost(&all.into()), kept, "each container by itself");
+}

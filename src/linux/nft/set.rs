@@ -1,0 +1,274 @@
+//! Owns the sets and maps of Pontoon's tables: their names, what a key and a value consist of,
+//! and what each is for.
+//!
+//! Pure. Used by `element`, which writes elements in them, by `message`, `ruleset` and `table`.
+
+use super::message::{BRIDGE, INET};
+
+/// `NFT_SET_INTERVAL`, `NFT_SET_MAP` and `NFT_SET_CONCAT`.
+const FLAG_INTERVAL: u32 = 0x4;
+const FLAG_MAP: u32 = 0x8;
+const FLAG_CONCAT: u32 = 0x80;
+
+/// nft's numbers for byte orders.
+const ORDER_HOST: u32 = 1;
+const ORDER_NETWORK: u32 = 2;
+
+/// One part of a key or of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// A link's name, filled with zeroes (`IFNAMSIZ`).
+    Link,
+    /// An IPv4 address.
+    V4,
+    /// An IPv6 address.
+    V6,
+    /// A hardware address.
+    Mac,
+    /// A transport protocol's number.
+    Protocol,
+    /// A port.
+    Port,
+}
+
+impl Field {
+    /// Its bytes.
+    pub fn len(self) -> usize {
+        match self {
+            Field::Link | Field::V6 => 16,
+            Field::V4 => 4,
+            Field::Mac => 6,
+            Field::Protocol => 1,
+            Field::Port => 2,
+        }
+    }
+
+    /// nft's number for its type, by which it prints it (nft's `datatype.h`).
+    fn number(self) -> u32 {
+        match self {
+            Field::V4 => 7,
+            Field::V6 => 8,
+            Field::Mac => 9,
+            Field::Protocol => 12,
+            Field::Port => 13,
+            Field::Link => 41,
+        }
+    }
+}
+
+/// Bytes of several fields, one behind the other: each is filled up to a register of four.
+pub fn len(fields: &[Field]) -> usize {
+    match fields {
+        [only] => only.len(),
+        _ => fields.iter().map(|field| field.len().next_multiple_of(4)).sum(),
+    }
+}
+
+/// Type of several fields in nft's numbers, six bits each.
+pub fn kind(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |kind, field| (kind << 6) | field.number())
+}
+
+/// A set or map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "their comments are in the table below, where the kernel gets them from")]
+pub enum Set {
+    Bridges,
+    Internal,
+    Engine,
+    Intra,
+    Masq4,
+    Masq6,
+    Port4,
+    Port6,
+    At4,
+    At6,
+    Open4,
+    Open6,
+    Direct4,
+    Direct6,
+    Routed4,
+    Routed6,
+    Trusted,
+    Snat4,
+    Snat6,
+    Guarded4,
+    Guarded6,
+    Allow4,
+    Allow6,
+    Checked,
+    Macs,
+    Addr4,
+    Addr6,
+    Any4,
+    Any6,
+}
+
+/// What a set is.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Family of its table.
+    pub family: u8,
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub comment: &'static str,
+    /// Parts of a key.
+    pub key: &'static [Field],
+    /// Parts of a value; none in a set.
+    pub value: &'static [Field],
+    /// Whether the last part of the key is a range of addresses.
+    pub interval: bool,
+}
+
+impl Spec {
+    const fn set(name: &'static str, key: &'static [Field], comment: &'static str) -> Self {
+        Self { family: INET, name, comment, key, value: &[], interval: false }
+    }
+
+    const fn holding(self, value: &'static [Field]) -> Self {
+        Self { value, ..self }
+    }
+
+    const fn ranges(self) -> Self {
+        Self { interval: true, ..self }
+    }
+
+    const fn of_frames(self) -> Self {
+        Self { family: BRIDGE, ..self }
+    }
+
+    /// The kernel's flags.
+    pub fn flags(&self) -> u32 {
+        let flag = |on: bool, flag| if on { flag } else { 0 };
+        flag(self.interval, FLAG_INTERVAL) | flag(self.is_map(), FLAG_MAP) | flag(self.is_concatenated(), FLAG_CONCAT)
+    }
+
+    /// Whether its keys have values.
+    pub fn is_map(&self) -> bool {
+        !self.value.is_empty()
+    }
+
+    /// Whether its keys have several parts.
+    pub fn is_concatenated(&self) -> bool {
+        self.key.len() > 1
+    }
+
+    /// Byte order of keys, in nft's numbers; for printing only.
+    pub fn byte_order(&self) -> u32 {
+        if matches!(self.key, [Field::Link, ..]) { ORDER_HOST } else { ORDER_NETWORK }
+    }
+}
+
+const PUBLISHED: &str = "ports published on every address of the host, and where they lead";
+const PUBLISHED_AT: &str = "ports published on one address of the host, and where they lead";
+const OPEN: &str = "ports that may be reached without translation, from trusted links and in mode routed";
+const DIRECT: &str = "bridges of networks in mode nat-unprotected";
+const ROUTED: &str = "bridges of networks in mode routed";
+const MASQUERADED: &str = "subnets hidden behind the host's address";
+const CHOSEN: &str = "subnets that leave with a chosen address";
+const GUARDED: &str = "containers that only certain sources reach";
+const ALLOWED: &str = "container and the sources that reach it";
+const ADDRESSES: &str = "addresses that a port may send from";
+const ANY: &str = "ports that may send from any address";
+
+impl Set {
+    /// All of them, in the order in which they are made.
+    pub const ALL: [Set; 29] = [
+        Set::Bridges,
+        Set::Internal,
+        Set::Engine,
+        Set::Intra,
+        Set::Masq4,
+        Set::Masq6,
+        Set::Port4,
+        Set::Port6,
+        Set::At4,
+        Set::At6,
+        Set::Open4,
+        Set::Open6,
+        Set::Direct4,
+        Set::Direct6,
+        Set::Routed4,
+        Set::Routed6,
+        Set::Trusted,
+        Set::Snat4,
+        Set::Snat6,
+        Set::Guarded4,
+        Set::Guarded6,
+        Set::Allow4,
+        Set::Allow6,
+        Set::Checked,
+        Set::Macs,
+        Set::Addr4,
+        Set::Addr6,
+        Set::Any4,
+        Set::Any6,
+    ];
+
+    /// What it is.
+    pub const fn spec(self) -> Spec {
+        use Field::{Link, Mac, Port, Protocol, V4, V6};
+        match self {
+            Set::Bridges => Spec::set("bridges", &[Link], "bridges of networks, not to be entered from elsewhere"),
+            Set::Internal => Spec::set("internal", &[Link], "bridges of internal networks"),
+            Set::Engine => Spec::set("engine", &[Link], "bridges of the engine's built-in driver"),
+            Set::Intra => Spec::set("intra", &[Link, Link], "traffic within one network"),
+            Set::Masq4 => Spec::set("masq4", &[V4], MASQUERADED).ranges(),
+            Set::Masq6 => Spec::set("masq6", &[V6], MASQUERADED).ranges(),
+            Set::Port4 => Spec::set("port4", &[Protocol, Port], PUBLISHED).holding(&[V4, Port]),
+            Set::Port6 => Spec::set("port6", &[Protocol, Port], PUBLISHED).holding(&[V6, Port]),
+            Set::At4 => Spec::set("at4", &[V4, Protocol, Port], PUBLISHED_AT).holding(&[V4, Port]),
+            Set::At6 => Spec::set("at6", &[V6, Protocol, Port], PUBLISHED_AT).holding(&[V6, Port]),
+            Set::Open4 => Spec::set("open4", &[V4, Protocol, Port], OPEN),
+            Set::Open6 => Spec::set("open6", &[V6, Protocol, Port], OPEN),
+            Set::Direct4 => Spec::set("direct4", &[Link], DIRECT),
+            Set::Direct6 => Spec::set("direct6", &[Link], DIRECT),
+            Set::Routed4 => Spec::set("routed4", &[Link], ROUTED),
+            Set::Routed6 => Spec::set("routed6", &[Link], ROUTED),
+            Set::Trusted => Spec::set("trusted", &[Link, Link], "links of the host and networks they may reach"),
+            Set::Snat4 => Spec::set("snat4", &[V4], CHOSEN).holding(&[V4]).ranges(),
+            Set::Snat6 => Spec::set("snat6", &[V6], CHOSEN).holding(&[V6]).ranges(),
+            Set::Guarded4 => Spec::set("guarded4", &[V4], GUARDED),
+            Set::Guarded6 => Spec::set("guarded6", &[V6], GUARDED),
+            Set::Allow4 => Spec::set("allow4", &[V4, V4], ALLOWED).ranges(),
+            Set::Allow6 => Spec::set("allow6", &[V6, V6], ALLOWED).ranges(),
+            Set::Checked => Spec::set("checked", &[Link], "ports whose sources are checked").of_frames(),
+            Set::Macs => Spec::set("macs", &[Link, Mac], "hardware addresses that a port may send from").of_frames(),
+            Set::Addr4 => Spec::set("addr4", &[Link, V4], ADDRESSES).of_frames(),
+            Set::Addr6 => Spec::set("addr6", &[Link, V6], ADDRESSES).of_frames(),
+            Set::Any4 => Spec::set("any4", &[Link], ANY).of_frames(),
+            Set::Any6 => Spec::set("any6", &[Link], ANY).of_frames(),
+        }
+    }
+
+    /// The one of two sets that is for this family of addresses.
+    pub fn either(v6: bool, four: Set, six: Set) -> Set {
+        if v6 { six } else { four }
+    }
+
+    /// Whether addresses in it, or packets that it is for, are of IPv6.
+    pub fn v6(self) -> bool {
+        self.spec().name.ends_with('6')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_set_is_there_once_and_nft_can_hold_its_name() {
+        let names: BTreeSet<_> = Set::ALL.iter().map(|set| (set.spec().family, set.spec().name)).collect();
+        assert_eq!(names.len(), Set::ALL.len());
+        for set in Set::ALL {
+            let spec = set.spec();
+            assert!(len(spec.key) <= 64 && len(spec.value) <= 64 && spec.comment.len() < 120, "{set:?}");
+        }
+        assert_eq!((len(Set::Port4.spec().key), len(Set::At6.spec().key), len(Set::Port6.spec().value)), (8, 24, 20));
+        assert_eq!((kind(Set::Port4.spec().key), kind(&[])), ((12 << 6) | 13, 0));
+        assert_eq!(Set::Allow4.spec().flags(), FLAG_CONCAT | FLAG_INTERVAL);
+        assert_eq!(Set::Snat6.spec().flags(), FLAG_MAP | FLAG_INTERVAL);
+    }
+}

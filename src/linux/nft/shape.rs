@@ -1,0 +1,125 @@
+//! Owns the comparison of the tables in the kernel with the shape that this release gives them:
+//! comment, chains, rules and sets, nothing missing and nothing more.
+//!
+//! Reads only. Used by `table`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::message::{
+    self, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, GET_CHAIN, GET_RULE, GET_SET, GET_TABLE, HOOK_NUMBER,
+    HOOK_PRIORITY, RULE_CHAIN, RULE_USERDATA, SET_DATA_TYPE, SET_FLAGS, SET_KEY_TYPE, SET_NAME, TABLE_FLAGS,
+    TABLE_NAME, TABLE_USERDATA, attributes, body, wire,
+};
+use super::ruleset::{CHAINS, FAMILIES, SHAPE, TABLE, rules};
+use super::set::{Set, kind};
+use crate::linux::netlink::{Failure, Socket};
+use crate::linux::tlv::{Attributes, big32, text};
+
+/// `NFT_TABLE_F_DORMANT` and every other flag: ours have none.
+const NO_FLAGS: u32 = 0;
+
+/// Whether both tables are there and are of this release's shape.
+pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
+    for family in FAMILIES {
+        let fits = table_fits(socket, family)?
+            && chains_fit(socket, family)?
+            && rules_fit(socket, family)?
+            && sets_fit(socket, family)?;
+        if !fits {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What to ask for everything of one table.
+fn query(family: u8) -> Vec<u8> {
+    let mut query = body(family);
+    query.text(TABLE_NAME, TABLE);
+    query.finish()
+}
+
+fn table_fits(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+    let payload = match socket.get(wire(GET_TABLE), &query(family)) {
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(false),
+        result => result?,
+    };
+    let table = attributes(&payload);
+    let shape = table.find(TABLE_USERDATA).and_then(message::comment);
+    Ok(shape == Some(SHAPE) && table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS)
+}
+
+fn chains_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+    let found = socket.list(wire(GET_CHAIN), &query(family), |_, payload| parse_chain(payload, family))?;
+    let wanted: BTreeSet<_> = CHAINS
+        .iter()
+        .filter(|chain| chain.family == family)
+        .map(|c| BaseChain {
+            name: c.name.to_owned(),
+            kind: c.kind.to_owned(),
+            hook: c.hook,
+            priority: c.priority,
+            policy: libc::NF_ACCEPT as u32,
+        })
+        .collect();
+    Ok(found.len() == wanted.len() && found.into_iter().collect::<BTreeSet<_>>() == wanted)
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct BaseChain {
+    name: String,
+    kind: String,
+    hook: u32,
+    priority: i32,
+    policy: u32,
+}
+
+/// A chain of our table; one that is no base chain has zeroes, which fit none of ours.
+fn parse_chain(payload: &[u8], family: u8) -> Option<BaseChain> {
+    let chain = ours(payload, family)?;
+    let hook = Attributes::new(chain.find(CHAIN_HOOK).unwrap_or_default());
+    Some(BaseChain {
+        name: chain.find(CHAIN_NAME).and_then(text)?.to_owned(),
+        kind: chain.find(CHAIN_TYPE).and_then(text).unwrap_or_default().to_owned(),
+        hook: hook.find(HOOK_NUMBER).and_then(big32).unwrap_or_default(),
+        priority: hook.find(HOOK_PRIORITY).and_then(big32).unwrap_or_default() as i32,
+        policy: chain.find(CHAIN_POLICY).and_then(big32).unwrap_or_default(),
+    })
+}
+
+fn rules_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+    let found = socket.list(wire(GET_RULE), &query(family), |_, payload| {
+        let rule = ours(payload, family)?;
+        let chain = rule.find(RULE_CHAIN).and_then(text)?.to_owned();
+        let comment = rule.find(RULE_USERDATA).and_then(message::comment).unwrap_or_default();
+        Some((chain, comment.to_owned()))
+    })?;
+    let in_chain = |name: &str| -> Vec<String> {
+        found.iter().filter(|(chain, _)| chain == name).map(|(_, comment)| comment.clone()).collect()
+    };
+    Ok(CHAINS.iter().filter(|chain| chain.family == family).all(|chain| {
+        let wanted: Vec<&str> = rules().filter(|r| r.chain.name == chain.name).map(|r| r.comment).collect();
+        in_chain(chain.name) == wanted
+    }))
+}
+
+fn sets_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+    let found: BTreeMap<String, [u32; 3]> = socket
+        .list(wire(GET_SET), &query(family), |_, payload| {
+            let set = ours(payload, family)?;
+            let number = |kind| set.find(kind).and_then(big32).unwrap_or_default();
+            let what = [number(SET_FLAGS), number(SET_KEY_TYPE), number(SET_DATA_TYPE)];
+            Some((set.find(SET_NAME).and_then(text)?.to_owned(), what))
+        })?
+        .into_iter()
+        .collect();
+    let specs = Set::ALL.iter().map(|set| set.spec()).filter(|spec| spec.family == family);
+    Ok(found == specs.map(|s| (s.name.to_owned(), [s.flags(), kind(s.key), kind(s.value)])).collect())
+}
+
+/// The attributes of an object, if it is in our table: not every kernel filters a listing.
+fn ours(payload: &[u8], family: u8) -> Option<Attributes<'_>> {
+    let object = attributes(payload);
+    let in_table = payload.first() == Some(&family) && object.find(TABLE_NAME).and_then(text) == Some(TABLE);
+    in_table.then_some(object)
+}

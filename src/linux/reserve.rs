@@ -1,0 +1,152 @@
+//! Owns the ports that Pontoon takes on the host: one bound socket each, so that a conflict with
+//! any other process is found by whoever comes second. Nothing ever arrives there.
+//!
+//! Sockets belong to the network namespace of the calling thread. Called by `LinuxKernel`.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, listen, setsockopt, sockopt,
+};
+
+use crate::datapath::ReserveError;
+use crate::model::{HostPort, Protocol};
+
+/// The ports that are held. One of a protocol that this kernel does not know has no socket: no
+/// other process can have it either.
+#[derive(Debug)]
+pub struct Reservations(Mutex<HashMap<HostPort, Option<OwnedFd>>>);
+
+impl Reservations {
+    /// Starts with none, and asks the system for as many descriptors as it allows: each port
+    /// takes one.
+    pub fn new() -> Self {
+        raise_limit();
+        Self(Mutex::default())
+    }
+
+    /// Takes all of these ports, or none.
+    pub fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {
+        let mut held = self.held();
+        // Dropped with its sockets when one fails.
+        let mut taken: HashMap<HostPort, Option<OwnedFd>> = HashMap::new();
+        for port in ports {
+            if held.contains_key(port) || taken.contains_key(port) {
+                continue;
+            }
+            let socket = match take(port) {
+                // What the kernel cannot tell for a protocol that it does not know.
+                Ok(None) if held.keys().chain(taken.keys()).any(|other| meet(other, port)) => {
+                    return Err(ReserveError::Taken { port: *port });
+                }
+                Ok(socket) => socket,
+                Err(Errno::EADDRINUSE) => return Err(ReserveError::Taken { port: *port }),
+                Err(Errno::EADDRNOTAVAIL) => return Err(ReserveError::NoAddress { port: *port }),
+                Err(errno) => return Err(ReserveError::Refused { port: *port, errno: errno as i32 }),
+            };
+            taken.insert(*port, socket);
+        }
+        held.extend(taken);
+        Ok(())
+    }
+
+    /// Gives these ports back.
+    pub fn release(&self, ports: &[HostPort]) {
+        let mut held = self.held();
+        for port in ports {
+            held.remove(port);
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<HostPort, Option<OwnedFd>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether two ports exclude each other.
+fn meet(a: &HostPort, b: &HostPort) -> bool {
+    (a.protocol, a.port, a.address.is_ipv4()) == (b.protocol, b.port, b.address.is_ipv4())
+        && (a.address == b.address || a.address.is_unspecified() || b.address.is_unspecified())
+}
+
+/// A socket that holds the port; `None` when the kernel does not know the protocol.
+fn take(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
+    let Some(socket) = open(port)? else { return Ok(None) };
+    match bound(&socket, port) {
+        // Remains of old connections of a process that is gone hold the port for a minute. They
+        // yield to a socket that allows sharing; so that nobody else shares it, it listens, and
+        // what comes is dropped.
+        Err(Errno::EADDRINUSE) if port.protocol != Protocol::Udp => {
+            let Some(socket) = open(port)? else { return Ok(None) };
+            setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+            bound(&socket, port)?;
+            listen(&socket, Backlog::new(1)?)?;
+            Ok(Some(socket))
+        }
+        result => result.map(|()| Some(socket)),
+    }
+}
+
+fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
+    let family = if port.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let kind = if port.protocol == Protocol::Udp { SockType::Datagram } else { SockType::Stream };
+    let kind = kind as libc::c_int | SockFlag::SOCK_CLOEXEC.bits();
+    // SAFETY: a system call without pointers; nix does not know the number of SCTP.
+    let fd = unsafe { libc::socket(family as libc::c_int, kind, libc::c_int::from(port.protocol.number())) };
+    let socket = match Errno::result(fd) {
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(fd) => unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) },
+        Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) => {
+            tracing::debug!(%port, "this kernel has no such protocol, the port is held in memory only");
+            return Ok(None);
+        }
+        Err(errno) => return Err(errno),
+    };
+    drop_everything(&socket)?;
+    // As small as it gets; a system that refuses has its reasons.
+    let _ = setsockopt(&socket, sockopt::RcvBuf, &1);
+    if family == AddressFamily::Inet6 {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    Ok(Some(socket))
+}
+
+fn bound(socket: &OwnedFd, port: &HostPort) -> Result<(), Errno> {
+    match SocketAddr::new(port.address, port.port) {
+        SocketAddr::V4(address) => bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::from(address))),
+        SocketAddr::V6(address) => bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::from(address))),
+    }
+}
+
+/// Attaches a filter of one instruction: keep zero bytes of whatever comes.
+fn drop_everything(socket: &OwnedFd) -> Result<(), Errno> {
+    // BPF_RET | BPF_K
+    let mut program = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
+    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    let len = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: the pointer is to a live structure of the given length, whose own pointer is to one
+    // live instruction; the kernel copies both.
+    let result = unsafe {
+        let value = std::ptr::from_ref(&filter).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, len)
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Raises the soft limit of open files to the hard one. Failing is no reason not to start.
+fn raise_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live structure, which the kernel fills in.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 || limit.rlim_cur >= limit.rlim_max {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is to a live structure, which the kernel only reads.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        tracing::debug!("the limit of open files stays as it is");
+    }
+}

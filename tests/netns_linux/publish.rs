@@ -1,0 +1,229 @@
+//! Published ports, as packets see them: from outside, from the host, from containers.
+
+use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::model::Protocol;
+
+use crate::netns_support::*;
+use crate::town::*;
+
+fn seen(by: &str) -> Option<String> {
+    Some(by.to_owned())
+}
+
+fn bridges_call_iptables(on: bool) {
+    for family in ["ip", "ip6"] {
+        run(&format!("echo {} > /proc/sys/net/bridge/bridge-nf-call-{family}tables", u8::from(on)));
+    }
+}
+
+fn with(ports: &[Element]) -> Vec<Element> {
+    [basics(), ports.to_vec()].concat()
+}
+
+#[test]
+fn a_published_port_is_reached_from_everywhere() {
+    in_netns(|kernel| {
+        let mut ports = Vec::new();
+        for protocol in [TCP, UDP] {
+            ports.push(port(protocol, "0.0.0.0", 8080, "10.1.0.2"));
+            ports.push(port(protocol, "::", 8080, "fd00:1::2"));
+        }
+        let town = Town::new(kernel, with(&ports));
+        for protocol in [TCP, UDP] {
+            let case = format!("{protocol:?}");
+            assert_eq!(town.outside.ask(protocol, "192.0.2.1:8080"), seen("192.0.2.2"), "{case} outside");
+            assert_eq!(town.outside.ask(protocol, "[2001:db8::1]:8080"), seen("2001:db8::2"), "{case} outside");
+            assert_eq!(town.outside.ask(protocol, "192.0.2.1:8081"), None, "{case} unpublished");
+            assert_eq!(town.outside.ask(protocol, "10.1.0.2:80"), None, "{case} directly");
+            assert_eq!(town.outside.ask(protocol, "[fd00:1::2]:80"), None, "{case} directly");
+            assert_eq!(ask(protocol, "192.0.2.1:8080"), seen("192.0.2.1"), "{case} host, own address");
+            assert_eq!(ask(protocol, "[2001:db8::1]:8080"), seen("2001:db8::1"), "{case} host, own address");
+            assert_eq!(ask(protocol, "127.0.0.1:8080"), seen("10.1.0.1"), "{case} host, loopback");
+            assert_eq!(ask(protocol, "127.9.9.9:8080"), seen("10.1.0.1"), "{case} host, loopback");
+            let loopback = ask(protocol, "[::1]:8080");
+            eprintln!("{case} ::1 is seen as {loopback:?}");
+            assert_eq!(town.c.ask(protocol, "192.0.2.1:8080"), seen("10.2.0.2"), "{case} other network");
+            assert_eq!(town.c.ask(protocol, "10.2.0.1:8080"), seen("10.2.0.2"), "{case} its gateway");
+            assert_eq!(town.c.ask(protocol, "[2001:db8::1]:8080"), seen("fd00:2::2"), "{case} other network");
+            assert_eq!(town.c.ask(protocol, "10.1.0.2:80"), None, "{case} other network, directly");
+            assert_eq!(town.c.ask(protocol, "[fd00:1::2]:80"), None, "{case} other network, directly");
+            for on in [false, true] {
+                bridges_call_iptables(on);
+                let case = format!("{case}, bridges call iptables: {on}");
+                assert_eq!(town.b.ask(protocol, "10.1.0.2:80"), seen("10.1.0.3"), "{case} same network, directly");
+                assert_eq!(town.b.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} same network");
+                assert_eq!(town.a.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} itself");
+                assert_eq!(town.a.ask(protocol, "10.1.0.1:8080"), seen("10.1.0.1"), "{case} itself, gateway");
+                let own = town.a.ask(protocol, "[2001:db8::1]:8080");
+                assert!(own.is_some(), "{case} itself, IPv6");
+                assert!(town.b.ask(protocol, "[2001:db8::1]:8080").is_some(), "{case} same network, IPv6");
+            }
+        }
+        // Publishing moves to another container, and ends.
+        let moved = port(TCP, "0.0.0.0", 8080, "10.2.0.2");
+        kernel.apply(&[Step::Elements { add: vec![moved.clone()], remove: vec![ports[0].clone()] }]).unwrap();
+        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
+        assert_eq!(town.c.ask(TCP, "192.0.2.1:8080"), seen("10.2.0.1"));
+        kernel.apply(&[Step::Elements { add: vec![], remove: vec![moved] }]).unwrap();
+        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None);
+        assert_eq!(ask(TCP, "127.0.0.1:8080"), None);
+    });
+}
+
+#[test]
+fn the_host_reaches_ports_over_both_loopback_addresses() {
+    in_netns(|kernel| {
+        let ports = [
+            port(TCP, "127.0.0.1", 8080, "10.1.0.2"),
+            port(UDP, "127.0.0.1", 8080, "10.1.0.2"),
+            port(TCP, "::1", 8080, "fd00:1::2"),
+            port(UDP, "::1", 8080, "fd00:1::2"),
+        ];
+        let town = Town::new(kernel, with(&ports));
+        for protocol in [TCP, UDP] {
+            assert_eq!(ask(protocol, "127.0.0.1:8080"), seen("10.1.0.1"), "{protocol:?}");
+            assert_eq!(ask(protocol, "[::1]:8080"), seen("fd00:1::1"), "{protocol:?}");
+            assert_eq!(ask(protocol, "192.0.2.1:8080"), None, "{protocol:?} only on loopback");
+            assert_eq!(town.outside.ask(protocol, "192.0.2.1:8080"), None, "{protocol:?} from outside");
+        }
+        // Somebody outside and a container send packets to 127.0.0.1 to the host: they must not
+        // arrive, even where the host takes such packets.
+        for who in [&town.outside, &town.c] {
+            who.run("sysctl -qw net.ipv4.conf.all.route_localnet=1; ip link set lo down; ip addr flush dev lo");
+            who.run("ip route del local 127.0.0.0/8 table local 2>/dev/null; ip route add 127.0.0.1/32 via $(ip route show default | cut -d' ' -f3)");
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:9999").unwrap();
+        for taken in ["0", "1"] {
+            run(&format!("sysctl -qw net.ipv4.conf.up0.route_localnet={taken}"));
+            for (who, whose) in [(&town.outside, "outside"), (&town.c, "container")] {
+                for protocol in [TCP, UDP] {
+                    assert_eq!(who.ask(protocol, "127.0.0.1:8080"), None, "{whose} {protocol:?} {taken}");
+                }
+                let reached = who.enter(|| {
+                    let to = "127.0.0.1:9999".parse().unwrap();
+                    std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300)).is_ok()
+                });
+                // The owner of up0 asked for it there; on our bridges it was us, and it must not.
+                assert_eq!(reached, taken == "1" && whose == "outside", "{whose} {taken}: the host's own services");
+            }
+        }
+        drop(listener);
+        let raw = run("nft list chain inet pontoon prerouting_raw");
+        assert!(!raw.contains("counter packets 0 bytes 0 drop comment \"the host's loopback"), "{raw}");
+    });
+}
+
+#[test]
+fn one_address_of_the_host_goes_before_all() {
+    in_netns(|kernel| {
+        run("ip addr add 192.0.2.10/32 dev lo");
+        let ports = [port(TCP, "0.0.0.0", 8080, "10.1.0.2"), port(TCP, "192.0.2.10", 8080, "10.2.0.2")];
+        let town = Town::new(kernel, with(&ports));
+        town.a.run("nft 'table inet t { chain c { type filter hook input priority 0; tcp dport 80 counter drop; }; }'");
+        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None, "a");
+        assert_eq!(town.outside.ask(TCP, "192.0.2.10:8080"), seen("192.0.2.2"), "c");
+    });
+}
+
+#[test]
+fn only_allowed_sources_reach_a_guarded_container() {
+    in_netns(|kernel| {
+        let mut elements = with(&[
+            port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
+            port(TCP, "::", 8080, "fd00:1::2"),
+            port(TCP, "0.0.0.0", 8081, "10.1.0.3"),
+        ]);
+        elements.extend(["10.1.0.2", "fd00:1::2"].map(|address| Element::Guarded(ip(address))));
+        let allow = Element::Allow(ip("10.1.0.2"), net("192.0.2.2/31"));
+        let allow6 = Element::Allow(ip("fd00:1::2"), net("2001:db8::/127"));
+        elements.extend([allow.clone(), allow6.clone(), Element::Allow(ip("10.1.0.2"), net("198.51.100.0/24"))]);
+        let town = Town::new(kernel, elements);
+        town.outside.run("ip addr add 192.0.2.9/24 dev eth0");
+        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
+        assert_eq!(town.c.ask(TCP, "192.0.2.1:8080"), None, "another network is not allowed");
+        assert_eq!(town.outside.ask(TCP, "[2001:db8::1]:8080"), None, "::2 is outside of ::/127");
+        assert_eq!(town.c.ask(TCP, "192.0.2.1:8081"), seen("10.2.0.2"), "another container is not guarded");
+        assert_eq!(ask(TCP, "127.0.0.1:8080"), seen("10.1.0.1"), "the host itself");
+        assert_eq!(town.b.ask(TCP, "10.1.0.2:80"), seen("10.1.0.3"), "its own network");
+        let wider = Element::Allow(ip("fd00:1::2"), net("2001:db8::/126"));
+        kernel.apply(&[Step::Elements { add: vec![wider], remove: vec![allow6, allow] }]).unwrap();
+        assert_eq!(town.outside.ask(TCP, "[2001:db8::1]:8080"), seen("2001:db8::2"));
+        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None);
+    });
+}
+
+#[test]
+fn gateway_modes_let_in_what_they_say() {
+    in_netns(|kernel| {
+        let mut elements = with(&[]);
+        let (one, two) = (name("pntbone"), name("pntbtwo"));
+        elements.extend([Element::Direct(one.clone(), false), Element::Routed(two.clone(), true)]);
+        elements.push(Element::Open(TCP, ip("fd00:2::2"), 80));
+        elements.push(Element::Open(TCP, ip("10.2.0.2"), 80));
+        elements.push(Element::Trusted(name("up0"), two));
+        let town = Town::new(kernel, elements);
+        assert_eq!(town.outside.ask(TCP, "10.1.0.2:80"), seen("192.0.2.2"), "without protection");
+        assert_eq!(town.c.ask(UDP, "10.1.0.2:80"), seen("10.2.0.2"), "without protection");
+        assert_eq!(town.outside.ask(TCP, "[fd00:1::2]:80"), None, "only IPv4 is");
+        assert_eq!(town.outside.ask(TCP, "[fd00:2::2]:80"), seen("2001:db8::2"), "routed and open");
+        assert_eq!(town.outside.ask(UDP, "[fd00:2::2]:80"), None, "routed and not open");
+        assert!(town.outside.pings("fd00:2::2"), "routed");
+        assert_eq!(town.outside.ask(TCP, "10.2.0.2:80"), seen("192.0.2.2"), "a trusted link, open");
+        assert_eq!(town.outside.ask(UDP, "10.2.0.2:80"), None, "a trusted link, not open");
+        assert_eq!(town.a.ask(TCP, "10.2.0.2:80"), None, "open is not enough");
+        assert!(!town.outside.pings("10.2.0.2"), "nor trusted");
+    });
+}
+
+#[test]
+fn a_chosen_source_address_goes_before_masquerading() {
+    in_netns(|kernel| {
+        run("ip addr add 192.0.2.77/32 dev lo; ip -6 addr add 2001:db8::77/128 dev lo nodad");
+        let mut elements = with(&[port(TCP, "0.0.0.0", 8080, "10.2.0.2")]);
+        elements.push(Element::SourceNat(net("10.1.0.0/24"), ip("192.0.2.77")));
+        elements.push(Element::SourceNat(net("fd00:1::/64"), ip("2001:db8::77")));
+        let town = Town::new(kernel, elements);
+        serve(&town.outside);
+        assert_eq!(town.a.ask(TCP, "192.0.2.2:80"), seen("192.0.2.77"));
+        assert_eq!(town.c.ask(UDP, "192.0.2.2:80"), seen("192.0.2.1"), "the other network");
+        // Neighbour discovery for an address on lo is not answered: routed instead.
+        town.outside.run("ip -6 route add 2001:db8::77/128 via 2001:db8::1; ip route add 192.0.2.77/32 via 192.0.2.1");
+        assert_eq!(town.a.ask(TCP, "[2001:db8::2]:80"), seen("2001:db8::77"));
+        assert_eq!(town.a.ask(TCP, "192.0.2.1:8080"), seen("10.1.0.2"), "not between networks");
+    });
+}
+
+#[test]
+fn forgetting_cuts_what_stuck_to_a_container() {
+    in_netns(|kernel| {
+        let published = port(UDP, "0.0.0.0", 8080, "10.1.0.2");
+        let town = Town::new(kernel, with(std::slice::from_ref(&published)));
+        let client = town.outside.enter(|| {
+            let client = std::net::UdpSocket::bind("192.0.2.2:5555").unwrap();
+            client.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+            client.connect("192.0.2.1:8080").unwrap();
+            client
+        });
+        let answered = || {
+            let mut buffer = [0; 64];
+            client.send(b"who").unwrap();
+            client.recv(&mut buffer).is_ok()
+        };
+        assert!(answered());
+        kernel.apply(&[Step::Elements { add: vec![], remove: vec![published.clone()] }]).unwrap();
+        assert!(answered(), "the flow sticks");
+        let flows = || run("grep -c 'dport=8080' /proc/net/nf_conntrack || true").trim().to_owned();
+        assert_eq!(flows(), "1");
+        kernel.apply(&[Step::ForgetFlows(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
+        assert!(answered(), "not others' flows");
+        twice(kernel, &[Step::ForgetFlows(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
+        assert!(!answered(), "the flow is cut");
+        // Published anew, for another container.
+        let moved = port(UDP, "0.0.0.0", 8080, "10.2.0.2");
+        kernel.apply(&[Step::Elements { add: vec![moved], remove: vec![] }, Step::ForgetFlows(vec![])]).unwrap();
+        // The attempt in vain is tracked too, as one to the host; it is nobody's container's.
+        run("conntrack -D -p udp --orig-port-dst 8080 || true");
+        assert!(answered(), "the new one answers");
+        assert_eq!(town.a.ask(Protocol::Udp, "10.1.0.1:8080"), seen("10.1.0.2"));
+    });
+}

@@ -1,0 +1,64 @@
+//! The host's ports: taken all or none, conflicts found by whoever comes second.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+use pontoon::datapath::{Kernel, ReserveError};
+use pontoon::model::{HostPort, Protocol};
+
+use crate::netns_support::*;
+
+fn port(protocol: Protocol, address: &str, port: u16) -> HostPort {
+    HostPort { protocol, address: address.parse().unwrap(), port }
+}
+
+#[test]
+fn ports_are_taken_all_or_none() {
+    in_netns(|kernel| {
+        use Protocol::{Sctp, Tcp, Udp};
+        let all = [port(Tcp, "0.0.0.0", 80), port(Tcp, "::", 80), port(Udp, "0.0.0.0", 80), port(Sctp, "0.0.0.0", 80)];
+        kernel.reserve(&all).unwrap();
+        kernel.reserve(&all).unwrap();
+        assert!(TcpListener::bind("127.0.0.1:80").is_err() && TcpListener::bind("[::1]:80").is_err());
+        assert!(UdpSocket::bind("127.0.0.1:80").is_err() && UdpSocket::bind("[::1]:80").is_ok());
+        assert!(TcpStream::connect("127.0.0.1:80").is_err(), "nobody listens");
+
+        let taken = TcpListener::bind("127.0.0.1:83").unwrap();
+        let wanted = [port(Tcp, "127.0.0.1", 81), port(Udp, "127.0.0.1", 82), port(Tcp, "0.0.0.0", 83)];
+        let error = kernel.reserve(&wanted).unwrap_err();
+        assert!(matches!(error, ReserveError::Taken { port } if port == wanted[2]), "{error}");
+        assert_eq!(error.to_string(), "port 0.0.0.0:83/tcp is already taken on this host");
+        TcpListener::bind("127.0.0.1:81").unwrap();
+        UdpSocket::bind("127.0.0.1:82").unwrap();
+        drop(taken);
+        kernel.reserve(&wanted).unwrap();
+        // Our own are conflicts too, also of a protocol that this kernel does not have.
+        for port in [port(Tcp, "127.0.0.1", 80), port(Sctp, "127.0.0.1", 80)] {
+            assert!(matches!(kernel.reserve(&[port]), Err(ReserveError::Taken { .. })), "{port}");
+        }
+        let error = kernel.reserve(&[port(Tcp, "192.0.2.1", 84)]).unwrap_err();
+        assert!(matches!(error, ReserveError::NoAddress { .. }), "{error}");
+        kernel.release(&all);
+        kernel.release(&all);
+        TcpListener::bind("0.0.0.0:80").unwrap();
+        assert!(TcpListener::bind("127.0.0.1:81").is_err(), "the others are held");
+        let (range, _) = kernel.ephemeral_ports().unwrap();
+        assert!(range.contains(&40000), "{range:?}");
+    });
+}
+
+#[test]
+fn remains_of_old_connections_are_no_conflict() {
+    in_netns(|kernel| {
+        let server = TcpListener::bind("127.0.0.1:85").unwrap();
+        let client = TcpStream::connect("127.0.0.1:85").unwrap();
+        let (accepted, _) = server.accept().unwrap();
+        // Who closes first keeps the remains.
+        drop((accepted, server));
+        drop(client);
+        wait_for("the remains", || run("ss -tan state time-wait").contains(":85"));
+        kernel.reserve(&[port(Protocol::Tcp, "0.0.0.0", 85)]).unwrap();
+        assert!(TcpListener::bind("127.0.0.1:85").is_err());
+        let to = "127.0.0.1:85".parse().unwrap();
+        assert!(TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300)).is_err(), "nobody answers");
+    });
+}

@@ -1,0 +1,146 @@
+//! What a checked port may send: its own addresses pass, another's do not.
+
+use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::linux::LinuxKernel;
+use pontoon::model::Mac;
+
+use crate::netns_support::*;
+use crate::town::*;
+
+fn checked(town: &Town) -> Vec<Element> {
+    let mut elements = Vec::new();
+    for (end, id, n) in [(&town.ends[0], "a", 2), (&town.ends[1], "b", 3)] {
+        elements.push(Element::Checked(end.clone()));
+        elements.push(Element::SourceMac(end.clone(), Mac::derive("peer", id)));
+        elements.push(Element::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
+        elements.push(Element::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
+    }
+    elements
+}
+
+fn add(kernel: &LinuxKernel, elements: Vec<Element>) {
+    kernel.apply(&[Step::Elements { add: elements, remove: vec![] }]).unwrap();
+}
+
+/// Packets that the rule with this comment dropped.
+fn dropped(comment: &str) -> u64 {
+    let text = run("nft list chain bridge pontoon prerouting_source");
+    let line = text.lines().find(|line| line.contains(&format!("\"{comment}\""))).expect(comment);
+    line.split("packets ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Sends a frame with this content from eth0, through a packet socket.
+fn send_frame(from: &Netns, frame: &[u8]) {
+    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    from.run(&format!(
+        "python3 -c \"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); s.send(bytes.fromhex('{hex}'))\""
+    ));
+}
+
+#[test]
+fn own_addresses_pass_and_anothers_do_not() {
+    in_netns(|kernel| {
+        let town = Town::new(kernel, basics());
+        serve(&town.outside);
+        add(kernel, checked(&town));
+        for (container, v4, v6) in [(&town.a, "10.1.0.2", "fd00:1::2"), (&town.b, "10.1.0.3", "fd00:1::3")] {
+            container.run("ip neigh flush all; ip -6 neigh flush all");
+            assert_eq!(container.ask(TCP, "192.0.2.2:80"), Some("192.0.2.1".into()), "{v4}");
+            assert!(container.pings("fd00:1::1") && container.pings("2001:db8::2"), "{v6}");
+        }
+        assert!(town.a.pings("10.1.0.3") && town.a.pings("fd00:1::3"));
+        assert_eq!(town.a.ask(UDP, "[fd00:1::3]:80"), Some("fd00:1::2".into()));
+
+        // Another IPv4 address, announced and used.
+        town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
+        let ping_from = |source: &str, target: &str| {
+            town.a.enter(|| succeeds(&format!("ping -n -c 1 -W 1 -I {source} {target}")))
+        };
+        let before = dropped("another's IPv4 address");
+        assert!(!ping_from("10.1.0.9", "10.1.0.3"));
+        assert!(dropped("another's IPv4 address") > before);
+        assert!(!town.b.pings("10.1.0.9"), "nor is it announced");
+        assert!(dropped("another's IPv4 address in ARP") > 0);
+        assert!(!ping_from("fd00:1::9", "fd00:1::3"));
+        assert!(dropped("another's IPv6 address") > 0);
+        assert!(!town.b.pings("fd00:1::9"), "nor is it announced");
+        assert!(dropped("another's IPv6 address in neighbour discovery") > 0);
+        // The gateway's addresses, announced without being asked.
+        town.a.run("ip addr add 10.1.0.1/32 dev eth0 2>/dev/null; arping -c 1 -U -I eth0 -s 10.1.0.1 10.1.0.1 2>/dev/null || true");
+        town.b.run("ip neigh flush all");
+        assert!(town.b.pings("10.1.0.1"));
+        assert!(!town.b.run("ip neigh show 10.1.0.1").contains(&Mac::derive("peer", "a").to_string()));
+
+        // Another hardware address: in the frame, then only in ARP.
+        let mac = Mac::derive("peer", "a").bytes();
+        let arp = |frame_source: [u8; 6], sender: [u8; 6], address: [u8; 4]| {
+            let mut frame = vec![0xff; 6];
+            frame.extend(frame_source);
+            frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
+            frame.extend(sender);
+            frame.extend(address);
+            frame.extend([0; 6]);
+            frame.extend([10, 1, 0, 3]);
+            frame
+        };
+        let other = [2, 0, 0, 0, 0, 9];
+        for (frame, comment) in [
+            (arp(other, mac, [10, 1, 0, 2]), "another's hardware address"),
+            (arp(mac, other, [10, 1, 0, 2]), "another's hardware address in ARP"),
+            (arp(mac, mac, [10, 1, 0, 1]), "another's IPv4 address in ARP"),
+        ] {
+            let before = dropped(comment);
+            send_frame(&town.a, &frame);
+            assert_eq!(dropped(comment), before + 1, "{comment}");
+        }
+        // A frame for the neighbour with somebody's source, hidden behind tags of VLAN 0.
+        let packet = || {
+            let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 7, 10, 1, 0, 3];
+            packet.extend([0, 80, 0, 80, 0, 8, 0, 0]);
+            packet
+        };
+        for tags in 0..3 {
+            let mut frame = [&Mac::derive("peer", "b").bytes()[..], &mac[..]].concat();
+            (0..tags).for_each(|_| frame.extend([0x81, 0, 0, 0]));
+            frame.extend([8, 0]);
+            frame.extend(packet());
+            let comment = if tags < 2 { "another's IPv4 address" } else { "a tag within a tag" };
+            let before = dropped(comment);
+            send_frame(&town.a, &frame);
+            assert_eq!(dropped(comment), before + 1, "{tags} tags");
+        }
+        // A router advertisement, from its own link-local address.
+        let mut frame = vec![0x33, 0x33, 0, 0, 0, 1];
+        frame.extend(mac);
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 58, 255, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        frame.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        frame.extend([134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+        send_frame(&town.a, &frame);
+        assert_eq!(dropped("a router that is none"), 1);
+    });
+}
+
+#[test]
+fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
+    in_netns(|kernel| {
+        let town = Town::new(kernel, basics());
+        let end = town.ends[0].clone();
+        add(
+            kernel,
+            vec![
+                Element::Checked(end.clone()),
+                Element::SourceMac(end.clone(), Mac::derive("peer", "a")),
+                Element::SourceAddress(end.clone(), ip("0.0.0.0")),
+                Element::SourceAddress(end.clone(), ip("fd00:1::2")),
+            ],
+        );
+        town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
+        assert!(town.b.pings("10.1.0.9") && town.b.pings("10.1.0.2") && town.b.pings("fd00:1::2"));
+        assert!(!town.b.pings("fd00:1::9"), "IPv6 is checked");
+        kernel.apply(&[Step::Elements { add: vec![], remove: vec![Element::SourceAddress(end.clone(), ip("0.0.0.0"))] }]).unwrap();
+        assert!(!town.b.pings("10.1.0.9"));
+        add(kernel, vec![Element::SourceAddress(end, ip("0.0.0.0"))]);
+        town.a.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:09; ip link set eth0 up");
+        assert!(!town.b.pings("10.1.0.9"), "another hardware address");
+    });
+}
