@@ -37,12 +37,14 @@ fn loopback(scene: &Scene) {
         // with 1 the administrator asks for trouble, as some load balancers do
         scene.exec(&["sysctl", "-qw", &format!("net.ipv4.conf.eth0.route_localnet={localnet}")]).ok();
         println!("{}, route_localnet={localnet} on eth0", scene.driver);
+        // before 28 the built-in driver lets this attack through, so it is one
+        let wire = |by| if scene.is_pontoon() || scene.engine >= 28 { Closed } else { By(by) };
         scene.expect(&[
             (Host, "tcp,127.0.0.1,8500", By("web:80")),
             (Host, "tcp,::1,8500", By("web:80")),
             (Host, "udp,127.0.0.1,8501", By("web:53")),
-            (Outside, "tcp,127.0.0.1,8500,192.168.77.2", Closed),
-            (Outside, "udp,127.0.0.1,8501,192.168.77.2", Closed),
+            (Outside, "tcp,127.0.0.1,8500,192.168.77.2", wire("web:80")),
+            (Outside, "udp,127.0.0.1,8501,192.168.77.2", wire("web:53")),
             (Outside, "tcp,::1,8500,fd77::2", Closed),
             (Outside, "tcp,192.168.77.1,8500", Closed),
             (Outside, "tcp,fd77::1,8500", Closed),
@@ -118,13 +120,14 @@ fn direct(scene: &Scene) {
 fn spoofed_from_outside(scene: &Scene) {
     let arrived = || scene.docker(&["logs", "web"]).ok();
     let before = arrived().len();
-    let sources = ["10.161.1.1", "10.161.1.11", "10.161.2.1", "192.168.77.1", "127.0.0.1"];
+    let sources = ["10.161.1.1", "10.161.1.11", "10.161.2.1", "192.168.77.1", "192.168.77.9"];
     let mut probes: Vec<_> = sources.iter().map(|source| format!("udp,10.161.1.10,54,{source}")).collect();
     if scene.has_six() {
         probes.extend(["fd61:1::1", "fd61:1::11", "fd77::1"].map(|source| format!("udp,fd61:1::10,54,{source}")));
     }
     let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
-    scene.ask(Outside, &probes);
+    let answers = scene.ask(Outside, &probes);
+    assert!(answers.iter().all(|answer| answer == "timeout"), "they are sent: {answers:?}");
     let text = arrived();
     assert!(!text[before..].contains("got 54"), "a spoofed datagram arrived with {}: {}", scene.driver, &text[before..]);
 }

@@ -87,7 +87,8 @@ impl<'a> Cast<'a> {
         let to = self.v4(10);
         let probes = [format!("udp,{to},53,192.0.2.1"), format!("udp,{to},53,{}", self.v4(1))];
         let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
-        self.scene.ask(In(&self.evil), &probes);
+        let answers = self.scene.ask(In(&self.evil), &probes);
+        assert!(answers.iter().all(|answer| answer == "timeout"), "they are sent: {answers:?}");
         let text = self.scene.docker(&["logs", &self.victim]).ok();
         text[before..].contains("got 53")
     }

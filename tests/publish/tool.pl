@@ -120,8 +120,8 @@ sub probe {
     socket(my $socket, $family, $type, 0) or die "socket: $!";
     if ($source) {
         setsockopt($socket, SOL_SOCKET, SO_REUSEADDR, 1);
-        # 15 is IP_FREEBIND, 78 its brother
-        setsockopt($socket, $family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, $family == AF_INET ? 15 : 78, 1);
+        # IP_TRANSPARENT and its brother: any address may be said to be ours
+        setsockopt($socket, $family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, $family == AF_INET ? 19 : 75, 1);
         my (undef, $from) = resolve($source, $sport || 0, $type);
         bind($socket, $from) or die "bind: $!";
     }
