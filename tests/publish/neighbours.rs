@@ -106,8 +106,8 @@ fn drops(scene: &Scene) {
     // a table of one's own, before and after ours
     for priority in ["-150", "-10", "0", "10", "150"] {
         let table = format!(
-            "table inet mine {{ chain forward {{ type filter hook forward priority {priority}; \
-             ip saddr 192.168.77.2 tcp dport 80 drop; ip6 saddr fd77::2 tcp dport 80 drop; }} }}"
+            "table inet mine {{\nchain forward {{\ntype filter hook forward priority {priority};\n\
+             ip saddr 192.168.77.2 tcp dport 80 drop\nip6 saddr fd77::2 tcp dport 80 drop\n}}\n}}\n"
         );
         scene.exec(&["nft", &table]).ok();
         scene.expect(&[
@@ -117,7 +117,7 @@ fn drops(scene: &Scene) {
         ]);
         scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
     }
-    let raw = "table inet mine { chain pre { type filter hook prerouting priority -350; tcp dport 8330 drop; } }";
+    let raw = "table inet mine {\nchain pre {\ntype filter hook prerouting priority -350;\ntcp dport 8330 drop\n}\n}\n";
     scene.exec(&["nft", raw]).ok();
     scene.expect(&[(Outside, "tcp,192.168.77.1,8330", Closed), (Outside, "tcp,192.168.77.1,8331", By("web:81"))]);
     scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();

@@ -44,7 +44,7 @@ pub fn is_closed(answer: &str) -> bool {
 }
 
 /// How long nothing may come back until it counts as closed.
-const PATIENCE: &str = "2";
+const PATIENCE: &str = "1";
 
 impl Scene<'_> {
     /// Runs probes (`tcp,ADDR,PORT`, `udp,ADDR,PORT`, `icmp,ADDR,SIZE`) at once; an answer each.

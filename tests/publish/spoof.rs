@@ -106,7 +106,7 @@ impl<'a> Cast<'a> {
     /// The MACs that the victim learns for an address while the attacker claims it.
     fn learns(&self, address: &str) -> Vec<String> {
         let mut learnt = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..3 {
             self.victim(&format!("ip neigh flush dev eth0; ping -c1 -W1 {address} >/dev/null || true"));
             thread::sleep(Duration::from_millis(50));
             let text = self.victim(&format!("ip neigh show {address} dev eth0"));

@@ -5,7 +5,7 @@
 #                                 big,... is UDP in fragments; all at once, a line each
 #   hold ADDR PORT                a TCP connection: a line ten times a second, and back
 #   stick ADDR PORT SOURCEPORT    UDP from one port: a datagram ten times a second, prints who answers
-#   take PROTOCOL ADDR PORT       a process that has the port
+#   take PROTOCOL ADDR PORT [once] a process that has the port
 use strict;
 use Socket qw(:all);
 use IO::Select;
@@ -171,7 +171,7 @@ sub sctp_packet {
 
 sub sctp {
     my ($seconds, $addr, $port) = @_;
-    my (undef, $to) = resolve($addr, 0, SOCK_RAW);
+    my $to = pack_sockaddr_in(0, inet_aton($addr));
     socket(my $socket, AF_INET, SOCK_RAW, 132) or die "raw: $!";
     send($socket, sctp_packet(40000 + $port % 10000, $port, 0, 1), 0, $to) or die "send: $!";
     my $select = IO::Select->new($socket);
@@ -221,7 +221,7 @@ sub stick {
 }
 
 sub take {
-    my ($protocol, $addr, $port) = @_;
+    my ($protocol, $addr, $port, $once) = @_;
     my $type = $protocol eq 'tcp' ? SOCK_STREAM : SOCK_DGRAM;
     my ($family, $at) = resolve($addr, $port, $type);
     socket(my $socket, $family, $type, 0) or die "socket: $!";
@@ -229,5 +229,6 @@ sub take {
     bind($socket, $at) or do { print "busy: $!\n"; exit 1 };
     if ($protocol eq 'tcp') { listen($socket, 8) or do { print "busy: $!\n"; exit 1 } }
     print "taken\n";
+    exit if $once;
     sleep 100000;
 }
