@@ -17,6 +17,10 @@ FUZZ_SECONDS ?= 10
 
 export PREFIX DESTDIR FORCE PURGE
 
+# tests of engines wait more than they compute
+RUST_TEST_THREADS ?= 4
+export RUST_TEST_THREADS
+
 .PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines bench lab fmt clippy \
         deny fuzz check-tools as-root clean
 

@@ -62,7 +62,10 @@ struct Work {
 impl Work {
     fn add(&mut self, driver: &Driver, cause: &Cause) {
         match cause {
-            Cause::Link(name) => self.links |= driver.reconciler().wants(name),
+            Cause::Link(name) => {
+                self.links |= driver.reconciler().wants(name);
+                self.bridges |= driver.reconciler().is_engine_bridge(name);
+            }
             Cause::Bridge(_) => self.bridges = true,
             Cause::Firewall => self.firewall = true,
             Cause::Everything => *self = Work { links: true, firewall: true, bridges: true },

@@ -155,6 +155,11 @@ impl Reconciler {
         desired.bridges.contains_key(name) || desired.veths.contains_key(name)
     }
 
+    /// Whether this bridge was one of the engine's when they were last read.
+    pub fn is_engine_bridge(&self, name: &IfName) -> bool {
+        lock(&self.engine).contains(name)
+    }
+
     /// Reads again which bridges belong to the engine's built-in driver; true when they changed.
     pub fn refresh_engine_bridges(&self) -> Result<bool, KernelError> {
         let found = self.kernel.engine_bridges()?;

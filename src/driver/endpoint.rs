@@ -9,7 +9,7 @@ use crate::api::network::{
 };
 use crate::datapath::{BRIDGE_PORTS, desired};
 use crate::model::{Endpoint, EndpointId, EndpointSpec, LinkRole, Mac, Network, NetworkId, Phase};
-use crate::state::record::Record;
+use crate::state::record::{Holder, Record};
 use crate::state::table::{LinkOwner, lock};
 
 impl Driver {
@@ -47,7 +47,7 @@ impl Driver {
         let mut place = lock(&slot);
         let Some(held) = place.as_mut() else { return Ok(Empty {}) };
         if let Some(endpoint) = held.endpoints.remove(&id) {
-            self.remove_endpoint(&held.network, &endpoint)?;
+            self.remove_endpoint(&held.network, &endpoint, &Holder::Unclaimed { since: now() })?;
         }
         Ok(Empty {})
     }
@@ -91,7 +91,7 @@ impl Driver {
         }
         let made = self.realise(&nothing(), &desired::endpoint(network, endpoint));
         let Err(source) = made else { return Ok(()) };
-        if let Err(error) = self.remove_endpoint(network, endpoint) {
+        if let Err(error) = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() }) {
             tracing::error!(%error, endpoint = %endpoint.spec.id, "the record of an endpoint that could not be made stays in the ledger");
         }
         if source.errno() == Some(libc::EXFULL) {
@@ -100,12 +100,12 @@ impl Driver {
         Err(Error::Kernel { object: format!("endpoint {} of network {}", endpoint.spec.id, network.spec.id), source })
     }
 
-    /// Takes an endpoint out of the ledger, the kernel and the register, in that order. The
-    /// addresses stay taken until ReleaseAddress comes or its grace period is over.
-    pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+    /// Takes an endpoint out of the ledger, the kernel and the register, in that order. Its
+    /// addresses pass to `next`.
+    pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint, next: &Holder) -> Result<(), Error> {
         let written = {
             let mut ipam = lock(&self.ipam);
-            let mut records = ipam.unclaim_endpoint(endpoint, now());
+            let mut records = ipam.unclaim_endpoint(endpoint, next);
             let (network, id) = (network.spec.id.clone(), endpoint.spec.id.clone());
             records.push(Record::NoEndpoint { network, id });
             self.commit(&mut ipam, &records)

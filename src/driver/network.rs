@@ -7,7 +7,7 @@ use crate::api::network::{
 };
 use crate::datapath::{Datapath, desired};
 use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec};
-use crate::state::record::Record;
+use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, LinkOwner, lock};
 
 /// MTU when there is no default route to learn it from.
@@ -78,7 +78,7 @@ impl Driver {
         if let Some(held) = place.as_mut() {
             for endpoint in std::mem::take(&mut held.endpoints).into_values() {
                 tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "an endpoint was left in a deleted network");
-                self.remove_endpoint(&held.network, &endpoint)?;
+                self.remove_endpoint(&held.network, &endpoint, &Holder::Stale)?;
             }
             self.unmake(&held.network)?;
             tracing::info!(network = %id, bridge = %held.network.bridge, "network deleted");

@@ -4,6 +4,7 @@
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
 use crate::datapath::KernelError;
 use crate::model::{Endpoint, IfName, Phase};
+use crate::state::record::Holder;
 use crate::state::table::{LinkOwner, lock};
 
 /// How long an endpoint may stand between CreateEndpoint and Join, or between Leave and
@@ -100,7 +101,7 @@ impl Driver {
             for endpoint in given_up {
                 tracing::warn!(network = %id, endpoint = %endpoint.spec.id, phase = ?endpoint.phase, "the engine gave this endpoint up without deleting it");
                 held.endpoints.remove(&endpoint.spec.id);
-                if let Err(error) = self.remove_endpoint(&held.network, &endpoint) {
+                if let Err(error) = self.remove_endpoint(&held.network, &endpoint, &Holder::Stale) {
                     tracing::error!(%error, endpoint = %endpoint.spec.id, "its record stays in the ledger");
                 }
                 count(&self.counts.endpoints_buried, 1);
@@ -133,7 +134,7 @@ impl Driver {
         let Some(endpoint) = held.endpoints.remove(&id) else { return };
         tracing::warn!(%network, endpoint = %id, link = %host, "the sandbox of this endpoint is gone, the endpoint is removed");
         count(&self.counts.endpoints_buried, 1);
-        if let Err(error) = self.remove_endpoint(&held.network, &endpoint) {
+        if let Err(error) = self.remove_endpoint(&held.network, &endpoint, &Holder::Stale) {
             tracing::error!(%error, endpoint = %endpoint.spec.id, "its record stays in the ledger");
         }
     }

@@ -59,12 +59,14 @@ impl Ipam {
         Ok(records)
     }
 
-    /// At DeleteEndpoint: its addresses wait for the engine to release them, from `now` (seconds
-    /// since 1970) on. If that release is lost, [`Ipam::reclaim`] finds them.
-    pub fn unclaim_endpoint(&self, endpoint: &Endpoint, now: u64) -> Vec<Record> {
+    /// When an endpoint ends: its addresses pass to `next`. At DeleteEndpoint that is
+    /// [`Holder::Unclaimed`], until the engine releases them or, if that is lost, until
+    /// [`Ipam::reclaim`] finds them. When the engine gave the endpoint up without a word it is
+    /// [`Holder::Stale`]: nobody else gets them by chance, and who names them has them at once.
+    pub fn unclaim_endpoint(&self, endpoint: &Endpoint, next: &Holder) -> Vec<Record> {
         let own = own(endpoint);
         let held = self.addresses(endpoint).filter(|(pool, address)| pool.holder(*address) == Some(&own));
-        held.map(|(pool, address)| put(pool, address, Holder::Unclaimed { since: now })).collect()
+        held.map(|(pool, address)| put(pool, address, next.clone())).collect()
     }
 
     /// On the tick: frees what was requested at least `grace` seconds before `now` and never

@@ -52,7 +52,7 @@ pub enum IpamError {
     },
     /// No default pool is left.
     #[error(
-        "requesting an {family} pool: all {count} default pools of size /{size} overlap a pool, a route or a resolver of this host; remove a network, name one with --subnet, or add default pools with --default-address-pool"
+        "requesting an {family} pool: all {count} default pools of size /{size} overlap a pool, a route or a resolver of this host; remove a network, name one with --subnet, or add default pools with --default-address-pools"
     )]
     Exhausted {
         /// `IPv4` or `IPv6`.
@@ -64,7 +64,7 @@ pub enum IpamError {
     },
     /// The configuration has no block of this family.
     #[error(
-        "requesting an {family} pool: there are no default pools; name one with --subnet, or add some with --default-address-pool"
+        "requesting an {family} pool: there are no default pools; name one with --subnet, or add some with --default-address-pools"
     )]
     NoDefaults {
         /// `IPv4` or `IPv6`.
@@ -72,7 +72,7 @@ pub enum IpamError {
     },
     /// The default pools cannot hold what was asked for.
     #[error(
-        "requesting an {family} pool: no default pool has room for a /{size}; name one with --subnet, or add a larger default pool with --default-address-pool"
+        "requesting an {family} pool: no default pool has room for a /{size}; name one with --subnet, or add a larger default pool with --default-address-pools"
     )]
     NoneSoLarge {
         /// `IPv4` or `IPv6`.

@@ -150,10 +150,16 @@ impl Ipam {
         Ok((granted, records))
     }
 
-    /// Releases an address; nothing to do for one that is free or whose pool is not known.
+    /// Releases an address; nothing to do for one that is free or whose pool is not known, nor for
+    /// one that an endpoint has: the engine deletes that first, so this is a late release of an
+    /// earlier holder's, and must not give the address of a running container to another.
     pub fn release_address(&self, id: &str, address: IpAddr) -> Vec<Record> {
         let holder = self.pools.get(id).and_then(|pool| pool.holder(address));
-        holder.map(|_| Record::NoAddress { pool: id.to_owned(), address }).into_iter().collect()
+        holder
+            .filter(|holder| !matches!(holder, Holder::Endpoint { .. }))
+            .map(|_| Record::NoAddress { pool: id.to_owned(), address })
+            .into_iter()
+            .collect()
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
 
+use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::link::PortFlag;
-use super::{LinuxKernel, Route, addr, bridge, conntrack, forward, link, veth};
+use super::{LinuxKernel, Route, addr, bridge, conntrack, forward, link, localnet, veth};
 use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;
 
@@ -61,7 +61,12 @@ impl LinuxKernel {
             }
             Step::Isolate(name, on) => link::set_port(&mut self.route().socket, name, &[PortFlag::Isolated(*on)]),
             Step::Hairpin(name) => link::set_port(&mut self.route().socket, name, &[PortFlag::Hairpin(true)]),
-            Step::RouteLocalnet(name) => self.sysctls.route_localnet(name),
+            Step::RouteLocalnet(name) => {
+                let mut route = self.route();
+                let found = link::find(&mut route.socket, name.as_str())?;
+                let index = found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?.index;
+                localnet::enable(&mut route.socket, &self.sysctls, name, index)
+            }
             Step::ForgetFlows(addresses) => conntrack::forget(&mut self.nft(), addresses),
             Step::RetireVeth(name) => {
                 self.reaper.retire(name);
@@ -236,7 +241,7 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::SetMaster(name, bridge) => ("make a port", format!("{name} of {bridge}")),
         Step::Isolate(name, _) => ("set isolation of", name.to_string()),
         Step::Hairpin(name) => ("turn on hairpin of", name.to_string()),
-        Step::RouteLocalnet(name) => ("route 127.0.0.0/8 on", name.to_string()),
+        Step::RouteLocalnet(name) => ("route loopback addresses on", name.to_string()),
         Step::ForgetFlows(addresses) => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             ("remove tracked connections of", addresses.join(", "))

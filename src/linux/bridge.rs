@@ -8,6 +8,7 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder};
 
 use super::addr;
 use super::link::{self, LinkRecord};
+use super::localnet;
 use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::sysctl::Sysctls;
 use crate::datapath::{Bridge, GROUP_LIVE};
@@ -44,9 +45,6 @@ pub fn complete(
     } else {
         sysctls.disable_ipv6(name);
     }
-    if bridge.localnet {
-        sysctls.route_localnet(name)?;
-    }
     let mut change = link::named(name).mtu(bridge.mtu).alias(bridge.alias.as_str());
     if let Some(mac) = bridge.mac.filter(|mac| Some(*mac) != found.mac) {
         change = change.address(mac.bytes().to_vec());
@@ -55,6 +53,10 @@ pub fn complete(
         change = change.up();
     }
     link::change(socket, change)?;
+    // Routes of IPv6 go when a link goes down, so this waits until it is up.
+    if bridge.localnet {
+        localnet::enable(socket, sysctls, name, found.index)?;
+    }
     bridge.addresses.iter().try_for_each(|address| addr::add(socket, found.index, *address))
 }
 

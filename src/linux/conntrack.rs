@@ -65,23 +65,41 @@ pub struct Flow {
 /// success; a kernel without ctnetlink is too, with a word in the log: nobody's container should
 /// fail to start for it.
 ///
-/// The kernel walks its whole table for each question, but hands out only what was asked for
-/// (since Linux 5.8; an older one hands out all, and it is sorted out here).
+/// Since Linux 6.10 the kernel does it by itself, and passes over the empty places of its table
+/// quickly; an older one refuses, and is asked for the entries first.
 pub fn forget(socket: &mut Socket, addresses: &[IpAddr]) -> Result<(), Failure> {
-    let mut flows = BTreeSet::new();
     for address in addresses {
         for way in [Way::There, Way::Back] {
-            let found = socket.list(GET, &question(*address, way), |_, payload| {
-                parse_flow(payload).filter(|flow| flow.client == *address || flow.server == *address)
-            });
-            match found {
-                Ok(found) => flows.extend(found),
-                Err(failure) if matches!(failure.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
-                    tracing::warn!(?failure, "connections cannot be listed, old ones live on until they expire");
-                    return Ok(());
-                }
-                Err(failure) => return Err(failure),
+            match socket.execute(DELETE, 0, &filter(*address, way)) {
+                Err(failure) if unsupported(&failure) => return forget_listed(socket, addresses),
+                Err(failure) if failure.errno() == Some(libc::ENOENT) => {}
+                result => result?,
             }
+        }
+    }
+    Ok(())
+}
+
+fn unsupported(failure: &Failure) -> bool {
+    matches!(failure.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+/// The same, entry by entry. The kernel's walk through its table is most of the cost, so there is
+/// one for each family of addresses.
+pub fn forget_listed(socket: &mut Socket, addresses: &[IpAddr]) -> Result<(), Failure> {
+    let mut flows = BTreeSet::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        if !addresses.iter().any(|address| address.is_ipv4() == (family == libc::AF_INET)) {
+            continue;
+        }
+        let concerned = |flow: &Flow| addresses.contains(&flow.client) || addresses.contains(&flow.server);
+        match socket.list(GET, &[family as u8, 0, 0, 0], |_, payload| parse_flow(payload).filter(concerned)) {
+            Ok(found) => flows.extend(found),
+            Err(failure) if unsupported(&failure) => {
+                tracing::warn!(?failure, "connections cannot be listed, old ones live on until they expire");
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
         }
     }
     let requests: Vec<Request> = flows.iter().map(removal).collect();
@@ -115,9 +133,12 @@ fn source(tuple: &[u8]) -> Option<IpAddr> {
     v4.or_else(|| addresses.find(CTA_IP_V6_SRC).and_then(<[u8]>::first_chunk::<16>).map(|o| IpAddr::from(*o)))
 }
 
-fn question(address: IpAddr, way: Way) -> Vec<u8> {
+/// Names all entries with this source in one direction. The tuple alone is not a whole one, so a
+/// kernel that does not know the filter refuses; it never takes it for "all".
+fn filter(address: IpAddr, way: Way) -> Vec<u8> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let mut body = Writer::with_header(&[family as u8, 0, 0, 0]);
+    // With version 0 the kernel would not look at the family.
+    let mut body = Writer::with_header(&[family as u8, 1, 0, 0]);
     body.nest(way.tuple(), |tuple| {
         tuple.nest(CTA_TUPLE_IP, |ip| {
             match address {
@@ -151,7 +172,9 @@ mod tests {
     #[test]
     fn an_entry_is_read_and_named_by_what_was_read() {
         let mut body = Writer::with_header(&[2, 0, 0, 0]);
-        for (kind, from, to) in [(CTA_TUPLE_ORIG, [192, 0, 2, 1], [192, 0, 2, 9]), (CTA_TUPLE_REPLY, [10, 0, 0, 2], [192, 0, 2, 1])] {
+        for (kind, from, to) in
+            [(CTA_TUPLE_ORIG, [192, 0, 2, 1], [192, 0, 2, 9]), (CTA_TUPLE_REPLY, [10, 0, 0, 2], [192, 0, 2, 1])]
+        {
             body.nest(kind, |tuple| {
                 tuple.nest(CTA_TUPLE_IP, |ip| {
                     ip.bytes(CTA_IP_V4_SRC, &from).bytes(2, &to);

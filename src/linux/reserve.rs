@@ -4,7 +4,7 @@
 //! Sockets belong to the network namespace of the calling thread. Called by `LinuxKernel`.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -117,8 +117,8 @@ fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
 
 fn bound(socket: &OwnedFd, port: &HostPort) -> Result<(), Errno> {
     match SocketAddr::new(port.address, port.port) {
-        SocketAddr::V4(address) => bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::from(address))),
-        SocketAddr::V6(address) => bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::from(address))),
+        SocketAddr::V4(address) => bind(socket.as_raw_fd(), &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind(socket.as_raw_fd(), &SockaddrIn6::from(address)),
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::datapath::{Bridge, Datapath, Element, Kernel, Protected, Step, Veth, diff};
+use pontoon::datapath::{Bridge, Datapath, Element, Kernel, Protected, ReserveError, Step, Veth, diff};
 use pontoon::linux::{LinuxKernel, Options};
-use pontoon::model::{IfName, Mac};
+use pontoon::model::{HostPort, IfName, Mac, Protocol, Published};
 
 /// Runs a case on the fake and, in a namespace of its own, on the kernel.
 fn on_both(case: fn(&dyn Kernel)) {
@@ -174,5 +174,74 @@ fn looking_a_link_up() {
         assert_eq!((link.kind.as_str(), link.mtu, link.group), ("bridge", 1400, pontoon::datapath::GROUP_LIVE));
         assert_eq!(kernel.link(&name("pnth1")).unwrap().unwrap().kind, "veth");
         assert!(kernel.engine_bridges().unwrap().is_empty());
+    });
+}
+
+fn published(port: u16, container: &str) -> Element {
+    let host = HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port };
+    Element::Port(Published { host, container: container.parse().unwrap(), container_port: 80 })
+}
+
+#[test]
+fn a_published_port_leads_where_the_last_change_says() {
+    on_both(|kernel| {
+        kernel.apply(&[Step::CreateTable(vec![published(1, "10.77.0.2"), published(2, "10.77.0.2")])]).unwrap();
+        let change = |add: &[Element], remove: &[Element]| {
+            for _ in 0..2 {
+                kernel.apply(&[Step::Elements { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
+            }
+            observe(kernel).elements.unwrap()
+        };
+        // Removals come first: the key gets its new value.
+        let held = change(&[published(1, "10.77.0.3")], &[published(1, "10.77.0.2")]);
+        assert_eq!(held, [published(1, "10.77.0.3"), published(2, "10.77.0.2")].into());
+        // Only the very element is removed, not another one with its key.
+        let held = change(&[], &[published(1, "10.77.0.2"), published(2, "10.77.0.2"), published(3, "10.77.0.2")]);
+        assert_eq!(held, [published(1, "10.77.0.3")].into());
+        let many: Vec<_> = (10..2010).map(|port| published(port, "10.77.0.4")).collect();
+        assert_eq!(change(&many, &[published(1, "10.77.0.3")]), many.iter().cloned().collect());
+        assert_eq!(change(&[], &many), BTreeSet::new());
+    });
+}
+
+#[test]
+fn hairpin_and_loopback_are_turned_on_and_stay() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        for _ in 0..2 {
+            kernel.apply(&[Step::Hairpin(name("pnth1")), Step::RouteLocalnet(name("pntb1"))]).unwrap();
+            let seen = observe(kernel);
+            assert!(seen.veths[&name("pnth1")].hairpin && !seen.veths[&name("pnth2")].hairpin);
+            assert!(seen.bridges[&name("pntb1")].localnet);
+        }
+        for step in [Step::Hairpin(name("pnth9")), Step::RouteLocalnet(name("pntb9"))] {
+            let error = kernel.apply(std::slice::from_ref(&step)).unwrap_err();
+            assert_eq!(error.errno(), Some(libc::ENODEV), "{step:?}");
+        }
+        let mut both = veth("pntc3", "pntb1", true);
+        both.hairpin = true;
+        kernel.apply(&[Step::CreateVeth(name("pnth3"), both)]).unwrap();
+        let seen = observe(kernel);
+        assert!(seen.veths[&name("pnth3")].hairpin && seen.veths[&name("pnth3")].isolated);
+        kernel.apply(&[Step::ForgetFlows(vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()])]).unwrap();
+    });
+}
+
+#[test]
+fn ports_are_reserved_all_or_none() {
+    on_both(|kernel| {
+        let port = |protocol, address: &str, port| HostPort { protocol, address: address.parse().unwrap(), port };
+        let any = port(Protocol::Tcp, "0.0.0.0", 7001);
+        let others = [port(Protocol::Tcp, "::", 7001), port(Protocol::Udp, "0.0.0.0", 7001)];
+        kernel.reserve(&[any]).unwrap();
+        kernel.reserve(&[any]).unwrap();
+        kernel.reserve(&others).unwrap();
+        let second = [port(Protocol::Udp, "0.0.0.0", 7002), port(Protocol::Tcp, "127.0.0.1", 7001)];
+        let error = kernel.reserve(&second).unwrap_err();
+        assert!(matches!(error, ReserveError::Taken { port } if port == second[1]), "{error}");
+        kernel.release(&[any, any]);
+        kernel.reserve(&second).unwrap();
+        let (range, _) = kernel.ephemeral_ports().unwrap();
+        assert!(range.start() < range.end());
     });
 }

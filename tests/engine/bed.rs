@@ -120,10 +120,17 @@ impl<'a> Bed<'a> {
 
     /// Whether a container gets something from a server; `at` is an address, in brackets if need be, and a port.
     pub fn fetches(&self, from: &str, at: &str) -> bool {
-        self.exec_in(from, &["wget", "-q", "-T", "2", "-O", "-", &format!("http://{at}/hosts")]).success()
+        self.exec_in(from, &["wget", "-q", "-T", "1", "-O", "-", &format!("http://{at}/hosts")]).success()
     }
 
-    /// The same from the node itself.
+    /// A container gets something from a server, if not at once.
+    #[track_caller]
+    pub fn gets(&self, from: &str, at: &str) {
+        let what = format!("{from} to get something from {at} with driver {}", self.driver);
+        wait_until(SOON, &what, || self.fetches(from, at));
+    }
+
+    /// The same as [`Bed::fetches`] from the node itself.
     pub fn host_fetches(&self, at: &str) -> bool {
         fetches(self, at)
     }
@@ -132,6 +139,23 @@ impl<'a> Bed<'a> {
     #[track_caller]
     pub fn host_gets(&self, at: &str) {
         wait_until(SOON, &format!("the node to reach {at} with driver {}", self.driver), || self.host_fetches(at));
+    }
+
+    /// Neither a ping nor a connection to port 8080 comes through to any of these; all are tried at once.
+    #[track_caller]
+    pub fn shut_out(&self, from: &str, addresses: &[String]) {
+        let mut script = String::new();
+        for address in addresses {
+            let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
+            for (means, command) in [
+                ("ping", format!("ping -c1 -W1 {address}")),
+                ("connection", format!("wget -q -T 1 -O - http://{host}:8080/hosts")),
+            ] {
+                script += &format!("( {command} >/dev/null 2>&1 && echo {means} to {address} ) & ");
+            }
+        }
+        let through = self.exec_in(from, &["sh", "-c", &format!("{script} wait")]).ok();
+        assert_eq!(through, "", "{from} gets through, driver {}", self.driver);
     }
 
     /// A container has never heard of this name.
@@ -253,7 +277,7 @@ pub fn traces(node: &Node) -> BTreeSet<String> {
 
 /// Whether a node gets something from a server; `at` is an address, in brackets if need be, and a port.
 pub fn fetches(node: &Node, at: &str) -> bool {
-    node.exec(&["curl", "-sf", "--globoff", "-o", "/dev/null", "--max-time", "2", &format!("http://{at}/hosts")])
+    node.exec(&["curl", "-sf", "--globoff", "-o", "/dev/null", "--max-time", "1", &format!("http://{at}/hosts")])
         .success()
 }
 

@@ -1,4 +1,6 @@
 //! Beside the engine's firewall: the way out, and what others do to the rules.
+//!
+//! With the iptables back end, that is: the other one begins with engine 29, which no Debian suite has yet.
 
 use std::{fs, time::Duration};
 
@@ -52,10 +54,10 @@ fn policy(bed: &Bed) {
     bed.names("one", "-4", "two");
     bed.names("one", "-6", "two");
     bed.serve("two", 8080);
-    assert!(bed.fetches("one", "two:8080"));
+    bed.gets("one", "two:8080");
     let two = bed.container_addr("two", "net");
     let (v4, v6) = (two.v4.expect("an address"), two.v6.expect("an address"));
-    assert!(bed.fetches("one", &format!("[{v6}]:8080")));
+    bed.gets("one", &format!("[{v6}]:8080"));
     bed.host_gets(&format!("{v4}:8080"));
     bed.host_gets(&format!("[{v6}]:8080"));
     if bed.is_pontoon() {
@@ -109,11 +111,6 @@ fn masquerade(bed: &Bed) {
         bed.ping_soon("one", "fd77::2");
         assert_eq!(who(bed, "one", "[fd77::2]").as_deref(), Some("fd77::1"));
     }
-    // the host sees who it really is
-    bed.serve("one", 8080);
-    bed.run_container("two", &["--network", "net"]);
-    let one = bed.container_addr("one", "net").v4.expect("an address");
-    assert!(bed.fetches("two", &format!("{one}:8080")));
     bed.network("plain", &["--subnet", "10.94.0.0/24", "-o", "com.docker.network.bridge.enable_ip_masquerade=false"]);
     bed.run_container("bare", &["--network", "plain"]);
     assert_eq!(who(bed, "bare", "192.168.77.2"), None, "nobody out there knows the way back");

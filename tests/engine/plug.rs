@@ -123,11 +123,11 @@ fn restart_policy(bed: &Bed) {
     bed.run_container("peer", &["--network", "net"]);
     bed.run_container("one", &["--network", "net", "--restart", "always"]);
     for _ in 0..2 {
-        let pid = bed.inspect("one")["State"]["Pid"].to_string();
-        bed.exec(&["kill", "-KILL", &pid]).ok();
+        let old = bed.inspect("one")["State"]["Pid"].clone();
+        bed.exec(&["kill", "-KILL", &old.to_string()]).ok();
         wait_until(SOON, "another life", || {
             let state = &bed.inspect("one")["State"];
-            state["Running"] == true && state["Pid"].to_string() != pid
+            state["Running"] == true && state["Pid"] != old
         });
         bed.names("peer", "-4", "one");
         bed.names("one", "-4", "peer");
@@ -147,7 +147,7 @@ fn namespaces(bed: &Bed) {
     assert!(bed.exec_in("sharer", &["ip", "address"]).ok().contains("10.88.0.11/24"));
     bed.names("sharer", "-4", "peer");
     bed.serve("sharer", 8080);
-    assert!(bed.fetches("peer", "10.88.0.11:8080"));
+    bed.gets("peer", "10.88.0.11:8080");
     bed.docker(&["rm", "-f", "sharer"]).ok();
     bed.ping_soon("peer", "10.88.0.11");
 

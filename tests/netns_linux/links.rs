@@ -11,7 +11,8 @@ use crate::netns_support::*;
 fn a_bridge_is_made_as_wanted_and_reads_back() {
     in_netns(|kernel| {
         let br = name("pntbone");
-        let wanted = bridge("one", &["10.1.0.1/24", "fd00:1::1/64"]);
+        let mut wanted = bridge("one", &["10.1.0.1/24", "fd00:1::1/64"]);
+        wanted.localnet = true;
         twice(kernel, &[Step::CreateBridge(br.clone(), wanted.clone())]);
         let plain = bridge("two", &["10.2.0.1/24"]);
         twice(kernel, &[Step::CreateBridge(name("custom0"), plain.clone())]);

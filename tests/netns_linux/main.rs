@@ -4,8 +4,8 @@
 #[path = "../netns_support/mod.rs"]
 mod netns_support;
 
-mod dbg;
 mod firewall;
+mod golden;
 mod links;
 mod measure;
 mod parsers;

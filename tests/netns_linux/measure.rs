@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pontoon::datapath::{GROUP_LIVE, Kernel, Step};
+use pontoon::datapath::{Element, GROUP_LIVE, Kernel, Step};
 use pontoon::model::Mac;
 
 use crate::netns_support::*;
@@ -90,5 +90,110 @@ fn measure_observing_many_links() {
         kernel.apply(&retire).unwrap();
         settle(kernel);
         eprintln!("500 veths retired and gone after {:?}", begun.elapsed());
+    });
+}
+
+/// 200 ports of a container, of those of which there may be thousands.
+fn ports(container: u32) -> Vec<Element> {
+    (0..200u16)
+        .map(|n| {
+            let address = format!("10.{}.{}.2", container / 250, container % 250);
+            crate::town::port(crate::town::TCP, "0.0.0.0", 1 + n + 200 * container as u16, &address)
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --test netns_linux -- --ignored --nocapture"]
+fn measure_published_ports() {
+    in_netns(|kernel| {
+        for present in [0, 1_000, 10_000] {
+            let held: Vec<Element> = (1..=present / 200).flat_map(ports).collect();
+            let begun = Instant::now();
+            kernel.apply(&[Step::CreateTable(held.clone())]).unwrap();
+            let made = begun.elapsed();
+            let begun = Instant::now();
+            assert_eq!(kernel.observe_firewall().unwrap().elements.unwrap().len(), held.len());
+            let read = begun.elapsed();
+            let mut times: [Vec<f64>; 4] = Default::default();
+            let all = ports(0);
+            // One by one first: the kernel frees what a big batch removed in the background.
+            for (at, round) in (0..500).map(|round| (0, round % 200)).chain((0..100).map(|_| (2, 0))) {
+                let some = if at == 0 { &all[round..=round] } else { &all[..] };
+                let (add, remove) = (some.to_vec(), some.to_vec());
+                let steps = [Step::Elements { add, remove: vec![] }, Step::Elements { add: vec![], remove }];
+                for (step, at) in steps.iter().zip(at..) {
+                    let begun = Instant::now();
+                    kernel.apply(std::slice::from_ref(step)).unwrap();
+                    times[at].push(begun.elapsed().as_secs_f64() * 1e6 / some.len() as f64);
+                }
+            }
+            let medians = times.map(|mut times| {
+                times.sort_unstable_by(f64::total_cmp);
+                times[times.len() / 2]
+            });
+            let [add, remove, add200, remove200] = medians;
+            eprintln!("{present} ports present: tables made in {made:?}, read in {read:?}");
+            eprintln!("  one port: added in {add:.1} us, removed in {remove:.1} us");
+            eprintln!("  200 in one batch, each: added in {add200:.2} us, removed in {remove200:.2} us");
+            let begun = Instant::now();
+            kernel.apply(&[Step::Elements { add: all.clone(), remove: vec![] }]).unwrap();
+            let first = begun.elapsed();
+            let begun = Instant::now();
+            kernel.apply(&[Step::Elements { add: all.clone(), remove: vec![] }]).unwrap();
+            let again = begun.elapsed();
+            let begun = Instant::now();
+            kernel
+                .apply(&[Step::Elements { add: vec![], remove: held.iter().chain(&all).cloned().collect() }])
+                .unwrap();
+            let gone = begun.elapsed();
+            let begun = Instant::now();
+            kernel.apply(&[Step::Elements { add: vec![], remove: all.clone() }]).unwrap();
+            eprintln!(
+                "  200 added in {first:?}, again in {again:?}; all removed in {gone:?}, 200 again in {:?}",
+                begun.elapsed()
+            );
+        }
+    });
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --test netns_linux -- --ignored --nocapture"]
+fn measure_forgetting_and_reserving() {
+    in_netns(|kernel| {
+        run(
+            "ip addr add 10.1.0.1/32 dev lo; nft 'table inet t { chain c { type filter hook input priority 0; ct state new; }; }'",
+        );
+        let socket = std::net::UdpSocket::bind("10.1.0.1:0").unwrap();
+        for n in 0..20_000u32 {
+            let _ =
+                socket.send_to(b"x", (std::net::Ipv4Addr::from(0x7f00_0001 + (n >> 12)), 1024 + (n & 0xfff) as u16));
+        }
+        let count = || run("cat /proc/sys/net/netfilter/nf_conntrack_count").trim().to_owned();
+        let before = count();
+        let begun = Instant::now();
+        kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.9".parse().unwrap()])]).unwrap();
+        let none = begun.elapsed();
+        let spare = || pontoon::linux::netlink::OwnPorts::default().into();
+        let mut raw =
+            pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, spare()).unwrap();
+        let begun = Instant::now();
+        pontoon::linux::conntrack::forget_listed(&mut raw, &["10.1.0.9".parse().unwrap()]).unwrap();
+        eprintln!("by listing them: {:?}", begun.elapsed());
+        let begun = Instant::now();
+        kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.1".parse().unwrap()])]).unwrap();
+        eprintln!("{before} flows: none of them forgotten in {none:?}, {} left after {:?}", count(), begun.elapsed());
+        let port = |n: u16| pontoon::model::HostPort {
+            protocol: pontoon::model::Protocol::Tcp,
+            address: "0.0.0.0".parse().unwrap(),
+            port: 20_000 + n,
+        };
+        let ports: Vec<_> = (0..200).map(port).collect();
+        let begun = Instant::now();
+        kernel.reserve(&ports).unwrap();
+        let taken = begun.elapsed();
+        let begun = Instant::now();
+        kernel.release(&ports);
+        eprintln!("200 ports reserved in {taken:?}, released in {:?}", begun.elapsed());
     });
 }

@@ -53,9 +53,8 @@ fn own_addresses_pass_and_anothers_do_not() {
 
         // Another IPv4 address, announced and used.
         town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
-        let ping_from = |source: &str, target: &str| {
-            town.a.enter(|| succeeds(&format!("ping -n -c 1 -W 1 -I {source} {target}")))
-        };
+        let ping_from =
+            |source: &str, target: &str| town.a.enter(|| succeeds(&format!("ping -n -c 1 -W 1 -I {source} {target}")));
         let before = dropped("another's IPv4 address");
         assert!(!ping_from("10.1.0.9", "10.1.0.3"));
         assert!(dropped("another's IPv4 address") > before);
@@ -137,7 +136,9 @@ fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
         town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
         assert!(town.b.pings("10.1.0.9") && town.b.pings("10.1.0.2") && town.b.pings("fd00:1::2"));
         assert!(!town.b.pings("fd00:1::9"), "IPv6 is checked");
-        kernel.apply(&[Step::Elements { add: vec![], remove: vec![Element::SourceAddress(end.clone(), ip("0.0.0.0"))] }]).unwrap();
+        kernel
+            .apply(&[Step::Elements { add: vec![], remove: vec![Element::SourceAddress(end.clone(), ip("0.0.0.0"))] }])
+            .unwrap();
         assert!(!town.b.pings("10.1.0.9"));
         add(kernel, vec![Element::SourceAddress(end, ip("0.0.0.0"))]);
         town.a.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:09; ip link set eth0 up");

@@ -50,6 +50,8 @@ fn an_endpoint_claims_holds_and_gives_up_its_addresses() {
     assert_eq!((ipam.next(&id), ipam.next(&six)), ("10.0.0.2/24".into(), "fd00::2/64".into()));
     assert_eq!(ipam.does(ipam.claim_endpoint(&one).unwrap()), 2);
     assert_eq!(ipam.claim_endpoint(&one).unwrap(), []);
+    // A late release of an earlier holder's does not take it away.
+    assert_eq!(ipam.release_address(&id, ip("10.0.0.2")), []);
     let text = ipam.claim_endpoint(&endpoint("e2", Some("10.0.0.2/24"), None)).unwrap_err().to_string();
     assert!(text.contains("endpoint e2: its address 10.0.0.2 is taken (endpoint e1 of network n1)"), "{text}");
     assert!(
@@ -60,9 +62,9 @@ fn an_endpoint_claims_holds_and_gives_up_its_addresses() {
     );
     // The grace period is over, and it is nobody's leak.
     assert_eq!(ipam.reclaim(&|_| true, NOW + 1000, 60), []);
-    assert_eq!(ipam.unclaim_endpoint(&endpoint("e2", Some("10.0.0.2/24"), None), NOW), []);
-    assert_eq!(ipam.does(ipam.unclaim_endpoint(&one, NOW + 50)), 2);
-    assert_eq!(ipam.unclaim_endpoint(&one, NOW + 60), []);
+    assert_eq!(ipam.unclaim_endpoint(&endpoint("e2", Some("10.0.0.2/24"), None), &Holder::Stale), []);
+    assert_eq!(ipam.does(ipam.unclaim_endpoint(&one, &Holder::Unclaimed { since: NOW + 50 })), 2);
+    assert_eq!(ipam.unclaim_endpoint(&one, &Holder::Stale), []);
     assert_eq!(holder(&ipam, &six, "fd00::2"), Some(Holder::Unclaimed { since: NOW + 50 }));
     assert_eq!(ipam.does(ipam.release_address(&id, ip("10.0.0.2"))), 1);
     // Reclaimed, stale or never requested: still its own.
@@ -72,7 +74,7 @@ fn an_endpoint_claims_holds_and_gives_up_its_addresses() {
     // Addresses from another IPAM driver.
     let foreign = endpoint("e3", Some("10.0.0.3/25"), Some("fd07::2/64"));
     assert_eq!(ipam.claim_endpoint(&foreign).unwrap(), []);
-    assert_eq!(ipam.unclaim_endpoint(&foreign, NOW), []);
+    assert_eq!(ipam.unclaim_endpoint(&foreign, &Holder::Stale), []);
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn exhaustion_takes_back_the_never_used_and_then_says_so() {
     ipam.next(&pools[0].id);
     let text = refusal(&ipam, &ANY);
     assert!(text.contains("IPv4") && text.contains("all 4 default pools of size /24"), "{text}");
-    assert!(text.contains("--default-address-pool"), "{text}");
+    assert!(text.contains("--default-address-pools"), "{text}");
     let only6 = Ipam::new(DefaultPools::new(vec!["base=fd00::/63,size=64".parse().unwrap()]));
     assert!(refusal(&only6, &ANY).contains("there are no default pools"));
     let (pool, records) = only6.request_pool(&PoolAsk { v6: true, ..ANY }, &HOST).unwrap();

@@ -85,9 +85,7 @@ pub fn entries(element: &Element) -> Vec<Entry> {
             let value = packed(&[&octets(port.container), &port.container_port.to_be_bytes()]);
             vec![Entry { key, value, ..Entry::default() }]
         }
-        Element::Open(protocol, address, port) => {
-            key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()])
-        }
+        Element::Open(protocol, address, port) => key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()]),
         Element::Guarded(address) => key(&[&octets(*address)]),
         Element::Allow(address, subnet) => {
             let (first, last, bits) = range(subnet);
@@ -168,7 +166,8 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::Guarded4 | Set::Guarded6 => Element::Guarded(key.address(v6)?),
             Set::Allow4 | Set::Allow6 => {
                 let (container, first) = (key.address(v6)?, key.address(v6)?);
-                let (of, last) = Reader(entry.last.as_deref()?).all(|last| Some((last.address(v6)?, last.address(v6)?)))?;
+                let (of, last) =
+                    Reader(entry.last.as_deref()?).all(|last| Some((last.address(v6)?, last.address(v6)?)))?;
                 let bits = if v6 { 128 } else { 32 };
                 let subnet = subnet(number(&octets(first), bits)?, number(&octets(last), bits)?, bits)?;
                 (of == container).then_some(Element::Allow(container, subnet))?
@@ -196,7 +195,8 @@ pub fn outermost(elements: &BTreeSet<Element>) -> BTreeSet<Element> {
     let mut kept = BTreeSet::new();
     // Ordered by first address, and the widest first among those that start together, a subnet
     // lies within another one exactly when it ends no later than one that came before.
-    let mut ranges: BTreeMap<(Set, Option<IpAddr>), Vec<(u128, u128, &Element)>> = BTreeMap::new();
+    type Range<'a> = (u128, u128, &'a Element);
+    let mut ranges: BTreeMap<(Set, Option<IpAddr>), Vec<Range<'_>>> = BTreeMap::new();
     for element in elements {
         let (of, subnet) = match element {
             Element::Masquerade(subnet) | Element::SourceNat(subnet, _) => (None, subnet),
@@ -234,8 +234,8 @@ impl Reader<'_> {
     }
 
     fn take(&mut self, field: Field) -> Option<&[u8]> {
-        let part = self.0.get(..field.len())?;
-        self.0 = self.0.get(field.len().next_multiple_of(4)..).unwrap_or_default();
+        let part = self.0.get(..field.size())?;
+        self.0 = self.0.get(field.size().next_multiple_of(4)..).unwrap_or_default();
         Some(part)
     }
 
@@ -278,7 +278,7 @@ fn packed(parts: &[&[u8]]) -> Vec<u8> {
 
 fn padded(link: &IfName) -> Vec<u8> {
     let mut bytes = link.as_str().as_bytes().to_vec();
-    bytes.resize(Field::Link.len(), 0);
+    bytes.resize(Field::Link.size(), 0);
     bytes
 }
 

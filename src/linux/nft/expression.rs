@@ -20,6 +20,8 @@ pub(super) const VERDICT_CODE: u16 = 1;
 const REGISTER_VERDICT: u32 = 0;
 const REGISTERS: u32 = 8;
 
+const META_IIF: u32 = 4;
+const META_OIF: u32 = 5;
 pub(super) const META_IIFNAME: u32 = 6;
 pub(super) const META_OIFNAME: u32 = 7;
 const CT_STATE: u32 = 0;
@@ -46,6 +48,13 @@ pub enum Direction {
 }
 
 impl Direction {
+    fn index(self) -> Part {
+        match self {
+            Direction::In => Part::meta(META_IIF, 4),
+            Direction::Out => Part::meta(META_OIF, 4),
+        }
+    }
+
     fn name(self) -> Part {
         match self {
             Direction::In => Part::meta(META_IIFNAME, 16),
@@ -162,7 +171,7 @@ impl Expressions {
 
     /// There is no link of that kind: the packet was made here, or does not leave its bridge.
     pub fn no_link(self, direction: Direction) -> Self {
-        self.link_starts(direction, &[0; 16])
+        self.is(direction.index(), &[0; 4])
     }
 
     /// Parts of the packet, put together, are in the set.

@@ -167,7 +167,7 @@ pub fn new_set(table: &str, set: Set, id: u32) -> Request {
             desc.nest(SET_DESC_CONCAT, |concat| {
                 for field in spec.key {
                     concat.nest(LIST_ITEM, |item| {
-                        item.big(1, field.len() as u32);
+                        item.big(1, field.size() as u32);
                     });
                 }
             });

@@ -131,9 +131,7 @@ fn from_links(rule: Expressions, map: Set) -> Expressions {
     let rule = match map.v6() {
         false => rule.outside(destination, &[127, 0, 0, 0], LOOPBACK4),
         // An answer to a link-local address would not find the way back through the translation.
-        true => rule
-            .outside(Side::Source.address(true), &LINK_LOCAL.0, LINK_LOCAL.1)
-            .is_not(destination, &LOOPBACK6),
+        true => rule.outside(Side::Source.address(true), &LINK_LOCAL.0, LINK_LOCAL.1).is_not(destination, &LOOPBACK6),
     };
     translated(rule.local(Side::Destination, true), map)
 }
@@ -203,12 +201,8 @@ static FORWARDS: [Rule; 18] = [
     }),
     rule(FORWARD, "ICMP to routed networks", |rule| icmp(rule, Set::Routed4).accept()),
     rule(FORWARD, "ICMPv6 to routed networks", |rule| icmp(rule, Set::Routed6).accept()),
-    rule(FORWARD, "open IPv4 ports, from trusted links", |rule| {
-        open(rule.links_in(Set::Trusted), Set::Open4).accept()
-    }),
-    rule(FORWARD, "open IPv6 ports, from trusted links", |rule| {
-        open(rule.links_in(Set::Trusted), Set::Open6).accept()
-    }),
+    rule(FORWARD, "open IPv4 ports, from trusted links", |rule| open(rule.links_in(Set::Trusted), Set::Open4).accept()),
+    rule(FORWARD, "open IPv6 ports, from trusted links", |rule| open(rule.links_in(Set::Trusted), Set::Open6).accept()),
     rule(FORWARD, "nothing else enters a network", |rule| rule.link_in(Direction::Out, Set::Bridges).counter().drop()),
     rule(FORWARD, "only published ports of the engine's own networks", |rule| {
         let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Engine);

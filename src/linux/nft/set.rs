@@ -33,7 +33,7 @@ pub enum Field {
 
 impl Field {
     /// Its bytes.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Field::Link | Field::V6 => 16,
             Field::V4 => 4,
@@ -59,8 +59,8 @@ impl Field {
 /// Bytes of several fields, one behind the other: each is filled up to a register of four.
 pub fn len(fields: &[Field]) -> usize {
     match fields {
-        [only] => only.len(),
-        _ => fields.iter().map(|field| field.len().next_multiple_of(4)).sum(),
+        [only] => only.size(),
+        _ => fields.iter().map(|field| field.size().next_multiple_of(4)).sum(),
     }
 }
 

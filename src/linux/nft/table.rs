@@ -92,11 +92,7 @@ fn key(element: &Element) -> Option<(Set, Vec<u8>)> {
 
 /// Whether every element of a map that is to be removed is there with its value. The kernel
 /// removes by key alone; one whose key is given a new value needs no question.
-fn removes_exactly(
-    socket: &mut Socket,
-    add: &BTreeSet<Element>,
-    remove: &BTreeSet<Element>,
-) -> Result<bool, Failure> {
+fn removes_exactly(socket: &mut Socket, add: &BTreeSet<Element>, remove: &BTreeSet<Element>) -> Result<bool, Failure> {
     let added: BTreeSet<_> = add.iter().filter_map(key).collect();
     let asked = remove.iter().filter(|element| key(element).is_some_and(|key| !added.contains(&key)));
     for (set, wanted) in &by_set(asked) {

@@ -1,0 +1,154 @@
+//! Rulesets as an administrator reads them, one file for each kind of network: what is in the
+//! kernel is compared with tests/golden/*.txt. UPDATE_GOLDEN=1 writes the files anew.
+
+use std::path::Path;
+
+use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::model::Mac;
+
+use crate::netns_support::*;
+use crate::town::{TCP, UDP, ip, port};
+
+/// The elements of a network: (`one`, 10.1.0.0/24) or, with IPv6, (`one`, and fd00:1::/64).
+fn network(v6: bool, masquerade: bool) -> Vec<Element> {
+    let br = name("pntbone");
+    let mut elements = vec![Element::Bridge(br.clone()), Element::Intra(br)];
+    if masquerade {
+        elements.push(Element::Masquerade(net("10.1.0.0/24")));
+        elements.extend(v6.then(|| Element::Masquerade(net("fd00:1::/64"))));
+    }
+    elements
+}
+
+fn kinds() -> Vec<(&'static str, Vec<Element>)> {
+    let br = || name("pntbone");
+    let with = |base: Vec<Element>, more: &[Element]| [base, more.to_vec()].concat();
+    let (v4, v6) = (ip("10.1.0.2"), ip("fd00:1::2"));
+    let end = || name("pnthadec5e726bb");
+    vec![
+        ("nothing", vec![]),
+        ("nat", network(false, true)),
+        ("dual", network(true, true)),
+        ("internal", with(network(false, false), &[Element::Internal(br())])),
+        // Isolation within a network is a flag of its ports, not a rule.
+        ("icc-off", network(false, true)),
+        (
+            "routed",
+            with(
+                network(true, false),
+                &[
+                    Element::Routed(br(), false),
+                    Element::Routed(br(), true),
+                    Element::Open(TCP, v4, 80),
+                    Element::Open(TCP, v6, 80),
+                ],
+            ),
+        ),
+        ("nat-unprotected", with(network(false, true), &[Element::Direct(br(), false)])),
+        ("trusted", with(network(false, true), &[Element::Trusted(name("eth1"), br()), Element::Open(TCP, v4, 80)])),
+        (
+            "published",
+            with(
+                network(true, true),
+                &[
+                    port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
+                    port(TCP, "::", 8080, "fd00:1::2"),
+                    port(UDP, "192.0.2.1", 53, "10.1.0.2"),
+                    port(TCP, "127.0.0.1", 8081, "10.1.0.2"),
+                    port(TCP, "::1", 8081, "fd00:1::2"),
+                ],
+            ),
+        ),
+        (
+            "allow",
+            with(
+                network(true, true),
+                &[
+                    port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
+                    Element::Guarded(v4),
+                    Element::Guarded(v6),
+                    Element::Allow(v4, net("192.0.2.0/24")),
+                    Element::Allow(v4, net("198.51.100.7/32")),
+                    Element::Allow(v6, net("2001:db8::/32")),
+                ],
+            ),
+        ),
+        (
+            "snat",
+            with(
+                network(true, false),
+                &[
+                    Element::SourceNat(net("10.1.0.0/24"), ip("192.0.2.77")),
+                    Element::SourceNat(net("fd00:1::/64"), ip("2001:db8::77")),
+                ],
+            ),
+        ),
+        (
+            "spoofcheck",
+            with(
+                network(true, true),
+                &[
+                    Element::Checked(end()),
+                    Element::SourceMac(end(), Mac::derive("peer", "golden")),
+                    Element::SourceAddress(end(), v4),
+                    Element::SourceAddress(end(), v6),
+                    Element::Checked(name("pnth0null")),
+                    Element::SourceMac(name("pnth0null"), Mac::derive("peer", "null")),
+                    Element::SourceAddress(name("pnth0null"), ip("0.0.0.0")),
+                    Element::SourceAddress(name("pnth0null"), ip("::")),
+                ],
+            ),
+        ),
+    ]
+}
+
+/// Counters at zero; elements, which the kernel has in any order, one a line and sorted.
+fn normalised(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("elements = {") {
+        out += before;
+        let (elements, after) = after.split_once('}').expect("elements end");
+        let mut elements: Vec<_> = elements.split(',').map(str::trim).collect();
+        elements.sort_unstable();
+        out += &format!("elements = {{\n\t\t\t{}\n\t\t}}", elements.join(",\n\t\t\t"));
+        rest = after;
+    }
+    out += rest;
+    let zeroed = |line: &str| match line.split_once("counter packets ") {
+        Some((head, tail)) => {
+            let words: Vec<_> = tail.splitn(4, ' ').collect();
+            format!("{head}counter packets 0 bytes 0 {}", words.get(3).unwrap_or(&""))
+        }
+        None => line.to_owned(),
+    };
+    out.lines().map(zeroed).map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_rulesets_of_all_kinds_of_networks_are_as_written_down() {
+    in_netns(|kernel| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let mut different = Vec::new();
+        for (kind, elements) in kinds() {
+            kernel.apply(&[Step::CreateTable(elements)]).unwrap();
+            let text = normalised(&run("nft list table inet pontoon; nft list table bridge pontoon"));
+            // What nft prints it can read, but for the target of a neighbour advertisement, which
+            // it knows by name only since 1.0.9.
+            let known = text.replace("@th,64,128 & 0xffc00000000000000000000000000000 != 0xfe800000000000000000000000000000 iifname . @th,64,128", "iifname . ip6 saddr");
+            run("nft flush ruleset");
+            run(&format!("nft -c -f - <<'EOF'\n{known}\nEOF"));
+            let path = folder.join(format!("{kind}.txt"));
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(&path, &text).unwrap();
+            }
+            let written = std::fs::read_to_string(&path).unwrap_or_default();
+            if written != text {
+                let lines = text.lines().zip(written.lines()).find(|(is, was)| is != was);
+                different.push(format!("{kind}: {lines:?}"));
+            }
+        }
+        assert!(different.is_empty(), "UPDATE_GOLDEN=1 writes them anew:\n{}", different.join("\n"));
+    });
+}
