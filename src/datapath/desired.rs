@@ -25,7 +25,7 @@ pub fn network(network: &Network) -> Datapath {
         alias: if network.owns_bridge { format!("pontoon network {}", spec.id.as_str()) } else { String::new() },
         addresses,
         ipv6: spec.v6.is_some(),
-        localnet: network.owns_bridge && spec.v4.is_some() && !spec.internal,
+        localnet: network.owns_bridge && spec.subnets().next().is_some() && !spec.internal,
         up: true,
     };
     Datapath {

@@ -192,7 +192,7 @@ impl World {
                 self.port_of(bridge)?;
                 let veth = self.veth(host, "set master of")?;
                 veth.bridge = Some(bridge.clone());
-                veth.isolated = false;
+                (veth.isolated, veth.hairpin) = (false, false);
             }
             Step::Hairpin(host) => self.veth(host, "set hairpin of")?.hairpin = true,
             Step::RouteLocalnet(link) => self.bridge(link, "route localnet on")?.localnet = true,

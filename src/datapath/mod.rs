@@ -53,7 +53,8 @@ pub struct Bridge {
     pub addresses: BTreeSet<IpNetwork>,
     /// Whether IPv6 is on for the bridge itself (`disable_ipv6` = 0).
     pub ipv6: bool,
-    /// Whether 127.0.0.0/8 is routed to and from it (`route_localnet` = 1).
+    /// Whether the host's loopback addresses reach it: `route_localnet` = 1, and with IPv6 a route
+    /// for ::1.
     pub localnet: bool,
     /// Whether it is administratively up.
     pub up: bool,

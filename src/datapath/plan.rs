@@ -146,18 +146,16 @@ fn veth(plan: &mut Plan, host: &IfName, have: &Veth, want: &Veth) {
     if have.mtu != want.mtu {
         plan.steps.push(Step::SetMtu(host.clone(), want.mtu));
     }
-    if let Some(bridge) = &want.bridge
-        && have.bridge.as_ref() != Some(bridge)
-    {
+    let moved = want.bridge.as_ref().filter(|bridge| have.bridge.as_ref() != Some(*bridge));
+    if let Some(bridge) = moved {
         plan.steps.push(Step::SetMaster(host.clone(), bridge.clone()));
-        // A port that changes bridges starts with default flags.
-        if want.isolated {
-            plan.steps.push(Step::Isolate(host.clone(), true));
-        }
-    } else if have.isolated != want.isolated {
+    }
+    // A port that changes bridges starts with default flags.
+    let (isolated, hairpin) = if moved.is_some() { (false, false) } else { (have.isolated, have.hairpin) };
+    if isolated != want.isolated {
         plan.steps.push(Step::Isolate(host.clone(), want.isolated));
     }
-    if want.hairpin && !have.hairpin {
+    if want.hairpin && !hairpin {
         plan.steps.push(Step::Hairpin(host.clone()));
     }
     if want.up && !have.up {

@@ -318,14 +318,16 @@ mod tests {
             (TRUSTED, "eth1:wg0"),
             (HOST_IPV4, "192.0.2.7"),
             (HOST_IPV6, "2001:db8::7"),
-            (ALLOW, "192.0.2.0/24, 2001:db8::/32,198.51.100.7"),
+            (ALLOW, "192.0.2.0/24, 2001:db8::/32,198.51.100.7,192.0.2.9"),
             (SPOOFCHECK, "false"),
         ])
         .unwrap();
         assert_eq!((options.mode4, options.mode6), (GatewayMode::Routed, GatewayMode::NatUnprotected));
         assert_eq!(options.host_binding.unwrap().to_string(), "127.0.0.1");
         assert_eq!(options.trusted.len(), 2);
-        assert_eq!(options.allow[2].to_string(), "198.51.100.7/32");
+        // What another one covers is left out.
+        let allow: Vec<_> = options.allow.iter().map(ToString::to_string).collect();
+        assert_eq!(allow, ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"]);
         assert!(!options.spoofcheck);
         assert_eq!(parse(&[(HOST_BINDING, "0.0.0.0")]).unwrap().host_binding, None);
         for (key, value) in [

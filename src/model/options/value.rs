@@ -42,9 +42,21 @@ pub(super) fn links(row: &OptionRow, given: &str) -> Result<Vec<IfName>, OptionE
 pub(super) fn subnets(row: &OptionRow, given: &str) -> Result<Vec<IpNetwork>, OptionError> {
     let parsed: Result<Vec<IpNetwork>, _> = given.split(',').map(|text| text.trim().parse::<IpNetwork>()).collect();
     match parsed {
-        Ok(subnets) if subnets.iter().all(|net| net.ip() == net.network()) => Ok(subnets),
+        Ok(subnets) if subnets.iter().all(|net| net.ip() == net.network()) => Ok(outermost(subnets)),
         _ => Err(refused(row, given, "subnets like 10.0.0.0/8 or fd00::/8, joined by ','")),
     }
+}
+
+/// Without those that another one covers: the kernel's interval sets hold no nested ranges.
+fn outermost(mut subnets: Vec<IpNetwork>) -> Vec<IpNetwork> {
+    subnets.sort_by_key(|net| (net.prefix(), net.network()));
+    let mut kept: Vec<IpNetwork> = Vec::new();
+    for net in subnets {
+        if !kept.iter().any(|outer| outer.is_ipv4() == net.is_ipv4() && outer.contains(net.ip())) {
+            kept.push(net);
+        }
+    }
+    kept
 }
 
 pub(super) fn iface_prefix(row: &OptionRow, given: &str) -> Result<String, OptionError> {
