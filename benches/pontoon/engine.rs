@@ -9,6 +9,9 @@ use crate::support::Node;
 use crate::verbs::time;
 
 const RUNS: usize = 25;
+/// The built-in driver takes seconds for 200 ports.
+const MANY_RUNS: usize = 3;
+const MANY: &str = "20000-20199:20000-20199";
 
 pub fn run() -> Vec<Row> {
     let node = Node::up();
@@ -38,13 +41,46 @@ pub fn run() -> Vec<Row> {
             keep(&mut remove[side], time(|| drop(node.docker(&["network", "rm", "extra"]).ok())));
         }
     }
+    let (mut one_port, mut many_ports) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for turn in 0..RUNS {
+        for side in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let network = format!("n-{}", ["bridge", "pontoon"][side]);
+            let run = |ports: &str| {
+                time(|| drop(node.docker(&["run", "--rm", "--network", &network, "-p", ports, "busybox", "true"]).ok()))
+            };
+            one_port[side].push(run("18080:80"));
+            if turn < MANY_RUNS {
+                many_ports[side].push(run(MANY));
+            }
+        }
+    }
+    let own_share = program_time(&node);
     let row = |what: &str, times: &[Vec<Duration>; 2]| {
         let what = format!("{what}, engine {major}.{minor}");
         Row::ratio(&what, median(&times[1]), "built-in bridge", median(&times[0]), Some(1.0))
     };
+    let with_goal = |mut row: Row, goal: f64| {
+        row.goal = Some(goal);
+        row
+    };
     vec![
+        with_goal(row("docker run --rm -p, 1 port", &one_port), 0.75),
+        with_goal(row("docker run --rm -p, 200 ports", &many_ports), 0.05),
+        Row::figure("Pontoon's own share of publishing, mean a call", own_share),
         row("docker run --rm busybox true", &run),
         row("docker network create", &create),
         row("docker network rm", &remove),
     ]
+}
+
+/// From the daemon's own counts: time in ProgramExternalConnectivity, and how many calls.
+fn program_time(node: &Node) -> String {
+    let text =
+        node.exec(&["curl", "-s", "--unix-socket", "/run/docker/plugins/pontoon.sock", "http://pontoon/metrics"]).ok();
+    let value = |name: &str| -> f64 {
+        let key = format!("{name}{{method=\"program_external_connectivity\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&key)?.parse().ok()).unwrap_or(0.0)
+    };
+    let (calls, seconds) = (value("pontoon_verbs_total"), value("pontoon_verb_seconds_total"));
+    format!("{:.2} ms over {calls} calls", 1e3 * seconds / calls.max(1.0))
 }
