@@ -126,8 +126,5 @@ fn both_drivers(scene: &Scene) {
     // side by side
     scene.serve("one", &["tcp:80"], &["--network", "ours", "-p", "8117:80"]);
     scene.serve("two", &["tcp:80"], &["--network", "theirs", "-p", "8118:80"]);
-    scene.expect(&[
-        (Outside, "tcp,192.168.77.1,8117", By("one:80")),
-        (Outside, "tcp,192.168.77.1,8118", By("two:80")),
-    ]);
+    scene.expect(&[(Outside, "tcp,192.168.77.1,8117", By("one:80")), (Outside, "tcp,192.168.77.1,8118", By("two:80"))]);
 }

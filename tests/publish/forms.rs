@@ -253,7 +253,10 @@ fn sctp(scene: &Scene) {
     let started = scene.try_serve("assoc", &["sctp:80"], &["--network", "net", "-p", "8124:80/sctp"]);
     if !started.success() {
         let said = started.err();
-        println!("SCTP with driver {}: not published on this kernel, packets are left to the netns tests: {said}", scene.driver);
+        println!(
+            "SCTP with driver {}: not published on this kernel, packets are left to the netns tests: {said}",
+            scene.driver
+        );
         assert!(said.contains("8124") || said.contains("protocol not supported"), "{said}");
         scene.docker(&["rm", "-f", "assoc"]).ok();
         scene.serve("assoc", &["tcp:80"], &["--network", "net", "-p", "8124:80"]);

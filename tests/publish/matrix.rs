@@ -3,7 +3,7 @@
 //! What should be is [`expected`], from the table of the built-in driver's isolation (protocol.md 7.4). Pontoon has to
 //! meet it in every cell. Where the built-in driver does not, [`DIFFERENCES`] says why.
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path, thread};
 
 use crate::{
     probe::{From, is_closed},
@@ -196,11 +196,13 @@ fn every_cell_is_as_documented() {
 
 fn matrix(scene: &Scene) {
     let places = build(scene);
-    let mut answers = BTreeMap::new();
-    for source in [Source::Outside, Source::Host, Source::Same, Source::Other, Source::Foreign] {
-        for place in &places {
-            ask(scene, place, source, &mut answers);
-        }
+    let mut answers = Answers::new();
+    for place in &places {
+        let asked: Vec<Answers> = thread::scope(|scope| {
+            let asked = SOURCES.map(|(source, _)| scope.spawn(move || ask(scene, place, source)));
+            asked.into_iter().map(|asked| asked.join().expect("the probes are sent")).collect()
+        });
+        asked.into_iter().for_each(|more| answers.extend(more));
     }
     let text = show(scene, &places, &answers);
     println!("{text}");
@@ -228,10 +230,12 @@ fn build(scene: &Scene) -> Vec<Place> {
             if driver == BuiltIn && scene.engine < since(*mode) {
                 continue;
             }
-            let (network, target, peer) = (format!("{letter}{index}"), format!("{letter}{index}-to"), format!("{letter}{index}-by"));
+            let (network, target, peer) =
+                (format!("{letter}{index}"), format!("{letter}{index}-to"), format!("{letter}{index}-by"));
             let subnets = [format!("10.15{net}.{index}.0/24"), format!("fd5{net}:{index}::/64")];
             let mut args = vec!["--subnet", &subnets[0], "--ipv6", "--subnet", &subnets[1]];
-            let modes = ["ipv4", "ipv6"].map(|family| format!("com.docker.network.bridge.gateway_mode_{family}={word}"));
+            let modes =
+                ["ipv4", "ipv6"].map(|family| format!("com.docker.network.bridge.gateway_mode_{family}={word}"));
             match mode {
                 Mode::Nat => {}
                 Mode::Internal => args.push("--internal"),
@@ -259,7 +263,8 @@ fn build(scene: &Scene) -> Vec<Place> {
 type Answers = BTreeMap<(Driver, Cell), bool>;
 
 /// All destinations of a place from one source. What is not as it should be is asked again.
-fn ask(scene: &Scene, place: &Place, source: Source, answers: &mut Answers) {
+fn ask(scene: &Scene, place: &Place, source: Source) -> Answers {
+    let mut answers = Answers::new();
     let other = |driver| if driver == Pontoon { "p-other" } else { "b-other" };
     let from = match source {
         Source::Outside => From::Outside,
@@ -297,6 +302,7 @@ fn ask(scene: &Scene, place: &Place, source: Source, answers: &mut Answers) {
             break;
         }
     }
+    answers
 }
 
 fn judge(scene: &Scene, answers: &Answers) -> Vec<String> {
@@ -319,7 +325,9 @@ fn word(open: bool) -> &'static str {
 fn show(scene: &Scene, places: &[Place], answers: &Answers) -> String {
     let version = scene.docker(&["version", "--format", "{{.Server.Version}}"]).ok();
     let mut text = format!("# Who reaches what: Pontoon and the built-in bridge driver of Docker {version}\n\n");
-    text.push_str("Each cell: Pontoon / built-in; `-` where the engine has no such mode, **bold** where they differ.\n\n");
+    text.push_str(
+        "Each cell: Pontoon / built-in; `-` where the engine has no such mode, **bold** where they differ.\n\n",
+    );
     text.push_str("| mode | family | from |");
     for (_, title) in TARGETS {
         let _ = write!(text, " {title} |");

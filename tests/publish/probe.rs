@@ -1,6 +1,9 @@
 //! Probes: who answers whom.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::stage::Scene;
 
@@ -114,13 +117,16 @@ impl Scene<'_> {
         let mut sources: Vec<From> = open.iter().map(|at| rows[*at].0).collect();
         sources.sort_unstable();
         sources.dedup();
-        let mut wrong = Vec::new();
-        for source in sources {
+        let one = |source: From| {
             let here: Vec<usize> = open.iter().copied().filter(|at| rows[*at].0 == source).collect();
             let probes: Vec<&str> = here.iter().map(|at| rows[*at].1).collect();
             let answers = self.ask(source, &probes);
-            wrong.extend(here.into_iter().zip(answers).filter(|(at, answer)| !rows[*at].2.holds(answer)));
-        }
-        wrong
+            here.into_iter().zip(answers).filter(|(at, answer)| !rows[*at].2.holds(answer)).collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            let one = &one;
+            let asked: Vec<_> = sources.into_iter().map(|source| scope.spawn(move || one(source))).collect();
+            asked.into_iter().flat_map(|asked| asked.join().expect("the probes are sent")).collect()
+        })
     }
 }

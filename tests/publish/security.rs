@@ -53,11 +53,8 @@ fn loopback(scene: &Scene) {
     scene.exec(&["sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=0"]).ok();
     // nor from a container, and nothing else of the host's loopback either
     let own = scene.container_addr("root", "net").v4.expect("an address");
-    let probes = [
-        format!("tcp,127.0.0.1,8500,{own}"),
-        format!("udp,127.0.0.1,8501,{own}"),
-        format!("tcp,127.0.0.1,7777,{own}"),
-    ];
+    let probes =
+        [format!("tcp,127.0.0.1,8500,{own}"), format!("udp,127.0.0.1,8501,{own}"), format!("tcp,127.0.0.1,7777,{own}")];
     let rows: Vec<_> = probes.iter().map(|probe| (In("root"), probe.as_str(), Closed)).collect();
     scene.expect(&rows);
 }
@@ -129,7 +126,12 @@ fn spoofed_from_outside(scene: &Scene) {
     let answers = scene.ask(Outside, &probes);
     assert!(answers.iter().all(|answer| answer == "timeout"), "they are sent: {answers:?}");
     let text = arrived();
-    assert!(!text[before..].contains("got 54"), "a spoofed datagram arrived with {}: {}", scene.driver, &text[before..]);
+    assert!(
+        !text[before..].contains("got 54"),
+        "a spoofed datagram arrived with {}: {}",
+        scene.driver,
+        &text[before..]
+    );
 }
 
 #[test]
@@ -188,7 +190,9 @@ fn detours(scene: &Scene) {
     let rows: Vec<_> = probes.iter().map(|probe| (In("root"), probe.as_str(), Closed)).collect();
     scene.expect(&rows);
     // through the host outside: its policy routes send everything back
-    for table in [["10.163.2.0/24", "192.168.77.2"], ["10.163.3.0/24", "192.168.77.2"], ["10.163.4.0/24", "192.168.77.2"]] {
+    for table in
+        [["10.163.2.0/24", "192.168.77.2"], ["10.163.3.0/24", "192.168.77.2"], ["10.163.4.0/24", "192.168.77.2"]]
+    {
         scene.exec(&["ip", "route", "add", table[0], "via", table[1], "table", "77"]).ok();
     }
     scene.exec(&["ip", "rule", "add", "from", "10.163.1.0/24", "lookup", "77", "priority", "77"]).ok();

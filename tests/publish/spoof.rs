@@ -119,7 +119,8 @@ impl<'a> Cast<'a> {
 
     /// Takes the gateway's addresses, answers for them and says so unasked; whether the victim believes it.
     fn gateway(&self) -> [bool; 2] {
-        let mac = |text: &str| text.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+        let mac =
+            |text: &str| text.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned);
         let own = mac(&self.evil("ip -o link show eth0")).expect("a MAC");
         let (g4, g6) = (self.v4(1), self.v6("1"));
         self.evil(&format!("ip address add {g4}/24 dev eth0; ip -6 address add {g6}/64 dev eth0 nodad"));
@@ -136,7 +137,10 @@ impl<'a> Cast<'a> {
         let told = self.victim(&format!("ip neigh show {g4} dev eth0"));
         believed[0] |= told.contains(&own);
         self.evil(&format!("ip address del {g4}/24 dev eth0; ip -6 address del {g6}/64 dev eth0"));
-        println!("{} net{} ({bridge:.12}): gateway believed to be the attacker: {believed:?}", self.scene.driver, self.n);
+        println!(
+            "{} net{} ({bridge:.12}): gateway believed to be the attacker: {believed:?}",
+            self.scene.driver, self.n
+        );
         believed
     }
 

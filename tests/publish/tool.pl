@@ -3,7 +3,7 @@
 #   serve NAME SPEC...            tcp:PORT, tcp:FIRST-LAST, udp:PORT, sctp:PORT; answers "NAME:PORT PEER", then echoes
 #   ask SECONDS PROBE...          tcp,ADDR,PORT[,SOURCE[,SOURCEPORT]] udp,... sctp,... icmp,ADDR,SIZE
 #                                 big,... is UDP in fragments; all at once, a line each
-#   hold ADDR PORT                a TCP connection: a line ten times a second, and back
+#   hold ADDR PORT                a TCP connection: a line ten times a second, and back; none while /lab/pause is there
 #   stick ADDR PORT SOURCEPORT    UDP from one port: a datagram ten times a second, prints who answers
 #   take PROTOCOL ADDR PORT [once] a process that has the port
 use strict;
@@ -195,6 +195,8 @@ sub hold {
     sysread($socket, my $greeting, 9000) or do { print "lost: no greeting\n"; exit 1 };
     print "held $greeting";
     for (my $turn = 1; ; $turn++) {
+        alarm 0;
+        select(undef, undef, undef, 0.02) while -e '/lab/pause';
         alarm 8;
         syswrite($socket, "$turn\n") or do { print "lost: $!\n"; exit 1 };
         sysread($socket, my $text, 9000) or do { print "lost: closed\n"; exit 1 };
