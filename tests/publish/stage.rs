@@ -224,7 +224,7 @@ impl Scene<'_> {
     #[track_caller]
     pub fn hold(&self, from: &Node, addr: &str, port: u16) -> Held {
         let process = from.spawn(&["perl", "/lab/tool.pl", "hold", addr, &port.to_string()]);
-        let held = Held { process };
+        let held = Held { to: format!("{addr} port {port}"), process };
         held.goes_on();
         held
     }
@@ -232,6 +232,7 @@ impl Scene<'_> {
 
 /// A TCP connection on which something goes back and forth.
 pub struct Held {
+    to: String,
     process: crate::support::Process,
 }
 
@@ -241,7 +242,7 @@ impl Held {
     pub fn goes_on(&self) {
         let turns = || {
             let log = self.process.log();
-            assert!(!log.contains("lost"), "the connection is gone: {}", &log[log.len().saturating_sub(300)..]);
+            assert!(!log.contains("lost"), "the connection to {} is gone: {}", self.to, &log[log.len().saturating_sub(60)..]);
             log.lines().filter(|line| line.starts_with("turn ")).count()
         };
         let before = turns();
