@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use pontoon::model::options::{OptionError, check_endpoint_option};
-use pontoon::model::{IfName, NetworkOptions};
+use pontoon::model::options::OptionError;
+use pontoon::model::{EndpointOptions, IfName, NetworkOptions};
 
 /// Key and value are cut to 100 characters each; a control character is shown as up to 10.
 const LONGEST_MESSAGE: usize = 2500;
@@ -30,11 +30,14 @@ fuzz_target!(|data: &[u8]| {
         (key.to_owned(), value.to_owned())
     };
     let options: BTreeMap<String, String> = text.split('\n').take(MOST).map(pair).collect();
-    for key in options.keys() {
-        if let Err(refusal) = check_endpoint_option(key) {
+    let mut endpoint = EndpointOptions::default();
+    for (key, value) in &options {
+        if let Err(refusal) = endpoint.take(key, value) {
             readable(&refusal);
         }
     }
+    let ledger = serde_json::to_string(&endpoint).unwrap();
+    assert_eq!(serde_json::from_str::<EndpointOptions>(&ledger).unwrap(), endpoint);
     // One at a time as well: a refused option must not hide the others from the fuzzer.
     for (key, value) in &options {
         let _ = NetworkOptions::parse(&BTreeMap::from([(key.clone(), value.clone())]));

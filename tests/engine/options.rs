@@ -18,7 +18,7 @@ fn refusals(bed: &Bed) {
         ("com.docker.network.bridge.name=much-too-long-a-name", "much-too-long-a-name"),
         ("com.docker.network.bridge.name=lo", "not a bridge"),
         ("com.docker.network.container_iface_prefix=a/b", "com.docker.network.container_iface_prefix"),
-        ("com.docker.network.bridge.host_binding_ipv4=127.0.0.1", "com.docker.network.bridge.host_binding_ipv4"),
+        ("com.docker.network.bridge.host_binding_ipv4=nowhere", "com.docker.network.bridge.host_binding_ipv4"),
     ] {
         let message = bed.try_network("net", &["--subnet", "10.99.0.0/24", "-o", option]).err();
         assert!(message.contains(named), "{option}: {message}");
