@@ -30,8 +30,11 @@ fn networks(scene: &Scene) {
     scene.docker(&["network", "connect", "c-net", "web"]).ok();
     scene.expect(&OPEN);
     scene.docker(&["network", "disconnect", "b-net", "web"]).ok();
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8240", Closed)]);
-    assert!(scene.free("tcp", "0.0.0.0", "8240"));
+    // the oldest engine's proxy leads into an internal network too
+    if scene.is_pontoon() || scene.engine >= 26 {
+        scene.expect(&[(Outside, "tcp,192.168.77.1,8240", Closed)]);
+        assert!(scene.free("tcp", "0.0.0.0", "8240"));
+    }
     scene.docker(&["network", "connect", "b-net", "web"]).ok();
     scene.expect(&OPEN);
 }

@@ -242,7 +242,12 @@ impl Held {
     pub fn goes_on(&self) {
         let turns = || {
             let log = self.process.log();
-            assert!(!log.contains("lost"), "the connection to {} is gone: {}", self.to, &log[log.len().saturating_sub(60)..]);
+            assert!(
+                !log.contains("lost"),
+                "the connection to {} is gone: {}",
+                self.to,
+                &log[log.len().saturating_sub(60)..]
+            );
             log.lines().filter(|line| line.starts_with("turn ")).count()
         };
         let before = turns();
