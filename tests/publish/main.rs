@@ -1,0 +1,25 @@
+//! Published ports, gateway modes and isolation over real engines: packets decide.
+//!
+//! Where behaviour should match, a scenario runs on the engine's own bridge driver first, so that a wrong expectation
+//! fails there, and then on Pontoon. `PONTOON_ENGINE` selects the engine. Servers and clients are `tool.pl`, run in
+//! the containers, in their network namespaces, on the node and on a host outside.
+
+#[path = "../engine/bed.rs"]
+#[allow(dead_code, reason = "it is the engine tests' first")]
+mod bed;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod allow;
+mod conflicts;
+mod forms;
+mod life;
+mod many;
+mod matrix;
+mod moves;
+mod neighbours;
+mod probe;
+mod security;
+mod spoof;
+mod stage;
+mod udp;

@@ -1,0 +1,63 @@
+//! Many published ports on one container.
+
+use std::time::Instant;
+
+use crate::{
+    probe::{
+        Expect::{By, Closed},
+        From::{Host, Outside},
+    },
+    stage::{Scene, on_both},
+};
+
+#[test]
+fn two_hundred_ports_on_one_container() {
+    on_both(many);
+}
+
+fn many(scene: &Scene) {
+    scene.network("net", &["--subnet", "10.141.1.0/24", "--ipv6", "--subnet", "fd41:1::/64"]);
+    // a proxy each is too much for the oldest engines on a small machine
+    let (range, count) = if scene.is_pontoon() { ("9100-9299:9100-9299", 200) } else { ("9100-9119:9100-9119", 20) };
+    let last = 9099 + count;
+    let before = spent(scene);
+    let began = Instant::now();
+    scene.serve("web", &[&format!("tcp:9100-{last}")], &["--network", "net", "-p", range]);
+    let took = began.elapsed();
+    println!("{} ports with {} on engine {}: container served after {took:.2?}", count, scene.driver, scene.engine);
+    if let (Some(before), Some(after)) = (before, spent(scene)) {
+        println!("Pontoon's own share of it (program_external_connectivity): {:.2} ms", (after - before) * 1e3);
+    }
+    let sample: Vec<u16> = (9100..=last).step_by(7).chain([last]).collect();
+    let mut rows = Vec::new();
+    for port in &sample {
+        rows.push((Outside, format!("tcp,192.168.77.1,{port}"), format!("web:{port}")));
+        rows.push((Outside, format!("tcp,fd77::1,{port}"), format!("web:{port}")));
+        rows.push((Host, format!("tcp,127.0.0.1,{port}"), format!("web:{port}")));
+    }
+    let rows: Vec<_> = rows.iter().map(|(from, probe, name)| (*from, probe.as_str(), By(name))).collect();
+    scene.expect(&rows);
+    if scene.is_pontoon() {
+        assert_eq!(scene.ports().len(), 2 * usize::from(count));
+    }
+    scene.docker(&["rm", "-f", "web"]).ok();
+    let closed: Vec<_> = rows.iter().map(|(from, probe, _)| (*from, *probe, Closed)).collect();
+    scene.expect(&closed);
+    for port in sample {
+        assert!(!scene.is_pontoon() || scene.free("tcp", "::", &port.to_string()), "{port} is given back");
+    }
+}
+
+/// Seconds that Pontoon spent with publishing, as its metrics say.
+fn spent(scene: &Scene) -> Option<f64> {
+    let socket = "/run/docker/plugins/pontoon.sock";
+    let metrics = scene.exec(&["curl", "-sf", "--unix-socket", socket, "http://pontoon/metrics"]);
+    let text = metrics.success().then(|| metrics.ok())?;
+    let sum = |line: &&str| {
+        line.starts_with("pontoon_verb_seconds")
+            && line.contains("program_external_connectivity")
+            && !line.contains("_bucket")
+            && !line.contains("_count")
+    };
+    Some(text.lines().find(sum).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0))
+}

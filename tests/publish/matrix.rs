@@ -1,0 +1,369 @@
+//! The matrix: mode x family x source x destination, on Pontoon and on the built-in driver of the same engine.
+//!
+//! What should be is [`expected`], from the table of the built-in driver's isolation (protocol.md 7.4). Pontoon has to
+//! meet it in every cell. Where the built-in driver does not, [`DIFFERENCES`] says why.
+
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path, thread};
+
+use crate::{
+    probe::{From, is_closed},
+    stage::{NODE4, NODE6, Scene, Stage},
+    support::Options,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mode {
+    Nat,
+    Unprotected,
+    Routed,
+    Internal,
+    Isolated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Outside,
+    Host,
+    /// A container of the same network.
+    Same,
+    /// A container on another network of the same driver.
+    Other,
+    /// A container on a network of the other driver: built-in for Pontoon, Pontoon for the built-in.
+    Foreign,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum To {
+    /// The published port at the host's address.
+    Host,
+    /// The published port at the container's own address.
+    Published,
+    /// Another port at the container's own address.
+    Unpublished,
+    /// ICMP to the container's own address.
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Driver {
+    Pontoon,
+    BuiltIn,
+}
+
+use Driver::{BuiltIn, Pontoon};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cell {
+    mode: Mode,
+    six: bool,
+    source: Source,
+    to: To,
+}
+
+const MODES: [(Mode, &str); 5] = [
+    (Mode::Nat, "nat"),
+    (Mode::Unprotected, "nat-unprotected"),
+    (Mode::Routed, "routed"),
+    (Mode::Internal, "internal"),
+    (Mode::Isolated, "isolated"),
+];
+const SOURCES: [(Source, &str); 5] = [
+    (Source::Outside, "host outside"),
+    (Source::Host, "the host"),
+    (Source::Same, "same network"),
+    (Source::Other, "other network"),
+    (Source::Foreign, "network of the other driver"),
+];
+const TARGETS: [(To, &str); 4] = [
+    (To::Host, "published port, host's address"),
+    (To::Published, "published port, container's address"),
+    (To::Unpublished, "unpublished port, container's address"),
+    (To::Ping, "ICMP, container's address"),
+];
+
+/// Whether something should come through.
+fn expected(cell: Cell) -> bool {
+    let translated = matches!(cell.mode, Mode::Nat | Mode::Unprotected);
+    match (cell.source, cell.to) {
+        (Source::Host | Source::Same, To::Host) => translated,
+        (Source::Host, _) => cell.mode != Mode::Isolated,
+        (Source::Same, _) => true,
+        (Source::Outside | Source::Other | Source::Foreign, to) => match cell.mode {
+            Mode::Nat => to == To::Host,
+            Mode::Unprotected => true,
+            Mode::Routed => matches!(to, To::Published | To::Ping),
+            Mode::Internal | Mode::Isolated => false,
+        },
+    }
+}
+
+/// Where the built-in driver does otherwise.
+struct Difference {
+    /// First and last major version of the engine.
+    engines: (u32, u32),
+    /// None: both families.
+    six: Option<bool>,
+    modes: &'static [Mode],
+    sources: &'static [Source],
+    to: &'static [To],
+    reason: &'static str,
+}
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        engines: (0, 27),
+        six: Some(false),
+        modes: &[Mode::Nat],
+        sources: &[Source::Outside],
+        to: &[To::Published],
+        reason: "Before 28 the built-in driver accepts whoever routes to a published port at the container's own \
+                 address (no rule in raw PREROUTING). Pontoon closes that way on every engine.",
+    },
+    Difference {
+        engines: (0, 26),
+        six: Some(true),
+        modes: &[Mode::Nat],
+        sources: &[Source::Outside, Source::Other],
+        to: &[To::Published, To::Unpublished, To::Ping],
+        reason: "Before 27 the built-in driver does not filter IPv6 unless ip6tables is switched on. Pontoon does on \
+                 every engine.",
+    },
+    Difference {
+        engines: (0, 25),
+        six: Some(true),
+        modes: &[Mode::Internal],
+        sources: &[Source::Outside, Source::Other],
+        to: &[To::Published, To::Unpublished, To::Ping],
+        reason: "The oldest engine leaves IPv6 of internal networks open, for want of ip6tables. Pontoon does not.",
+    },
+    Difference {
+        engines: (28, 28),
+        six: None,
+        modes: &[Mode::Unprotected],
+        sources: &[Source::Other],
+        to: &[To::Published, To::Unpublished, To::Ping],
+        reason: "28 still has the isolation chains between its bridges, and they come first in this mode too; they are \
+                 gone in later engines. Pontoon opens the mode to other networks on every engine, as those do.",
+    },
+    Difference {
+        engines: (28, u32::MAX),
+        six: None,
+        modes: &[Mode::Unprotected, Mode::Routed],
+        sources: &[Source::Foreign],
+        to: &[To::Published, To::Ping],
+        reason: PONTOON_KEEPS_OUT,
+    },
+    Difference {
+        engines: (28, u32::MAX),
+        six: None,
+        modes: &[Mode::Unprotected],
+        sources: &[Source::Foreign],
+        to: &[To::Unpublished],
+        reason: PONTOON_KEEPS_OUT,
+    },
+];
+
+const PONTOON_KEEPS_OUT: &str = "Pontoon lets its containers into built-in networks by published ports at the host's \
+                                 address alone: it does not know the modes of networks that are not its own.";
+
+fn difference(engine: u32, cell: Cell) -> Option<&'static Difference> {
+    DIFFERENCES.iter().find(|it| {
+        (it.engines.0..=it.engines.1).contains(&engine)
+            && it.six.is_none_or(|six| six == cell.six)
+            && it.modes.contains(&cell.mode)
+            && it.sources.contains(&cell.source)
+            && it.to.contains(&cell.to)
+    })
+}
+
+/// One network with a target and, beside it, a source.
+struct Place {
+    driver: Driver,
+    mode: Mode,
+    port: u16,
+    target: String,
+    peer: String,
+    four: String,
+    six: String,
+}
+
+#[test]
+fn every_cell_is_as_documented() {
+    let stage = Stage::up(Options::new());
+    stage.start_pontoon();
+    stage.play("pontoon", matrix);
+}
+
+fn matrix(scene: &Scene) {
+    let places = build(scene);
+    let mut answers = Answers::new();
+    for place in &places {
+        let asked: Vec<Answers> = thread::scope(|scope| {
+            let asked = SOURCES.map(|(source, _)| scope.spawn(move || ask(scene, place, source)));
+            asked.into_iter().map(|asked| asked.join().expect("the probes are sent")).collect()
+        });
+        asked.into_iter().for_each(|more| answers.extend(more));
+    }
+    let text = show(scene, &places, &answers);
+    println!("{text}");
+    let engine = std::env::var("PONTOON_ENGINE").unwrap_or_else(|_| scene.engine.to_string());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(format!("matrix-{engine}.md"));
+    fs::write(&file, &text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let wrong = judge(scene, &answers);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The engine's driver knows a mode from this version on.
+fn since(mode: Mode) -> u32 {
+    match mode {
+        Mode::Nat | Mode::Internal => 0,
+        Mode::Routed => 27,
+        Mode::Unprotected | Mode::Isolated => 28,
+    }
+}
+
+fn build(scene: &Scene) -> Vec<Place> {
+    let mut places = Vec::new();
+    for (driver, name, net) in [(Pontoon, "pontoon", 0), (BuiltIn, "bridge", 1)] {
+        let letter = &name[..1];
+        for (index, (mode, word)) in MODES.iter().enumerate() {
+            if driver == BuiltIn && scene.engine < since(*mode) {
+                continue;
+            }
+            let (network, target, peer) =
+                (format!("{letter}{index}"), format!("{letter}{index}-to"), format!("{letter}{index}-by"));
+            let subnets = [format!("10.15{net}.{index}.0/24"), format!("fd5{net}:{index}::/64")];
+            let mut args = vec!["--subnet", &subnets[0], "--ipv6", "--subnet", &subnets[1]];
+            let modes =
+                ["ipv4", "ipv6"].map(|family| format!("com.docker.network.bridge.gateway_mode_{family}={word}"));
+            match mode {
+                Mode::Nat => {}
+                Mode::Internal => args.push("--internal"),
+                Mode::Isolated => args.extend(["--internal", "-o", &modes[0], "-o", &modes[1]]),
+                Mode::Unprotected | Mode::Routed => args.extend(["-o", &modes[0], "-o", &modes[1]]),
+            }
+            scene.create_network(name, &network, &args).ok();
+            let port = 8400 + 10 * net + u16::try_from(index).expect("a few");
+            let (four, six) = (format!("10.15{net}.{index}.10"), format!("fd5{net}:{index}::10"));
+            let publish = format!("{port}:80");
+            let at = ["--network", &network, "--ip", &four, "--ip6", &six, "-p", &publish];
+            scene.serve(&target, &["tcp:80-81"], &at);
+            scene.run_container(&peer, &["--network", &network]);
+            scene.route_from_outside(&[&subnets[0], &subnets[1]]);
+            places.push(Place { driver, mode: *mode, port, target, peer, four, six });
+        }
+        let subnets = [format!("10.15{net}.9.0/24"), format!("fd5{net}:9::/64")];
+        let other = format!("{letter}-other");
+        scene.create_network(name, &other, &["--subnet", &subnets[0], "--ipv6", "--subnet", &subnets[1]]).ok();
+        scene.run_container(&other, &["--network", &other]);
+    }
+    places
+}
+
+type Answers = BTreeMap<(Driver, Cell), bool>;
+
+/// All destinations of a place from one source. What is not as it should be is asked again.
+fn ask(scene: &Scene, place: &Place, source: Source) -> Answers {
+    let mut answers = Answers::new();
+    let other = |driver| if driver == Pontoon { "p-other" } else { "b-other" };
+    let from = match source {
+        Source::Outside => From::Outside,
+        Source::Host => From::Host,
+        Source::Same => From::In(&place.peer),
+        Source::Other => From::In(other(place.driver)),
+        Source::Foreign => From::In(other(if place.driver == Pontoon { BuiltIn } else { Pontoon })),
+    };
+    let mut cells = Vec::new();
+    for six in [false, true] {
+        let (host, container) = if six { (NODE6, &place.six) } else { (NODE4, &place.four) };
+        for (to, _) in TARGETS {
+            let probe = match to {
+                To::Host => format!("tcp,{host},{}", place.port),
+                To::Published => format!("tcp,{container},80"),
+                To::Unpublished => format!("tcp,{container},81"),
+                To::Ping => format!("icmp,{container},56"),
+            };
+            cells.push((Cell { mode: place.mode, six, source, to }, probe));
+        }
+    }
+    for turn in 0..3 {
+        let probes: Vec<&str> = cells.iter().map(|(_, probe)| probe.as_str()).collect();
+        for ((cell, _), answer) in cells.iter().zip(scene.ask(from, &probes)) {
+            let ours = answer == "pong" || answer.starts_with(&format!("{}:", place.target));
+            assert!(ours || is_closed(&answer), "{cell:?}: {answer}");
+            answers.insert((place.driver, *cell), ours);
+        }
+        // what the built-in driver is known to do otherwise is not asked again
+        cells.retain(|(cell, _)| {
+            let known = place.driver == BuiltIn && difference(scene.engine, *cell).is_some();
+            answers[&(place.driver, *cell)] != expected(*cell) && !known
+        });
+        if cells.is_empty() || turn == 2 {
+            break;
+        }
+    }
+    answers
+}
+
+fn judge(scene: &Scene, answers: &Answers) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for ((driver, cell), open) in answers {
+        let known = difference(scene.engine, *cell).filter(|_| *driver == BuiltIn);
+        match (*open == expected(*cell), known) {
+            (true, None) | (false, Some(_)) => {}
+            (false, None) => wrong.push(format!("{driver:?}: {cell:?} is {}", word(*open))),
+            (true, Some(known)) => wrong.push(format!("no longer a difference: {cell:?} ({})", known.reason)),
+        }
+    }
+    wrong
+}
+
+fn word(open: bool) -> &'static str {
+    if open { "open" } else { "closed" }
+}
+
+fn show(scene: &Scene, places: &[Place], answers: &Answers) -> String {
+    let version = scene.docker(&["version", "--format", "{{.Server.Version}}"]).ok();
+    let mut text = format!("# Who reaches what: Pontoon and the built-in bridge driver of Docker {version}\n\n");
+    text.push_str(
+        "Each cell: Pontoon / built-in; `-` where the engine has no such mode, **bold** where they differ.\n\n",
+    );
+    text.push_str("| mode | family | from |");
+    for (_, title) in TARGETS {
+        let _ = write!(text, " {title} |");
+    }
+    text.push_str("\n|---|---|---|---|---|---|---|\n");
+    let mut notes = Vec::new();
+    for (mode, name) in MODES {
+        for six in [false, true] {
+            for (source, from) in SOURCES {
+                let _ = write!(text, "| {name} | {} | {from} |", if six { "IPv6" } else { "IPv4" });
+                for (to, _) in TARGETS {
+                    let cell = Cell { mode, six, source, to };
+                    let ours = answers[&(Pontoon, cell)];
+                    let theirs = answers.get(&(BuiltIn, cell)).copied();
+                    let pair = format!("{} / {}", word(ours), theirs.map_or("-", word));
+                    let known = theirs.filter(|theirs| *theirs != ours).and_then(|_| difference(scene.engine, cell));
+                    if let Some(known) = known {
+                        let at = notes.iter().position(|reason| *reason == known.reason).unwrap_or_else(|| {
+                            notes.push(known.reason);
+                            notes.len() - 1
+                        });
+                        let _ = write!(text, " **{pair}** ({}) |", at + 1);
+                    } else if theirs.is_some_and(|theirs| theirs != ours) {
+                        let _ = write!(text, " **{pair}** |");
+                    } else {
+                        let _ = write!(text, " {pair} |");
+                    }
+                }
+                text.push('\n');
+            }
+        }
+    }
+    text.push_str("\nDifferences:\n\n");
+    for (index, reason) in notes.iter().enumerate() {
+        let _ = writeln!(text, "{}. {reason}", index + 1);
+    }
+    let _ = writeln!(text, "\n{} networks, {} cells.", places.len(), answers.len());
+    text
+}

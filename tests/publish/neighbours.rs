@@ -1,0 +1,131 @@
+//! Others at the rules: what they flush is repaired, what they drop stays dropped.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    probe::{
+        Expect::{By, Closed},
+        From::{Host, In, Outside},
+    },
+    stage::{Scene, on_pontoon},
+    support::Signal,
+};
+
+/// For a repair, and for a client's first retransmission on a loaded machine.
+const REPAIR: Duration = Duration::from_secs(4);
+
+#[test]
+fn what_others_flush_is_repaired_under_a_connection() {
+    on_pontoon(flushed);
+}
+
+fn flushed(scene: &Scene) {
+    scene.network("net", &["--subnet", "10.143.1.0/24", "--ipv6", "--subnet", "fd43:1::/64"]);
+    scene.network("other", &["--subnet", "10.143.2.0/24"]);
+    let publish = ["-p", "8320:80", "-p", "8321:53/udp", "-p", "127.0.0.1:8322:80"];
+    let restart = ["--network", "net", "--restart", "always"];
+    scene.serve("web", &["tcp:80", "udp:53"], &[&restart[..], &publish].concat());
+    scene.serve("away", &["tcp:80"], &["--network", "other", "--restart", "always"]);
+    let four = scene.hold(scene.outside, "192.168.77.1", 8320);
+    let six = scene.hold(scene.outside, "fd77::1", 8320);
+    let local = scene.hold(scene, "127.0.0.1", 8322);
+    let whole = |what: &str| {
+        let began = Instant::now();
+        scene.expect_within(
+            REPAIR,
+            &[
+                (Outside, "tcp,192.168.77.1,8320", By("web:80")),
+                (Outside, "tcp,fd77::1,8320", By("web:80")),
+                (Outside, "udp,192.168.77.1,8321", By("web:53")),
+                (Host, "tcp,127.0.0.1,8322", By("web:80")),
+                (In("away"), "tcp,192.168.77.1,8320", By("web:80")),
+            ],
+        );
+        println!("after {what}: whole within {:.1?}", began.elapsed());
+        scene.expect(&[(Outside, "tcp,192.168.77.1,8322", Closed), (In("away"), "tcp,10.143.1.2,80", Closed)]);
+    };
+    whole("the start");
+    let harm: [&[&str]; 5] = [
+        &["iptables", "-F"],
+        &["iptables", "-t", "nat", "-F"],
+        &["nft", "delete", "table", "inet", "pontoon"],
+        &["nft", "flush", "table", "inet", "pontoon"],
+        &["nft", "flush", "ruleset"],
+    ];
+    for command in harm {
+        // While no rules are there, no translation is either: an answer to the masqueraded host would be for nobody,
+        // and be reset. The connections from outside are resumed by TCP, this one may be silent for that moment.
+        let pause = scene.shared().join("pause");
+        fs::write(&pause, "").expect("a file");
+        thread::sleep(Duration::from_millis(300));
+        scene.exec(command).ok();
+        whole(&command.join(" "));
+        fs::remove_file(&pause).expect("it was made");
+        for held in [&four, &six, &local] {
+            held.goes_on();
+        }
+    }
+    // the engine ends its containers, and with them their connections
+    drop((four, six, local));
+    for signal in [Signal::Term, Signal::Kill] {
+        for name in ["web", "away"] {
+            scene.not_ready(name);
+        }
+        scene.restart_dockerd(signal);
+        for name in ["web", "away"] {
+            scene.listens(name);
+        }
+        whole("a restart of the engine");
+    }
+}
+
+#[test]
+fn the_administrators_drops_are_respected() {
+    on_pontoon(drops);
+}
+
+fn drops(scene: &Scene) {
+    scene.network("net", &["--subnet", "10.144.1.0/24", "--ipv6", "--subnet", "fd44:1::/64"]);
+    scene.serve("web", &["tcp:80-81"], &["--network", "net", "-p", "8330:80", "-p", "8331:81"]);
+    let open = [
+        (Outside, "tcp,192.168.77.1,8330", By("web:80")),
+        (Outside, "tcp,192.168.77.1,8331", By("web:81")),
+        (Outside, "tcp,fd77::1,8330", By("web:80")),
+    ];
+    scene.expect(&open);
+    // by what the documentation of Docker tells: the original port, and the container's
+    let original = ["-m", "conntrack", "--ctorigdstport", "8330", "--ctdir", "ORIGINAL"];
+    for matches in [&original[..], &["--dport", "80"], &["-s", "192.168.77.2", "--dport", "80"]] {
+        let rule = |verb| [&["iptables", verb, "DOCKER-USER", "-p", "tcp"][..], matches, &["-j", "DROP"]].concat();
+        scene.exec(&rule("-I")).ok();
+        scene.expect(&[
+            (Outside, "tcp,192.168.77.1,8330", Closed),
+            (Outside, "tcp,192.168.77.1,8331", By("web:81")),
+            (Host, "tcp,192.168.77.1,8330", By("web:80")),
+        ]);
+        scene.exec(&rule("-D")).ok();
+        scene.expect(&open);
+    }
+    // a table of one's own, before and after ours
+    for priority in ["-150", "-10", "0", "10", "150"] {
+        let table = format!(
+            "table inet mine {{\nchain forward {{\ntype filter hook forward priority {priority};\n\
+             ip saddr 192.168.77.2 tcp dport 80 drop\nip6 saddr fd77::2 tcp dport 80 drop\n}}\n}}\n"
+        );
+        scene.exec(&["nft", &table]).ok();
+        scene.expect(&[
+            (Outside, "tcp,192.168.77.1,8330", Closed),
+            (Outside, "tcp,fd77::1,8330", Closed),
+            (Outside, "tcp,192.168.77.1,8331", By("web:81")),
+        ]);
+        scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+    }
+    let raw = "table inet mine {\nchain pre {\ntype filter hook prerouting priority -350;\ntcp dport 8330 drop\n}\n}\n";
+    scene.exec(&["nft", raw]).ok();
+    scene.expect(&[(Outside, "tcp,192.168.77.1,8330", Closed), (Outside, "tcp,192.168.77.1,8331", By("web:81"))]);
+    scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+    scene.expect(&open);
+}

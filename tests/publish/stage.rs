@@ -1,0 +1,256 @@
+//! The stage: a node with an engine, and a host outside on the same segment.
+
+use std::{fs, ops::Deref, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    bed::{Bed, binary},
+    support::{Node, Options, Output, Segment, wait_until},
+};
+
+/// For what should happen by itself.
+pub const SOON: Duration = Duration::from_secs(15);
+/// The node's own addresses; the outside host is .2 and ::2.
+pub const NODE4: &str = "192.168.77.1";
+pub const NODE6: &str = "fd77::1";
+pub const OUTSIDE4: &str = "192.168.77.2";
+pub const OUTSIDE6: &str = "fd77::2";
+
+const TOOL: &str = include_str!("tool.pl");
+
+/// A node at 192.168.77.1 and a bare host at 192.168.77.2.
+pub struct Stage {
+    pub node: Node,
+    pub outside: Node,
+    _segment: Segment,
+}
+
+impl Stage {
+    #[track_caller]
+    pub fn up(options: Options) -> Self {
+        let segment = Segment::up();
+        let node = options.uplink(&segment, 1).up();
+        let outside = Options::new().uplink(&segment, 2).bare().up();
+        for host in [&node, &outside] {
+            fs::write(host.shared().join("tool.pl"), TOOL).expect("the tool can be written");
+        }
+        Self { node, outside, _segment: segment }
+    }
+
+    pub fn scene<'a>(&'a self, driver: &'a str) -> Scene<'a> {
+        Scene { bed: Bed::new(&self.node, driver), outside: &self.outside }
+    }
+
+    /// Runs a scenario with a driver, removes what it made, and asks for the node to be as it was.
+    #[track_caller]
+    pub fn play(&self, driver: &str, scenario: fn(&Scene)) {
+        let scene = self.scene(driver);
+        scenario(&scene);
+        scene.sweep();
+    }
+
+    pub fn start_pontoon(&self) {
+        self.node.start_pontoon(&binary(), &[]);
+    }
+}
+
+/// On the built-in driver, then on Pontoon.
+pub fn on_both(scenario: fn(&Scene)) {
+    on_both_with(Options::new(), scenario);
+}
+
+pub fn on_both_with(options: Options, scenario: fn(&Scene)) {
+    let stage = Stage::up(options);
+    // for the work on the tests themselves: one of them alone
+    let only = std::env::var("PONTOON_ONLY_DRIVER").ok();
+    let wanted = |driver| only.as_deref().is_none_or(|only| only == driver);
+    if wanted("bridge") {
+        stage.play("bridge", scenario);
+    }
+    if wanted("pontoon") {
+        stage.start_pontoon();
+        stage.play("pontoon", scenario);
+    }
+}
+
+/// On Pontoon.
+pub fn on_pontoon(scenario: fn(&Scene)) {
+    on_pontoon_with(Options::new(), scenario);
+}
+
+pub fn on_pontoon_with(options: Options, scenario: fn(&Scene)) {
+    let stage = Stage::up(options);
+    stage.start_pontoon();
+    stage.play("pontoon", scenario);
+}
+
+/// A driver to try, the node and the host outside.
+pub struct Scene<'a> {
+    bed: Bed<'a>,
+    pub outside: &'a Node,
+}
+
+impl<'a> Deref for Scene<'a> {
+    type Target = Bed<'a>;
+
+    fn deref(&self) -> &Bed<'a> {
+        &self.bed
+    }
+}
+
+/// What a container needs to run the tool with the node's perl.
+const MOUNTS: [&str; 10] = [
+    "-v",
+    "/usr/bin/perl:/usr/bin/perl:ro",
+    "-v",
+    "/usr/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:ro",
+    "-v",
+    "/usr/lib/x86_64-linux-gnu:/lib/x86_64-linux-gnu:ro",
+    "-v",
+    "/lib64:/lib64:ro",
+    "-v",
+    "/lab:/lab",
+];
+
+impl Scene<'_> {
+    /// Before 27 the built-in driver publishes IPv6 through a proxy only, and does not filter it.
+    pub fn has_six(&self) -> bool {
+        self.is_pontoon() || self.engine >= 27
+    }
+
+    /// Runs a container that serves `specs` (`tcp:80`, `udp:53`); `args` go before the image.
+    #[track_caller]
+    pub fn serve(&self, name: &str, specs: &[&str], args: &[&str]) {
+        self.try_serve(name, specs, args).ok();
+        self.listens(name);
+    }
+
+    pub fn try_serve(&self, name: &str, specs: &[&str], args: &[&str]) -> Output {
+        self.not_ready(name);
+        let mut run = vec!["run", "-d", "--name", name];
+        run.extend(MOUNTS);
+        run.extend(args);
+        run.extend(["busybox", "perl", "/lab/tool.pl", "serve", name]);
+        run.extend(specs);
+        self.docker(&run)
+    }
+
+    /// To be called before a server starts again.
+    pub fn not_ready(&self, name: &str) {
+        let _ = fs::remove_file(self.shared().join(format!("ready-{name}")));
+    }
+
+    /// Waits until a server listens.
+    #[track_caller]
+    pub fn listens(&self, name: &str) {
+        let file = self.shared().join(format!("ready-{name}"));
+        wait_until(SOON, &format!("{name} to listen"), || file.exists());
+    }
+
+    /// Starts a server that somebody outside runs.
+    #[track_caller]
+    pub fn serve_outside(&self, name: &str, specs: &[&str]) -> crate::support::Process {
+        let ready = self.outside.shared().join(format!("ready-{name}"));
+        let _ = fs::remove_file(&ready);
+        let server = self.outside.spawn(&[&["perl", "/lab/tool.pl", "serve", name][..], specs].concat());
+        wait_until(SOON, &format!("{name} to listen"), || ready.exists());
+        server
+    }
+
+    /// The host outside routes these subnets to the node.
+    #[track_caller]
+    pub fn route_from_outside(&self, subnets: &[&str]) {
+        for subnet in subnets {
+            let via = if subnet.contains(':') { NODE6 } else { NODE4 };
+            self.outside.exec(&["ip", "route", "replace", subnet, "via", via]).ok();
+        }
+    }
+
+    /// A process of the node takes a port, as long as the value lives.
+    #[track_caller]
+    pub fn take(&self, protocol: &str, addr: &str, port: &str) -> crate::support::Process {
+        let process = self.spawn(&["perl", "/lab/tool.pl", "take", protocol, addr, port]);
+        wait_until(SOON, &format!("{addr}:{port}/{protocol} to be taken"), || {
+            let log = process.log();
+            assert!(!log.contains("busy"), "{addr}:{port}/{protocol}: {log}");
+            log.contains("taken")
+        });
+        process
+    }
+
+    /// Whether a process of the node could have a port.
+    pub fn free(&self, protocol: &str, addr: &str, port: &str) -> bool {
+        let text = self.exec(&["perl", "/lab/tool.pl", "take", protocol, addr, port, "once"]);
+        assert!(text.stdout.contains("taken") != text.stdout.contains("busy"), "{text}");
+        text.stdout.contains("taken")
+    }
+
+    /// Host addresses and ports that lead to a container's port (`80/tcp`), as the operator can see them.
+    #[track_caller]
+    pub fn published(&self, container: &str, port: &str) -> Vec<(String, u16)> {
+        if self.is_pontoon() {
+            let (number, protocol) = port.split_once('/').expect("a port and a protocol");
+            let lines = self.ports();
+            let here = lines.iter().filter(|line| {
+                line["container_name"] == container
+                    && line["container_port"].to_string() == number
+                    && line["at"]["protocol"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(protocol))
+            });
+            return here
+                .map(|line| {
+                    let at = &line["at"];
+                    let number = at["port"].as_u64().and_then(|number| u16::try_from(number).ok());
+                    (at["address"].as_str().unwrap_or_default().to_owned(), number.expect("a port"))
+                })
+                .collect();
+        }
+        let text = self.docker(&["port", container, port]).ok();
+        let one = |line: &str| {
+            let (addr, port) = line.rsplit_once(':').expect("an address and a port");
+            (addr.trim_matches(['[', ']']).to_owned(), port.parse().expect("a number"))
+        };
+        text.lines().map(one).collect()
+    }
+
+    /// What `pontoon ports --json` prints, with names.
+    #[track_caller]
+    pub fn ports(&self) -> Vec<Value> {
+        let list = ["/lab/pontoon", "ports", "--json", "--docker", "/run/docker.sock"];
+        self.exec(&list).json().as_array().cloned().unwrap_or_default()
+    }
+
+    /// Connects from outside, and stays connected as long as the value lives.
+    #[track_caller]
+    pub fn hold(&self, from: &Node, addr: &str, port: u16) -> Held {
+        let process = from.spawn(&["perl", "/lab/tool.pl", "hold", addr, &port.to_string()]);
+        let held = Held { to: format!("{addr} port {port}"), process };
+        held.goes_on();
+        held
+    }
+}
+
+/// A TCP connection on which something goes back and forth.
+pub struct Held {
+    to: String,
+    process: crate::support::Process,
+}
+
+impl Held {
+    /// Waits for some more turns.
+    #[track_caller]
+    pub fn goes_on(&self) {
+        let turns = || {
+            let log = self.process.log();
+            assert!(
+                !log.contains("lost"),
+                "the connection to {} is gone: {}",
+                self.to,
+                &log[log.len().saturating_sub(60)..]
+            );
+            log.lines().filter(|line| line.starts_with("turn ")).count()
+        };
+        let before = turns();
+        wait_until(SOON, "the connection to go on", || turns() > before + 2);
+    }
+}
