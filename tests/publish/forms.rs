@@ -37,6 +37,7 @@ fn forms(scene: &Scene) {
     from_the_host(scene);
     from_containers(scene);
     the_same_range_again(scene);
+    from_the_loopback_of_six(scene);
     // what is gone is closed, and another may have it
     scene.docker(&["rm", "-f", "web"]).ok();
     scene.expect(&[
@@ -89,7 +90,6 @@ fn from_the_host(scene: &Scene) {
         (Host, "tcp,fd77::1,8080", six(&own6)),
         (Host, "tcp,127.0.0.1,8080", By("web:80")),
         (Host, "tcp,127.3.2.1,8080", By("web:80")),
-        (Host, "tcp,::1,8080", By("web:80")),
         (Host, "tcp,10.120.1.1,8080", By("web:80")),
         (Host, "tcp,fd20:2::1,8080", By("web:80")),
         (Host, "tcp,127.0.0.1,8081", By("web:80")),
@@ -101,12 +101,19 @@ fn from_the_host(scene: &Scene) {
         (Host, "tcp,127.0.0.1,8090", By("web:80")),
         (Host, "udp,192.168.77.1,8053", By("web:53")),
         (Host, "udp,127.0.0.1,8053", By("web:53")),
-        (Host, "udp,::1,8053", By("web:53")),
         (Host, "udp,fd77::1,8053", By("web:53")),
-        (Host, "tcp,::1,8084", By("web:80")),
         (Host, "tcp,127.0.0.1,8084", Closed),
-        (Host, "tcp,::1,8085", By("web:80")),
         (Host, "tcp,fd77::1,8085", Closed),
+    ]);
+}
+
+fn from_the_loopback_of_six(scene: &Scene) {
+    scene.expect(&[
+        (Host, "tcp,::1,8080", By("web:80")),
+        (Host, "tcp,::1,9001", By("web:9001")),
+        (Host, "udp,::1,8053", By("web:53")),
+        (Host, "tcp,::1,8084", By("web:80")),
+        (Host, "tcp,::1,8085", By("web:80")),
     ]);
 }
 

@@ -183,11 +183,11 @@ fn itself(scene: &Scene) {
 impl Cast<'_> {
     #[track_caller]
     fn gateway_is_safe(&self, unchecked: bool) {
-        let believed = self.gateway();
         if unchecked {
-            assert!(believed[0], "the attack is one");
+            // whoever answers first is believed, and that may be the real one
+            assert!((0..6).any(|_| self.gateway()[0]), "the attack is one");
         } else {
-            assert_eq!(believed, [false, false], "the gateway is impersonated");
+            assert_eq!(self.gateway(), [false, false], "the gateway is impersonated");
         }
     }
 }

@@ -194,7 +194,7 @@ impl Scene<'_> {
             let lines = self.ports();
             let here = lines.iter().filter(|line| {
                 line["container_name"] == container
-                    && line["container_port"].to_string() == number
+                    && line["container_port"].as_u64() == number.parse().ok()
                     && line["at"]["protocol"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(protocol))
             });
             return here
