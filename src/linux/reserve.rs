@@ -76,19 +76,23 @@ fn meet(a: &HostPort, b: &HostPort) -> bool {
 /// A socket that holds the port; `None` when the kernel does not know the protocol.
 fn take(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
     let Some(socket) = open(port)? else { return Ok(None) };
-    match bound(&socket, port) {
+    let socket = match bound(&socket, port) {
         // Remains of old connections of a process that is gone hold the port for a minute. They
-        // yield to a socket that allows sharing; so that nobody else shares it, it listens, and
-        // what comes is dropped.
+        // yield to a socket that allows sharing; nobody else can share one that listens.
         Err(Errno::EADDRINUSE) if port.protocol != Protocol::Udp => {
             let Some(socket) = open(port)? else { return Ok(None) };
             setsockopt(&socket, sockopt::ReuseAddr, &true)?;
             bound(&socket, port)?;
-            listen(&socket, Backlog::new(1)?)?;
-            Ok(Some(socket))
+            socket
         }
-        result => result.map(|()| Some(socket)),
+        result => result.map(|()| socket)?,
+    };
+    if port.protocol != Protocol::Udp {
+        // The filter holds for sockets that listen only. Without one the kernel would reset
+        // connections whose packets come here untranslated while a flushed table is repaired.
+        listen(&socket, Backlog::new(1)?)?;
     }
+    Ok(Some(socket))
 }
 
 fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {

@@ -22,4 +22,3 @@ mod probe;
 mod security;
 mod spoof;
 mod stage;
-mod udp;
