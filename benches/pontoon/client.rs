@@ -44,9 +44,10 @@ impl Client {
     }
 }
 
-pub fn network(id: &str, n: u8) -> String {
+/// With `checks` as a user has it; without, a pair and a port of the bridge are all there is to make.
+pub fn network(id: &str, n: u8, checks: bool) -> String {
     json!({"NetworkID": id, "Options": {"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": false,
-        "com.docker.network.generic": {}},
+        "com.docker.network.generic": {"pontoon.spoofcheck": checks.to_string()}},
         "IPv4Data": [{"AddressSpace": "LocalDefault", "Pool": format!("10.{n}.0.0/16"), "Gateway": format!("10.{n}.0.1/16")}],
         "IPv6Data": []})
     .to_string()

@@ -19,7 +19,7 @@ pub fn run() -> Vec<Row> {
     let mut client = daemon.client();
     for network in 0..NETWORKS {
         let id = format!("net{network}");
-        client.call("NetworkDriver.CreateNetwork", &client::network(&id, 60 + network as u8));
+        client.call("NetworkDriver.CreateNetwork", &client::network(&id, 60 + network as u8, true));
         for n in 0..EACH {
             let n = network * EACH + n;
             client.call("NetworkDriver.CreateEndpoint", &client::create(&id, 60 + network as u8, n));

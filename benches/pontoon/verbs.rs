@@ -18,7 +18,7 @@ pub fn run() -> Vec<Row> {
     let mut client = daemon.client();
     let mut raw = Raw::open();
     let floor = raw.bridge("floor0");
-    client.call("NetworkDriver.CreateNetwork", &client::network("bench", 50));
+    client.call("NetworkDriver.CreateNetwork", &client::network("bench", 50, false));
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for n in 0..ENDPOINTS {
@@ -57,6 +57,15 @@ pub fn run() -> Vec<Row> {
         });
     }
     client.call("NetworkDriver.DeleteNetwork", r#"{"NetworkID":"bench"}"#);
+    client.call("NetworkDriver.CreateNetwork", &client::network("checked", 51, true));
+    let mut checked = Vec::new();
+    for n in 0..EDGE {
+        let (create, join) = (client::create("checked", 51, n), client::join("checked", n));
+        checked.push(time(|| {
+            client.call("NetworkDriver.CreateEndpoint", &create);
+            client.call("NetworkDriver.Join", &join);
+        }));
+    }
     let light = light(&mut daemon.client());
     vec![
         Row::ratio(
@@ -65,6 +74,13 @@ pub fn run() -> Vec<Row> {
             "raw netlink",
             median(&theirs),
             Some(1.5),
+        ),
+        Row::ratio(
+            "the same with source checks, the default, first 100",
+            median(&checked),
+            "without",
+            median(&ours[..EDGE]),
+            None,
         ),
         Row::ratio(
             "the same, last 100 : first 100",
