@@ -32,9 +32,10 @@ boot_main() {
 # dockerd behaves differently then.
 boot_sysctls() {
     sysctl -qw net.ipv4.conf.all.forwarding=0 net.ipv4.conf.default.forwarding=0 net.ipv4.ip_forward=0
-    [ ! -e "$1/forwarding" ] ||
-        sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1
+    [ ! -e "$1/forwarding" ] || sysctl -qw "${forwarding[@]}"
 }
+
+forwarding=(net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1)
 
 boot_mounts() {
     local dir=$1 root=$2 disk=$1/disk from to
@@ -57,8 +58,9 @@ boot_mounts() {
         mount --rbind /lib/modules "$root/lib/modules"
     fi
     while IFS=: read -r from to; do
-        mkdir -p "$root${to:-$from}"
-        mount --rbind "$from" "$root${to:-$from}"
+        to=$root${to:-$from}
+        if [ -d "$from" ]; then mkdir -p "$to"; elif [ ! -e "$to" ]; then mkdir -p "${to%/*}" && : >"$to"; fi
+        mount --rbind "$from" "$to"
     done <"$dir/binds"
 }
 

@@ -37,6 +37,7 @@ node_up() {
     trap "node_undo $node" EXIT
     root=$(root_path "${suite:-$(host_suite)}")
     echo "$root" >"$dir/root"
+    [ -z "${PONTOON_DOCKERD:-}" ] || echo "$PONTOON_DOCKERD:/usr/sbin/dockerd" >>"$dir/binds"
     [ -z "$address" ] || printf '%s %s\n' "$address" "$switch" >"$dir/address"
     [ $# -eq 0 ] || printf '%s\n' "$@" >"$dir/flags"
     keeper_start "$node" keep "$tether"
