@@ -254,6 +254,7 @@ pub trait Kernel: Send + Sync {
     /// ports that are never to be taken from it (`net.ipv4.ip_local_reserved_ports`).
     fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), KernelError>;
 
-    /// Waits until every retired link is gone, at most `patience`; true when none is left.
+    /// Waits until every retired link and every flow to be forgotten is gone, at most `patience`;
+    /// true when none is left.
     fn settle(&self, patience: Duration) -> bool;
 }

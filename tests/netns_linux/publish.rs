@@ -220,13 +220,12 @@ fn forgetting_cuts_what_stuck_to_a_container() {
         let flows = || run("grep -c 'dport=8080' /proc/net/nf_conntrack || true").trim().to_owned();
         assert_eq!(flows(), "1");
         kernel.apply(&[Step::ForgetFlows(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
+        settle(kernel);
         assert!(answered(), "not others' flows");
         twice(kernel, &[Step::ForgetFlows(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
+        settle(kernel);
         assert_eq!(flows(), "0");
         assert!(!answered(), "the flow is cut");
-        // Published anew, for another container.
-        let moved = port(UDP, "0.0.0.0", 8080, "10.2.0.2");
-        kernel.apply(&[Step::Elements { add: vec![moved], remove: vec![] }, Step::ForgetFlows(vec![])]).unwrap();
         // The same as an older kernel wants it done.
         assert_eq!(town.c.ask(UDP, "10.1.0.2:80"), None);
         assert!(town.a.ask(UDP, "192.0.2.1:80").is_none());
@@ -236,14 +235,96 @@ fn forgetting_cuts_what_stuck_to_a_container() {
         let mut socket =
             pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, ports).unwrap();
         for _ in 0..2 {
-            pontoon::linux::conntrack::forget_listed(&mut socket, &[ip("10.1.0.2")]).unwrap();
+            pontoon::linux::conntrack::forget_listed(&mut socket, &[ip("10.1.0.2")].into()).unwrap();
             assert_eq!(run("grep -c 'src=10.1.0.2' /proc/net/nf_conntrack || true").trim(), "0");
         }
-        // The attempt in vain is tracked too, as one to the host; it is nobody's container's.
-        run("conntrack -D -p udp --orig-port-dst 8080 || true");
-        assert!(answered(), "the new one answers");
-        assert_eq!(town.a.ask(Protocol::Udp, "10.1.0.1:8080"), seen("10.1.0.2"));
     });
+}
+
+/// A client that keeps its source port, and whom the kernel would go on treating as it did first.
+struct Faithful(std::net::UdpSocket);
+
+impl Faithful {
+    fn new(from: &str, to: &str) -> Self {
+        let socket = std::net::UdpSocket::bind(from).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        socket.connect(to).unwrap();
+        Self(socket)
+    }
+
+    fn is_answered(&self) -> bool {
+        let _ = self.0.send(b"who");
+        let mut buffer = [0; 64];
+        // A refusal of an earlier datagram is reported first.
+        (0..2).any(|_| self.0.recv(&mut buffer).is_ok())
+    }
+}
+
+#[test]
+fn a_client_that_came_before_the_port_was_published_gets_there() {
+    in_netns(|kernel| {
+        let town = Town::new(kernel, with(&[]));
+        serve(&town.outside);
+        let mut clients = town.outside.enter(|| {
+            vec![
+                ("IPv4", Faithful::new("192.0.2.2:5555", "192.0.2.1:8080")),
+                ("IPv6", Faithful::new("[2001:db8::2]:5555", "[2001:db8::1]:8080")),
+                ("one address", Faithful::new("192.0.2.2:5556", "192.0.2.1:8082")),
+            ]
+        });
+        clients.push(("the host", Faithful::new("127.0.0.1:5557", "127.0.0.1:8080")));
+        clients.push(("a container", town.c.enter(|| Faithful::new("10.2.0.2:5558", "10.2.0.1:8080"))));
+        // Two that nothing of this concerns: one passes through, to the same port elsewhere.
+        let passing = town.a.enter(|| Faithful::new("10.1.0.2:5559", "192.0.2.2:80"));
+        let host = std::net::UdpSocket::bind("192.0.2.1:8083").unwrap();
+        let staying = town.outside.enter(|| Faithful::new("192.0.2.2:5560", "192.0.2.1:8083"));
+        let _ = staying.is_answered();
+        assert!(passing.is_answered());
+        for (who, client) in &clients {
+            assert!(!client.is_answered(), "{who}, before there is a port");
+        }
+        let before = kept(5559);
+        let publish = |container4: &str, container6: &str| {
+            let sctp = Protocol::Sctp;
+            let add = vec![
+                port(UDP, "0.0.0.0", 8080, container4),
+                port(UDP, "::", 8080, container6),
+                port(UDP, "192.0.2.1", 8082, container4),
+                port(sctp, "0.0.0.0", 8080, container4),
+                port(UDP, "0.0.0.0", 80, container4),
+            ];
+            let ports = add.iter().map(|e| if let Element::Port(p) = e { *p } else { unreachable!() }).collect();
+            let old = kernel.observe_firewall().unwrap().elements.unwrap();
+            let remove = old.into_iter().filter(|e| matches!(e, Element::Port(_))).collect();
+            kernel.apply(&[Step::Elements { add, remove }, Step::ForgetMisled(ports)]).unwrap();
+            settle(kernel);
+        };
+        publish("10.1.0.2", "fd00:1::2");
+        for (who, client) in &clients {
+            assert!(client.is_answered(), "{who}, published");
+        }
+        // Another container takes the ports: nobody stays with the first.
+        publish("10.1.0.3", "fd00:1::3");
+        assert_eq!(run("grep -c 'dport=808[02] .*src=10.1.0.2 ' /proc/net/nf_conntrack || true").trim(), "0");
+        for (who, client) in &clients {
+            assert!(client.is_answered(), "{who}, published anew");
+        }
+        assert_eq!((before, kept(5560)), (kept(5559), "1".to_owned()), "others' flows are left alone");
+        drop(host);
+        // One port alone, which the kernel is asked for by number.
+        let late = Faithful::new("127.0.0.1:5561", "127.0.0.1:8090");
+        assert!(!late.is_answered());
+        let add = port(UDP, "0.0.0.0", 8090, "10.1.0.2");
+        let Element::Port(one) = add else { unreachable!() };
+        kernel.apply(&[Step::Elements { add: vec![add], remove: vec![] }, Step::ForgetMisled(vec![one])]).unwrap();
+        settle(kernel);
+        assert!(late.is_answered());
+    });
+}
+
+/// How many entries a client's port has.
+fn kept(port: u16) -> String {
+    run(&format!("grep -c 'sport={port} ' /proc/net/nf_conntrack || true")).trim().to_owned()
 }
 
 #[test]

@@ -165,6 +165,42 @@ fn leave_and_delete_clean_up_when_revoke_never_came() {
     }
 }
 
+/// The ports whose misled clients were asked for since the last call, as text.
+fn set_right(rig: &Rig) -> Vec<String> {
+    let steps = rig.kernel.take_steps();
+    // Only after the rules are in: until then clients go on being misled.
+    let rules = steps.iter().position(|s| matches!(s, Step::Elements { .. } | Step::CreateTable(_)));
+    let misled = steps.iter().position(|s| matches!(s, Step::ForgetMisled(_)));
+    assert!(misled.is_none() || rules < misled, "{steps:?}");
+    let ports = steps.iter().filter_map(|s| if let Step::ForgetMisled(ports) = s { Some(ports) } else { None });
+    ports.flatten().map(|port| port.host.to_string()).collect()
+}
+
+#[test]
+fn clients_that_keep_their_port_are_set_right_when_one_is_published() {
+    let rig = rig_with(json!({}));
+    rig.kernel.take_steps();
+    let ports = json!([port(6, "", 80, 80, 80), port(17, "", 53, 53, 53), port(132, "192.0.2.1", 7000, 7000, 70)]);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports.clone()));
+    let all = ["192.0.2.1:7000/sctp", "0.0.0.0:53/udp", "[::]:53/udp"];
+    let sorted = |mut ports: Vec<String>| {
+        ports.sort();
+        ports
+    };
+    let all = sorted(all.map(str::to_owned).to_vec());
+    assert_eq!(sorted(set_right(&rig)), all);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports));
+    assert_eq!(set_right(&rig), [""; 0], "nothing changed");
+    let leads_elsewhere = json!([port(17, "", 53, 53, 54)]);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", leads_elsewhere));
+    assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"]);
+    rig.kernel.meddle(|d| d.elements = None);
+    rig.life().driver.repair_firewall().unwrap();
+    assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"], "a flushed table was put back");
+    rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
+    assert_eq!(set_right(&rig), [""; 0]);
+}
+
 #[test]
 fn published_ports_survive_a_restart_and_not_a_reboot() {
     let mut rig = rig_with(json!({}));
