@@ -53,8 +53,7 @@ pub struct Bridge {
     pub addresses: BTreeSet<IpNetwork>,
     /// Whether IPv6 is on for the bridge itself (`disable_ipv6` = 0).
     pub ipv6: bool,
-    /// Whether the host's loopback addresses reach it: `route_localnet` = 1, and with IPv6 a route
-    /// for ::1.
+    /// Whether packets to and from 127.0.0.0/8 are routed there: `route_localnet` = 1.
     pub localnet: bool,
     /// Whether it is administratively up.
     pub up: bool,

@@ -10,7 +10,7 @@ use rtnetlink::LinkUnspec;
 use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::{LinuxKernel, Route, addr, bridge, forward, link, localnet, veth};
+use super::{LinuxKernel, Route, addr, bridge, forward, link, veth};
 use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;
 
@@ -62,10 +62,9 @@ impl LinuxKernel {
             Step::Isolate(name, on) => link::set_port(&mut self.route().socket, name, &[PortFlag::Isolated(*on)]),
             Step::Hairpin(name) => link::set_port(&mut self.route().socket, name, &[PortFlag::Hairpin(true)]),
             Step::RouteLocalnet(name) => {
-                let mut route = self.route();
-                let found = link::find(&mut route.socket, name.as_str())?;
-                let index = found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?.index;
-                localnet::enable(&mut route.socket, &self.sysctls, name, index)
+                let found = link::find(&mut self.route().socket, name.as_str())?;
+                found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?;
+                self.sysctls.route_localnet(name)
             }
             Step::ForgetFlows(addresses) => {
                 self.sweeper.forget(addresses);

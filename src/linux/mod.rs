@@ -4,7 +4,7 @@
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
 //! `conntrack` and `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them, `reserve` the host's ports, `localnet` its loopback addresses, `apply` the steps.
+//! read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them, `reserve` the host's ports, `apply` the steps.
 
 pub mod addr;
 mod apply;
@@ -14,7 +14,6 @@ mod descriptor;
 pub mod forward;
 pub mod frame;
 pub mod link;
-mod localnet;
 pub mod netlink;
 pub mod nft;
 mod observe;
