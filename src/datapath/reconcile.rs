@@ -160,13 +160,25 @@ impl Reconciler {
         lock(&self.engine).contains(name)
     }
 
-    /// Reads again which bridges belong to the engine's built-in driver; true when they changed.
-    pub fn refresh_engine_bridges(&self) -> Result<bool, KernelError> {
+    /// Reads again which bridges belong to the engine's built-in driver, and has the firewall follow
+    /// them: nobody meddled, so it is no repair. False when that did not succeed, and a comparison
+    /// is due.
+    pub fn follow_engine_bridges(&self) -> Result<bool, KernelError> {
         let found = self.kernel.engine_bridges()?;
+        let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let mut engine = lock(&self.engine);
-        let changed = *engine != found;
+        let [was, is] = [&*engine, &found]
+            .map(|bridges| Datapath { elements: Some(desired::engine_bridges(bridges)), ..Datapath::default() });
         *engine = found;
-        Ok(changed)
+        let plan = diff(&was, &is, &Protected::default());
+        Ok(plan.steps.is_empty() || self.kernel.apply(&plan.steps).is_ok())
+    }
+
+    /// Reads which bridges belong to the engine's built-in driver, and leaves the rest to the next
+    /// comparison.
+    pub fn find_engine_bridges(&self) -> Result<(), KernelError> {
+        *lock(&self.engine) = self.kernel.engine_bridges()?;
+        Ok(())
     }
 
     fn observe(&self) -> Result<Datapath, KernelError> {
