@@ -12,10 +12,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff};
 use crate::model::IfName;
+use crate::state::table::lock;
 
 /// Counts of what the reconciler did, for the log and the metrics.
 #[derive(Debug, Default)]
@@ -37,12 +38,6 @@ pub struct Reconciler {
     gate: RwLock<()>,
     /// What happened so far.
     pub counts: Counts,
-}
-
-/// A poisoned lock means that a verb panicked (and was answered with an error); the value under
-/// it is still the last one written whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reconciler {
