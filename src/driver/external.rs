@@ -6,7 +6,7 @@ use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
 use crate::datapath::{Step, desired};
-use crate::model::{Binding, Endpoint, EndpointId, NetworkId, Protocol};
+use crate::model::{Binding, Endpoint, EndpointId, NetworkId};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
 
@@ -73,12 +73,10 @@ impl Driver {
             self.give_ports_back(&gone(&after, &before));
             return Err(error);
         }
-        let (withdrawn, new) = (gone(&before, &after), gone(&after, &before));
+        let withdrawn = gone(&before, &after);
         self.give_ports_back(&withdrawn);
         held.endpoints.insert(id.clone(), after);
-        // Walking the table costs milliseconds on a busy host. Flows of a withdrawn port must end;
-        // before a new one only UDP can have left some, from clients that asked too early.
-        if !withdrawn.is_empty() || new.iter().any(|p| p.host.protocol == Protocol::Udp) {
+        if !withdrawn.is_empty() {
             self.forget_flows(&before);
         }
         Ok(())

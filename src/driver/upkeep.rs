@@ -31,7 +31,7 @@ impl Driver {
             }
         }
         self.retake_ports();
-        self.reconciler.refresh_engine_bridges()?;
+        self.reconciler.find_engine_bridges()?;
         let repaired = self.repair();
         self.sweep_endpoints(now());
         repaired
@@ -63,7 +63,7 @@ impl Driver {
 
     /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
-        if let Err(error) = self.reconciler.refresh_engine_bridges().and_then(|_| self.repair()) {
+        if let Err(error) = self.reconciler.follow_engine_bridges().and_then(|_| self.repair()) {
             tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
         }
         self.sweep_endpoints(now());

@@ -107,9 +107,7 @@ fn from_the_host(scene: &Scene) {
     ]);
 }
 
-/// With br_netfilter in the way the kernel drops the answer to ::1 (docs/ports.md, limits).
 fn from_the_loopback_of_six(scene: &Scene) {
-    let _without = scene.without_br_netfilter6();
     scene.expect(&[
         (Host, "tcp,::1,8080", By("web:80")),
         (Host, "tcp,::1,9001", By("web:9001")),

@@ -22,3 +22,4 @@ mod probe;
 mod security;
 mod spoof;
 mod stage;
+mod udp;

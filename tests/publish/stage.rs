@@ -113,22 +113,7 @@ const MOUNTS: [&str; 10] = [
     "/lab:/lab",
 ];
 
-/// While it lives, br_netfilter leaves IPv6 on bridges alone.
-pub struct Without<'a>(&'a Node);
-
-impl Drop for Without<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.exec(&["sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=1"]);
-    }
-}
-
 impl Scene<'_> {
-    /// Takes br_netfilter out of the way of IPv6, until the result is dropped.
-    pub fn without_br_netfilter6(&self) -> Without<'_> {
-        self.exec(&["sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=0"]).ok();
-        Without(self.node)
-    }
-
     /// Before 27 the built-in driver publishes IPv6 through a proxy only, and does not filter it.
     pub fn has_six(&self) -> bool {
         self.is_pontoon() || self.engine >= 27
