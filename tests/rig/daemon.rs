@@ -2,6 +2,7 @@
 //! process shows, and only the real kernel does.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,7 +21,7 @@ impl Daemon {
     pub fn start(dir: &Path, args: &[&str]) -> Self {
         let mut daemon = Self::launch(dir, "pontoon", args, &["unshare", "--net"]);
         let socket = daemon.socket.clone();
-        daemon.until("it to listen", |_| UnixStream::connect(&socket).is_ok());
+        daemon.until("it to answer", |_| answers(&socket).is_ok_and(|length| length > 0));
         daemon
     }
 
@@ -112,6 +113,15 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Asks for something small; connections are accepted by the kernel before anybody is there.
+fn answers(socket: &Path) -> std::io::Result<usize> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(b"GET /nothing HTTP/1.0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)
 }
 
 fn status(file: &str, field: &str) -> String {
