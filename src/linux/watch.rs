@@ -151,6 +151,7 @@ fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, each: impl FnOnce(&[u8])) -> bool {
 }
 
 /// What is known of the links, to tell what changed.
+#[derive(Default)]
 pub struct Known {
     links: HashMap<u32, LinkRecord>,
     ports: Arc<OwnPorts>,

@@ -47,6 +47,18 @@ fn every_thread_is_confined_and_verbs_work() {
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
 }
 
+/// Inodes of /proc are made anew when the kernel forgot them, and rules are about inodes.
+#[test]
+fn settings_stay_within_reach_when_the_kernel_forgets_its_caches() {
+    let dir = Dir::new();
+    let daemon = Daemon::start(&dir.0, &[]);
+    for _ in 0..3 {
+        std::fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
+    }
+    verb(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
+    assert_eq!(daemon.shell("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
+}
+
 #[test]
 fn its_files_are_its_own() {
     let dir = Dir::new();
