@@ -19,6 +19,8 @@ mod matrix;
 mod moves;
 mod neighbours;
 mod probe;
+mod sctp;
 mod security;
+mod servers;
 mod spoof;
 mod stage;

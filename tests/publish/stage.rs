@@ -30,8 +30,8 @@ impl Stage {
     #[track_caller]
     pub fn up(options: Options) -> Self {
         let segment = Segment::up();
+        let outside = options.beside().uplink(&segment, 2).up();
         let node = options.uplink(&segment, 1).up();
-        let outside = Options::new().uplink(&segment, 2).bare().up();
         for host in [&node, &outside] {
             fs::write(host.shared().join("tool.pl"), TOOL).expect("the tool can be written");
         }
