@@ -12,6 +12,7 @@ mod support;
 
 mod allow;
 mod conflicts;
+mod firewalls;
 mod forms;
 mod life;
 mod many;

@@ -4,8 +4,15 @@
 #   ask SECONDS PROBE...          tcp,ADDR,PORT[,SOURCE[,SOURCEPORT]] udp,... icmp,ADDR,SIZE
 #                                 sctp,ADDR,PORT: an association, by hand; sctp,ADDR,PORT,damaged: checksums are wrong
 #                                 big,... is UDP in fragments; all at once, a line each
-#   hold ADDR PORT                a TCP connection: a line ten times a second, and back; none while /lab/pause is there
+#   hold ADDR PORT                a TCP connection: 8,000 bytes twenty times a second, and all back; none while /lab/pause
+#                                 is there
 #   stick ADDR PORT SOURCEPORT    UDP from one port: a datagram ten times a second, prints who answers
+#   send KIND SRC DST PORT TEXT [VIA]
+#                                 a UDP datagram made by hand: plain, tiny (first fragment), late (last one first),
+#                                 overlap (the port is another in the second of the first fragments), steered (source
+#                                 route through VIA, whose port it is)
+#   redirect FROM TO GATEWAY INNER-SRC INNER-DST SPORT DPORT
+#                                 an ICMP redirect for a UDP flow
 #   take PROTOCOL ADDR PORT [once] a process that has the port
 use strict;
 use Socket qw(:all);
@@ -16,7 +23,8 @@ $| = 1;
 $SIG{TERM} = $SIG{INT} = sub { POSIX::_exit(0) };
 $SIG{PIPE} = 'IGNORE';
 my $verb = shift;
-{ serve => \&serve, ask => \&ask, hold => \&hold, stick => \&stick, take => \&take }->{$verb}->(@ARGV);
+{ serve => \&serve, ask => \&ask, hold => \&hold, stick => \&stick, take => \&take,
+  send => \&send_by_hand, redirect => \&redirect }->{$verb}->(@ARGV);
 
 sub resolve {
     my ($addr, $port, $type) = @_;
@@ -74,7 +82,7 @@ sub serve {
                 $select->add($client);
             } elsif ($kind eq 'udp') {
                 my $from = recv($socket, my $text, 9000, 0);
-                print "got $port " . peer($from) . "\n" if defined $from;
+                print "got $port " . peer($from) . ($text =~ /^([\w-]{1,20})/ ? " $1" : '') . "\n" if defined $from;
                 send($socket, "$name:$port " . peer($from) . "\n", 0, $from) if defined $from;
             } elsif ($kind eq 'sctp') {
                 sctp_answer($socket, $port, $name);
@@ -254,10 +262,15 @@ sub hold {
         alarm 0;
         select(undef, undef, undef, 0.02) while -e '/lab/pause';
         alarm 8;
-        syswrite($socket, "$turn\n") or do { print "lost: $!\n"; exit 1 };
-        sysread($socket, my $text, 9000) or do { print "lost: closed\n"; exit 1 };
+        # all of it has to come back, each byte in its place
+        my ($there, $back) = (pack('N*', map { $turn * 4096 + $_ } 1 .. 2000), '');
+        syswrite($socket, $there) == length $there or do { print "lost: $!\n"; exit 1 };
+        while (length $back < length $there) {
+            sysread($socket, $back, 9000, length $back) or do { print "lost: closed\n"; exit 1 };
+        }
+        $back eq $there or do { print "lost: something else came back\n"; exit 1 };
         print "turn $turn\n";
-        select(undef, undef, undef, 0.1);
+        select(undef, undef, undef, 0.05);
     }
 }
 
@@ -276,6 +289,54 @@ sub stick {
             print $_ if defined recv($socket, $_, 9000, MSG_DONTWAIT);
         }
     }
+}
+
+sub ones_complement {
+    my ($sum) = unpack('%32n*', $_[0]);
+    $sum = ($sum & 0xffff) + ($sum >> 16) while $sum >> 16;
+    return ~$sum & 0xffff;
+}
+
+# An IPv4 packet or a part of one, at an offset in bytes.
+sub packet {
+    my ($protocol, $source, $target, $id, $offset, $more, $options, $payload) = @_;
+    my $size = 20 + length $options;
+    my $flags = ($more ? 0x2000 : 0) | $offset / 8;
+    my $head = sub {
+        pack('CCnnnCCn a4a4', 0x40 | $size / 4, 0, $size + length $payload, $id, $flags, 64, $protocol, $_[0],
+            inet_aton($source), inet_aton($target)) . $options;
+    };
+    return $head->(ones_complement($head->(0))) . $payload;
+}
+
+sub put {
+    my ($target, @packets) = @_;
+    socket(my $socket, AF_INET, SOCK_RAW, 255) or die "raw: $!";
+    for (@packets) { send($socket, $_, 0, pack_sockaddr_in(0, inet_aton($target))) or die "send: $!" }
+}
+
+sub send_by_hand {
+    my ($kind, $source, $target, $port, $text, $via) = @_;
+    my $id = 1 + int rand 65000;
+    my $data = pack('a40', "$text\n");
+    my $udp = sub { pack('nnnn', 3333, $_[0], 48, 0) . $data };
+    my $part = sub { packet(17, $source, $target, $id, $_[0], $_[1], '', $_[2]) };
+    my $whole = $udp->($port);
+    my @packets =
+        $kind eq 'plain' ? $part->(0, 0, $whole)
+        : $kind eq 'tiny' ? ($part->(0, 1, substr $whole, 0, 8), $part->(8, 0, substr $whole, 8))
+        : $kind eq 'late' ? ($part->(24, 0, substr $whole, 24), $part->(0, 1, substr $whole, 0, 24))
+        : $kind eq 'overlap' ? ($part->(0, 1, substr $udp->(53), 0, 24), $part->(0, 1, substr $whole, 0, 24),
+            $part->(24, 0, substr $whole, 24))
+        : packet(17, $source, $target, $id, 0, 0, pack('CCC a4 C', 131, 7, 4, inet_aton($via), 1), $whole);
+    put($target, @packets);
+}
+
+sub redirect {
+    my ($from, $to, $gateway, $source, $target, $sport, $dport) = @_;
+    my $inner = packet(17, $source, $target, 1, 0, 0, '', pack('nnnn', $sport, $dport, 14, 0) . 'hello.');
+    my $icmp = sub { pack('CCn a4', 5, 1, $_[0], inet_aton($gateway)) . $inner };
+    put($to, packet(1, $from, $to, 1 + int rand 65000, 0, 0, '', $icmp->(ones_complement($icmp->(0)))));
 }
 
 sub take {
