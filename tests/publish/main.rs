@@ -14,6 +14,7 @@ mod allow;
 mod conflicts;
 mod firewalls;
 mod forms;
+mod intrusion;
 mod life;
 mod many;
 mod matrix;
