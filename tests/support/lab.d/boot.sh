@@ -38,8 +38,10 @@ boot_sysctls() {
 forwarding=(net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1)
 
 boot_mounts() {
-    local dir=$1 root=$2 disk=$1/disk from to
-    mount -t overlay overlay -o "lowerdir=$(cat "$dir/root"),upperdir=$disk/upper,workdir=$disk/work" "$root"
+    local dir=$1 root=$2 disk=$1/disk lower from to
+    lower=$(cat "$dir/root")
+    [ ! -e "$dir/full" ] || lower=$lower.full:$lower
+    mount -t overlay overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" "$root"
     mkdir -p "$root"/{lab,old,var/lib/docker,var/lib/pontoon,etc/docker}
     mount -t proc proc "$root/proc"
     # a sysfs of this network namespace, with the host's control groups in it
