@@ -58,6 +58,19 @@ pub struct Serve {
     /// Where the host's /proc/sys/net is to be found.
     #[arg(long, env = "PONTOON_SYSCTL_ROOT", default_value = "/proc/sys/net", value_name = "DIR")]
     pub sysctl_root: PathBuf,
+
+    /// Whether to give up every privilege that serving does not need; off is for debugging.
+    #[arg(long, env = "PONTOON_CONFINE", default_value = "on", value_name = "WHETHER")]
+    pub confine: Confine,
+}
+
+/// Whether the daemon confines itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Confine {
+    /// It does, as far as the kernel can.
+    On,
+    /// It keeps what it was started with.
+    Off,
 }
 
 /// What to list.

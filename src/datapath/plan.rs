@@ -124,17 +124,24 @@ fn bridges(plan: &mut Plan, have: &Datapath, want: &Datapath) {
 }
 
 fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
+    if have.alias != want.alias {
+        // The alias comes after the settings that are made once: without it the bridge was left
+        // half made, and the step that makes it makes it whole.
+        plan.steps.push(Step::CreateBridge(name.clone(), want.clone()));
+        return;
+    }
     if have.mtu != want.mtu {
         plan.steps.push(Step::SetMtu(name.clone(), want.mtu));
     }
     if want.ipv6 && !have.ipv6 {
         plan.steps.push(Step::EnableIpv6(name.clone()));
     }
-    if want.localnet && !have.localnet {
-        plan.steps.push(Step::RouteLocalnet(name.clone()));
-    }
     if !have.up {
         plan.steps.push(Step::SetUp(name.clone()));
+    }
+    // Its route wants a link that is up.
+    if want.localnet && !have.localnet {
+        plan.steps.push(Step::RouteLocalnet(name.clone()));
     }
     for address in want.addresses.difference(&have.addresses) {
         plan.steps.push(Step::AddAddress(name.clone(), *address));

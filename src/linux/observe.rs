@@ -44,7 +44,7 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
 
 /// Reads the table and the accepting rules into `datapath`.
 pub fn firewall(socket: &mut Socket, datapath: &mut Datapath) -> Result<(), Failure> {
-    let rules = |placed: Vec<forward::Placed>| placed.into_iter().map(|p| p.rule).collect();
+    let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
     datapath.elements = table::read(socket)?;
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
