@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::addr::parse_address;
 use super::descriptor::{Protocol, open_fd, receive};
@@ -28,6 +29,9 @@ use crate::model::IfName;
 const ROUTE_GROUPS: [u32; 3] = [1, 5, 9];
 /// `NFNLGRP_NFTABLES`.
 const NFT_GROUPS: [u32; 1] = [7];
+
+/// How long notifications are let gather after the first, in milliseconds.
+const GATHER: i32 = 10;
 
 /// Something that Pontoon did not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +68,9 @@ impl Watch {
         let (stop, theirs) = UnixStream::pair().map_err(os)?;
         let route = open_fd(Protocol::Route, &ROUTE_GROUPS)?;
         let nft = open_fd(Protocol::Netfilter, &NFT_GROUPS)?;
+        for fd in [&route, &nft] {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
         // Subscribed first, listed second: a change in between is seen twice, not never.
         let mut lookup = Socket::open(Protocol::Route, ports.clone())?;
         let mut known = Known::new(ports, touches);
@@ -105,7 +112,9 @@ impl Watcher {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
             };
-            if stop {
+            // One change is many notifications; each time it woke, this thread would take time from
+            // the verb that causes them.
+            if stop || ready([self.stop.as_raw_fd()], GATHER).is_ok_and(|[stop]| stop) {
                 return;
             }
             let mut events = Vec::new();
@@ -138,15 +147,17 @@ fn ready<const N: usize>(fds: [RawFd; N], time: i32) -> Result<[bool; N], Errno>
     Ok(polled.map(|fd| fd.revents != 0))
 }
 
-/// Reads one datagram; true when some were lost.
-fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, each: impl FnOnce(&[u8])) -> bool {
-    match receive(fd, buffer, Instant::now()) {
-        Ok(bytes) => each(bytes),
-        Err(Failure::Torn) => return true,
-        // Nothing there after all.
-        Err(_) => {}
+/// Reads what is there; true when some of it was lost.
+fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> bool {
+    let mut lost = false;
+    loop {
+        match receive(fd, buffer, Instant::now()) {
+            Ok(bytes) => each(bytes),
+            Err(Failure::Torn) => lost = true,
+            // No more for now.
+            Err(_) => return lost,
+        }
     }
-    false
 }
 
 /// What is known of the links, to tell what changed.

@@ -4,6 +4,7 @@
 //! Idle connections are never closed from this side: the engine's next request would race with
 //! the close, fail half way and be repeated without its body (protocol.md 1.6).
 
+mod deadline;
 mod route;
 
 pub use route::call_directly;
@@ -21,9 +22,10 @@ use hyper::service::service_fn;
 use hyper::{Method as HttpMethod, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
+use self::deadline::Deadline;
 use crate::api::Method;
 use crate::driver::Driver;
 use crate::metrics::Metrics;
@@ -36,13 +38,16 @@ pub const MAX_BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// Connections served at once; further ones wait in the socket's backlog.
-const MAX_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: u32 = 1024;
+
+/// Stack of a connection's thread, in bytes; what is not used takes no memory.
+const STACK: usize = 1 << 20;
 
 /// How long a verb may take before it is answered with an error. It goes on in the background;
 /// the engine holds locks while it waits (protocol.md 1.7, 1.8).
 pub const VERB_TIME: Duration = Duration::from_secs(10);
 
-const PLUGIN_JSON: HeaderValue = HeaderValue::from_static("application/vnd.docker.plugins.v1.2+json");
+const PLUGIN_JSON: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// What every connection shares.
 pub struct Service {
@@ -56,8 +61,7 @@ pub struct Service {
 
 /// Serves until `stop` turns true, then waits for the requests under way.
 pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = tokio::task::JoinSet::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     loop {
         // Cancel-safe: a place that was taken and not used is given back on drop; accept loses
         // no connection when it is not chosen (tokio documents it as cancel-safe).
@@ -65,41 +69,67 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watc
             accepted = accept(&listener, &places) => accepted,
             _ = stop.changed() => break,
         };
-        match accepted {
-            Ok((stream, place)) => {
-                let (service, stop) = (Arc::clone(&service), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, service, stop).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Usually "too many open files": not a reason to stop listening.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        let begun = accepted.and_then(|(stream, place)| begin(stream, place, Arc::clone(&service), stop.clone()));
+        if let Err(error) = begun {
+            // Usually "too many open files": not a reason to stop listening.
+            tracing::warn!(%error, "a connection was not accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    // All places are free when all connections have ended. The semaphore is never closed.
+    let _ = places.acquire_many(MAX_CONNECTIONS).await;
 }
 
 async fn accept(
     listener: &UnixListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(std::os::unix::net::UnixStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    Ok((listener.accept().await?.0, place))
+    Ok((listener.accept().await?.0.into_std()?, place))
 }
 
-async fn connection(stream: UnixStream, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+/// Gives a connection a thread of its own. Verbs run there: each change of thread on the way of a
+/// request costs as much as a good part of the kernel's work, and the engine keeps few connections.
+fn begin(
+    stream: std::os::unix::net::UnixStream,
+    place: OwnedSemaphorePermit,
+    service: Arc<Service>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let deadline = Arc::new(Deadline::new(stream.try_clone()?, service.verb_time));
+    let kept = Arc::clone(&deadline);
+    let keeper = tokio::spawn(async move { kept.keep().await }).abort_handle();
+    let ended = keeper.clone();
+    let work = move || {
+        let served = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .and_then(|runtime| runtime.block_on(connection(stream, service, deadline, stop)));
+        if let Err(error) = served {
+            tracing::warn!(%error, "a connection was not served");
+        }
+        ended.abort();
+        drop(place);
+    };
+    let thread = std::thread::Builder::new().name("connection".to_owned()).stack_size(STACK).spawn(work);
+    thread.map(drop).inspect_err(|_| keeper.abort())
+}
+
+async fn connection(
+    stream: std::os::unix::net::UnixStream,
+    service: Arc<Service>,
+    deadline: Arc<Deadline>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let stream = UnixStream::from_std(stream)?;
     let answer = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(respond(&service, request).await) }
+        let (service, deadline) = (Arc::clone(&service), Arc::clone(&deadline));
+        async move { Ok::<_, Infallible>(respond(&service, &deadline, request).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.max_buf_size(64 * 1024);
+    // A client that has hung up already must not keep its verb from being carried out.
+    http.max_buf_size(64 * 1024).half_close(true);
     let served = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(served);
     loop {
@@ -108,7 +138,7 @@ async fn connection(stream: UnixStream, service: Arc<Service>, mut stop: watch::
                 if let Err(error) = done {
                     tracing::debug!(%error, "a connection ended with an error");
                 }
-                return;
+                return Ok(());
             }
             // The request under way is answered, then the connection ends.
             _ = stop.changed() => served.as_mut().graceful_shutdown(),
@@ -116,7 +146,7 @@ async fn connection(stream: UnixStream, service: Arc<Service>, mut stop: watch::
     }
 }
 
-async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond(service: &Service, deadline: &Deadline, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
     if request.method() == HttpMethod::GET && path == "/metrics" {
         let mut response = reply(StatusCode::OK, service.metrics.render(&service.driver).into());
@@ -124,7 +154,7 @@ async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Response
         return response;
     }
     if request.method() == HttpMethod::GET && path == "/ports" {
-        return route::ports(service).await;
+        return route::ports(service, deadline);
     }
     let Some(method) = Method::parse(&path) else {
         let shown: String = path.chars().take(80).collect();
@@ -142,7 +172,7 @@ async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Response
         let message = format!("{path}: the request has no body (a repetition after a lost connection), try again");
         return refuse(StatusCode::BAD_REQUEST, &message);
     }
-    route::call(service, method, body).await
+    route::call(service, deadline, method, &body)
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
@@ -160,7 +190,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)>
 fn reply(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, PLUGIN_JSON);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PLUGIN_JSON));
     response
 }
 
