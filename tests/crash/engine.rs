@@ -12,7 +12,7 @@ use super::sandbox;
 use super::wire::{Trip, post};
 
 /// Longest wait for a Pontoon that somebody else restarts.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub enum Rescue {
 }
 
 /// See [`Engine::after_death`].
-pub type Look<'a> = Box<dyn Fn(&Engine<'a>) + 'a>;
+pub type Look<'a> = Box<dyn Fn(&Engine<'a>) + Send + 'a>;
 
 /// See the module's text.
 pub struct Engine<'a> {
@@ -304,12 +304,13 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// What only the engine's word can clear: networks and pools that it does not know.
-    pub fn collect_garbage(&mut self) {
+    /// What only the engine's word can clear: networks and pools that it does not know. A pool's
+    /// name may be in use again by now: `used` are those that are.
+    pub fn collect_garbage(&mut self, used: &BTreeSet<String>) {
         for network in std::mem::take(&mut self.lost.networks) {
             self.call("NetworkDriver.DeleteNetwork", json!({"NetworkID": network})).expect("it is idempotent");
         }
-        for pool in std::mem::take(&mut self.lost.pools) {
+        for pool in std::mem::take(&mut self.lost.pools).difference(used) {
             self.call("IpamDriver.ReleasePool", json!({"PoolID": pool})).expect("it is idempotent");
         }
     }
