@@ -15,10 +15,20 @@ use super::witness::Surroundings;
 /// Containers of one client at a time.
 const CONTAINERS: usize = 4;
 
+/// How often, in a hundred, a client makes a network, removes one, starts a container; the rest
+/// are stops.
+#[derive(Debug, Clone, Copy)]
+pub struct Mix {
+    pub create: u64,
+    pub remove: u64,
+    pub attach: u64,
+}
+
 /// The engines of a host and what they did.
 pub struct Clients<'a> {
     pub host: &'a Host,
     pub around: Surroundings,
+    mix: Mix,
     /// The bystanders' engine first.
     pub engines: Vec<Mutex<Engine<'a>>>,
     pub lives: AtomicU64,
@@ -36,7 +46,7 @@ impl Drop for Over<'_> {
 }
 
 impl<'a> Clients<'a> {
-    pub fn new(host: &'a Host, count: usize) -> Self {
+    pub fn new(host: &'a Host, count: usize, mix: Mix) -> Self {
         let around = stage::surround(host);
         let mut base = Engine::new(host, "b", 2);
         stage::bystanders(&mut base);
@@ -52,10 +62,12 @@ impl<'a> Clients<'a> {
             engine.get_mut().unwrap().rescue = Rescue::Wait;
         }
         let (lives, reclaimed, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Self { host, around, engines, lives, reclaimed, over }
+        Self { host, around, mix, engines, lives, reclaimed, over }
     }
 
-    pub fn ends_them(&self) -> Over<'_> {
+    /// They may work until the returned value is dropped.
+    pub fn begin(&self) -> Over<'_> {
+        self.over.store(false, Ordering::SeqCst);
         Over(&self.over)
     }
 
@@ -76,21 +88,25 @@ impl<'a> Clients<'a> {
     fn act(&self, engine: &mut Engine<'_>, number: usize, base: &str, random: &mut Random) {
         let own: Vec<String> = engine.networks.keys().filter(|id| *id != base).cloned().collect();
         let attached: Vec<String> = engine.attached.keys().cloned().collect();
-        match random.below(10) {
-            0 | 1 if own.len() < 3 => {
+        let (roll, mix) = (random.below(100), self.mix);
+        let create = 0..mix.create;
+        let remove = create.end..create.end + mix.remove;
+        let attach = remove.end..remove.end + mix.attach;
+        match roll {
+            _ if create.contains(&roll) && own.len() < 3 => {
                 // Half of them have their subnet chosen.
                 let named = format!("10.{}.{}.0/24", 100 + number, random.below(3));
                 let taken = engine.networks.values().any(|network| network.subnet == named);
                 let subnet = if random.below(2) == 0 || taken { "" } else { &named };
                 let _ = engine.create_network(subnet);
             }
-            2 => {
+            _ if remove.contains(&roll) => {
                 let idle = |id: &&String| !engine.attached.values().any(|attached| attached.network == **id);
                 if let Some(id) = own.iter().find(idle) {
                     engine.remove_network(id);
                 }
             }
-            3..=6 if attached.len() < CONTAINERS => {
+            _ if attach.contains(&roll) && attached.len() < CONTAINERS => {
                 let network = match own.len() {
                     0 => base.to_owned(),
                     count => [base, &own[random.below(count as u64) as usize]][random.below(2) as usize].to_owned(),

@@ -152,6 +152,49 @@ fn every_write_to_the_disk_may_fail() {
     assert!(tried.len() > 4, "{tried:?}");
 }
 
+#[test]
+fn a_start_on_a_bad_disk_loses_nothing() {
+    let host = Host::new();
+    let around = stage::surround(&host);
+    let mut engine = Engine::new(&host, "d", 2);
+    stage::bystanders(&mut engine);
+    let stream = stage::Stream::start(&engine);
+    let (mut tried, mut refused) = (0, 0);
+    for fault in FAULTS {
+        for lasting in [false, true] {
+            for at in 0.. {
+                host.kill();
+                let (ahead, hit) = (Arc::new(AtomicI64::new(at)), Arc::new(Mutex::new(None)));
+                let before = host.log().len();
+                let script = FailAt { ahead: Arc::clone(&ahead), fault, lasting, hit: Arc::clone(&hit) };
+                host.begin(Some(Box::new(script)));
+                let served = host.serves();
+                ahead.store(-1, Ordering::SeqCst);
+                let Some(point) = hit.lock().unwrap().take() else { break };
+                tried += 1;
+                let log = host.log();
+                let told = log.get(before..).unwrap_or_default();
+                // A snapshot that is cut short is written on, and nobody need know.
+                let known = fault == Fault::Short || told.contains("/state");
+                assert!(known, "nobody is told what failed at {point}: {told}");
+                if served {
+                    // The disk is well again: the next change is written.
+                    let network = engine.create_network("10.78.0.0/24").expect("the disk is well again");
+                    engine.remove_network(&network);
+                } else {
+                    refused += 1;
+                    host.bury();
+                    host.start();
+                }
+                stage::compare(&host, &[&engine], &around);
+            }
+        }
+    }
+    stream.lost_nothing();
+    println!("failures of the disk at a start: {tried}, {refused} of them refused to start");
+    assert!(tried > 20);
+}
+
 /// What a disk would hold after a power cut: of each file what was synced, of each directory the
 /// names that were synced with it.
 #[derive(Default)]

@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 mod clients;
+mod damage;
 mod disk;
 mod engine;
 mod errors;
@@ -16,7 +17,10 @@ mod host;
 mod ledger;
 mod points;
 mod random;
+mod recovery;
 mod sandbox;
+mod second;
+mod soak;
 mod stage;
 mod storm;
 mod tracee;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::clients::Clients;
+use super::clients::{Clients, Mix};
 use super::host::Host;
 use super::random::Random;
 use super::stage::Stream;
@@ -63,12 +63,12 @@ fn ends_at_random_moments_are_survived() {
 
 fn storm(number: u64, kills: u64, figures: &Mutex<Figures>) {
     let host = Host::new();
-    let clients = Clients::new(&host, CLIENTS);
+    let clients = Clients::new(&host, CLIENTS, Mix { create: 20, remove: 10, attach: 40 });
     let stream = Stream::start(&clients.engines[0].lock().unwrap());
     let mut random = Random::new(number);
     let mut starts = Vec::new();
     std::thread::scope(|scope| {
-        let over = clients.ends_them();
+        let over = clients.begin();
         for client in 1..=CLIENTS {
             let clients = &clients;
             scope.spawn(move || clients.work(client));
