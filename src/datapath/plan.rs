@@ -114,11 +114,12 @@ fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
     if want.ipv6 && !have.ipv6 {
         plan.steps.push(Step::EnableIpv6(name.clone()));
     }
-    if want.localnet && !have.localnet {
-        plan.steps.push(Step::RouteLocalnet(name.clone()));
-    }
     if !have.up {
         plan.steps.push(Step::SetUp(name.clone()));
+    }
+    // Its route for ::1 needs a link that is up.
+    if want.localnet && !have.localnet {
+        plan.steps.push(Step::RouteLocalnet(name.clone()));
     }
     for address in want.addresses.difference(&have.addresses) {
         plan.steps.push(Step::AddAddress(name.clone(), *address));

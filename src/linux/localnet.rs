@@ -23,7 +23,7 @@ const RT_TABLE_LOCAL: u8 = 255;
 const RTPROT_STATIC: u8 = 4;
 
 /// Routes of ::1 need a metric each; that of `lo` has 0.
-const METRIC: u32 = 1024;
+pub const METRIC: u32 = 1024;
 
 /// Lets loopback addresses be routed to and from a link, IPv6 only where that is on.
 ///

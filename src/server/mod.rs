@@ -126,6 +126,12 @@ async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Response
     if request.method() == HttpMethod::GET && path == "/ports" {
         return route::ports(service).await;
     }
+    if request.method() == HttpMethod::GET && path == "/status" {
+        return route::status(service).await;
+    }
+    if request.method() == HttpMethod::POST && path == "/repair" {
+        return route::repair(service).await;
+    }
     let Some(method) = Method::parse(&path) else {
         let shown: String = path.chars().take(80).collect();
         return refuse(StatusCode::NOT_FOUND, &format!("no method {shown:?}: this is Pontoon's plugin socket"));

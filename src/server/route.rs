@@ -67,6 +67,34 @@ pub(super) async fn ports(service: &Arc<Service>) -> Response<Full<Bytes>> {
     }
 }
 
+/// What the daemon is and holds, for `pontoon doctor`, `plan` and `gc`.
+pub(super) async fn status(service: &Arc<Service>) -> Response<Full<Bytes>> {
+    let driver = Arc::clone(&service.driver);
+    let told = tokio::task::spawn_blocking(move || serde_json::to_vec(&driver.status()));
+    match timeout(service.verb_time, told).await {
+        Ok(Ok(Ok(body))) => reply(StatusCode::OK, body.into()),
+        _ => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no status within the deadline: the kernel is busy, try again"),
+    }
+}
+
+/// A repair now, for `pontoon repair`. It goes on when nobody waits for it any more.
+pub(super) async fn repair(service: &Arc<Service>) -> Response<Full<Bytes>> {
+    let driver = Arc::clone(&service.driver);
+    let repaired = tokio::task::spawn_blocking(move || driver.repair_all());
+    match timeout(service.verb_time, repaired).await {
+        Ok(Ok(Ok(plan))) => reply(StatusCode::OK, serde_json::json!(plan).to_string().into()),
+        Ok(Ok(Err(error))) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(Err(_)) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error: the repair panicked, see the log"),
+        Err(_) => {
+            let seconds = service.verb_time.as_secs();
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("not done within {seconds} s, it goes on: look again later"),
+            )
+        }
+    }
+}
+
 /// Verbs that touch neither ledger nor kernel nor a network's lock run where they are.
 fn is_light(method: Method) -> bool {
     matches!(

@@ -13,4 +13,4 @@ mod tail;
 mod upgrade;
 
 pub use error::StoreError;
-pub use store::{Ledger, Opened, Outcome};
+pub use store::{Ledger, Opened, Outcome, Seen};
