@@ -117,8 +117,8 @@ fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
     if !have.up {
         plan.steps.push(Step::SetUp(name.clone()));
     }
-    // Its route for ::1 needs a link that is up.
-    if want.localnet && !have.localnet {
+    // Its route for ::1 needs a link that is up, and went with IPv6 when that was turned off.
+    if want.localnet && (!have.localnet || (want.ipv6 && !have.ipv6)) {
         plan.steps.push(Step::RouteLocalnet(name.clone()));
     }
     for address in want.addresses.difference(&have.addresses) {

@@ -101,7 +101,7 @@ fn route_localnet(name: &IfName, v6: bool) -> Vec<String> {
         let link = word(name);
         // Routes of ::1 need a metric each: Pontoon adds the link's index to this one.
         lines.push(format!(
-            "ip -6 route replace local ::1 dev {link} table local proto static metric $(({METRIC} + $(cat /sys/class/net/{link}/ifindex)))"
+            "ip -6 route replace local ::1 dev {link} table local proto static metric $(({METRIC} + $(ip -o link show dev {link} | cut -d: -f1)))"
         ));
     }
     lines
