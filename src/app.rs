@@ -1,6 +1,8 @@
 //! Owns the composition of the daemon: which parts there are and in which order they start.
 //! State first, then the kernel, and the socket last: whoever can connect is served.
 
+pub mod inspect;
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -134,8 +136,9 @@ fn cause(event: Event) -> Cause {
     match event {
         Event::LinkGone(name) | Event::LinkChanged(name) | Event::AddressGone(name) => Cause::Link(name),
         Event::LinkNew(name) => Cause::Bridge(name),
+        Event::ForwardingOff => Cause::Forwarding,
         Event::Firewall => Cause::Firewall,
-        Event::Overrun => Cause::Everything,
+        Event::Overrun => Cause::Overrun,
     }
 }
 

@@ -6,9 +6,13 @@
 pub mod api;
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod confinement;
 pub mod datapath;
+pub mod doctor;
 pub mod driver;
+pub mod engine;
+pub mod gc;
 pub mod ipam;
 pub mod linux;
 pub mod metrics;

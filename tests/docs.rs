@@ -86,6 +86,15 @@ fn firewall() {
 }
 
 #[test]
+fn checks() {
+    let mut table = String::from("| check | what it looks at |\n|---|---|\n");
+    for (name, looks_at, _) in pontoon::doctor::CHECKS {
+        let _ = writeln!(table, "| `{name}` | {looks_at} |");
+    }
+    generated("doctor.md", "checks", &table);
+}
+
+#[test]
 fn settings() {
     let command = pontoon::cli::Cli::command();
     let serve = command.find_subcommand("serve").unwrap();

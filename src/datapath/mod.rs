@@ -11,6 +11,7 @@
 
 pub mod desired;
 pub mod fake;
+pub mod host;
 pub mod plan;
 pub mod reconcile;
 pub mod step;
@@ -256,4 +257,10 @@ pub trait Kernel: Send + Sync {
     /// Waits until every retired link and every flow to be forgotten is gone, at most `patience`;
     /// true when none is left.
     fn settle(&self, patience: Duration) -> bool;
+
+    /// What an operator would type for a step: a line a command, and a line that starts with `#`
+    /// for what no command does.
+    fn commands(&self, step: &Step) -> Vec<String> {
+        vec![format!("# {step:?}")]
+    }
 }

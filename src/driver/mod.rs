@@ -16,9 +16,11 @@ mod promise;
 mod publish;
 mod sandbox;
 pub mod spec;
+pub mod status;
 mod upkeep;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,7 +29,7 @@ pub use error::Error;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam};
-use crate::model::{Network, NetworkId};
+use crate::model::{IfName, Network, NetworkId};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
@@ -53,6 +55,8 @@ pub struct Counts {
     pub addresses_reclaimed: AtomicU64,
     /// Endpoints removed because their sandbox was gone and DeleteEndpoint never came.
     pub endpoints_buried: AtomicU64,
+    /// How often notifications of the kernel's were lost.
+    pub overruns: AtomicU64,
 }
 
 /// See the module's text.
@@ -68,6 +72,9 @@ pub struct Driver {
     reconciler: Reconciler,
     ula_seed: [u8; 5],
     outcome: Outcome,
+    kept_aside: Vec<PathBuf>,
+    /// Bridges that were last seen missing: said once, not at every comparison.
+    missing: Mutex<Vec<IfName>>,
     /// Whether the ledger may lack facts: then nothing is removed because it does not name it.
     degraded: bool,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
@@ -97,6 +104,8 @@ impl Driver {
             ula_seed: settings.ula_seed,
             degraded: !matches!(opened.outcome, Outcome::Loaded) || !opened.kept_aside.is_empty(),
             outcome: opened.outcome,
+            kept_aside: opened.kept_aside,
+            missing: Mutex::default(),
             resolvers: Box::new(resolvers),
             attention: Mutex::new(None),
             counts: Counts::default(),

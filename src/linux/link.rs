@@ -20,6 +20,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
@@ -121,6 +122,15 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
         link.peer = None;
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+/// Reads a bridge's own message about one of its ports: the link's index, and whether the port is
+/// isolated and sends frames back.
+pub fn parse_port(payload: &[u8]) -> Option<(u32, (bool, bool))> {
+    let index = payload.get(4..).and_then(native32)?;
+    let port = Attributes::new(Attributes::after(payload, HEADER).find(IFLA_PROTINFO)?);
+    let flag = |kind| port.find(kind).and_then(<[u8]>::first) == Some(&1);
+    Some((index, (flag(IFLA_BRPORT_ISOLATED), flag(IFLA_BRPORT_MODE))))
 }
 
 /// Looks up one link by name, in constant time.

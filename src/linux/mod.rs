@@ -4,13 +4,15 @@
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
 //! `conntrack` and `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them, `reserve` the host's ports, `apply` the steps.
+//! read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them, `reserve` the host's
+//! ports, `apply` the steps, `words` the same for people, `survey` a look from outside, `feature` what this kernel can do.
 
 pub mod addr;
 mod apply;
 mod bridge;
 pub mod conntrack;
 mod descriptor;
+mod feature;
 pub mod forward;
 pub mod frame;
 pub mod link;
@@ -20,12 +22,14 @@ mod observe;
 mod reaper;
 mod reserve;
 pub mod route;
+pub mod survey;
 mod sweeper;
 mod sysctl;
 pub mod tlv;
 mod touch;
 mod veth;
 pub mod watch;
+mod words;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -215,6 +219,15 @@ impl Kernel for LinuxKernel {
         let begun = Instant::now();
         self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
     }
+
+    fn commands(&self, step: &Step) -> Vec<String> {
+        words::commands(step)
+    }
+}
+
+/// What an operator would type for a step; see [`Kernel::commands`].
+pub fn commands(step: &Step) -> Vec<String> {
+    words::commands(step)
 }
 
 fn is_engine_bridge(name: &str) -> bool {

@@ -176,6 +176,12 @@ async fn respond(
     if request.method() == HttpMethod::GET && path == "/ports" {
         return route::ports(service, deadline);
     }
+    if request.method() == HttpMethod::GET && path == "/status" {
+        return route::status(service, deadline);
+    }
+    if request.method() == HttpMethod::POST && path == "/repair" {
+        return route::repair(service, deadline);
+    }
     let Some(method) = Method::parse(&path) else {
         let shown: String = path.chars().take(80).collect();
         return refuse(StatusCode::NOT_FOUND, &format!("no method {shown:?}: this is Pontoon's plugin socket"));

@@ -64,6 +64,23 @@ pub(super) fn ports(service: &Service, deadline: &Deadline) -> Response<Full<Byt
     }
 }
 
+/// What the daemon is and holds, for `pontoon doctor`, `plan` and `gc`.
+pub(super) fn status(service: &Service, deadline: &Deadline) -> Response<Full<Bytes>> {
+    let told = || serde_json::to_vec(&service.driver.status());
+    match deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", told) {
+        (Ok(body), _) => reply(StatusCode::OK, body.into()),
+        (Err(_), _) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be told: try again"),
+    }
+}
+
+/// A repair now, for `pontoon repair`. It goes on when nobody waits for it any more.
+pub(super) fn repair(service: &Service, deadline: &Deadline) -> Response<Full<Bytes>> {
+    match deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", || service.driver.repair_all()) {
+        (Ok(plan), _) => reply(StatusCode::OK, serde_json::json!(plan).to_string().into()),
+        (Err(error), _) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
 /// Verbs that touch neither ledger nor kernel nor a network's lock need no deadline.
 fn is_light(method: Method) -> bool {
     matches!(

@@ -14,4 +14,4 @@ mod upgrade;
 
 pub use error::StoreError;
 pub use place::make as make_directory;
-pub use store::{Ledger, Opened, Outcome};
+pub use store::{Ledger, Opened, Outcome, Seen};

@@ -15,3 +15,4 @@ mod reserve;
 mod spoof;
 mod town;
 mod watch;
+mod words;

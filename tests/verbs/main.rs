@@ -11,3 +11,4 @@ mod ipam;
 mod lives;
 mod networks;
 mod ports;
+mod status;
