@@ -51,7 +51,6 @@ pub struct Serve {
         alias = "default-address-pool",
         env = "PONTOON_DEFAULT_ADDRESS_POOLS",
         value_delimiter = ';',
-        value_parser = pool,
         value_name = "base=CIDR,size=N"
     )]
     pub default_address_pools: Vec<DefaultPool>,
@@ -116,22 +115,6 @@ pub enum LogFormat {
     Text,
     /// An object a line.
     Json,
-}
-
-/// `base=10.0.0.0/8,size=24`, as dockerd's `--default-address-pool` takes it.
-fn pool(text: &str) -> Result<DefaultPool, String> {
-    let (mut base, mut size) = (None, None);
-    for part in text.split(',') {
-        match part.trim().split_once('=') {
-            Some(("base", cidr)) => base = Some(cidr.parse().map_err(|_| format!("{cidr:?} is not a subnet"))?),
-            Some(("size", bits)) => size = Some(bits.parse().map_err(|_| format!("{bits:?} is not a prefix length"))?),
-            _ => return Err(format!("{part:?}: write base=CIDR,size=N")),
-        }
-    }
-    match (base, size) {
-        (Some(base), Some(size)) => DefaultPool::new(base, size).map_err(|error| error.to_string()),
-        _ => Err("write base=CIDR,size=N".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
 //! `conntrack` and `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `watch` who else changes them, `reserve` the host's ports, `localnet` its loopback addresses, `apply` the steps.
+//! read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them, `reserve` the host's ports, `apply` the steps.
 
 pub mod addr;
 mod apply;
@@ -14,13 +14,13 @@ mod descriptor;
 pub mod forward;
 pub mod frame;
 pub mod link;
-mod localnet;
 pub mod netlink;
 pub mod nft;
 mod observe;
 mod reaper;
 mod reserve;
 pub mod route;
+mod sweeper;
 mod sysctl;
 pub mod tlv;
 mod touch;
@@ -31,7 +31,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
@@ -41,6 +41,7 @@ use crate::model::{HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
+use sweeper::Sweeper;
 use sysctl::Sysctls;
 use touch::Touches;
 use watch::{Event, Watch};
@@ -71,6 +72,7 @@ pub struct LinuxKernel {
     route: Mutex<Route>,
     nft: Mutex<Socket>,
     reaper: Reaper,
+    sweeper: Sweeper,
     sysctls: Sysctls,
     reservations: Reservations,
     ports: Arc<OwnPorts>,
@@ -85,7 +87,7 @@ struct Route {
 }
 
 impl LinuxKernel {
-    /// Opens the sockets and starts the reaper.
+    /// Opens the sockets and starts the reaper and the sweeper.
     ///
     /// # Errors
     /// `EPERM` naming `CAP_NET_ADMIN` when this process does not have it in its namespace; what
@@ -100,15 +102,21 @@ impl LinuxKernel {
         link::change(&mut socket, LinkUnspec::new_with_index(LOOPBACK))
             .map_err(|f| f.of("change links", "in this network namespace"))?;
         let nft = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "nf_tables socket"))?;
-        let spare = open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"))?;
-        let reaper = Reaper::start(spare, touches.clone()).map_err(|error| {
+        let spare = || open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"));
+        let unstarted = |error: std::io::Error, thread: &str| {
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-            Failure::refused(errno, "").of("start", "the thread that deletes links")
-        })?;
+            Failure::refused(errno, "").of("start", thread)
+        };
+        let reaper = Reaper::start(spare()?, touches.clone())
+            .map_err(|error| unstarted(error, "the thread that deletes links"))?;
+        let flows = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "conntrack socket"))?;
+        let sweeper = Sweeper::start(flows, spare()?)
+            .map_err(|error| unstarted(error, "the thread that removes tracked connections"))?;
         Ok(Self {
             route: Mutex::new(Route { socket, bridges: HashMap::new() }),
             nft: Mutex::new(nft),
             reaper,
+            sweeper,
             sysctls: Sysctls::new(options.sysctl_root),
             reservations: Reservations::new(),
             ports,
@@ -204,7 +212,8 @@ impl Kernel for LinuxKernel {
     }
 
     fn settle(&self, patience: Duration) -> bool {
-        self.reaper.settle(patience)
+        let begun = Instant::now();
+        self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
     }
 }
 
