@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod client;
+pub mod confinement;
 pub mod datapath;
 pub mod doctor;
 pub mod driver;

@@ -23,8 +23,9 @@ use crate::engine::{Engine, EngineError};
 use crate::gc::{self, Leak, Look};
 use crate::linux::survey::Survey;
 use crate::linux::{self, LinuxKernel};
+use crate::resolvers::Resolvers;
 use crate::state::{Ledger, Outcome, Seen};
-use crate::{api, resolvers, socket, telemetry};
+use crate::{api, socket, telemetry};
 
 /// How long a repair without a daemon waits for links that go in the background.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -216,7 +217,8 @@ impl Alone {
         let opened = Ledger::open(state_dir, &boot_id())?;
         let kernel = Arc::new(LinuxKernel::new(linux::Options::default())?);
         let settings = DriverSettings { ula_seed: super::random_seed(), ..DriverSettings::default() };
-        let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, resolvers::of_host);
+        let resolvers = Resolvers::of_host();
+        let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now());
         driver.protect()?;
         Ok(Self { driver, kernel, _only_one: only_one })
     }

@@ -197,6 +197,8 @@ impl World {
             Step::Hairpin(host) => self.veth(host, "set hairpin of")?.hairpin = true,
             Step::RouteLocalnet(link) => self.bridge(link, "route localnet on")?.localnet = true,
             Step::ForgetFlows(addresses) => self.forgotten.extend(addresses.iter().copied()),
+            // It has no clients that could be.
+            Step::ForgetMisled(_) => {}
             Step::Isolate(host, on) => self.veth(host, "isolate")?.isolated = *on,
             Step::RetireVeth(host) => {
                 self.datapath.veths.remove(host);

@@ -24,9 +24,9 @@ impl Driver {
     pub fn start(&self) -> Result<(), KernelError> {
         self.protect()?;
         self.retake_ports();
-        self.reconciler.refresh_engine_bridges()?;
+        self.reconciler.find_engine_bridges()?;
         let repaired = self.repair();
-        self.sweep_endpoints(now());
+        self.sweep_leaks();
         repaired.map(|_| ())
     }
 
@@ -43,6 +43,14 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Removes what lost replies and calls that never came left behind.
+    fn sweep_leaks(&self) {
+        self.sweep_endpoints(now());
+        if let Err(error) = self.reclaim_addresses(now()) {
+            tracing::error!(%error, "unclaimed addresses are not reclaimed");
+        }
     }
 
     /// Compares everything with the kernel, closes the difference and buries dead endpoints.
@@ -66,10 +74,10 @@ impl Driver {
     /// out.
     pub fn repair_all(&self) -> Result<PlanLines, Error> {
         let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
-        self.reconciler.refresh_engine_bridges().map_err(kernel)?;
+        self.reconciler.find_engine_bridges().map_err(kernel)?;
         let plan = self.repair().map_err(kernel)?;
-        self.sweep_endpoints(now());
-        self.reclaim_addresses(now())?;
+        self.settle_debts();
+        self.sweep_leaks();
         Ok(PlanLines::new(&plan, |step| self.kernel().commands(step)))
     }
 
@@ -84,13 +92,11 @@ impl Driver {
 
     /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
-        if let Err(error) = self.reconciler.refresh_engine_bridges().and_then(|_| self.repair()) {
+        if let Err(error) = self.reconciler.follow_engine_bridges().and_then(|_| self.repair().map(|_| ())) {
             tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
         }
-        self.sweep_endpoints(now());
-        if let Err(error) = self.reclaim_addresses(now()) {
-            tracing::error!(%error, "unclaimed addresses are not reclaimed");
-        }
+        self.settle_debts();
+        self.sweep_leaks();
         if self.ledger.compact_due()
             && let Err(error) = self.ledger.compact()
         {

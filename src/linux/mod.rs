@@ -4,8 +4,8 @@
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
 //! `conntrack` and `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `watch` who else changes them, `reserve` the host's ports, `localnet` its loopback addresses, `apply` the steps, `words` the same for people,
-//! `survey` a look from outside, `feature` what this kernel can do.
+//! read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them, `reserve` the host's
+//! ports, `apply` the steps, `words` the same for people, `survey` a look from outside, `feature` what this kernel can do.
 
 pub mod addr;
 mod apply;
@@ -16,7 +16,6 @@ mod feature;
 pub mod forward;
 pub mod frame;
 pub mod link;
-mod localnet;
 pub mod netlink;
 pub mod nft;
 mod observe;
@@ -24,6 +23,7 @@ mod reaper;
 mod reserve;
 pub mod route;
 pub mod survey;
+mod sweeper;
 mod sysctl;
 pub mod tlv;
 mod touch;
@@ -35,7 +35,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
@@ -45,6 +45,7 @@ use crate::model::{HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
+use sweeper::Sweeper;
 use sysctl::Sysctls;
 use touch::Touches;
 use watch::{Event, Watch};
@@ -75,6 +76,7 @@ pub struct LinuxKernel {
     route: Mutex<Route>,
     nft: Mutex<Socket>,
     reaper: Reaper,
+    sweeper: Sweeper,
     sysctls: Sysctls,
     reservations: Reservations,
     ports: Arc<OwnPorts>,
@@ -89,7 +91,7 @@ struct Route {
 }
 
 impl LinuxKernel {
-    /// Opens the sockets and starts the reaper.
+    /// Opens the sockets and starts the reaper and the sweeper.
     ///
     /// # Errors
     /// `EPERM` naming `CAP_NET_ADMIN` when this process does not have it in its namespace; what
@@ -104,15 +106,21 @@ impl LinuxKernel {
         link::change(&mut socket, LinkUnspec::new_with_index(LOOPBACK))
             .map_err(|f| f.of("change links", "in this network namespace"))?;
         let nft = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "nf_tables socket"))?;
-        let spare = open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"))?;
-        let reaper = Reaper::start(spare, touches.clone()).map_err(|error| {
+        let spare = || open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"));
+        let unstarted = |error: std::io::Error, thread: &str| {
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-            Failure::refused(errno, "").of("start", "the thread that deletes links")
-        })?;
+            Failure::refused(errno, "").of("start", thread)
+        };
+        let reaper = Reaper::start(spare()?, touches.clone())
+            .map_err(|error| unstarted(error, "the thread that deletes links"))?;
+        let flows = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "conntrack socket"))?;
+        let sweeper = Sweeper::start(flows, spare()?)
+            .map_err(|error| unstarted(error, "the thread that removes tracked connections"))?;
         Ok(Self {
             route: Mutex::new(Route { socket, bridges: HashMap::new() }),
             nft: Mutex::new(nft),
             reaper,
+            sweeper,
             sysctls: Sysctls::new(options.sysctl_root),
             reservations: Reservations::new(),
             ports,
@@ -208,7 +216,8 @@ impl Kernel for LinuxKernel {
     }
 
     fn settle(&self, patience: Duration) -> bool {
-        self.reaper.settle(patience)
+        let begun = Instant::now();
+        self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
     }
 
     fn commands(&self, step: &Step) -> Vec<String> {

@@ -7,11 +7,10 @@
 
 use std::net::IpAddr;
 
-use super::localnet::METRIC;
 use super::nft::element::{Set, set_of};
 use super::nft::message::BRIDGE;
 use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth};
-use crate::model::IfName;
+use crate::model::{HostPort, IfName};
 
 /// The lines for a step.
 pub fn commands(step: &Step) -> Vec<String> {
@@ -39,8 +38,9 @@ pub fn commands(step: &Step) -> Vec<String> {
         Step::SetMaster(name, bridge) => vec![format!("ip link set dev {} master {}", word(name), word(bridge))],
         Step::Isolate(name, on) => vec![port_flag(name, "isolated", *on)],
         Step::Hairpin(name) => vec![port_flag(name, "hairpin", true)],
-        Step::RouteLocalnet(name) => route_localnet(name, true),
+        Step::RouteLocalnet(name) => vec![setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1")],
         Step::ForgetFlows(addresses) => addresses.iter().flat_map(forget).collect(),
+        Step::ForgetMisled(ports) => ports.iter().map(|port| misled(port.host)).collect(),
         Step::RetireVeth(name) | Step::RetireBridge(name) => vec![format!("ip link del dev {}", word(name))],
     }
 }
@@ -48,7 +48,10 @@ pub fn commands(step: &Step) -> Vec<String> {
 fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
     let link = word(name);
     let mac = bridge.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
-    let mut lines = vec![format!("ip link add name {link}{mac} group {GROUP_LIVE} type bridge")];
+    // One that was left half made is completed.
+    let mut lines = vec![format!(
+        "ip link show dev {link} >/dev/null 2>&1 || ip link add name {link}{mac} group {GROUP_LIVE} type bridge"
+    )];
     if bridge.ipv6 {
         lines.extend(enable_ipv6(name));
     } else {
@@ -64,7 +67,7 @@ fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
         lines.push(format!("ip link set dev {link} up"));
     }
     if bridge.localnet {
-        lines.extend(route_localnet(name, bridge.ipv6));
+        lines.push(setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1"));
     }
     lines.extend(bridge.addresses.iter().map(|address| add_address(name, &address.to_string())));
     lines
@@ -93,18 +96,6 @@ fn create_veth(name: &IfName, veth: &Veth) -> Vec<String> {
 fn enable_ipv6(name: &IfName) -> Vec<String> {
     let of = |key| ["ipv6", "conf", name.as_str(), key];
     vec![setting(&of("accept_ra"), "0"), setting(&of("disable_ipv6"), "0")]
-}
-
-fn route_localnet(name: &IfName, v6: bool) -> Vec<String> {
-    let mut lines = vec![setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1")];
-    if v6 {
-        let link = word(name);
-        // Routes of ::1 need a metric each: Pontoon adds the link's index to this one.
-        lines.push(format!(
-            "ip -6 route replace local ::1 dev {link} table local proto static metric $(({METRIC} + $(ip -o link show dev {link} | cut -d: -f1)))"
-        ));
-    }
-    lines
 }
 
 /// With slashes, because a link's name may have dots.
@@ -139,6 +130,13 @@ fn forget(address: &IpAddr) -> [String; 2] {
     // conntrack ends with an error when there was nothing to remove.
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     ["-s", "-r"].map(|flag| format!("conntrack -D -f {family} {flag} {address} || true"))
+}
+
+/// What came for the port, wherever it went: a flow that is led right is found again.
+fn misled(port: HostPort) -> String {
+    let family = if port.address.is_ipv4() { "ipv4" } else { "ipv6" };
+    let at = if port.address.is_unspecified() { String::new() } else { format!(" -d {}", port.address) };
+    format!("conntrack -D -f {family} -p {}{at} --dport {} || true", port.protocol, port.port)
 }
 
 fn nft(verb: &str, element: &Element) -> String {

@@ -16,6 +16,6 @@ pub use endpoint::{Endpoint, EndpointSpec, Phase};
 pub use id::{EndpointId, NetworkId};
 pub use ifname::{IfName, LinkRole};
 pub use mac::Mac;
-pub use network::{Network, NetworkSpec, Subnet};
+pub use network::{Network, NetworkSpec, Subnet, overlap};
 pub use options::{EndpointOptions, GatewayMode, NetworkOptions};
 pub use port::{Binding, HostPort, Protocol, Published};

@@ -13,4 +13,5 @@ mod tail;
 mod upgrade;
 
 pub use error::StoreError;
+pub use place::make as make_directory;
 pub use store::{Ledger, Opened, Outcome, Seen};
