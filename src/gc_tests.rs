@@ -22,7 +22,7 @@ fn network(id: &str, subnet: &str, endpoints: Vec<EndpointLine>) -> NetworkLine 
         owns_bridge: true,
         mtu: 1500,
         internal: false,
-        routed: false,
+        icc: true,
         subnets: vec![subnet.parse().unwrap()],
         endpoints,
     }

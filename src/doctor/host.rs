@@ -72,14 +72,19 @@ pub(super) fn rp_filter(facts: &Facts) -> Vec<Finding> {
 }
 
 pub(super) fn bridge_netfilter(facts: &Facts) -> Vec<Finding> {
-    let on = |path| facts.settings.get(path) == Some("1");
-    if on("bridge/bridge-nf-call-ip6tables") && routed(facts, true).next().is_some() {
-        let title = "published ports are out of reach over [::1]: bridges call ip6tables";
-        let finding = Finding::new(Level::Note, title).seen("net.bridge.bridge-nf-call-ip6tables = 1");
-        return vec![finding.mended_by("sysctl -w net.bridge.bridge-nf-call-ip6tables=0")];
+    let on = facts.settings.get("bridge/bridge-nf-call-iptables") == Some("1");
+    let apart = facts.status.networks.iter().filter(|network| !network.icc);
+    let apart: Vec<_> = apart.map(short).collect();
+    if on && !apart.is_empty() {
+        let title =
+            "with enable_icc=false and bridges that call iptables, siblings do not reach published ports over the host";
+        let finding = Finding::new(Level::Note, title).seen(format!("networks {}", apart.join(", ")));
+        let finding = finding.seen("net.bridge.bridge-nf-call-iptables = 1");
+        return vec![
+            finding.mended_by("sysctl -w net.bridge.bridge-nf-call-iptables=0   # Docker turns it on at its start"),
+        ];
     }
-    let state = if on("bridge/bridge-nf-call-iptables") { "on, as Docker wants it" } else { "off" };
-    vec![Finding::ok(format!("bridge netfilter is {state}"))]
+    vec![Finding::ok(format!("bridge netfilter is {}", if on { "on, as Docker wants it" } else { "off" }))]
 }
 
 pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {

@@ -150,7 +150,7 @@ pub const CHECKS: &[Check] = &[
     ("ip_forward", "forwarding of each family that a network needs", host::ip_forward),
     ("accept_ra", "an IPv6 default route that the uplink ignores because the host forwards", host::accept_ra),
     ("rp_filter", "strict reverse path filtering with several ways out", host::rp_filter),
-    ("bridge_netfilter", "bridges that call ip6tables: `[::1]` is then out of reach", host::bridge_netfilter),
+    ("bridge_netfilter", "bridges that call iptables, beside networks with `enable_icc=false`", host::bridge_netfilter),
     ("mtu", "networks with a larger MTU than the uplink", host::mtu),
     ("routes", "routes of the host that overlap a network", host::routes),
     ("forward_policy", "chains of others that drop what they do not know", firewall::policies),

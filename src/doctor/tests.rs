@@ -27,7 +27,7 @@ fn network() -> NetworkLine {
         owns_bridge: true,
         mtu: 1500,
         internal: false,
-        routed: false,
+        icc: true,
         subnets: vec!["10.1.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
         endpoints: vec![endpoint],
     }
@@ -161,7 +161,10 @@ fn each_check_finds_what_it_is_for() {
             f.settings = Settings::of(&[("ipv4/conf/all/rp_filter", "1")]);
             host(f).routes.push(route("0.0.0.0/0", "eth1"));
         }),
-        ("bridge_netfilter", Level::Note, |f| f.settings = Settings::of(&[("bridge/bridge-nf-call-ip6tables", "1")])),
+        ("bridge_netfilter", Level::Note, |f| {
+            f.status.networks[0].icc = false;
+            f.settings = Settings::of(&[("bridge/bridge-nf-call-iptables", "1")]);
+        }),
         ("mtu", Level::Degraded, |f| host(f).links[0].mtu = 1400),
         ("routes", Level::Broken, |f| host(f).routes.push(route("10.1.0.0/25", "wg0"))),
         ("routes", Level::Note, |f| host(f).routes.push(route("10.0.0.0/8", "wg0"))),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Driver, now};
 use crate::datapath::{Datapath, Plan, desired};
-use crate::model::{EndpointId, GatewayMode, HostPort, IfName, NetworkId, Phase};
+use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase};
 use crate::state::Outcome;
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
@@ -42,9 +42,8 @@ pub struct NetworkLine {
     pub owns_bridge: bool,
     pub mtu: u32,
     pub internal: bool,
-    /// Whether containers reach the outside, and published ports the containers, with their own
-    /// address alone (no translation in either family).
-    pub routed: bool,
+    /// Whether its containers reach each other.
+    pub icc: bool,
     pub subnets: Vec<IpNetwork>,
     pub endpoints: Vec<EndpointLine>,
 }
@@ -234,15 +233,13 @@ fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
             addresses: endpoint.spec.v4.into_iter().chain(endpoint.spec.v6).collect(),
             published: endpoint.published.iter().map(|published| published.host).collect(),
         });
-        let options = &network.spec.options;
-        let routed = |mode| matches!(mode, GatewayMode::Routed | GatewayMode::Isolated);
         NetworkLine {
             id: network.spec.id.clone(),
             bridge: network.bridge.clone(),
             owns_bridge: network.owns_bridge,
             mtu: network.mtu,
             internal: network.spec.internal,
-            routed: routed(options.mode4) && routed(options.mode6),
+            icc: network.spec.options.icc,
             subnets: network.spec.subnets().map(|subnet| subnet.pool).collect(),
             endpoints: endpoints.collect(),
         }

@@ -77,8 +77,8 @@ impl Driver {
         let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
         self.reconciler.find_engine_bridges().map_err(kernel)?;
         let plan = self.repair().map_err(kernel)?;
-        self.sweep_endpoints(now());
-        self.reclaim_addresses(now())?;
+        self.settle_debts();
+        self.sweep_leaks();
         Ok(PlanLines::new(&plan, |step| self.kernel().commands(step)))
     }
 
@@ -93,7 +93,7 @@ impl Driver {
 
     /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
-        if let Err(error) = self.reconciler.follow_engine_bridges().and_then(|_| self.repair()) {
+        if let Err(error) = self.reconciler.follow_engine_bridges().and_then(|_| self.repair().map(|_| ())) {
             tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
         }
         self.settle_debts();

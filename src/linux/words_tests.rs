@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Mac, Protocol};
+use crate::model::{HostPort, Mac, Protocol, Published};
 
 fn name(text: &str) -> IfName {
     IfName::parse(text).unwrap()
@@ -55,9 +55,8 @@ fn each_step_has_its_command() {
                 container: "10.1.0.2".parse().unwrap(),
                 container_port: 53,
             }]),
-            "conntrack -D -f ipv4 -p udp -d 192.0.2.1 --orig-port-dst 53 || true",
+            "conntrack -D -f ipv4 -p udp -d 192.0.2.1 --dport 53 || true",
         ),
-        (Step::RouteLocalnet(link()), "sysctl -w net/ipv4/conf/pntb1/route_localnet=1"),
         (Step::RetireVeth(name("pnth1")), "ip link del dev pnth1"),
         (Step::RetireBridge(name("$(x)")), "ip link del dev '$(x)'"),
         (
@@ -72,6 +71,7 @@ fn each_step_has_its_command() {
     ] {
         assert_eq!(lines(step.clone()), text, "{step:?}");
     }
+    assert_eq!(lines(Step::RouteLocalnet(link())), "sysctl -w net/ipv4/conf/pntb1/route_localnet=1");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn links_are_made_as_pontoon_makes_them() {
     let text = lines(Step::CreateBridge(name("pntb1"), bridge(false)));
     assert_eq!(
         text,
-        "ip link add name pntb1 address 02:00:00:00:00:01 group 1886286849 type bridge\n\
+        "ip link show dev pntb1 >/dev/null 2>&1 || ip link add name pntb1 address 02:00:00:00:00:01 group 1886286849 type bridge\n\
          sysctl -w net/ipv6/conf/pntb1/disable_ipv6=1\n\
          ip link set dev pntb1 alias 'pontoon network a'\\''b'\n\
          ip link set dev pntb1 mtu 1501\nip link set dev pntb1 mtu 1500\nip link set dev pntb1 up\n\

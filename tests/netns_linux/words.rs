@@ -56,7 +56,7 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
             "ip address flush dev pntb.other",
             "sysctl -qw net/ipv4/conf/pntb.other/route_localnet=0",
             "sysctl -qw net/ipv6/conf/pntb.other/disable_ipv6=1",
-            "ip -6 route flush table local dev pntb.other ::1",
+            "ip link set pntbone alias other",
             "ip link del pnthabc",
             "ip link del pntbone",
             "ip link add pntbnew group 1886286849 type bridge",
