@@ -13,6 +13,8 @@ LAB     := tests/support/lab
 ENGINES      ?= trixie forky
 ENGINE_TESTS ?= --test engine
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
+# all; or some of: verbs scale ports restart engine crowd traffic
+PARTS        ?=
 FUZZ_SECONDS ?= 10
 
 export PREFIX DESTDIR FORCE PURGE
@@ -72,9 +74,9 @@ test-engines: as-root plugin ## the engine tests, with every other engine that D
 	    PONTOON_ENGINE=$$engine $(CARGO) test --locked --no-fail-fast $(ENGINE_TESTS) || failed="$$failed $$engine"; \
 	done; [ -z "$$failed" ] || { echo "failed with:$$failed" >&2; exit 1; }
 
-bench: as-root ## figures beside the kernel's floor and the built-in bridge; target/bench.json
+bench: as-root ## figures beside the kernel and the built-in bridge, all or PARTS; target/bench.json
 	@$(MAKE) --no-print-directory plugin lab >&2
-	@$(BENCH)
+	@$(BENCH) $(PARTS)
 
 lab: as-root ## engine root and images for the tests, from Debian's packages
 	$(LAB) prepare
