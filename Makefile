@@ -13,6 +13,8 @@ LAB     := tests/support/lab
 ENGINES      ?= trixie forky
 ENGINE_TESTS ?= --test engine
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
+# all; or some of: verbs scale ports restart engine crowd traffic
+PARTS        ?=
 FUZZ_SECONDS ?= 10
 
 # the long runs of tests/crash
@@ -84,9 +86,9 @@ crash: as-root build ## Pontoon ended and broken at every point, at length: figu
 soak: as-root build ## CRASH_LIVES lives of containers, with ends of Pontoon: nothing may grow
 	CRASH_LIVES=$(CRASH_LIVES) $(CRASH) soak
 
-bench: as-root ## figures beside the kernel's floor and the built-in bridge; target/bench.json
+bench: as-root ## figures beside the kernel and the built-in bridge, all or PARTS; target/bench.json
 	@$(MAKE) --no-print-directory plugin lab >&2
-	@$(BENCH)
+	@$(BENCH) $(PARTS)
 
 lab: as-root ## engine root and images for the tests, from Debian's packages
 	$(LAB) prepare

@@ -45,8 +45,13 @@ fn message(rule: Expressions, kind: u8) -> Expressions {
 }
 
 /// All rules, in order.
-pub static RULES: [Rule; 18] = [
+pub static RULES: [Rule; 19] = [
     rule("ports that are not checked", |rule| rule.link_not_in(Direction::In, Set::Checked).accept()),
+    // Nearly every frame, after three look-ups; all that follows would let it pass as well.
+    rule("its own IPv4 address", |rule| {
+        let rule = carries(rule, IP).key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs);
+        rule.key_in(&[Part::LINK, Side::Source.address(false)], Set::Addr4).accept()
+    }),
     rule("another's hardware address", |rule| {
         rule.key_not_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs).counter().drop()
     }),
