@@ -80,13 +80,14 @@ impl Daemon {
 
     /// A field of `/proc/PID/status`, of the whole process.
     pub fn status(&self, field: &str) -> String {
-        status(&format!("/proc/{}/status", self.pid()), field)
+        value(&fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap(), field)
     }
 
-    /// A field of every thread's status.
+    /// A field of the status of every thread; one that ends meanwhile has none.
     pub fn of_threads(&self, field: &str) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        tasks.map(|task| status(task.unwrap().path().join("status").to_str().unwrap(), field)).collect()
+        let texts = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
+        texts.map(|text| value(&text, field)).collect()
     }
 
     /// How many descriptors it has open.
@@ -124,8 +125,8 @@ fn answers(socket: &Path) -> std::io::Result<usize> {
     stream.read_to_end(&mut answer)
 }
 
-fn status(file: &str, field: &str) -> String {
-    let text = fs::read_to_string(file).unwrap();
+/// A field of a status in /proc.
+fn value(text: &str, field: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("{file} has no {field}")).trim().to_owned()
+    line.unwrap_or_else(|| panic!("no {field} in {text}")).trim().to_owned()
 }
