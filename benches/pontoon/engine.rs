@@ -10,7 +10,7 @@ use crate::report::{Row, median};
 use crate::support::Node;
 use crate::verbs::time;
 
-const RUNS: usize = 25;
+const RUNS: usize = 21;
 /// The built-in driver takes seconds for 200 ports.
 const MANY_RUNS: usize = 3;
 const MANY: &str = "20000-20199:20000-20199";
