@@ -85,12 +85,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let metrics = Arc::new(Metrics::default());
     let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, verb_time: server::VERB_TIME });
     let runtime =
-        // A verb that is stuck keeps its thread: no number of them may leave another network without.
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(server::MAX_CONNECTIONS)
-            .build()
-            .map_err(system("start the runtime"))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
     let done = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;

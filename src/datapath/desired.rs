@@ -90,7 +90,7 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
 /// driver) cannot be checked.
 fn checks(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
     let wanted = endpoint.spec.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
-    let addresses: Vec<_> = [endpoint.spec.v4, endpoint.spec.v6].into_iter().flatten().map(|net| net.ip()).collect();
+    let addresses: Vec<_> = endpoint.spec.addresses().collect();
     if !wanted || addresses.is_empty() {
         return BTreeSet::new();
     }

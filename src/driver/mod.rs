@@ -65,6 +65,8 @@ pub struct Driver {
     ledger: Ledger,
     /// Ends that the ledger did not take; see `promise`.
     owed: Mutex<Vec<Record>>,
+    /// Whose tracked connections an earlier life may have left; see [`Opened`].
+    ended: Vec<IpAddr>,
     ipam: Mutex<Ipam>,
     ports: Mutex<Ports>,
     reconciler: Reconciler,
@@ -95,6 +97,7 @@ impl Driver {
             table: Table::default(),
             ledger: opened.ledger,
             owed: Mutex::default(),
+            ended: opened.ended,
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
             reconciler: Reconciler::new(kernel),

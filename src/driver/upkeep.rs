@@ -26,6 +26,7 @@ impl Driver {
         self.retake_ports();
         self.reconciler.find_engine_bridges()?;
         let repaired = self.repair();
+        self.forget_flows(&self.ended);
         self.sweep_leaks();
         repaired.map(|_| ())
     }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::addr::parse_address;
@@ -39,6 +40,9 @@ const NETCONF_ALL: u32 = u32::MAX;
 const NETCONF_HEADER: usize = 4;
 /// `NFNLGRP_NFTABLES`.
 const NFT_GROUPS: [u32; 1] = [7];
+
+/// How long notifications are let gather after the first, in milliseconds.
+const GATHER: u16 = 10;
 
 /// Something that Pontoon did not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +81,9 @@ impl Watch {
         let (stop, theirs) = UnixStream::pair().map_err(os)?;
         let route = open_fd(Protocol::Route, &ROUTE_GROUPS)?;
         let nft = open_fd(Protocol::Netfilter, &NFT_GROUPS)?;
+        for fd in [&route, &nft] {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
         // Subscribed first, listed second: a change in between is seen twice, not never.
         let mut lookup = Socket::open(Protocol::Route, ports.clone())?;
         let mut known = Known::new(ports, touches);
@@ -118,7 +125,9 @@ impl Watcher {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
             };
-            if stop {
+            // One change is many notifications; each time it woke, this thread would take time from
+            // the verb that causes them.
+            if stop || ready([self.stop.as_fd()], GATHER.into()).is_ok_and(|[stop]| stop) {
                 return;
             }
             let mut events = Vec::new();
@@ -151,15 +160,17 @@ fn ready<const N: usize>(fds: [BorrowedFd<'_>; N], time: PollTimeout) -> Result<
     Ok(polled.map(|fd| fd.any().unwrap_or(true)))
 }
 
-/// Reads one datagram; true when some were lost.
-fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, each: impl FnOnce(&[u8])) -> bool {
-    match receive(fd, buffer, Instant::now()) {
-        Ok(bytes) => each(bytes),
-        Err(Failure::Torn) => return true,
-        // Nothing there after all.
-        Err(_) => {}
+/// Reads what is there; true when some of it was lost.
+fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> bool {
+    let mut lost = false;
+    loop {
+        match receive(fd, buffer, Instant::now()) {
+            Ok(bytes) => each(bytes),
+            Err(Failure::Torn) => lost = true,
+            // No more for now.
+            Err(_) => return lost,
+        }
     }
-    false
 }
 
 /// What is known of the links, to tell what changed.

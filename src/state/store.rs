@@ -7,6 +7,7 @@
 //! the app (open, compaction on the tick) and by the driver (append, from any thread).
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -89,6 +90,9 @@ pub struct Opened {
     pub records: Vec<Record>,
     /// How the file was found.
     pub outcome: Outcome,
+    /// Addresses of endpoints that ended lately and that no endpoint has now: the life that ended
+    /// them may have died before their tracked connections were removed.
+    pub ended: Vec<IpAddr>,
     /// Whether the host booted since the file was written: endpoints and their addresses are
     /// dropped from `records`, unclaimed addresses are stale. False when that cannot be known.
     pub rebooted: bool,
@@ -150,6 +154,7 @@ impl Ledger {
         if rebooted {
             replay.facts.reboot();
         }
+        let ended = replay.facts.ended();
         let records = replay.facts.into_records();
         let mut inner = Inner { tail: None, owed: snapshot(&place.ledger(), boot, &records)?, live: 0 };
         let (mut too_new, mut unwritten) = (None, None);
@@ -160,7 +165,7 @@ impl Ledger {
         }
         let kept_aside = place.kept_aside()?;
         let ledger = Ledger { place, boot: boot.to_owned(), too_new, inner: Mutex::new(inner) };
-        Ok(Opened { ledger, records, outcome, rebooted, kept_aside, unwritten })
+        Ok(Opened { ledger, records, ended, outcome, rebooted, kept_aside, unwritten })
     }
 
     /// Reads the ledger in `dir` without taking or changing anything; whoever has it may go on

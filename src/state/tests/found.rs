@@ -192,6 +192,33 @@ fn includes(found: &Value, expected: &Value) -> bool {
 }
 
 #[test]
+fn endpoints_that_ended_lately_are_told_once() {
+    let (dir, _) = written();
+    let at = |network: &str, id: &str, address: &str| {
+        let Record::Endpoint(mut endpoint) = endpoint(network, id) else { unreachable!() };
+        endpoint.spec.v4 = Some(address.parse().unwrap());
+        Record::Endpoint(endpoint)
+    };
+    let end = |network: &str, id: &str| Record::NoEndpoint {
+        network: NetworkId::parse(network).unwrap(),
+        id: EndpointId::parse(id).unwrap(),
+    };
+    let opened = dir.open();
+    assert!(opened.ended.is_empty());
+    for (id, address) in [("e2", "10.0.0.4/24"), ("e3", "10.0.0.5/24"), ("e4", "10.0.0.6/24")] {
+        opened.ledger.append(&[at("n1", id, address)]).unwrap();
+    }
+    // one that ended, one whose address somebody has again, one that went with its network
+    opened.ledger.append(&[end("n1", "e2"), end("n1", "e3")]).unwrap();
+    opened.ledger.append(&[at("n2", "e5", "10.0.0.5/24")]).unwrap();
+    opened.ledger.append(&[Record::NoNetwork { id: NetworkId::parse("n1").unwrap() }]).unwrap();
+    drop(opened);
+    let expected: [std::net::IpAddr; 2] = [[10, 0, 0, 4].into(), [10, 0, 0, 6].into()];
+    assert_eq!(dir.open().ended, expected);
+    assert!(dir.open().ended.is_empty(), "the ledger was rewritten");
+}
+
+#[test]
 fn whoever_only_looks_changes_nothing_and_holds_up_nobody() {
     let dir = TempDir::new();
     let nothing = Ledger::look(&dir.0, BOOT).unwrap();
