@@ -99,8 +99,10 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     {
         work.add(driver, &next);
     }
-    // A table that is not there cannot follow: then it is repaired, and follows by that.
-    let followed = !work.bridges || driver.reconciler().follow_engine_bridges().unwrap_or(false);
+    // Which bridges the engine leaves to us is told by its bridges and by its rules. A table that is
+    // not there cannot follow: then it is repaired, and follows by that.
+    let look = work.bridges || work.firewall;
+    let followed = !look || driver.reconciler().follow_engine_bridges().unwrap_or(false);
     let done = if work.links {
         driver.repair().map(|_| ())
     } else if work.firewall || !followed {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use pontoon::api::Method;
+use pontoon::datapath::Step;
 use pontoon::datapath::fake::FakeKernel;
 use pontoon::driver::{Driver, Settings};
 use pontoon::server::call_directly;
@@ -39,7 +40,9 @@ fuzz_target!(|data: &[u8]| {
     kernel.take_steps();
     let next = life(&dir, &kernel);
     assert_eq!(next.sizes(), sizes);
-    assert_eq!(kernel.take_steps(), []);
+    // Connections of ended endpoints are left to the next life; nothing else is.
+    let steps: Vec<_> = kernel.take_steps().into_iter().filter(|step| !matches!(step, Step::ForgetFlows(_))).collect();
+    assert_eq!(steps, []);
     drop(next);
     let _ = std::fs::remove_dir_all(&dir);
 });

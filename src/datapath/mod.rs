@@ -239,7 +239,7 @@ pub trait Kernel: Send + Sync {
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;
 
     /// Names of bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`,
-    /// `br-` and twelve hex digits).
+    /// `br-` and twelve hex digits) and does not protect by itself: none from version 28 on.
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError>;
 
     /// Takes ports on the host by binding a socket to each, all of them or none, so that a conflict

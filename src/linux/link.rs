@@ -162,9 +162,22 @@ fn look_up(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option
 
 /// Lists all links of the namespace.
 pub fn list(socket: &mut Socket) -> Result<Vec<LinkRecord>, Failure> {
+    socket.list(libc::RTM_GETLINK, &everything(), |_, payload| parse_link(payload))
+}
+
+/// Shows all links of the namespace to `see`, some of them perhaps more than once.
+///
+/// # Errors
+/// [`Failure::Torn`] when every try was interrupted. What stood still meanwhile has been seen all
+/// the same: one try may pass over a link when another one goes, all of them hardly.
+pub fn survey(socket: &mut Socket, see: impl Fn(LinkRecord)) -> Result<(), Failure> {
+    socket.list(libc::RTM_GETLINK, &everything(), |_, payload| parse_link(payload).map(&see)).map(drop)
+}
+
+fn everything() -> Vec<u8> {
     let mut body = Writer::with_header(&[0; HEADER]);
     body.native(IFLA_EXT_MASK, SKIP_STATS);
-    socket.list(libc::RTM_GETLINK, &body.finish(), |_, payload| parse_link(payload))
+    body.finish()
 }
 
 /// Starts a change of the link with this name.

@@ -198,6 +198,9 @@ impl Kernel for LinuxKernel {
     }
 
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
+        if forward::engine_guards(&mut self.nft()).map_err(|f| f.of("look up", "the engine's rules"))? {
+            return Ok(BTreeSet::new());
+        }
         let links = link::list(&mut self.route().socket).map_err(|f| f.of("list", "links"))?;
         let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
         Ok(named.filter_map(link::LinkRecord::ifname).collect())

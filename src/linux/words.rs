@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::nft::element::{Set, set_of};
 use super::nft::message::BRIDGE;
 use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth};
-use crate::model::{HostPort, IfName, Published};
+use crate::model::{HostPort, IfName};
 
 /// The lines for a step.
 pub fn commands(step: &Step) -> Vec<String> {
@@ -38,9 +38,9 @@ pub fn commands(step: &Step) -> Vec<String> {
         Step::SetMaster(name, bridge) => vec![format!("ip link set dev {} master {}", word(name), word(bridge))],
         Step::Isolate(name, on) => vec![port_flag(name, "isolated", *on)],
         Step::Hairpin(name) => vec![port_flag(name, "hairpin", true)],
-        Step::RouteLocalnet(name) => vec![route_localnet(name)],
+        Step::RouteLocalnet(name) => vec![setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1")],
         Step::ForgetFlows(addresses) => addresses.iter().flat_map(forget).collect(),
-        Step::ForgetMisled(ports) => ports.iter().map(forget_misled).collect(),
+        Step::ForgetMisled(ports) => ports.iter().map(|port| misled(port.host)).collect(),
         Step::RetireVeth(name) | Step::RetireBridge(name) => vec![format!("ip link del dev {}", word(name))],
     }
 }
@@ -67,7 +67,7 @@ fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
         lines.push(format!("ip link set dev {link} up"));
     }
     if bridge.localnet {
-        lines.push(route_localnet(name));
+        lines.push(setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1"));
     }
     lines.extend(bridge.addresses.iter().map(|address| add_address(name, &address.to_string())));
     lines
@@ -98,10 +98,6 @@ fn enable_ipv6(name: &IfName) -> Vec<String> {
     vec![setting(&of("accept_ra"), "0"), setting(&of("disable_ipv6"), "0")]
 }
 
-fn route_localnet(name: &IfName) -> String {
-    setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1")
-}
-
 /// With slashes, because a link's name may have dots.
 fn setting(path: &[&str], value: &str) -> String {
     format!("sysctl -w {}", quoted(&format!("net/{}={value}", path.join("/"))))
@@ -130,18 +126,17 @@ fn forward(v6: bool, rule: &ForwardRule) -> String {
     format!("{iptables} -C {rule} 2>/dev/null || {iptables} -A {rule}")
 }
 
-/// Those that are led right begin anew with their next packet.
-fn forget_misled(port: &Published) -> String {
-    let HostPort { protocol, address, port } = port.host;
-    let family = if address.is_ipv6() { "ipv6" } else { "ipv4" };
-    let to = if address.is_unspecified() { String::new() } else { format!(" -d {address}") };
-    format!("conntrack -D -f {family} -p {protocol}{to} --orig-port-dst {port} || true")
-}
-
 fn forget(address: &IpAddr) -> [String; 2] {
     // conntrack ends with an error when there was nothing to remove.
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     ["-s", "-r"].map(|flag| format!("conntrack -D -f {family} {flag} {address} || true"))
+}
+
+/// What came for the port, wherever it went: a flow that is led right is found again.
+fn misled(port: HostPort) -> String {
+    let family = if port.address.is_ipv4() { "ipv4" } else { "ipv6" };
+    let at = if port.address.is_unspecified() { String::new() } else { format!(" -d {}", port.address) };
+    format!("conntrack -D -f {family} -p {}{at} --dport {} || true", port.protocol, port.port)
 }
 
 fn nft(verb: &str, element: &Element) -> String {

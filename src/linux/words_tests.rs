@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Mac, Protocol};
+use crate::model::{HostPort, Mac, Protocol, Published};
 
 fn name(text: &str) -> IfName {
     IfName::parse(text).unwrap()
@@ -55,9 +55,8 @@ fn each_step_has_its_command() {
                 container: "10.1.0.2".parse().unwrap(),
                 container_port: 53,
             }]),
-            "conntrack -D -f ipv4 -p udp -d 192.0.2.1 --orig-port-dst 53 || true",
+            "conntrack -D -f ipv4 -p udp -d 192.0.2.1 --dport 53 || true",
         ),
-        (Step::RouteLocalnet(link()), "sysctl -w net/ipv4/conf/pntb1/route_localnet=1"),
         (Step::RetireVeth(name("pnth1")), "ip link del dev pnth1"),
         (Step::RetireBridge(name("$(x)")), "ip link del dev '$(x)'"),
         (
@@ -72,6 +71,7 @@ fn each_step_has_its_command() {
     ] {
         assert_eq!(lines(step.clone()), text, "{step:?}");
     }
+    assert_eq!(lines(Step::RouteLocalnet(link())), "sysctl -w net/ipv4/conf/pntb1/route_localnet=1");
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl<'a> Engine<'a> {
             }
             Rescue::Wait => {
                 assert!(began.elapsed() < PATIENCE, "Pontoon does not come back:\n{}", self.host.log());
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(4));
             }
         }
     }

@@ -80,6 +80,9 @@ fn storm(number: u64, kills: u64, figures: &Mutex<Figures>) {
             let began = Instant::now();
             host.start();
             starts.push(began.elapsed());
+            if kill % 1000 == 0 {
+                println!("{kill} of {kills} on host {number}");
+            }
             if kill % BETWEEN == 0 {
                 clients.compare();
             }

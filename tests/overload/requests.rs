@@ -1,7 +1,9 @@
 //! Many requests at once, a full bridge and a full pool.
 
 use std::io::Write;
+use std::time::Duration;
 
+use pontoon::server::VERB_TIME;
 use serde_json::json;
 
 use crate::daemon::Daemon;
@@ -28,12 +30,28 @@ fn a_thousand_requests_at_once_and_a_full_bridge() {
     }
     // While they are under way another network is served in time.
     well_behaved(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("bb", 2, 0));
-    for stream in &mut streams {
+    // They all want one network's lock: on a slow machine the last may be told to come again.
+    let (mut late, mut longest) = (Vec::new(), Duration::ZERO);
+    for (number, stream) in streams.iter_mut().enumerate() {
         let reply = read_reply(stream).expect("an answer");
-        assert!(reply.status == 200 && reply.body.contains("MacAddress"), "{}\n{}", reply.body, daemon.log());
+        longest = longest.max(began.elapsed());
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        if !reply.body.contains("MacAddress") {
+            assert!(reply.body.contains("it goes on in the background: try again later"), "{}", reply.body);
+            late.push(number);
+        }
     }
-    println!("1000 endpoints at once: {:?}", began.elapsed());
+    println!("1000 endpoints at once: answered within {longest:?}, {} late", late.len());
+    assert!(longest < VERB_TIME + LATENCY, "an answer took {longest:?}");
     drop(streams);
+    for number in late {
+        // As the engine does it: the same again, until it is done. The verb went on meanwhile.
+        let body = endpoint("aa", 1, number).to_string();
+        daemon.until("a late one to be done", |daemon| {
+            let reply = rig::request(&daemon.socket, "POST", "/NetworkDriver.CreateEndpoint", body.as_bytes());
+            reply.body.contains("MacAddress")
+        });
+    }
 
     for number in 1000..PORTS {
         well_behaved(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", 1, number));

@@ -21,7 +21,7 @@ pub const IPV6: u8 = 10;
 
 /// Message types, without the subsystem's number.
 pub const NEW_TABLE: u16 = 0;
-pub(super) const GET_TABLE: u16 = 1;
+pub(in crate::linux) const GET_TABLE: u16 = 1;
 const DEL_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 pub(in crate::linux) const GET_CHAIN: u16 = 4;
