@@ -203,6 +203,18 @@ impl<'a> Engine<'a> {
         Ok(id)
     }
 
+    /// A call that may be repeated, again if the kernel was too busy with others.
+    fn insist(&mut self, method: &str, body: Value) {
+        let done = (0..5).any(|_| match self.call(method, body.clone()) {
+            Ok(_) => true,
+            Err(failure) => {
+                assert!(failure.doubtful, "{method}: {}", failure.message);
+                false
+            }
+        });
+        assert!(done, "{method} did not end in five tries");
+    }
+
     /// `docker network create`, again if the kernel was too busy with others to do it in time.
     #[track_caller]
     pub fn insist_on_network(&mut self, subnet: &str) -> String {
@@ -338,10 +350,10 @@ impl<'a> Engine<'a> {
     /// name may be in use again by now: `used` are those that are.
     pub fn collect_garbage(&mut self, used: &BTreeSet<String>) {
         for network in std::mem::take(&mut self.lost.networks) {
-            self.call("NetworkDriver.DeleteNetwork", json!({"NetworkID": network})).expect("it is idempotent");
+            self.insist("NetworkDriver.DeleteNetwork", json!({"NetworkID": network}));
         }
         for pool in std::mem::take(&mut self.lost.pools).difference(used) {
-            self.call("IpamDriver.ReleasePool", json!({"PoolID": pool})).expect("it is idempotent");
+            self.insist("IpamDriver.ReleasePool", json!({"PoolID": pool}));
         }
     }
 }

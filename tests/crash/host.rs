@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use super::tracer::{Life, Script};
 
 /// Longest time from the start of Pontoon until it serves.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
