@@ -3,7 +3,7 @@
 
 use super::status::PlanLines;
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
-use crate::datapath::{KernelError, Plan};
+use crate::datapath::{GROUP_DEAD, KernelError, Plan};
 use crate::model::{Endpoint, IfName, Phase};
 use crate::state::record::Holder;
 use crate::state::table::{LinkOwner, lock};
@@ -155,7 +155,8 @@ impl Driver {
         let mut place = lock(&slot);
         let Some(held) = place.as_mut() else { return };
         let dead = held.endpoints.get(&id).is_some_and(|e| e.host == *host && e.phase != Phase::Ready)
-            && matches!(self.kernel().link(host), Ok(None));
+            // One that a former life gave up may still wait for its deletion.
+            && self.kernel().link(host).is_ok_and(|link| link.is_none_or(|link| link.group == GROUP_DEAD));
         if !dead {
             return;
         }
