@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::cli::Serve;
 use crate::datapath::KernelError;
-use crate::driver::{Driver, Settings};
+use crate::driver::{Driver, OverlaySettings, Settings};
 use crate::ipam::DefaultPools;
 use crate::linux::{self, LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
@@ -18,7 +18,7 @@ use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
 use crate::state::{Ledger, Opened, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
-use crate::{resolvers, socket, telemetry};
+use crate::{announcer, resolvers, socket, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -61,7 +61,13 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         [] => DefaultPools::default(),
         pools => DefaultPools::new(pools.to_vec()),
     };
-    let settings = Settings { pools, ula_seed: random_seed() };
+    let overlay = OverlaySettings {
+        scope: options.scope.into(),
+        port: options.vxlan_port,
+        data_path: options.data_path.clone(),
+        peers: options.peers.clone(),
+    };
+    let settings = Settings { pools, ula_seed: random_seed(), overlay };
     let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, resolvers::of_host));
     if let Err(error) = driver.start() {
         // Serving with errors beats not serving: the engine would wait 15 s for every call.
@@ -70,6 +76,8 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
     let for_verbs = causes.clone();
     driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
+    let arrivals = announcer::start(Arc::clone(&driver)).map_err(system("start the announcer's thread"))?;
+    driver.on_arrival(move |network, endpoint| drop(arrivals.send((network, endpoint))));
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 
     let (listener, path) = PluginSocket::open(&options.socket)?.into_parts();

@@ -85,11 +85,15 @@ impl Reconciler {
             desired.veths.remove(host);
             desired.sandboxed.remove(host);
         }
+        for link in before.vxlans.keys() {
+            desired.vxlans.remove(link);
+        }
         subtract(&mut desired.elements, &before.elements);
         subtract(&mut desired.forward4, &before.forward4);
         subtract(&mut desired.forward6, &before.forward6);
         desired.bridges.extend(after.bridges.iter().map(|(k, v)| (k.clone(), v.clone())));
         desired.veths.extend(after.veths.iter().map(|(k, v)| (k.clone(), v.clone())));
+        desired.vxlans.extend(after.vxlans.iter().map(|(k, v)| (k.clone(), v.clone())));
         desired.sandboxed.extend(after.sandboxed.iter().cloned());
         unite(&mut desired.elements, &after.elements);
         unite(&mut desired.forward4, &after.forward4);
@@ -112,6 +116,7 @@ impl Reconciler {
                 .filter(|(name, bridge)| bridge.owned && !desired.bridges.contains_key(*name))
                 .map(|(name, _)| name)
                 .chain(have.veths.keys().filter(|host| !desired.veths.contains_key(*host)))
+                .chain(have.vxlans.keys().filter(|link| !desired.vxlans.contains_key(*link)))
                 .cloned()
                 .collect(),
             elements: have.elements.unwrap_or_default().difference(&wanted).cloned().collect(),
@@ -152,7 +157,7 @@ impl Reconciler {
     /// Whether a link of this name is wanted.
     pub fn wants(&self, name: &IfName) -> bool {
         let desired = lock(&self.desired);
-        desired.bridges.contains_key(name) || desired.veths.contains_key(name)
+        desired.bridges.contains_key(name) || desired.veths.contains_key(name) || desired.vxlans.contains_key(name)
     }
 
     /// Whether this bridge was one of the engine's when they were last read.

@@ -27,6 +27,7 @@ impl Driver {
         }
         self.change_phase(held, &id, Phase::Joined)?.ok_or_else(unknown)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
+        self.arrived(&held.network, &id);
         Ok(answer(&held.network, endpoint))
     }
 

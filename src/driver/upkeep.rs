@@ -30,6 +30,7 @@ impl Driver {
                 );
             }
         }
+        self.desire_tunnels();
         self.retake_ports();
         self.reconciler.refresh_engine_bridges()?;
         let repaired = self.repair();
@@ -66,7 +67,11 @@ impl Driver {
         if let Err(error) = self.reconciler.refresh_engine_bridges().and_then(|_| self.repair()) {
             tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
         }
+        if let Err(error) = self.attend_mesh() {
+            tracing::error!(%error, "overlay networks are looked after at the next tick");
+        }
         self.sweep_endpoints(now());
+        self.announce_all();
         if let Err(error) = self.reclaim_addresses(now()) {
             tracing::error!(%error, "unclaimed addresses are not reclaimed");
         }

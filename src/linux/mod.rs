@@ -3,10 +3,13 @@
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
-//! `conntrack` and `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `watch` who else changes them, `reserve` the host's ports, `localnet` its loopback addresses, `apply` the steps.
+//! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made, `observe` how they are
+//! read, `reaper` how they go, `watch` who else changes them, `reserve` the host's ports, `localnet` its loopback addresses,
+//! `overlay` what its tunnels need, `apply` the steps,
+//! `announce` frames that say where an endpoint is.
 
 pub mod addr;
+pub mod announce;
 mod apply;
 mod bridge;
 pub mod conntrack;
@@ -15,9 +18,11 @@ pub mod forward;
 pub mod frame;
 pub mod link;
 mod localnet;
+pub mod neighbour;
 pub mod netlink;
 pub mod nft;
 mod observe;
+mod overlay;
 mod reaper;
 mod reserve;
 pub mod route;
@@ -25,9 +30,11 @@ mod sysctl;
 pub mod tlv;
 mod touch;
 mod veth;
+pub mod vxlan;
 pub mod watch;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,8 +43,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
-use crate::datapath::{Datapath, Kernel, KernelError, LinkInfo, ReserveError, Step};
-use crate::model::{HostPort, IfName};
+use crate::datapath::{Announcement, Datapath, Kernel, KernelError, LinkInfo, ReserveError, Step, Underlay};
+use crate::model::{DataPath, HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
@@ -75,6 +82,8 @@ pub struct LinuxKernel {
     reservations: Reservations,
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
+    /// Opened when there is something to announce: not everybody has the privilege.
+    sender: Mutex<Option<announce::Sender>>,
 }
 
 /// The socket for links, and the indexes of bridges, which every new port needs.
@@ -113,6 +122,7 @@ impl LinuxKernel {
             reservations: Reservations::new(),
             ports,
             touches,
+            sender: Mutex::default(),
         })
     }
 
@@ -179,6 +189,18 @@ impl Kernel for LinuxKernel {
             None => Ok(None),
         };
         look().map_err(|f: Failure| f.of("look up", "the default route"))
+    }
+
+    fn underlay(&self, path: &DataPath) -> Result<Option<Underlay>, KernelError> {
+        route::underlay(&mut self.route().socket, path).map_err(|f| f.of("look up", "the way to other hosts"))
+    }
+
+    fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError> {
+        observe::heard(&mut self.route().socket).map_err(|f| f.of("list", "what tunnels learned"))
+    }
+
+    fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError> {
+        self.announce_endpoint(endpoint).map_err(|f| f.of("announce the endpoint of", endpoint.host.as_str()))
     }
 
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {

@@ -10,4 +10,5 @@ mod failures;
 mod ipam;
 mod lives;
 mod networks;
+mod overlay;
 mod ports;
