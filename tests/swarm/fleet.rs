@@ -31,12 +31,21 @@ impl Fleet {
         let nodes: Vec<Node> = (11..14).map(|n| Options::new().uplink(&segment, n).up()).collect();
         let plugin = built("plugin");
         nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
-        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/swarm.md")).unwrap();
-        let mut fleet = Self { nodes, page, _segment: segment };
+        let mut fleet = Self { nodes, page: page(), _segment: segment };
         fleet.carry_out("Install the plugin");
         fleet.carry_out("Make them a Swarm");
         fleet.ready(3);
         fleet
+    }
+
+    /// Plain engines, with Pontoon as a program.
+    pub fn plain(count: u8) -> Self {
+        let segment = Segment::up();
+        let nodes: Vec<Node> = (11..11 + count).map(|n| Options::new().uplink(&segment, n).up()).collect();
+        for node in &nodes {
+            node.start_pontoon(&built("pontoon"), &[]);
+        }
+        Self { nodes, page: page(), _segment: segment }
     }
 
     pub fn node(&self, name: &str) -> &Node {
@@ -103,7 +112,7 @@ impl Fleet {
         });
     }
 
-    fn tasks(&self, service: &str) -> Vec<Task> {
+    fn tasks(&self, service: &str, network: &str) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
             let filter = format!("label=com.docker.swarm.service.name={service}");
@@ -112,8 +121,8 @@ impl Fleet {
                 continue;
             }
             for id in listed.ok().lines() {
-                let format = "{{.NetworkSettings.Networks.fleet.IPAddress}} {{.State.Running}}";
-                let seen = node.docker(&["inspect", "--format", format, id]);
+                let format = format!("{{{{.NetworkSettings.Networks.{network}.IPAddress}}}} {{{{.State.Running}}}}");
+                let seen = node.docker(&["inspect", "--format", &format, id]);
                 if seen.success()
                     && let Some((address, "true")) = seen.ok().split_once(' ')
                 {
@@ -125,16 +134,16 @@ impl Fleet {
     }
 
     pub fn tasks_on(&self, name: &str, service: &str) -> usize {
-        self.tasks(service).iter().filter(|task| NAMES[task.node] == name).count()
+        self.tasks(service, "fleet").iter().filter(|task| NAMES[task.node] == name).count()
     }
 
     /// Waits until so many tasks run and no other, then has each fetch something from every other:
     /// once, because what is only slow to be found was remembered wrongly.
     #[track_caller]
-    pub fn all_reach_all(&self, service: &str, count: usize) {
+    pub fn all_reach_all(&self, service: &str, network: &str, count: usize) {
         let mut tasks = Vec::new();
         wait_until(SOON, &format!("{count} tasks to run"), || {
-            tasks = self.tasks(service);
+            tasks = self.tasks(service, network);
             tasks.len() == count && self.is_steady(service, count)
         });
         for task in &tasks {
@@ -156,6 +165,12 @@ impl Fleet {
         states.lines().filter(|line| line.starts_with("Running")).count() == count && states.lines().count() == count
     }
 
+    /// Waits until no task of a service runs.
+    #[track_caller]
+    pub fn gone(&self, service: &str) {
+        wait_until(SOON, &format!("the tasks of {service} to end"), || self.tasks(service, "own").is_empty());
+    }
+
     /// Tunnels of a machine.
     pub fn tunnels(&self, name: &str) -> Vec<String> {
         links(self.node(name)).into_iter().filter(|link| link.starts_with("pntx")).collect()
@@ -173,6 +188,10 @@ impl Fleet {
     }
 }
 
+fn page() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/swarm.md")).unwrap()
+}
+
 /// Names of Pontoon's links.
 fn links(node: &Node) -> Vec<String> {
     let listed: Output = node.exec(&["ip", "-o", "link", "show"]);
@@ -181,7 +200,7 @@ fn links(node: &Node) -> Vec<String> {
     names.filter(|name| name.starts_with("pnt")).map(|name| name.split('@').next().unwrap().to_owned()).collect()
 }
 
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
     assert!(path.exists(), "{} is missing: run make plugin", path.display());
     path
