@@ -2,23 +2,26 @@
 //! State first, then the kernel, and the socket last: whoever can connect is served.
 
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::Serve;
+use crate::cli::{Confine, Serve};
+use crate::confinement::{self, Confinement, Reach};
 use crate::datapath::KernelError;
 use crate::driver::{Driver, OverlaySettings, Settings};
 use crate::ipam::DefaultPools;
 use crate::linux::{self, LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
+use crate::resolvers::Resolvers;
 use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
-use crate::state::{Ledger, Opened, Outcome, StoreError};
+use crate::state::{self, Ledger, Opened, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
-use crate::{announcer, resolvers, socket, telemetry};
+use crate::{announcer, socket, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -54,9 +57,15 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format);
     let _only_one = socket::claim_namespace()?;
-    let opened = Ledger::open(&options.state_dir, &boot_id())?;
+    let (seed, boot, resolvers) = (random_seed(), boot_id(), Resolvers::of_host());
+    // Before anything else is opened, so that what confinement forbids fails now and not later;
+    // before any thread is started, for it holds for threads that come after it.
+    // The one thing that takes CAP_NET_RAW, which is given up next.
+    let sender = linux::announce::Sender::open().map(Arc::new);
+    let _confined = confine(&options)?;
+    let opened = Ledger::open(&options.state_dir, &boot)?;
     report(&opened, &options);
-    let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone() })?);
+    let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone(), sender })?);
     let pools = match options.default_address_pools.as_slice() {
         [] => DefaultPools::default(),
         pools => DefaultPools::new(pools.to_vec()),
@@ -67,8 +76,8 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         data_path: options.data_path.clone(),
         peers: options.peers.clone(),
     };
-    let settings = Settings { pools, ula_seed: random_seed(), overlay };
-    let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, resolvers::of_host));
+    let settings = Settings { pools, ula_seed: seed, overlay };
+    let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now()));
     if let Err(error) = driver.start() {
         // Serving with errors beats not serving: the engine would wait 15 s for every call.
         tracing::error!(%error, "the kernel could not be brought to the state, repair goes on in the background");
@@ -84,7 +93,12 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let metrics = Arc::new(Metrics::default());
     let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, verb_time: server::VERB_TIME });
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
+        // A verb that is stuck keeps its thread: no number of them may leave another network without.
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(server::MAX_CONNECTIONS)
+            .build()
+            .map_err(system("start the runtime"))?;
     let done = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
@@ -111,6 +125,24 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     // Verbs that no client waits for any more: their ledger records make them repeatable.
     runtime.shutdown_timeout(Duration::from_millis(50));
     done
+}
+
+/// Gives up what serving does not need. The directories that stay within reach are made first.
+fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
+    if options.confine == Confine::Off {
+        tracing::warn!("not confined: PONTOON_CONFINE is off");
+        return Ok(None);
+    }
+    state::make_directory(&options.state_dir)?;
+    // Nothing is lost if that fails: binding the socket tries again, and tells.
+    let sockets = options.socket.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = std::fs::create_dir_all(sockets);
+    Ok(Some(confinement::enter(&Reach {
+        state: options.state_dir.clone(),
+        sockets: sockets.to_owned(),
+        settings: options.sysctl_root.clone(),
+        read: vec![Resolvers::reach(), "/proc/self".into(), "/proc/sys/kernel/random".into()],
+    })))
 }
 
 fn cause(event: Event) -> Cause {

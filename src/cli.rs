@@ -54,7 +54,6 @@ pub struct Serve {
         alias = "default-address-pool",
         env = "PONTOON_DEFAULT_ADDRESS_POOLS",
         value_delimiter = ';',
-        value_parser = pool,
         value_name = "base=CIDR,size=N"
     )]
     pub default_address_pools: Vec<DefaultPool>,
@@ -79,6 +78,19 @@ pub struct Serve {
     /// Where the host's /proc/sys/net is to be found.
     #[arg(long, env = "PONTOON_SYSCTL_ROOT", default_value = "/proc/sys/net", value_name = "DIR")]
     pub sysctl_root: PathBuf,
+
+    /// Whether to give up every privilege that serving does not need; off is for debugging.
+    #[arg(long, env = "PONTOON_CONFINE", default_value = "on", value_name = "WHETHER")]
+    pub confine: Confine,
+}
+
+/// Whether the daemon confines itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Confine {
+    /// It does, as far as the kernel can.
+    On,
+    /// It keeps what it was started with.
+    Off,
 }
 
 /// How far networks reach.
@@ -141,22 +153,6 @@ pub enum LogFormat {
     Text,
     /// An object a line.
     Json,
-}
-
-/// `base=10.0.0.0/8,size=24`, as dockerd's `--default-address-pool` takes it.
-fn pool(text: &str) -> Result<DefaultPool, String> {
-    let (mut base, mut size) = (None, None);
-    for part in text.split(',') {
-        match part.trim().split_once('=') {
-            Some(("base", cidr)) => base = Some(cidr.parse().map_err(|_| format!("{cidr:?} is not a subnet"))?),
-            Some(("size", bits)) => size = Some(bits.parse().map_err(|_| format!("{bits:?} is not a prefix length"))?),
-            _ => return Err(format!("{part:?}: write base=CIDR,size=N")),
-        }
-    }
-    match (base, size) {
-        (Some(base), Some(size)) => DefaultPool::new(base, size).map_err(|error| error.to_string()),
-        _ => Err("write base=CIDR,size=N".to_owned()),
-    }
 }
 
 fn data_path(text: &str) -> Result<DataPath, String> {

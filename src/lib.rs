@@ -7,6 +7,7 @@ pub mod announcer;
 pub mod api;
 pub mod app;
 pub mod cli;
+pub mod confinement;
 pub mod datapath;
 pub mod driver;
 pub mod ipam;

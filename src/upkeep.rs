@@ -89,10 +89,11 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     {
         work.add(driver, &next);
     }
-    let bridges = work.bridges && driver.reconciler().refresh_engine_bridges().unwrap_or(true);
+    // A table that is not there cannot follow: then it is repaired, and follows by that.
+    let followed = !work.bridges || driver.reconciler().follow_engine_bridges().unwrap_or(false);
     let done = if work.links {
         driver.repair()
-    } else if work.firewall || bridges {
+    } else if work.firewall || !followed {
         driver.repair_firewall()
     } else {
         Ok(())

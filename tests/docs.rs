@@ -48,6 +48,49 @@ fn settings() {
     generated("settings.md", "settings", &table);
 }
 
+/// Every unsafe block with its reason: a new one shows in the change that brings it.
+#[test]
+fn unsafe_code() {
+    let mut table = String::from("| file | why each of its unsafe blocks is sound |\n|---|---|\n");
+    let mut rows = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                rows.push(entry);
+            }
+        }
+    }
+    rows.sort();
+    for path in rows {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (lines, file) = (text.lines().collect::<Vec<_>>(), path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap());
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| has_unsafe(line)) {
+            let reason = reason(&lines[..at]);
+            let reason = reason.unwrap_or_else(|| panic!("{}:{}: no // SAFETY: above it", file.display(), at + 1));
+            let _ = writeln!(table, "| `{}` | {reason} |", file.display());
+        }
+    }
+    generated("security.md", "unsafe", &table);
+}
+
+fn has_unsafe(line: &str) -> bool {
+    let code = line.trim_start();
+    !code.starts_with("//") && code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
+}
+
+/// The comment that starts with `SAFETY:` and ends at most two lines above.
+fn reason(above: &[&str]) -> Option<String> {
+    let end = above.iter().rposition(|line| line.trim_start().starts_with("//"))?;
+    let begin = above[..=end].iter().rposition(|line| line.trim_start().starts_with("// SAFETY:"))?;
+    let comment = &above[begin..=end];
+    let whole = above.len() - end <= 3 && comment.iter().all(|line| line.trim_start().starts_with("//"));
+    let words = comment.iter().map(|line| line.trim_start().trim_start_matches("//").trim()).collect::<Vec<_>>();
+    whole.then(|| words.join(" ").replacen("SAFETY: ", "", 1))
+}
+
 #[test]
 fn every_page_is_linked_and_every_link_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

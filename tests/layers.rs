@@ -10,8 +10,9 @@ mod source;
 use source::{Source, all, is_word, word};
 
 /// Layers and what each may import besides itself (design, section 2).
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("api", &[]),
+    ("confinement", &[]),
     ("model", &[]),
     ("state", &["model"]),
     ("ipam", &["model", "state"]),

@@ -192,6 +192,8 @@ impl World {
             Step::Isolate(link, on) if self.datapath.vxlans.contains_key(link) => {
                 self.vxlan(link, "isolate")?.isolated = *on;
             }
+            // It has no clients that could be.
+            Step::ForgetMisled(_) => {}
             Step::Isolate(host, on) => self.veth(host, "isolate")?.isolated = *on,
             Step::RetireVeth(host) => {
                 self.datapath.veths.remove(host);

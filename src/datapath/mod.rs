@@ -56,8 +56,7 @@ pub struct Bridge {
     pub addresses: BTreeSet<IpNetwork>,
     /// Whether IPv6 is on for the bridge itself (`disable_ipv6` = 0).
     pub ipv6: bool,
-    /// Whether the host's loopback addresses reach it: `route_localnet` = 1, and with IPv6 a route
-    /// for ::1.
+    /// Whether packets to and from 127.0.0.0/8 are routed there: `route_localnet` = 1.
     pub localnet: bool,
     /// Whether it is administratively up.
     pub up: bool,
@@ -270,6 +269,7 @@ pub trait Kernel: Send + Sync {
     /// ports that are never to be taken from it (`net.ipv4.ip_local_reserved_ports`).
     fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), KernelError>;
 
-    /// Waits until every retired link is gone, at most `patience`; true when none is left.
+    /// Waits until every retired link and every flow to be forgotten is gone, at most `patience`;
+    /// true when none is left.
     fn settle(&self, patience: Duration) -> bool;
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Bridge, Datapath, Element, Step, Veth, Vxlan};
-use crate::model::IfName;
+use crate::model::{IfName, Protocol};
 
 /// What must survive although nothing in the state explains it: when the ledger was missing or
 /// damaged, whatever was in the kernel at start may carry running containers.
@@ -69,8 +69,10 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
     if let Some(wanted) = &want.elements {
         match &have.elements {
             None => {
-                let all = wanted.union(&protected.elements).cloned().collect();
+                let all: Vec<_> = wanted.union(&protected.elements).cloned().collect();
+                let misled = misled(&all);
                 plan.steps.push(Step::CreateTable(all));
+                plan.steps.extend(misled);
             }
             Some(held) => {
                 let add: Vec<_> = wanted.difference(held).cloned().collect();
@@ -81,7 +83,9 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
                     let (now, later) =
                         removed.into_iter().partition(|e| matches!(e, Element::Port(_) | Element::SourceNat(..)));
                     removed = later;
+                    let misled = misled(&add);
                     plan.steps.push(Step::Elements { add, remove: now });
+                    plan.steps.extend(misled);
                 }
             }
         }
@@ -94,6 +98,18 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
         }
     }
     removed
+}
+
+/// What must follow the publishing of ports: clients that asked too early are let through to the
+/// host, or still go to the container that was there before. Not those of TCP: each of its
+/// connections is a new flow.
+fn misled(added: &[Element]) -> Option<Step> {
+    let stays = |element: &Element| match element {
+        Element::Port(port) if port.host.protocol != Protocol::Tcp => Some(*port),
+        _ => None,
+    };
+    let ports: Vec<_> = added.iter().filter_map(stays).collect();
+    (!ports.is_empty()).then_some(Step::ForgetMisled(ports))
 }
 
 fn bridges(plan: &mut Plan, have: &Datapath, want: &Datapath) {
@@ -112,17 +128,24 @@ fn bridges(plan: &mut Plan, have: &Datapath, want: &Datapath) {
 }
 
 fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
+    if have.alias != want.alias {
+        // The alias comes after the settings that are made once: without it the bridge was left
+        // half made, and the step that makes it makes it whole.
+        plan.steps.push(Step::CreateBridge(name.clone(), want.clone()));
+        return;
+    }
     if have.mtu != want.mtu {
         plan.steps.push(Step::SetMtu(name.clone(), want.mtu));
     }
     if want.ipv6 && !have.ipv6 {
         plan.steps.push(Step::EnableIpv6(name.clone()));
     }
-    if want.localnet && !have.localnet {
-        plan.steps.push(Step::RouteLocalnet(name.clone()));
-    }
     if !have.up {
         plan.steps.push(Step::SetUp(name.clone()));
+    }
+    // Its route wants a link that is up.
+    if want.localnet && !have.localnet {
+        plan.steps.push(Step::RouteLocalnet(name.clone()));
     }
     for address in want.addresses.difference(&have.addresses) {
         plan.steps.push(Step::AddAddress(name.clone(), *address));

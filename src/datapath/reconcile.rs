@@ -12,10 +12,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff};
 use crate::model::IfName;
+use crate::state::table::lock;
 
 /// Counts of what the reconciler did, for the log and the metrics.
 #[derive(Debug, Default)]
@@ -37,12 +38,6 @@ pub struct Reconciler {
     gate: RwLock<()>,
     /// What happened so far.
     pub counts: Counts,
-}
-
-/// A poisoned lock means that a verb panicked (and was answered with an error); the value under
-/// it is still the last one written whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reconciler {
@@ -165,13 +160,25 @@ impl Reconciler {
         lock(&self.engine).contains(name)
     }
 
-    /// Reads again which bridges belong to the engine's built-in driver; true when they changed.
-    pub fn refresh_engine_bridges(&self) -> Result<bool, KernelError> {
+    /// Reads again which bridges belong to the engine's built-in driver, and has the firewall follow
+    /// them: nobody meddled, so it is no repair. False when that did not succeed, and a comparison
+    /// is due.
+    pub fn follow_engine_bridges(&self) -> Result<bool, KernelError> {
         let found = self.kernel.engine_bridges()?;
+        let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let mut engine = lock(&self.engine);
-        let changed = *engine != found;
+        let [was, is] = [&*engine, &found]
+            .map(|bridges| Datapath { elements: Some(desired::engine_bridges(bridges)), ..Datapath::default() });
         *engine = found;
-        Ok(changed)
+        let plan = diff(&was, &is, &Protected::default());
+        Ok(plan.steps.is_empty() || self.kernel.apply(&plan.steps).is_ok())
+    }
+
+    /// Reads which bridges belong to the engine's built-in driver, and leaves the rest to the next
+    /// comparison.
+    pub fn find_engine_bridges(&self) -> Result<(), KernelError> {
+        *lock(&self.engine) = self.kernel.engine_bridges()?;
+        Ok(())
     }
 
     fn observe(&self) -> Result<Datapath, KernelError> {

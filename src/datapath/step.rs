@@ -144,9 +144,12 @@ pub enum Step {
     Hairpin(IfName),
     /// Lets the host reach published ports over 127.0.0.1: `route_localnet` = 1 on a bridge of ours.
     RouteLocalnet(IfName),
-    /// Removes connection tracking entries to or from these container addresses, so that no flow
-    /// sticks to what was there before.
+    /// Has the connection tracking entries to or from these container addresses removed in the
+    /// background, so that no flow sticks to what was there before.
     ForgetFlows(Vec<IpAddr>),
+    /// Has the entries removed in the background that came for these ports and lead elsewhere than
+    /// they do now: the kernel translates the first packet of a flow only.
+    ForgetMisled(Vec<Published>),
     /// Gives up a pair: deleted in the background, batched with others.
     RetireVeth(IfName),
     /// Gives up a bridge of ours: down at once, deleted in the background.

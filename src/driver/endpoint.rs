@@ -96,33 +96,32 @@ impl Driver {
         }
         let made = self.realise(&nothing(), &desired::endpoint(network, endpoint));
         let Err(source) = made else { return Ok(()) };
-        if let Err(error) = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() }) {
-            tracing::error!(%error, endpoint = %endpoint.spec.id, "the record of an endpoint that could not be made stays in the ledger");
-        }
+        let _ = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() });
         if source.errno() == Some(libc::EXFULL) {
             return Err(Error::BridgeFull { network: network.spec.id.clone() });
         }
         Err(Error::Kernel { object: format!("endpoint {} of network {}", endpoint.spec.id, network.spec.id), source })
     }
 
-    /// Takes an endpoint out of the ledger, the kernel and the register, in that order. Its
-    /// addresses pass to `next`.
+    /// Takes an endpoint out of the kernel, the ledger and the register, in that order: as long as
+    /// anything is left of it, tracked connections too, a next life finds its record. Its
+    /// addresses pass to `next`. After an error it is gone all the same.
     pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint, next: &Holder) -> Result<(), Error> {
-        let written = {
-            let mut ipam = lock(&self.ipam);
-            let mut records = ipam.unclaim_endpoint(endpoint, next);
-            let (network, id) = (network.spec.id.clone(), endpoint.spec.id.clone());
-            records.push(Record::NoEndpoint { network, id });
-            self.commit(&mut ipam, &records)
-        };
         if let Err(error) = self.reconciler.replace(&desired::endpoint(network, endpoint), &nothing()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
             self.call_attention();
         }
         if !endpoint.published.is_empty() {
-            self.give_ports_back(&endpoint.published);
             self.forget_flows(endpoint);
         }
+        let written = {
+            let mut ipam = lock(&self.ipam);
+            let mut records = ipam.unclaim_endpoint(endpoint, next);
+            let (network, id) = (network.spec.id.clone(), endpoint.spec.id.clone());
+            records.push(Record::NoEndpoint { network, id });
+            self.commit_end(&mut ipam, records)
+        };
+        self.give_ports_back(&endpoint.published);
         self.release_names(endpoint);
         written
     }

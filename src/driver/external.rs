@@ -6,7 +6,7 @@ use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
 use crate::datapath::{Step, desired};
-use crate::model::{Binding, Endpoint, EndpointId, NetworkId, Protocol};
+use crate::model::{Binding, Endpoint, EndpointId, NetworkId};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
 
@@ -61,26 +61,36 @@ impl Driver {
         let network = &held.network;
         let was = desired::endpoint(network, &before);
         let is = desired::endpoint(network, &after);
-        let written = self.ledger.append(&[Record::Endpoint(Box::new(after.clone()))]).map_err(Error::from);
-        let done = written.and_then(|()| {
+        let (withdrawn, new) = (gone(&before, &after), gone(&after, &before));
+        let write = || self.write(vec![Record::Endpoint(Box::new(after.clone()))]);
+        let realise = || {
             self.realise(&was, &is).map_err(|source| {
                 let object = format!("published ports of endpoint {id} of network {}", network.spec.id);
                 Error::Kernel { object, source }
             })
-        });
+        };
+        let forget = || {
+            if !withdrawn.is_empty() {
+                self.forget_flows(&before);
+            }
+        };
+        let done = if new.is_empty() {
+            // What only ends stays in the ledger until nothing is left of it, flows too: if this
+            // life ends in between, the next one still knows that there is something to do.
+            realise().and_then(|()| {
+                forget();
+                write()
+            })
+        } else {
+            write().and_then(|()| realise()).inspect(|()| forget())
+        };
         if let Err(error) = done {
             self.take_back(&before, &was, &is);
-            self.give_ports_back(&gone(&after, &before));
+            self.give_ports_back(&new);
             return Err(error);
         }
-        let (withdrawn, new) = (gone(&before, &after), gone(&after, &before));
         self.give_ports_back(&withdrawn);
         held.endpoints.insert(id.clone(), after);
-        // Walking the table costs milliseconds on a busy host. Flows of a withdrawn port must end;
-        // before a new one only UDP can have left some, from clients that asked too early.
-        if !withdrawn.is_empty() || new.iter().any(|p| p.host.protocol == Protocol::Udp) {
-            self.forget_flows(&before);
-        }
         Ok(())
     }
 
@@ -98,9 +108,7 @@ impl Driver {
     }
 
     fn take_back(&self, before: &Endpoint, was: &crate::datapath::Datapath, is: &crate::datapath::Datapath) {
-        if let Err(error) = self.ledger.append(&[Record::Endpoint(Box::new(before.clone()))]) {
-            tracing::error!(%error, endpoint = %before.spec.id, "the ledger keeps ports that were not published");
-        }
+        let _ = self.write_or_owe(vec![Record::Endpoint(Box::new(before.clone()))]);
         if let Err(error) = self.reconciler.replace(is, was) {
             tracing::warn!(%error, endpoint = %before.spec.id, "ports that were half published are left to the next comparison");
             self.call_attention();

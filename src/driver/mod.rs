@@ -14,6 +14,7 @@ mod ipam;
 pub mod listing;
 mod network;
 mod overlay;
+mod promise;
 mod publish;
 mod sandbox;
 pub mod spec;
@@ -22,7 +23,7 @@ mod upkeep;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use error::Error;
@@ -67,6 +68,8 @@ type Arrival = Box<dyn Fn(NetworkId, EndpointId) + Send>;
 pub struct Driver {
     table: Table,
     ledger: Ledger,
+    /// Ends that the ledger did not take; see `promise`.
+    owed: Mutex<Vec<Record>>,
     ipam: Mutex<Ipam>,
     ports: Mutex<Ports>,
     reconciler: Reconciler,
@@ -99,6 +102,7 @@ impl Driver {
         let driver = Self {
             table: Table::default(),
             ledger: opened.ledger,
+            owed: Mutex::default(),
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
             reconciler: Reconciler::new(kernel),
@@ -204,21 +208,6 @@ impl Driver {
             return Err(Error::UnknownNetwork { network: id.clone() });
         }
         Ok(slot)
-    }
-
-    /// Writes records to the ledger and, once they are there, into the address index.
-    ///
-    /// The index is passed in locked: what was decided under the lock is still true when the
-    /// records are on disk.
-    fn commit(&self, ipam: &mut MutexGuard<'_, Ipam>, records: &[Record]) -> Result<(), Error> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        self.ledger.append(records)?;
-        for record in records {
-            ipam.apply(record);
-        }
-        Ok(())
     }
 
     /// Brings the kernel from `before` to `after`. When that fails, everything is compared with

@@ -57,8 +57,8 @@ impl Driver {
                 return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
             }
             let old = held.network.clone();
-            self.unmake(&old)?;
             *place = None;
+            self.unmake(&old)?;
         }
         let created = self.claim(&spec).and_then(|network| {
             self.make(&network).inspect_err(|_| self.release(&network))?;
@@ -84,18 +84,18 @@ impl Driver {
         let id = NetworkId::parse(&request.network_id)?;
         let Some(slot) = self.table.find(&id) else { return Ok(Empty {}) };
         let mut place = lock(&slot);
-        if let Some(held) = place.as_mut() {
-            for endpoint in std::mem::take(&mut held.endpoints).into_values() {
+        let mut done = Ok(());
+        if let Some(held) = place.take() {
+            for endpoint in held.endpoints.values() {
                 tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "an endpoint was left in a deleted network");
-                self.remove_endpoint(&held.network, &endpoint, &Holder::Stale)?;
+                done = done.and(self.remove_endpoint(&held.network, endpoint, &Holder::Stale));
             }
-            self.unmake(&held.network)?;
+            done = done.and(self.unmake(&held.network));
             tracing::info!(network = %id, bridge = %held.network.bridge, "network deleted");
-            *place = None;
         }
         drop(place);
         self.table.forget_if_empty(&id);
-        Ok(Empty {})
+        done.map(|()| Empty {})
     }
 
     /// Takes bridge name and subnets, and finds out what the host must tell.
@@ -200,23 +200,19 @@ impl Driver {
 
     fn undo(&self, network: &Network, after: &Datapath) {
         self.lower_tunnel(network);
-        let mut ipam = lock(&self.ipam);
         let id = network.spec.id.clone();
-        if let Err(error) = self.commit(&mut ipam, &[Record::NoNetwork { id: id.clone() }]) {
-            tracing::error!(%error, network = %id, "the record of a network that could not be made stays in the ledger");
-        }
-        drop(ipam);
         if let Err(error) = self.reconciler.replace(after, &nothing()) {
             tracing::warn!(%error, network = %id, "what was made of a network is left to the next comparison");
             self.call_attention();
         }
+        let _ = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id }]);
     }
 
-    /// Takes a network without endpoints out of the ledger and the kernel. Kernel errors are
+    /// Takes a network without endpoints out of the kernel and the ledger. Kernel errors are
     /// logged and left to the next comparison: for the engine the network is gone either way.
+    /// After an error it is gone all the same.
     fn unmake(&self, network: &Network) -> Result<(), Error> {
         let id = &network.spec.id;
-        let written = self.commit(&mut lock(&self.ipam), &[Record::NoNetwork { id: id.clone() }]);
         self.lower_tunnel(network);
         if let Err(error) = self.reconciler.replace(&desired::network(network), &nothing()) {
             tracing::warn!(%error, network = %id, "the rest of a deleted network is left to the next comparison");
@@ -228,6 +224,7 @@ impl Driver {
             tracing::warn!(%error, network = %id, "rules of a deleted network are left to the next comparison");
             self.call_attention();
         }
+        let written = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
         self.release(network);
         written
     }

@@ -7,7 +7,7 @@ use super::{Driver, Error};
 use crate::api::network::{PortBinding, key};
 use crate::datapath::ReserveError;
 use crate::model::{Binding, Endpoint, GatewayMode, HostPort, Network, Protocol, Published};
-use crate::state::ports::PortOwner;
+use crate::state::ports::{PortOwner, Ports};
 use crate::state::table::lock;
 
 /// How many ephemeral ports are tried before giving up: each costs two system calls.
@@ -18,6 +18,36 @@ struct Group {
     binding: Binding,
     /// Host addresses, each with the container's address of its family.
     ways: Vec<(IpAddr, IpAddr)>,
+}
+
+impl Group {
+    fn port(&self, address: IpAddr, port: u16) -> HostPort {
+        HostPort { protocol: self.binding.protocol, address, port }
+    }
+
+    fn publish(&self, ways: &[(IpAddr, IpAddr)], port: u16) -> Vec<Published> {
+        let one = |(host, container): &(IpAddr, IpAddr)| Published {
+            host: self.port(*host, port),
+            container: *container,
+            container_port: self.binding.container_port,
+        };
+        ways.iter().map(one).collect()
+    }
+
+    /// A host without IPv6 still publishes over IPv4, if the user did not ask for more.
+    fn does_without(&self, error: &ReserveError) -> bool {
+        let (ReserveError::NoAddress { port } | ReserveError::Refused { port, .. }) = error else { return false };
+        port.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && self.binding.address.is_none()
+    }
+
+    /// Named ports are taken before those of ranges, and these before what is chosen freely.
+    fn freedom(&self) -> u8 {
+        match self.binding.host_ports {
+            Some((first, last)) if first == last => 0,
+            Some(_) => 1,
+            None => 2,
+        }
+    }
 }
 
 /// Reads the port map of a request. A list that cannot be read is refused: half of it published
@@ -60,8 +90,10 @@ impl Driver {
         v6: bool,
     ) -> Result<Vec<Published>, Error> {
         let mut published = Vec::new();
+        // Two of one request must not share a port either.
+        let mut used = Ports::default();
         for group in groups(network, endpoint, bindings, v6)? {
-            match self.take_group(endpoint, &group) {
+            match self.take_group(endpoint, &group, &mut used) {
                 Ok(ports) => published.extend(ports),
                 Err(error) => {
                     let new: Vec<_> = published.iter().filter(|p| !endpoint.published.contains(p)).copied().collect();
@@ -86,16 +118,8 @@ impl Driver {
         }
     }
 
-    fn take_group(&self, endpoint: &Endpoint, group: &Group) -> Result<Vec<Published>, Error> {
-        let port_of = |address: IpAddr, port: u16| HostPort { protocol: group.binding.protocol, address, port };
-        let publish = |ways: &[(IpAddr, IpAddr)], port: u16| {
-            let one = |(host, container): &(IpAddr, IpAddr)| Published {
-                host: port_of(*host, port),
-                container: *container,
-                container_port: group.binding.container_port,
-            };
-            ways.iter().map(one).collect::<Vec<_>>()
-        };
+    /// Takes the first port that is free on all addresses of the group, and notes it in `used`.
+    fn take_group(&self, endpoint: &Endpoint, group: &Group, used: &mut Ports) -> Result<Vec<Published>, Error> {
         let owner = owner(endpoint);
         let mut register = lock(&self.ports);
         let mut ways = group.ways.clone();
@@ -113,45 +137,35 @@ impl Driver {
         for port in own.into_iter().chain(others) {
             // What another endpoint of the same container publishes is published.
             ways.retain(|(host, _)| {
-                let holder = register.holder(&port_of(*host, port));
+                let holder = register.holder(&group.port(*host, port));
                 !holder.is_some_and(|h| {
                     !owner.sandbox.is_empty() && h.sandbox == owner.sandbox && h.endpoint != owner.endpoint
                 })
             });
-            let ports: Vec<HostPort> = ways.iter().map(|(host, _)| port_of(*host, port)).collect();
-            let foreign = |p: &HostPort| register.holder(p).filter(|h| h.endpoint != owner.endpoint).cloned();
-            let error = match ports.iter().find_map(|p| foreign(p).map(|holder| (*p, holder))) {
-                Some((port, holder)) => Error::PortHeld { port, network: holder.network, endpoint: holder.endpoint },
-                None => match self.kernel().reserve(&ports) {
+            let error = loop {
+                let ports: Vec<HostPort> = ways.iter().map(|(host, _)| group.port(*host, port)).collect();
+                let foreign = |p: &HostPort| register.holder(p).filter(|h| h.endpoint != owner.endpoint);
+                let holder = |p: &HostPort| Some((*p, used.holder(p).or_else(|| foreign(p))?.clone()));
+                if let Some((port, holder)) = ports.iter().find_map(holder) {
+                    break Error::PortHeld { port, network: holder.network, endpoint: holder.endpoint };
+                }
+                match self.kernel().reserve(&ports) {
                     Ok(()) => {
-                        ports.iter().for_each(|port| register.take(port, &owner));
+                        for port in &ports {
+                            register.take(port, &owner);
+                            used.take(port, &owner);
+                        }
                         if group.binding.host_ports.is_none() {
                             register.gave(port);
                         }
-                        return Ok(publish(&ways, port));
+                        return Ok(group.publish(&ways, port));
                     }
-                    Err(source @ ReserveError::Taken { .. }) => Error::Port { source },
-                    // A host without IPv6 still publishes over IPv4, if the user did not ask for more.
-                    Err(ReserveError::NoAddress { port: at } | ReserveError::Refused { port: at, .. })
-                        if at.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-                            && group.binding.address.is_none()
-                            && ways.len() > 1 =>
-                    {
+                    Err(source @ ReserveError::Taken { .. }) => break Error::Port { source },
+                    Err(source) if group.does_without(&source) && ways.iter().any(|(host, _)| host.is_ipv4()) => {
                         ways.retain(|(host, _)| host.is_ipv4());
-                        let ports: Vec<HostPort> = ways.iter().map(|(host, _)| port_of(*host, port)).collect();
-                        match self.kernel().reserve(&ports) {
-                            Ok(()) => {
-                                ports.iter().for_each(|port| register.take(port, &owner));
-                                if group.binding.host_ports.is_none() {
-                                    register.gave(port);
-                                }
-                                return Ok(publish(&ways, port));
-                            }
-                            Err(source) => Error::Port { source },
-                        }
                     }
                     Err(source) => return Err(Error::Port { source }),
-                },
+                }
             };
             first_error.get_or_insert(error);
         }
@@ -192,12 +206,17 @@ fn owner(endpoint: &Endpoint) -> PortOwner {
     }
 }
 
-/// The port that this group has by now, on one of its addresses at least.
+/// The port that this group has by now, on one of its addresses at least. One that was named is
+/// not taken for one that was chosen.
 fn held(endpoint: &Endpoint, group: &Group) -> Option<u16> {
+    let named = |port: &HostPort| {
+        let mut named = endpoint.bindings.iter().filter(|b| b.protocol == port.protocol);
+        named.any(|b| b.host_ports.is_some_and(|(first, last)| (first..=last).contains(&port.port)))
+    };
     let mut own = endpoint.published.iter().filter(|p| {
         p.host.protocol == group.binding.protocol
             && p.container_port == group.binding.container_port
-            && group.binding.host_ports.is_none_or(|(first, last)| (first..=last).contains(&p.host.port))
+            && group.binding.host_ports.map_or(!named(&p.host), |(first, last)| (first..=last).contains(&p.host.port))
             && group.ways.iter().any(|(host, _)| *host == p.host.address)
     });
     own.next().map(|p| p.host.port)
@@ -245,5 +264,6 @@ fn groups(network: &Network, endpoint: &Endpoint, bindings: &[Binding], v6: bool
             None => groups.push(Group { binding: binding.clone(), ways }),
         }
     }
+    groups.sort_by_key(Group::freedom);
     Ok(groups)
 }

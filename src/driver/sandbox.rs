@@ -20,12 +20,8 @@ impl Driver {
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
         let held = place.as_mut().ok_or_else(unknown)?;
-        if let Some(endpoint) = held.endpoints.get_mut(&id)
-            && endpoint.sandbox != request.sandbox_key
-        {
-            endpoint.sandbox = request.sandbox_key.chars().take(256).collect();
-        }
-        self.change_phase(held, &id, Phase::Joined)?.ok_or_else(unknown)?;
+        let sandbox = request.sandbox_key.chars().take(256).collect();
+        self.change_phase(held, &id, Phase::Joined, Some(sandbox))?.ok_or_else(unknown)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
         self.arrived(&held.network, &id);
         Ok(answer(&held.network, endpoint))
@@ -40,19 +36,26 @@ impl Driver {
         if let Some(held) = place.as_mut() {
             // Revoke may have been lost, or never sent (protocol.md 3.5).
             self.publish(held, &id, Vec::new(), true)?;
-            self.change_phase(held, &id, Phase::Left)?;
+            self.change_phase(held, &id, Phase::Left, None)?;
         }
         Ok(Empty {})
     }
 
-    /// Records the phase; `None` when the endpoint is not known.
-    fn change_phase(&self, held: &mut Held, id: &EndpointId, phase: Phase) -> Result<Option<()>, Error> {
+    /// Records the phase, and the sandbox if it is said; `None` when the endpoint is not known.
+    fn change_phase(
+        &self,
+        held: &mut Held,
+        id: &EndpointId,
+        phase: Phase,
+        sandbox: Option<String>,
+    ) -> Result<Option<()>, Error> {
         let Some(endpoint) = held.endpoints.get_mut(id) else { return Ok(None) };
-        if endpoint.phase == phase {
+        let sandbox = sandbox.unwrap_or_else(|| endpoint.sandbox.clone());
+        if endpoint.phase == phase && endpoint.sandbox == sandbox {
             return Ok(Some(()));
         }
-        let changed = Endpoint { phase, since: now(), ..endpoint.clone() };
-        self.ledger.append(&[Record::Endpoint(Box::new(changed.clone()))])?;
+        let changed = Endpoint { phase, sandbox, since: now(), ..endpoint.clone() };
+        self.write(vec![Record::Endpoint(Box::new(changed.clone()))])?;
         let datapath = desired::endpoint(&held.network, &changed);
         self.reconciler.desire(&datapath, &datapath);
         *endpoint = changed;

@@ -32,10 +32,18 @@ impl Driver {
         }
         self.desire_tunnels();
         self.retake_ports();
-        self.reconciler.refresh_engine_bridges()?;
+        self.reconciler.find_engine_bridges()?;
         let repaired = self.repair();
-        self.sweep_endpoints(now());
+        self.sweep_leaks();
         repaired
+    }
+
+    /// Removes what lost replies and calls that never came left behind.
+    fn sweep_leaks(&self) {
+        self.sweep_endpoints(now());
+        if let Err(error) = self.reclaim_addresses(now()) {
+            tracing::error!(%error, "unclaimed addresses are not reclaimed");
+        }
     }
 
     /// Compares everything with the kernel, closes the difference and buries dead endpoints.
@@ -64,17 +72,15 @@ impl Driver {
 
     /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
-        if let Err(error) = self.reconciler.refresh_engine_bridges().and_then(|_| self.repair()) {
+        if let Err(error) = self.reconciler.follow_engine_bridges().and_then(|_| self.repair()) {
             tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
         }
         if let Err(error) = self.attend_mesh() {
             tracing::error!(%error, "overlay networks are looked after at the next tick");
         }
-        self.sweep_endpoints(now());
+        self.settle_debts();
+        self.sweep_leaks();
         self.announce_all();
-        if let Err(error) = self.reclaim_addresses(now()) {
-            tracing::error!(%error, "unclaimed addresses are not reclaimed");
-        }
         if self.ledger.compact_due()
             && let Err(error) = self.ledger.compact()
         {

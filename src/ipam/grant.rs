@@ -6,8 +6,9 @@ use ipnetwork::IpNetwork;
 
 use super::choice::{self, Obstacles};
 use super::pool::{Pool, describe};
-use super::span::{family, number, overlap, span, trimmed, with_prefix};
+use super::span::{family, number, span, trimmed, with_prefix};
 use super::{GLOBAL_SPACE, Ipam, IpamError, LOCAL_SPACE};
+use crate::model::overlap;
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 
 /// What RequestPool asked for.

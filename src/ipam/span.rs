@@ -40,11 +40,6 @@ pub(super) fn with_prefix(address: IpAddr, subnet: &IpNetwork) -> IpNetwork {
     IpNetwork::new(address, subnet.prefix()).unwrap_or_else(|_| address.into())
 }
 
-/// Whether the two have an address in common.
-pub(super) fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
-    a.is_ipv4() == b.is_ipv4() && span(a).0 <= span(b).1 && span(b).0 <= span(a).1
-}
-
 /// `IPv4` or `IPv6`.
 pub(super) fn family(v6: bool) -> &'static str {
     if v6 { "IPv6" } else { "IPv4" }

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use rtnetlink::AddressMessageBuilder;
-use rtnetlink::packet_core::Emitable;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 
+use super::link::encode;
 use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::tlv::{Attributes, native32};
 use crate::model::Mac;
@@ -114,12 +114,6 @@ fn message(index: u32, address: IpNetwork) -> AddressMessage {
         IpNetwork::V4(a) => AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(a.ip(), a.prefix()).build(),
         IpNetwork::V6(a) => AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(a.ip(), a.prefix()).build(),
     }
-}
-
-fn encode(message: &AddressMessage) -> Vec<u8> {
-    let mut bytes = vec![0; message.buffer_len()];
-    message.emit(&mut bytes);
-    bytes
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! The engine does so itself from 28 on, once, from inside; older ones do not, and a flood may be
 //! lost. The ARP form is a reply to oneself with both hardware addresses equal: a kernel takes it
 //! for gratuitous and lets it override what it learned a moment ago (`arp_is_garp`,
-//! net/ipv4/arp.c). Needs CAP_NET_RAW. Called by `LinuxKernel`.
+//! net/ipv4/arp.c). Opening needs CAP_NET_RAW, sending
+//! does not. Called by `LinuxKernel`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,19 +31,15 @@ const OVERRIDE: u8 = 0x20;
 pub struct Sender(OwnedFd);
 
 impl Sender {
-    /// Opens it in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    /// `EPERM` without CAP_NET_RAW.
-    pub fn open() -> Result<Self, Failure> {
+    /// Opens it in the network namespace of the calling thread. `None` without CAP_NET_RAW, or
+    /// in a kernel without such sockets: networks of one host need none.
+    pub fn open() -> Option<Self> {
         // SAFETY: socket(2) takes three numbers; its result is checked before it is owned.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
-        let fd = Errno::result(fd).map_err(|errno| match errno {
-            Errno::EPERM => Failure::refused(libc::EPERM, "announcing endpoints needs CAP_NET_RAW"),
-            errno => errno.into(),
-        })?;
+        let fd = Errno::result(fd).inspect_err(|error| tracing::debug!(%error, "no socket to announce endpoints with"));
+        let fd = fd.ok()?;
         // SAFETY: the descriptor is new, valid and nobody else's.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Some(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
     /// Sends one frame out of the link with this index.

@@ -10,7 +10,7 @@ use rtnetlink::LinkUnspec;
 use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::{LinuxKernel, Route, addr, bridge, conntrack, forward, link, localnet, neighbour, veth};
+use super::{LinuxKernel, Route, addr, bridge, forward, link, neighbour, veth};
 use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;
 
@@ -74,12 +74,18 @@ impl LinuxKernel {
             Step::Isolate(name, on) => link::set_port(&mut self.route().socket, name, &[PortFlag::Isolated(*on)]),
             Step::Hairpin(name) => link::set_port(&mut self.route().socket, name, &[PortFlag::Hairpin(true)]),
             Step::RouteLocalnet(name) => {
-                let mut route = self.route();
-                let found = link::find(&mut route.socket, name.as_str())?;
-                let index = found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?.index;
-                localnet::enable(&mut route.socket, &self.sysctls, name, index)
+                let found = link::find(&mut self.route().socket, name.as_str())?;
+                found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?;
+                self.sysctls.route_localnet(name)
             }
-            Step::ForgetFlows(addresses) => conntrack::forget(&mut self.nft(), addresses),
+            Step::ForgetFlows(addresses) => {
+                self.sweeper.forget(addresses);
+                Ok(())
+            }
+            Step::ForgetMisled(ports) => {
+                self.sweeper.forget_misled(ports);
+                Ok(())
+            }
             Step::RetireVeth(name) => {
                 self.reaper.retire(name);
                 Ok(())
@@ -113,6 +119,7 @@ impl LinuxKernel {
             | Step::Elements { .. }
             | Step::Flood { .. }
             | Step::ForgetFlows(_)
+            | Step::ForgetMisled(_)
             | Step::ForwardRules { .. } => {}
         }
     }
@@ -263,6 +270,10 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::ForgetFlows(addresses) => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             ("remove tracked connections of", addresses.join(", "))
+        }
+        Step::ForgetMisled(ports) => {
+            let ports: Vec<_> = ports.iter().map(|port| port.host.to_string()).collect();
+            ("remove misled connections to", ports.join(", "))
         }
         Step::RetireVeth(name) => ("retire veth pair", name.to_string()),
         Step::RetireBridge(name) => ("retire bridge", name.to_string()),

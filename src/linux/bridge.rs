@@ -8,7 +8,6 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder};
 
 use super::addr;
 use super::link::{self, LinkRecord};
-use super::localnet;
 use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::sysctl::Sysctls;
 use crate::datapath::{Bridge, GROUP_LIVE};
@@ -53,9 +52,8 @@ pub fn complete(
         change = change.up();
     }
     link::change(socket, change)?;
-    // Routes of IPv6 go when a link goes down, so this waits until it is up.
     if bridge.localnet {
-        localnet::enable(socket, sysctls, name, found.index)?;
+        sysctls.route_localnet(name)?;
     }
     bridge.addresses.iter().try_for_each(|address| addr::add(socket, found.index, *address))
 }

@@ -1,13 +1,15 @@
 //! Owns connection tracking as ctnetlink shows it (include/uapi/linux/netfilter/
-//! nfnetlink_conntrack.h): finding the entries of an address, and removing them.
+//! nfnetlink_conntrack.h): finding the entries of an address or of a published port, and removing
+//! them.
 //!
-//! Called by `LinuxKernel` for a container that comes, goes or is published anew.
+//! Each question makes the kernel walk its whole table. Called by `sweeper`, never on a verb's way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::netlink::{Failure, Request, Socket};
-use super::tlv::{Attributes, Writer};
+use super::tlv::{Attributes, Writer, big16};
+use crate::model::Published;
 
 /// `NFNL_SUBSYS_CTNETLINK`, as it stands in a message type, with `IPCTNL_MSG_CT_GET` and
 /// `IPCTNL_MSG_CT_DELETE`.
@@ -23,14 +25,25 @@ const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
 const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
 const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V6_DST: u16 = 4;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
 
-/// `CTA_FILTER_F_CTA_IP_SRC`.
+/// `CTA_FILTER_F_*` (net/netfilter/nf_internals.h).
 const BY_SOURCE: u32 = 1;
+const BY_PROTOCOL: u32 = 1 << 3;
+const BY_DESTINATION_PORT: u32 = 1 << 5;
 
 /// Entries removed in one datagram.
 const CHUNK: usize = 256;
+
+/// With more addresses than these, one listing is cheaper than four walks for each.
+const FEW: usize = 2;
 
 /// Which of an entry's two directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +66,12 @@ impl Way {
 pub struct Flow {
     /// Source of the packets that opened it.
     client: IpAddr,
+    /// Where they were sent to, the port being 0 where there are none.
+    target: (IpAddr, u16),
     /// Source of the answers: who really serves, behind a translation.
-    server: IpAddr,
+    server: (IpAddr, u16),
+    /// IANA number.
+    protocol: u8,
     family: u8,
     original: Vec<u8>,
     id: Vec<u8>,
@@ -67,7 +84,10 @@ pub struct Flow {
 ///
 /// Since Linux 6.10 the kernel does it by itself, and passes over the empty places of its table
 /// quickly; an older one refuses, and is asked for the entries first.
-pub fn forget(socket: &mut Socket, addresses: &[IpAddr]) -> Result<(), Failure> {
+pub fn forget(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
+    if addresses.len() > FEW {
+        return forget_listed(socket, addresses);
+    }
     for address in addresses {
         for way in [Way::There, Way::Back] {
             match socket.execute(DELETE, 0, &filter(*address, way)) {
@@ -86,22 +106,76 @@ fn unsupported(failure: &Failure) -> bool {
 
 /// The same, entry by entry. The kernel's walk through its table is most of the cost, so there is
 /// one for each family of addresses.
-pub fn forget_listed(socket: &mut Socket, addresses: &[IpAddr]) -> Result<(), Failure> {
-    let mut flows = BTreeSet::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        if !addresses.iter().any(|address| address.is_ipv4() == (family == libc::AF_INET)) {
-            continue;
-        }
-        let concerned = |flow: &Flow| addresses.contains(&flow.client) || addresses.contains(&flow.server);
-        match socket.list(GET, &[family as u8, 0, 0, 0], |_, payload| parse_flow(payload).filter(concerned)) {
-            Ok(found) => flows.extend(found),
-            Err(failure) if unsupported(&failure) => {
-                tracing::warn!(?failure, "connections cannot be listed, old ones live on until they expire");
-                return Ok(());
-            }
-            Err(failure) => return Err(failure),
+pub fn forget_listed(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
+    let concerned = |flow: &Flow| addresses.contains(&flow.client) || addresses.contains(&flow.server.0);
+    let mut flows = Vec::new();
+    for v6 in [false, true] {
+        if addresses.iter().any(|address| address.is_ipv6() == v6) {
+            flows.extend(list(socket, &everything(v6), concerned)?);
         }
     }
+    remove(socket, &flows)
+}
+
+/// Removes the entries that came for one of these published ports and lead anywhere else than it
+/// does: to the host itself, because nothing was published there when they began, or to a container
+/// that had the port before. UDP and SCTP clients that never change their port would keep them
+/// alive for ever. `local` tells whether an address is the host's own: what is only passing through
+/// to such a port of another host is not concerned.
+pub fn forget_misled(
+    socket: &mut Socket,
+    ports: &BTreeSet<Published>,
+    local: &mut dyn FnMut(IpAddr) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let mut misled = Vec::new();
+    for v6 in [false, true] {
+        let mut wanted: HashMap<(u8, u16), Vec<&Published>> = HashMap::new();
+        for port in ports.iter().filter(|port| port.container.is_ipv6() == v6) {
+            wanted.entry((port.host.protocol.number(), port.host.port)).or_default().push(port);
+        }
+        if wanted.is_empty() {
+            continue;
+        }
+        let concerned = |flow: &Flow| wanted.contains_key(&(flow.protocol, flow.target.1));
+        // The kernel leaves out what it can; with one port that is nearly everything.
+        let (protocol, port) = (shared(wanted.keys().map(|key| key.0)), shared(wanted.keys().map(|key| key.1)));
+        let listed = match protocol {
+            Some(protocol) => list(socket, &arriving(v6, protocol, port), concerned),
+            None => list(socket, &everything(v6), concerned),
+        };
+        let found = match listed {
+            Err(failure) if unsupported(&failure) => list(socket, &everything(v6), concerned)?,
+            result => result?,
+        };
+        let mut own = HashMap::new();
+        for flow in found {
+            let (to, number) = flow.target;
+            let here = match own.get(&to) {
+                Some(known) => *known,
+                None => *own.entry(to).or_insert(local(to)?),
+            };
+            let meant = wanted.get(&(flow.protocol, number)).into_iter().flatten();
+            let mut meant =
+                meant.filter(|port| port.host.address == to || (here && port.host.address.is_unspecified()));
+            if meant.any(|port| flow.server != (port.container, port.container_port)) {
+                misled.push(flow);
+            }
+        }
+    }
+    remove(socket, &misled)
+}
+
+/// The one value that all of them have.
+fn shared<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
+}
+
+fn list(socket: &mut Socket, filter: &[u8], concerned: impl Fn(&Flow) -> bool) -> Result<Vec<Flow>, Failure> {
+    socket.list(GET, filter, |_, payload| parse_flow(payload).filter(&concerned))
+}
+
+fn remove(socket: &mut Socket, flows: &[Flow]) -> Result<(), Failure> {
     let requests: Vec<Request> = flows.iter().map(removal).collect();
     for requests in requests.chunks(CHUNK) {
         match socket.execute_all(requests) {
@@ -117,9 +191,13 @@ pub fn forget_listed(socket: &mut Socket, addresses: &[IpAddr]) -> Result<(), Fa
 pub fn parse_flow(payload: &[u8]) -> Option<Flow> {
     let entry = Attributes::after(payload, HEADER);
     let original = entry.find(CTA_TUPLE_ORIG)?;
+    let reply = entry.find(CTA_TUPLE_REPLY)?;
+    let protocol = Attributes::new(original).find(CTA_TUPLE_PROTO).unwrap_or_default();
     Some(Flow {
-        client: source(original)?,
-        server: source(entry.find(CTA_TUPLE_REPLY)?)?,
+        client: address(original, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?,
+        target: (address(original, CTA_IP_V4_DST, CTA_IP_V6_DST)?, port(original, CTA_PROTO_DST_PORT)),
+        server: (address(reply, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?, port(reply, CTA_PROTO_SRC_PORT)),
+        protocol: Attributes::new(protocol).find(CTA_PROTO_NUM).and_then(<[u8]>::first).copied().unwrap_or_default(),
         family: *payload.first()?,
         original: original.to_vec(),
         id: entry.find(CTA_ID)?.to_vec(),
@@ -127,18 +205,50 @@ pub fn parse_flow(payload: &[u8]) -> Option<Flow> {
     })
 }
 
-fn source(tuple: &[u8]) -> Option<IpAddr> {
+fn address(tuple: &[u8], v4: u16, v6: u16) -> Option<IpAddr> {
     let addresses = Attributes::new(Attributes::new(tuple).find(CTA_TUPLE_IP)?);
-    let v4 = addresses.find(CTA_IP_V4_SRC).and_then(<[u8]>::first_chunk::<4>).map(|octets| IpAddr::from(*octets));
-    v4.or_else(|| addresses.find(CTA_IP_V6_SRC).and_then(<[u8]>::first_chunk::<16>).map(|o| IpAddr::from(*o)))
+    let four = addresses.find(v4).and_then(<[u8]>::first_chunk::<4>).map(|octets| IpAddr::from(*octets));
+    four.or_else(|| addresses.find(v6).and_then(<[u8]>::first_chunk::<16>).map(|octets| IpAddr::from(*octets)))
+}
+
+fn port(tuple: &[u8], kind: u16) -> u16 {
+    let protocol = Attributes::new(tuple).find(CTA_TUPLE_PROTO).unwrap_or_default();
+    Attributes::new(protocol).find(kind).and_then(big16).unwrap_or_default()
+}
+
+/// `struct nfgenmsg`. With version 0 the kernel would not look at the family.
+fn header(v6: bool) -> [u8; HEADER] {
+    [if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8, 1, 0, 0]
+}
+
+/// Names all entries of a family.
+fn everything(v6: bool) -> Vec<u8> {
+    header(v6).to_vec()
+}
+
+/// Names all entries of a protocol, or of one port that they came for. The kernel compares ports of
+/// TCP and UDP only, and before Linux 5.8 nothing: the answer is looked through in any case.
+fn arriving(v6: bool, protocol: u8, port: Option<u16>) -> Vec<u8> {
+    let mut body = Writer::with_header(&header(v6));
+    body.nest(CTA_TUPLE_ORIG, |tuple| {
+        tuple.nest(CTA_TUPLE_PROTO, |proto| {
+            proto.bytes(CTA_PROTO_NUM, &[protocol]);
+            if let Some(port) = port {
+                proto.bytes(CTA_PROTO_DST_PORT, &port.to_be_bytes());
+            }
+        });
+    });
+    body.nest(CTA_FILTER, |filter| {
+        let by_port = if port.is_some() { BY_DESTINATION_PORT } else { 0 };
+        filter.native(1, BY_PROTOCOL | by_port).native(2, 0);
+    });
+    body.finish()
 }
 
 /// Names all entries with this source in one direction. The tuple alone is not a whole one, so a
 /// kernel that does not know the filter refuses; it never takes it for "all".
 fn filter(address: IpAddr, way: Way) -> Vec<u8> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    // With version 0 the kernel would not look at the family.
-    let mut body = Writer::with_header(&[family as u8, 1, 0, 0]);
+    let mut body = Writer::with_header(&header(address.is_ipv6()));
     body.nest(way.tuple(), |tuple| {
         tuple.nest(CTA_TUPLE_IP, |ip| {
             match address {
@@ -177,14 +287,21 @@ mod tests {
         {
             body.nest(kind, |tuple| {
                 tuple.nest(CTA_TUPLE_IP, |ip| {
-                    ip.bytes(CTA_IP_V4_SRC, &from).bytes(2, &to);
+                    ip.bytes(CTA_IP_V4_SRC, &from).bytes(CTA_IP_V4_DST, &to);
+                });
+                tuple.nest(CTA_TUPLE_PROTO, |proto| {
+                    proto.bytes(CTA_PROTO_NUM, &[17]);
+                    proto.bytes(CTA_PROTO_SRC_PORT, &5353u16.to_be_bytes());
+                    proto.bytes(CTA_PROTO_DST_PORT, &53u16.to_be_bytes());
                 });
             });
         }
         body.bytes(CTA_ID, &[1, 2, 3, 4]);
         let bytes = body.finish();
         let flow = parse_flow(&bytes).unwrap();
-        assert_eq!((flow.client, flow.server), ("192.0.2.1".parse().unwrap(), "10.0.0.2".parse().unwrap()));
+        assert_eq!((flow.client, flow.server.0), ("192.0.2.1".parse().unwrap(), "10.0.0.2".parse().unwrap()));
+        assert_eq!((flow.target, flow.protocol), (("192.0.2.9".parse().unwrap(), 53), 17));
+        assert_eq!(flow.server.1, 5353);
         let request = removal(&flow);
         let named = Attributes::after(&request.body, HEADER);
         assert_eq!(named.find(CTA_TUPLE_ORIG), Some(flow.original.as_slice()));

@@ -1,4 +1,4 @@
-//! Owns Pontoon's accepting rules at the end of the engine's `FORWARD` chain (tables `ip filter`
+//! Owns Pontoon's accepting rules at the very end of the engine's `FORWARD` chain (tables `ip filter`
 //! and `ip6 filter`, which iptables-nft makes), so that the chain's policy does not drop what
 //! `inet pontoon` lets through.
 //!
@@ -38,6 +38,9 @@ pub struct Placed {
     pub handle: u64,
     /// The rule.
     pub rule: ForwardRule,
+    /// Whether none but ours come after it. One that is overtaken, as when ufw is turned on, would
+    /// accept what the rules behind it drop: it counts as missing.
+    pub last: bool,
 }
 
 /// Reads our rules in order; `None` when there is no such chain.
@@ -53,19 +56,29 @@ pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failur
     query.text(TABLE_NAME, TABLE).text(RULE_CHAIN, CHAIN);
     let family = family(v6);
     let rules = socket.list(wire(GET_RULE), &query.finish(), |_, payload| {
-        if payload.first() == Some(&family) { parse_forward_rule(payload) } else { None }
+        (payload.first() == Some(&family) && is_here(payload)).then(|| parse_forward_rule(payload))
     })?;
-    Ok(Some(rules))
+    Ok(Some(placed(rules)))
+}
+
+/// Ours among all rules of the chain, where `None` is somebody else's.
+fn placed(rules: Vec<Option<Placed>>) -> Vec<Placed> {
+    let theirs = rules.iter().rposition(Option::is_none);
+    let ours = rules.into_iter().enumerate().filter_map(|(at, rule)| Some((at, rule?)));
+    ours.map(|(at, rule)| Placed { last: theirs.is_none_or(|theirs| at > theirs), ..rule }).collect()
+}
+
+fn is_here(payload: &[u8]) -> bool {
+    let rule = attributes(payload);
+    rule.find(TABLE_NAME).and_then(text) == Some(TABLE) && rule.find(RULE_CHAIN).and_then(text) == Some(CHAIN)
 }
 
 /// Reads a rule from a listing; `None` when it is not one of ours.
 pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
     let rule = attributes(payload);
-    let here =
-        rule.find(TABLE_NAME).and_then(text) == Some(TABLE) && rule.find(RULE_CHAIN).and_then(text) == Some(CHAIN);
     let Accept { direction, name, comment } = decode_accept(rule.find(RULE_EXPRESSIONS)?)?;
     let comment = comment.or_else(|| rule.find(RULE_USERDATA).and_then(message::comment));
-    if !here || comment != Some(COMMENT) {
+    if !is_here(payload) || comment != Some(COMMENT) {
         return None;
     }
     // iptables compares a whole name including its final zero, and a prefix without.
@@ -78,10 +91,10 @@ pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
         Direction::In => ForwardRule::From,
         Direction::Out => ForwardRule::To,
     };
-    Some(Placed { handle: rule.find(RULE_HANDLE).and_then(big64)?, rule: rule_of(link) })
+    Some(Placed { handle: rule.find(RULE_HANDLE).and_then(big64)?, rule: rule_of(link), last: true })
 }
 
-/// Makes our rules in the chain exactly these; without such a chain there is nothing to do.
+/// Makes our rules in the chain exactly these, and the last; without such a chain there is nothing to do.
 pub fn ensure(socket: &mut Socket, v6: bool, rules: &[ForwardRule]) -> Result<(), Failure> {
     let mut tries = 0;
     loop {
@@ -99,7 +112,7 @@ fn difference(v6: bool, present: &[Placed], rules: &[ForwardRule]) -> Vec<Reques
     let mut kept: BTreeSet<&ForwardRule> = BTreeSet::new();
     let mut messages = Vec::new();
     for placed in present {
-        if !rules.contains(&placed.rule) || !kept.insert(&placed.rule) {
+        if !placed.last || !rules.contains(&placed.rule) || !kept.insert(&placed.rule) {
             messages.push(message::delete_rule(family(v6), TABLE, CHAIN, placed.handle));
         }
     }
@@ -139,16 +152,20 @@ mod tests {
         let mut payload = super::super::tlv::Writer::with_header(&written.body);
         payload.bytes(RULE_HANDLE, &7u64.to_be_bytes());
         let payload = payload.finish();
-        assert_eq!(parse_forward_rule(&payload), Some(Placed { handle: 7, rule: to.clone() }));
+        assert_eq!(parse_forward_rule(&payload), Some(Placed { handle: 7, rule: to.clone(), last: true }));
         let other = message::new_rule(IPV4, TABLE, CHAIN, expressions(&to), "somebody's");
         assert_eq!(parse_forward_rule(&other.body), None);
         for end in 0..payload.len() {
             assert_eq!(parse_forward_rule(&payload[..end]), None);
         }
-        let placed = |handle, rule: &ForwardRule| Placed { handle, rule: rule.clone() };
+        let at = |handle, rule: &ForwardRule| Placed { handle, rule: rule.clone(), last: true };
         let wanted = [from.clone(), to.clone()];
-        assert!(difference(false, &[placed(1, &from), placed(2, &to)], &wanted).is_empty());
+        assert!(difference(false, &[at(1, &from), at(2, &to)], &wanted).is_empty());
         // One too many and one missing.
-        assert_eq!(difference(false, &[placed(1, &from), placed(2, &from)], &wanted).len(), 2);
+        assert_eq!(difference(false, &[at(1, &from), at(2, &from)], &wanted).len(), 2);
+        // One that somebody's rule came after is made again, at the end.
+        let seen = placed(vec![Some(at(1, &from)), None, Some(at(2, &to))]);
+        assert_eq!(seen.iter().map(|placed| placed.last).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(difference(false, &seen, &wanted).len(), 2);
     }
 }

@@ -5,7 +5,6 @@
 //! `reaper`. Called by those, by `observe` and by `watch`.
 
 use rtnetlink::packet_core::Emitable;
-use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::netlink::{Failure, Request, Socket};
@@ -231,7 +230,7 @@ pub fn delete_dead(socket: &mut Socket) -> Result<(), Failure> {
 }
 
 /// The bytes of a message built from rtnetlink's types.
-pub fn encode(message: &LinkMessage) -> Vec<u8> {
+pub fn encode(message: &impl Emitable) -> Vec<u8> {
     let mut bytes = vec![0; message.buffer_len()];
     message.emit(&mut bytes);
     bytes

@@ -3,10 +3,10 @@
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
-//! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `watch` who else changes them, `reserve` the host's ports, `localnet` its loopback addresses,
-//! `overlay` what its tunnels need, `apply` the steps,
-//! `announce` frames that say where an endpoint is.
+//! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
+//! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
+//! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `announce` frames that say where an
+//! endpoint is.
 
 pub mod addr;
 pub mod announce;
@@ -17,7 +17,6 @@ mod descriptor;
 pub mod forward;
 pub mod frame;
 pub mod link;
-mod localnet;
 pub mod neighbour;
 pub mod netlink;
 pub mod nft;
@@ -26,6 +25,7 @@ mod overlay;
 mod reaper;
 mod reserve;
 pub mod route;
+mod sweeper;
 mod sysctl;
 pub mod tlv;
 mod touch;
@@ -38,7 +38,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
@@ -48,6 +48,7 @@ use crate::model::{DataPath, HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
+use sweeper::Sweeper;
 use sysctl::Sysctls;
 use touch::Touches;
 use watch::{Event, Watch};
@@ -60,11 +61,13 @@ const LOOPBACK: u32 = 1;
 pub struct Options {
     /// Directory of the settings `net.*`. The managed plugin sees the host's at another path.
     pub sysctl_root: PathBuf,
+    /// The socket for announcements, when it was opened while the process still had CAP_NET_RAW.
+    pub sender: Option<Arc<announce::Sender>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sysctl_root: PathBuf::from("/proc/sys/net") }
+        Self { sysctl_root: PathBuf::from("/proc/sys/net"), sender: None }
     }
 }
 
@@ -78,12 +81,13 @@ pub struct LinuxKernel {
     route: Mutex<Route>,
     nft: Mutex<Socket>,
     reaper: Reaper,
+    sweeper: Sweeper,
     sysctls: Sysctls,
     reservations: Reservations,
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
-    /// Opened when there is something to announce: not everybody has the privilege.
-    sender: Mutex<Option<announce::Sender>>,
+    /// Absent where the process never had the privilege to open it.
+    sender: Option<Arc<announce::Sender>>,
 }
 
 /// The socket for links, and the indexes of bridges, which every new port needs.
@@ -94,7 +98,7 @@ struct Route {
 }
 
 impl LinuxKernel {
-    /// Opens the sockets and starts the reaper.
+    /// Opens the sockets and starts the reaper and the sweeper.
     ///
     /// # Errors
     /// `EPERM` naming `CAP_NET_ADMIN` when this process does not have it in its namespace; what
@@ -109,20 +113,26 @@ impl LinuxKernel {
         link::change(&mut socket, LinkUnspec::new_with_index(LOOPBACK))
             .map_err(|f| f.of("change links", "in this network namespace"))?;
         let nft = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "nf_tables socket"))?;
-        let spare = open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"))?;
-        let reaper = Reaper::start(spare, touches.clone()).map_err(|error| {
+        let spare = || open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"));
+        let unstarted = |error: std::io::Error, thread: &str| {
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-            Failure::refused(errno, "").of("start", "the thread that deletes links")
-        })?;
+            Failure::refused(errno, "").of("start", thread)
+        };
+        let reaper = Reaper::start(spare()?, touches.clone())
+            .map_err(|error| unstarted(error, "the thread that deletes links"))?;
+        let flows = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "conntrack socket"))?;
+        let sweeper = Sweeper::start(flows, spare()?)
+            .map_err(|error| unstarted(error, "the thread that removes tracked connections"))?;
         Ok(Self {
             route: Mutex::new(Route { socket, bridges: HashMap::new() }),
             nft: Mutex::new(nft),
             reaper,
+            sweeper,
             sysctls: Sysctls::new(options.sysctl_root),
             reservations: Reservations::new(),
             ports,
             touches,
-            sender: Mutex::default(),
+            sender: options.sender.or_else(|| announce::Sender::open().map(Arc::new)),
         })
     }
 
@@ -226,7 +236,8 @@ impl Kernel for LinuxKernel {
     }
 
     fn settle(&self, patience: Duration) -> bool {
-        self.reaper.settle(patience)
+        let begun = Instant::now();
+        self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::addr::{self, AddressRecord};
 use super::forward;
 use super::link::{self, LinkRecord};
-use super::localnet;
 use super::neighbour;
 use super::netlink::{Failure, Socket};
 use super::nft::table;
@@ -35,7 +34,7 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
         let Some(name) = link.ifname() else { continue };
         match link.kind.as_str() {
             "bridge" if link.live() || foreign.contains(&name) => {
-                datapath.bridges.insert(name.clone(), bridge(socket, link, &name, &addresses, sysctls)?);
+                datapath.bridges.insert(name.clone(), bridge(link, &name, &addresses, sysctls));
             }
             "veth" if link.live() && name.has_prefix() => {
                 datapath.veths.insert(name.clone(), veth(link, &name, &names));
@@ -65,32 +64,26 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
 
 /// Reads the table and the accepting rules into `datapath`.
 pub fn firewall(socket: &mut Socket, datapath: &mut Datapath) -> Result<(), Failure> {
-    let rules = |placed: Vec<forward::Placed>| placed.into_iter().map(|p| p.rule).collect();
+    let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
     datapath.elements = table::read(socket)?;
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
     Ok(())
 }
 
-fn bridge(
-    socket: &mut Socket,
-    link: &LinkRecord,
-    name: &IfName,
-    addresses: &[AddressRecord],
-    sysctls: &Sysctls,
-) -> Result<Bridge, Failure> {
+fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls: &Sysctls) -> Bridge {
     let owned = link.live();
     let ours = addresses.iter().filter(|a| a.index == link.index && !a.automatic_for(link.mac));
-    Ok(Bridge {
+    Bridge {
         owned,
         mac: link.mac.filter(|_| owned),
         mtu: link.mtu,
         alias: link.alias.clone(),
         addresses: ours.map(|a| a.address).collect(),
         ipv6: sysctls.ipv6(name),
-        localnet: localnet::enabled(socket, sysctls, name, link.index)?,
+        localnet: sysctls.localnet(name),
         up: link.up,
-    })
+    }
 }
 
 /// A VXLAN link, if it is of a form that we make.

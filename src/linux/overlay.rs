@@ -3,8 +3,6 @@
 //!
 //! Part of `LinuxKernel`; the steps come from `apply`.
 
-use std::sync::PoisonError;
-
 use super::apply::{PATIENCE, TRIES, foreign, with_master};
 use super::netlink::Failure;
 use super::{LinuxKernel, announce, link, neighbour, vxlan};
@@ -74,11 +72,8 @@ impl LinuxKernel {
             Err(failure) if matches!(failure.errno(), Some(libc::EPERM | libc::ENODEV | libc::EINVAL)) => {}
             result => result?,
         }
-        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = match sender.take() {
-            Some(open) => sender.insert(open),
-            None => sender.insert(announce::Sender::open()?),
-        };
+        let refused = || Failure::refused(libc::EPERM, "Pontoon was started without CAP_NET_RAW");
+        let sender = self.sender.as_ref().ok_or_else(refused)?;
         let frames = endpoint.addresses.iter().map(|address| announce::frame(endpoint.mac, *address));
         frames.into_iter().try_for_each(|frame| sender.send(bridge, &frame))
     }

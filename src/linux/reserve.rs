@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, listen, setsockopt, sockopt,
 };
@@ -143,14 +144,9 @@ fn drop_everything(socket: &OwnedFd) -> Result<(), Errno> {
 
 /// Raises the soft limit of open files to the hard one. Failing is no reason not to start.
 fn raise_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a live structure, which the kernel fills in.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 || limit.rlim_cur >= limit.rlim_max {
-        return;
-    }
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the pointer is to a live structure, which the kernel only reads.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-        tracing::debug!("the limit of open files stays as it is");
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(errno) = raised {
+        tracing::debug!(%errno, "the limit of open files stays as it is");
     }
 }

@@ -23,6 +23,7 @@ const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
 const RT_TABLE_MAIN: u8 = 254;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 
 /// Addresses that are nowhere (RFC 5737, RFC 3849): only a default route leads to them.
 const OUTSIDE: [IpAddr; 2] =
@@ -129,28 +130,36 @@ fn is_link_local(address: IpAddr) -> bool {
 /// The route that leads outside, IPv4 first.
 fn way_out(socket: &mut Socket) -> Result<Option<RouteRecord>, Failure> {
     for address in OUTSIDE {
-        let (family, bytes, bits) = match address {
-            IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec(), 32),
-            IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec(), 128),
-        };
-        let mut header = [0u8; HEADER];
-        header[0] = family as u8;
-        header[1] = bits;
-        let mut body = Writer::with_header(&header);
-        body.bytes(RTA_DST, &bytes);
-        match socket.get(libc::RTM_GETROUTE, &body.finish()) {
-            Ok(payload) => {
-                let route = parse_route(&payload).filter(|route| route.kind == RTN_UNICAST && route.link.is_some());
-                if route.is_some() {
-                    return Ok(route);
-                }
-            }
-            // Whatever the reason, there is no way out in this family.
-            Err(Failure::Refused(_)) => {}
-            Err(failure) => return Err(failure),
+        let route = look_up(socket, address)?.filter(|route| route.kind == RTN_UNICAST && route.link.is_some());
+        if route.is_some() {
+            return Ok(route);
         }
     }
     Ok(None)
+}
+
+/// Whether what is sent to this address is for the host itself.
+pub fn is_local(socket: &mut Socket, address: IpAddr) -> Result<bool, Failure> {
+    Ok(look_up(socket, address)?.is_some_and(|route| route.kind == RTN_LOCAL))
+}
+
+/// The route that a packet to this address would take; `None` when there is none.
+fn look_up(socket: &mut Socket, address: IpAddr) -> Result<Option<RouteRecord>, Failure> {
+    let (family, bytes, bits) = match address {
+        IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec(), 32),
+        IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec(), 128),
+    };
+    let mut header = [0u8; HEADER];
+    header[0] = family as u8;
+    header[1] = bits;
+    let mut body = Writer::with_header(&header);
+    body.bytes(RTA_DST, &bytes);
+    match socket.get(libc::RTM_GETROUTE, &body.finish()) {
+        Ok(payload) => Ok(parse_route(&payload)),
+        // Whatever the reason, nothing gets there.
+        Err(Failure::Refused(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 #[cfg(test)]

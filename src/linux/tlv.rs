@@ -134,6 +134,11 @@ pub fn native32(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 
+/// The first two bytes as a number in network order.
+pub fn big16(bytes: &[u8]) -> Option<u16> {
+    bytes.first_chunk().map(|b| u16::from_be_bytes(*b))
+}
+
 /// The first four bytes as a number in network order.
 pub fn big32(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|b| u32::from_be_bytes(*b))

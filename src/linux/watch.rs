@@ -5,13 +5,14 @@
 //! `LinuxKernel::watch` for the app.
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::addr::parse_address;
 use super::descriptor::{Protocol, open_fd, receive};
@@ -99,7 +100,7 @@ impl Watcher {
     fn run(mut self) {
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let fds = [self.stop.as_raw_fd(), self.route.as_raw_fd(), self.nft.as_raw_fd()];
+            let fds = [self.stop.as_fd(), self.route.as_fd(), self.nft.as_fd()];
             let [stop, route, nft] = match ready(fds, self.known.patience()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => continue,
@@ -130,12 +131,12 @@ impl Watcher {
 }
 
 /// Waits until one of the descriptors can be read or has an error to tell (lost notifications,
-/// the other end closed), or until the time is over (milliseconds; -1 for never), and says which.
-fn ready<const N: usize>(fds: [RawFd; N], time: i32) -> Result<[bool; N], Errno> {
-    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
-    // SAFETY: the pointer is to N live structures, which the kernel fills in.
-    Errno::result(unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, time) })?;
-    Ok(polled.map(|fd| fd.revents != 0))
+/// the other end closed), or until the time is over, and says which.
+fn ready<const N: usize>(fds: [BorrowedFd<'_>; N], time: PollTimeout) -> Result<[bool; N], Errno> {
+    let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    poll(&mut polled, time)?;
+    // Flags that nix does not know are an event, too.
+    Ok(polled.map(|fd| fd.any().unwrap_or(true)))
 }
 
 /// Reads one datagram; true when some were lost.
@@ -150,6 +151,7 @@ fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, each: impl FnOnce(&[u8])) -> bool {
 }
 
 /// What is known of the links, to tell what changed.
+#[derive(Default)]
 pub struct Known {
     links: HashMap<u32, LinkRecord>,
     ports: Arc<OwnPorts>,
@@ -173,10 +175,11 @@ impl Known {
         Some(event(name))
     }
 
-    /// Milliseconds until there is something to look into; -1 when there is nothing.
-    fn patience(&self) -> i32 {
-        let next = self.doubtful.values().min();
-        next.map_or(-1, |at| at.saturating_duration_since(Instant::now()).as_millis() as i32 + 1)
+    /// Time until there is something to look into, rounded up to a millisecond.
+    fn patience(&self) -> PollTimeout {
+        let Some(next) = self.doubtful.values().min() else { return PollTimeout::NONE };
+        let time = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
     }
 
     /// What is to be looked into by now.

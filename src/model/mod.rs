@@ -17,7 +17,7 @@ pub use endpoint::{Endpoint, EndpointSpec, Phase};
 pub use id::{EndpointId, NetworkId};
 pub use ifname::{IfName, LinkRole};
 pub use mac::Mac;
-pub use network::{Network, NetworkSpec, Subnet};
+pub use network::{Network, NetworkSpec, Subnet, overlap};
 pub use options::{EndpointOptions, GatewayMode, NetworkOptions};
 pub use overlay::{DataPath, Overlay, Scope, Vni};
 pub use port::{Binding, HostPort, Protocol, Published};

@@ -1,42 +1,39 @@
 //! Owns HTTP over a Unix socket: connections, bodies, deadlines, shutdown, and - alone in the
 //! program - status codes. What a request means is the driver's business.
 //!
-//! Idle connections are never closed from this side: the engine's next request would race with
-//! the close, fail half way and be repeated without its body (protocol.md 1.6).
+//! Idle connections are not closed from this side unless others need their places: the engine's
+//! next request would race with the close, fail half way and be repeated without its body
+//! (protocol.md 1.6).
 
+mod body;
+mod crowd;
 mod route;
 
+pub use body::MAX_BODY;
 pub use route::call_directly;
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method as HttpMethod, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
+use self::body::Room;
+use self::crowd::{Crowd, Place};
 use crate::api::Method;
 use crate::driver::Driver;
 use crate::metrics::Metrics;
 
-/// Largest body taken, in bytes. The largest the engine sends (hundreds of published ports) is
-/// some tens of kilobytes.
-pub const MAX_BODY: usize = 1 << 20;
-
-/// How long a body may take to arrive: the engine sends it with the headers.
-const BODY_TIME: Duration = Duration::from_secs(10);
-
-/// Connections served at once; further ones wait in the socket's backlog.
-const MAX_CONNECTIONS: usize = 1024;
+/// Connections served at once; for a further one an idle one has to leave.
+pub const MAX_CONNECTIONS: usize = 1024;
 
 /// How long a verb may take before it is answered with an error. It goes on in the background;
 /// the engine holds locks while it waits (protocol.md 1.7, 1.8).
@@ -56,22 +53,26 @@ pub struct Service {
 
 /// Serves until `stop` turns true, then waits for the requests under way.
 pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (crowd, room) = (Crowd::new(MAX_CONNECTIONS), Room::default());
     let mut connections = tokio::task::JoinSet::new();
+    let mut number = 0;
     loop {
-        // Cancel-safe: a place that was taken and not used is given back on drop; accept loses
-        // no connection when it is not chosen (tokio documents it as cancel-safe).
+        // Cancel-safe: accept loses no connection when it is not chosen (tokio documents it as
+        // cancel-safe). One that still waits for its place at the end is not served.
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let (service, stop) = (Arc::clone(&service), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, service, stop).await;
-                    drop(place);
-                });
+            Ok((stream, _)) => {
+                number += 1;
+                let place = tokio::select! {
+                    place = crowd.admit(number) => place,
+                    _ = stop.changed() => break,
+                };
+                if let Some(place) = place {
+                    connections.spawn(connection(stream, place, Arc::clone(&service), room.clone(), stop.clone()));
+                }
             }
             Err(error) => {
                 // Usually "too many open files": not a reason to stop listening.
@@ -85,21 +86,22 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watc
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(
-    listener: &UnixListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    Ok((listener.accept().await?.0, place))
-}
-
-async fn connection(stream: UnixStream, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    stream: UnixStream,
+    place: Place,
+    service: Arc<Service>,
+    room: Room,
+    mut stop: watch::Receiver<bool>,
+) {
+    let place = Arc::new(place);
+    let seat = Arc::clone(&place);
     let answer = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(respond(&service, request).await) }
+        let (service, room, seat) = (Arc::clone(&service), room.clone(), Arc::clone(&seat));
+        async move { Ok::<_, Infallible>(respond(&service, &room, &seat, request).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.max_buf_size(64 * 1024);
+    // Who has said all that it wants to say may still want to hear.
+    http.max_buf_size(64 * 1024).half_close(true);
     let served = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(served);
     loop {
@@ -110,13 +112,24 @@ async fn connection(stream: UnixStream, service: Arc<Service>, mut stop: watch::
                 }
                 return;
             }
+            idle = place.dismissed() => {
+                if idle {
+                    return;
+                }
+                served.as_mut().graceful_shutdown();
+            }
             // The request under way is answered, then the connection ends.
             _ = stop.changed() => served.as_mut().graceful_shutdown(),
         }
     }
 }
 
-async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond(
+    service: &Arc<Service>,
+    room: &Room,
+    place: &Place,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
     if request.method() == HttpMethod::GET && path == "/metrics" {
         let mut response = reply(StatusCode::OK, service.metrics.render(&service.driver).into());
@@ -133,28 +146,20 @@ async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Response
     if request.method() != HttpMethod::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} is called with POST"));
     }
-    let body = match body(request).await {
+    let body = match room.read(request.into_body()).await {
         Ok(body) => body,
         Err((status, message)) => return refuse(status, &format!("{path}: {message}")),
     };
-    if body.is_empty() && !method.has_no_body() {
+    // Not before: who never sends the whole of its body may have to leave.
+    let _busy = place.busy();
+    if body.bytes.is_empty() && !method.has_no_body() {
         // The engine's retry after a lost connection: its first attempt may have been carried out.
         let message = format!("{path}: the request has no body (a repetition after a lost connection), try again");
         return refuse(StatusCode::BAD_REQUEST, &message);
     }
-    route::call(service, method, body).await
-}
-
-async fn body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
-    let limited = Limited::new(request.into_body(), MAX_BODY).collect();
-    match timeout(BODY_TIME, limited).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err((StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {MAX_BODY} bytes")))
-        }
-        Ok(Err(error)) => Err((StatusCode::BAD_REQUEST, format!("the body did not arrive: {error}"))),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, format!("the body took longer than {} s", BODY_TIME.as_secs()))),
-    }
+    let answer = route::call(service, method, body.bytes.clone()).await;
+    drop(body);
+    answer
 }
 
 fn reply(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {

@@ -16,4 +16,5 @@ mod upgrade;
 pub mod vnis;
 
 pub use error::StoreError;
+pub use place::make as make_directory;
 pub use store::{Ledger, Opened, Outcome};

@@ -29,7 +29,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes the directory (mode 0700, parents too) if need be, and locks it.
+    /// Makes the directory if need be, and locks it.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         make(dir)?;
         let path = dir.join("lock");
@@ -134,8 +134,12 @@ impl Place {
     }
 }
 
-/// Creates `dir` and makes its name durable.
-fn make(dir: &Path) -> Result<(), StoreError> {
+/// Creates the state directory `dir` (mode 0700, parents too) and makes its name durable; nothing
+/// happens if it is there.
+///
+/// # Errors
+/// What the system says, with the directory.
+pub fn make(dir: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(StoreError::io("creating", dir))?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{Endpoint, EndpointId, IfName, LinkRole, Network, NetworkId};
+use crate::model::{Endpoint, EndpointId, IfName, LinkRole, Network, NetworkId, overlap};
 
 /// A network with its endpoints.
 #[derive(Debug, Clone)]
@@ -139,15 +139,6 @@ impl Table {
     /// The subnets of all networks.
     pub fn subnets(&self) -> Vec<IpNetwork> {
         lock(&self.register).subnets.iter().map(|(subnet, _)| *subnet).collect()
-    }
-}
-
-/// Whether two subnets of one family share an address.
-pub fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
-    match (a, b) {
-        (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(*b),
-        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(*b),
-        _ => false,
     }
 }
 

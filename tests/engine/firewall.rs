@@ -46,8 +46,9 @@ fn containers_talk_behind_the_engines_firewall() {
 
 fn policy(bed: &Bed) {
     bed.network("net", &["--subnet", "10.92.0.0/24", "--ipv6", "--subnet", "fd92::/64"]);
-    // what makes this hard
-    assert!(bed.exec(&["iptables", "-S", "FORWARD"]).ok().contains("-P FORWARD DROP"));
+    // what makes this hard; with its own tables the engine has no policy on other links
+    let policy = bed.exec(&["iptables", "-S", "FORWARD"]).ok().contains("-P FORWARD DROP");
+    assert!(policy || bed.exec(&["nft", "list", "table", "ip", "docker-bridges"]).success());
     assert_eq!(bed.exec(&["cat", "/proc/sys/net/bridge/bridge-nf-call-iptables"]).ok(), "1");
     bed.run_container("one", &["--network", "net"]);
     bed.run_container("two", &["--network", "net"]);
@@ -73,6 +74,9 @@ fn readable(bed: &Bed) {
             let rule = format!("-A FORWARD {direction} pnt+ -m comment --comment pontoon -j ACCEPT");
             assert!(rules.contains(&rule), "{iptables}: {rules}");
         }
+    }
+    if filters(bed).is_empty() {
+        return;
     }
     // and survive its taking the table apart and putting it back
     bed.exec(&["sh", "-c", "iptables-save >/tmp/saved && iptables-restore </tmp/saved"]).ok();
@@ -181,6 +185,9 @@ fn repairs(bed: &Bed) {
         works();
     }
     // a firewall of the administrator's own, in the way of nothing
-    bed.exec(&["iptables", "-I", "DOCKER-USER", "-s", "10.95.0.0/24", "-d", "192.168.77.254", "-j", "DROP"]).ok();
+    let drops = ["-s", "10.95.0.0/24", "-d", "192.168.77.254", "-j", "DROP"];
+    // an engine that keeps its own tables has no DOCKER-USER
+    let chain = if bed.exec(&["iptables", "-S", "DOCKER-USER"]).success() { "DOCKER-USER" } else { "FORWARD" };
+    bed.exec(&[&["iptables", "-I", chain][..], &drops].concat()).ok();
     assert!(!bed.ping("one", "192.168.77.254"), "the administrator's rules come before ours");
 }

@@ -1,5 +1,7 @@
 //! Pontoon as a managed plugin, `pontoon:latest`.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::{
@@ -41,7 +43,7 @@ fn named(bed: &Bed) {
 fn privileges(bed: &Bed) {
     let config = &bed.inspect(DRIVER)["Config"];
     assert_eq!(config["Network"]["Type"], "host");
-    assert_eq!(config["Linux"]["Capabilities"], json!(["CAP_NET_ADMIN", "CAP_NET_RAW"]));
+    assert_eq!(config["Linux"]["Capabilities"], json!(["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]));
     assert_eq!(config["Linux"]["AllowAllDevices"], false);
     assert!(config["Linux"]["Devices"].as_array().is_none_or(Vec::is_empty));
     assert_eq!(config["PidHost"], false);
@@ -49,6 +51,26 @@ fn privileges(bed: &Bed) {
     let sources: Vec<_> =
         config["Mounts"].as_array().into_iter().flatten().map(|mount| text(&mount["Source"])).collect();
     assert_eq!(sources, ["/proc/sys/net"]);
+    confined(bed);
+}
+
+/// What Docker gave beyond that was dropped, in every thread: CAP_NET_ADMIN and CAP_NET_BIND_SERVICE are 0x1400.
+fn confined(bed: &Bed) {
+    let script = format!("cat /proc/{}/task/*/status", process(bed));
+    let status = bed.exec(&["sh", "-c", &script]).ok();
+    let values = |field: &str| -> BTreeSet<String> {
+        let lines = status.lines().filter_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+        lines.map(str::to_owned).collect()
+    };
+    for field in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(values(field), ["0000000000001400".to_owned()].into(), "{field}");
+    }
+    for field in ["CapInh", "CapAmb"] {
+        assert_eq!(values(field), ["0000000000000000".to_owned()].into(), "{field}");
+    }
+    assert_eq!((values("NoNewPrivs"), values("Seccomp")), (["1".to_owned()].into(), ["2".to_owned()].into()));
+    let socket = bed.exec(&["sh", "-c", "stat -c '%a %u %g' /run/docker/plugins/*/pontoon.sock"]).ok();
+    assert_eq!(socket, "600 0 0");
 }
 
 /// The id of the process in the node.

@@ -173,16 +173,33 @@ fn measure_forgetting_and_reserving() {
         let before = count();
         let begun = Instant::now();
         kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.9".parse().unwrap()])]).unwrap();
+        let asked = begun.elapsed();
+        settle(kernel);
         let none = begun.elapsed();
+        let udp = |n: u16| match crate::town::port(crate::town::UDP, "0.0.0.0", 80 + n, "10.1.0.9") {
+            Element::Port(port) => port,
+            other => panic!("{other:?}"),
+        };
+        for count in [1, 200] {
+            let begun = Instant::now();
+            kernel.apply(&[Step::ForgetMisled((0..count).map(udp).collect())]).unwrap();
+            settle(kernel);
+            eprintln!("{count} UDP ports: none misled after {:?}", begun.elapsed());
+        }
         let spare = || pontoon::linux::netlink::OwnPorts::default().into();
         let mut raw =
             pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, spare()).unwrap();
         let begun = Instant::now();
-        pontoon::linux::conntrack::forget_listed(&mut raw, &["10.1.0.9".parse().unwrap()]).unwrap();
+        pontoon::linux::conntrack::forget_listed(&mut raw, &["10.1.0.9".parse().unwrap()].into()).unwrap();
         eprintln!("by listing them: {:?}", begun.elapsed());
         let begun = Instant::now();
         kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.1".parse().unwrap()])]).unwrap();
-        eprintln!("{before} flows: none of them forgotten in {none:?}, {} left after {:?}", count(), begun.elapsed());
+        settle(kernel);
+        eprintln!(
+            "{before} flows: asked in {asked:?}, none of them forgotten after {none:?}, {} left after {:?}",
+            count(),
+            begun.elapsed()
+        );
         let port = |n: u16| pontoon::model::HostPort {
             protocol: pontoon::model::Protocol::Tcp,
             address: "0.0.0.0".parse().unwrap(),

@@ -99,7 +99,10 @@ fn endpoint(scene: &Scene) {
     scene.not_ready("web");
     scene.docker(&["start", "web"]).ok();
     scene.listens("web");
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8110", By("web:80"))]);
+    // newer engines start it without asking any driver for anything, their own as little as ours
+    if scene.engine < 29 {
+        scene.expect(&[(Outside, "tcp,192.168.77.1,8110", By("web:80"))]);
+    }
 }
 
 #[test]

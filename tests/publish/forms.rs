@@ -107,9 +107,7 @@ fn from_the_host(scene: &Scene) {
     ]);
 }
 
-/// With br_netfilter in the way the kernel drops the answer to ::1 (docs/ports.md, limits).
 fn from_the_loopback_of_six(scene: &Scene) {
-    let _without = scene.without_br_netfilter6();
     scene.expect(&[
         (Host, "tcp,::1,8080", By("web:80")),
         (Host, "tcp,::1,9001", By("web:9001")),
@@ -249,32 +247,4 @@ fn foreign_address(scene: &Scene) {
     scene.docker(&["rm", "-f", "web"]).ok();
     scene.serve("web", &["tcp:80"], &["--network", "net", "-p", "8123:80"]);
     scene.expect(&[(Outside, "tcp,192.168.77.1,8123", By("web:80"))]);
-}
-
-#[test]
-fn sctp_is_published_where_the_kernel_has_it() {
-    on_both(sctp);
-}
-
-/// This needs no SCTP sockets but the ones that reserve the port: the packets are made by hand.
-fn sctp(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.123.1.0/24"]);
-    let started = scene.try_serve("assoc", &["sctp:80"], &["--network", "net", "-p", "8124:80/sctp"]);
-    if !started.success() {
-        let said = started.err();
-        println!(
-            "SCTP with driver {}: not published on this kernel, packets are left to the netns tests: {said}",
-            scene.driver
-        );
-        assert!(said.contains("8124") || said.contains("protocol not supported"), "{said}");
-        scene.docker(&["rm", "-f", "assoc"]).ok();
-        scene.serve("assoc", &["tcp:80"], &["--network", "net", "-p", "8124:80"]);
-        scene.expect(&[(Outside, "tcp,192.168.77.1,8124", By("assoc:80"))]);
-        return;
-    }
-    scene.listens("assoc");
-    scene.expect(&[
-        (Outside, "sctp,192.168.77.1,8124", Is("init ack from 8124")),
-        (Outside, "sctp,192.168.77.1,8125", Closed),
-    ]);
 }

@@ -12,13 +12,18 @@ mod support;
 
 mod allow;
 mod conflicts;
+mod firewalls;
 mod forms;
+mod intrusion;
 mod life;
 mod many;
 mod matrix;
 mod moves;
 mod neighbours;
 mod probe;
+mod sctp;
 mod security;
+mod servers;
 mod spoof;
 mod stage;
+mod udp;

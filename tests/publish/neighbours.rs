@@ -23,6 +23,7 @@ fn what_others_flush_is_repaired_under_a_connection() {
 }
 
 fn flushed(scene: &Scene) {
+    scene.exec(&["bash", "-c", "iptables-save -t filter | grep -v pontoon >/lab/saved"]).ok();
     scene.network("net", &["--subnet", "10.143.1.0/24", "--ipv6", "--subnet", "fd43:1::/64"]);
     scene.network("other", &["--subnet", "10.143.2.0/24"]);
     let publish = ["-p", "8320:80", "-p", "8321:53/udp", "-p", "127.0.0.1:8322:80"];
@@ -48,9 +49,12 @@ fn flushed(scene: &Scene) {
         scene.expect(&[(Outside, "tcp,192.168.77.1,8322", Closed), (In("away"), "tcp,10.143.1.2,80", Closed)]);
     };
     whole("the start");
-    let harm: [&[&str]; 5] = [
+    let mut took = Vec::new();
+    let harm: [&[&str]; 6] = [
         &["iptables", "-F"],
         &["iptables", "-t", "nat", "-F"],
+        // what was saved before there were networks
+        &["iptables-restore", "/lab/saved"],
         &["nft", "delete", "table", "inet", "pontoon"],
         &["nft", "flush", "table", "inet", "pontoon"],
         &["nft", "flush", "ruleset"],
@@ -61,13 +65,19 @@ fn flushed(scene: &Scene) {
         let pause = scene.shared().join("pause");
         fs::write(&pause, "").expect("a file");
         thread::sleep(Duration::from_millis(300));
-        scene.exec(command).ok();
+        let before = scene.repairs();
+        took.push(scene.harm(command));
         whole(&command.join(" "));
+        if !command.contains(&"nat") {
+            assert!(scene.repairs() > before, "{command:?} is counted");
+        }
         fs::remove_file(&pause).expect("it was made");
         for held in [&four, &six, &local] {
             held.goes_on();
         }
     }
+    println!("from the end of the harm to whole rules: {took:?}");
+    assert!(took.iter().min() < Some(&Duration::from_secs(1)), "within a second: {took:?}");
     // the engine ends its containers, and with them their connections
     drop((four, six, local));
     for signal in [Signal::Term, Signal::Kill] {
@@ -127,5 +137,64 @@ fn drops(scene: &Scene) {
     scene.exec(&["nft", raw]).ok();
     scene.expect(&[(Outside, "tcp,192.168.77.1,8330", Closed), (Outside, "tcp,192.168.77.1,8331", By("web:81"))]);
     scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+    scene.expect(&open);
+}
+
+#[test]
+fn rules_that_come_later_are_asked_first() {
+    on_pontoon(later);
+}
+
+/// What docs/neighbours.md tells about rules of one's own.
+fn later(scene: &Scene) {
+    scene.network("net", &["--subnet", "10.145.1.0/24"]);
+    let publish = ["--network", "net", "--ip", "10.145.1.10", "-p", "8340:80", "-p", "8341:81"];
+    scene.serve("web", &["tcp:80-82"], &publish);
+    scene.run_container("peer", &["--network", "net"]);
+    scene.route_from_outside(&["10.145.1.0/24"]);
+    let _remote = scene.serve_outside("remote", &["tcp:80"]);
+    let open = [
+        (Outside, "tcp,192.168.77.1,8340", By("web:80")),
+        (Outside, "tcp,192.168.77.1,8341", By("web:81")),
+        (Outside, "tcp,10.145.1.10,82", Closed),
+        (In("peer"), "tcp,10.145.1.10,80", By("web:80")),
+        (In("peer"), "tcp,192.168.77.2,80", By("remote:80")),
+    ];
+    let half = [
+        (Outside, "tcp,192.168.77.1,8340", Closed),
+        (Outside, "tcp,192.168.77.1,8341", By("web:81")),
+        (In("peer"), "tcp,10.145.1.10,80", By("web:80")),
+    ];
+    scene.expect(&open);
+    // by the link, in DOCKER-USER; appended to FORWARD
+    for (chain, verb) in [("DOCKER-USER", "-I"), ("FORWARD", "-A")] {
+        let rule = |verb| {
+            let drop = ["-o", "pnt+", "-s", "192.168.77.2", "-p", "tcp", "--dport", "80", "-j", "DROP"];
+            scene.exec(&[&["iptables", verb, chain][..], &drop].concat()).ok();
+        };
+        rule(verb);
+        scene.expect(&half);
+        rule("-D");
+        scene.expect(&open);
+    }
+    // all that is left is rejected, unless it is accepted before; what is not published is not, even then
+    let iptables = |rule: &str| scene.exec(&["bash", "-c", &format!("iptables {rule}")]).ok();
+    iptables("-A FORWARD -j REJECT");
+    scene.expect(&open.clone().map(|(from, probe, _)| (from, probe, Closed)));
+    iptables("-I DOCKER-USER -o pnt+ -j ACCEPT");
+    iptables("-I DOCKER-USER -i pnt+ -j ACCEPT");
+    scene.expect(&open);
+    for rule in ["-D DOCKER-USER -o pnt+ -j ACCEPT", "-D DOCKER-USER -i pnt+ -j ACCEPT", "-D FORWARD -j REJECT"] {
+        iptables(rule);
+    }
+    // a chain that drops by its policy
+    let table = |accepts: &str| {
+        let chain = "type filter hook forward priority 10; policy drop; ct state established,related accept;";
+        scene.exec(&["nft", &format!("table inet mine {{\nchain forward {{\n{chain}\n{accepts}\n}}\n}}\n")]).ok();
+    };
+    table("");
+    scene.expect(&open.clone().map(|(from, probe, _)| (from, probe, Closed)));
+    scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+    table("ct status dnat accept; iifname \"pnt*\" accept;");
     scene.expect(&open);
 }

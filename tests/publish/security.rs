@@ -56,9 +56,7 @@ fn loopback(scene: &Scene) {
         [format!("tcp,127.0.0.1,8500,{own}"), format!("udp,127.0.0.1,8501,{own}"), format!("tcp,127.0.0.1,7777,{own}")];
     let rows: Vec<_> = probes.iter().map(|probe| (In("root"), probe.as_str(), Closed)).collect();
     scene.expect(&rows);
-    scene.expect(&[(Host, "tcp,127.0.0.1,8500", By("web:80"))]);
-    let _without = scene.without_br_netfilter6();
-    scene.expect(&[(Host, "tcp,::1,8500", By("web:80"))]);
+    scene.expect(&[(Host, "tcp,127.0.0.1,8500", By("web:80")), (Host, "tcp,::1,8500", By("web:80"))]);
 }
 
 #[test]

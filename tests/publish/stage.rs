@@ -30,8 +30,8 @@ impl Stage {
     #[track_caller]
     pub fn up(options: Options) -> Self {
         let segment = Segment::up();
+        let outside = options.beside().uplink(&segment, 2).up();
         let node = options.uplink(&segment, 1).up();
-        let outside = Options::new().uplink(&segment, 2).bare().up();
         for host in [&node, &outside] {
             fs::write(host.shared().join("tool.pl"), TOOL).expect("the tool can be written");
         }
@@ -113,22 +113,7 @@ const MOUNTS: [&str; 10] = [
     "/lab:/lab",
 ];
 
-/// While it lives, br_netfilter leaves IPv6 on bridges alone.
-pub struct Without<'a>(&'a Node);
-
-impl Drop for Without<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.exec(&["sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=1"]);
-    }
-}
-
 impl Scene<'_> {
-    /// Takes br_netfilter out of the way of IPv6, until the result is dropped.
-    pub fn without_br_netfilter6(&self) -> Without<'_> {
-        self.exec(&["sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=0"]).ok();
-        Without(self.node)
-    }
-
     /// Before 27 the built-in driver publishes IPv6 through a proxy only, and does not filter it.
     pub fn has_six(&self) -> bool {
         self.is_pontoon() || self.engine >= 27
@@ -233,6 +218,42 @@ impl Scene<'_> {
     pub fn ports(&self) -> Vec<Value> {
         let list = ["/lab/pontoon", "ports", "--json", "--docker", "/run/docker.sock"];
         self.exec(&list).json().as_array().cloned().unwrap_or_default()
+    }
+
+    /// How many steps of repair Pontoon has counted.
+    #[track_caller]
+    pub fn repairs(&self) -> u64 {
+        let curl = ["curl", "-sf", "--unix-socket", "/run/docker/plugins/pontoon.sock", "http://pontoon/metrics"];
+        let text = self.exec(&curl).ok();
+        let line = text.lines().find_map(|line| line.strip_prefix("pontoon_repairs_total "));
+        line.and_then(|count| count.parse().ok()).expect("a count of repairs")
+    }
+
+    /// Runs a command that harms the firewall; how long it took from its end until Pontoon's rules were whole again.
+    #[track_caller]
+    pub fn harm(&self, command: &[&str]) -> Duration {
+        // of the accepting rules the last has to be the chain's last, where there is such a chain
+        let script = r#"
+            last() { ! nft list chain $1 filter FORWARD || nft list chain $1 filter FORWARD | tail -n 3 | grep 'oifname "pnt.*pontoon'; }
+            "$@" >&2 || exit
+            began=$(date +%s%N)
+            until last ip && last ip6 && nft list chain inet pontoon forward_filter | grep drop; do
+                sleep 0.01
+            done >/dev/null 2>&1
+            echo $((($(date +%s%N) - began) / 1000000))"#;
+        let millis = self.exec(&[&["bash", "-c", script, "harm"][..], command].concat()).ok();
+        Duration::from_millis(millis.parse().expect("a number"))
+    }
+
+    /// Connects from a container, and stays connected as long as the value lives.
+    #[track_caller]
+    pub fn hold_in(&self, container: &str, addr: &str, port: u16) -> Held {
+        let script = "pid=$(docker inspect -f '{{.State.Pid}}' \"$0\") && exec nsenter -t $pid -n \"$@\"";
+        let hold = ["perl", "/lab/tool.pl", "hold", addr, &port.to_string()];
+        let process = self.spawn(&[&["bash", "-c", script, container][..], &hold].concat());
+        let held = Held { to: format!("{addr} port {port} from {container}"), process };
+        held.goes_on();
+        held
     }
 
     /// Connects from outside, and stays connected as long as the value lives.

@@ -1,10 +1,18 @@
 # Servers and clients for the tests of published ports, with the perl that every engine root has.
 #
 #   serve NAME SPEC...            tcp:PORT, tcp:FIRST-LAST, udp:PORT, sctp:PORT; answers "NAME:PORT PEER", then echoes
-#   ask SECONDS PROBE...          tcp,ADDR,PORT[,SOURCE[,SOURCEPORT]] udp,... sctp,... icmp,ADDR,SIZE
+#   ask SECONDS PROBE...          tcp,ADDR,PORT[,SOURCE[,SOURCEPORT]] udp,... icmp,ADDR,SIZE
+#                                 sctp,ADDR,PORT: an association, by hand; sctp,ADDR,PORT,damaged: checksums are wrong
 #                                 big,... is UDP in fragments; all at once, a line each
-#   hold ADDR PORT                a TCP connection: a line ten times a second, and back; none while /lab/pause is there
+#   hold ADDR PORT                a TCP connection: 8,000 bytes twenty times a second, and all back; none while /lab/pause
+#                                 is there
 #   stick ADDR PORT SOURCEPORT    UDP from one port: a datagram ten times a second, prints who answers
+#   send KIND SRC DST PORT TEXT [VIA]
+#                                 a UDP datagram made by hand: plain, tiny (first fragment), late (last one first),
+#                                 overlap (the port is another in the second of the first fragments), steered (source
+#                                 route through VIA, whose port it is)
+#   redirect FROM TO GATEWAY INNER-SRC INNER-DST SPORT DPORT
+#                                 an ICMP redirect for a UDP flow
 #   take PROTOCOL ADDR PORT [once] a process that has the port
 use strict;
 use Socket qw(:all);
@@ -15,7 +23,8 @@ $| = 1;
 $SIG{TERM} = $SIG{INT} = sub { POSIX::_exit(0) };
 $SIG{PIPE} = 'IGNORE';
 my $verb = shift;
-{ serve => \&serve, ask => \&ask, hold => \&hold, stick => \&stick, take => \&take }->{$verb}->(@ARGV);
+{ serve => \&serve, ask => \&ask, hold => \&hold, stick => \&stick, take => \&take,
+  send => \&send_by_hand, redirect => \&redirect }->{$verb}->(@ARGV);
 
 sub resolve {
     my ($addr, $port, $type) = @_;
@@ -48,15 +57,17 @@ sub serve {
     for (@specs) {
         my ($protocol, $first, $last) = /^(\w+):(\d+)(?:-(\d+))?$/ or die "spec $_";
         for my $port ($first .. ($last || $first)) {
-            my $socket;
+            my @sockets;
             if ($protocol eq 'sctp') {
-                socket($socket, AF_INET, SOCK_RAW, 132) or die "raw: $!";
+                @sockets = map { sctp_socket($_) } AF_INET, AF_INET6;
             } else {
-                $socket = dual($protocol eq 'tcp' ? SOCK_STREAM : SOCK_DGRAM, $port);
-                listen($socket, 64) if $protocol eq 'tcp';
+                @sockets = dual($protocol eq 'tcp' ? SOCK_STREAM : SOCK_DGRAM, $port);
+                listen($sockets[0], 64) if $protocol eq 'tcp';
             }
-            $kind{fileno $socket} = [$protocol, $port];
-            $select->add($socket);
+            for my $socket (@sockets) {
+                $kind{fileno $socket} = [$protocol, $port];
+                $select->add($socket);
+            }
         }
     }
     if (open(my $ready, ">", "/lab/ready-$name")) { close $ready }
@@ -71,14 +82,10 @@ sub serve {
                 $select->add($client);
             } elsif ($kind eq 'udp') {
                 my $from = recv($socket, my $text, 9000, 0);
-                print "got $port " . peer($from) . "\n" if defined $from;
+                print "got $port " . peer($from) . ($text =~ /^([\w-]{1,20})/ ? " $1" : '') . "\n" if defined $from;
                 send($socket, "$name:$port " . peer($from) . "\n", 0, $from) if defined $from;
             } elsif ($kind eq 'sctp') {
-                my $from = recv($socket, my $packet, 9000, 0);
-                my ($sport, $dport, undef, undef, $chunk) = unpack('nnNNC', substr($packet, 20));
-                next unless $dport == $port && $chunk == 1;
-                my $tag = unpack('N', substr($packet, 20 + 16, 4));
-                send($socket, sctp_packet($dport, $sport, $tag, 2), 0, $from);
+                sctp_answer($socket, $port, $name);
             } else {
                 my $got = sysread($socket, my $text, 9000);
                 if ($got) { syswrite($socket, $text) } else { $select->remove($socket); close $socket }
@@ -113,7 +120,7 @@ sub ask {
 sub probe {
     my ($seconds, $protocol, $addr, $port, $source, $sport) = @_;
     return icmp($seconds, $addr, $port) if $protocol eq 'icmp';
-    return sctp($seconds, $addr, $port) if $protocol eq 'sctp';
+    return sctp($seconds, $addr, $port, $source) if $protocol eq 'sctp';
     my $size = $protocol eq 'big' ? 3000 : 5;
     my $type = $protocol eq 'tcp' ? SOCK_STREAM : SOCK_DGRAM;
     my ($family, $to) = resolve($addr, $port, $type);
@@ -159,28 +166,85 @@ sub crc32c {
     return $crc ^ 0xffffffff;
 }
 
-# An INIT (1) or INIT ACK (2).
-sub sctp_packet {
-    my ($sport, $dport, $tag, $chunk) = @_;
-    my $body = pack('CCn N N n n N', $chunk, 0, $chunk == 1 ? 20 : 28, 0x01020304, 65535, 1, 1, 1);
-    $body .= pack('nn N', 7, 8, 0xc0ffee) if $chunk == 2;
-    my $head = sub { pack('nnN', $sport, $dport, $tag) . $_[0] };
-    my $crc = crc32c($head->("\0\0\0\0") . $body);
-    return $head->(pack('V', $crc)) . $body;
+sub sctp_socket {
+    my ($family) = @_;
+    socket(my $socket, $family, SOCK_RAW, 132) or die "raw: $!";
+    return $socket;
+}
+
+use constant { DATA => 0, INIT => 1, INIT_ACK => 2, COOKIE_ECHO => 10, COOKIE_ACK => 11 };
+
+# Sends one chunk.
+sub sctp_send {
+    my ($socket, $to, $sport, $dport, $tag, $type, $value, $damage) = @_;
+    my $chunk = pack('CCn', $type, $type == DATA ? 3 : 0, 4 + length $value) . $value;
+    $chunk .= "\0" x (-length($chunk) % 4);
+    my $head = pack('nnN', $sport, $dport, $tag);
+    my $crc = crc32c("$head\0\0\0\0$chunk") ^ ($damage || 0);
+    return send($socket, $head . pack('V', $crc) . $chunk, 0, $to);
+}
+
+# Receives one: ports, verification tag, type, value, whether the checksum is right, and the sender.
+sub sctp_receive {
+    my ($socket) = @_;
+    my $from = recv($socket, my $packet, 9000, 0);
+    $packet = substr($packet, 4 * (ord($packet) & 15)) if sockaddr_family($from) == AF_INET;
+    return if length $packet < 16;
+    my ($sport, $dport, $tag, $crc, $type, undef, $size) = unpack('nnN V CCn', $packet);
+    substr($packet, 8, 4) = "\0\0\0\0";
+    return ($sport, $dport, $tag, $type, substr($packet, 16, $size - 4), crc32c($packet) == $crc, $from);
+}
+
+# What both say in INIT and INIT ACK: my tag, window, streams, first number.
+sub sctp_hello { return pack('NNnnN', $_[0], 65535, 1, 1, 1) }
+
+# The server's half. The cookie has the client's tag, as it should: there is no other state.
+sub sctp_answer {
+    my ($socket, $port, $name) = @_;
+    my ($sport, $dport, $tag, $type, $value, $right, $from) = sctp_receive($socket) or return;
+    return if $dport != $port;
+    print "damaged $port\n" if !$right;
+    return if !$right;
+    my $reply = sub { sctp_send($socket, $from, $port, $sport, @_) };
+    our %tag;
+    if ($type == INIT) {
+        my $theirs = unpack('N', $value);
+        $reply->($theirs, INIT_ACK, sctp_hello(0x01020304) . pack('nnN', 7, 8, $theirs));
+    } elsif ($tag != 0x01020304) {
+        print "not our tag $tag\n";
+    } elsif ($type == COOKIE_ECHO) {
+        $tag{"$sport " . peer($from)} = unpack('N', $value);
+        $reply->(unpack('N', $value), COOKIE_ACK, '');
+    } elsif ($type == DATA) {
+        my $text = "$name:$port " . peer($from);
+        $reply->($tag{"$sport " . peer($from)}, DATA, pack('NnnN', 1, 0, 0, 0) . $text);
+    }
 }
 
 sub sctp {
-    my ($seconds, $addr, $port) = @_;
-    my $to = pack_sockaddr_in(0, inet_aton($addr));
-    socket(my $socket, AF_INET, SOCK_RAW, 132) or die "raw: $!";
-    send($socket, sctp_packet(40000 + $port % 10000, $port, 0, 1), 0, $to) or die "send: $!";
+    my ($seconds, $addr, $port, $damaged) = @_;
+    my ($family, $to) = resolve($addr, 0, SOCK_STREAM);
+    my $socket = sctp_socket($family);
+    my ($sport, $mine) = (40000 + int rand 20000, 0x0a0b0c0d);
+    my $say = sub { sctp_send($socket, $to, $sport, $port, @_, $damaged ? 1 : 0) or die "send: $!" };
+    $say->(0, INIT, sctp_hello($mine));
     my $select = IO::Select->new($socket);
-    my $end = time + $seconds;
+    my ($end, $theirs) = (time + $seconds, 0);
     while (time <= $end) {
         next unless $select->can_read(0.2);
-        recv($socket, my $packet, 9000, 0);
-        my ($sport, $dport, undef, undef, $chunk) = unpack('nnNNC', substr($packet, 20));
-        return "init ack from $sport" if $chunk == 2 && $dport == 40000 + $port % 10000;
+        my ($from, $dport, $tag, $type, $value, $right) = sctp_receive($socket) or next;
+        next if $dport != $sport;
+        return "a wrong checksum" if !$right;
+        return "port $from" if $from != $port;
+        return "tag $tag" if $tag != $mine;
+        if ($type == INIT_ACK) {
+            $theirs = unpack('N', $value);
+            $say->($theirs, COOKIE_ECHO, substr($value, 16 + 4, 4));
+        } elsif ($type == COOKIE_ACK) {
+            $say->($theirs, DATA, pack('NnnN', 1, 0, 0, 0) . 'hello');
+        } elsif ($type == DATA) {
+            return substr($value, 12);
+        }
     }
     return 'timeout';
 }
@@ -198,10 +262,15 @@ sub hold {
         alarm 0;
         select(undef, undef, undef, 0.02) while -e '/lab/pause';
         alarm 8;
-        syswrite($socket, "$turn\n") or do { print "lost: $!\n"; exit 1 };
-        sysread($socket, my $text, 9000) or do { print "lost: closed\n"; exit 1 };
+        # all of it has to come back, each byte in its place
+        my ($there, $back) = (pack('N*', map { $turn * 4096 + $_ } 1 .. 2000), '');
+        syswrite($socket, $there) == length $there or do { print "lost: $!\n"; exit 1 };
+        while (length $back < length $there) {
+            sysread($socket, $back, 9000, length $back) or do { print "lost: closed\n"; exit 1 };
+        }
+        $back eq $there or do { print "lost: something else came back\n"; exit 1 };
         print "turn $turn\n";
-        select(undef, undef, undef, 0.1);
+        select(undef, undef, undef, 0.05);
     }
 }
 
@@ -220,6 +289,54 @@ sub stick {
             print $_ if defined recv($socket, $_, 9000, MSG_DONTWAIT);
         }
     }
+}
+
+sub ones_complement {
+    my ($sum) = unpack('%32n*', $_[0]);
+    $sum = ($sum & 0xffff) + ($sum >> 16) while $sum >> 16;
+    return ~$sum & 0xffff;
+}
+
+# An IPv4 packet or a part of one, at an offset in bytes.
+sub packet {
+    my ($protocol, $source, $target, $id, $offset, $more, $options, $payload) = @_;
+    my $size = 20 + length $options;
+    my $flags = ($more ? 0x2000 : 0) | $offset / 8;
+    my $head = sub {
+        pack('CCnnnCCn a4a4', 0x40 | $size / 4, 0, $size + length $payload, $id, $flags, 64, $protocol, $_[0],
+            inet_aton($source), inet_aton($target)) . $options;
+    };
+    return $head->(ones_complement($head->(0))) . $payload;
+}
+
+sub put {
+    my ($target, @packets) = @_;
+    socket(my $socket, AF_INET, SOCK_RAW, 255) or die "raw: $!";
+    for (@packets) { send($socket, $_, 0, pack_sockaddr_in(0, inet_aton($target))) or die "send: $!" }
+}
+
+sub send_by_hand {
+    my ($kind, $source, $target, $port, $text, $via) = @_;
+    my $id = 1 + int rand 65000;
+    my $data = pack('a40', "$text\n");
+    my $udp = sub { pack('nnnn', 3333, $_[0], 48, 0) . $data };
+    my $part = sub { packet(17, $source, $target, $id, $_[0], $_[1], '', $_[2]) };
+    my $whole = $udp->($port);
+    my @packets =
+        $kind eq 'plain' ? $part->(0, 0, $whole)
+        : $kind eq 'tiny' ? ($part->(0, 1, substr $whole, 0, 8), $part->(8, 0, substr $whole, 8))
+        : $kind eq 'late' ? ($part->(24, 0, substr $whole, 24), $part->(0, 1, substr $whole, 0, 24))
+        : $kind eq 'overlap' ? ($part->(0, 1, substr $udp->(53), 0, 24), $part->(0, 1, substr $whole, 0, 24),
+            $part->(24, 0, substr $whole, 24))
+        : packet(17, $source, $target, $id, 0, 0, pack('CCC a4 C', 131, 7, 4, inet_aton($via), 1), $whole);
+    put($target, @packets);
+}
+
+sub redirect {
+    my ($from, $to, $gateway, $source, $target, $sport, $dport) = @_;
+    my $inner = packet(17, $source, $target, 1, 0, 0, '', pack('nnnn', $sport, $dport, 14, 0) . 'hello.');
+    my $icmp = sub { pack('CCn a4', 5, 1, $_[0], inet_aton($gateway)) . $inner };
+    put($to, packet(1, $from, $to, 1 + int rand 65000, 0, 0, '', $icmp->(ones_complement($icmp->(0)))));
 }
 
 sub take {

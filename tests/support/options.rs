@@ -29,9 +29,20 @@ impl Options {
         self.arg("--bind").arg(dir)
     }
 
+    /// A host that has more than its engine: well-known servers and their clients, firewalld and ufw.
+    pub fn full(self) -> Self {
+        self.arg("--full")
+    }
+
     /// IP forwarding is on before the engine starts.
     pub fn forwarding(self) -> Self {
         self.arg("--forwarding")
+    }
+
+    /// A host for the same segment with no engine, as full as this one.
+    pub fn beside(&self) -> Self {
+        let full = self.args.iter().any(|arg| arg == "--full");
+        if full { Self::new().full().bare() } else { Self::new().bare() }
     }
 
     /// No engine: a bare host.

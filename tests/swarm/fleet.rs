@@ -180,6 +180,10 @@ impl Fleet {
     #[track_caller]
     pub fn nothing_left(&self) {
         for (node, name) in self.nodes.iter().zip(NAMES) {
+            for log in ["dockerd.log", "pontoon.log"] {
+                let log = std::fs::read(node.shared().join(log)).unwrap_or_default();
+                assert!(!String::from_utf8_lossy(&log).contains("was not announced"), "{name} cannot announce");
+            }
             wait_until(SOON, &format!("nothing to be left on {name}"), || {
                 let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "tunnels"]);
                 links(node).is_empty() && !tunnels.ok().contains("elements")

@@ -1,6 +1,12 @@
 //! What a restart, a reboot and a damaged ledger leave of networks and endpoints.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
 use pontoon::datapath::{Datapath, Element};
+use pontoon::model::IfName;
+use pontoon::upkeep::{self, Cause};
 use serde_json::json;
 
 use super::rig::{Rig, endpoint, join, network, of};
@@ -74,6 +80,39 @@ fn links_that_vanished_while_nobody_looked() {
     expected.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
     assert_eq!(rig.kernel.datapath(), expected);
     assert_eq!(rig.life().driver.sizes(), (3, 9), "the dead endpoint is gone from the state");
+}
+
+#[test]
+fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
+    let rig = populated();
+    let driver = &rig.life().driver;
+    let repairs = || driver.reconciler().counts.repairs.load(Relaxed);
+    let before = repairs();
+    let causes = upkeep::start(Arc::clone(driver)).unwrap();
+    let follows = |bridge: &str| {
+        let name = IfName::parse(bridge).unwrap();
+        rig.kernel.add_link(&name, "bridge");
+        causes.send(Cause::Bridge(name.clone())).unwrap();
+        // Docker writes rules for its network, so the kernel tells of both.
+        causes.send(Cause::Firewall).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !rig.kernel.datapath().elements.is_some_and(|all| all.contains(&Element::Engine(name.clone()))) {
+            assert!(Instant::now() < deadline, "{name} is not followed");
+            std::thread::yield_now();
+        }
+    };
+    follows("br-0123456789ab");
+    follows("docker0");
+    driver.repair_firewall().unwrap();
+    assert_eq!(repairs(), before, "nothing was to be repaired");
+    // While the table is gone as well, somebody is to blame.
+    rig.kernel.meddle(|d| d.elements = None);
+    follows("br-ba9876543210");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while repairs() == before {
+        assert!(Instant::now() < deadline, "the repair is not counted");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

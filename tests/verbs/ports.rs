@@ -109,6 +109,40 @@ fn two_addresses_of_one_ephemeral_port_share_it() {
 }
 
 #[test]
+fn a_named_port_is_never_taken_for_a_chosen_one() {
+    let rig = rig_with(json!({}));
+    let publish = |ports: Value| {
+        rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports));
+        let four = published(&rig).into_iter().filter(|line| line.starts_with("0.0.0.0"));
+        four.map(|line| line.split(['/', ':']).nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let named = || port(6, "", 8080, 8080, 80);
+    assert_eq!(publish(json!([named()])), ["8080"]);
+    assert_eq!(publish(json!([named(), port(6, "", 0, 0, 80)])), ["8080", "32768"]);
+    // A range around both, which has to find a third, and one of the chosen is named now.
+    let all = [named(), port(6, "", 0, 0, 80), port(6, "", 8080, 8090, 80), port(6, "", 32768, 32768, 80)];
+    assert_eq!(publish(json!(all)), ["8080", "8081", "32768", "32769"]);
+    assert_eq!(publish(json!(all)), ["8080", "8081", "32768", "32769"], "again");
+    // A named one within the ephemeral range is not chosen for another of the same request.
+    assert_eq!(publish(json!([port(6, "", 32770, 32770, 80), port(6, "", 0, 0, 90)])), ["32770", "32771"]);
+    assert_eq!(reserved(&rig).len(), 4);
+}
+
+#[test]
+fn one_port_cannot_lead_to_two_places() {
+    let rig = rig_with(json!({}));
+    for second in [port(6, "", 8080, 8080, 81), port(6, "192.0.2.1", 8080, 8080, 81)] {
+        let ports = json!([port(6, "", 8080, 8080, 80), second]);
+        let text = rig.err("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports));
+        assert!(text.contains("8080/tcp is already published by endpoint e1"), "{text}");
+        assert_eq!((published(&rig).len(), reserved(&rig).len()), (0, 0));
+    }
+    let apart = json!([port(6, "192.0.2.1", 8080, 8080, 80), port(6, "192.0.2.2", 8080, 8080, 81)]);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", apart));
+    assert_eq!(published(&rig).len(), 2);
+}
+
+#[test]
 fn conflicts_are_named_and_leave_what_was() {
     let rig = rig_with(json!({}));
     attach(&rig, "e2", 3, "box2");
@@ -163,6 +197,42 @@ fn leave_and_delete_clean_up_when_revoke_never_came() {
         assert_eq!((published(&rig).len(), reserved(&rig).len()), (0, 0), "{method}");
         assert!(!rig.kernel.take_forgotten().is_empty(), "flows to the container are forgotten");
     }
+}
+
+/// The ports whose misled clients were asked for since the last call, as text.
+fn set_right(rig: &Rig) -> Vec<String> {
+    let steps = rig.kernel.take_steps();
+    // Only after the rules are in: until then clients go on being misled.
+    let rules = steps.iter().position(|s| matches!(s, Step::Elements { .. } | Step::CreateTable(_)));
+    let misled = steps.iter().position(|s| matches!(s, Step::ForgetMisled(_)));
+    assert!(misled.is_none() || rules < misled, "{steps:?}");
+    let ports = steps.iter().filter_map(|s| if let Step::ForgetMisled(ports) = s { Some(ports) } else { None });
+    ports.flatten().map(|port| port.host.to_string()).collect()
+}
+
+#[test]
+fn clients_that_keep_their_port_are_set_right_when_one_is_published() {
+    let rig = rig_with(json!({}));
+    rig.kernel.take_steps();
+    let ports = json!([port(6, "", 80, 80, 80), port(17, "", 53, 53, 53), port(132, "192.0.2.1", 7000, 7000, 70)]);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports.clone()));
+    let all = ["192.0.2.1:7000/sctp", "0.0.0.0:53/udp", "[::]:53/udp"];
+    let sorted = |mut ports: Vec<String>| {
+        ports.sort();
+        ports
+    };
+    let all = sorted(all.map(str::to_owned).to_vec());
+    assert_eq!(sorted(set_right(&rig)), all);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", ports));
+    assert_eq!(set_right(&rig), [""; 0], "nothing changed");
+    let leads_elsewhere = json!([port(17, "", 53, 53, 54)]);
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", leads_elsewhere));
+    assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"]);
+    rig.kernel.meddle(|d| d.elements = None);
+    rig.life().driver.repair_firewall().unwrap();
+    assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"], "a flushed table was put back");
+    rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
+    assert_eq!(set_right(&rig), [""; 0]);
 }
 
 #[test]

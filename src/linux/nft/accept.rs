@@ -4,9 +4,9 @@
 //! Pure: bytes in, values out; no input makes it panic. Used by `forward`.
 
 use super::expression::{
-    CMP_EQUAL, DATA_VALUE, DATA_VERDICT, Direction, EXPR_DATA, EXPR_NAME, LIST_ITEM, META_IIFNAME, META_OIFNAME,
-    VERDICT_CODE,
+    CMP_EQUAL, DATA_VALUE, DATA_VERDICT, Direction, EXPR_DATA, EXPR_NAME, LIST_ITEM, VERDICT_CODE,
 };
+use super::part::{META_IIFNAME, META_OIFNAME};
 use crate::linux::tlv::{Attributes, big32, text};
 
 /// A rule that accepts whatever comes in or goes out by some links.

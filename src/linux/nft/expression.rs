@@ -1,11 +1,13 @@
-//! Owns the expressions that rules are made of: parts of a packet, lookups in sets and maps,
-//! connection state, translation, counters and verdicts
+//! Owns the expressions that rules are made of: comparisons, lookups in sets and maps, connection
+//! state, translation, counters and verdicts
 //! (include/uapi/linux/netfilter/nf_tables.h).
 //!
 //! Only what Pontoon's own rules need, in exactly the form that nft and iptables write, so that
 //! they can read it back. Used by `ruleset` and `forward`; `accept` reads rules back.
 
 use super::element::Set;
+use super::part::From;
+pub use super::part::{Direction, Part, Side};
 use crate::linux::tlv::Writer;
 
 pub(super) const LIST_ITEM: u16 = 1;
@@ -20,12 +22,14 @@ pub(super) const VERDICT_CODE: u16 = 1;
 const REGISTER_VERDICT: u32 = 0;
 const REGISTERS: u32 = 8;
 
-const META_IIF: u32 = 4;
-const META_OIF: u32 = 5;
-pub(super) const META_IIFNAME: u32 = 6;
-pub(super) const META_OIFNAME: u32 = 7;
 const CT_STATE: u32 = 0;
+const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
+const CT_SOURCE_V6: u32 = 21;
+const CT_DESTINATION_V6: u32 = 22;
+/// `IP_CT_DIR_ORIGINAL` and `IP_CT_DIR_REPLY`.
+const THERE: u8 = 0;
+const BACK: u8 = 1;
 pub(super) const CMP_EQUAL: u32 = 0;
 const CMP_DIFFERENT: u32 = 1;
 const LOOKUP_INVERTED: u32 = 1;
@@ -35,119 +39,10 @@ const FIB_ADDRESS_TYPE: u32 = 3;
 
 /// `established` and `related`, as bits of the connection's state.
 const ANSWERS: u32 = (1 << 1) | (1 << 2);
+/// `IPS_SRC_NAT`: the connection's source was rewritten.
+const SOURCE_REWRITTEN: u32 = 1 << 4;
 /// `IPS_DST_NAT`: the connection's destination was rewritten, so its port is published.
 const DESTINATION_REWRITTEN: u32 = 1 << 5;
-
-/// Which link of a packet is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The link it came in by.
-    In,
-    /// The link it goes out by.
-    Out,
-}
-
-impl Direction {
-    fn index(self) -> Part {
-        match self {
-            Direction::In => Part::meta(META_IIF, 4),
-            Direction::Out => Part::meta(META_OIF, 4),
-        }
-    }
-
-    fn name(self) -> Part {
-        match self {
-            Direction::In => Part::meta(META_IIFNAME, 16),
-            Direction::Out => Part::meta(META_OIFNAME, 16),
-        }
-    }
-}
-
-/// Which address of a packet is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Where it comes from.
-    Source,
-    /// Where it goes to.
-    Destination,
-}
-
-impl Side {
-    /// The address in the packet's header.
-    pub fn address(self, v6: bool) -> Part {
-        match (self, v6) {
-            (Side::Source, false) => Part::header(12, 4),
-            (Side::Destination, false) => Part::header(16, 4),
-            (Side::Source, true) => Part::header(8, 16),
-            (Side::Destination, true) => Part::header(24, 16),
-        }
-    }
-
-    /// `NFTA_FIB_F_SADDR` and `NFTA_FIB_F_DADDR`.
-    fn fib(self) -> u32 {
-        match self {
-            Side::Source => 1,
-            Side::Destination => 2,
-        }
-    }
-}
-
-/// A part of a packet, or something known about it, that is put into registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    from: From,
-    len: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
-    /// What the kernel knows of the packet.
-    Meta(u32),
-    /// Bytes from the start of one of its headers: 0 Ethernet, 1 network, 2 transport.
-    Payload(u32, u32),
-}
-
-impl Part {
-    /// Family of the packet, a byte (`meta nfproto`).
-    pub const FAMILY: Part = Part::meta(15, 1);
-    /// Transport protocol, a byte (`meta l4proto`).
-    pub const TRANSPORT: Part = Part::meta(16, 1);
-    /// What an Ethernet frame carries (`meta protocol`): behind a VLAN tag, what is tagged.
-    pub const CARRIES: Part = Part::meta(1, 2);
-    /// Destination port of TCP, UDP and SCTP.
-    pub const PORT: Part = Part::payload(2, 2, 2);
-    /// Number of an overlay network and the byte behind it, in a VXLAN packet: behind the UDP
-    /// header and four bytes of flags (RFC 7348, 5).
-    pub const VNI: Part = Part::payload(2, 12, 4);
-    /// Sender of an Ethernet frame.
-    pub const FRAME_SOURCE: Part = Part::payload(0, 6, 6);
-    /// Hardware address that an ARP packet announces.
-    pub const ARP_MAC: Part = Part::header(8, 6);
-    /// Address that an ARP packet announces.
-    pub const ARP_ADDRESS: Part = Part::header(14, 4);
-    /// What an ARP packet is: a question or an answer.
-    pub const ARP_OPERATION: Part = Part::header(6, 2);
-    /// Address that an ARP packet asks for.
-    pub const ARP_TARGET: Part = Part::header(24, 4);
-    /// Type of an ICMPv6 message.
-    pub const ICMPV6_TYPE: Part = Part::payload(2, 0, 1);
-    /// Address that a neighbour solicitation or advertisement is about.
-    pub const NEIGHBOUR: Part = Part::payload(2, 8, 16);
-    /// Name of the link that it came in by.
-    pub const LINK: Part = Part::meta(META_IIFNAME, 16);
-
-    const fn meta(key: u32, len: u32) -> Self {
-        Self { from: From::Meta(key), len }
-    }
-
-    const fn header(offset: u32, len: u32) -> Self {
-        Self::payload(1, offset, len)
-    }
-
-    const fn payload(base: u32, offset: u32, len: u32) -> Self {
-        Self { from: From::Payload(base, offset), len }
-    }
-}
 
 /// The expressions of one rule, in order; a rule applies when none of them says no.
 #[derive(Debug, Default)]
@@ -241,6 +136,35 @@ impl Expressions {
         self.connection(CT_STATUS, DESTINATION_REWRITTEN, CMP_DIFFERENT)
     }
 
+    /// It comes back to somebody whose address was hidden behind another one.
+    pub fn answers_hidden_source(self) -> Self {
+        self.connected(CT_DIRECTION, None).compare(CMP_EQUAL, &[BACK]).connection(
+            CT_STATUS,
+            SOURCE_REWRITTEN,
+            CMP_DIFFERENT,
+        )
+    }
+
+    /// The connection was begun from this IPv6 address, before any translation.
+    pub fn asked_from(self, address: &[u8; 16]) -> Self {
+        self.connected(CT_SOURCE_V6, Some(THERE)).compare(CMP_EQUAL, address)
+    }
+
+    /// Puts the IPv6 destination that the connection's answers are sent to into the packet.
+    pub fn destination_set_to_where_answers_go(self) -> Self {
+        self.connected(CT_DESTINATION_V6, Some(BACK)).write(Side::Destination.address(true))
+    }
+
+    /// Puts this IPv6 destination into the packet.
+    pub fn destination_set_to(mut self, address: &[u8; 16]) -> Self {
+        self.push("immediate", |data| {
+            data.big(1, REGISTERS).nest(2, |value| {
+                value.bytes(DATA_VALUE, address);
+            });
+        });
+        self.write(Side::Destination.address(true))
+    }
+
     /// Counts packets that come this far.
     pub fn counter(mut self) -> Self {
         self.push("counter", |data| {
@@ -331,12 +255,32 @@ impl Expressions {
         self
     }
 
-    /// `ct KEY & mask` compared with zero; connection bits are in the machine's byte order.
-    fn connection(mut self, key: u32, mask: u32, operation: u32) -> Self {
+    /// Loads what connection tracking knows, of one direction where there are two.
+    fn connected(mut self, key: u32, direction: Option<u8>) -> Self {
         self.push("ct", |data| {
             data.big(1, REGISTERS).big(2, key);
+            if let Some(direction) = direction {
+                data.bytes(3, &[direction]);
+            }
         });
-        self.mask(&mask.to_ne_bytes()).compare(operation, &[0; 4])
+        self
+    }
+
+    /// Writes the register into an address of the packet; checksums that contain it follow
+    /// (`NFT_PAYLOAD_L4CSUM_PSEUDOHDR`).
+    fn write(mut self, address: Part) -> Self {
+        if let From::Payload(base, offset) = address.from {
+            self.push("payload", |data| {
+                data.big(5, REGISTERS).big(2, base).big(3, offset).big(4, address.len);
+                data.big(6, 0).big(7, 0).big(8, 1);
+            });
+        }
+        self
+    }
+
+    /// `ct KEY & mask` compared with zero; connection bits are in the machine's byte order.
+    fn connection(self, key: u32, mask: u32, operation: u32) -> Self {
+        self.connected(key, None).mask(&mask.to_ne_bytes()).compare(operation, &[0; 4])
     }
 
     fn masked(self, part: Part, prefix: u32) -> Self {

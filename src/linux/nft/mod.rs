@@ -1,7 +1,7 @@
 //! Owns nf_tables: the encoding of its netlink messages, and the tables `inet pontoon` and
 //! `bridge pontoon`.
 //!
-//! `message` and `expression` know the wire format, `set` which sets there are, `element` what is
+//! `message`, `part` and `expression` know the wire format, `set` which sets there are, `element` what is
 //! in one, `ruleset` the rules, `table` how all is written, `shape` whether what is there is of
 //! this release's shape. Nothing here runs a program.
 //! Called by `LinuxKernel`, by `observe` and by `forward`.
@@ -11,6 +11,7 @@ pub mod element;
 pub mod expression;
 mod frames;
 pub mod message;
+pub mod part;
 pub mod ruleset;
 pub mod set;
 mod shape;

@@ -20,7 +20,7 @@ pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
 
 /// Comment of the tables. Raised with every change of the shape: a table of another release has
 /// another comment, and is replaced as a whole.
-pub const SHAPE: &str = "pontoon ruleset 3";
+pub const SHAPE: &str = "pontoon ruleset 4";
 
 const fn chain(
     name: &'static str,
@@ -76,8 +76,27 @@ pub const POSTROUTING: Chain = chain(
     "source addresses of what goes out",
 );
 
+/// Answers to ::1, on their way in: behind the translation of addresses.
+pub const LOOPBACK_IN: Chain = chain(
+    "prerouting_loopback",
+    "filter",
+    libc::NF_INET_PRE_ROUTING,
+    libc::NF_IP_PRI_FILTER,
+    "answers to ::1, while they are let in",
+);
+
+/// Answers to ::1, when they have arrived: behind what others filter.
+pub const LOOPBACK_HERE: Chain = chain(
+    "input_loopback",
+    "filter",
+    libc::NF_INET_LOCAL_IN,
+    libc::NF_IP_PRI_SECURITY,
+    "answers to ::1, when they are in",
+);
+
 /// All chains.
-pub const CHAINS: [Chain; 7] = [RAW, PREROUTING, OUTPUT, INPUT, FORWARD, POSTROUTING, frames::PREROUTING];
+pub const CHAINS: [Chain; 9] =
+    [RAW, PREROUTING, LOOPBACK_IN, LOOPBACK_HERE, OUTPUT, INPUT, FORWARD, POSTROUTING, frames::PREROUTING];
 
 /// A rule: its chain, its comment (by which it is recognised) and how it is written.
 pub struct Rule {
@@ -91,7 +110,8 @@ pub struct Rule {
 
 /// All rules, in order.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    [RAWS.as_slice(), &DESTINATIONS, &INPUTS, &FORWARDS, &SOURCES, &frames::RULES].into_iter().flatten()
+    let all = [RAWS.as_slice(), &DESTINATIONS, &LOOPBACKS, &INPUTS, &FORWARDS, &SOURCES, &frames::RULES];
+    all.into_iter().flatten()
 }
 
 const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
@@ -170,6 +190,22 @@ fn strange(rule: Expressions, peers: Set) -> Expressions {
 static INPUTS: [Rule; 2] = [
     rule(INPUT, "IPv4 hosts that are no peers", |rule| strange(rule, Set::Peers4).counter().drop()),
     rule(INPUT, "IPv6 hosts that are no peers", |rule| strange(rule, Set::Peers6).counter().drop()),
+];
+
+/// What a container answers to ::1 goes to the address of its bridge, and has its destination
+/// translated to ::1 as it comes in. The kernel takes such a packet from no link but `lo`, and with
+/// br_netfilter, which translates on the bridge, it looks only then (`ip6_rcv_core`): so the
+/// destination is put back to the bridge's address until the packet has arrived.
+static LOOPBACKS: [Rule; 2] = [
+    rule(LOOPBACK_IN, "the kernel lets nothing to ::1 in by a link", |rule| {
+        let rule = rule.link_in(Direction::In, Set::Bridges).family(true);
+        let rule = rule.is(Side::Destination.address(true), &LOOPBACK6).answers_hidden_source();
+        rule.destination_set_to_where_answers_go()
+    }),
+    rule(LOOPBACK_HERE, "who asked from ::1 expects the answer there", |rule| {
+        let rule = rule.link_in(Direction::In, Set::Bridges).family(true).answers_hidden_source();
+        rule.asked_from(&LOOPBACK6).destination_set_to(&LOOPBACK6)
+    }),
 ];
 
 /// A guarded container, and a source that it does not know.

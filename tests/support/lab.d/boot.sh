@@ -32,13 +32,16 @@ boot_main() {
 # dockerd behaves differently then.
 boot_sysctls() {
     sysctl -qw net.ipv4.conf.all.forwarding=0 net.ipv4.conf.default.forwarding=0 net.ipv4.ip_forward=0
-    [ ! -e "$1/forwarding" ] ||
-        sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1
+    [ ! -e "$1/forwarding" ] || sysctl -qw "${forwarding[@]}"
 }
 
+forwarding=(net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1)
+
 boot_mounts() {
-    local dir=$1 root=$2 disk=$1/disk from to
-    mount -t overlay overlay -o "lowerdir=$(cat "$dir/root"),upperdir=$disk/upper,workdir=$disk/work" "$root"
+    local dir=$1 root=$2 disk=$1/disk lower from to
+    lower=$(cat "$dir/root")
+    [ ! -e "$dir/full" ] || lower=$lower.full:$lower
+    mount -t overlay overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" "$root"
     mkdir -p "$root"/{lab,old,var/lib/docker,var/lib/pontoon,etc/docker}
     mount -t proc proc "$root/proc"
     # a sysfs of this network namespace, with the host's control groups in it
@@ -57,8 +60,9 @@ boot_mounts() {
         mount --rbind /lib/modules "$root/lib/modules"
     fi
     while IFS=: read -r from to; do
-        mkdir -p "$root${to:-$from}"
-        mount --rbind "$from" "$root${to:-$from}"
+        to=$root${to:-$from}
+        if [ -d "$from" ]; then mkdir -p "$to"; elif [ ! -e "$to" ]; then mkdir -p "${to%/*}" && : >"$to"; fi
+        mount --rbind "$from" "$to"
     done <"$dir/binds"
 }
 

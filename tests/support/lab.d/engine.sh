@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# The engine: a node's dockerd.
+# The engine: a node's dockerd. The root's own, or the one that PONTOON_DOCKERD names, for engines that no Debian release
+# has; with the words of PONTOON_DOCKERD_FLAGS as further flags.
 
 # engine_start NODE [FLAG...]
 engine_start() {
@@ -8,6 +9,10 @@ engine_start() {
     dir=$(node_dir "$node")
     [ $# -eq 0 ] || printf '%s\n' "$@" >"$dir/flags"
     [ ! -e "$dir/flags" ] || mapfile -t flags <"$dir/flags"
+    # shellcheck disable=SC2206  # words
+    flags+=(${PONTOON_DOCKERD_FLAGS:-})
+    # with this backend it does not start otherwise
+    case " ${flags[*]} " in *' --firewall-backend=nftables '*) node_enter "$node" sysctl -qw "${forwarding[@]}" ;; esac
     : >"$dir/engine"
     # shellcheck disable=SC2016  # the node's shell expands it
     node_enter "$node" bash -c '

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # The node: a host of the lab, by name.
 #
-# Its directory: keeper, holder (process ids, seen from here), root, address, switch, binds, flags (how it is made),
+# Its directory: keeper, holder (process ids, seen from here), root, full, address, switch, binds, flags (how it is made),
 # disk/ (mounted only for the node), lab/ (/lab in the node: docker.sock, dockerd.log, pontoon.log), boot.log.
 
 node_dir() {
@@ -26,6 +26,7 @@ node_up() {
             --address) address=$2; shift 2 ;;
             --switch) switch=$2; shift 2 ;;
             --bind) echo "$2" >>"$dir/binds"; shift 2 ;;
+            --full) : >"$dir/full"; shift ;;
             --forwarding) : >"$dir/forwarding"; shift ;;
             --no-dockerd) engine=0; shift ;;
             --tether) tether=tether; shift ;;
@@ -36,7 +37,9 @@ node_up() {
     # shellcheck disable=SC2064  # now: at exit there is no such local
     trap "node_undo $node" EXIT
     root=$(root_path "${suite:-$(host_suite)}")
+    [ ! -e "$dir/full" ] || [ -e "$root.full.recipe" ] || die "no servers and firewalls for $root: run make lab"
     echo "$root" >"$dir/root"
+    [ -z "${PONTOON_DOCKERD:-}" ] || echo "$PONTOON_DOCKERD:/usr/sbin/dockerd" >>"$dir/binds"
     [ -z "$address" ] || printf '%s %s\n' "$address" "$switch" >"$dir/address"
     [ $# -eq 0 ] || printf '%s\n' "$@" >"$dir/flags"
     keeper_start "$node" keep "$tether"

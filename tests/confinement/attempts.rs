@@ -1,0 +1,184 @@
+//! A confined process, seen from inside: each thing is tried by a process that is confined and by
+//! one that is not, so that a refusal is known to be the confinement's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+
+use nix::sched::{CloneFlags, unshare};
+use pontoon::confinement::{self, Reach};
+
+use crate::rig::Dir;
+
+/// Tells a child of this test where it is, and its directory.
+const PLACE: &str = "PONTOON_TEST_PLACE";
+const DIR: &str = "PONTOON_TEST_DIR";
+
+/// What comes back from a call that gives -1 and errno.
+fn checked(result: impl Into<i64>) -> io::Result<()> {
+    if result.into() == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A system call that changes nothing even where it is allowed: its arguments are senseless.
+fn senseless(call: libc::c_long, arguments: [libc::c_long; 5]) -> io::Result<()> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: every pointer among the arguments is null and every descriptor -1, which the kernel
+    // refuses before it does anything.
+    checked(unsafe { libc::syscall(call, a, b, c, d, e) })
+}
+
+fn open_socket(family: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<()> {
+    // SAFETY: a system call without pointers; the descriptor ends with the process.
+    checked(unsafe { libc::socket(family, kind, protocol) })
+}
+
+fn map(protection: libc::c_int) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: new memory of the kernel's choice; nobody uses it.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Something to try, and the errno that a confined process gets; 0 for what must go on working.
+/// EACCES is Landlock's and of file modes, EPERM that of seccomp, of capabilities and of
+/// Landlock's scopes.
+type Attempt = (&'static str, i32, fn(&Path) -> io::Result<()>);
+
+const FREE: i32 = 0;
+const A: i32 = libc::EACCES;
+const P: i32 = libc::EPERM;
+const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+const ATTEMPTS: &[Attempt] = &[
+    // its own directories
+    ("state: write", FREE, |dir| std::fs::write(dir.join("state/ledger"), "x")),
+    ("state: link", FREE, |dir| std::fs::hard_link(dir.join("state/ledger"), dir.join("state/second"))),
+    ("state: rename", FREE, |dir| std::fs::rename(dir.join("state/second"), dir.join("state/third"))),
+    ("state: list", FREE, |dir| std::fs::read_dir(dir.join("state")).map(drop)),
+    ("state: remove", FREE, |dir| std::fs::remove_file(dir.join("state/third"))),
+    ("state: sync", FREE, |dir| std::fs::File::open(dir.join("state"))?.sync_all()),
+    ("socket: bind", FREE, |dir| UnixListener::bind(dir.join("sockets/a.new")).map(drop)),
+    ("socket: rename", FREE, |dir| std::fs::rename(dir.join("sockets/a.new"), dir.join("sockets/a"))),
+    ("settings: read", FREE, |_| std::fs::read(FORWARD).map(drop)),
+    ("settings: write", FREE, |_| std::fs::write(FORWARD, "1")),
+    ("name servers", FREE, |_| std::fs::read("/etc/resolv.conf").map(drop)),
+    ("itself", FREE, |_| std::fs::read("/proc/self/status").map(drop)),
+    ("boot id", FREE, |_| std::fs::read("/proc/sys/kernel/random/boot_id").map(drop)),
+    // threads, memory, sockets
+    ("thread", FREE, |_| std::thread::Builder::new().name("named".into()).spawn(|| ()).map(|t| t.join().unwrap())),
+    ("memory", FREE, |_| map(libc::PROT_READ | libc::PROT_WRITE)),
+    ("TCP below 1024", FREE, |_| std::net::TcpListener::bind("127.0.0.1:79").map(drop)),
+    ("UDP below 1024", FREE, |_| std::net::UdpSocket::bind("127.0.0.1:79").map(drop)),
+    ("netlink: route", FREE, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)),
+    ("netlink: netfilter", FREE, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER)),
+    // files of others
+    ("read /etc/passwd", A, |_| std::fs::read("/etc/passwd").map(drop)),
+    ("list /", A, |_| std::fs::read_dir("/").map(drop)),
+    ("read another process", A, |_| std::fs::read("/proc/1/status").map(drop)),
+    ("read /proc/sys/kernel", A, |_| std::fs::read("/proc/sys/kernel/core_pattern").map(drop)),
+    ("write outside", A, |dir| std::fs::write(dir.join("outside"), "x")),
+    ("symlink in state", P, |dir| std::os::unix::fs::symlink("/etc", dir.join("state/symlink"))),
+    ("file among sockets", A, |dir| std::fs::write(dir.join("sockets/file"), "x")),
+    ("another user's file", A, |dir| std::fs::read(dir.join("state/theirs")).map(drop)),
+    // the network
+    ("connect by TCP", A, |dir| {
+        let port = std::fs::read_to_string(dir.join("state/port"))?;
+        std::net::TcpStream::connect(format!("127.0.0.1:{port}")).map(drop)
+    }),
+    ("another's abstract socket", P, |dir| UnixStream::connect_addr(&abstract_name(dir)).map(drop)),
+    ("packet socket", P, |_| open_socket(libc::AF_PACKET, libc::SOCK_RAW, 0)),
+    ("raw socket", P, |_| open_socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)),
+    ("netlink: xfrm", P, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_XFRM)),
+    ("netlink: audit", P, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT)),
+    // programs and memory
+    ("run a program", P, |_| Command::new("/bin/true").status().map(drop)),
+    ("execve", P, |_| senseless(libc::SYS_execve, [0; 5])),
+    ("execveat", P, |_| senseless(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
+    ("memory to run", P, |_| map(libc::PROT_READ | libc::PROT_EXEC)),
+    ("memfd", P, |_| senseless(libc::SYS_memfd_create, [0; 5])),
+    // the rest of the machine
+    ("a new namespace", P, |_| Ok(unshare(CloneFlags::CLONE_NEWUTS)?)),
+    ("another namespace", P, |_| senseless(libc::SYS_setns, [-1, 0, 0, 0, 0])),
+    ("mount", P, |_| senseless(libc::SYS_mount, [0; 5])),
+    ("unmount", P, |_| senseless(libc::SYS_umount2, [0; 5])),
+    ("chroot", P, |_| senseless(libc::SYS_chroot, [0; 5])),
+    ("ptrace", P, |_| senseless(libc::SYS_ptrace, [0x7fff, 0, 0, 0, 0])),
+    ("another's memory", P, |_| senseless(libc::SYS_process_vm_readv, [0; 5])),
+    ("bpf", P, |_| senseless(libc::SYS_bpf, [0x7fff, 0, 0, 0, 0])),
+    ("a module", P, |_| senseless(libc::SYS_init_module, [0; 5])),
+    ("open by handle", P, |_| senseless(libc::SYS_open_by_handle_at, [-1, 0, 0, 0, 0])),
+    ("io_uring", P, |_| senseless(libc::SYS_io_uring_setup, [0; 5])),
+    ("a signal", P, |_| Ok(nix::sys::signal::kill(nix::unistd::getppid(), None)?)),
+    ("another user", P, |_| Ok(nix::unistd::setuid(nix::unistd::Uid::from_raw(1))?)),
+];
+
+/// The name of a socket that was made before the process was confined.
+fn abstract_name(dir: &Path) -> SocketAddr {
+    SocketAddr::from_abstract_name(dir.as_os_str().as_encoded_bytes()).unwrap()
+}
+
+/// In the child: tries everything and prints `name|errno`, 0 for success.
+fn try_all(place: &str, dir: &Path) {
+    unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
+    Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip is there");
+    // Made before, so it is not the confined process's own: the kernel asks who made a socket.
+    let _strange = UnixListener::bind_addr(&abstract_name(dir)).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    std::fs::write(dir.join("state/port"), listener.local_addr().unwrap().port().to_string()).unwrap();
+    let _confined = (place == "inside").then(|| {
+        let confined = confinement::enter(&Reach {
+            state: dir.join("state"),
+            sockets: dir.join("sockets"),
+            settings: "/proc/sys/net".into(),
+            read: ["/etc/resolv.conf", "/proc/self", "/proc/sys/kernel/random"].map(Into::into).into(),
+        });
+        assert!(confined.capabilities && confined.landlock >= 6 && confined.seccomp, "{confined:?}");
+        confined
+    });
+    for (name, _, attempt) in ATTEMPTS {
+        println!("\n{name}|{}", attempt(dir).map_or_else(|error| error.raw_os_error().unwrap_or(-1), |()| FREE));
+    }
+}
+
+/// What a child of this place saw.
+fn results(place: &str) -> BTreeMap<String, i32> {
+    let dir = Dir::new();
+    for name in ["state", "sockets"] {
+        std::fs::create_dir(dir.0.join(name)).unwrap();
+    }
+    let theirs = dir.0.join("state/theirs");
+    std::fs::write(&theirs, "x").unwrap();
+    std::fs::set_permissions(&theirs, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(1), Some(1)).unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "--test-threads=1", "attempts::only_what_is_needed_works"])
+        .envs([(PLACE, place), (DIR, dir.0.to_str().unwrap())])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{place}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let pairs = text.lines().filter_map(|line| line.rsplit_once('|'));
+    pairs.map(|(name, errno)| (name.to_owned(), errno.parse().unwrap())).collect()
+}
+
+#[test]
+fn only_what_is_needed_works() {
+    if let (Ok(place), Ok(dir)) = (std::env::var(PLACE), std::env::var(DIR)) {
+        return try_all(&place, Path::new(&dir));
+    }
+    let (outside, inside) = (results("outside"), results("inside"));
+    let mut wrong = Vec::new();
+    for (name, errno, _) in ATTEMPTS {
+        let (free, confined) = (outside[*name], inside[*name]);
+        if (free == *errno) != (*errno == FREE) {
+            wrong.push(format!("{name}: {free} outside, so it shows nothing"));
+        }
+        if confined != *errno {
+            wrong.push(format!("{name}: {confined} inside, not {errno}"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

@@ -1,0 +1,325 @@
+//! A Docker engine as far as its drivers see it: the calls it makes for what a user does, in its
+//! order, its repetition with an empty body when a connection breaks (protocol.md 1.6), its
+//! rollback, and what it believes afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::host::{Host, Netns};
+use super::sandbox;
+use super::wire::{Trip, post};
+
+/// Longest wait for a Pontoon that somebody else restarts.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a call failed.
+#[derive(Debug)]
+pub struct Failure {
+    pub message: String,
+    /// The connection broke: the first attempt may have been carried out.
+    pub doubtful: bool,
+}
+
+/// A network as the engine believes in it.
+#[derive(Debug, Clone)]
+pub struct Network {
+    pub pool: String,
+    pub subnet: String,
+    pub gateway: String,
+}
+
+/// An endpoint of a running container as the engine believes in it.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    pub network: String,
+    /// With prefix length.
+    pub address: String,
+    pub source: String,
+    pub link: String,
+    /// Host port and protocol number, each leading to port 7 of the container.
+    pub ports: Vec<(u8, u16)>,
+    /// Which of the test's sandboxes it is in.
+    pub sandbox: usize,
+}
+
+/// What may be left of calls that nobody knows the end of, or that were refused when something
+/// was to be removed.
+#[derive(Debug, Default, Clone)]
+pub struct Lost {
+    pub networks: BTreeSet<String>,
+    pub endpoints: BTreeSet<(String, String)>,
+    pub pools: BTreeSet<String>,
+    /// Addresses are in doubt; whose, the engine cannot tell.
+    pub addresses: bool,
+}
+
+impl Lost {
+    pub fn nothing(&self) -> bool {
+        self.networks.is_empty() && self.endpoints.is_empty() && self.pools.is_empty() && !self.addresses
+    }
+}
+
+/// What happens when nobody answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rescue {
+    /// The engine's host starts Pontoon again, as systemd would.
+    Restart,
+    /// Somebody else does.
+    Wait,
+}
+
+/// See [`Engine::after_death`].
+pub type Look<'a> = Box<dyn Fn(&Engine<'a>) + 'a>;
+
+/// See the module's text.
+pub struct Engine<'a> {
+    pub host: &'a Host,
+    pub rescue: Rescue,
+    /// Set apart from other engines on the same host.
+    pub name: String,
+    pub networks: BTreeMap<String, Network>,
+    /// By endpoint.
+    pub attached: BTreeMap<String, Attached>,
+    pub lost: Lost,
+    pub sandboxes: Vec<Netns>,
+    /// Calls that failed, of any kind.
+    pub failures: u32,
+    /// Lives that this engine found ended, and began anew.
+    pub deaths: u32,
+    /// What is looked at after each death, before the engine goes on.
+    pub after_death: Option<Look<'a>>,
+    next: u32,
+}
+
+impl<'a> Engine<'a> {
+    pub fn new(host: &'a Host, name: &str, sandboxes: usize) -> Self {
+        Self {
+            host,
+            rescue: Rescue::Restart,
+            name: name.to_owned(),
+            networks: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            lost: Lost::default(),
+            sandboxes: (0..sandboxes).map(|_| Netns::new()).collect(),
+            failures: 0,
+            deaths: 0,
+            after_death: None,
+            next: 0,
+        }
+    }
+
+    /// One call with the engine's repetitions.
+    pub fn call(&mut self, method: &str, body: Value) -> Result<Value, Failure> {
+        let socket = self.host.paths.socket();
+        let (mut text, mut doubtful) = (body.to_string(), false);
+        let began = Instant::now();
+        loop {
+            match post(&socket, method, &text) {
+                Trip::Answer(value) => return Ok(value),
+                Trip::Refused(message) => {
+                    self.failures += 1;
+                    return Err(Failure { message, doubtful });
+                }
+                Trip::Unsent => self.rescue(began),
+                Trip::Broken => {
+                    doubtful = true;
+                    text.clear();
+                    self.rescue(began);
+                }
+            }
+        }
+    }
+
+    fn rescue(&mut self, began: Instant) {
+        match self.rescue {
+            Rescue::Restart => {
+                self.deaths += 1;
+                self.host.bury();
+                self.host.start();
+                if let Some(look) = self.after_death.take() {
+                    look(self);
+                    self.after_death = Some(look);
+                }
+            }
+            Rescue::Wait => {
+                assert!(began.elapsed() < PATIENCE, "Pontoon does not come back:\n{}", self.host.log());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn fresh(&mut self, what: &str) -> String {
+        self.next += 1;
+        format!("{what}{}{:04}", self.name, self.next)
+    }
+
+    /// `docker network create`; returns the network's id.
+    pub fn create_network(&mut self, subnet: &str) -> Result<String, Failure> {
+        let id = self.fresh("n");
+        let ask = json!({"AddressSpace": "pontoon-local", "Pool": subnet, "SubPool": "", "Options": {}, "V6": false});
+        let granted = self.call("IpamDriver.RequestPool", ask).inspect_err(|failure| {
+            if failure.doubtful && !subnet.is_empty() {
+                self.lost.pools.insert(format!("pontoon-local/{subnet}"));
+            }
+        });
+        let granted = granted?;
+        let (pool, subnet) = (string(&granted, "PoolID"), string(&granted, "Pool"));
+        let gateway = json!({"RequestAddressType": "com.docker.network.gateway"});
+        let gateway =
+            self.call("IpamDriver.RequestAddress", json!({"PoolID": pool, "Address": "", "Options": gateway}));
+        let gateway = match gateway {
+            Ok(answer) => string(&answer, "Address"),
+            Err(failure) => {
+                self.release_pool(&pool);
+                return Err(failure);
+            }
+        };
+        let body = json!({
+            "NetworkID": id,
+            "Options": {"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": false,
+                "com.docker.network.generic": {}},
+            "IPv4Data": [{"AddressSpace": "pontoon-local", "Pool": subnet, "Gateway": gateway}],
+            "IPv6Data": [],
+        });
+        if let Err(failure) = self.call("NetworkDriver.CreateNetwork", body) {
+            if failure.doubtful {
+                self.lost.networks.insert(id);
+            }
+            self.release_address(&pool, &gateway);
+            self.release_pool(&pool);
+            return Err(failure);
+        }
+        self.networks.insert(id.clone(), Network { pool, subnet, gateway });
+        Ok(id)
+    }
+
+    /// `docker network rm`. Never fails for the user.
+    pub fn remove_network(&mut self, id: &str) {
+        let Some(network) = self.networks.remove(id) else { return };
+        self.release_address(&network.pool, &network.gateway);
+        self.release_pool(&network.pool);
+        if self.call("NetworkDriver.DeleteNetwork", json!({"NetworkID": id})).is_err() {
+            self.lost.networks.insert(id.to_owned());
+        }
+    }
+
+    /// `docker run` or `docker network connect`: an endpoint in one of the sandboxes, as link
+    /// `link`, with these ports published. Returns its id.
+    pub fn attach(
+        &mut self,
+        network: &str,
+        sandbox: usize,
+        link: &str,
+        ports: &[(u8, u16)],
+    ) -> Result<String, Failure> {
+        let endpoint = self.fresh("e");
+        let of = self.networks[network].clone();
+        let asked = self.call("IpamDriver.RequestAddress", json!({"PoolID": of.pool, "Address": "", "Options": null}));
+        let asked = asked.inspect_err(|failure| self.lost.addresses |= failure.doubtful)?;
+        let address = string(&asked, "Address");
+        let ids = json!({"NetworkID": network, "EndpointID": endpoint});
+        let body = json!({"NetworkID": network, "EndpointID": endpoint,
+            "Interface": {"Address": address, "AddressIPv6": "", "MacAddress": ""},
+            "Options": {"com.docker.network.portmap": port_map(ports), "com.docker.network.endpoint.exposedports": []}});
+        if let Err(failure) = self.call("NetworkDriver.CreateEndpoint", body) {
+            if failure.doubtful {
+                self.lost.endpoints.insert((network.to_owned(), endpoint));
+                self.lost.addresses = true;
+            }
+            self.release_address(&of.pool, &address);
+            return Err(failure);
+        }
+        let key = format!("/var/run/docker/netns/{}{sandbox}", self.name);
+        let body = json!({"NetworkID": network, "EndpointID": endpoint, "SandboxKey": key, "Options": {}});
+        let joined = match self.call("NetworkDriver.Join", body) {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.delete_endpoint(network, &endpoint, &of.pool, &address);
+                return Err(failure);
+            }
+        };
+        let source = string(&joined["InterfaceName"], "SrcName");
+        let plugged = sandbox::plug(&self.host.netns, &self.sandboxes[sandbox], &source, link, &address);
+        if let Err(error) = plugged {
+            panic!("the engine cannot move {source} into its sandbox: {error}\n{}", self.host.log());
+        }
+        let attached = Attached {
+            network: network.to_owned(),
+            address: address.clone(),
+            source: source.clone(),
+            link: link.to_owned(),
+            ports: ports.to_vec(),
+            sandbox,
+        };
+        if !ports.is_empty() {
+            let body = json!({"NetworkID": network, "EndpointID": endpoint,
+                "Options": {"com.docker.network.portmap": port_map(ports)}});
+            if let Err(failure) = self.call("NetworkDriver.ProgramExternalConnectivity", body) {
+                let _ = self.call("NetworkDriver.Leave", ids);
+                sandbox::unplug(&self.host.netns, &self.sandboxes[sandbox], &source, link);
+                self.delete_endpoint(network, &endpoint, &of.pool, &address);
+                return Err(failure);
+            }
+        }
+        let _ = self.call("NetworkDriver.EndpointOperInfo", ids);
+        self.attached.insert(endpoint.clone(), attached);
+        Ok(endpoint)
+    }
+
+    /// `docker stop` or `docker network disconnect`. Never fails for the user.
+    pub fn detach(&mut self, endpoint: &str) {
+        let Some(attached) = self.attached.remove(endpoint) else { return };
+        let ids = json!({"NetworkID": attached.network, "EndpointID": endpoint});
+        if !attached.ports.is_empty() {
+            let _ = self.call("NetworkDriver.RevokeExternalConnectivity", ids.clone());
+        }
+        let _ = self.call("NetworkDriver.Leave", ids);
+        let sandbox = &self.sandboxes[attached.sandbox];
+        sandbox::unplug(&self.host.netns, sandbox, &attached.source, &attached.link);
+        let pool = self.networks[&attached.network].pool.clone();
+        self.delete_endpoint(&attached.network, endpoint, &pool, &attached.address);
+    }
+
+    fn delete_endpoint(&mut self, network: &str, endpoint: &str, pool: &str, address: &str) {
+        let ids = json!({"NetworkID": network, "EndpointID": endpoint});
+        if self.call("NetworkDriver.DeleteEndpoint", ids).is_err() {
+            self.lost.endpoints.insert((network.to_owned(), endpoint.to_owned()));
+            self.lost.addresses = true;
+        }
+        self.release_address(pool, address);
+    }
+
+    fn release_address(&mut self, pool: &str, address: &str) {
+        let address = address.split('/').next().unwrap();
+        if self.call("IpamDriver.ReleaseAddress", json!({"PoolID": pool, "Address": address})).is_err() {
+            self.lost.addresses = true;
+        }
+    }
+
+    fn release_pool(&mut self, pool: &str) {
+        if self.call("IpamDriver.ReleasePool", json!({"PoolID": pool})).is_err() {
+            self.lost.pools.insert(pool.to_owned());
+        }
+    }
+
+    /// What only the engine's word can clear: networks and pools that it does not know.
+    pub fn collect_garbage(&mut self) {
+        for network in std::mem::take(&mut self.lost.networks) {
+            self.call("NetworkDriver.DeleteNetwork", json!({"NetworkID": network})).expect("it is idempotent");
+        }
+        for pool in std::mem::take(&mut self.lost.pools) {
+            self.call("IpamDriver.ReleasePool", json!({"PoolID": pool})).expect("it is idempotent");
+        }
+    }
+}
+
+fn string(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_else(|| panic!("{key} in {value}")).to_owned()
+}
+
+fn port_map(ports: &[(u8, u16)]) -> Value {
+    let one = |(proto, port): &(u8, u16)| json!({"Proto": proto, "IP": "", "Port": 7, "HostIP": "", "HostPort": port, "HostPortEnd": port});
+    ports.iter().map(one).collect()
+}

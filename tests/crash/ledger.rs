@@ -1,0 +1,101 @@
+//! The ledger, read by hand: the tests' own understanding of its text, not Pontoon's code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// What is alive in a ledger.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Facts {
+    pub networks: BTreeMap<String, Value>,
+    /// By network and endpoint.
+    pub endpoints: BTreeMap<(String, String), Value>,
+    pub pools: BTreeMap<String, Value>,
+    /// By pool and address: the holder.
+    pub addresses: BTreeMap<(String, String), Value>,
+}
+
+pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Reads a ledger that must be whole.
+#[track_caller]
+pub fn read(path: &Path) -> Facts {
+    let content = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    parse(&content)
+}
+
+#[track_caller]
+pub fn parse(content: &[u8]) -> Facts {
+    let mut facts = Facts::default();
+    for (number, line) in content.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let line = str::from_utf8(line).expect("text").strip_suffix('\n').expect("whole lines");
+        let (sum, json) = line.split_at(9);
+        assert_eq!(sum.trim(), format!("{:08x}", crc32fast::hash(json.as_bytes())), "line {}", number + 1);
+        let Ok(records) = serde_json::from_str::<Vec<Value>>(json)
+            .or_else(|_| serde_json::from_str::<Value>(json).map(|one| vec![one]))
+        else {
+            panic!("line {}: {json}", number + 1)
+        };
+        records.into_iter().for_each(|record| facts.apply(record));
+    }
+    facts
+}
+
+impl Facts {
+    fn apply(&mut self, record: Value) {
+        let id = text(&record, "id").to_owned();
+        let network = text(&record, "network").to_owned();
+        let of_pool = (text(&record, "pool").to_owned(), text(&record, "address").to_owned());
+        match text(&record, "put") {
+            "network" => drop(self.networks.insert(text(&record["spec"], "id").to_owned(), record)),
+            "no_network" => {
+                self.networks.remove(&id);
+                self.endpoints.retain(|(of, _), _| *of != id);
+            }
+            "endpoint" => {
+                let spec = &record["spec"];
+                let key = (text(spec, "network").to_owned(), text(spec, "id").to_owned());
+                self.endpoints.insert(key, record);
+            }
+            "no_endpoint" => drop(self.endpoints.remove(&(network, id))),
+            "pool" => drop(self.pools.insert(id, record)),
+            "no_pool" => {
+                self.pools.remove(&id);
+                self.addresses.retain(|(of, _), _| *of != id);
+            }
+            "address" => drop(self.addresses.insert(of_pool, record["holder"].clone())),
+            "no_address" => drop(self.addresses.remove(&of_pool)),
+            _ => {}
+        }
+    }
+}
+
+/// Rewrites every line of a ledger.
+pub fn rewrite(path: &Path, change: impl Fn(&str) -> String) {
+    let content = fs::read_to_string(path).unwrap();
+    let mut out = String::new();
+    for line in content.lines() {
+        let json = change(&line[9..]);
+        out.push_str(&format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())));
+    }
+    fs::write(path, out).unwrap();
+}
+
+/// Lets time pass for a Pontoon that is not running: whatever has a date is hours old.
+pub fn age(path: &Path) {
+    rewrite(path, |json| {
+        let mut aged = String::new();
+        let mut rest = json;
+        while let Some(at) = rest.find("\"since\":") {
+            let (before, after) = rest.split_at(at + "\"since\":".len());
+            aged.push_str(before);
+            aged.push('1');
+            rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        }
+        aged + rest
+    });
+}

@@ -1,0 +1,25 @@
+//! Pontoon broken on purpose, in every place: the program as it is shipped, in a network namespace
+//! of its own, on the real kernel. A tracer ends it or makes its system calls fail; an engine of
+//! the tests' own repeats and rolls back as dockerd does; a witness compares what the ledger says,
+//! what the kernel holds and what the engine believes.
+//!
+//! `make crash` runs all of it at length and prints the figures of docs/reliability.md.
+#![cfg(target_arch = "x86_64")] // the tracer changes registers by their names
+#![allow(dead_code)]
+
+mod engine;
+mod filter;
+mod host;
+mod ledger;
+mod points;
+mod sandbox;
+mod stage;
+mod tracee;
+mod tracer;
+mod wire;
+mod witness;
+
+/// Whether this is the long run.
+fn at_length() -> bool {
+    std::env::var_os("CRASH_KILLS").is_some()
+}

@@ -1,0 +1,320 @@
+//! What the kernel holds, seen with `ip`, `nft` and `conntrack`, and what it should hold, derived
+//! from the ledger's text by the tests' own understanding. Nothing of Pontoon's code is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::engine::Engine;
+use super::host::Host;
+use super::ledger::{self, Facts, text};
+
+/// How long the kernel may differ from the ledger: links are deleted in the background, repairs
+/// are due within a second.
+const SOON: Duration = Duration::from_secs(3);
+
+/// Pontoon's objects in the kernel, or as they should be; comparable as text.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Objects {
+    /// Name, and what matters of it.
+    pub links: BTreeMap<String, String>,
+    /// `set: element`.
+    pub elements: BTreeSet<String>,
+}
+
+/// Everything else on the host, and the fixed part of Pontoon's tables.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Surroundings(BTreeSet<String>);
+
+/// Both halves of what is seen.
+pub struct Seen {
+    pub objects: Objects,
+    pub surroundings: Surroundings,
+}
+
+/// Reads the kernel of a host.
+pub fn look(host: &Host) -> Seen {
+    let mut seen = Seen { objects: Objects::default(), surroundings: Surroundings::default() };
+    let links: Vec<Value> = serde_json::from_str(&host.netns.run(&["ip", "-j", "-d", "addr"])).unwrap();
+    for link in &links {
+        let name = text(link, "ifname");
+        let flags = link["flags"].to_string();
+        let mut addresses = Vec::new();
+        for address in link["addr_info"].as_array().into_iter().flatten().filter(|a| text(a, "scope") != "link") {
+            addresses.push(format!("{}/{}", text(address, "local"), address["prefixlen"]));
+        }
+        addresses.sort();
+        let up = if flags.contains("\"UP\"") { "up" } else { "down" };
+        let kind = text(&link["linkinfo"], "info_kind");
+        let line = format!(
+            "{kind} {up} group {} mtu {} master {:?} {addresses:?}",
+            text(link, "group"),
+            link["mtu"],
+            text(link, "master")
+        );
+        if name.starts_with("pnt") {
+            let line = if kind == "bridge" { format!("{line} {}", details(host, name, link)) } else { line };
+            seen.objects.links.insert(name.to_owned(), line);
+        } else {
+            seen.surroundings.0.insert(format!("link {name} {} {line}", text(link, "address")));
+        }
+    }
+    let rules: Value = serde_json::from_str(&host.netns.run(&["nft", "-j", "list", "ruleset"])).unwrap();
+    for item in rules["nftables"].as_array().unwrap() {
+        let (kind, value) = item.as_object().unwrap().iter().next().unwrap();
+        let ours = text(value, if kind == "table" { "name" } else { "table" }) == "pontoon";
+        if ours && matches!(kind.as_str(), "set" | "map") {
+            for element in value["elem"].as_array().or(value["elements"].as_array()).into_iter().flatten() {
+                let element = format!("{}: {}", text(value, "name"), canonical(element));
+                seen.objects.elements.insert(element);
+            }
+        }
+        if kind != "metainfo" {
+            seen.surroundings.0.insert(format!("{kind} {}", without_moving(value, ours)));
+        }
+    }
+    seen
+}
+
+/// What else belongs to a bridge: its settings and its alias.
+fn details(host: &Host, bridge: &str, link: &Value) -> String {
+    let settings = host.netns.enter(|| {
+        ["ipv4/conf/{}/route_localnet", "ipv6/conf/{}/disable_ipv6"].map(|setting| {
+            let path = format!("/proc/sys/net/{}", setting.replace("{}", bridge));
+            std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+        })
+    });
+    format!("localnet {} ipv6 off {} {:?}", settings[0], settings[1], text(link, "ifalias"))
+}
+
+/// A value without handles and counters, and, of Pontoon's, without elements.
+fn without_moving(value: &Value, ours: bool) -> Value {
+    match value {
+        Value::Object(map) => {
+            let moving = |key: &str| match key {
+                "handle" | "counter" => true,
+                "elem" | "elements" => ours,
+                _ => false,
+            };
+            let kept = map.iter().filter(|(key, _)| !moving(key));
+            kept.map(|(key, value)| (key.clone(), without_moving(value, ours)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        }
+        Value::Array(list) => list.iter().map(|value| without_moving(value, ours)).collect(),
+        other => other.clone(),
+    }
+}
+
+/// An element as text: `10.1.0.0/24`, `tcp . 8080 : 10.1.0.2 . 80`.
+fn canonical(element: &Value) -> String {
+    match element {
+        Value::Array(pair) if pair.len() == 2 => format!("{} : {}", canonical(&pair[0]), canonical(&pair[1])),
+        Value::Object(map) if map.contains_key("prefix") => {
+            format!("{}/{}", text(&map["prefix"], "addr"), map["prefix"]["len"])
+        }
+        Value::Object(map) if map.contains_key("concat") => {
+            let parts: Vec<String> = map["concat"].as_array().unwrap().iter().map(canonical).collect();
+            parts.join(" . ")
+        }
+        Value::Object(map) if map.contains_key("elem") => canonical(&map["elem"]["val"]),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What the kernel should hold for these facts. `inside` are the endpoints whose other end is in
+/// a sandbox; of all others it is on the host.
+pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
+    let mut objects = Objects::default();
+    // Group numbers as they are documented: "pnt" and 1.
+    let group = 0x706e_7401_u32;
+    let mut element = |set: &str, element: String| {
+        objects.elements.insert(format!("{set}: {element}"));
+    };
+    for network in facts.networks.values() {
+        let (bridge, spec) = (text(network, "bridge"), &network["spec"]);
+        let mut addresses = Vec::new();
+        for (family, masquerade) in [("v4", "masq4"), ("v6", "masq6")] {
+            let Some(subnet) = spec.get(family) else { continue };
+            let pool = text(subnet, "pool");
+            addresses.push(format!("{}/{}", text(subnet, "gateway"), pool.split('/').nth(1).unwrap()));
+            element(masquerade, pool.to_owned());
+        }
+        addresses.sort();
+        element("bridges", bridge.to_owned());
+        element("intra", format!("{bridge} . {bridge}"));
+        let alias = format!("pontoon network {}", text(spec, "id"));
+        let off = if spec.get("v6").is_some() { 0 } else { 1 };
+        let line = format!(
+            "bridge up group {group} mtu {} master \"\" {addresses:?} localnet 1 ipv6 off {off} {alias:?}",
+            network["mtu"]
+        );
+        objects.links.insert(bridge.to_owned(), line);
+    }
+    for ((network, id), endpoint) in &facts.endpoints {
+        let network = &facts.networks[network];
+        let (host, peer, bridge) = (text(endpoint, "host"), text(endpoint, "peer"), text(network, "bridge"));
+        let mtu = &network["mtu"];
+        let line = format!("veth up group {group} mtu {mtu} master {bridge:?} []");
+        objects.links.insert(host.to_owned(), line);
+        if inside(id) == Some(false) {
+            let line = format!("veth down group default mtu {mtu} master \"\" []");
+            objects.links.insert(peer.to_owned(), line);
+        }
+        element("checked", host.to_owned());
+        element("macs", format!("{host} . {}", text(endpoint, "mac")));
+        for family in ["v4", "v6"] {
+            if let Some(address) = endpoint["spec"].get(family).and_then(Value::as_str) {
+                element(&format!("addr{}", &family[1..]), format!("{host} . {}", address.split('/').next().unwrap()));
+            }
+        }
+        for published in endpoint["published"].as_array().into_iter().flatten() {
+            let (on, to) = (&published["host"], text(published, "container"));
+            let family = if to.contains(':') { 6 } else { 4 };
+            let key = format!("{} . {}", text(on, "protocol"), on["port"]);
+            let value = format!("{to} . {}", published["container_port"]);
+            match text(on, "address") {
+                "0.0.0.0" | "::" => element(&format!("port{family}"), format!("{key} : {value}")),
+                address => element(&format!("at{family}"), format!("{address} . {key} : {value}")),
+            }
+        }
+    }
+    objects
+}
+
+/// Waits until the kernel holds what the ledger says and nothing else of Pontoon's, and the
+/// surroundings are as they were. Returns how long that took.
+#[track_caller]
+pub fn agrees(host: &Host, inside: &dyn Fn(&str) -> Option<bool>, before: &Surroundings) -> Duration {
+    let began = Instant::now();
+    loop {
+        let facts = ledger::read(&host.paths.ledger());
+        let seen = look(host);
+        let complaints = complaints(&facts, &seen, inside, before);
+        if complaints.is_empty() {
+            return began.elapsed();
+        }
+        if began.elapsed() > SOON {
+            panic!("ledger and kernel differ:\n{}\n{}", complaints.join("\n"), host.log());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>, before: &Surroundings) -> Vec<String> {
+    let wanted = expect(facts, inside);
+    let mut complaints = Vec::new();
+    // Of an endpoint that nobody believes in, the other end may be on the host or not.
+    let peers: BTreeSet<&str> = facts
+        .endpoints
+        .iter()
+        .filter(|((_, id), _)| inside(id).is_none())
+        .map(|(_, endpoint)| text(endpoint, "peer"))
+        .collect();
+    for (name, line) in &wanted.links {
+        match seen.objects.links.get(name) {
+            Some(held) if held == line => {}
+            Some(held) => complaints.push(format!("link {name} should be {line}, is {held}")),
+            None => complaints.push(format!("link {name} is missing")),
+        }
+    }
+    for (name, line) in &seen.objects.links {
+        if !wanted.links.contains_key(name) && !peers.contains(name.as_str()) {
+            complaints.push(format!("link {name} is left: {line}"));
+        }
+    }
+    let engine = |element: &&String| !element.starts_with("engine: ");
+    for element in wanted.elements.difference(&seen.objects.elements) {
+        complaints.push(format!("element {element} is missing"));
+    }
+    for element in seen.objects.elements.difference(&wanted.elements).filter(engine) {
+        complaints.push(format!("element {element} is left"));
+    }
+    for line in before.0.symmetric_difference(&seen.surroundings.0) {
+        let was = before.0.contains(line);
+        complaints.push(format!("{}: {line}", if was { "not Pontoon's, and gone" } else { "not Pontoon's, and new" }));
+    }
+    complaints
+}
+
+/// Compares the ledger with what engines believe: nothing is missing, and what is more is only
+/// what they lost track of.
+#[track_caller]
+pub fn believed(facts: &Facts, engines: &[&Engine<'_>]) {
+    let mut complaints = Vec::new();
+    let mut complain = |what: String| complaints.push(what);
+    let (mut networks, mut endpoints, mut pools) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut addresses, mut doubt) = (BTreeSet::new(), false);
+    for engine in engines {
+        doubt |= engine.lost.addresses;
+        for (id, network) in &engine.networks {
+            networks.insert(id.clone());
+            pools.insert(network.pool.clone());
+            let key = (network.pool.clone(), plain(&network.gateway));
+            if text(facts.addresses.get(&key).unwrap_or(&Value::Null), "kind") != "gateway" {
+                complain(format!("the gateway {} of {id} is not its own", network.gateway));
+            }
+            addresses.insert(key);
+            match facts.networks.get(id) {
+                Some(held) if text(&held["spec"]["v4"], "pool") == network.subnet => {}
+                held => complain(format!("network {id} should be there with {}: {held:?}", network.subnet)),
+            }
+        }
+        for (id, attached) in &engine.attached {
+            let key = (attached.network.clone(), id.clone());
+            endpoints.insert(key.clone());
+            let pool = &engine.networks[&attached.network].pool;
+            let address = (pool.clone(), plain(&attached.address));
+            if text(facts.addresses.get(&address).unwrap_or(&Value::Null), "endpoint") != id {
+                complain(format!("{} is not {id}'s: {:?}", attached.address, facts.addresses.get(&address)));
+            }
+            addresses.insert(address);
+            let Some(held) = facts.endpoints.get(&key) else {
+                complain(format!("endpoint {id} is missing"));
+                continue;
+            };
+            let ports = held["published"].as_array().map_or(0, Vec::len);
+            if text(held, "phase") != "joined" || ports != attached.ports.len() {
+                complain(format!("endpoint {id} should be joined with {:?}: {held}", attached.ports));
+            }
+        }
+    }
+    for id in facts.networks.keys() {
+        if !networks.contains(id) && !engines.iter().any(|e| e.lost.networks.contains(id)) {
+            complain(format!("network {id} is left"));
+        }
+    }
+    for key in facts.endpoints.keys() {
+        if !endpoints.contains(key) && !engines.iter().any(|e| e.lost.endpoints.contains(key)) {
+            complain(format!("endpoint {key:?} is left"));
+        }
+    }
+    for (id, pool) in &facts.pools {
+        // One that was never used gives way to whoever asks next.
+        let gives_way = pool["used"] == false;
+        if !pools.contains(id) && !gives_way && !engines.iter().any(|e| e.lost.pools.contains(id)) {
+            complain(format!("pool {id} is left"));
+        }
+    }
+    for (key, holder) in &facts.addresses {
+        // A stale one is free for whoever needs it.
+        let gives_way = text(holder, "kind") == "stale";
+        if !addresses.contains(key) && pools.contains(&key.0) && !gives_way && !doubt {
+            complain(format!("address {key:?} is left: {holder}"));
+        }
+    }
+    assert!(complaints.is_empty(), "the ledger is not what the engine believes:\n{}", complaints.join("\n"));
+}
+
+fn plain(address: &str) -> String {
+    address.split('/').next().unwrap().to_owned()
+}
+
+/// Tracked connections to or from an address that are translated.
+pub fn translated_flows(host: &Host, address: &str) -> Vec<String> {
+    let list = host.netns.output(&["conntrack", "-L", "-o", "extended"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    list.lines().filter(|line| line.contains(&format!("src={address} "))).map(str::to_owned).collect()
+}

@@ -1,0 +1,131 @@
+//! The real program in a network namespace of its own, over its Unix socket: for what only a
+//! process shows, and only the real kernel does.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running `pontoon serve`; killed when it is dropped.
+pub struct Daemon {
+    child: Child,
+    pub socket: PathBuf,
+    pub state: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it in a namespace of its own and waits until it listens.
+    pub fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut daemon = Self::launch(dir, "pontoon", args, &["unshare", "--net"]);
+        let socket = daemon.socket.clone();
+        daemon.until("it to answer", |_| answers(&socket).is_ok_and(|length| length > 0));
+        daemon
+    }
+
+    /// Starts it by `prefix` (a command that runs another) with files named after `name`, and
+    /// waits for nothing.
+    pub fn launch(dir: &Path, name: &str, args: &[&str], prefix: &[&str]) -> Self {
+        let (socket, state) = (dir.join(format!("{name}.sock")), dir.join(format!("{name}.state")));
+        let log = dir.join(format!("{name}.log"));
+        let file = fs::File::options().create(true).append(true).open(&log).unwrap();
+        let child = Command::new(prefix[0])
+            .args(&prefix[1..])
+            .arg(env!("CARGO_BIN_EXE_pontoon"))
+            .arg("serve")
+            // What comes twice counts the first time in no program that clap reads.
+            .args(if args.contains(&"--socket") { vec![] } else { vec!["--socket", socket.to_str().unwrap()] })
+            .args(if args.contains(&"--state-dir") { vec![] } else { vec!["--state-dir", state.to_str().unwrap()] })
+            .args(args)
+            .stdin(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .expect("unshare and nsenter are there (util-linux)");
+        Self { child, socket, state, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits for a level, with a deadline; fails when the process ends first.
+    pub fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds(self) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "pontoon ended ({ended:?}) before {what}:\n{}", self.log());
+            assert!(Instant::now() < deadline, "waited in vain for {what}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for its end by itself.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.log());
+            }
+            assert!(Instant::now() < deadline, "it goes on:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A field of `/proc/PID/status`, of the whole process.
+    pub fn status(&self, field: &str) -> String {
+        status(&format!("/proc/{}/status", self.pid()), field)
+    }
+
+    /// A field of every thread's status.
+    pub fn of_threads(&self, field: &str) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        tasks.map(|task| status(task.unwrap().path().join("status").to_str().unwrap(), field)).collect()
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// A number of kB in its status.
+    pub fn kilobytes(&self, field: &str) -> u64 {
+        self.status(field).trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Runs a shell command in its network namespace.
+    pub fn shell(&self, script: &str) -> String {
+        let net = format!("--net=/proc/{}/ns/net", self.pid());
+        let output = Command::new("nsenter").args([&net, "sh", "-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks for something small; connections are accepted by the kernel before anybody is there.
+fn answers(socket: &Path) -> std::io::Result<usize> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(b"GET /nothing HTTP/1.0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)
+}
+
+fn status(file: &str, field: &str) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("{file} has no {field}")).trim().to_owned()
+}
