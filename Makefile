@@ -15,13 +15,19 @@ ENGINE_TESTS ?= --test engine --test swarm
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
 FUZZ_SECONDS ?= 10
 
+# the long runs of tests/crash
+CRASH_KILLS     ?= 10000
+CRASH_ENDPOINTS ?= 1000
+CRASH_LIVES     ?= 100000
+CRASH           := PONTOON_BINARY=$(CURDIR)/target/pontoon $(CARGO) test --locked --test crash -- --nocapture --test-threads=1
+
 export PREFIX DESTDIR FORCE PURGE
 
 # tests of engines wait more than they compute
 RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 
-.PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines bench lab fmt clippy \
+.PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines crash soak bench lab fmt clippy \
         deny fuzz check-tools as-root clean
 
 help: ## this list
@@ -71,6 +77,12 @@ test-engines: as-root plugin ## the engine tests, with every other engine that D
 	    echo "== engine of $$engine"; \
 	    PONTOON_ENGINE=$$engine $(CARGO) test --locked --no-fail-fast $(ENGINE_TESTS) || failed="$$failed $$engine"; \
 	done; [ -z "$$failed" ] || { echo "failed with:$$failed" >&2; exit 1; }
+
+crash: as-root build ## Pontoon ended and broken at every point, at length: figures of docs/reliability.md
+	CRASH_KILLS=$(CRASH_KILLS) CRASH_ENDPOINTS=$(CRASH_ENDPOINTS) $(CRASH) --skip soak
+
+soak: as-root build ## CRASH_LIVES lives of containers, with ends of Pontoon: nothing may grow
+	CRASH_LIVES=$(CRASH_LIVES) $(CRASH) soak
 
 bench: as-root ## figures beside the kernel's floor and the built-in bridge; target/bench.json
 	@$(MAKE) --no-print-directory plugin lab >&2

@@ -5,8 +5,8 @@
 
 A target whose input is a request gets the shortest and the longest body of every method, out of
 all engines; `options` gets the -o and --driver-opt maps that engines passed on, and the keys of
-src/model/options.rs; `names` gets one of each form, `ledger` the
-frozen ledgers, `netlink` messages made here. What a run finds goes to fuzz/corpus-found,
+src/model/options; `names` gets one of each form, `ledger` the
+frozen ledgers, `http` whole requests and broken ones, `ports` and `netlink` what is made here. What a run finds goes to fuzz/corpus-found,
 which is not committed.
 """
 
@@ -57,8 +57,8 @@ def options(requests):
         maps.setdefault("\n".join(lines))
     for at, text in enumerate(sorted(maps, key=lambda t: (len(t), t))[-8:]):
         write("options", f"given-{at}", text.encode())
-    source = (ROOT / "src/model/options.rs").read_text()
-    keys = sorted(set(re.findall(r'"(com\.docker\.network\.[a-z0-9_.]+)"', source)))
+    source = "".join(file.read_text() for file in sorted((ROOT / "src/model/options").glob("*.rs")))
+    keys = sorted(set(re.findall(r'"((?:com\.docker\.network|pontoon)\.[a-z0-9_.]+)"', source)))
     write("options", "numbers", "\n".join(f"{k}=1400" for k in keys).encode())
     for key in keys:
         write("options", key.removeprefix("com.docker.network."), f"{key}=true".encode())
@@ -77,6 +77,39 @@ def ledger():
         write("ledger", f"{file.stem}-unsummed", b"\3" + b"".join(line[9:] for line in lines[1:]))
 
 
+def http(requests):
+    """What a client writes: whole requests, several in one write, and what is none."""
+    head = lambda path, length: f"POST {path} HTTP/1.1\r\nHost: \r\nContent-Length: {length}\r\n\r\n"
+    whole = {}
+    for r in requests:
+        whole.setdefault(r["path"], head(r["path"], len(r["raw"])) + r["raw"])
+    for path, text in whole.items():
+        write("http", path.lstrip("/"), text.encode())
+    write("http", "pipelined", "".join(whole.values()).encode())
+    chunked = "POST /NetworkDriver.Leave HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    write("http", "chunked", chunked.encode())
+    write("http", "metrics", b"GET /metrics HTTP/1.0\r\n\r\n")
+    write("http", "expect", b"POST /NetworkDriver.Leave HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}")
+    write("http", "cut", head("/NetworkDriver.Join", 1000).encode() + b"{")
+    write("http", "other", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+
+def ports():
+    """Port maps as engines send them, a resolv.conf, and pools."""
+    entry = lambda **fields: {"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 0, "HostPortEnd": 0} | fields
+    maps = {
+        "chosen": [entry()],
+        "both": [entry(HostIP="0.0.0.0", HostPort=8080, HostPortEnd=8080), entry(HostIP="::", HostPort=8080, HostPortEnd=8080)],
+        "range": [entry(Proto=17, HostPort=9000, HostPortEnd=9009), entry(Proto=132, Port=81, HostIP="127.0.0.1")],
+        "taken-twice": [entry(HostPort=8080), entry(Port=81, HostPort=8080)],
+        "none": None,
+    }
+    for name, value in maps.items():
+        write("ports", name, b"\0" + json.dumps(value, separators=(",", ":")).encode())
+    write("ports", "resolv", b"\2search lan\nnameserver 10.0.0.53\nnameserver fe80::1%eth0\noptions ndots:1\n")
+    write("ports", "pools", b"\3base=10.0.0.0/8,size=24;base=fd00::/16,size=64")
+
+
 def netlink():
     """A listing of one link with nested attributes, and a refusal with the kernel's words."""
     attribute = lambda kind, value: struct.pack("=HH", len(value) + 4, kind) + value + b"\0" * (-len(value) % 4)
@@ -90,6 +123,14 @@ def netlink():
     write("netlink", "route", frame(24, 2, route))
     key = attribute(1, attribute(1, attribute(1, b"pntb0".ljust(16, b"\0"))))
     write("netlink", "elements", frame(0xA0C, 2, b"\1\0\0\0" + attribute(1, b"pontoon\0") + attribute(3, key)))
+    kind = lambda name: attribute(18, attribute(1, name))
+    bridge = struct.pack("=BBHiII", 0, 0, 1, 9, 0x1003, 0) + attribute(3, b"br-0123456789ab\0") + kind(b"bridge\0")
+    renamed = struct.pack("=BBHiII", 0, 0, 1, 9, 0x1002, 0) + attribute(3, b"other\0") + kind(b"bridge\0")
+    write("netlink", "watch-links", frame(16, 0, bridge) + frame(16, 0, renamed) + frame(17, 0, renamed))
+    rule = attribute(1, b"filter\0") + attribute(2, b"FORWARD\0") + attribute(3, struct.pack(">Q", 7))
+    write("netlink", "watch-rules", frame(0xA06, 0, b"\2\0\0\0" + rule))
+    tuple_of = lambda kind: attribute(kind, attribute(1, attribute(1, b"\n\0\0\2") + attribute(2, b"\n\0\0\3")) + attribute(2, attribute(1, b"\6")))
+    write("netlink", "flow", frame(0x100, 2, b"\2\0\0\0" + tuple_of(0x8001) + tuple_of(0x8002) + attribute(0x8003, b"\0\0\0\x08")))
     refusal = struct.pack("=i", -17) + b"\0" * 16 + attribute(1, b"words\0")
     write("netlink", "refusal", frame(2, 0x300, refusal))
 
@@ -98,6 +139,8 @@ def main():
     lines = [line for f in sorted((ROOT / "tests/fixtures/wire").glob("*.jsonl")) for line in f.read_text().splitlines()]
     requests = [json.loads(line) for line in lines]
     api(requests)
+    http(requests)
+    ports()
     options(requests)
     names()
     ledger()

@@ -1,6 +1,8 @@
 //! Owns the composition of the daemon: which parts there are and in which order they start.
 //! State first, then the kernel, and the socket last: whoever can connect is served.
 
+pub mod inspect;
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -93,12 +95,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let metrics = Arc::new(Metrics::default());
     let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, verb_time: server::VERB_TIME });
     let runtime =
-        // A verb that is stuck keeps its thread: no number of them may leave another network without.
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(server::MAX_CONNECTIONS)
-            .build()
-            .map_err(system("start the runtime"))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
     let done = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
@@ -149,8 +146,9 @@ fn cause(event: Event) -> Cause {
     match event {
         Event::LinkGone(name) | Event::LinkChanged(name) | Event::AddressGone(name) => Cause::Link(name),
         Event::LinkNew(name) => Cause::Bridge(name),
+        Event::ForwardingOff => Cause::Forwarding,
         Event::Firewall => Cause::Firewall,
-        Event::Overrun => Cause::Everything,
+        Event::Overrun => Cause::Overrun,
     }
 }
 

@@ -25,6 +25,16 @@ pub enum Command {
     Serve(Serve),
     /// List the published ports of the running daemon, the chosen ones included.
     Ports(Ports),
+    /// Look for everything that is wrong, or that others get wrong, beside the running daemon.
+    Doctor(Doctor),
+    /// The same without the daemon: reads its state without taking or changing anything.
+    Check(Doctor),
+    /// Print, as commands, what a repair would do.
+    Plan(Asked),
+    /// Bring the kernel to the state, through the daemon, or by itself when none runs.
+    Repair(Asked),
+    /// Find networks, endpoints and pools that the engine does not know any more, and remove them.
+    Gc(Gc),
     /// Print every network and endpoint option with its meaning, as Markdown.
     Options,
 }
@@ -133,6 +143,62 @@ pub struct Ports {
     /// JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where the daemon is, and where it keeps its state.
+#[derive(Debug, Clone, Args)]
+pub struct Asked {
+    /// The daemon's plugin socket.
+    #[arg(long, env = "PONTOON_SOCKET", default_value = "/run/docker/plugins/pontoon.sock", value_name = "PATH")]
+    pub socket: PathBuf,
+
+    /// Where its ledger lives; read when no daemon answers.
+    #[arg(long, env = "PONTOON_STATE_DIR", default_value = "/var/lib/pontoon", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to look at.
+#[derive(Debug, Clone, Args)]
+pub struct Doctor {
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// Compare with the engine behind this socket, too.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock")]
+    pub docker: Option<PathBuf>,
+
+    /// Show what is well, too.
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// What to compare, and whether to remove.
+#[derive(Debug, Clone, Args)]
+pub struct Gc {
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// The engine whose word is taken.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock", required = true)]
+    pub docker: PathBuf,
+
+    /// Remove what is shown, after a second look.
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Seconds between the two looks.
+    #[arg(long, default_value = "10", value_name = "SECONDS")]
+    pub wait: u64,
+
+    /// Go on although the engine knows none of the networks (its data was removed).
+    #[arg(long)]
+    pub none_known: bool,
 }
 
 /// How much to log.

@@ -3,50 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use hyperlocal::{UnixConnector, Uri};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::Ports;
+use crate::client::{Client, ClientError};
 use crate::driver::listing::PortLine;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Why nothing can be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum PortsError {
-    /// No connection, or no answer.
-    #[error("{socket}: {what}; is the daemon running, and is --{flag} its socket?")]
-    Unreachable {
-        /// The socket.
-        socket: String,
-        /// The flag that names it.
-        flag: &'static str,
-        /// What went wrong.
-        what: String,
-    },
-    /// The runtime.
-    #[error("cannot start: {0}")]
-    System(#[from] std::io::Error),
-}
-
 /// Prints the table, or JSON.
-pub fn run(options: &Ports) -> Result<(), PortsError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut lines: Vec<PortLine> = runtime.block_on(get(&options.socket, "/ports", "socket"))?;
+pub fn run(options: &Ports) -> Result<(), ClientError> {
+    let mut lines: Vec<PortLine> = Client::new(&options.socket, "socket")?.get("/ports")?;
     lines.retain(|line| {
         let starts = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|wanted| id.starts_with(wanted));
         starts(&options.network, &line.network) && starts(&options.endpoint, &line.endpoint)
     });
     let names = match &options.docker {
-        Some(socket) => runtime.block_on(names(socket))?,
+        Some(socket) => names(socket)?,
         None => BTreeMap::new(),
     };
     if options.json {
@@ -57,23 +29,9 @@ pub fn run(options: &Ports) -> Result<(), PortsError> {
     Ok(())
 }
 
-async fn get<T: DeserializeOwned>(socket: &Path, path: &str, flag: &'static str) -> Result<T, PortsError> {
-    let failed = |what: String| PortsError::Unreachable { socket: socket.display().to_string(), flag, what };
-    let client: Client<UnixConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(UnixConnector);
-    let answer = async {
-        let response = client.get(Uri::new(socket, path).into()).await.map_err(|e| {
-            let cause = std::error::Error::source(&e).map(ToString::to_string);
-            failed(cause.unwrap_or_else(|| e.to_string()))
-        })?;
-        let body = response.into_body().collect().await.map_err(|e| failed(e.to_string()))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|e| failed(format!("not the expected answer ({e})")))
-    };
-    tokio::time::timeout(PATIENCE, answer).await.map_err(|_| failed("no answer within 5 s".to_owned()))?
-}
-
 /// Endpoint ids to container names, and network ids to network names, as the engine knows them.
-async fn names(socket: &Path) -> Result<BTreeMap<String, String>, PortsError> {
-    let containers: Vec<Value> = get(socket, "/containers/json", "docker").await?;
+fn names(socket: &Path) -> Result<BTreeMap<String, String>, ClientError> {
+    let containers: Vec<Value> = Client::new(socket, "docker")?.get("/containers/json")?;
     let mut names = BTreeMap::new();
     for container in &containers {
         let name = container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/');

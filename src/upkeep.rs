@@ -2,6 +2,7 @@
 //! until the change is over, and has the driver repair it; every half minute it compares all.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,13 @@ pub enum Cause {
     Link(IfName),
     /// A bridge appeared that may be the engine's.
     Bridge(IfName),
+    /// Somebody turned forwarding off for the host.
+    Forwarding,
     /// Someone else changed the ruleset.
     Firewall,
-    /// A verb left something behind, or notifications were lost: look at everything.
+    /// Notifications were lost: look at everything.
+    Overrun,
+    /// A verb left something behind: look at everything.
     Everything,
 }
 
@@ -67,7 +72,12 @@ impl Work {
                 self.bridges |= driver.reconciler().is_engine_bridge(name);
             }
             Cause::Bridge(_) => self.bridges = true,
+            Cause::Forwarding => self.links = true,
             Cause::Firewall => self.firewall = true,
+            Cause::Overrun => {
+                driver.counts.overruns.fetch_add(1, Ordering::Relaxed);
+                *self = Work { links: true, firewall: true, bridges: true };
+            }
             Cause::Everything => *self = Work { links: true, firewall: true, bridges: true },
         }
     }
@@ -89,10 +99,12 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     {
         work.add(driver, &next);
     }
-    // A table that is not there cannot follow: then it is repaired, and follows by that.
-    let followed = !work.bridges || driver.reconciler().follow_engine_bridges().unwrap_or(false);
+    // Which bridges the engine leaves to us is told by its bridges and by its rules. A table that is
+    // not there cannot follow: then it is repaired, and follows by that.
+    let look = work.bridges || work.firewall;
+    let followed = !look || driver.reconciler().follow_engine_bridges().unwrap_or(false);
     let done = if work.links {
-        driver.repair()
+        driver.repair().map(|_| ())
     } else if work.firewall || !followed {
         driver.repair_firewall()
     } else {

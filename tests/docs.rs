@@ -2,9 +2,32 @@
 //! the code says. `UPDATE_DOCS=1 cargo test --test docs` writes them.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
+
+#[path = "docs/ruleset.rs"]
+mod ruleset;
+
+use ruleset::Ruleset;
+
+/// What tests/golden/ has, and what is special about each: compared with the folder.
+const GOLDEN: [(&str, &str); 14] = [
+    ("nothing", "no network at all: chains and rules alone"),
+    ("typical", "IPv4 and IPv6, two ports, sources checked, Docker's own docker0 beside it: what this page shows"),
+    ("nat", "a network with IPv4 and the defaults"),
+    ("dual", "the same with IPv6"),
+    ("published", "ports on all addresses, on one, and on 127.0.0.1 and ::1"),
+    ("spoofcheck", "containers whose sources are checked, one of them without known addresses in a family"),
+    ("allow", "`pontoon.publish.allow`"),
+    ("internal", "`--internal`"),
+    ("icc-off", "`enable_icc=false`: isolation is a flag of the bridge's ports, so it is the same as `nat`"),
+    ("routed", "mode `routed`, with a port"),
+    ("nat-unprotected", "mode `nat-unprotected`"),
+    ("trusted", "`trusted_host_interfaces`, with a port"),
+    ("snat", "`host_ipv4` and `host_ipv6`"),
+    ("overlay", "an overlay network, with a peer of each family"),
+];
 
 /// Compares (or writes) what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 fn generated(file: &str, name: &str, expected: &str) {
@@ -32,6 +55,44 @@ fn metrics() {
         let _ = writeln!(table, "| `{name}` | {kind} | {help} |");
     }
     generated("metrics.md", "metrics", &table);
+}
+
+/// The page about the firewall shows what the kernel holds: tests/netns_linux compares the same
+/// texts with it.
+#[test]
+fn firewall() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut there: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let mut listed = GOLDEN.map(|(name, _)| format!("{name}.txt"));
+    there.sort();
+    listed.sort();
+    assert_eq!(there, listed, "GOLDEN lists the texts of tests/golden");
+    let mut list = String::new();
+    for (name, what) in GOLDEN {
+        let _ = writeln!(list, "- [{name}](../tests/golden/{name}.txt): {what}");
+    }
+    let ruleset = Ruleset::parse(&std::fs::read_to_string(folder.join("typical.txt")).unwrap());
+    let page = "firewall.md";
+    generated(page, "size", &ruleset.size());
+    generated(page, "hooks", &ruleset.hooks());
+    for table in ["inet pontoon", "bridge pontoon"] {
+        generated(page, &format!("sets of {table}"), &ruleset.sets(table));
+    }
+    for chain in &ruleset.chains {
+        assert!(!chain.rules.is_empty(), "{} {}", chain.table, chain.name);
+        generated(page, &chain.name, &chain.listing());
+    }
+    generated(page, "golden", &list);
+}
+
+#[test]
+fn checks() {
+    let mut table = String::from("| check | what it looks at |\n|---|---|\n");
+    for (name, looks_at, _) in pontoon::doctor::CHECKS {
+        let _ = writeln!(table, "| `{name}` | {looks_at} |");
+    }
+    generated("doctor.md", "checks", &table);
 }
 
 #[test]
@@ -95,12 +156,18 @@ fn reason(above: &[&str]) -> Option<String> {
 fn every_page_is_linked_and_every_link_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    for page in std::fs::read_dir(root.join("docs")).unwrap() {
-        let page = page.unwrap().file_name().into_string().unwrap();
-        assert!(readme.contains(&format!("docs/{page}")), "README.md does not lead to docs/{page}");
+    let files = std::fs::read_dir(root.join("docs")).unwrap().map(|file| file.unwrap().path());
+    let (docs, pictures): (Vec<_>, Vec<_>) = files.partition(|file| file.extension().is_some_and(|end| end == "md"));
+    let name = |file: &Path| file.file_name().unwrap().to_string_lossy().into_owned();
+    for page in &docs {
+        assert!(readme.contains(&format!("docs/{}", name(page))), "README.md does not lead to {}", page.display());
+    }
+    for picture in &pictures {
+        let shown = |page: &PathBuf| std::fs::read_to_string(page).unwrap().contains(&format!("]({})", name(picture)));
+        assert!(docs.iter().any(shown), "no page shows {}", picture.display());
     }
     let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
-    pages.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|p| p.unwrap().path()));
+    pages.extend(docs);
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

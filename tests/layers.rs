@@ -10,7 +10,7 @@ mod source;
 use source::{Source, all, is_word, word};
 
 /// Layers and what each may import besides itself (design, section 2).
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("api", &[]),
     ("confinement", &[]),
     ("model", &[]),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("linux", &["model", "datapath"]),
     ("driver", &["api", "model", "state", "ipam", "datapath"]),
     ("server", &["api", "driver", "metrics", "telemetry"]),
+    ("doctor", &["model", "state", "datapath", "driver", "client", "engine", "gc"]),
 ];
 
 /// The one module that names `linux`, and with it everything.

@@ -1,40 +1,59 @@
 //! `make bench`: what Pontoon costs beside what the kernel and the built-in driver cost, in one
-//! run, interleaved, as ratios. Needs root; real engines come from the lab.
+//! run, interleaved, as ratios. Needs root; real engines come from the lab, of the suite in
+//! `PONTOON_ENGINE`.
 //!
-//! Parts: `verbs` (the socket against raw netlink), `scale` (1,000 endpoints: memory, start,
-//! reconcile), `engine` (`docker run` and `network create/rm` against the built-in bridge).
-//! `cargo bench --bench pontoon -- verbs scale` runs some of them.
+//! `cargo bench --bench pontoon -- verbs scale` runs some of the parts. Each takes less than three
+//! minutes.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 mod client;
+mod crowd;
 mod daemon;
 mod engine;
+mod flow;
+mod ports;
 mod raw;
 mod report;
+mod restart;
 mod scale;
+mod traffic;
 mod verbs;
 
-use report::Report;
+use report::{Report, Row};
+
+/// A part's name, what it measures, and how.
+type Part = (&'static str, &'static str, fn() -> Vec<Row>);
+
+const PARTS: [Part; 7] = [
+    ("verbs", "the socket against raw netlink", || in_namespace(verbs::run)),
+    ("scale", "1,000 endpoints: memory, start, comparison", || in_namespace(scale::run)),
+    ("ports", "netlink for a port, beside none to 10,000 of them", ports::run),
+    ("restart", "10,000 published ports: start, memory, transactions", || in_namespace(restart::run)),
+    ("engine", "docker run and network create/rm, against the built-in bridge", engine::run),
+    ("crowd", "docker run -p, beside 1,000 endpoints and none", crowd::run),
+    ("traffic", "connections, throughput and round trips, against the built-in bridge", traffic::run),
+];
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |part: &str| asked.is_empty() || asked.iter().any(|arg| arg == part);
+    if let Some(unknown) = asked.iter().find(|asked| PARTS.iter().all(|(name, ..)| name != asked)) {
+        eprintln!("there is no part {unknown}; the parts are:");
+        PARTS.iter().for_each(|(name, what, _)| eprintln!("  {name:8} {what}"));
+        std::process::exit(2);
+    }
     // SAFETY: plain system call without arguments.
     if unsafe { libc::geteuid() } != 0 {
         eprintln!("the benchmark makes network namespaces and runs engines: run it as root");
         std::process::exit(1);
     }
     let mut report = Report::new();
-    if wanted("verbs") {
-        in_namespace(verbs::run).into_iter().for_each(|row| report.add(row));
-    }
-    if wanted("scale") {
-        in_namespace(scale::run).into_iter().for_each(|row| report.add(row));
-    }
-    if wanted("engine") {
-        engine::run().into_iter().for_each(|row| report.add(row));
+    for (name, what, run) in PARTS {
+        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            eprintln!("{name}: {what}");
+            report.add(name, run());
+        }
     }
     report.print();
     report.write(std::path::Path::new("target/bench.json"));

@@ -129,6 +129,14 @@ impl Raw {
         self.send(m);
     }
 
+    /// What the engine does with a container's end: it goes into another namespace.
+    pub fn give_away(&mut self, name: &str, namespace: &std::fs::File) {
+        let mut m = Message::link(RTM_NEWLINK, 0, 0, None);
+        m.name(name);
+        m.put(28, &namespace.as_raw_fd().to_ne_bytes());
+        self.send(m);
+    }
+
     /// The part of a deletion that a request could do at once: off the bridge, down, marked.
     pub fn retire(&mut self, n: usize) {
         let mut m = Message::link(RTM_NEWLINK, 0, 0, Some(false));

@@ -29,6 +29,17 @@ impl Row {
         }
     }
 
+    /// More is better: the ratio is theirs divided by ours.
+    pub fn rate(what: &str, ours: f64, against: &str, theirs: f64, unit: &str, goal: Option<f64>) -> Self {
+        Self {
+            what: what.to_owned(),
+            ours: format!("{ours:.1} {unit}"),
+            against: format!("{against} {theirs:.1} {unit}"),
+            ratio: Some(theirs / ours.max(1e-9)),
+            goal,
+        }
+    }
+
     pub fn figure(what: &str, value: String) -> Self {
         Self { what: what.to_owned(), ours: value, against: String::new(), ratio: None, goal: None }
     }
@@ -53,7 +64,8 @@ pub fn median(times: &[Duration]) -> Duration {
 }
 
 pub struct Report {
-    rows: Vec<Row>,
+    /// Each with the name of its part.
+    rows: Vec<(&'static str, Row)>,
 }
 
 impl Report {
@@ -61,13 +73,13 @@ impl Report {
         Self { rows: Vec::new() }
     }
 
-    pub fn add(&mut self, row: Row) {
-        self.rows.push(row);
+    pub fn add(&mut self, part: &'static str, rows: Vec<Row>) {
+        self.rows.extend(rows.into_iter().map(|row| (part, row)));
     }
 
     pub fn print(&self) {
         println!("| what | Pontoon | against | ratio | goal |\n|---|---|---|---|---|");
-        for row in &self.rows {
+        for (_, row) in &self.rows {
             let ratio = row.ratio.map_or(String::new(), |r| format!("{r:.2}"));
             let goal = row.goal.map_or(String::new(), |goal| {
                 let met = row.ratio.is_some_and(|ratio| ratio <= goal);
@@ -77,12 +89,16 @@ impl Report {
         }
     }
 
+    /// Replaces the rows of the parts that were run; those of the others stay.
     pub fn write(&self, path: &Path) {
-        let rows: Vec<Value> = self
-            .rows
-            .iter()
-            .map(|r| json!({"what": r.what, "pontoon": r.ours, "against": r.against, "ratio": r.ratio, "goal": r.goal}))
-            .collect();
+        let before: Value =
+            std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let other = |row: &&Value| row["part"].is_string() && self.rows.iter().all(|(part, _)| row["part"] != *part);
+        let kept = before["rows"].as_array().into_iter().flatten().filter(other).cloned();
+        let new = self.rows.iter().map(|(part, r)| {
+            json!({"part": part, "what": r.what, "pontoon": r.ours, "against": r.against, "ratio": r.ratio, "goal": r.goal})
+        });
+        let rows: Vec<Value> = kept.chain(new).collect();
         let _ = std::fs::create_dir_all(path.parent().unwrap_or(path));
         if let Err(error) = std::fs::write(path, format!("{:#}\n", json!({ "rows": rows }))) {
             eprintln!("{}: {error}", path.display());

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::reconcile::unite;
 use super::{Bridge, Datapath, Element, ForwardRule, Forwarding, LinkMatch, Veth};
 use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, Phase, ifname};
 
@@ -89,7 +90,7 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
 /// driver) cannot be checked.
 fn checks(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
     let wanted = endpoint.spec.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
-    let addresses: Vec<_> = [endpoint.spec.v4, endpoint.spec.v6].into_iter().flatten().map(|net| net.ip()).collect();
+    let addresses: Vec<_> = endpoint.spec.addresses().collect();
     if !wanted || addresses.is_empty() {
         return BTreeSet::new();
     }
@@ -108,6 +109,20 @@ pub fn base() -> Datapath {
         forward6: Some(rules),
         ..Datapath::default()
     }
+}
+
+/// Adds what one object needs to what others do.
+pub fn add(to: &mut Datapath, more: Datapath) {
+    unite(&mut to.elements, &more.elements);
+    unite(&mut to.forward4, &more.forward4);
+    unite(&mut to.forward6, &more.forward6);
+    to.bridges.extend(more.bridges);
+    to.veths.extend(more.veths);
+    to.vxlans.extend(more.vxlans);
+    to.sandboxed.extend(more.sandboxed);
+    // Forwarding is never turned off: others on the host may have come to rely on it.
+    to.forwarding.v4 |= more.forwarding.v4;
+    to.forwarding.v6 |= more.forwarding.v6;
 }
 
 /// Bridges of the engine's built-in driver, which containers of ours must not enter unpublished.

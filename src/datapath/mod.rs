@@ -11,6 +11,7 @@
 
 pub mod desired;
 pub mod fake;
+pub mod host;
 pub mod plan;
 pub mod reconcile;
 pub mod step;
@@ -254,7 +255,7 @@ pub trait Kernel: Send + Sync {
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;
 
     /// Names of bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`,
-    /// `br-` and twelve hex digits).
+    /// `br-` and twelve hex digits) and does not protect by itself: none from version 28 on.
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError>;
 
     /// Takes ports on the host by binding a socket to each, all of them or none, so that a conflict
@@ -272,4 +273,10 @@ pub trait Kernel: Send + Sync {
     /// Waits until every retired link and every flow to be forgotten is gone, at most `patience`;
     /// true when none is left.
     fn settle(&self, patience: Duration) -> bool;
+
+    /// What an operator would type for a step: a line a command, and a line that starts with `#`
+    /// for what no command does.
+    fn commands(&self, step: &Step) -> Vec<String> {
+        vec![format!("# {step:?}")]
+    }
 }

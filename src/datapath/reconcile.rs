@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff};
+use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff, tunnel};
 use crate::model::IfName;
 use crate::state::table::lock;
 
@@ -86,16 +86,7 @@ impl Reconciler {
         subtract(&mut desired.elements, &before.elements);
         subtract(&mut desired.forward4, &before.forward4);
         subtract(&mut desired.forward6, &before.forward6);
-        desired.bridges.extend(after.bridges.iter().map(|(k, v)| (k.clone(), v.clone())));
-        desired.veths.extend(after.veths.iter().map(|(k, v)| (k.clone(), v.clone())));
-        desired.vxlans.extend(after.vxlans.iter().map(|(k, v)| (k.clone(), v.clone())));
-        desired.sandboxed.extend(after.sandboxed.iter().cloned());
-        unite(&mut desired.elements, &after.elements);
-        unite(&mut desired.forward4, &after.forward4);
-        unite(&mut desired.forward6, &after.forward6);
-        // Forwarding is never turned off: others on the host may have come to rely on it.
-        desired.forwarding.v4 |= after.forwarding.v4;
-        desired.forwarding.v6 |= after.forwarding.v6;
+        desired::add(&mut desired, after.clone());
     }
 
     /// Reads the kernel and protects everything found that the state does not explain, for the
@@ -121,6 +112,15 @@ impl Reconciler {
         Ok(count)
     }
 
+    /// Reads the kernel and protects the tunnels found, for the rest of this life.
+    pub fn protect_tunnels(&self) -> Result<(), KernelError> {
+        let found = tunnel::present(&self.observe()?);
+        let mut protected = lock(&self.protected);
+        protected.links.extend(found.links);
+        protected.elements.extend(found.elements);
+        Ok(())
+    }
+
     /// Compares everything with the observed kernel and closes the difference. Returns the plan
     /// that was carried out; the caller removes the endpoints that it calls dead.
     pub fn reconcile(&self) -> Result<Plan, KernelError> {
@@ -130,6 +130,27 @@ impl Reconciler {
             self.close(&have, self.want())
         });
         self.counted(done)
+    }
+
+    /// What [`Reconciler::reconcile`] would do now; nothing is changed. A verb that ends between
+    /// the two halves looks like drift, so what is found is looked at once more.
+    ///
+    /// # Errors
+    /// What the observation says.
+    pub fn plan(&self) -> Result<Plan, KernelError> {
+        let look = || {
+            let have = self.observe()?;
+            let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            Ok(diff(&have, &self.want(), &lock(&self.protected)))
+        };
+        let mut plan = look()?;
+        if plan != Plan::default() {
+            let again = look()?;
+            plan.steps.retain(|step| again.steps.contains(step));
+            plan.dead.retain(|host| again.dead.contains(host));
+            plan.missing.retain(|bridge| again.missing.contains(bridge));
+        }
+        Ok(plan)
     }
 
     /// The same for the firewall alone: a flushed table is back without listing any link.
@@ -227,7 +248,7 @@ impl Reconciler {
     }
 }
 
-fn unite<T: Ord + Clone>(to: &mut Option<BTreeSet<T>>, more: &Option<BTreeSet<T>>) {
+pub(super) fn unite<T: Ord + Clone>(to: &mut Option<BTreeSet<T>>, more: &Option<BTreeSet<T>>) {
     if let Some(more) = more {
         to.get_or_insert_with(BTreeSet::new).extend(more.iter().cloned());
     }

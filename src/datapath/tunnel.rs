@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Datapath, Element};
+use super::{Datapath, Element, Protected};
 use crate::model::{IfName, Mac, Network, Vni};
 
 /// A VXLAN link, as it should be or as it is. Which number, port and own address it has is fixed
@@ -90,4 +90,23 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
 pub fn guard(port: u16, accepted: &BTreeSet<IpAddr>) -> Datapath {
     let peers = accepted.iter().copied().map(Element::Peer);
     Datapath { elements: Some(peers.chain([Element::TunnelPort(port)]).collect()), ..Datapath::default() }
+}
+
+/// What of tunnels is there, to be left alone by whoever does not know how the daemon makes them:
+/// own address, port and peers are its settings and what it was told, not the networks' own.
+pub fn present(have: &Datapath) -> Protected {
+    let of_tunnel = |element: &&Element| {
+        matches!(
+            element,
+            Element::TunnelPort(_)
+                | Element::Tunnel(_)
+                | Element::Peer(_)
+                | Element::Gateway(..)
+                | Element::GatewayAddress(..)
+        )
+    };
+    Protected {
+        links: have.vxlans.keys().cloned().collect(),
+        elements: have.elements.iter().flatten().filter(of_tunnel).cloned().collect(),
+    }
 }

@@ -104,16 +104,15 @@ impl Driver {
     }
 
     /// Takes an endpoint out of the kernel, the ledger and the register, in that order: as long as
-    /// anything is left of it, tracked connections too, a next life finds its record. Its
-    /// addresses pass to `next`. After an error it is gone all the same.
+    /// anything is left of it a next life finds its record, and of its tracked connections, which
+    /// are removed in the background, the record of its end. Its addresses pass to `next`. After
+    /// an error it is gone all the same.
     pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint, next: &Holder) -> Result<(), Error> {
         if let Err(error) = self.reconciler.replace(&desired::endpoint(network, endpoint), &nothing()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
             self.call_attention();
         }
-        if !endpoint.published.is_empty() {
-            self.forget_flows(endpoint);
-        }
+        self.forget_flows(&endpoint.spec.addresses().collect::<Vec<_>>());
         let written = {
             let mut ipam = lock(&self.ipam);
             let mut records = ipam.unclaim_endpoint(endpoint, next);

@@ -1,6 +1,8 @@
 //! Owns the verbs of published ports: program_external_connectivity and
 //! revoke_external_connectivity.
 
+use std::net::IpAddr;
+
 use super::endpoint::ids;
 use super::{Driver, Error, publish};
 use crate::api::Empty;
@@ -71,7 +73,7 @@ impl Driver {
         };
         let forget = || {
             if !withdrawn.is_empty() {
-                self.forget_flows(&before);
+                self.forget_flows(&before.spec.addresses().collect::<Vec<_>>());
             }
         };
         let done = if new.is_empty() {
@@ -94,16 +96,14 @@ impl Driver {
         Ok(())
     }
 
-    /// Removes connection tracking entries of what the endpoint published or publishes. A flow
+    /// Has the tracked connections of these container addresses removed in the background. One
     /// that survives is a nuisance, not a reason to fail a container.
-    pub(super) fn forget_flows(&self, endpoint: &Endpoint) {
-        let addresses: Vec<_> =
-            [endpoint.spec.v4, endpoint.spec.v6].into_iter().flatten().map(|net| net.ip()).collect();
+    pub(super) fn forget_flows(&self, addresses: &[IpAddr]) {
         if addresses.is_empty() {
             return;
         }
-        if let Err(error) = self.kernel().apply(&[Step::ForgetFlows(addresses)]) {
-            tracing::warn!(%error, endpoint = %endpoint.spec.id, "old flows may stick to this endpoint's addresses");
+        if let Err(error) = self.kernel().apply(&[Step::ForgetFlows(addresses.to_vec())]) {
+            tracing::warn!(%error, ?addresses, "old flows may stick to these addresses");
         }
     }
 

@@ -18,10 +18,12 @@ mod promise;
 mod publish;
 mod sandbox;
 pub mod spec;
+pub mod status;
 mod swarm;
 mod upkeep;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,7 +34,7 @@ pub use overlay::OverlaySettings;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam};
-use crate::model::{EndpointId, Network, NetworkId};
+use crate::model::{EndpointId, IfName, Network, NetworkId};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
@@ -60,6 +62,8 @@ pub struct Counts {
     pub addresses_reclaimed: AtomicU64,
     /// Endpoints removed because their sandbox was gone and DeleteEndpoint never came.
     pub endpoints_buried: AtomicU64,
+    /// How often notifications of the kernel's were lost.
+    pub overruns: AtomicU64,
 }
 
 type Arrival = Box<dyn Fn(NetworkId, EndpointId) + Send>;
@@ -70,6 +74,8 @@ pub struct Driver {
     ledger: Ledger,
     /// Ends that the ledger did not take; see `promise`.
     owed: Mutex<Vec<Record>>,
+    /// Whose tracked connections an earlier life may have left; see [`Opened`].
+    ended: Vec<IpAddr>,
     ipam: Mutex<Ipam>,
     ports: Mutex<Ports>,
     reconciler: Reconciler,
@@ -77,6 +83,9 @@ pub struct Driver {
     overlay: OverlaySettings,
     mesh: Mutex<Mesh>,
     outcome: Outcome,
+    kept_aside: Vec<PathBuf>,
+    /// Bridges that were last seen missing: said once, not at every comparison.
+    missing: Mutex<Vec<IfName>>,
     /// Whether the ledger may lack facts: then nothing is removed because it does not name it.
     degraded: bool,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
@@ -103,6 +112,7 @@ impl Driver {
             table: Table::default(),
             ledger: opened.ledger,
             owed: Mutex::default(),
+            ended: opened.ended,
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
             reconciler: Reconciler::new(kernel),
@@ -111,6 +121,8 @@ impl Driver {
             overlay: settings.overlay,
             degraded: !matches!(opened.outcome, Outcome::Loaded) || !opened.kept_aside.is_empty(),
             outcome: opened.outcome,
+            kept_aside: opened.kept_aside,
+            missing: Mutex::default(),
             resolvers: Box::new(resolvers),
             attention: Mutex::new(None),
             arrival: Mutex::new(None),

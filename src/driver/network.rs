@@ -201,18 +201,22 @@ impl Driver {
     fn undo(&self, network: &Network, after: &Datapath) {
         self.lower_tunnel(network);
         let id = network.spec.id.clone();
+        let _ = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
         if let Err(error) = self.reconciler.replace(after, &nothing()) {
             tracing::warn!(%error, network = %id, "what was made of a network is left to the next comparison");
             self.call_attention();
         }
-        let _ = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id }]);
     }
 
-    /// Takes a network without endpoints out of the kernel and the ledger. Kernel errors are
+    /// Takes a network without endpoints out of the ledger and the kernel. Kernel errors are
     /// logged and left to the next comparison: for the engine the network is gone either way.
     /// After an error it is gone all the same.
+    ///
+    /// In this order, other than with an endpoint: the next life finds everything there is of a
+    /// network by comparing, and the engine never repeats the request if this life ends here.
     fn unmake(&self, network: &Network) -> Result<(), Error> {
         let id = &network.spec.id;
+        let written = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
         self.lower_tunnel(network);
         if let Err(error) = self.reconciler.replace(&desired::network(network), &nothing()) {
             tracing::warn!(%error, network = %id, "the rest of a deleted network is left to the next comparison");
@@ -224,7 +228,6 @@ impl Driver {
             tracing::warn!(%error, network = %id, "rules of a deleted network are left to the next comparison");
             self.call_attention();
         }
-        let written = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
         self.release(network);
         written
     }

@@ -1,8 +1,9 @@
 //! Owns what nobody asks for: bringing the kernel to the state at start, and removing what lost
 //! replies and calls that never came leave behind. Called by the app, never on a request's path.
 
+use super::status::PlanLines;
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
-use crate::datapath::KernelError;
+use crate::datapath::{KernelError, Plan};
 use crate::model::{Endpoint, IfName, Phase};
 use crate::state::record::Holder;
 use crate::state::table::{LinkOwner, lock};
@@ -21,6 +22,19 @@ impl Driver {
     /// When the ledger was missing or damaged, whatever else of Pontoon's is in the kernel may
     /// carry running containers and is left alone for this whole life.
     pub fn start(&self) -> Result<(), KernelError> {
+        self.protect()?;
+        self.desire_tunnels();
+        self.retake_ports();
+        self.reconciler.find_engine_bridges()?;
+        let repaired = self.repair();
+        self.forget_flows(&self.ended);
+        self.sweep_leaks();
+        repaired.map(|_| ())
+    }
+
+    /// When facts may be missing: keeps whatever is in the kernel now for this whole life. Before
+    /// the first repair.
+    pub fn protect(&self) -> Result<(), KernelError> {
         if self.degraded {
             let kept = self.reconciler.protect_what_is_there()?;
             if kept > 0 {
@@ -30,12 +44,12 @@ impl Driver {
                 );
             }
         }
-        self.desire_tunnels();
-        self.retake_ports();
-        self.reconciler.find_engine_bridges()?;
-        let repaired = self.repair();
-        self.sweep_leaks();
-        repaired
+        Ok(())
+    }
+
+    /// For one who repairs in the daemon's place, without its settings: tunnels stay as they are.
+    pub fn keep_tunnels(&self) -> Result<(), KernelError> {
+        self.reconciler.protect_tunnels()
     }
 
     /// Removes what lost replies and calls that never came left behind.
@@ -47,18 +61,31 @@ impl Driver {
     }
 
     /// Compares everything with the kernel, closes the difference and buries dead endpoints.
-    pub fn repair(&self) -> Result<(), KernelError> {
+    /// Returns the plan that was carried out.
+    pub fn repair(&self) -> Result<Plan, KernelError> {
         let plan = self.reconciler.reconcile()?;
         if !plan.steps.is_empty() {
             tracing::info!(steps = plan.steps.len(), "kernel brought to the state");
         }
-        for bridge in &plan.missing {
+        let known = std::mem::replace(&mut *lock(&self.missing), plan.missing.clone());
+        for bridge in plan.missing.iter().filter(|bridge| !known.contains(bridge)) {
             tracing::warn!(%bridge, "a bridge that a network uses does not exist: create it, or remove the network");
         }
         for host in &plan.dead {
             self.bury(host);
         }
-        Ok(())
+        Ok(plan)
+    }
+
+    /// All of upkeep at once, because an operator asks for it. Returns the plan that was carried
+    /// out.
+    pub fn repair_all(&self) -> Result<PlanLines, Error> {
+        let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
+        self.reconciler.find_engine_bridges().map_err(kernel)?;
+        let plan = self.repair().map_err(kernel)?;
+        self.sweep_endpoints(now());
+        self.reclaim_addresses(now())?;
+        Ok(PlanLines::new(&plan, |step| self.kernel().commands(step)))
     }
 
     /// The same for the firewall alone.

@@ -205,12 +205,14 @@ impl LinuxKernel {
             return Ok(());
         }
         let change = LinkUnspec::new_with_index(found.index).down().link_group(GROUP_DEAD);
-        match link::change(&mut route.socket, change) {
+        let changed = match link::change(&mut route.socket, change) {
             Err(failure) if failure.errno() == Some(libc::ENODEV) => return Ok(()),
-            result => result?,
-        }
+            result => result,
+        };
+        // In any case: the kernel may have carried out part of it and refused the rest
+        // (`do_setlink`, net/core/rtnetlink.c). The reaper does what is left, again and again.
         self.reaper.retire(name);
-        Ok(())
+        changed
     }
 
     pub(super) fn await_gone(&self, name: &IfName) -> Result<(), Failure> {

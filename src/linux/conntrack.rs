@@ -42,7 +42,7 @@ const BY_DESTINATION_PORT: u32 = 1 << 5;
 /// Entries removed in one datagram.
 const CHUNK: usize = 256;
 
-/// With more addresses than these, one listing is cheaper than four walks for each.
+/// With more addresses than these, a listing for each family is cheaper than two walks for each.
 const FEW: usize = 2;
 
 /// Which of an entry's two directions.

@@ -14,8 +14,8 @@ use super::netlink::{Failure, Request, Socket};
 use super::nft::accept::{Accept, decode_accept};
 use super::nft::expression::{Direction, Expressions};
 use super::nft::message::{
-    self, CHAIN_NAME, GET_CHAIN, GET_RULE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE, RULE_USERDATA,
-    TABLE_NAME, attributes, body, wire,
+    self, CHAIN_NAME, GET_CHAIN, GET_RULE, GET_TABLE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE,
+    RULE_USERDATA, TABLE_NAME, attributes, body, wire,
 };
 use super::nft::table::transact;
 use super::tlv::{big64, text};
@@ -24,6 +24,11 @@ use crate::model::IfName;
 
 const TABLE: &str = "filter";
 const CHAIN: &str = "FORWARD";
+
+/// Where the engine's driver has its rules from version 28 on: a chain beside `FORWARD`, or with its
+/// nftables back end a table (daemon/libnetwork/drivers/bridge of moby).
+const ENGINE_CHAIN: &str = "DOCKER-FORWARD";
+const ENGINE_TABLE: &str = "docker-bridges";
 
 /// The comment by which our rules are known.
 const COMMENT: &str = "pontoon";
@@ -45,12 +50,8 @@ pub struct Placed {
 
 /// Reads our rules in order; `None` when there is no such chain.
 pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failure> {
-    let mut query = body(family(v6));
-    query.text(TABLE_NAME, TABLE).text(CHAIN_NAME, CHAIN);
-    match socket.get(wire(GET_CHAIN), &query.finish()) {
-        Ok(_) => {}
-        Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(None),
-        Err(failure) => return Err(failure),
+    if !has_chain(socket, v6, CHAIN)? {
+        return Ok(None);
     }
     let mut query = body(family(v6));
     query.text(TABLE_NAME, TABLE).text(RULE_CHAIN, CHAIN);
@@ -59,6 +60,34 @@ pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failur
         (payload.first() == Some(&family) && is_here(payload)).then(|| parse_forward_rule(payload))
     })?;
     Ok(Some(placed(rules)))
+}
+
+/// Whether the engine itself says who may enter its networks, in both families. From version 28 on
+/// it drops all else in so many words; before, it left that to the policy of `FORWARD`, which does
+/// not stop what ours lets out.
+pub fn engine_guards(socket: &mut Socket) -> Result<bool, Failure> {
+    for v6 in [false, true] {
+        let mut query = body(family(v6));
+        query.text(TABLE_NAME, ENGINE_TABLE);
+        let table = || exists(socket.get(wire(GET_TABLE), &query.finish()));
+        if !(table()? || has_chain(socket, v6, ENGINE_CHAIN)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn has_chain(socket: &mut Socket, v6: bool, chain: &str) -> Result<bool, Failure> {
+    let mut query = body(family(v6));
+    query.text(TABLE_NAME, TABLE).text(CHAIN_NAME, chain);
+    exists(socket.get(wire(GET_CHAIN), &query.finish()))
+}
+
+fn exists(found: Result<Vec<u8>, Failure>) -> Result<bool, Failure> {
+    match found {
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(false),
+        result => result.map(|_| true),
+    }
 }
 
 /// Ours among all rules of the chain, where `None` is somebody else's.

@@ -21,6 +21,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
@@ -130,6 +131,15 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
     (!link.name.is_empty()).then_some(link)
 }
 
+/// Reads a bridge's own message about one of its ports: the link's index, and whether the port is
+/// isolated and sends frames back.
+pub fn parse_port(payload: &[u8]) -> Option<(u32, (bool, bool))> {
+    let index = payload.get(4..).and_then(native32)?;
+    let port = Attributes::new(Attributes::after(payload, HEADER).find(IFLA_PROTINFO)?);
+    let flag = |kind| port.find(kind).and_then(<[u8]>::first) == Some(&1);
+    Some((index, (flag(IFLA_BRPORT_ISOLATED), flag(IFLA_BRPORT_MODE))))
+}
+
 /// Looks up one link by name, in constant time.
 pub fn find(socket: &mut Socket, name: &str) -> Result<Option<LinkRecord>, Failure> {
     look_up(socket, 0, Some(name))
@@ -159,9 +169,22 @@ fn look_up(socket: &mut Socket, index: u32, name: Option<&str>) -> Result<Option
 
 /// Lists all links of the namespace.
 pub fn list(socket: &mut Socket) -> Result<Vec<LinkRecord>, Failure> {
+    socket.list(libc::RTM_GETLINK, &everything(), |_, payload| parse_link(payload))
+}
+
+/// Shows all links of the namespace to `see`, some of them perhaps more than once.
+///
+/// # Errors
+/// [`Failure::Torn`] when every try was interrupted. What stood still meanwhile has been seen all
+/// the same: one try may pass over a link when another one goes, all of them hardly.
+pub fn survey(socket: &mut Socket, see: impl Fn(LinkRecord)) -> Result<(), Failure> {
+    socket.list(libc::RTM_GETLINK, &everything(), |_, payload| parse_link(payload).map(&see)).map(drop)
+}
+
+fn everything() -> Vec<u8> {
     let mut body = Writer::with_header(&[0; HEADER]);
     body.native(IFLA_EXT_MASK, SKIP_STATS);
-    socket.list(libc::RTM_GETLINK, &body.finish(), |_, payload| parse_link(payload))
+    body.finish()
 }
 
 /// Starts a change of the link with this name.

@@ -5,8 +5,8 @@
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
 //! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
 //! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
-//! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `announce` frames that say where an
-//! endpoint is.
+//! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
+//! `announce` frames that say where an endpoint is, `survey` a look from outside, `feature` what this kernel can do.
 
 pub mod addr;
 pub mod announce;
@@ -14,6 +14,7 @@ mod apply;
 mod bridge;
 pub mod conntrack;
 mod descriptor;
+mod feature;
 pub mod forward;
 pub mod frame;
 pub mod link;
@@ -25,6 +26,7 @@ mod overlay;
 mod reaper;
 mod reserve;
 pub mod route;
+pub mod survey;
 mod sweeper;
 mod sysctl;
 pub mod tlv;
@@ -32,6 +34,7 @@ mod touch;
 mod veth;
 pub mod vxlan;
 pub mod watch;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -218,6 +221,9 @@ impl Kernel for LinuxKernel {
     }
 
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
+        if forward::engine_guards(&mut self.nft()).map_err(|f| f.of("look up", "the engine's rules"))? {
+            return Ok(BTreeSet::new());
+        }
         let links = link::list(&mut self.route().socket).map_err(|f| f.of("list", "links"))?;
         let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
         Ok(named.filter_map(link::LinkRecord::ifname).collect())
@@ -239,6 +245,15 @@ impl Kernel for LinuxKernel {
         let begun = Instant::now();
         self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
     }
+
+    fn commands(&self, step: &Step) -> Vec<String> {
+        words::commands(step)
+    }
+}
+
+/// What an operator would type for a step; see [`Kernel::commands`].
+pub fn commands(step: &Step) -> Vec<String> {
+    words::commands(step)
 }
 
 fn is_engine_bridge(name: &str) -> bool {

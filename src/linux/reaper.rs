@@ -4,7 +4,8 @@
 //! Deletes by group, and only after a listing has shown that nothing in the group is anybody
 //! else's. Has a socket of its own, so that verbs never queue behind it. Called by `LinuxKernel`.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -202,7 +203,20 @@ impl Worker {
     }
 
     fn delete_group(&mut self) -> Result<(), Failure> {
-        let dead: Vec<LinkRecord> = link::list(&mut self.socket)?.into_iter().filter(LinkRecord::dead).collect();
+        let seen = RefCell::new(BTreeMap::new());
+        let survey = link::survey(&mut self.socket, |link| {
+            if link.dead() {
+                seen.borrow_mut().insert(link.index, link);
+            }
+        });
+        // Where links come and go all the time, no listing is whole. Waiting for a quiet moment
+        // would let the queue grow without end; and what is looked for here, a link of somebody
+        // else's, stands still.
+        match survey {
+            Err(Failure::Torn) | Ok(()) => {}
+            Err(failure) => return Err(failure),
+        }
+        let dead: Vec<LinkRecord> = seen.into_inner().into_values().collect();
         self.indexes.retain(|index| dead.iter().any(|link| link.index == *index));
         if dead.is_empty() {
             return Ok(());

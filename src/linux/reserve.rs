@@ -112,8 +112,10 @@ fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
         Err(errno) => return Err(errno),
     };
     drop_everything(&socket)?;
-    // As small as it gets; a system that refuses has its reasons.
-    let _ = setsockopt(&socket, sockopt::RcvBuf, &1);
+    if port.protocol == Protocol::Udp {
+        // As small as it gets; a system that refuses has its reasons. A socket that listens has none.
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &1);
+    }
     if family == AddressFamily::Inet6 {
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }

@@ -67,13 +67,21 @@ pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
 /// Destinations of the unicast routes in the main table, without default routes and without what
 /// is multicast or link-local.
 pub fn destinations(socket: &mut Socket) -> Result<Vec<IpNetwork>, Failure> {
+    let mut found: Vec<_> = all(socket)?.iter().filter(|route| counts(route)).map(|route| route.destination).collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// The unicast routes in the main table, default routes included.
+pub fn all(socket: &mut Socket) -> Result<Vec<RouteRecord>, Failure> {
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let mut header = [0u8; HEADER];
         header[0] = family as u8;
         header[4] = RT_TABLE_MAIN;
-        match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(counts)) {
-            Ok(routes) => found.extend(routes.iter().map(|route| route.destination)),
+        match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(in_main)) {
+            Ok(routes) => found.extend(routes),
             // "FIB table does not exist": no route of this family has ever been made.
             Err(failure) if failure.errno() == Some(libc::ENOENT) => {}
             // IPv6 is switched off in this kernel.
@@ -81,9 +89,11 @@ pub fn destinations(socket: &mut Socket) -> Result<Vec<IpNetwork>, Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    found.sort();
-    found.dedup();
     Ok(found)
+}
+
+fn in_main(route: &RouteRecord) -> bool {
+    route.table == u32::from(RT_TABLE_MAIN) && route.kind == RTN_UNICAST
 }
 
 fn counts(route: &RouteRecord) -> bool {
@@ -91,7 +101,7 @@ fn counts(route: &RouteRecord) -> bool {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_multicast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_multicast(),
     };
-    route.table == u32::from(RT_TABLE_MAIN) && route.kind == RTN_UNICAST && route.destination.prefix() > 0 && !local
+    in_main(route) && route.destination.prefix() > 0 && !local
 }
 
 /// Index of the link that leads outside, IPv4 first; `None` without a default route.

@@ -12,35 +12,51 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::addr::parse_address;
 use super::descriptor::{Protocol, open_fd, receive};
 use super::frame::{Frame, Frames};
-use super::link::{self, LinkRecord, parse_link};
+use super::link::{self, LinkRecord, parse_link, parse_port};
 use super::netlink::{Failure, OwnPorts, Socket};
 use super::nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, RULE_CHAIN, TABLE_NAME, attributes, wire};
 use super::nft::ruleset::TABLE;
-use super::tlv::text;
+use super::tlv::{Attributes, native32, text};
 use super::touch::{ECHO, Touches};
 use crate::model::IfName;
 
-/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
-const ROUTE_GROUPS: [u32; 3] = [1, 5, 9];
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV4_NETCONF`,
+/// `RTNLGRP_IPV6_NETCONF`.
+const ROUTE_GROUPS: [u32; 5] = [1, 5, 9, 24, 25];
+/// `RTM_NEWNETCONF` (include/uapi/linux/rtnetlink.h).
+const NEWNETCONF: u16 = 80;
+/// `NETCONFA_IFINDEX`, `NETCONFA_FORWARDING` (include/uapi/linux/netconf.h).
+const NETCONF_LINK: u16 = 1;
+const NETCONF_FORWARDING: u16 = 2;
+/// `NETCONFA_IFINDEX_ALL`, as it stands on the wire.
+const NETCONF_ALL: u32 = u32::MAX;
+/// Bytes of `struct netconfmsg`, aligned.
+const NETCONF_HEADER: usize = 4;
 /// `NFNLGRP_NFTABLES`.
 const NFT_GROUPS: [u32; 1] = [7];
+
+/// How long notifications are let gather after the first, in milliseconds.
+const GATHER: u16 = 10;
 
 /// Something that Pontoon did not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A link of ours, or any bridge, is gone or has another name.
     LinkGone(IfName),
-    /// A link of ours went down, left its bridge, or has another MTU or group.
+    /// A link of ours went down, left its bridge, or has another MTU or group, or a port of ours other flags.
     LinkChanged(IfName),
     /// A bridge appeared.
     LinkNew(IfName),
     /// A link of ours lost an address.
     AddressGone(IfName),
+    /// Forwarding of a family was turned off for the host.
+    ForwardingOff,
     /// Table `inet pontoon` or `bridge pontoon`, or the engine's `FORWARD` chain changed.
     Firewall,
     /// Notifications were lost; anything may have happened.
@@ -65,6 +81,9 @@ impl Watch {
         let (stop, theirs) = UnixStream::pair().map_err(os)?;
         let route = open_fd(Protocol::Route, &ROUTE_GROUPS)?;
         let nft = open_fd(Protocol::Netfilter, &NFT_GROUPS)?;
+        for fd in [&route, &nft] {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
         // Subscribed first, listed second: a change in between is seen twice, not never.
         let mut lookup = Socket::open(Protocol::Route, ports.clone())?;
         let mut known = Known::new(ports, touches);
@@ -106,7 +125,9 @@ impl Watcher {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
             };
-            if stop {
+            // One change is many notifications; each time it woke, this thread would take time from
+            // the verb that causes them.
+            if stop || ready([self.stop.as_fd()], GATHER.into()).is_ok_and(|[stop]| stop) {
                 return;
             }
             let mut events = Vec::new();
@@ -139,15 +160,17 @@ fn ready<const N: usize>(fds: [BorrowedFd<'_>; N], time: PollTimeout) -> Result<
     Ok(polled.map(|fd| fd.any().unwrap_or(true)))
 }
 
-/// Reads one datagram; true when some were lost.
-fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, each: impl FnOnce(&[u8])) -> bool {
-    match receive(fd, buffer, Instant::now()) {
-        Ok(bytes) => each(bytes),
-        Err(Failure::Torn) => return true,
-        // Nothing there after all.
-        Err(_) => {}
+/// Reads what is there; true when some of it was lost.
+fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> bool {
+    let mut lost = false;
+    loop {
+        match receive(fd, buffer, Instant::now()) {
+            Ok(bytes) => each(bytes),
+            Err(Failure::Torn) => lost = true,
+            // No more for now.
+            Err(_) => return lost,
+        }
     }
-    false
 }
 
 /// What is known of the links, to tell what changed.
@@ -202,6 +225,9 @@ impl Known {
     fn route_event(&mut self, frame: &Frame<'_>) -> Vec<Event> {
         let echo = self.ports.contains(frame.port);
         match frame.kind {
+            libc::RTM_NEWLINK if frame.payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
+                self.port_changed(frame.payload, echo).into_iter().collect()
+            }
             libc::RTM_NEWLINK => parse_link(frame.payload).map(|link| self.changed(link, echo)).unwrap_or_default(),
             libc::RTM_DELLINK => {
                 let gone = parse_link(frame.payload);
@@ -221,8 +247,19 @@ impl Known {
                 let name = link.and_then(LinkRecord::ifname).filter(|_| !echo);
                 name.and_then(|name| self.unless_echo(name, Event::AddressGone)).into_iter().collect()
             }
+            NEWNETCONF if !echo && forwarding_off(frame.payload) => vec![Event::ForwardingOff],
             _ => Vec::new(),
         }
+    }
+
+    /// What `bridge link set` changes is told in a message of the bridge's own.
+    fn port_changed(&mut self, payload: &[u8], echo: bool) -> Option<Event> {
+        let (index, flags) = parse_port(payload)?;
+        let known = self.links.get_mut(&index).filter(|link| link.live())?;
+        let lost = lost_flag((known.isolated, known.hairpin), flags);
+        (known.isolated, known.hairpin) = flags;
+        let name = known.ifname().filter(|_| lost && !echo)?;
+        self.unless_echo(name, Event::LinkChanged)
     }
 
     fn changed(&mut self, link: LinkRecord, echo: bool) -> Vec<Event> {
@@ -238,6 +275,7 @@ impl Known {
                 let worse = (before.up && !link.up)
                     || (before.master.is_some() && before.master != link.master)
                     || before.mtu != link.mtu
+                    || lost_flag((before.isolated, before.hairpin), (link.isolated, link.hairpin))
                     || before.group != link.group;
                 let theirs = name.filter(|_| !link.dead() && !echo && before.live() && worse);
                 events.extend(theirs.and_then(|name| self.unless_echo(name, Event::LinkChanged)));
@@ -270,6 +308,18 @@ fn concerns_us(frame: &Frame<'_>) -> bool {
         (Some(&(IPV4 | IPV6)), Some("filter"), 6..=8) => object.find(RULE_CHAIN).and_then(text) == Some("FORWARD"),
         _ => false,
     }
+}
+
+/// Whether a port lost a flag (isolated, hairpin): it gets them from us only, right after it is made.
+fn lost_flag(before: (bool, bool), now: (bool, bool)) -> bool {
+    (before.0 && !now.0) || (before.1 && !now.1)
+}
+
+/// Whether a notification says that a family is forwarded no more. Pontoon never turns it off.
+fn forwarding_off(payload: &[u8]) -> bool {
+    let settings = Attributes::after(payload, NETCONF_HEADER);
+    let number = |kind| settings.find(kind).and_then(native32);
+    number(NETCONF_LINK) == Some(NETCONF_ALL) && number(NETCONF_FORWARDING) == Some(0)
 }
 
 /// Links whose state is kept.

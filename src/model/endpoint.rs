@@ -12,6 +12,8 @@
 //! links is the datapath's business: an endpoint is gone from the state when `delete_endpoint`
 //! answers.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,13 @@ pub struct EndpointSpec {
     /// What the user said about it.
     #[serde(default)]
     pub options: EndpointOptions,
+}
+
+impl EndpointSpec {
+    /// The addresses that it has, IPv4 first; none with the `null` IPAM driver.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [self.v4, self.v6].into_iter().flatten().map(|net| net.ip())
+    }
 }
 
 /// Where in its life an endpoint is; see the module's drawing.

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// The places, and who has one.
 #[derive(Debug)]
 pub struct Crowd {
+    most: u32,
     free: Arc<Semaphore>,
     seats: Mutex<HashMap<u64, Seat>>,
 }
@@ -44,8 +45,14 @@ pub struct Busy<'a>(&'a Place);
 
 impl Crowd {
     /// A crowd of so many at most.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { free: Arc::new(Semaphore::new(most)), seats: Mutex::default() })
+    pub fn new(most: u32) -> Arc<Self> {
+        Arc::new(Self { most, free: Arc::new(Semaphore::new(most as usize)), seats: Mutex::default() })
+    }
+
+    /// Waits until nobody has a place.
+    pub async fn gone(&self) {
+        // The semaphore is never closed.
+        let _ = self.free.acquire_many(self.most).await;
     }
 
     /// A place for connection `number`, which no other has; waits while every place is busy.

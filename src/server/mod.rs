@@ -7,12 +7,14 @@
 
 mod body;
 mod crowd;
+mod deadline;
 mod route;
 
 pub use body::MAX_BODY;
 pub use route::call_directly;
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,18 +30,22 @@ use tokio::sync::watch;
 
 use self::body::Room;
 use self::crowd::{Crowd, Place};
+use self::deadline::Deadline;
 use crate::api::Method;
 use crate::driver::Driver;
 use crate::metrics::Metrics;
 
 /// Connections served at once; for a further one an idle one has to leave.
-pub const MAX_CONNECTIONS: usize = 1024;
+pub const MAX_CONNECTIONS: u32 = 1024;
+
+/// Stack of a connection's thread, in bytes; what is not used takes no memory.
+const STACK: usize = 1 << 20;
 
 /// How long a verb may take before it is answered with an error. It goes on in the background;
 /// the engine holds locks while it waits (protocol.md 1.7, 1.8).
 pub const VERB_TIME: Duration = Duration::from_secs(10);
 
-const PLUGIN_JSON: HeaderValue = HeaderValue::from_static("application/vnd.docker.plugins.v1.2+json");
+const PLUGIN_JSON: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// What every connection shares.
 pub struct Service {
@@ -54,7 +60,6 @@ pub struct Service {
 /// Serves until `stop` turns true, then waits for the requests under way.
 pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
     let (crowd, room) = (Crowd::new(MAX_CONNECTIONS), Room::default());
-    let mut connections = tokio::task::JoinSet::new();
     let mut number = 0;
     loop {
         // Cancel-safe: accept loses no connection when it is not chosen (tokio documents it as
@@ -63,44 +68,75 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watc
             accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
-        match accepted {
+        let begun = match accepted {
             Ok((stream, _)) => {
                 number += 1;
                 let place = tokio::select! {
                     place = crowd.admit(number) => place,
                     _ = stop.changed() => break,
                 };
-                if let Some(place) = place {
-                    connections.spawn(connection(stream, place, Arc::clone(&service), room.clone(), stop.clone()));
-                }
+                let shared = Shared { service: Arc::clone(&service), room: room.clone(), stop: stop.clone() };
+                place.map_or(Ok(()), |place| begin(stream, place, shared))
             }
-            Err(error) => {
-                // Usually "too many open files": not a reason to stop listening.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = begun {
+            // Usually "too many open files": not a reason to stop listening.
+            tracing::warn!(%error, "a connection was not accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    crowd.gone().await;
+}
+
+/// What a connection has of the others.
+struct Shared {
+    service: Arc<Service>,
+    room: Room,
+    stop: watch::Receiver<bool>,
+}
+
+/// Gives a connection a thread of its own. Verbs run there: each change of thread on the way of a
+/// request costs as much as a good part of the kernel's work, and the engine keeps few connections.
+fn begin(stream: UnixStream, place: Place, shared: Shared) -> io::Result<()> {
+    let stream = stream.into_std()?;
+    let deadline = Arc::new(Deadline::new(stream.try_clone()?, shared.service.verb_time));
+    let kept = Arc::clone(&deadline);
+    let keeper = tokio::spawn(async move { kept.keep().await }).abort_handle();
+    let ended = keeper.clone();
+    let work = move || {
+        let served = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .and_then(|runtime| runtime.block_on(connection(stream, place, shared, deadline)));
+        if let Err(error) = served {
+            tracing::warn!(%error, "a connection was not served");
+        }
+        ended.abort();
+    };
+    let thread = std::thread::Builder::new().name("connection".to_owned()).stack_size(STACK).spawn(work);
+    thread.map(drop).inspect_err(|_| keeper.abort())
 }
 
 async fn connection(
-    stream: UnixStream,
+    stream: std::os::unix::net::UnixStream,
     place: Place,
-    service: Arc<Service>,
-    room: Room,
-    mut stop: watch::Receiver<bool>,
-) {
+    shared: Shared,
+    deadline: Arc<Deadline>,
+) -> io::Result<()> {
+    let stream = UnixStream::from_std(stream)?;
+    let Shared { service, room, mut stop } = shared;
     let place = Arc::new(place);
     let seat = Arc::clone(&place);
     let answer = service_fn(move |request| {
-        let (service, room, seat) = (Arc::clone(&service), room.clone(), Arc::clone(&seat));
-        async move { Ok::<_, Infallible>(respond(&service, &room, &seat, request).await) }
+        let (service, room) = (Arc::clone(&service), room.clone());
+        let (seat, deadline) = (Arc::clone(&seat), Arc::clone(&deadline));
+        async move { Ok::<_, Infallible>(respond(&service, &room, &seat, &deadline, request).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    // Who has said all that it wants to say may still want to hear.
+    // Who has said all that it wants to say may still want to hear, and who has hung up must not
+    // keep its verb from being carried out.
     http.max_buf_size(64 * 1024).half_close(true);
     let served = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(served);
@@ -110,11 +146,11 @@ async fn connection(
                 if let Err(error) = done {
                     tracing::debug!(%error, "a connection ended with an error");
                 }
-                return;
+                return Ok(());
             }
             idle = place.dismissed() => {
                 if idle {
-                    return;
+                    return Ok(());
                 }
                 served.as_mut().graceful_shutdown();
             }
@@ -125,9 +161,10 @@ async fn connection(
 }
 
 async fn respond(
-    service: &Arc<Service>,
+    service: &Service,
     room: &Room,
     place: &Place,
+    deadline: &Deadline,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
@@ -137,7 +174,13 @@ async fn respond(
         return response;
     }
     if request.method() == HttpMethod::GET && path == "/ports" {
-        return route::ports(service).await;
+        return route::ports(service, deadline);
+    }
+    if request.method() == HttpMethod::GET && path == "/status" {
+        return route::status(service, deadline);
+    }
+    if request.method() == HttpMethod::POST && path == "/repair" {
+        return route::repair(service, deadline);
     }
     let Some(method) = Method::parse(&path) else {
         let shown: String = path.chars().take(80).collect();
@@ -157,15 +200,13 @@ async fn respond(
         let message = format!("{path}: the request has no body (a repetition after a lost connection), try again");
         return refuse(StatusCode::BAD_REQUEST, &message);
     }
-    let answer = route::call(service, method, body.bytes.clone()).await;
-    drop(body);
-    answer
+    route::call(service, deadline, method, &body.bytes)
 }
 
 fn reply(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, PLUGIN_JSON);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PLUGIN_JSON));
     response
 }
 

@@ -1,7 +1,7 @@
-//! Owns the way from a method and a body to a verb and back: decoding, the thread the verb runs
-//! on, its deadline, and the form of its error.
+//! Owns the way from a method and a body to a verb and back: decoding, which verbs have a
+//! deadline, and the form of an error.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,8 +9,8 @@ use http_body_util::Full;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
+use super::deadline::Deadline;
 use super::{Service, refuse, reply};
 use crate::api::{Manifest, Method};
 use crate::driver::{Driver, Error};
@@ -23,31 +23,29 @@ enum Outcome {
     Undecodable(String),
 }
 
-/// Runs the verb on a thread that may block. The verb finishes even when the engine hangs up or
-/// the deadline passes: what it began is never left half done because nobody listens any more.
-pub(super) async fn call(service: &Arc<Service>, method: Method, body: Bytes) -> Response<Full<Bytes>> {
+/// Runs the verb on this thread. It finishes even when the engine hangs up or the deadline passes:
+/// what it began is never left half done because nobody listens any more.
+pub(super) fn call(service: &Service, deadline: &Deadline, method: Method, body: &[u8]) -> Response<Full<Bytes>> {
     let began = Instant::now();
-    let outcome = if is_light(method) {
-        run(&service.driver, method, &body)
-    } else {
-        let driver = Arc::clone(&service.driver);
-        let verb = tokio::task::spawn_blocking(move || run(&driver, method, &body));
-        match timeout(service.verb_time, verb).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Outcome::Failed("internal error: the verb panicked, please report Pontoon's log".to_owned()),
-            Err(_) => {
-                let seconds = service.verb_time.as_secs();
-                Outcome::Failed(format!("no result within {seconds} s, it goes on in the background: try again later"))
-            }
-        }
+    let key = if method.is_ipam() { "Error" } else { "Err" };
+    let work = || {
+        let done = catch_unwind(AssertUnwindSafe(|| run(&service.driver, method, body)));
+        let panicked = "internal error: the verb panicked, please report Pontoon's log";
+        done.unwrap_or_else(|_| Outcome::Failed(panicked.to_owned()))
     };
-    let failed = !matches!(outcome, Outcome::Answer(_));
+    let (outcome, late) = match is_light(method) {
+        true => (work(), false),
+        false => deadline.run(StatusCode::OK, key, work),
+    };
+    if late {
+        tracing::warn!(method = method.name(), took = ?began.elapsed(), "answered before it was done");
+    }
+    let failed = late || !matches!(outcome, Outcome::Answer(_));
     service.metrics.verb(method, failed, began.elapsed());
     match outcome {
         Outcome::Answer(body) => reply(StatusCode::OK, body.into()),
         Outcome::Failed(message) => {
             tracing::warn!(method = method.name(), error = %message, "refused");
-            let key = if method.is_ipam() { "Error" } else { "Err" };
             reply(StatusCode::OK, serde_json::json!({ key: message }).to_string().into())
         }
         Outcome::Undecodable(message) => {
@@ -58,16 +56,32 @@ pub(super) async fn call(service: &Arc<Service>, method: Method, body: Bytes) ->
 }
 
 /// The published ports, for `pontoon ports`.
-pub(super) async fn ports(service: &Arc<Service>) -> Response<Full<Bytes>> {
-    let driver = Arc::clone(&service.driver);
-    let listed = tokio::task::spawn_blocking(move || serde_json::to_vec(&driver.ports()));
-    match timeout(service.verb_time, listed).await {
-        Ok(Ok(Ok(body))) => reply(StatusCode::OK, body.into()),
-        _ => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the published ports could not be listed: try again"),
+pub(super) fn ports(service: &Service, deadline: &Deadline) -> Response<Full<Bytes>> {
+    let listed = || serde_json::to_vec(&service.driver.ports());
+    match deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", listed) {
+        (Ok(body), _) => reply(StatusCode::OK, body.into()),
+        (Err(_), _) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the published ports could not be listed: try again"),
     }
 }
 
-/// Verbs that touch neither ledger nor kernel nor a network's lock run where they are.
+/// What the daemon is and holds, for `pontoon doctor`, `plan` and `gc`.
+pub(super) fn status(service: &Service, deadline: &Deadline) -> Response<Full<Bytes>> {
+    let told = || serde_json::to_vec(&service.driver.status());
+    match deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", told) {
+        (Ok(body), _) => reply(StatusCode::OK, body.into()),
+        (Err(_), _) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be told: try again"),
+    }
+}
+
+/// A repair now, for `pontoon repair`. It goes on when nobody waits for it any more.
+pub(super) fn repair(service: &Service, deadline: &Deadline) -> Response<Full<Bytes>> {
+    match deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", || service.driver.repair_all()) {
+        (Ok(plan), _) => reply(StatusCode::OK, serde_json::json!(plan).to_string().into()),
+        (Err(error), _) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// Verbs that touch neither ledger nor kernel nor a network's lock need no deadline.
 fn is_light(method: Method) -> bool {
     matches!(
         method,

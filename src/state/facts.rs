@@ -2,7 +2,7 @@
 //!
 //! Pure. Used when the ledger is read, at start and to compact it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -25,6 +25,8 @@ pub(super) struct Facts {
     own_address: Option<IpAddr>,
     vnis: BTreeMap<Vni, VniRecord>,
     puts: u64,
+    /// Addresses of endpoints that ended since the ledger was last rewritten.
+    ended: BTreeSet<IpAddr>,
 }
 
 impl Facts {
@@ -36,16 +38,16 @@ impl Facts {
             }
             Record::NoNetwork { id } => {
                 self.networks.remove(&id);
-                self.endpoints.remove(&id);
+                let of = self.endpoints.remove(&id).unwrap_or_default();
+                self.ended.extend(of.values().flat_map(|endpoint| endpoint.spec.addresses()));
             }
             Record::Endpoint(endpoint) => {
                 let of = self.endpoints.entry(endpoint.spec.network.clone()).or_default();
                 of.insert(endpoint.spec.id.clone(), endpoint);
             }
             Record::NoEndpoint { network, id } => {
-                if let Some(of) = self.endpoints.get_mut(&network) {
-                    of.remove(&id);
-                }
+                let ended = self.endpoints.get_mut(&network).and_then(|of| of.remove(&id));
+                self.ended.extend(ended.iter().flat_map(|endpoint| endpoint.spec.addresses()));
             }
             Record::Pool(pool) => {
                 self.pools.insert(pool.id.clone(), pool);
@@ -84,6 +86,7 @@ impl Facts {
     /// and never claimed may be anybody's, so it stays, as [`Holder::Stale`].
     pub fn reboot(&mut self) {
         self.endpoints.clear();
+        self.ended.clear();
         for of in self.addresses.values_mut() {
             of.retain(|_, (_, holder)| !matches!(holder, Holder::Endpoint { .. }));
             for (_, holder) in of.values_mut() {
@@ -92,6 +95,17 @@ impl Facts {
                 }
             }
         }
+    }
+
+    /// Addresses of endpoints that ended lately, which no other has by now.
+    pub fn ended(&self) -> Vec<IpAddr> {
+        let mut ended = self.ended.clone();
+        for endpoint in self.endpoints.values().flat_map(BTreeMap::values) {
+            for address in endpoint.spec.addresses() {
+                ended.remove(&address);
+            }
+        }
+        ended.into_iter().collect()
     }
 
     /// One put for each fact, in an order that depends on the facts alone: the ULA prefix, pools,

@@ -17,4 +17,4 @@ pub mod vnis;
 
 pub use error::StoreError;
 pub use place::make as make_directory;
-pub use store::{Ledger, Opened, Outcome};
+pub use store::{Ledger, Opened, Outcome, Seen};

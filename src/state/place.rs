@@ -12,7 +12,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -25,7 +25,8 @@ const KEPT: &str = "ledger.corrupt-";
 #[derive(Debug)]
 pub(super) struct Place {
     dir: PathBuf,
-    _lock: Flock<File>,
+    /// None for somebody who only looks.
+    _lock: Option<Flock<File>>,
 }
 
 impl Place {
@@ -39,7 +40,7 @@ impl Place {
             Ok(mut lock) => {
                 // The number only serves the message of whoever comes second.
                 let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-                Ok(Self { dir: dir.to_owned(), _lock: lock })
+                Ok(Self { dir: dir.to_owned(), _lock: Some(lock) })
             }
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
                 let mut text = String::new();
@@ -48,6 +49,23 @@ impl Place {
             }
             Err((_, errno)) => Err(StoreError::io("locking", &path)(errno.into())),
         }
+    }
+
+    /// The names in a directory that may be somebody else's; for reading alone.
+    pub fn look(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), _lock: None }
+    }
+
+    /// The process that has the directory, without trying to take it: `/proc/locks` tells which
+    /// files are locked. `None` too when that cannot be read.
+    pub fn holder(&self) -> Option<u32> {
+        let inode = fs::metadata(self.dir.join("lock")).ok()?.ino().to_string();
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        locks.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, "FLOCK", _, _, pid, file, ..] = words[..] else { return None };
+            (file.rsplit(':').next() == Some(inode.as_str())).then(|| pid.parse().ok())?
+        })
     }
 
     /// Where the ledger is.

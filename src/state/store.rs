@@ -7,6 +7,7 @@
 //! the app (open, compaction on the tick) and by the driver (append, from any thread).
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -89,6 +90,9 @@ pub struct Opened {
     pub records: Vec<Record>,
     /// How the file was found.
     pub outcome: Outcome,
+    /// Addresses of endpoints that ended lately and that no endpoint has now: the life that ended
+    /// them may have died before their tracked connections were removed.
+    pub ended: Vec<IpAddr>,
     /// Whether the host booted since the file was written: endpoints and their addresses are
     /// dropped from `records`, unclaimed addresses are stale. False when that cannot be known.
     pub rebooted: bool,
@@ -98,6 +102,19 @@ pub struct Opened {
     /// Why the ledger could not be written anew (a full disk). The file is unchanged then, and
     /// every append tries again before it writes.
     pub unwritten: Option<StoreError>,
+}
+
+/// What somebody who only looks sees of a ledger.
+#[derive(Debug)]
+pub struct Seen {
+    /// As in [`Opened`], and what a reboot ended is left out.
+    pub records: Vec<Record>,
+    /// How the file was found. Of damage, nothing is kept aside yet.
+    pub outcome: Outcome,
+    /// As in [`Opened`].
+    pub kept_aside: Vec<PathBuf>,
+    /// The process that has the directory, if one has and the system tells.
+    pub holder: Option<u32>,
 }
 
 /// The ledger. Safe to share between threads; holds the lock of the state directory for life.
@@ -137,6 +154,7 @@ impl Ledger {
         if rebooted {
             replay.facts.reboot();
         }
+        let ended = replay.facts.ended();
         let records = replay.facts.into_records();
         let mut inner = Inner { tail: None, owed: snapshot(&place.ledger(), boot, &records)?, live: 0 };
         let (mut too_new, mut unwritten) = (None, None);
@@ -147,7 +165,27 @@ impl Ledger {
         }
         let kept_aside = place.kept_aside()?;
         let ledger = Ledger { place, boot: boot.to_owned(), too_new, inner: Mutex::new(inner) };
-        Ok(Opened { ledger, records, outcome, rebooted, kept_aside, unwritten })
+        Ok(Opened { ledger, records, ended, outcome, rebooted, kept_aside, unwritten })
+    }
+
+    /// Reads the ledger in `dir` without taking or changing anything; whoever has it may go on
+    /// writing. What is read is as whole as at some instant: a line that is just being written is
+    /// left out.
+    ///
+    /// # Errors
+    /// The directory or the ledger in it cannot be read.
+    pub fn look(dir: &Path, boot_id: &str) -> Result<Seen, StoreError> {
+        let place = Place::look(dir);
+        let holder = place.holder();
+        let (mut replay, mut outcome, _) = Self::find(&place)?;
+        if holder.is_some() && matches!(outcome, Outcome::Torn { .. }) {
+            outcome = Outcome::Loaded;
+        }
+        if replay.boot.as_deref().is_some_and(|then| then != boot_id.trim()) {
+            replay.facts.reboot();
+        }
+        let kept_aside = if dir.is_dir() { place.kept_aside()? } else { Vec::new() };
+        Ok(Seen { records: replay.facts.into_records(), outcome, kept_aside, holder })
     }
 
     /// Reads the ledger, and names the file to keep if it is damaged.

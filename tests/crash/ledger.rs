@@ -85,6 +85,19 @@ pub fn rewrite(path: &Path, change: impl Fn(&str) -> String) {
     fs::write(path, out).unwrap();
 }
 
+/// Makes the ledger one of an earlier boot of the host.
+pub fn reboot(path: &Path) {
+    let content = fs::read(path).unwrap();
+    let end = content.iter().position(|byte| *byte == b'\n').expect("a header");
+    let header = str::from_utf8(&content[9..end]).unwrap();
+    let mut header: Value = serde_json::from_str(header).unwrap();
+    header["boot"] = "an earlier one".into();
+    let json = header.to_string();
+    let mut out = format!("{:08x} {json}", crc32fast::hash(json.as_bytes())).into_bytes();
+    out.extend_from_slice(&content[end..]);
+    fs::write(path, out).unwrap();
+}
+
 /// Lets time pass for a Pontoon that is not running: whatever has a date is hours old.
 pub fn age(path: &Path) {
     rewrite(path, |json| {

@@ -7,13 +7,22 @@
 #![cfg(target_arch = "x86_64")] // the tracer changes registers by their names
 #![allow(dead_code)]
 
+mod clients;
+mod damage;
+mod disk;
 mod engine;
+mod errors;
 mod filter;
 mod host;
 mod ledger;
 mod points;
+mod random;
+mod recovery;
 mod sandbox;
+mod second;
+mod soak;
 mod stage;
+mod storm;
 mod tracee;
 mod tracer;
 mod wire;
@@ -22,4 +31,9 @@ mod witness;
 /// Whether this is the long run.
 fn at_length() -> bool {
     std::env::var_os("CRASH_KILLS").is_some()
+}
+
+/// How much of something: what the environment says, or else what an everyday run takes.
+fn wanted(variable: &str, everyday: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(everyday)
 }

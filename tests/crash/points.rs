@@ -111,7 +111,7 @@ fn settle(host: &Host, engine: &mut Engine<'_>, around: &Surroundings) {
         host.kill();
         ledger::age(&host.paths.ledger());
         host.start();
-        engine.collect_garbage();
+        engine.collect_garbage(&Default::default());
         engine.lost = Default::default();
         stage::compare(host, &[engine], around);
     }
@@ -155,4 +155,59 @@ fn a_container_lives_through_an_end_at_every_point() {
         }
     }
     assert!(points.len() > 150, "only {} points: the tracer sees too little", points.len());
+}
+
+/// Starts again and again over a host on which something is amiss, with the end of Pontoon at the
+/// first stop of its start, the second, and so on.
+fn every_point_of_a_start() -> BTreeMap<String, u32> {
+    let points = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for shard in 0..SHARDS {
+            let points = &points;
+            scope.spawn(move || {
+                let host = Host::new();
+                let around = stage::surround(&host);
+                let mut engine = Engine::new(&host, "y", 3);
+                stage::bystanders(&mut engine);
+                let network = engine.create_network("10.77.0.0/24").expect("a network");
+                engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]).expect("a container");
+                let stream = stage::Stream::start(&engine);
+                let bridge = format!("pntb{network}");
+                for at in (shard..).step_by(SHARDS as usize) {
+                    host.kill();
+                    amiss(&host, &bridge, at);
+                    let (ahead, hit) = (Arc::new(AtomicI64::new(at)), Arc::new(Mutex::new(None)));
+                    host.begin(Some(Box::new(KillAt { ahead: Arc::clone(&ahead), hit: Arc::clone(&hit) })));
+                    let served = host.serves();
+                    ahead.store(-1, Ordering::SeqCst);
+                    let point = hit.lock().unwrap().take();
+                    if !served || point.is_some() {
+                        host.bury();
+                        host.start();
+                    }
+                    stage::compare(&host, &[&engine], &around);
+                    let Some(point) = point else { break };
+                    *points.lock().unwrap().entry(format!("{point} (#{at})")).or_default() += 1;
+                }
+                stream.lost_nothing();
+            });
+        }
+    });
+    points.into_inner().unwrap()
+}
+
+/// Something happened while Pontoon was away; not to the network of those who talk.
+fn amiss(host: &Host, bridge: &str, which: i64) {
+    match which / SHARDS % 3 {
+        0 => drop(host.netns.run(&["ip", "link", "delete", bridge])),
+        1 => host.netns.ip(&format!("addr flush dev {bridge}\nlink set {bridge} down")),
+        _ => drop(host.netns.run(&["nft", "delete table inet pontoon; delete table bridge pontoon"])),
+    }
+}
+
+#[test]
+fn a_start_that_repairs_may_end_at_every_point() {
+    let points = every_point_of_a_start();
+    println!("points of a start: {}", points.len());
+    assert!(points.len() > 40, "only {} points: {points:?}", points.len());
 }

@@ -55,7 +55,7 @@ pub fn bystanders(engine: &mut Engine<'_>) {
 #[track_caller]
 pub fn compare(host: &Host, engines: &[&Engine<'_>], around: &Surroundings) -> Duration {
     // Of what the engines lost track of, nobody knows where the other end is.
-    let inside = |id: &str| engines.iter().any(|engine| engine.attached.contains_key(id)).then_some(true);
+    let inside = |id: &str| engines.iter().find_map(|engine| engine.attached.get(id)).map(|attached| attached.plugged);
     let took = witness::agrees(host, &inside, around);
     witness::believed(&ledger::read(&host.paths.ledger()), engines);
     for attached in engines.iter().flat_map(|engine| engine.attached.values()) {

@@ -17,7 +17,8 @@ pub const SOON: Duration = Duration::from_secs(15);
 
 /// A driver of networks, and the node where it is tried.
 pub struct Bed<'a> {
-    node: &'a Node,
+    /// Where the engine runs.
+    pub node: &'a Node,
     /// As `docker network create -d` takes it.
     pub driver: &'a str,
     /// The engine's major version.

@@ -9,6 +9,8 @@ mod support;
 mod activation;
 mod basics;
 mod bed;
+mod doctor;
+mod drift;
 mod firewall;
 mod ipam;
 mod isolation;

@@ -27,6 +27,23 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
     let end = || name("pnthadec5e726bb");
     vec![
         ("nothing", vec![]),
+        // What docs/firewall.md shows: of everything that the default gives a container, something.
+        (
+            "typical",
+            with(
+                network(true, true),
+                &[
+                    Element::Engine(name("docker0")),
+                    port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
+                    port(TCP, "::", 8080, "fd00:1::2"),
+                    port(UDP, "192.0.2.1", 53, "10.1.0.2"),
+                    Element::Checked(end()),
+                    Element::SourceMac(end(), Mac::derive("peer", "golden")),
+                    Element::SourceAddress(end(), v4),
+                    Element::SourceAddress(end(), v6),
+                ],
+            ),
+        ),
         ("nat", network(false, true)),
         ("dual", network(true, true)),
         ("internal", with(network(false, false), &[Element::Internal(br())])),

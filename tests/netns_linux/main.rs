@@ -16,3 +16,4 @@ mod reserve;
 mod spoof;
 mod town;
 mod watch;
+mod words;

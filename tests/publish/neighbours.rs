@@ -133,6 +133,18 @@ fn drops(scene: &Scene) {
         ]);
         scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
     }
+    // by the port that the client asked for, as docs/firewall.md has it
+    let asked = "table inet mine {\nchain forward {\ntype filter hook forward priority filter - 10; policy accept;\n\
+                 oifname \"pnt*\" ct direction original meta l4proto tcp ct original proto-dst 8330 \
+                 ip saddr != 192.0.2.0/24 drop\n}\n}\n";
+    scene.exec(&["nft", asked]).ok();
+    scene.expect(&[
+        (Outside, "tcp,192.168.77.1,8330", Closed),
+        (Outside, "tcp,192.168.77.1,8331", By("web:81")),
+        (Outside, "tcp,fd77::1,8330", By("web:80")),
+        (Host, "tcp,192.168.77.1,8330", By("web:80")),
+    ]);
+    scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
     let raw = "table inet mine {\nchain pre {\ntype filter hook prerouting priority -350;\ntcp dport 8330 drop\n}\n}\n";
     scene.exec(&["nft", raw]).ok();
     scene.expect(&[(Outside, "tcp,192.168.77.1,8330", Closed), (Outside, "tcp,192.168.77.1,8331", By("web:81"))]);

@@ -127,6 +127,46 @@ fn a_client_that_hangs_up_does_not_stop_its_verb() {
 }
 
 #[test]
+fn a_thousand_clients_are_served_at_once() {
+    allow_descriptors();
+    let rig = Rig::new();
+    let ask = b"POST /NetworkDriver.GetCapabilities HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let before = resident();
+    let mut clients: Vec<_> = (0..1000).map(|_| UnixStream::connect(&rig.life().socket).unwrap()).collect();
+    for _ in 0..2 {
+        for client in &mut clients {
+            client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            client.write_all(ask).unwrap();
+        }
+        for client in &mut clients {
+            assert_eq!(read_reply(client).unwrap().status, 200);
+        }
+    }
+    let each = (resident() - before) / 1000;
+    eprintln!("{each} kB for each connection");
+    assert!(each < 100, "{each} kB for each connection");
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+}
+
+/// Resident memory of this process, in kilobytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// As many open files as the system allows: both ends of all connections are in this process.
+fn allow_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live structure.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+}
+
+#[test]
 fn absurd_values_are_named_and_leave_nothing() {
     let rig = Rig::new();
     rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));

@@ -242,3 +242,31 @@ fn random_walks_between_states_end_where_a_straight_way_ends() {
         assert_eq!(rig.kernel.render(), straight.kernel.render());
     }
 }
+
+#[test]
+fn a_join_into_another_sandbox_is_written_down() {
+    let mut rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    rig.ok("NetworkDriver.Join", join("aa", "e1"));
+    let mut again = join("aa", "e1");
+    again["SandboxKey"] = json!("/var/run/docker/netns/another");
+    rig.ok("NetworkDriver.Join", again);
+    rig.restart();
+    let ledger = std::fs::read_to_string(rig.ledger_file()).unwrap();
+    assert!(ledger.contains("/netns/another"), "{ledger}");
+}
+
+#[test]
+fn a_half_made_bridge_is_made_whole() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    let before = rig.kernel.datapath();
+    // As it is between the two requests that make it.
+    rig.kernel.meddle(|datapath| {
+        let bridge = datapath.bridges.values_mut().next().unwrap();
+        (bridge.alias, bridge.up, bridge.localnet) = (String::new(), false, false);
+    });
+    rig.life().driver.tick();
+    assert_eq!(rig.kernel.datapath(), before);
+}

@@ -12,3 +12,4 @@ mod lives;
 mod networks;
 mod overlay;
 mod ports;
+mod status;

@@ -21,7 +21,7 @@ pub const IPV6: u8 = 10;
 
 /// Message types, without the subsystem's number.
 pub const NEW_TABLE: u16 = 0;
-pub(super) const GET_TABLE: u16 = 1;
+pub(in crate::linux) const GET_TABLE: u16 = 1;
 const DEL_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 pub(in crate::linux) const GET_CHAIN: u16 = 4;
@@ -48,10 +48,10 @@ pub const TABLE_NAME: u16 = 1;
 pub(super) const TABLE_FLAGS: u16 = 2;
 pub(super) const TABLE_USERDATA: u16 = 6;
 pub(in crate::linux) const CHAIN_NAME: u16 = 3;
-pub(super) const CHAIN_HOOK: u16 = 4;
-pub(super) const HOOK_NUMBER: u16 = 1;
+pub(in crate::linux) const CHAIN_HOOK: u16 = 4;
+pub(in crate::linux) const HOOK_NUMBER: u16 = 1;
 pub(super) const HOOK_PRIORITY: u16 = 2;
-pub(super) const CHAIN_POLICY: u16 = 5;
+pub(in crate::linux) const CHAIN_POLICY: u16 = 5;
 pub(super) const CHAIN_TYPE: u16 = 7;
 pub(in crate::linux) const RULE_CHAIN: u16 = 2;
 pub(in crate::linux) const RULE_HANDLE: u16 = 3;

@@ -198,3 +198,53 @@ fn includes(found: &Value, expected: &Value) -> bool {
         _ => found == expected,
     }
 }
+
+#[test]
+fn endpoints_that_ended_lately_are_told_once() {
+    let (dir, _) = written();
+    let at = |network: &str, id: &str, address: &str| {
+        let Record::Endpoint(mut endpoint) = endpoint(network, id) else { unreachable!() };
+        endpoint.spec.v4 = Some(address.parse().unwrap());
+        Record::Endpoint(endpoint)
+    };
+    let end = |network: &str, id: &str| Record::NoEndpoint {
+        network: NetworkId::parse(network).unwrap(),
+        id: EndpointId::parse(id).unwrap(),
+    };
+    let opened = dir.open();
+    assert!(opened.ended.is_empty());
+    for (id, address) in [("e2", "10.0.0.4/24"), ("e3", "10.0.0.5/24"), ("e4", "10.0.0.6/24")] {
+        opened.ledger.append(&[at("n1", id, address)]).unwrap();
+    }
+    // one that ended, one whose address somebody has again, one that went with its network
+    opened.ledger.append(&[end("n1", "e2"), end("n1", "e3")]).unwrap();
+    opened.ledger.append(&[at("n2", "e5", "10.0.0.5/24")]).unwrap();
+    opened.ledger.append(&[Record::NoNetwork { id: NetworkId::parse("n1").unwrap() }]).unwrap();
+    drop(opened);
+    let expected: [std::net::IpAddr; 2] = [[10, 0, 0, 4].into(), [10, 0, 0, 6].into()];
+    assert_eq!(dir.open().ended, expected);
+    assert!(dir.open().ended.is_empty(), "the ledger was rewritten");
+}
+
+#[test]
+fn whoever_only_looks_changes_nothing_and_holds_up_nobody() {
+    let dir = TempDir::new();
+    let nothing = Ledger::look(&dir.0, BOOT).unwrap();
+    assert!(nothing.outcome == Outcome::Absent && nothing.records.is_empty() && nothing.holder.is_none());
+    assert!(!dir.0.exists(), "not even the directory is made");
+    let opened = dir.open();
+    opened.ledger.append(&[pool(POOL), address(2, Holder::Unclaimed { since: 7 })]).unwrap();
+    let mut bytes = dir.bytes();
+    let seen = Ledger::look(&dir.0, BOOT).unwrap();
+    assert_eq!((seen.outcome, seen.records.len(), seen.holder), (Outcome::Loaded, 2, Some(std::process::id())));
+    // A line that is just being written is not damage; when nobody writes, it is torn.
+    bytes.extend_from_slice(b"0123");
+    fs::write(dir.file("ledger"), &bytes).unwrap();
+    assert_eq!(Ledger::look(&dir.0, BOOT).unwrap().outcome, Outcome::Loaded);
+    drop(opened);
+    let seen = Ledger::look(&dir.0, "another boot").unwrap();
+    assert_eq!((seen.outcome, seen.holder), (Outcome::Torn { dropped: 4 }, None));
+    let stale = |record: &Record| matches!(record, Record::Address(a) if a.holder == Holder::Stale);
+    assert!(seen.records.iter().any(stale), "a reboot counts here too");
+    assert_eq!(dir.bytes(), bytes, "nothing was cut off");
+}

@@ -1,0 +1,98 @@
+//! What a published port costs in netlink, beside how many others: the step that a verb makes of
+//! it, on kernels that hold none, 1,000 and 10,000, in turns.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::linux::{LinuxKernel, Options};
+use pontoon::model::{HostPort, Protocol, Published};
+
+use crate::in_namespace;
+use crate::report::{Row, median};
+use crate::verbs::time;
+
+const PRESENT: [u32; 3] = [0, 1_000, 10_000];
+const SINGLES: u32 = 300;
+/// As many as one container publishes in the engine's part.
+const BATCH: u32 = 200;
+const BATCHES: usize = 60;
+/// What a port may cost at most.
+const PRICE: Duration = Duration::from_micros(10);
+
+/// Numbers below 16,000 are there from the start, those above come and go.
+fn port(n: u32) -> Element {
+    let host = HostPort {
+        protocol: Protocol::Tcp,
+        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        port: u16::try_from(n + 1).expect("a port"),
+    };
+    let container = IpAddr::V4(Ipv4Addr::from(0x0a00_0002 + (n << 8)));
+    Element::Port(Published { host, container, container_port: 80 })
+}
+
+#[derive(Default)]
+struct Times {
+    add: Vec<Duration>,
+    remove: Vec<Duration>,
+    add_batch: Vec<Duration>,
+    remove_batch: Vec<Duration>,
+}
+
+/// What was done, and the times that it took.
+type Kind = (&'static str, fn(&Times) -> &[Duration]);
+
+pub fn run() -> Vec<Row> {
+    let kernels: Vec<LinuxKernel> = PRESENT
+        .iter()
+        .map(|present| {
+            // Its sockets stay in the namespace in which they were opened.
+            in_namespace(|| {
+                let kernel = LinuxKernel::new(Options::default()).expect("a kernel");
+                kernel.apply(&[Step::CreateTable((0..*present).map(port).collect())]).expect("a table");
+                kernel
+            })
+        })
+        .collect();
+    let mut times: Vec<Times> = PRESENT.iter().map(|_| Times::default()).collect();
+    let change = |kernel: &LinuxKernel, add: Vec<Element>, remove: Vec<Element>| {
+        time(|| kernel.apply(&[Step::Elements { add, remove }]).expect("the ports change"))
+    };
+    for n in 0..SINGLES {
+        for (kernel, times) in kernels.iter().zip(&mut times) {
+            times.add.push(change(kernel, vec![port(16_000 + n)], vec![]));
+        }
+        for (kernel, times) in kernels.iter().zip(&mut times) {
+            times.remove.push(change(kernel, vec![], vec![port(16_000 + n)]));
+        }
+    }
+    // The kernel makes a table of another size in the background, as it fills and empties.
+    let settle = || std::thread::sleep(Duration::from_millis(5));
+    for _ in 0..BATCHES {
+        let batch = || (16_000..16_000 + BATCH).map(port).collect::<Vec<_>>();
+        for (kernel, times) in kernels.iter().zip(&mut times) {
+            times.add_batch.push(change(kernel, batch(), vec![]) / BATCH);
+        }
+        settle();
+        for (kernel, times) in kernels.iter().zip(&mut times) {
+            times.remove_batch.push(change(kernel, vec![], batch()) / BATCH);
+        }
+        settle();
+    }
+    let kinds: [Kind; 4] = [
+        ("one port added", |t| &t.add),
+        ("one port removed", |t| &t.remove),
+        ("a port among 200 added", |t| &t.add_batch),
+        ("a port among 200 removed", |t| &t.remove_batch),
+    ];
+    let mut rows = Vec::new();
+    for (what, of) in kinds {
+        let none = median(of(&times[0]));
+        rows.push(Row::ratio(&format!("{what}, none present"), none, "goal", PRICE, Some(1.0)));
+        for (present, times) in PRESENT.iter().zip(&times).skip(1) {
+            let what = format!("{what}, {present} present");
+            rows.push(Row::ratio(&what, median(of(times)), "none present", none, Some(1.2)));
+        }
+    }
+    rows
+}

@@ -1,0 +1,129 @@
+//! Owns asking over a Unix socket: HTTP with a deadline, JSON answers, errors that name the socket
+//! and the flag that chose it.
+//!
+//! For the operator's commands, which ask the daemon and, if they are told to, the engine. The
+//! daemon itself never asks anybody.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
+use hyperlocal::{UnixConnector, Uri};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// How long an answer may take: a little more than the daemon gives itself.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection, no answer, or one of another form.
+    #[error("{socket}: {what}; is the daemon running, and is --{flag} its socket?")]
+    Unreachable {
+        /// The socket.
+        socket: String,
+        /// The flag that names it.
+        flag: &'static str,
+        /// What went wrong.
+        what: String,
+    },
+    /// It answered with an error.
+    #[error("{socket}: {path}: {what} (status {status})")]
+    Refused {
+        /// The socket.
+        socket: String,
+        /// What was asked for.
+        path: String,
+        /// The status code.
+        status: u16,
+        /// Its words.
+        what: String,
+    },
+    /// The runtime.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl ClientError {
+    /// Whether it says that there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ClientError::Refused { status: 404, .. })
+    }
+}
+
+/// Whoever listens on a socket.
+#[derive(Debug)]
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    socket: PathBuf,
+    flag: &'static str,
+}
+
+impl Client {
+    /// Connects to nothing yet. `flag` is the one that names the socket.
+    ///
+    /// # Errors
+    /// What the system says of a new event loop.
+    pub fn new(socket: &Path, flag: &'static str) -> Result<Self, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, socket: socket.to_owned(), flag })
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// `GET path`.
+    ///
+    /// # Errors
+    /// No answer within the deadline, an error, or an answer of another form.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, String::new())
+    }
+
+    /// `POST path` with a body.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ClientError> {
+        self.ask(Method::POST, path, body.to_string())
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: String) -> Result<T, ClientError> {
+        let socket = || self.socket.display().to_string();
+        let failed = |what: String| ClientError::Unreachable { socket: socket(), flag: self.flag, what };
+        let uri: hyper::Uri = Uri::new(&self.socket, path).into();
+        let request = Request::builder().method(method).uri(uri).header("Content-Type", "application/json");
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|e| failed(e.to_string()))?;
+        let answer = async {
+            let client: HttpClient<UnixConnector, Full<Bytes>> =
+                HttpClient::builder(TokioExecutor::new()).build(UnixConnector);
+            let response = client.request(request).await.map_err(|e| {
+                let cause = std::error::Error::source(&e).map(ToString::to_string);
+                failed(cause.unwrap_or_else(|| e.to_string()))
+            })?;
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(|e| failed(e.to_string()))?.to_bytes();
+            if !status.is_success() {
+                let (path, what) = (path.to_owned(), words(&body));
+                return Err(ClientError::Refused { socket: socket(), path, status: status.as_u16(), what });
+            }
+            serde_json::from_slice(&body).map_err(|e| failed(format!("not the expected answer ({e})")))
+        };
+        let late = || failed(format!("no answer within {} s", PATIENCE.as_secs()));
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, answer).await }).map_err(|_| late())?
+    }
+}
+
+/// What an error's body says: Pontoon's `Err`, the engine's `message`, or the beginning of it.
+fn words(body: &[u8]) -> String {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let said = ["Err", "message"].iter().find_map(|key| json[*key].as_str());
+    said.map_or_else(|| String::from_utf8_lossy(body).chars().take(200).collect(), str::to_owned)
+}

@@ -1,0 +1,81 @@
+//! Owns what the rest of the host looks like, as far as it can stand in Pontoon's way: links,
+//! routes, other people's firewall rules, and what this kernel can do.
+//!
+//! A value; read by `linux::survey`, judged by the doctor. Nothing on a request's path asks for it.
+
+use std::collections::BTreeSet;
+
+use ipnetwork::IpNetwork;
+
+use super::ForwardRule;
+
+/// A link of the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostLink {
+    /// Its name.
+    pub name: String,
+    /// Its kind, empty for physical links.
+    pub kind: String,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is in one of Pontoon's groups.
+    pub ours: bool,
+}
+
+/// A route of the main table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRoute {
+    /// Where it leads; prefix length 0 for a default route.
+    pub destination: IpNetwork,
+    /// The link it uses, or empty.
+    pub link: String,
+}
+
+/// A chain of nf_tables that is not Pontoon's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostChain {
+    /// `ip`, `ip6`, `inet`, `bridge`, ...
+    pub family: String,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Whether forwarded packets pass it (hook forward of IP).
+    pub forward: bool,
+    /// Whether its policy is to drop.
+    pub drops: bool,
+    /// The accepting rules in it that are of the form of Pontoon's, whoever made them.
+    pub accepts: BTreeSet<ForwardRule>,
+    /// Whether a rule in it names Pontoon's links.
+    pub names_ours: bool,
+}
+
+/// Something that Pontoon needs of the kernel, tried in a network namespace of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// What was tried.
+    pub name: &'static str,
+    /// The modules that bring it.
+    pub modules: &'static str,
+    /// Whether Pontoon cannot work without it.
+    pub needed: bool,
+    /// What the kernel said when it refused.
+    pub refused: Option<String>,
+}
+
+/// The host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Host {
+    /// All links.
+    pub links: Vec<HostLink>,
+    /// The link of the default route.
+    pub uplink: Option<String>,
+    /// Unicast routes of the main table, default routes included.
+    pub routes: Vec<HostRoute>,
+    /// Chains of others.
+    pub chains: Vec<HostChain>,
+    /// What this kernel can do; empty when it could not be tried.
+    pub features: Vec<Feature>,
+    /// Why it could not be tried.
+    pub untried: Option<String>,
+}

@@ -1,0 +1,73 @@
+//! Owns the checks of the daemon's process.
+
+use super::{Facts, Finding, Level, Source, wiring};
+
+/// Numbers of capabilities (include/uapi/linux/capability.h).
+const NET_BIND_SERVICE: u32 = 10;
+const NET_ADMIN: u32 = 12;
+
+/// Descriptors that the daemon needs besides those of ports: sockets, files, connections.
+const BASE: u64 = 64;
+
+pub(super) fn answers(facts: &Facts) -> Vec<Finding> {
+    let socket = facts.wiring.socket.display();
+    match &facts.source {
+        Source::Daemon => vec![Finding::ok(format!("the daemon answers on {socket}"))],
+        Source::Ledger(None) => {
+            vec![Finding::ok(format!("looked at without the daemon, by the ledger in {}", facts.state_dir.display()))]
+        }
+        Source::Ledger(Some(why)) | Source::Nowhere(why) => {
+            let finding = Finding::new(Level::Broken, "the daemon does not answer").seen(why.clone());
+            vec![finding.mended_by(wiring::start(facts))]
+        }
+    }
+}
+
+pub(super) fn version(facts: &Facts) -> Vec<Finding> {
+    let own = env!("CARGO_PKG_VERSION");
+    match &facts.status.version {
+        theirs if facts.source == Source::Daemon && theirs != own => {
+            let title = format!("the daemon is of version {theirs}, this command of {own}");
+            vec![Finding::new(Level::Note, title).mended_by(wiring::start(facts))]
+        }
+        _ => vec![Finding::ok(format!("version {own}"))],
+    }
+}
+
+pub(super) fn capabilities(facts: &Facts) -> Vec<Finding> {
+    let Some(process) = &facts.process else {
+        return vec![Finding::new(Level::Note, "the daemon's process cannot be seen from here: capabilities unknown")];
+    };
+    let has = |number: u32| process.capabilities & (1 << number) != 0;
+    let seen = format!("/proc/{}/status: CapEff {:016x}", process.pid, process.capabilities);
+    let config = "give it AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE in its unit, or run it as root";
+    let low = facts.status.networks.iter().flat_map(|n| &n.endpoints).flat_map(|e| &e.published).any(|p| p.port < 1024);
+    match (has(NET_ADMIN), has(NET_BIND_SERVICE)) {
+        (true, true) => vec![Finding::ok("it has CAP_NET_ADMIN and CAP_NET_BIND_SERVICE")],
+        (false, _) => {
+            let finding = Finding::new(Level::Broken, "CAP_NET_ADMIN is missing: no network can be made");
+            vec![finding.seen(seen).mended_by(config)]
+        }
+        (true, false) => {
+            let level = if low { Level::Degraded } else { Level::Note };
+            let finding = Finding::new(level, "CAP_NET_BIND_SERVICE is missing: ports below 1024 cannot be published");
+            vec![finding.seen(seen).mended_by(config)]
+        }
+    }
+}
+
+pub(super) fn descriptors(facts: &Facts) -> Vec<Finding> {
+    let Some((process, limit)) = facts.process.as_ref().and_then(|p| Some((p, p.descriptors?))) else {
+        return Vec::new();
+    };
+    let ports = facts.status.networks.iter().flat_map(|n| &n.endpoints).map(|e| e.published.len() as u64).sum::<u64>();
+    let used = process.open.unwrap_or(ports).max(ports);
+    let title = format!("{used} of {limit} descriptors are in use; each published port takes one");
+    if used.saturating_add(BASE) < limit / 10 * 9 {
+        return vec![Finding::ok(title)];
+    }
+    let full = used.saturating_add(BASE) >= limit;
+    let finding = Finding::new(if full { Level::Broken } else { Level::Degraded }, title);
+    let seen = format!("/proc/{}/limits: Max open files {limit}", process.pid);
+    vec![finding.seen(seen).mended_by(format!("prlimit --pid {} --nofile=65536", process.pid))]
+}

@@ -1,0 +1,123 @@
+//! Owns the checks of what Pontoon made: whether the kernel still holds it, and what leaked.
+
+use super::{Facts, Finding, Level, Source, wiring};
+use crate::model::Phase;
+
+/// Commands that are shown as evidence; `pontoon plan` shows all.
+const SHOWN: usize = 6;
+
+/// Seconds after which the daemon's own sweeps must have been there (driver/upkeep.rs: 30 s of
+/// grace for what joined, 120 s for the rest, 60 s for addresses, each half a minute late).
+const JOINED: u64 = 90;
+const OTHER: u64 = 180;
+const ADDRESS: u64 = 120;
+
+pub(super) fn plan(facts: &Facts) -> Vec<Finding> {
+    if let Some(why) = &facts.status.blind {
+        let finding = Finding::new(Level::Broken, "the kernel cannot be compared with the state").seen(why.clone());
+        return vec![finding.mended_by(wiring::command(facts, "repair"))];
+    }
+    let commands = &facts.status.plan.commands;
+    if commands.is_empty() {
+        return vec![Finding::ok("the kernel holds what the state says")];
+    }
+    let title = format!("the kernel is not as the state says: {} commands of difference", commands.len());
+    let mut finding = Finding::new(Level::Degraded, title);
+    for command in commands.iter().take(SHOWN) {
+        finding = finding.seen(command.clone());
+    }
+    if commands.len() > SHOWN {
+        finding = finding.seen(format!("... and {} more: pontoon plan", commands.len() - SHOWN));
+    }
+    vec![finding.mended_by(wiring::command(facts, "repair"))]
+}
+
+pub(super) fn missing(facts: &Facts) -> Vec<Finding> {
+    let missing = facts.status.plan.missing.iter().map(|bridge| {
+        let title = format!("bridge {bridge}, which a network uses and you made, does not exist");
+        let remedy = format!("ip link add name {bridge} type bridge && ip link set dev {bridge} up");
+        Finding::new(Level::Broken, title).mended_by(remedy)
+    });
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() { vec![Finding::ok("bridges of your own are there")] } else { missing }
+}
+
+pub(super) fn dead(facts: &Facts) -> Vec<Finding> {
+    let dead = &facts.status.plan.dead;
+    if dead.is_empty() {
+        return vec![Finding::ok("every endpoint has its link")];
+    }
+    let mut finding = Finding::new(Level::Degraded, "links of endpoints are gone with their sandbox, or were deleted");
+    for host in dead {
+        finding = finding.seen(host.to_string());
+    }
+    vec![
+        finding
+            .mended_by(format!("{}   # then restart the containers that still run", wiring::command(facts, "repair"))),
+    ]
+}
+
+pub(super) fn leaked_endpoints(facts: &Facts) -> Vec<Finding> {
+    let Ok(host) = &facts.host else { return Vec::new() };
+    let on_host = |name: &str| host.links.iter().any(|link| link.name == name);
+    let endpoints = facts.status.networks.iter().flat_map(|network| &network.endpoints);
+    let left = endpoints.filter(|endpoint| match endpoint.phase {
+        Phase::Joined => endpoint.age > JOINED && on_host(endpoint.peer.as_str()),
+        Phase::Ready | Phase::Left => endpoint.age > OTHER,
+    });
+    let left: Vec<_> = left.collect();
+    if left.is_empty() {
+        return vec![Finding::ok("no endpoint was given up without a word")];
+    }
+    let mut finding = Finding::new(without_daemon(facts), "endpoints that no sandbox uses any more");
+    for endpoint in left {
+        finding =
+            finding.seen(format!("{} ({}, {:?} for {} s)", endpoint.id, endpoint.host, endpoint.phase, endpoint.age));
+    }
+    vec![finding.mended_by(wiring::command(facts, "repair"))]
+}
+
+pub(super) fn leaked_addresses(facts: &Facts) -> Vec<Finding> {
+    let status = &facts.status;
+    let carried = |subnet| status.networks.iter().any(|network| network.subnets.contains(subnet));
+    let pools = status.pools.iter().filter(|pool| carried(&pool.subnet));
+    let old = pools.flat_map(|pool| pool.unclaimed.iter().filter(|(_, age)| *age > ADDRESS));
+    let old: Vec<_> = old.collect();
+    if old.is_empty() {
+        return vec![Finding::ok("every address that is taken has an owner")];
+    }
+    let mut finding = Finding::new(without_daemon(facts), "addresses that were requested and that no endpoint has");
+    for (address, age) in old {
+        finding = finding.seen(format!("{address}, for {age} s"));
+    }
+    vec![finding.mended_by(wiring::command(facts, "repair"))]
+}
+
+/// A daemon that runs sweeps by itself, so leaks that stay are worse than those it will find.
+fn without_daemon(facts: &Facts) -> Level {
+    if facts.source == Source::Daemon { Level::Degraded } else { Level::Note }
+}
+
+pub(super) fn ports(facts: &Facts) -> Vec<Finding> {
+    let unreserved = facts.status.unreserved.iter().map(|(port, why)| {
+        let title = format!("port {port} is published and another process has it");
+        let proto = format!("{}", port.protocol);
+        let flag = if proto == "udp" { "-lnup" } else { "-lntp" };
+        Finding::new(Level::Degraded, title).seen(why.clone()).mended_by(format!(
+            "ss {flag} 'sport = :{}'   # stop that process; Pontoon takes the port by itself at the next look",
+            port.port
+        ))
+    });
+    let unreserved: Vec<_> = unreserved.collect();
+    if unreserved.is_empty() { vec![Finding::ok("published ports are held on the host")] } else { unreserved }
+}
+
+pub(super) fn overruns(facts: &Facts) -> Vec<Finding> {
+    match facts.status.overruns {
+        0 => vec![Finding::ok("no notification of the kernel's was lost")],
+        lost => vec![Finding::new(
+            Level::Note,
+            format!("notifications of the kernel's were lost {lost} times; each time everything was compared"),
+        )],
+    }
+}

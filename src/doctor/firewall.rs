@@ -1,0 +1,74 @@
+//! Owns the checks of other people's firewalls.
+
+use crate::datapath::host::HostChain;
+use crate::datapath::{ForwardRule, LinkMatch};
+use crate::model::ifname::PREFIX;
+
+use super::{Facts, Finding, Level, wiring};
+
+fn chains(facts: &Facts) -> &[HostChain] {
+    facts.host.as_ref().map_or(&[], |host| host.chains.as_slice())
+}
+
+/// Whether a chain lets pass what comes from and goes to Pontoon's bridges.
+fn lets_pass(chain: &HostChain) -> bool {
+    let ours = || LinkMatch::Prefix(PREFIX.to_owned());
+    chain.accepts.contains(&ForwardRule::From(ours())) && chain.accepts.contains(&ForwardRule::To(ours()))
+}
+
+pub(super) fn policies(facts: &Facts) -> Vec<Finding> {
+    let used = facts.status.networks.iter().any(|network| !network.internal);
+    let stops = |chain: &&HostChain| chain.forward && chain.drops && !lets_pass(chain);
+    let findings: Vec<_> = chains(facts)
+        .iter()
+        .filter(stops)
+        .map(|chain| {
+            let name = format!("{} {} {}", chain.family, chain.table, chain.name);
+            let docker = chain.table == "filter" && chain.name == "FORWARD";
+            let level = if used { Level::Broken } else { Level::Note };
+            let title = format!("chain {name} drops what it does not know, and does not know Pontoon's bridges");
+            let finding = Finding::new(level, title).seen("hook forward, policy drop, no accepting rule for pnt*");
+            if docker {
+                // There Pontoon's own rules are missing.
+                return finding.mended_by(wiring::command(facts, "repair"));
+            }
+            let rule = |way: &str| format!("nft add rule {name} {way} '\"{PREFIX}*\"' counter accept");
+            finding.mended_by(format!("{}\n{}", rule("iifname"), rule("oifname")))
+        })
+        .collect();
+    if findings.is_empty() { vec![Finding::ok("no other chain drops what passes Pontoon's bridges")] } else { findings }
+}
+
+pub(super) fn firewalld(facts: &Facts) -> Vec<Finding> {
+    let mut theirs = chains(facts).iter().filter(|chain| chain.table == "firewalld").peekable();
+    if theirs.peek().is_none() {
+        return vec![Finding::ok("firewalld is not here")];
+    }
+    if theirs.any(|chain| chain.names_ours) {
+        return vec![Finding::ok("firewalld knows Pontoon's bridges")];
+    }
+    let title =
+        "firewalld rejects what is forwarded from links that are in none of its zones, and so Pontoon's bridges";
+    let finding = Finding::new(Level::Degraded, title).seen("table inet firewalld, no rule names pnt*");
+    vec![finding.mended_by("firewall-cmd --permanent --zone=trusted --add-interface=pnt+ && firewall-cmd --reload")]
+}
+
+pub(super) fn ufw(facts: &Facts) -> Vec<Finding> {
+    if !chains(facts).iter().any(|chain| chain.name.starts_with("ufw-") || chain.name.starts_with("ufw6-")) {
+        return vec![Finding::ok("ufw is not here")];
+    }
+    let title = "ufw is here: its rules for incoming packets do not hold for published ports, which are forwarded";
+    let finding = Finding::new(Level::Note, title).seen("chains ufw-* exist");
+    vec![finding.mended_by("docker network create -d pontoon -o pontoon.publish.allow=SOURCES ...   # who may come")]
+}
+
+pub(super) fn legacy(facts: &Facts) -> Vec<Finding> {
+    let tables = &facts.settings.legacy_tables;
+    if tables.is_empty() {
+        return vec![Finding::ok("iptables-legacy has no table here")];
+    }
+    let title =
+        "iptables-legacy has tables beside nftables: packets pass both, and Pontoon's rules are in nftables only";
+    let finding = Finding::new(Level::Note, title).seen(tables.join(", "));
+    vec![finding.mended_by("iptables-legacy -S FORWARD   # if its policy is DROP: iptables-legacy -P FORWARD ACCEPT")]
+}

@@ -1,0 +1,144 @@
+//! Owns the checks of the host's settings, links and routes.
+
+use ipnetwork::IpNetwork;
+
+use super::{Facts, Finding, Level};
+use crate::driver::status::NetworkLine;
+
+/// Networks with a subnet of this family that somebody reaches through routing.
+fn routed(facts: &Facts, v6: bool) -> impl Iterator<Item = &NetworkLine> {
+    let networks = facts.status.networks.iter().filter(|network| !network.internal);
+    networks.filter(move |network| network.subnets.iter().any(|subnet| subnet.is_ipv6() == v6))
+}
+
+pub(super) fn ip_forward(facts: &Facts) -> Vec<Finding> {
+    let families = [
+        (false, "IPv4", "ipv4/ip_forward", "net.ipv4.ip_forward"),
+        (true, "IPv6", "ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+    ];
+    let look = |(v6, family, path, name): (bool, &str, &str, &str)| {
+        let networks = routed(facts, v6).count();
+        if networks == 0 {
+            return Finding::ok(format!("no network needs forwarding of {family}"));
+        }
+        match facts.settings.get(path) {
+            Some("0") => {
+                let title = format!("{family} is not forwarded: {networks} networks have no way out");
+                let finding = Finding::new(Level::Broken, title).seen(format!("{name} = 0"));
+                finding.mended_by(format!("sysctl -w {name}=1"))
+            }
+            Some(_) => Finding::ok(format!("{family} is forwarded")),
+            None => {
+                Finding::new(Level::Broken, format!("this kernel has no {family}: {networks} networks have no way out"))
+                    .mended_by("boot without ipv6.disable=1 on the kernel's command line")
+            }
+        }
+    };
+    families.into_iter().map(look).collect()
+}
+
+pub(super) fn accept_ra(facts: &Facts) -> Vec<Finding> {
+    let Ok(host) = &facts.host else { return Vec::new() };
+    let Some(uplink) = &host.uplink else { return Vec::new() };
+    let setting = format!("ipv6/conf/{uplink}/accept_ra");
+    let default = host.routes.iter().any(|route| route.destination.is_ipv6() && route.destination.prefix() == 0);
+    let forwarded = facts.settings.get("ipv6/conf/all/forwarding") == Some("1");
+    match facts.settings.get(&setting) {
+        Some("1") if forwarded && !default && routed(facts, true).next().is_some() => {
+            let title = format!("{uplink} takes no IPv6 default route from its router, because the host forwards");
+            let finding =
+                Finding::new(Level::Degraded, title).seen(format!("{setting} = 1, and there is no default route"));
+            vec![finding.mended_by(format!("sysctl -w net/ipv6/conf/{uplink}/accept_ra=2"))]
+        }
+        _ => vec![Finding::ok("the way out for IPv6 does not depend on router advertisements that are ignored")],
+    }
+}
+
+pub(super) fn rp_filter(facts: &Facts) -> Vec<Finding> {
+    let Ok(host) = &facts.host else { return Vec::new() };
+    let default =
+        |route: &&crate::datapath::host::HostRoute| route.destination.is_ipv4() && route.destination.prefix() == 0;
+    let ways: std::collections::BTreeSet<_> = host.routes.iter().filter(default).map(|route| &route.link).collect();
+    let strict = facts.settings.get("ipv4/conf/all/rp_filter") == Some("1");
+    if !strict || ways.len() < 2 {
+        return vec![Finding::ok("reverse path filtering is in nobody's way")];
+    }
+    let title =
+        "strict reverse path filtering on a host with several ways out: answers that come by another one are dropped";
+    let ways: Vec<_> = ways.into_iter().cloned().collect();
+    let finding = Finding::new(Level::Note, title);
+    let finding = finding.seen(format!("net.ipv4.conf.all.rp_filter = 1, default routes by {}", ways.join(", ")));
+    vec![finding.mended_by("sysctl -w net.ipv4.conf.all.rp_filter=2")]
+}
+
+pub(super) fn bridge_netfilter(facts: &Facts) -> Vec<Finding> {
+    let on = |path| facts.settings.get(path) == Some("1");
+    if on("bridge/bridge-nf-call-ip6tables") && routed(facts, true).next().is_some() {
+        let title = "published ports are out of reach over [::1]: bridges call ip6tables";
+        let finding = Finding::new(Level::Note, title).seen("net.bridge.bridge-nf-call-ip6tables = 1");
+        return vec![finding.mended_by("sysctl -w net.bridge.bridge-nf-call-ip6tables=0")];
+    }
+    let state = if on("bridge/bridge-nf-call-iptables") { "on, as Docker wants it" } else { "off" };
+    vec![Finding::ok(format!("bridge netfilter is {state}"))]
+}
+
+pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
+    let Ok(host) = &facts.host else { return Vec::new() };
+    let uplink = host.uplink.as_ref().and_then(|name| host.links.iter().find(|link| link.name == *name));
+    let Some(uplink) = uplink else { return vec![Finding::ok("there is no default route to compare MTUs with")] };
+    let larger = facts.status.networks.iter().filter(|network| !network.internal && network.mtu > uplink.mtu);
+    let findings: Vec<_> = larger
+        .map(|network| {
+            let title = format!("the MTU of network {} is larger than that of the way out", short(network));
+            let finding = Finding::new(Level::Degraded, title);
+            finding.seen(format!("{} has {}, {} has {}", network.bridge, network.mtu, uplink.name, uplink.mtu)).mended_by(
+                format!("docker network create -d pontoon -o com.docker.network.driver.mtu={} ...   # a new one, in its place", uplink.mtu),
+            )
+        })
+        .collect();
+    if findings.is_empty() { vec![Finding::ok(format!("MTUs fit {}, the way out", uplink.name))] } else { findings }
+}
+
+pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
+    let Ok(host) = &facts.host else { return Vec::new() };
+    let mut findings = Vec::new();
+    for network in &facts.status.networks {
+        for subnet in &network.subnets {
+            let theirs = host.routes.iter().filter(|route| {
+                route.destination.prefix() > 0
+                    && route.link != network.bridge.as_str()
+                    && overlap(&route.destination, subnet)
+            });
+            for route in theirs {
+                // A wider route elsewhere gives way to the bridge's own.
+                let hidden = route.destination.prefix() >= subnet.prefix();
+                let level = if hidden { Level::Broken } else { Level::Note };
+                let what = if hidden { "takes packets away from" } else { "is hidden in part by" };
+                let title = format!("a route of the host {what} network {}", short(network));
+                let via = if route.link.is_empty() { "no link" } else { &route.link };
+                let seen = format!("{} by {via}, {subnet} by {}", route.destination, network.bridge);
+                let remedy = if hidden {
+                    format!("ip route del {} dev {via}   # or another --subnet for the network", route.destination)
+                } else {
+                    "docker network create --subnet ...   # another one, if the host needs what is hidden".to_owned()
+                };
+                findings.push(Finding::new(level, title).seen(seen).mended_by(remedy));
+            }
+        }
+    }
+    if findings.is_empty() { vec![Finding::ok("no route of the host overlaps a network")] } else { findings }
+}
+
+fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
+    match (a, b) {
+        (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(*b),
+        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(*b),
+        _ => false,
+    }
+}
+
+/// An id as `docker network ls` shows it.
+fn short(network: &NetworkLine) -> &str {
+    let id = network.id.as_str();
+    id.get(..12).unwrap_or(id)
+}

@@ -1,0 +1,54 @@
+//! Owns the checks of the kernel itself.
+
+use super::{Facts, Finding, Level};
+
+/// The oldest release that Pontoon is made for.
+const OLDEST: (u32, u32) = (6, 1);
+
+pub(super) fn release(facts: &Facts) -> Vec<Finding> {
+    let release = &facts.settings.release;
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let found: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found >= OLDEST {
+        return vec![Finding::ok(format!("Linux {release}"))];
+    }
+    let finding = Finding::new(Level::Degraded, format!("Linux {release} is older than 6.1, which Pontoon needs"));
+    vec![finding.mended_by("install a newer kernel, and reboot")]
+}
+
+pub(super) fn features(facts: &Facts) -> Vec<Finding> {
+    let host = match &facts.host {
+        Ok(host) => host,
+        Err(why) => {
+            let finding = Finding::new(Level::Broken, "the host cannot be looked at").seen(why.clone());
+            return vec![finding.mended_by("run this command as root")];
+        }
+    };
+    if let Some(why) = &host.untried {
+        return vec![Finding::new(Level::Note, "what the kernel can do was not tried").seen(why.clone())];
+    }
+    let missing = host.features.iter().filter_map(|feature| {
+        let why = feature.refused.as_ref()?;
+        let level = if feature.needed { Level::Broken } else { Level::Note };
+        let finding = Finding::new(level, format!("the kernel lacks {}", feature.name)).seen(why.clone());
+        Some(finding.mended_by(format!("modprobe -a {}", feature.modules)))
+    });
+    let missing: Vec<_> = missing.collect();
+    let names: Vec<_> = host.features.iter().map(|feature| feature.name).collect();
+    if missing.is_empty() { vec![Finding::ok(format!("the kernel has {}", names.join("; ")))] } else { missing }
+}
+
+pub(super) fn conntrack(facts: &Facts) -> Vec<Finding> {
+    let (count, max) = ("netfilter/nf_conntrack_count", "netfilter/nf_conntrack_max");
+    let (Some(used), Some(room)) = (facts.settings.number(count), facts.settings.number(max)) else {
+        return Vec::new();
+    };
+    let title = format!("{used} of {room} tracked connections");
+    let level = match used.saturating_mul(100) / room.max(1) {
+        95.. => Level::Broken,
+        80.. => Level::Degraded,
+        _ => return vec![Finding::ok(title)],
+    };
+    let finding = Finding::new(level, format!("{title}: when the table is full, new connections are dropped"));
+    vec![finding.mended_by(format!("sysctl -w net.netfilter.nf_conntrack_max={}", room * 2))]
+}

@@ -1,0 +1,220 @@
+//! Owns what the doctor sees in files: settings of the kernel, the daemon's process, the socket and
+//! what belongs to it, the disk.
+//!
+//! Reads and connects; changes nothing. What cannot be read is absent, not an error: the doctor is
+//! there for hosts where things are missing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt};
+
+use crate::client::Client;
+
+/// Settings that checks ask for, below `/proc/sys/net`.
+const SETTINGS: [&str; 9] = [
+    "ipv4/ip_forward",
+    "ipv6/conf/all/forwarding",
+    "ipv4/conf/all/rp_filter",
+    "bridge/bridge-nf-call-iptables",
+    "bridge/bridge-nf-call-ip6tables",
+    "bridge/bridge-nf-call-arptables",
+    "netfilter/nf_conntrack_count",
+    "netfilter/nf_conntrack_max",
+    "ipv6/conf/all/disable_ipv6",
+];
+
+/// Where engines look for plugins (docs.docker.com/engine/extend/plugin_api).
+const SPEC_DIRS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
+
+/// Where the engine makes the sockets of managed plugins, one directory each.
+const PLUGIN_SOCKETS: &str = "/run/docker/plugins";
+
+/// Settings of the kernel's, and what else it tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    values: BTreeMap<String, String>,
+    /// Its release.
+    pub release: String,
+    /// Tables of iptables-legacy in this namespace.
+    pub legacy_tables: Vec<String>,
+}
+
+impl Settings {
+    /// Reads them; `links` are those whose own settings matter.
+    pub fn read(links: &[String]) -> Self {
+        let mut wanted: Vec<String> = SETTINGS.iter().map(|path| (*path).to_owned()).collect();
+        for link in links {
+            wanted.push(format!("ipv4/conf/{link}/rp_filter"));
+            wanted.push(format!("ipv6/conf/{link}/accept_ra"));
+        }
+        let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
+        let values =
+            wanted.into_iter().filter_map(|path| Some((path.clone(), read(&format!("/proc/sys/net/{path}"))?)));
+        let mut legacy = Vec::new();
+        for names in ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"] {
+            let prefix = if names.contains("ip6") { "ip6tables" } else { "iptables" };
+            legacy.extend(read(names).unwrap_or_default().lines().map(|table| format!("{prefix} {table}")));
+        }
+        Self {
+            values: values.collect(),
+            release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            legacy_tables: legacy,
+        }
+    }
+
+    /// Made of these values, for tests.
+    pub fn of(values: &[(&str, &str)]) -> Self {
+        let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self { values, ..Self::default() }
+    }
+
+    /// A setting; `None` when this kernel does not have it.
+    pub fn get(&self, path: &str) -> Option<&str> {
+        self.values.get(path).map(String::as_str)
+    }
+
+    /// A setting that is a number.
+    pub fn number(&self, path: &str) -> Option<u64> {
+        self.get(path)?.parse().ok()
+    }
+}
+
+/// A process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its effective capabilities, as bits.
+    pub capabilities: u64,
+    /// How many descriptors it may open.
+    pub descriptors: Option<u64>,
+    /// How many it has.
+    pub open: Option<u64>,
+}
+
+impl Process {
+    /// What `/proc` tells of a process; `None` when there is none of this id.
+    pub fn read(pid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+        let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+        Some(Self {
+            pid,
+            capabilities: u64::from_str_radix(hex.trim(), 16).ok()?,
+            descriptors: soft.and_then(|soft| soft.parse().ok()),
+            open: fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|entries| entries.count() as u64),
+        })
+    }
+
+    /// The process of the daemon: the one that listens on the socket, or, when systemd made it,
+    /// the one that it says it is.
+    pub fn of_daemon(socket: &Path, says: u32) -> Option<Self> {
+        let listener =
+            UnixStream::connect(socket).ok().and_then(|stream| getsockopt(&stream, sockopt::PeerCredentials).ok());
+        let listener = listener.and_then(|peer| u32::try_from(peer.pid()).ok());
+        let is_pontoon =
+            |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "pontoon");
+        listener.into_iter().chain([says]).find(is_pontoon).and_then(Self::read)
+    }
+}
+
+/// What is at a socket's path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AtPath {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Not a socket.
+    AnotherFile,
+    /// A socket that nobody listens on, and what connecting said.
+    Stale(String),
+    /// Somebody listens who does not answer as a plugin does.
+    NoPlugin(String),
+    /// A network driver.
+    Plugin,
+}
+
+/// The socket and what belongs to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wiring {
+    /// The path.
+    pub socket: PathBuf,
+    /// What is there.
+    pub at_path: AtPath,
+    /// Its permissions.
+    pub mode: Option<u32>,
+    /// Sockets of managed plugins that are called like ours.
+    pub managed: Vec<PathBuf>,
+    /// Files that tell the engine where a plugin `pontoon` is, and what they say.
+    pub specs: Vec<(PathBuf, String)>,
+    /// Whether systemd has a unit for the socket.
+    pub unit: bool,
+}
+
+impl Wiring {
+    /// Looks, and asks whoever listens what it is.
+    pub fn read(socket: &Path) -> Self {
+        let found = fs::symlink_metadata(socket).ok();
+        let at_path = match &found {
+            None => AtPath::Nothing,
+            Some(found) if !found.file_type().is_socket() => AtPath::AnotherFile,
+            Some(_) => match UnixStream::connect(socket) {
+                Err(error) => AtPath::Stale(error.to_string()),
+                Ok(_) => activated(socket),
+            },
+        };
+        let entries = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let managed = entries(PLUGIN_SOCKETS).map(|dir| dir.join("pontoon.sock")).filter(|path| path.exists());
+        let named = |path: &PathBuf| {
+            path.file_stem().is_some_and(|stem| stem == "pontoon")
+                && path.extension().is_some_and(|end| end == "spec" || end == "json")
+        };
+        let specs = SPEC_DIRS.iter().flat_map(|dir| entries(dir).filter(named));
+        let units = ["/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
+        Self {
+            socket: socket.to_owned(),
+            at_path,
+            mode: found.map(|found| found.permissions().mode() & 0o777),
+            managed: managed.collect(),
+            specs: specs
+                .map(|path| (path.clone(), fs::read_to_string(&path).unwrap_or_default().trim().to_owned()))
+                .collect(),
+            unit: units.iter().any(|dir| Path::new(dir).join("pontoon.socket").exists()),
+        }
+    }
+}
+
+fn activated(socket: &Path) -> AtPath {
+    let answer = Client::new(socket, "socket")
+        .and_then(|client| client.post::<serde_json::Value>("/Plugin.Activate", &serde_json::json!({})));
+    match answer {
+        Ok(manifest) => {
+            let is = |kind: &str| manifest["Implements"].as_array().is_some_and(|list| list.iter().any(|i| i == kind));
+            if is("NetworkDriver") { AtPath::Plugin } else { AtPath::NoPlugin(format!("it answers {manifest}")) }
+        }
+        Err(error) => AtPath::NoPlugin(error.to_string()),
+    }
+}
+
+/// The disk with the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that can still be written.
+    pub free: u64,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+}
+
+impl Disk {
+    /// Asks the file system of a directory.
+    pub fn read(dir: &Path) -> Option<Self> {
+        let found = nix::sys::statvfs::statvfs(dir).ok()?;
+        let free = found.blocks_available().saturating_mul(found.fragment_size());
+        Some(Self { free, read_only: found.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) })
+    }
+}

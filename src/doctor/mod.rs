@@ -1,0 +1,180 @@
+//! Owns what can be wrong around Pontoon and how to say it: a table of checks, each a small function
+//! from what was seen to findings, and the words for the operator.
+//!
+//! Pure: what was seen comes as [`Facts`]. Never changes anything, never asks the engine or the
+//! kernel itself. Called by the app, for `pontoon doctor` and `pontoon check`.
+
+mod daemon;
+mod drift;
+mod firewall;
+mod host;
+mod kernel;
+pub mod look;
+mod peer;
+pub mod report;
+mod state;
+mod wiring;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::datapath::host::Host;
+use crate::driver::status::Status;
+use crate::engine::Engine;
+use look::{Disk, Process, Settings, Wiring};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Worth knowing; nothing is wrong.
+    Note,
+    /// Something does not work, or will not.
+    Degraded,
+    /// Containers have no network, or none can be made.
+    Broken,
+}
+
+impl Level {
+    /// The word, and the program's exit code when nothing is worse.
+    pub fn verdict(self) -> (&'static str, u8) {
+        match self {
+            Level::Ok | Level::Note => ("healthy", 0),
+            Level::Degraded => ("degraded", 1),
+            Level::Broken => ("broken", 2),
+        }
+    }
+}
+
+/// One thing that was looked at. The keys of its JSON stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which check it is of.
+    pub check: &'static str,
+    /// How bad.
+    pub level: Level,
+    /// What is so, in a line.
+    pub title: String,
+    /// By what it was seen.
+    pub evidence: Vec<String>,
+    /// The command that mends it.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn new(level: Level, title: impl Into<String>) -> Self {
+        Self { check: "", level, title: title.into(), evidence: Vec::new(), remedy: None }
+    }
+
+    fn ok(title: impl Into<String>) -> Self {
+        Self::new(Level::Ok, title)
+    }
+
+    fn seen(mut self, evidence: impl Into<String>) -> Self {
+        self.evidence.push(evidence.into());
+        self
+    }
+
+    fn mended_by(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+/// Where the status came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The running daemon.
+    Daemon,
+    /// Its ledger; why not the daemon, if it was asked.
+    Ledger(Option<String>),
+    /// Nowhere: neither answered.
+    Nowhere(String),
+}
+
+/// Everything that was seen.
+#[derive(Debug)]
+pub struct Facts {
+    /// Where the status is from.
+    pub source: Source,
+    /// What Pontoon holds.
+    pub status: Status,
+    /// The socket and what belongs to it.
+    pub wiring: Wiring,
+    /// The daemon's process, or this one if there is none.
+    pub process: Option<Process>,
+    /// The host, or why it cannot be seen.
+    pub host: Result<Host, String>,
+    /// Settings of the kernel's.
+    pub settings: Settings,
+    /// The disk with the state.
+    pub disk: Option<Disk>,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// What the engine knows, if it was to be asked.
+    pub engine: Option<Result<Engine, String>>,
+}
+
+/// A check: its name, as `--json` shows it, what it looks at, and how.
+type Check = (&'static str, &'static str, fn(&Facts) -> Vec<Finding>);
+
+/// All checks, in the order in which they are told: docs/doctor.md is tested against it.
+pub const CHECKS: &[Check] = &[
+    ("daemon", "the daemon answers", daemon::answers),
+    ("version", "daemon and command are of one version", daemon::version),
+    ("capabilities", "CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports below 1024", daemon::capabilities),
+    ("descriptors", "file descriptors, one for each published port", daemon::descriptors),
+    ("socket", "the plugin socket: there, not stale, mode 0600, answers `Plugin.Activate`", wiring::socket),
+    (
+        "spec_files",
+        "files in `/etc/docker/plugins` that lead Docker to another plugin of this name",
+        wiring::spec_files,
+    ),
+    ("two_pontoons", "a managed plugin and a socket plugin on one host", wiring::two),
+    ("state", "the ledger: loaded, absent, torn, corrupt, too new", state::ledger),
+    ("kept_aside", "damaged ledgers that are kept for you", state::kept_aside),
+    ("disk", "room for the state, and that it can be written", state::disk),
+    ("drift", "what the kernel holds against what the state says", drift::plan),
+    ("missing_bridges", "bridges of your own that networks use", drift::missing),
+    ("dead_endpoints", "endpoints whose link is gone", drift::dead),
+    ("leaked_endpoints", "endpoints that no sandbox uses", drift::leaked_endpoints),
+    ("leaked_addresses", "addresses that no endpoint has", drift::leaked_addresses),
+    ("ports", "published ports that another process took while Pontoon was away", drift::ports),
+    ("overruns", "notifications of the kernel's that were lost", drift::overruns),
+    ("kernel_release", "Linux 6.1 or newer", kernel::release),
+    ("kernel_features", "bridges, veth pairs, VXLAN, nf_tables, NAT, connection tracking", kernel::features),
+    ("conntrack", "how full the table of tracked connections is", kernel::conntrack),
+    ("ip_forward", "forwarding of each family that a network needs", host::ip_forward),
+    ("accept_ra", "an IPv6 default route that the uplink ignores because the host forwards", host::accept_ra),
+    ("rp_filter", "strict reverse path filtering with several ways out", host::rp_filter),
+    ("bridge_netfilter", "bridges that call ip6tables: `[::1]` is then out of reach", host::bridge_netfilter),
+    ("mtu", "networks with a larger MTU than the uplink", host::mtu),
+    ("routes", "routes of the host that overlap a network", host::routes),
+    ("forward_policy", "chains of others that drop what they do not know", firewall::policies),
+    ("firewalld", "firewalld without Pontoon's bridges in a zone", firewall::firewalld),
+    ("ufw", "ufw, whose rules do not hold for published ports", firewall::ufw),
+    ("iptables_legacy", "tables of iptables-legacy beside nftables", firewall::legacy),
+    ("engine", "with `--docker`: networks that Docker has and Pontoon does not know", peer::unknown_here),
+    ("engine_leaks", "with `--docker`: what Pontoon holds and Docker does not know", peer::unknown_there),
+];
+
+/// Runs every check.
+pub fn examine(facts: &Facts) -> Vec<Finding> {
+    let run = |(name, _, look): &Check| {
+        let mut found = look(facts);
+        found.iter_mut().for_each(|finding| finding.check = name);
+        found
+    };
+    CHECKS.iter().flat_map(run).collect()
+}
+
+/// The worst level.
+pub fn verdict(findings: &[Finding]) -> Level {
+    findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! Owns the checks of the state: the ledger, what is kept aside, the disk.
+
+use super::{Facts, Finding, Level, Source, wiring};
+
+/// Room that the ledger should have, in bytes: it is rewritten beside itself.
+const ROOM: u64 = 16 << 20;
+
+pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
+    if let Source::Nowhere(why) = &facts.source {
+        return vec![Finding::new(Level::Broken, "the state cannot be read").seen(why.clone())];
+    }
+    let (status, state) = (&facts.status, &facts.status.state);
+    let file = facts.state_dir.join("ledger");
+    let seen = format!("{}: {}", file.display(), state.words);
+    let held = format!("{} networks, {} pools", status.networks.len(), status.pools.len());
+    vec![match state.outcome.as_str() {
+        // What follows from an earlier damage is the next check's.
+        "loaded" | "torn" => Finding::ok(format!("the ledger is whole: {held}")),
+        "absent" if facts.source == Source::Daemon => {
+            Finding::ok(format!("the ledger was begun by this daemon: {held}"))
+        }
+        "absent" => Finding::new(Level::Note, "there is no ledger: Pontoon never ran here").seen(seen),
+        "too new" => {
+            let finding = Finding::new(Level::Broken, "a newer release wrote the ledger: every change is refused");
+            finding.seen(seen).mended_by("install the newer release again (docs/state.md)")
+        }
+        _ => {
+            let title = "the ledger was damaged: networks may be missing, and nothing of Pontoon's is removed";
+            let remedy = "docker network ls -f driver=pontoon   # recreate those that are not known (docs/state.md)";
+            Finding::new(Level::Degraded, title).seen(seen).mended_by(remedy)
+        }
+    }]
+}
+
+pub(super) fn kept_aside(facts: &Facts) -> Vec<Finding> {
+    let kept = &facts.status.state.kept_aside;
+    if kept.is_empty() {
+        return vec![Finding::ok("no damaged ledger is kept aside")];
+    }
+    let mut finding = Finding::new(
+        Level::Degraded,
+        "a damaged ledger is kept aside: until it is deleted, no link is removed for lack of a record",
+    );
+    let mut remedy = String::from("rm");
+    for path in kept {
+        finding = finding.seen(path.display().to_string());
+        remedy += &format!(" {}", path.display());
+    }
+    vec![finding.mended_by(format!("{remedy}   # when all networks are there\n{}", wiring::start(facts)))]
+}
+
+pub(super) fn disk(facts: &Facts) -> Vec<Finding> {
+    let (Some(disk), dir) = (facts.disk, facts.state_dir.display()) else { return Vec::new() };
+    if disk.read_only {
+        let finding = Finding::new(Level::Broken, "the state is on a read-only file system: every change is refused");
+        return vec![
+            finding.seen(dir.to_string()).mended_by(format!("mount -o remount,rw $(findmnt -nT {dir} -o TARGET)")),
+        ];
+    }
+    let title = format!("{} MiB are free for the state", disk.free >> 20);
+    if disk.free >= ROOM {
+        return vec![Finding::ok(title)];
+    }
+    let level = if disk.free < 1 << 20 { Level::Broken } else { Level::Degraded };
+    vec![Finding::new(level, title).seen(dir.to_string()).mended_by(format!("df -h {dir}   # make room"))]
+}

@@ -1,0 +1,97 @@
+//! Owns the checks of what ties Pontoon to the engine: the socket, and files that name it.
+
+use super::look::AtPath;
+use super::{Facts, Finding, Level, Source};
+
+/// The command that starts the daemon here.
+pub(super) fn start(facts: &Facts) -> String {
+    let socket = &facts.wiring.socket;
+    let managed = socket.parent().is_some_and(|dir| dir.file_name().is_some_and(|name| name != "plugins"));
+    match (facts.wiring.unit, managed) {
+        (true, false) => "systemctl restart pontoon.socket pontoon.service".to_owned(),
+        (_, true) => "docker plugin disable -f pontoon:latest; docker plugin enable pontoon:latest".to_owned(),
+        _ => format!("pontoon serve --socket {} --state-dir {} &", socket.display(), facts.state_dir.display()),
+    }
+}
+
+/// A command of this program, with the flags that find this daemon.
+pub(super) fn command(facts: &Facts, verb: &str) -> String {
+    let mut command = format!("pontoon {verb}");
+    for (flag, path, default) in [
+        ("--socket", &facts.wiring.socket, "/run/docker/plugins/pontoon.sock"),
+        ("--state-dir", &facts.state_dir, "/var/lib/pontoon"),
+    ] {
+        if path.as_os_str() != default {
+            command += &format!(" {flag} {}", path.display());
+        }
+    }
+    command
+}
+
+pub(super) fn socket(facts: &Facts) -> Vec<Finding> {
+    let wiring = &facts.wiring;
+    let path = wiring.socket.display();
+    // Whoever looks without a daemon knows that there may be none.
+    let without = facts.source == Source::Ledger(None);
+    let bad = if without { Level::Note } else { Level::Broken };
+    let finding = match &wiring.at_path {
+        AtPath::Plugin if wiring.mode.is_some_and(|mode| mode & 0o077 != 0) => {
+            let mode = wiring.mode.unwrap_or_default();
+            let title = "the plugin socket can be used by others than root: they could make networks";
+            let finding = Finding::new(Level::Degraded, title).seen(format!("{path} has mode {mode:04o}"));
+            finding.mended_by(format!("chmod 0600 {path}"))
+        }
+        AtPath::Plugin => Finding::ok(format!("{path} answers Plugin.Activate, mode 0600")),
+        AtPath::Nothing => match wiring.managed.as_slice() {
+            [only] if !without => {
+                let finding = Finding::new(bad, format!("there is no socket {path}, but that of a managed plugin"));
+                finding.mended_by(format!("pontoon doctor --socket {}", only.display()))
+            }
+            _ => Finding::new(bad, format!("there is no socket {path}")).mended_by(start(facts)),
+        },
+        AtPath::AnotherFile => {
+            let finding = Finding::new(Level::Broken, format!("{path} is not a socket"));
+            finding.mended_by(format!("rm {path}; {}", start(facts)))
+        }
+        AtPath::Stale(why) => {
+            let title = "a socket file without a process: Docker waits 15 seconds for each call to it";
+            let finding = Finding::new(bad, title).seen(format!("{path}: {why}"));
+            finding.mended_by(start(facts))
+        }
+        AtPath::NoPlugin(why) => {
+            let title = format!("whoever listens on {path} does not answer as a network driver");
+            Finding::new(Level::Broken, title).seen(why.clone()).mended_by(start(facts))
+        }
+    };
+    vec![finding]
+}
+
+pub(super) fn spec_files(facts: &Facts) -> Vec<Finding> {
+    let wiring = &facts.wiring;
+    let ours = format!("unix://{}", wiring.socket.display());
+    let wrong = wiring.specs.iter().filter(|(_, says)| !says.contains(&ours));
+    let findings: Vec<Finding> = wrong
+        .map(|(path, says)| {
+            let title = format!("{} tells Docker of another plugin called pontoon", path.display());
+            let finding = Finding::new(Level::Degraded, title).seen(format!("it says {says:?}, the socket is {ours}"));
+            finding.mended_by(format!("rm {}", path.display()))
+        })
+        .collect();
+    if findings.is_empty() { vec![Finding::ok("no spec file leads Docker elsewhere")] } else { findings }
+}
+
+pub(super) fn two(facts: &Facts) -> Vec<Finding> {
+    let wiring = &facts.wiring;
+    let others: Vec<_> = wiring.managed.iter().filter(|path| **path != wiring.socket).collect();
+    if others.is_empty() || wiring.at_path == AtPath::Nothing {
+        return vec![Finding::ok("there is one Pontoon")];
+    }
+    let mut finding = Finding::new(
+        Level::Degraded,
+        "there are a managed plugin and a socket plugin: each would repair what the other makes, so one of them does not start",
+    );
+    for path in others {
+        finding = finding.seen(path.display().to_string());
+    }
+    vec![finding.mended_by("make uninstall   # or make uninstall-socket")]
+}

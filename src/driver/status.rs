@@ -1,0 +1,275 @@
+//! Owns what the daemon tells an operator's command of itself: what it holds, how its state was
+//! found, what a repair would do. `GET /status` on the plugin socket; a command that finds no
+//! daemon makes the same of the ledger.
+//!
+//! Values and their making; what is wrong with them is for the doctor to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::{Driver, now};
+use crate::datapath::{Datapath, Plan, desired};
+use crate::model::{EndpointId, GatewayMode, HostPort, IfName, NetworkId, Phase};
+use crate::state::Outcome;
+use crate::state::record::{Holder, Record};
+use crate::state::table::{Held, lock};
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the same words as in the model")]
+pub struct EndpointLine {
+    pub id: EndpointId,
+    pub host: IfName,
+    pub peer: IfName,
+    pub phase: Phase,
+    /// Seconds in this phase.
+    pub age: u64,
+    pub addresses: Vec<IpNetwork>,
+    pub published: Vec<HostPort>,
+}
+
+/// A network with its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the same words as in the model")]
+pub struct NetworkLine {
+    pub id: NetworkId,
+    pub bridge: IfName,
+    pub owns_bridge: bool,
+    pub mtu: u32,
+    pub internal: bool,
+    /// Whether containers reach the outside, and published ports the containers, with their own
+    /// address alone (no translation in either family).
+    pub routed: bool,
+    pub subnets: Vec<IpNetwork>,
+    pub endpoints: Vec<EndpointLine>,
+}
+
+/// An address pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolLine {
+    /// What the engine calls it.
+    pub id: String,
+    /// Its address space.
+    pub space: String,
+    /// Its subnet.
+    pub subnet: IpNetwork,
+    /// Addresses that are taken.
+    pub taken: usize,
+    /// Addresses that were requested and that no endpoint has, each with its age in seconds.
+    pub unclaimed: Vec<(IpAddr, u64)>,
+}
+
+/// What a repair would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanLines {
+    /// Commands, as an operator would type them.
+    pub commands: Vec<String>,
+    /// Host ends of endpoints whose sandbox is gone; their endpoints are removed.
+    pub dead: Vec<IfName>,
+    /// Bridges of the user's that do not exist; nothing can be done but to make them.
+    pub missing: Vec<IfName>,
+}
+
+impl PlanLines {
+    /// The words for a plan.
+    pub fn new(plan: &Plan, commands: impl Fn(&crate::datapath::Step) -> Vec<String>) -> Self {
+        let commands = plan.steps.iter().flat_map(commands).collect();
+        Self { commands, dead: plan.dead.clone(), missing: plan.missing.clone() }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.dead.is_empty() && self.missing.is_empty()
+    }
+}
+
+/// How the state was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateLine {
+    /// `absent`, `loaded`, `torn`, `corrupt` or `too new` (docs/state.md).
+    pub outcome: String,
+    /// The same in a sentence.
+    pub words: String,
+    /// Whether facts may be missing.
+    pub degraded: bool,
+    /// Damaged ledgers that are kept aside.
+    pub kept_aside: Vec<PathBuf>,
+}
+
+impl StateLine {
+    /// The words for an outcome.
+    pub fn new(outcome: &Outcome, degraded: bool, kept_aside: Vec<PathBuf>) -> Self {
+        let word = match outcome {
+            Outcome::Absent => "absent",
+            Outcome::Loaded => "loaded",
+            Outcome::Torn { .. } => "torn",
+            Outcome::Corrupt { .. } => "corrupt",
+            Outcome::TooNew { .. } => "too new",
+        };
+        Self { outcome: word.to_owned(), words: outcome.to_string(), degraded, kept_aside }
+    }
+}
+
+/// Everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The release that says so.
+    pub version: String,
+    /// The daemon's process id in its own namespace; 0 when there is no daemon.
+    pub pid: u32,
+    /// How its state was found.
+    pub state: StateLine,
+    /// Networks.
+    pub networks: Vec<NetworkLine>,
+    /// Pools.
+    pub pools: Vec<PoolLine>,
+    /// What a repair would do.
+    pub plan: PlanLines,
+    /// Why that cannot be told.
+    pub blind: Option<String>,
+    /// Published ports that could not be taken on the host, and why.
+    pub unreserved: Vec<(HostPort, String)>,
+    /// How often notifications of the kernel's were lost.
+    pub overruns: u64,
+    /// Comparisons with the kernel that failed.
+    pub failures: u64,
+}
+
+impl Driver {
+    /// What this daemon is and holds. Observes the kernel and waits for verbs under way, one
+    /// network at a time.
+    pub fn status(&self) -> Status {
+        let mut held = Vec::new();
+        for id in self.table.ids() {
+            let Some(slot) = self.table.find(&id) else { continue };
+            held.extend(lock(&slot).clone());
+        }
+        let pools = lock(&self.ipam).snapshot();
+        let kernel = self.kernel();
+        let (plan, blind) = match self.reconciler.plan() {
+            Ok(plan) => (PlanLines::new(&plan, |step| kernel.commands(step)), None),
+            Err(error) => (PlanLines::default(), Some(error.to_string())),
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state: StateLine::new(&self.outcome, self.is_degraded(), self.kept_aside.clone()),
+            unreserved: self.unreserved(&held),
+            networks: network_lines(&held, now()),
+            pools: pool_lines(&pools, now()),
+            plan,
+            blind,
+            overruns: self.counts.overruns.load(Ordering::Relaxed),
+            failures: self.reconciler.counts.failures.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tries once more to take what is published and could not be taken. Ports that this process
+    /// holds already are fine.
+    fn unreserved(&self, held: &[Held]) -> Vec<(HostPort, String)> {
+        let endpoints = held.iter().flat_map(|held| held.endpoints.values());
+        let ports = endpoints.flat_map(|endpoint| &endpoint.published).map(|published| published.host);
+        ports.filter_map(|port| Some((port, self.kernel().reserve(&[port]).err()?.to_string()))).collect()
+    }
+}
+
+/// The status that the records of a ledger give, when no daemon tells its own.
+pub fn of_records(records: &[Record], state: StateLine) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state,
+        networks: network_lines(&held_of(records), now()),
+        pools: pool_lines(records, now()),
+        ..Status::default()
+    }
+}
+
+/// What the kernel should hold according to the records of a ledger.
+pub fn desired_of(records: &[Record], engine: &BTreeSet<IfName>) -> Datapath {
+    let mut want = desired::base();
+    for held in held_of(records) {
+        desired::add(&mut want, desired::network(&held.network));
+        for endpoint in held.endpoints.values() {
+            desired::add(&mut want, desired::endpoint(&held.network, endpoint));
+        }
+    }
+    let engine = Datapath { elements: Some(desired::engine_bridges(engine)), ..Datapath::default() };
+    desired::add(&mut want, engine);
+    want
+}
+
+fn held_of(records: &[Record]) -> Vec<Held> {
+    let mut held: BTreeMap<NetworkId, Held> = BTreeMap::new();
+    for record in records {
+        match record {
+            Record::Network(network) => {
+                let new = Held { network: (**network).clone(), endpoints: BTreeMap::new() };
+                held.insert(network.spec.id.clone(), new);
+            }
+            Record::Endpoint(endpoint) => {
+                if let Some(held) = held.get_mut(&endpoint.spec.network) {
+                    held.endpoints.insert(endpoint.spec.id.clone(), (**endpoint).clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    held.into_values().collect()
+}
+
+fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
+    let line = |held: &Held| {
+        let Held { network, endpoints } = held;
+        let endpoints = endpoints.values().map(|endpoint| EndpointLine {
+            id: endpoint.spec.id.clone(),
+            host: endpoint.host.clone(),
+            peer: endpoint.peer.clone(),
+            phase: endpoint.phase,
+            age: now.saturating_sub(endpoint.since),
+            addresses: endpoint.spec.v4.into_iter().chain(endpoint.spec.v6).collect(),
+            published: endpoint.published.iter().map(|published| published.host).collect(),
+        });
+        let options = &network.spec.options;
+        let routed = |mode| matches!(mode, GatewayMode::Routed | GatewayMode::Isolated);
+        NetworkLine {
+            id: network.spec.id.clone(),
+            bridge: network.bridge.clone(),
+            owns_bridge: network.owns_bridge,
+            mtu: network.mtu,
+            internal: network.spec.internal,
+            routed: routed(options.mode4) && routed(options.mode6),
+            subnets: network.spec.subnets().map(|subnet| subnet.pool).collect(),
+            endpoints: endpoints.collect(),
+        }
+    };
+    let mut lines: Vec<_> = held.iter().map(line).collect();
+    lines.sort_by(|a, b| a.id.cmp(&b.id));
+    lines
+}
+
+fn pool_lines(records: &[Record], now: u64) -> Vec<PoolLine> {
+    let mut lines: BTreeMap<&str, PoolLine> = BTreeMap::new();
+    for record in records {
+        match record {
+            Record::Pool(pool) => {
+                let (id, space) = (pool.id.clone(), pool.space.clone());
+                let line = PoolLine { id, space, subnet: pool.subnet, taken: 0, unclaimed: Vec::new() };
+                lines.insert(&pool.id, line);
+            }
+            Record::Address(address) => {
+                let Some(line) = lines.get_mut(address.pool.as_str()) else { continue };
+                line.taken += 1;
+                if let Holder::Unclaimed { since } = address.holder {
+                    line.unclaimed.push((address.address, now.saturating_sub(since)));
+                }
+            }
+            _ => {}
+        }
+    }
+    lines.into_values().collect()
+}

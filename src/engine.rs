@@ -1,0 +1,142 @@
+//! Owns what an operator's command asks of the engine: which networks and endpoints it knows. Only
+//! when the operator names the engine's socket, and never within a request of the engine's.
+//!
+//! An answer that lacks anything is an error: what follows from it may be a removal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ipnetwork::IpNetwork;
+use serde_json::Value;
+
+use crate::client::{Client, ClientError};
+
+/// A network as the engine knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EngineNetwork {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
+    /// Its IPAM driver.
+    pub ipam: String,
+    /// `local` or `swarm`.
+    pub scope: String,
+    /// Its subnets.
+    pub subnets: Vec<IpNetwork>,
+}
+
+/// What the engine knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Engine {
+    /// Networks by id.
+    pub networks: BTreeMap<String, EngineNetwork>,
+    /// Ids of the endpoints of containers, running or not, and of what else is attached to a
+    /// network that was asked for.
+    pub endpoints: BTreeSet<String>,
+    /// `inactive` when the host is in no Swarm.
+    pub swarm: String,
+}
+
+/// Why the engine's word cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// It did not answer, or with an error.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Its answer lacks something.
+    #[error("{socket}: the engine's answer to {path} lacks {what}: nothing may be concluded from it")]
+    Partial {
+        /// The socket.
+        socket: String,
+        /// What was asked.
+        path: String,
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+impl Engine {
+    /// Asks the engine, and for who is attached to each network in `held` that it knows.
+    ///
+    /// # Errors
+    /// It does not answer all of it.
+    pub fn ask(socket: &Path, held: &BTreeSet<String>) -> Result<Self, EngineError> {
+        let client = Client::new(socket, "docker")?;
+        let partial = |path: &str, what| EngineError::Partial {
+            socket: socket.display().to_string(),
+            path: path.to_owned(),
+            what,
+        };
+        let info: Value = client.get("/info")?;
+        let swarm = info["Swarm"]["LocalNodeState"].as_str().ok_or_else(|| partial("/info", "Swarm.LocalNodeState"))?;
+        let mut engine = Engine { swarm: swarm.to_owned(), ..Engine::default() };
+        for network in client.get::<Vec<Value>>("/networks")? {
+            let id = network["Id"].as_str().filter(|id| !id.is_empty());
+            let id = id.ok_or_else(|| partial("/networks", "an Id"))?;
+            let read = read_network(&network).ok_or_else(|| partial("/networks", "Driver, Scope or IPAM"))?;
+            engine.networks.insert(id.to_owned(), read);
+        }
+        for container in client.get::<Vec<Value>>("/containers/json?all=1")? {
+            let networks = container["NetworkSettings"]["Networks"].as_object();
+            let networks = networks.ok_or_else(|| partial("/containers/json", "NetworkSettings.Networks"))?;
+            engine.endpoints.extend(networks.values().filter_map(|n| n["EndpointID"].as_str()).map(str::to_owned));
+        }
+        let attached: Vec<String> = held.iter().filter(|id| engine.networks.contains_key(*id)).cloned().collect();
+        for id in attached {
+            let path = format!("/networks/{id}");
+            match client.get::<Value>(&path) {
+                Ok(network) => {
+                    let members = network["Containers"].as_object();
+                    let members = members.ok_or_else(|| partial(&path, "Containers"))?;
+                    engine
+                        .endpoints
+                        .extend(members.values().filter_map(|m| m["EndpointID"].as_str()).map(str::to_owned));
+                }
+                // Removed meanwhile: the second look will tell.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(engine)
+    }
+}
+
+fn read_network(network: &Value) -> Option<EngineNetwork> {
+    let text = |key: &str| network[key].as_str().map(str::to_owned);
+    let ipam = network["IPAM"].as_object()?;
+    let config = ipam.get("Config").and_then(Value::as_array).cloned().unwrap_or_default();
+    let subnets: Option<Vec<IpNetwork>> = config
+        .iter()
+        .filter_map(|entry| entry["Subnet"].as_str().filter(|s| !s.is_empty()))
+        .map(|s| s.parse().ok())
+        .collect();
+    Some(EngineNetwork {
+        name: text("Name")?,
+        driver: text("Driver")?,
+        scope: text("Scope")?,
+        ipam: ipam.get("Driver").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        subnets: subnets?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_without_what_is_needed_is_none() {
+        let whole = serde_json::json!({"Name": "net", "Driver": "pontoon", "Scope": "local",
+            "IPAM": {"Driver": "pontoon", "Config": [{"Subnet": "10.1.0.0/24"}, {}]}});
+        let read = read_network(&whole).unwrap();
+        assert_eq!((read.name.as_str(), read.subnets.len()), ("net", 1));
+        for key in ["Name", "Driver", "Scope", "IPAM"] {
+            let mut part = whole.clone();
+            part[key] = Value::Null;
+            assert_eq!(read_network(&part), None, "{key}");
+        }
+        let mut wrong = whole;
+        wrong["IPAM"]["Config"][0]["Subnet"] = "10.1".into();
+        assert_eq!(read_network(&wrong), None);
+    }
+}

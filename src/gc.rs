@@ -1,0 +1,148 @@
+//! Owns the comparison with the engine: what Pontoon holds and the engine does not know any more,
+//! and what is kept all the same, because there is doubt.
+//!
+//! Pure. A leak is only what the engine does not know at two looks some seconds apart, that no
+//! sandbox uses, and that is no Swarm's: its nodes hear of a network when a task needs it.
+//! Called by the app for `pontoon gc`, and by the doctor.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::driver::status::{EndpointLine, NetworkLine, Status};
+use crate::engine::Engine;
+use crate::ipam::LOCAL_SPACE;
+use crate::model::Phase;
+
+/// Endpoints younger than this are still being made or taken away, in seconds.
+const YOUNG: u64 = 120;
+
+/// Digits of an id that the engine itself draws; a Swarm's are shorter and have other letters.
+const OWN_ID: usize = 64;
+
+/// Something that the engine does not know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Leak {
+    /// An endpoint.
+    Endpoint {
+        /// Its network.
+        network: String,
+        /// Its id.
+        id: String,
+    },
+    /// A network, with the endpoints in it.
+    Network {
+        /// Its id.
+        id: String,
+        /// Its bridge.
+        bridge: String,
+        /// How many endpoints go with it.
+        endpoints: usize,
+    },
+    /// An address pool.
+    Pool {
+        /// What the engine called it.
+        id: String,
+        /// Its subnet.
+        subnet: String,
+    },
+}
+
+impl std::fmt::Display for Leak {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Leak::Endpoint { network, id } => write!(f, "endpoint {id} of network {network}"),
+            Leak::Network { id, bridge, endpoints: 0 } => write!(f, "network {id} (bridge {bridge})"),
+            Leak::Network { id, bridge, endpoints } => {
+                write!(f, "network {id} (bridge {bridge}) with {endpoints} endpoints")
+            }
+            Leak::Pool { id, subnet } => write!(f, "pool {subnet} ({id})"),
+        }
+    }
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Look {
+    /// What the engine does not know: endpoints first, then networks, then pools.
+    pub leaks: BTreeSet<Leak>,
+    /// What it does not know either and is kept, and why.
+    pub kept: Vec<String>,
+    /// Whether the engine knows none of the networks: is it the right one?
+    pub stranger: bool,
+}
+
+/// Compares. `on_host` are the names of the links in the host's namespace.
+pub fn look(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> Look {
+    let mut look = Look {
+        stranger: !status.networks.is_empty()
+            && !status.networks.iter().any(|network| engine.networks.contains_key(network.id.as_str())),
+        ..Look::default()
+    };
+    for network in &status.networks {
+        if engine.networks.contains_key(network.id.as_str()) {
+            for endpoint in network.endpoints.iter().filter(|e| !engine.endpoints.contains(e.id.as_str())) {
+                match doubt(endpoint, on_host) {
+                    Some(why) => look.kept.push(format!("endpoint {}: {why}", endpoint.id)),
+                    None => drop(look.leaks.insert(Leak::Endpoint {
+                        network: network.id.as_str().to_owned(),
+                        id: endpoint.id.as_str().to_owned(),
+                    })),
+                }
+            }
+        } else if let Some(why) = network_doubt(network, engine, on_host) {
+            look.kept.push(format!("network {}: {why}", network.id));
+        } else {
+            look.leaks.insert(Leak::Network {
+                id: network.id.as_str().to_owned(),
+                bridge: network.bridge.to_string(),
+                endpoints: network.endpoints.len(),
+            });
+        }
+    }
+    pools(status, engine, &mut look);
+    look
+}
+
+/// Pools that neither a network of the engine's nor one that is kept here has.
+fn pools(status: &Status, engine: &Engine, look: &mut Look) {
+    for pool in &status.pools {
+        let known = engine.networks.values().any(|network| network.subnets.contains(&pool.subnet));
+        let goes = |network: &NetworkLine| {
+            look.leaks.iter().any(|leak| matches!(leak, Leak::Network { id, .. } if id == network.id.as_str()))
+        };
+        let held = status.networks.iter().any(|network| network.subnets.contains(&pool.subnet) && !goes(network));
+        if known || held {
+            continue;
+        }
+        if pool.space != LOCAL_SPACE {
+            look.kept.push(format!("pool {}: it is of a Swarm's address space", pool.subnet));
+        } else {
+            look.leaks.insert(Leak::Pool { id: pool.id.clone(), subnet: pool.subnet.to_string() });
+        }
+    }
+}
+
+fn network_doubt(network: &NetworkLine, engine: &Engine, on_host: &BTreeSet<String>) -> Option<String> {
+    let id = network.id.as_str();
+    let own = id.len() == OWN_ID && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if !own && engine.swarm != "inactive" {
+        return Some("its id is a Swarm's, and this host is in one".to_owned());
+    }
+    let used = network.endpoints.iter().find_map(|endpoint| Some((endpoint, doubt(endpoint, on_host)?)));
+    used.map(|(endpoint, why)| format!("its endpoint {}: {why}", endpoint.id))
+}
+
+/// Why an endpoint is kept although the engine does not know it.
+fn doubt(endpoint: &EndpointLine, on_host: &BTreeSet<String>) -> Option<String> {
+    let there = |name: &str| on_host.contains(name);
+    if endpoint.phase == Phase::Joined && there(endpoint.host.as_str()) && !there(endpoint.peer.as_str()) {
+        return Some(format!("the other end of {} is in a sandbox", endpoint.host));
+    }
+    (endpoint.age < YOUNG).then(|| format!("it came to its present state {} s ago", endpoint.age))
+}
+
+#[cfg(test)]
+#[path = "gc_tests.rs"]
+mod gc_tests;

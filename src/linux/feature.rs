@@ -1,0 +1,74 @@
+//! Owns trying what Pontoon needs of the kernel: each thing is really made, in a network namespace
+//! that nobody else sees and that goes with the thread.
+//!
+//! Called by `survey`, never by the daemon.
+
+use nix::sched::{CloneFlags, unshare};
+
+use super::netlink::{CREATE, EXCLUSIVE, Failure, OwnPorts, Protocol, Socket};
+use super::nft::table;
+use super::tlv::Writer;
+use crate::datapath::host::Feature;
+
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+/// `IFLA_VXLAN_ID`.
+const VXLAN_ID: u16 = 1;
+/// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.
+const TRACKED: u16 = (1 << 8) | 1;
+
+type Try = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
+
+/// What is tried: its name, the modules that bring it, whether there is no Pontoon without it.
+const TRIES: [(&str, &str, bool, Try); 5] = [
+    ("bridges", "bridge", true, |route, _| make(route, "try-bridge", "bridge", |_| {})),
+    ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
+    ("VXLAN", "vxlan", false, |route, _| {
+        make(route, "try-vxlan", "vxlan", |data| {
+            data.native(VXLAN_ID, 1);
+        })
+    }),
+    (
+        "nf_tables in families inet and bridge, with NAT, connection tracking, maps and ranges",
+        "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_fib_inet nf_conntrack",
+        true,
+        |_, nft| table::create(nft, &Default::default()),
+    ),
+    ("listing of tracked connections", "nf_conntrack_netlink", false, |_, nft| {
+        nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop)
+    }),
+];
+
+/// Tries everything.
+///
+/// # Errors
+/// Why no namespace can be had to try it in.
+pub fn try_all() -> Result<Vec<Feature>, String> {
+    let thread = std::thread::Builder::new().name("features".to_owned()).spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("a network namespace to try it in: {errno}"))?;
+        let ports = std::sync::Arc::new(OwnPorts::default());
+        let open = |protocol| Socket::open(protocol, ports.clone()).map_err(said);
+        let (mut route, mut nft) = (open(Protocol::Route)?, open(Protocol::Netfilter)?);
+        let tried = TRIES.iter().map(|(name, modules, needed, attempt)| {
+            let refused = attempt(&mut route, &mut nft).err().map(said);
+            Feature { name, modules, needed: *needed, refused }
+        });
+        Ok(tried.collect())
+    });
+    let joined = thread.map_err(|error| error.to_string())?.join();
+    joined.unwrap_or_else(|_| Err("the attempt broke off".to_owned()))
+}
+
+fn said(failure: Failure) -> String {
+    failure.of("try", "it").to_string()
+}
+
+fn make(socket: &mut Socket, name: &str, kind: &str, data: impl FnOnce(&mut Writer)) -> Result<(), Failure> {
+    let mut body = Writer::with_header(&[0; 16]);
+    body.text(IFLA_IFNAME, name).nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, kind).nest(IFLA_INFO_DATA, data);
+    });
+    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
+}

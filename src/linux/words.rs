@@ -1,0 +1,231 @@
+//! Owns the words for steps: what an operator would type at a shell to do by hand what a step
+//! does, for `pontoon plan` and the log of a doctor.
+//!
+//! Pure, and never run by Pontoon. Each line is a command of `ip`, `bridge`, `sysctl`, `nft`,
+//! `iptables` or `conntrack` that does what the step does and may be repeated; where there is no
+//! such command the line is a comment.
+
+use std::net::IpAddr;
+
+use super::nft::element::{Set, set_of};
+use super::nft::message::BRIDGE;
+use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth, Vxlan};
+use crate::model::{HostPort, IfName, Published};
+
+/// The lines for a step.
+pub fn commands(step: &Step) -> Vec<String> {
+    match step {
+        Step::Forward { v6: false } => vec!["sysctl -w net.ipv4.ip_forward=1".to_owned()],
+        Step::Forward { v6: true } => vec!["sysctl -w net.ipv6.conf.all.forwarding=1".to_owned()],
+        Step::CreateTable(elements) => {
+            let count = elements.len();
+            vec![format!(
+                "# pontoon repair: make tables inet pontoon and bridge pontoon anew, with {count} elements (no nft command)"
+            )]
+        }
+        Step::Elements { add, remove } => {
+            let removed = remove.iter().map(|element| nft("delete", element));
+            removed.chain(add.iter().map(|element| nft("add", element))).collect()
+        }
+        Step::ForwardRules { v6, rules } => rules.iter().map(|rule| forward(*v6, rule)).collect(),
+        Step::CreateBridge(name, bridge) => create_bridge(name, bridge),
+        Step::SetMtu(name, mtu) => vec![format!("ip link set dev {} mtu {mtu}", word(name))],
+        Step::SetUp(name) => vec![format!("ip link set dev {} up", word(name))],
+        Step::EnableIpv6(name) => enable_ipv6(name),
+        Step::AddAddress(name, address) => vec![add_address(name, &address.to_string())],
+        Step::RemoveAddress(name, address) => vec![format!("ip address del {address} dev {}", word(name))],
+        Step::CreateVeth(name, veth) => create_veth(name, veth),
+        Step::SetMaster(name, bridge) => vec![format!("ip link set dev {} master {}", word(name), word(bridge))],
+        Step::Isolate(name, on) => vec![port_flag(name, "isolated", *on)],
+        Step::Hairpin(name) => vec![port_flag(name, "hairpin", true)],
+        Step::RouteLocalnet(name) => vec![route_localnet(name)],
+        Step::ForgetFlows(addresses) => addresses.iter().flat_map(forget).collect(),
+        Step::ForgetMisled(ports) => ports.iter().map(forget_misled).collect(),
+        Step::CreateVxlan(name, vxlan) => create_vxlan(name, vxlan),
+        Step::Flood { link, add, remove } => {
+            let gone = remove.iter().map(|peer| flood("del", link, *peer));
+            gone.chain(add.iter().map(|peer| flood("append", link, *peer))).collect()
+        }
+        Step::RetireVeth(name) | Step::RetireVxlan(name) | Step::RetireBridge(name) => {
+            vec![format!("ip link del dev {}", word(name))]
+        }
+    }
+}
+
+fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
+    let link = word(name);
+    let mac = bridge.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+    let mut lines = vec![format!("ip link add name {link}{mac} group {GROUP_LIVE} type bridge")];
+    if bridge.ipv6 {
+        lines.extend(enable_ipv6(name));
+    } else {
+        lines.push(setting(&["ipv6", "conf", name.as_str(), "disable_ipv6"], "1"));
+    }
+    if !bridge.alias.is_empty() {
+        lines.push(format!("ip link set dev {link} alias {}", quoted(&bridge.alias)));
+    }
+    // Only a change of the MTU keeps ports from changing it later.
+    lines.push(format!("ip link set dev {link} mtu {}", bridge.mtu ^ 1));
+    lines.push(format!("ip link set dev {link} mtu {}", bridge.mtu));
+    if bridge.up {
+        lines.push(format!("ip link set dev {link} up"));
+    }
+    if bridge.localnet {
+        lines.push(route_localnet(name));
+    }
+    lines.extend(bridge.addresses.iter().map(|address| add_address(name, &address.to_string())));
+    lines
+}
+
+fn create_vxlan(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
+    let link = word(name);
+    let sums = if vxlan.local.is_ipv4() { " noudpcsum" } else { "" };
+    let mut lines = vec![format!(
+        "ip link add name {link} mtu {} address {} group {GROUP_LIVE} type vxlan id {} local {} dstport {}{sums} learning",
+        vxlan.mtu, vxlan.mac, vxlan.vni, vxlan.local, vxlan.port
+    )];
+    lines.push(format!("ip link set dev {link} alias {}", quoted(&format!("pontoon overlay {}", vxlan.vni))));
+    lines.extend(vxlan.bridge.iter().map(|bridge| format!("ip link set dev {link} master {}", word(bridge))));
+    if vxlan.isolated {
+        lines.push(port_flag(name, "isolated", true));
+    }
+    lines.extend(vxlan.peers.iter().map(|peer| flood("append", name, *peer)));
+    if vxlan.up {
+        lines.push(format!("ip link set dev {link} up"));
+    }
+    lines
+}
+
+fn flood(verb: &str, link: &IfName, peer: IpAddr) -> String {
+    format!("bridge fdb {verb} 00:00:00:00:00:00 dev {} dst {peer}", word(link))
+}
+
+fn create_veth(name: &IfName, veth: &Veth) -> Vec<String> {
+    let (link, mtu) = (word(name), veth.mtu);
+    let peer_mac = veth.peer_mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+    let mut lines = vec![format!(
+        "ip link add name {link} mtu {mtu} address {} group {GROUP_LIVE} numtxqueues 1 numrxqueues 1 \
+         type veth peer name {} mtu {mtu}{peer_mac} numtxqueues 1 numrxqueues 1",
+        veth.host_mac,
+        word(&veth.peer)
+    )];
+    if let Some(bridge) = &veth.bridge {
+        lines.push(format!("ip link set dev {link} master {}", word(bridge)));
+        let flags = [("isolated", veth.isolated), ("hairpin", veth.hairpin)];
+        lines.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| port_flag(name, flag, true)));
+    }
+    if veth.up {
+        lines.push(format!("ip link set dev {link} up"));
+    }
+    lines
+}
+
+fn enable_ipv6(name: &IfName) -> Vec<String> {
+    let of = |key| ["ipv6", "conf", name.as_str(), key];
+    vec![setting(&of("accept_ra"), "0"), setting(&of("disable_ipv6"), "0")]
+}
+
+fn route_localnet(name: &IfName) -> String {
+    setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1")
+}
+
+/// With slashes, because a link's name may have dots.
+fn setting(path: &[&str], value: &str) -> String {
+    format!("sysctl -w {}", quoted(&format!("net/{}={value}", path.join("/"))))
+}
+
+fn add_address(name: &IfName, address: &str) -> String {
+    let nodad = if address.contains(':') { " nodad" } else { "" };
+    format!("ip address replace {address} dev {}{nodad}", word(name))
+}
+
+fn port_flag(name: &IfName, flag: &str, on: bool) -> String {
+    format!("bridge link set dev {} {flag} {}", word(name), if on { "on" } else { "off" })
+}
+
+fn forward(v6: bool, rule: &ForwardRule) -> String {
+    let iptables = if v6 { "ip6tables" } else { "iptables" };
+    let (flag, link) = match rule {
+        ForwardRule::From(link) => ("-i", link),
+        ForwardRule::To(link) => ("-o", link),
+    };
+    let link = match link {
+        LinkMatch::Prefix(prefix) => format!("{prefix}+"),
+        LinkMatch::Name(name) => word(name),
+    };
+    let rule = format!("FORWARD {flag} {link} -m comment --comment pontoon -j ACCEPT");
+    format!("{iptables} -C {rule} 2>/dev/null || {iptables} -A {rule}")
+}
+
+/// Those that are led right begin anew with their next packet.
+fn forget_misled(port: &Published) -> String {
+    let HostPort { protocol, address, port } = port.host;
+    let family = if address.is_ipv6() { "ipv6" } else { "ipv4" };
+    let to = if address.is_unspecified() { String::new() } else { format!(" -d {address}") };
+    format!("conntrack -D -f {family} -p {protocol}{to} --orig-port-dst {port} || true")
+}
+
+fn forget(address: &IpAddr) -> [String; 2] {
+    // conntrack ends with an error when there was nothing to remove.
+    let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    ["-s", "-r"].map(|flag| format!("conntrack -D -f {family} {flag} {address} || true"))
+}
+
+fn nft(verb: &str, element: &Element) -> String {
+    let set = set_of(element);
+    let spec = set.spec();
+    let family = if spec.family == BRIDGE { "bridge" } else { "inet" };
+    let (key, value) = key_and_value(element);
+    // What is there may have another value: nft deletes by key.
+    let value = if verb == "add" { value } else { String::new() };
+    format!("nft {verb} element {family} pontoon {} {}", spec.name, quoted(&format!("{{ {key}{value} }}")))
+}
+
+fn key_and_value(element: &Element) -> (String, String) {
+    let name = |link: &IfName| format!("\"{link}\"");
+    let key = match element {
+        Element::Bridge(link)
+        | Element::Internal(link)
+        | Element::Engine(link)
+        | Element::Direct(link, _)
+        | Element::Routed(link, _)
+        | Element::Checked(link) => name(link),
+        Element::Intra(link) => format!("{} . {}", name(link), name(link)),
+        Element::Trusted(from, to) => format!("{} . {}", name(from), name(to)),
+        Element::Masquerade(subnet) => subnet.to_string(),
+        Element::SourceNat(subnet, address) => return (subnet.to_string(), format!(" : {address}")),
+        Element::Port(port) => {
+            let at = format!("{} . {}", port.host.protocol, port.host.port);
+            let key = match set_of(element) {
+                Set::At4 | Set::At6 => format!("{} . {at}", port.host.address),
+                _ => at,
+            };
+            return (key, format!(" : {} . {}", port.container, port.container_port));
+        }
+        Element::Open(protocol, address, port) => format!("{address} . {protocol} . {port}"),
+        Element::Guarded(address) | Element::Peer(address) => address.to_string(),
+        Element::TunnelPort(port) => port.to_string(),
+        Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),
+        Element::Gateway(link, mac) => format!("{} . {mac}", name(link)),
+        Element::GatewayAddress(link, address) => format!("{} . {address}", name(link)),
+        Element::Allow(address, source) => format!("{address} . {source}"),
+        Element::SourceMac(link, mac) => format!("{} . {mac}", name(link)),
+        Element::SourceAddress(link, address) if address.is_unspecified() => name(link),
+        Element::SourceAddress(link, address) => format!("{} . {address}", name(link)),
+    };
+    (key, String::new())
+}
+
+/// A link's name as a word of the shell.
+fn word(name: &IfName) -> String {
+    quoted(name.as_str())
+}
+
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/=@+".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+#[path = "words_tests.rs"]
+mod words_tests;

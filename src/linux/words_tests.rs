@@ -1,0 +1,140 @@
+use super::*;
+use crate::model::{Mac, Protocol};
+
+fn name(text: &str) -> IfName {
+    IfName::parse(text).unwrap()
+}
+
+fn lines(step: Step) -> String {
+    commands(&step).join("\n")
+}
+
+fn bridge(ipv6: bool) -> Bridge {
+    Bridge {
+        owned: true,
+        mac: Some(Mac::from_bytes([2, 0, 0, 0, 0, 1])),
+        mtu: 1500,
+        alias: "pontoon network a'b".to_owned(),
+        addresses: ["10.1.0.1/24", "fd00::1/64"]
+            .iter()
+            .take(1 + usize::from(ipv6))
+            .map(|a| a.parse().unwrap())
+            .collect(),
+        ipv6,
+        localnet: true,
+        up: true,
+    }
+}
+
+#[test]
+fn each_step_has_its_command() {
+    let link = || name("pntb1");
+    let address: ipnetwork::IpNetwork = "10.1.0.1/24".parse().unwrap();
+    for (step, text) in [
+        (Step::Forward { v6: false }, "sysctl -w net.ipv4.ip_forward=1"),
+        (Step::Forward { v6: true }, "sysctl -w net.ipv6.conf.all.forwarding=1"),
+        (Step::SetMtu(link(), 1400), "ip link set dev pntb1 mtu 1400"),
+        (Step::SetUp(link()), "ip link set dev pntb1 up"),
+        (
+            Step::EnableIpv6(name("a.b")),
+            "sysctl -w net/ipv6/conf/a.b/accept_ra=0\nsysctl -w net/ipv6/conf/a.b/disable_ipv6=0",
+        ),
+        (Step::AddAddress(link(), address), "ip address replace 10.1.0.1/24 dev pntb1"),
+        (Step::AddAddress(link(), "fd00::1/64".parse().unwrap()), "ip address replace fd00::1/64 dev pntb1 nodad"),
+        (Step::RemoveAddress(link(), address), "ip address del 10.1.0.1/24 dev pntb1"),
+        (Step::SetMaster(name("pnth1"), link()), "ip link set dev pnth1 master pntb1"),
+        (Step::Isolate(name("pnth1"), false), "bridge link set dev pnth1 isolated off"),
+        (Step::Hairpin(name("pnth1")), "bridge link set dev pnth1 hairpin on"),
+        (
+            Step::ForgetFlows(vec!["10.1.0.2".parse().unwrap()]),
+            "conntrack -D -f ipv4 -s 10.1.0.2 || true\nconntrack -D -f ipv4 -r 10.1.0.2 || true",
+        ),
+        (
+            Step::ForgetMisled(vec![Published {
+                host: HostPort { protocol: Protocol::Udp, address: "192.0.2.1".parse().unwrap(), port: 53 },
+                container: "10.1.0.2".parse().unwrap(),
+                container_port: 53,
+            }]),
+            "conntrack -D -f ipv4 -p udp -d 192.0.2.1 --orig-port-dst 53 || true",
+        ),
+        (Step::RouteLocalnet(link()), "sysctl -w net/ipv4/conf/pntb1/route_localnet=1"),
+        (Step::RetireVeth(name("pnth1")), "ip link del dev pnth1"),
+        (Step::RetireBridge(name("$(x)")), "ip link del dev '$(x)'"),
+        (
+            Step::ForwardRules { v6: true, rules: vec![ForwardRule::From(LinkMatch::Prefix("pnt".into()))] },
+            "ip6tables -C FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT 2>/dev/null || \
+             ip6tables -A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT",
+        ),
+        (
+            Step::CreateTable(vec![Element::Bridge(link())]),
+            "# pontoon repair: make tables inet pontoon and bridge pontoon anew, with 1 elements (no nft command)",
+        ),
+    ] {
+        assert_eq!(lines(step.clone()), text, "{step:?}");
+    }
+}
+
+#[test]
+fn links_are_made_as_pontoon_makes_them() {
+    let text = lines(Step::CreateBridge(name("pntb1"), bridge(false)));
+    assert_eq!(
+        text,
+        "ip link add name pntb1 address 02:00:00:00:00:01 group 1886286849 type bridge\n\
+         sysctl -w net/ipv6/conf/pntb1/disable_ipv6=1\n\
+         ip link set dev pntb1 alias 'pontoon network a'\\''b'\n\
+         ip link set dev pntb1 mtu 1501\nip link set dev pntb1 mtu 1500\nip link set dev pntb1 up\n\
+         sysctl -w net/ipv4/conf/pntb1/route_localnet=1\nip address replace 10.1.0.1/24 dev pntb1"
+    );
+    let veth = Veth {
+        peer: name("pntc1"),
+        host_mac: Mac::from_bytes([2, 0, 0, 0, 0, 2]),
+        peer_mac: Some(Mac::from_bytes([2, 0, 0, 0, 0, 3])),
+        mtu: 1400,
+        bridge: Some(name("pntb1")),
+        isolated: true,
+        hairpin: false,
+        up: true,
+    };
+    assert_eq!(
+        lines(Step::CreateVeth(name("pnth1"), veth)),
+        "ip link add name pnth1 mtu 1400 address 02:00:00:00:00:02 group 1886286849 numtxqueues 1 numrxqueues 1 \
+         type veth peer name pntc1 mtu 1400 address 02:00:00:00:00:03 numtxqueues 1 numrxqueues 1\n\
+         ip link set dev pnth1 master pntb1\nbridge link set dev pnth1 isolated on\nip link set dev pnth1 up"
+    );
+}
+
+#[test]
+fn elements_stand_in_their_sets() {
+    let link = || name("pnth1");
+    let port = |address: &str, container: &str| {
+        let host = HostPort { protocol: Protocol::Tcp, address: address.parse().unwrap(), port: 8080 };
+        Element::Port(Published { host, container: container.parse().unwrap(), container_port: 80 })
+    };
+    let remove = vec![port("0.0.0.0", "10.1.0.2")];
+    let add = vec![
+        port("0.0.0.0", "10.1.0.3"),
+        port("::1", "fd00::3"),
+        Element::Intra(link()),
+        Element::Masquerade("10.1.0.0/24".parse().unwrap()),
+        Element::SourceNat("10.1.0.0/24".parse().unwrap(), "192.0.2.1".parse().unwrap()),
+        Element::SourceMac(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
+        Element::SourceAddress(link(), "10.1.0.3".parse().unwrap()),
+        Element::SourceAddress(link(), "::".parse().unwrap()),
+        Element::Allow("10.1.0.3".parse().unwrap(), "192.0.2.0/24".parse().unwrap()),
+        Element::Open(Protocol::Udp, "fd00::3".parse().unwrap(), 53),
+    ];
+    assert_eq!(
+        lines(Step::Elements { add, remove }),
+        "nft delete element inet pontoon port4 '{ tcp . 8080 }'\n\
+         nft add element inet pontoon port4 '{ tcp . 8080 : 10.1.0.3 . 80 }'\n\
+         nft add element inet pontoon at6 '{ ::1 . tcp . 8080 : fd00::3 . 80 }'\n\
+         nft add element inet pontoon intra '{ \"pnth1\" . \"pnth1\" }'\n\
+         nft add element inet pontoon masq4 '{ 10.1.0.0/24 }'\n\
+         nft add element inet pontoon snat4 '{ 10.1.0.0/24 : 192.0.2.1 }'\n\
+         nft add element bridge pontoon macs '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
+         nft add element bridge pontoon addr4 '{ \"pnth1\" . 10.1.0.3 }'\n\
+         nft add element bridge pontoon any6 '{ \"pnth1\" }'\n\
+         nft add element inet pontoon allow4 '{ 10.1.0.3 . 192.0.2.0/24 }'\n\
+         nft add element inet pontoon open6 '{ fd00::3 . udp . 53 }'"
+    );
+}

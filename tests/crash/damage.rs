@@ -1,0 +1,163 @@
+//! A ledger that was damaged: cut off at every byte, every bit of it turned, from the future. Read
+//! by the library itself, with the fake kernel under it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pontoon::datapath::fake::FakeKernel;
+use pontoon::driver::{Driver, Settings};
+use pontoon::state::record::Record;
+use pontoon::state::{Ledger, Opened, Outcome};
+
+use super::engine::Engine;
+use super::host::Host;
+use super::stage;
+
+/// A ledger as a real Pontoon leaves it: networks, containers, published ports.
+fn specimen() -> Vec<u8> {
+    let host = Host::new();
+    stage::surround(&host);
+    let mut engine = Engine::new(&host, "f", 3);
+    stage::bystanders(&mut engine);
+    let network = engine.create_network("10.77.0.0/24").unwrap();
+    engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]).unwrap();
+    host.kill();
+    fs::read(host.paths.ledger()).unwrap()
+}
+
+fn place(name: &str) -> PathBuf {
+    let dir = PathBuf::from(format!("/dev/shm/pontoon-damage-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn boot(bytes: &[u8]) -> String {
+    let header = str::from_utf8(&bytes[9..bytes.iter().position(|b| *b == b'\n').unwrap()]).unwrap();
+    serde_json::from_str::<serde_json::Value>(header).unwrap()["boot"].as_str().unwrap().to_owned()
+}
+
+fn open(dir: &Path, bytes: &[u8], boot: &str) -> Opened {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("ledger"), bytes).unwrap();
+    Ledger::open(dir, boot).expect("damage is no error")
+}
+
+/// Everything that any line of the ledger says.
+fn said(bytes: &[u8]) -> Vec<Record> {
+    let lines = bytes.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty());
+    lines
+        .flat_map(|line| match serde_json::from_slice::<Vec<Record>>(&line[9..]) {
+            Ok(records) => records,
+            Err(error) => panic!("{error}"),
+        })
+        .collect()
+}
+
+/// What was read is part of what was written, and nothing is held for whole that is not.
+fn judge(opened: &Opened, whole: &[Record], said: &[Record], what: &str, dir: &Path) {
+    for record in &opened.records {
+        assert!(said.contains(record), "{what}: {record:?} was never written");
+    }
+    match &opened.outcome {
+        Outcome::Loaded => {
+            assert!(opened.records.iter().all(|record| said.contains(record)), "{what}");
+        }
+        Outcome::Torn { dropped } => assert!(*dropped > 0, "{what}"),
+        outcome @ Outcome::Corrupt { kept, .. } => {
+            let text = outcome.to_string();
+            assert!(kept.starts_with(dir) && kept.exists(), "{what}: the damaged file is not kept");
+            assert!(text.contains("damaged in line") && text.contains("recreate"), "{what}: {text}");
+        }
+        Outcome::TooNew { .. } => assert!(opened.records.is_empty(), "{what}"),
+        Outcome::Absent => panic!("{what}: taken for a first start"),
+    }
+    let lost = opened.records.len() < whole.len();
+    assert!(!lost || !matches!(opened.outcome, Outcome::Absent), "{what}: a silent reset");
+}
+
+#[test]
+fn a_ledger_cut_off_at_any_byte_is_read_as_far_as_it_goes() {
+    let bytes = specimen();
+    let (dir, boot, said) = (place("cut"), boot(&bytes), said(&bytes));
+    let whole = open(&dir, &bytes, &boot).records;
+    for len in 0..bytes.len() {
+        let opened = open(&dir, &bytes[..len], &boot);
+        judge(&opened, &whole, &said, &format!("cut off at {len}"), &dir);
+        // An empty file is no first start either.
+        let at_line = len > 0 && bytes[len - 1] == b'\n';
+        assert_eq!(matches!(opened.outcome, Outcome::Loaded), at_line, "cut off at {len}: {:?}", opened.outcome);
+    }
+    println!("ledger of {} bytes: {} truncations", bytes.len(), bytes.len());
+    let _ = fs::remove_dir_all(dir);
+}
+
+#[test]
+fn a_ledger_with_any_bit_turned_is_seen_and_salvaged() {
+    let bytes = specimen();
+    let (dir, boot, said) = (place("bit"), boot(&bytes), said(&bytes));
+    let whole = open(&dir, &bytes, &boot).records;
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    for bit in 0..bytes.len() * 8 {
+        let mut turned = bytes.clone();
+        turned[bit / 8] ^= 1 << (bit % 8);
+        let opened = open(&dir, &turned, &boot);
+        let what = format!("bit {bit} turned");
+        judge(&opened, &whole, &said, &what, &dir);
+        assert!(!matches!(opened.outcome, Outcome::Loaded), "{what}: nobody noticed");
+        if let Outcome::Corrupt { lost, .. } = opened.outcome {
+            assert!(lost <= 2, "{what}: {lost} of {lines} lines given up");
+        }
+    }
+    println!("ledger of {} bytes: {} bits turned", bytes.len(), bytes.len() * 8);
+    let _ = fs::remove_dir_all(dir);
+}
+
+/// Whatever the damage, the next life takes nothing from the kernel that it does not know.
+#[test]
+fn no_damage_takes_a_link_from_the_kernel() {
+    let bytes = specimen();
+    let (dir, boot) = (place("links"), boot(&bytes));
+    let kernel = Arc::new(FakeKernel::new());
+    let life = |opened: Opened| {
+        let driver = Driver::load(opened, Arc::<FakeKernel>::clone(&kernel), Settings::default(), Vec::new);
+        driver.start().expect("the fake kernel does not fail");
+        driver.tick();
+    };
+    // A fake kernel cannot make the pairs of joined endpoints anew: let them be of a time before.
+    let text = String::from_utf8(bytes.clone()).unwrap().replace("\"phase\":\"joined\"", "\"phase\":\"ready\"");
+    let ready: String =
+        text.lines().map(|line| format!("{:08x} {}\n", crc32fast::hash(&line.as_bytes()[9..]), &line[9..])).collect();
+    life(open(&dir, ready.as_bytes(), &boot));
+    let (links, veths) = {
+        let datapath = kernel.datapath();
+        (datapath.bridges.len(), datapath.veths.len())
+    };
+    assert_eq!((links, veths), (2, 3));
+    for at in (0..ready.len()).step_by(7) {
+        let mut damaged = ready.clone().into_bytes();
+        damaged[at] = damaged[at].wrapping_add(1);
+        life(open(&dir, &damaged, &boot));
+        let datapath = kernel.datapath();
+        assert_eq!((datapath.bridges.len(), datapath.veths.len()), (links, veths), "byte {at} changed");
+    }
+    let _ = fs::remove_dir_all(dir);
+}
+
+#[test]
+fn a_ledger_of_another_release_is_read_or_left_alone() {
+    let bytes = specimen();
+    let (dir, boot) = (place("format"), boot(&bytes));
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+    let json = str::from_utf8(&bytes[9..end]).unwrap().replace("\"version\":1", "\"version\":99");
+    let mut newer = format!("{:08x} {json}", crc32fast::hash(json.as_bytes())).into_bytes();
+    newer.extend_from_slice(&bytes[end..]);
+    let opened = open(&dir, &newer, &boot);
+    assert!(matches!(opened.outcome, Outcome::TooNew { found: 99, .. }), "{:?}", opened.outcome);
+    assert_eq!(fs::read(dir.join("ledger")).unwrap(), newer, "it is left as it was");
+    let text = opened.outcome.to_string();
+    assert!(text.contains("newer Pontoon") && text.contains("install"), "{text}");
+    let _ = fs::remove_dir_all(dir);
+}

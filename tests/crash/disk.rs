@@ -1,0 +1,296 @@
+//! The disk fails: full, read-only, broken, in the middle of a write, or cut off from its power.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::engine::Engine;
+use super::host::{Host, Paths};
+use super::ledger;
+use super::stage;
+use super::tracee::{Call, Object, Tracee};
+use super::tracer::{Entry, Exit, Script};
+use super::witness::Surroundings;
+
+/// How a call on a file of the state fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Errno(i32),
+    /// Half of what was to be written is.
+    Short,
+}
+
+const FAULTS: [Fault; 4] =
+    [Fault::Errno(libc::ENOSPC), Fault::Errno(libc::EIO), Fault::Errno(libc::EROFS), Fault::Short];
+
+/// Lets the call fail that is so many calls ahead, and those behind it too if the disk stays bad.
+struct FailAt {
+    ahead: Arc<AtomicI64>,
+    fault: Fault,
+    lasting: bool,
+    hit: Arc<Mutex<Option<String>>>,
+}
+
+/// Whether a call on the state can fail in this way. The lock is not the ledger's business.
+fn applies(call: &Call, fault: Fault) -> bool {
+    let Object::State(name) = &call.object else { return false };
+    let writes = matches!(call.number, libc::SYS_write);
+    let changes = writes
+        || matches!(
+            call.number,
+            libc::SYS_fsync
+                | libc::SYS_fdatasync
+                | libc::SYS_rename
+                | libc::SYS_linkat
+                | libc::SYS_unlink
+                | libc::SYS_openat
+                | libc::SYS_ftruncate
+        );
+    // A name that is looked for and need not exist, and reading: a broken disk at start is a
+    // story of its own.
+    let opens = call.number == libc::SYS_openat && call.args[2] & libc::O_CREAT as u64 == 0;
+    name != "lock" && !opens && if fault == Fault::Short { writes } else { changes }
+}
+
+impl Script for FailAt {
+    fn before(&mut self, call: &Call, _: &Tracee) -> Entry {
+        let ahead = self.ahead.load(Ordering::SeqCst);
+        if !applies(call, self.fault) || (ahead < 0 && !(self.lasting && self.hit.lock().unwrap().is_some())) {
+            return Entry::Pass;
+        }
+        if ahead >= 0 && self.ahead.fetch_sub(1, Ordering::SeqCst) != 0 {
+            return Entry::Pass;
+        }
+        self.hit.lock().unwrap().get_or_insert_with(|| call.label.clone());
+        match self.fault {
+            Fault::Errno(errno) => Entry::Instead(-i64::from(errno)),
+            Fault::Short => Entry::Shorten(call.args[2] / 2),
+        }
+    }
+}
+
+fn story(engine: &mut Engine<'_>) {
+    let base = engine.networks.keys().next().unwrap().clone();
+    let network = engine.create_network("10.77.0.0/24");
+    let one = engine.attach(&base, 2, "eth0", &[(6, 8080)]);
+    let two = network.as_ref().ok().and_then(|network| engine.attach(network, 2, "eth1", &[]).ok());
+    for endpoint in one.into_iter().chain(two) {
+        engine.detach(&endpoint);
+    }
+    if let Ok(network) = network {
+        engine.remove_network(&network);
+    }
+}
+
+/// Runs the story with one fault at one call; `None` when the story has no such call.
+fn fail_at(
+    host: &Host,
+    engine: &mut Engine<'_>,
+    around: &Surroundings,
+    (at, fault, lasting): (i64, Fault, bool),
+) -> Option<String> {
+    let (ahead, hit) = (Arc::new(AtomicI64::new(-1)), Arc::new(Mutex::new(None)));
+    let script = FailAt { ahead: Arc::clone(&ahead), fault, lasting, hit: Arc::clone(&hit) };
+    host.kill();
+    host.begin(Some(Box::new(script)));
+    assert!(host.serves(), "{}", host.log());
+    let before = host.log().len();
+    ahead.store(at, Ordering::SeqCst);
+    story(engine);
+    ahead.store(-1, Ordering::SeqCst);
+    let point = hit.lock().unwrap().take()?;
+    assert!(!host.has_ended(), "the process ended:\n{}", host.log());
+    // The disk is well again. What the engine was refused may need the next write to be written.
+    let again = engine.create_network("10.78.0.0/24").expect("the disk is well again");
+    engine.remove_network(&again);
+    let log = host.log();
+    let told = log.get(before..).unwrap_or_default();
+    assert!(told.contains("/state/ledger"), "nobody is told which file failed at {point}: {told}");
+    // A life later everything is as the engine believes.
+    for _ in 0..2 {
+        let inside = |id: &str| engine.attached.contains_key(id).then_some(true);
+        super::witness::agrees(host, &inside, around);
+        host.kill();
+        if !engine.lost.nothing() {
+            ledger::age(&host.paths.ledger());
+        }
+        host.start();
+    }
+    engine.collect_garbage(&Default::default());
+    engine.lost = Default::default();
+    stage::compare(host, &[engine], around);
+    Some(format!("{fault:?} at {point}"))
+}
+
+#[test]
+fn every_write_to_the_disk_may_fail() {
+    let tried: Mutex<BTreeMap<String, u32>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for lasting in [false, true] {
+            let tried = &tried;
+            scope.spawn(move || {
+                let host = Host::new();
+                let around = stage::surround(&host);
+                let mut engine = Engine::new(&host, "d", 3);
+                stage::bystanders(&mut engine);
+                let stream = stage::Stream::start(&engine);
+                for (number, fault) in FAULTS.into_iter().enumerate() {
+                    // An everyday run takes each call with one of the faults.
+                    let step = if super::at_length() { 1 } else { FAULTS.len() };
+                    for at in (if step == 1 { 0 } else { number as i64 }..).step_by(step) {
+                        let Some(what) = fail_at(&host, &mut engine, &around, (at, fault, lasting)) else { break };
+                        *tried.lock().unwrap().entry(what).or_default() += 1;
+                    }
+                }
+                stream.lost_nothing();
+            });
+        }
+    });
+    let tried = tried.into_inner().unwrap();
+    println!("failures of the disk: {} at calls of {} kinds", tried.values().sum::<u32>(), tried.len());
+    assert!(tried.len() > 4, "{tried:?}");
+}
+
+#[test]
+fn a_start_on_a_bad_disk_loses_nothing() {
+    let host = Host::new();
+    let around = stage::surround(&host);
+    let mut engine = Engine::new(&host, "d", 2);
+    stage::bystanders(&mut engine);
+    let stream = stage::Stream::start(&engine);
+    let (mut tried, mut refused) = (0, 0);
+    for fault in FAULTS {
+        for lasting in [false, true] {
+            for at in 0.. {
+                host.kill();
+                let (ahead, hit) = (Arc::new(AtomicI64::new(at)), Arc::new(Mutex::new(None)));
+                let before = host.log().len();
+                let script = FailAt { ahead: Arc::clone(&ahead), fault, lasting, hit: Arc::clone(&hit) };
+                host.begin(Some(Box::new(script)));
+                let served = host.serves();
+                ahead.store(-1, Ordering::SeqCst);
+                let Some(point) = hit.lock().unwrap().take() else { break };
+                tried += 1;
+                let log = host.log();
+                let told = log.get(before..).unwrap_or_default();
+                // A snapshot that is cut short is written on, and nobody need know.
+                let known = fault == Fault::Short || told.contains("/state");
+                assert!(known, "nobody is told what failed at {point}: {told}");
+                if served {
+                    // The disk is well again: the next change is written.
+                    let network = engine.create_network("10.78.0.0/24").expect("the disk is well again");
+                    engine.remove_network(&network);
+                } else {
+                    refused += 1;
+                    host.bury();
+                    host.start();
+                }
+                stage::compare(&host, &[&engine], &around);
+            }
+        }
+    }
+    stream.lost_nothing();
+    println!("failures of the disk at a start: {tried}, {refused} of them refused to start");
+    assert!(tried > 20);
+}
+
+/// What a disk would hold after a power cut: of each file what was synced, of each directory the
+/// names that were synced with it.
+#[derive(Default)]
+struct Platter {
+    /// By inode: the bytes that are safe.
+    safe: BTreeMap<u64, Vec<u8>>,
+    /// Names that are safe, and their inodes.
+    names: BTreeMap<String, u64>,
+}
+
+/// Follows the syncs of a life.
+struct Recorder {
+    paths: Paths,
+    platter: Arc<Mutex<Platter>>,
+}
+
+impl Recorder {
+    fn inode(path: &std::path::Path) -> Option<u64> {
+        Some(std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).ok()?))
+    }
+}
+
+impl Script for Recorder {
+    fn after(&mut self, call: &Call, result: i64, _: &Tracee) -> Exit {
+        let Object::State(name) = &call.object else { return Exit::Pass };
+        if result != 0 || !matches!(call.number, libc::SYS_fsync | libc::SYS_fdatasync) {
+            return Exit::Pass;
+        }
+        let mut platter = self.platter.lock().unwrap();
+        if name.is_empty() {
+            platter.names.clear();
+            for entry in fs::read_dir(&self.paths.state).unwrap().flatten() {
+                let name = entry.file_name().into_string().unwrap();
+                let inode = Self::inode(&entry.path()).unwrap();
+                platter.names.insert(name, inode);
+            }
+        } else {
+            let path = self.paths.state.join(name);
+            if let (Some(inode), Ok(bytes)) = (Self::inode(&path), fs::read(&path)) {
+                platter.safe.insert(inode, bytes);
+            }
+        }
+        Exit::Pass
+    }
+}
+
+/// Leaves in the state directory what the platter holds; of the rest `torn` parts in eight.
+fn cut(paths: &Paths, platter: &Platter, torn: usize) {
+    let mut present = BTreeMap::new();
+    for entry in fs::read_dir(&paths.state).unwrap().flatten() {
+        let inode = Recorder::inode(&entry.path()).unwrap();
+        present.insert(inode, fs::read(entry.path()).unwrap());
+    }
+    fs::remove_dir_all(&paths.state).unwrap();
+    fs::create_dir(&paths.state).unwrap();
+    for (name, inode) in &platter.names {
+        let safe = platter.safe.get(inode).cloned().unwrap_or_default();
+        let mut bytes = safe.clone();
+        if let Some(more) = present.get(inode).and_then(|bytes| bytes.get(safe.len()..)) {
+            bytes.extend_from_slice(&more[..more.len() * torn / 8]);
+        }
+        fs::write(paths.state.join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_power_cut_leaves_every_network_that_was_answered() {
+    let mut host = Host::new();
+    for torn in 0..=8 {
+        fs::remove_dir_all(&host.paths.state).ok();
+        host.cut_power();
+        let platter = Arc::new(Mutex::new(Platter::default()));
+        host.begin(Some(Box::new(Recorder { paths: host.paths.clone(), platter: Arc::clone(&platter) })));
+        assert!(host.serves(), "{}", host.log());
+        let (networks, gone) = {
+            let mut engine = Engine::new(&host, "p", 1);
+            let ids: Vec<String> =
+                (0..4).map(|n| engine.create_network(&format!("10.9{n}.0.0/24")).expect("a network")).collect();
+            engine.attach(&ids[0], 0, "eth0", &[(6, 8080)]).expect("a container");
+            engine.remove_network(&ids[3]);
+            (engine.networks.clone(), ids[3].clone())
+        };
+        host.kill();
+        cut(&host.paths, &platter.lock().unwrap(), torn);
+        // Another boot: the kernel has nothing, and another boot id.
+        host.cut_power();
+        ledger::reboot(&host.paths.ledger());
+        host.start();
+        let facts = ledger::read(&host.paths.ledger());
+        for (id, network) in &networks {
+            assert!(facts.networks.contains_key(id), "network {id} is lost, {torn}/8 of what was not synced is there");
+            assert!(facts.pools.contains_key(&network.pool), "pool {} is lost", network.pool);
+        }
+        assert!(!facts.networks.contains_key(&gone), "a deleted network is back");
+        let seen = super::witness::look(&host);
+        let wanted = super::witness::expect(&facts, &|_| None);
+        assert_eq!(seen.objects.links.keys().collect::<Vec<_>>(), wanted.links.keys().collect::<Vec<_>>());
+    }
+}

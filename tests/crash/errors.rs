@@ -1,0 +1,241 @@
+//! The kernel refuses: every netlink request in turn meets every plausible error number, before
+//! or after the work was done, listings are torn, answers are lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::engine::Engine;
+use super::host::Host;
+use super::ledger;
+use super::stage;
+use super::tracee::{Call, Object, Tracee};
+use super::tracer::{Entry, Exit, Script};
+use super::witness::Surroundings;
+
+/// How a request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nothing is done, and the answer is this.
+    Refused(i32),
+    /// It is done, and the answer is this all the same.
+    Done(i32),
+    /// The listing says that it was interrupted.
+    Torn,
+    /// It is done, and the kernel had no room for the answer.
+    Overrun,
+    /// Nothing is ever heard of it.
+    Silent,
+}
+
+/// What the kernel may say to anything.
+const REFUSALS: [i32; 9] = [
+    libc::ENOMEM,
+    libc::EPERM,
+    libc::EBUSY,
+    libc::EINTR,
+    libc::ENOBUFS,
+    libc::EINVAL,
+    libc::EOPNOTSUPP,
+    libc::ENOSPC,
+    libc::EAGAIN,
+];
+
+/// What it may say although, or because, the work is done.
+const DONE: [i32; 5] = [libc::EINTR, libc::ENOMEM, libc::EEXIST, libc::ENOENT, libc::ENODEV];
+
+const HEADER: usize = 16;
+const NLMSG_ERROR: u16 = 2;
+const BATCH: [u16; 2] = [0x10, 0x11];
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+/// No request of any subsystem has this type.
+const NONSENSE: u16 = 0x7f;
+
+/// The messages in a datagram: offset, type, flags, sequence number.
+fn messages(bytes: &[u8]) -> Vec<(usize, u16, u16, u32)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(head) = bytes.get(at..at + HEADER) {
+        let len = u32::from_ne_bytes(head[..4].try_into().unwrap()) as usize;
+        let half = |at: usize| u16::from_ne_bytes(head[at..at + 2].try_into().unwrap());
+        found.push((at, half(4), half(6), u32::from_ne_bytes(head[8..12].try_into().unwrap())));
+        at += len.max(HEADER).next_multiple_of(4);
+    }
+    found
+}
+
+/// Brings the fault to the message that is so many messages ahead.
+struct FailAt {
+    ahead: Arc<AtomicI64>,
+    fault: Fault,
+    hit: Arc<Mutex<Option<String>>>,
+    /// The socket and the sequence number of the message that is to fail.
+    target: Option<(u64, u32)>,
+}
+
+impl FailAt {
+    /// Whether a message can meet this fault at all.
+    fn applies(&self, flags: u16) -> bool {
+        let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
+        match self.fault {
+            Fault::Refused(_) | Fault::Overrun | Fault::Silent => true,
+            // Only what is acknowledged has an answer that can be changed.
+            Fault::Done(_) => !dump && flags & 4 != 0,
+            Fault::Torn => dump,
+        }
+    }
+}
+
+impl Script for FailAt {
+    fn before(&mut self, call: &Call, tracee: &Tracee) -> Entry {
+        if call.object != Object::Netlink || call.number != libc::SYS_sendto || self.ahead.load(Ordering::SeqCst) < 0 {
+            return Entry::Pass;
+        }
+        let bytes = tracee.bytes(call.args[1], call.args[2] as usize);
+        for (at, kind, flags, sequence) in messages(&bytes) {
+            if BATCH.contains(&kind) || !self.applies(flags) || self.ahead.fetch_sub(1, Ordering::SeqCst) != 0 {
+                continue;
+            }
+            *self.hit.lock().unwrap() = Some(format!("{kind:#x}"));
+            self.target = Some((call.args[0], sequence));
+            match self.fault {
+                Fault::Refused(_) => {
+                    let nonsense = (kind & 0xff00) | NONSENSE;
+                    tracee.poke(call.args[1] + at as u64 + 4, &nonsense.to_ne_bytes());
+                }
+                Fault::Silent => return Entry::Instead(call.args[2] as i64),
+                _ => {}
+            }
+            break;
+        }
+        Entry::Pass
+    }
+
+    fn after(&mut self, call: &Call, result: i64, tracee: &Tracee) -> Exit {
+        let Some((socket, target)) = self.target else { return Exit::Pass };
+        if call.number != libc::SYS_recvfrom || call.args[0] != socket || result <= 0 {
+            return Exit::Pass;
+        }
+        let bytes = tracee.bytes(call.args[1], result as usize);
+        for (at, kind, flags, sequence) in messages(&bytes) {
+            if sequence != target {
+                continue;
+            }
+            match self.fault {
+                Fault::Refused(errno) | Fault::Done(errno) if kind == NLMSG_ERROR => {
+                    tracee.poke(call.args[1] + (at + HEADER) as u64, &(-errno).to_ne_bytes());
+                    self.target = None;
+                }
+                Fault::Torn => {
+                    let torn = flags | NLM_F_DUMP_INTR;
+                    tracee.poke(call.args[1] + at as u64 + 6, &torn.to_ne_bytes());
+                    self.target = None;
+                }
+                Fault::Overrun => {
+                    self.target = None;
+                    return Exit::Instead(-i64::from(libc::ENOBUFS));
+                }
+                _ => {}
+            }
+            return Exit::Pass;
+        }
+        Exit::Pass
+    }
+}
+
+fn story(engine: &mut Engine<'_>) {
+    let base = engine.networks.keys().next().unwrap().clone();
+    let network = engine.create_network("10.77.0.0/24");
+    let one = engine.attach(&base, 2, "eth0", &[(6, 8080), (17, 5353)]);
+    let two = network.as_ref().ok().and_then(|network| engine.attach(network, 2, "eth1", &[]).ok());
+    for endpoint in one.into_iter().chain(two) {
+        engine.detach(&endpoint);
+    }
+    if let Ok(network) = network {
+        engine.remove_network(&network);
+    }
+}
+
+/// Tells the story with one fault at one message; `None` when it has no such message.
+fn fail_at(host: &Host, engine: &mut Engine<'_>, around: &Surroundings, at: i64, fault: Fault) -> Option<String> {
+    let (ahead, hit) = (Arc::new(AtomicI64::new(-1)), Arc::new(Mutex::new(None)));
+    let script = FailAt { ahead: Arc::clone(&ahead), fault, hit: Arc::clone(&hit), target: None };
+    host.kill();
+    host.begin(Some(Box::new(script)));
+    assert!(host.serves(), "{}", host.log());
+    ahead.store(at, Ordering::SeqCst);
+    story(engine);
+    let missed = ahead.swap(-1, Ordering::SeqCst) >= 0;
+    let hit = hit.lock().unwrap().take();
+    assert!(!host.has_ended(), "the process ended:\n{}", host.log());
+    // What is left to do is done by itself, in the same life.
+    let told = format!("{fault:?} for message {hit:?} (#{at})");
+    let doubt = !engine.lost.nothing();
+    let compared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage::compare(host, &[engine], around)));
+    assert!(compared.is_ok(), "after {told}");
+    if doubt {
+        host.kill();
+        ledger::age(&host.paths.ledger());
+        host.start();
+        engine.collect_garbage(&Default::default());
+        engine.lost = Default::default();
+        stage::compare(host, &[engine], around);
+    }
+    if missed { None } else { Some(format!("{fault:?} {}", hit.unwrap_or_default())) }
+}
+
+/// Every message with its share of the faults: in an everyday run each message meets one of them,
+/// at length all.
+fn try_all(faults: &[Fault]) -> (u32, BTreeSet<String>) {
+    let tried: Mutex<BTreeMap<String, u32>> = Mutex::default();
+    const SHARDS: usize = 2;
+    std::thread::scope(|scope| {
+        for shard in 0..SHARDS {
+            let tried = &tried;
+            scope.spawn(move || {
+                let host = Host::new();
+                let around = stage::surround(&host);
+                let mut engine = Engine::new(&host, "k", 3);
+                stage::bystanders(&mut engine);
+                let stream = stage::Stream::start(&engine);
+                let own = faults.iter().enumerate().filter(|(number, _)| number % SHARDS == shard);
+                for (number, fault) in own {
+                    let step = if super::at_length() { 1 } else { faults.len() };
+                    let first = if step == 1 { 0 } else { number as i64 };
+                    for at in (first..).step_by(step) {
+                        let Some(what) = fail_at(&host, &mut engine, &around, at, *fault) else { break };
+                        *tried.lock().unwrap().entry(what).or_default() += 1;
+                    }
+                }
+                stream.lost_nothing();
+            });
+        }
+    });
+    let tried = tried.into_inner().unwrap();
+    (tried.values().sum(), tried.into_keys().collect())
+}
+
+#[test]
+fn every_request_may_be_refused() {
+    let refused = REFUSALS.map(Fault::Refused);
+    let done = DONE.map(Fault::Done);
+    let faults: Vec<Fault> = refused.into_iter().chain(done).chain([Fault::Torn, Fault::Overrun]).collect();
+    let (count, kinds) = try_all(&faults);
+    println!("errors of the kernel: {count} pairs of request and error tried, {} kinds", kinds.len());
+    assert!(count > 25, "{kinds:?}");
+}
+
+/// The deadline of a request is 5 s, so an everyday run takes the making of the pair only.
+#[test]
+fn a_request_may_stay_without_an_answer() {
+    if super::at_length() {
+        let (count, kinds) = try_all(&[Fault::Silent, Fault::Silent]);
+        println!("requests without an answer: {count}, {} kinds", kinds.len());
+        return;
+    }
+    let host = Host::new();
+    let around = stage::surround(&host);
+    let mut engine = Engine::new(&host, "s", 3);
+    stage::bystanders(&mut engine);
+    assert_ne!(fail_at(&host, &mut engine, &around, 12, Fault::Silent), None);
+}

@@ -1,0 +1,47 @@
+//! How long the world is without Pontoon: from kill -9 to serving, with many endpoints.
+
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::host::Host;
+use super::stage;
+
+/// Ends that are measured.
+const TIMES: usize = 5;
+
+#[test]
+fn a_host_full_of_containers_is_served_again_at_once() {
+    let count = super::wanted("CRASH_ENDPOINTS", 60) as usize;
+    let host = Host::new();
+    let around = stage::surround(&host);
+    let mut engine = Engine::new(&host, "r", 3);
+    stage::bystanders(&mut engine);
+    let stream = stage::Stream::start(&engine);
+    let network = engine.create_network("10.80.0.0/16").expect("a network");
+    for number in 0..count {
+        engine.attach(&network, 2, &format!("eth{number}"), &[]).expect("a container");
+    }
+    let (mut serving, mut verified) = (Vec::new(), Vec::new());
+    for _ in 0..TIMES {
+        // While nobody looks, the firewall is flushed: the next life has something to repair.
+        let began = Instant::now();
+        host.kill();
+        host.netns.run(&["nft", "delete table inet pontoon"]);
+        host.start();
+        serving.push(began.elapsed());
+        stage::compare(&host, &[&engine], &around);
+        verified.push(began.elapsed());
+    }
+    serving.sort();
+    verified.sort();
+    let show = |times: &[Duration]| format!("{:.0} ms", times[times.len() / 2].as_secs_f64() * 1e3);
+    println!(
+        "with {} endpoints, median of {TIMES}: from kill -9 to serving, the flushed firewall repaired: {}; \
+         to a datapath that ip and nft have verified: {}",
+        engine.attached.len(),
+        show(&serving),
+        show(&verified)
+    );
+    stream.lost_nothing();
+    assert!(serving[TIMES / 2] < Duration::from_secs(5), "{serving:?}");
+}

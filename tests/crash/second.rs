@@ -1,0 +1,39 @@
+//! Two Pontoons where there can be one: the second refuses and says why, the first goes on.
+
+use super::engine::Engine;
+use super::host::{Host, Netns, binary};
+use super::stage;
+
+/// What a second one says, started in this namespace with these paths.
+fn second(netns: &Netns, socket: &str, state: &str) -> String {
+    let binary = binary();
+    let output = netns.output(&[binary.to_str().unwrap(), "serve", "--socket", socket, "--state-dir", state]);
+    assert!(!output.status.success(), "the second one must not run");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_second_one_refuses_and_says_why() {
+    let host = Host::new();
+    let around = stage::surround(&host);
+    let mut engine = Engine::new(&host, "z", 2);
+    stage::bystanders(&mut engine);
+    let stream = stage::Stream::start(&engine);
+    let elsewhere = Netns::new();
+    let at = |name: &str| host.paths.root.join(name).to_str().unwrap().to_owned();
+    let (socket, state) = (host.paths.socket(), host.paths.state.clone());
+    let (socket, state) = (socket.to_str().unwrap(), state.to_str().unwrap());
+    let pid = host.pid().unwrap();
+
+    let text = second(&elsewhere, &at("other.sock"), state);
+    assert!(text.contains(state) && text.contains(&format!("process {pid}")), "{text}");
+    let text = second(&elsewhere, socket, &at("other"));
+    assert!(text.contains("another process listens on this socket") && text.contains("--socket"), "{text}");
+    let text = second(&host.netns, &at("other.sock"), &at("third"));
+    assert!(text.contains("another Pontoon serves this network namespace"), "{text}");
+
+    let network = engine.create_network("10.77.0.0/24").expect("the first one serves");
+    engine.remove_network(&network);
+    stage::compare(&host, &[&engine], &around);
+    stream.lost_nothing();
+}

@@ -1,0 +1,135 @@
+//! A ruleset as nft prints it, taken apart for the page that explains it.
+
+use std::fmt::Write as _;
+
+/// A chain and its rules.
+pub struct Chain {
+    pub table: String,
+    pub name: String,
+    comment: String,
+    hook: String,
+    priority: String,
+    /// What each is for, and the rule.
+    pub rules: Vec<(String, String)>,
+}
+
+/// A set or a map.
+pub struct Set {
+    pub table: String,
+    pub name: String,
+    holds: String,
+    comment: String,
+    elements: Vec<String>,
+}
+
+/// What a line is about.
+enum Within {
+    Table,
+    Chain,
+    Set,
+}
+
+/// Everything in a text of `nft list table`.
+pub struct Ruleset {
+    pub chains: Vec<Chain>,
+    pub sets: Vec<Set>,
+}
+
+impl Ruleset {
+    pub fn parse(text: &str) -> Self {
+        let (mut chains, mut sets) = (Vec::<Chain>::new(), Vec::<Set>::new());
+        let (mut table, mut within, mut in_elements) = (String::new(), Within::Table, false);
+        for line in text.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let name = || words[1].to_owned();
+            match words[..] {
+                ["table", family, name, "{"] => (table, within) = (format!("{family} {name}"), Within::Table),
+                ["chain", _, "{"] => {
+                    within = Within::Chain;
+                    let [comment, hook, priority] = [(); 3].map(|()| String::new());
+                    chains.push(Chain { table: table.clone(), name: name(), comment, hook, priority, rules: vec![] });
+                }
+                ["set" | "map", _, "{"] => {
+                    within = Within::Set;
+                    let (holds, comment) = (String::new(), String::new());
+                    sets.push(Set { table: table.clone(), name: name(), holds, comment, elements: vec![] });
+                }
+                ["elements", "=", "{"] => in_elements = true,
+                ["}"] => in_elements = false,
+                ["comment", ..] => match within {
+                    Within::Table => {}
+                    Within::Chain => chains.last_mut().unwrap().comment = quoted(line).1,
+                    Within::Set => sets.last_mut().unwrap().comment = quoted(line).1,
+                },
+                ["type", _, "hook", hook, "priority", priority, ..] => {
+                    let chain = chains.last_mut().unwrap();
+                    (chain.hook, chain.priority) = (hook.to_owned(), priority.trim_end_matches(';').to_owned());
+                }
+                ["type", ..] => sets.last_mut().unwrap().holds = words[1..].join(" "),
+                [] | ["flags", ..] => {}
+                _ if in_elements => {
+                    sets.last_mut().unwrap().elements.push(line.trim().trim_end_matches(',').to_owned())
+                }
+                _ => {
+                    let (rule, comment) = quoted(line);
+                    chains.last_mut().unwrap().rules.push((comment, rule.replace(" packets 0 bytes 0", "")));
+                }
+            }
+        }
+        Self { chains, sets }
+    }
+
+    /// How much there is of everything.
+    pub fn size(&self) -> String {
+        let rules: usize = self.chains.iter().map(|chain| chain.rules.len()).sum();
+        format!("{} chains, {rules} rules, {} sets and maps, always.\n", self.chains.len(), self.sets.len())
+    }
+
+    /// Where the kernel calls which chain.
+    pub fn hooks(&self) -> String {
+        let mut table = String::from("| chain | in table | hook | priority | decides |\n|---|---|---|---|---|\n");
+        for chain in &self.chains {
+            let Chain { table: of, name, comment, hook, priority, .. } = chain;
+            let priority = match (priority.as_str(), of.starts_with("bridge")) {
+                ("raw", _) => "raw, -300",
+                ("dstnat", false) => "dstnat, -100",
+                ("dstnat", true) => "dstnat, -300 there",
+                ("filter", _) => "filter, 0",
+                ("security", _) => "security, 50",
+                ("srcnat", _) => "srcnat, 100",
+                (other, _) => other,
+            };
+            let _ = writeln!(table, "| `{name}` | `{of}` | {hook} | {priority} | {comment} |");
+        }
+        table
+    }
+
+    /// What a table's sets and maps are for, and what is in them.
+    pub fn sets(&self, of: &str) -> String {
+        let mut table = String::from("| set or map | of what | for | here |\n|---|---|---|---|\n");
+        for Set { name, holds, comment, elements, .. } in self.sets.iter().filter(|set| set.table == of) {
+            let holds = holds.replace(" : ", " → ");
+            let elements: Vec<_> =
+                elements.iter().map(|e| format!("`{}`", e.replace('"', "").replace(" : ", " → "))).collect();
+            let _ = writeln!(table, "| `{name}` | {holds} | {comment} | {} |", elements.join(", "));
+        }
+        table
+    }
+}
+
+impl Chain {
+    /// Its rules, each below what it is for.
+    pub fn listing(&self) -> String {
+        let mut text = String::from("```\n");
+        for (number, (comment, rule)) in self.rules.iter().enumerate() {
+            let _ = writeln!(text, "# {}  {comment}\n{rule}", number + 1);
+        }
+        text + "```\n"
+    }
+}
+
+/// A line in two: what is before its comment, and the comment.
+fn quoted(line: &str) -> (String, String) {
+    let (before, comment) = line.trim().rsplit_once("comment \"").unwrap_or((line, ""));
+    (before.trim().to_owned(), comment.trim_end_matches('"').to_owned())
+}

@@ -1,0 +1,167 @@
+//! The words for steps are commands: typed as they stand, they do what the step does.
+
+use std::collections::BTreeSet;
+
+use pontoon::datapath::{Datapath, Element, ForwardRule, Kernel, LinkMatch, Protected, Step, Vxlan, diff};
+use pontoon::linux::{Options, commands, survey::Survey};
+use pontoon::model::{HostPort, Mac, Protocol, Published, Vni};
+
+use crate::netns_support::*;
+
+/// The commands from what is there to what is wanted.
+fn plan(kernel: &pontoon::linux::LinuxKernel, want: &Datapath) -> Vec<String> {
+    diff(&observe(kernel), want, &Protected::default()).steps.iter().flat_map(commands).collect()
+}
+
+#[track_caller]
+fn typed(kernel: &pontoon::linux::LinuxKernel, want: &Datapath) {
+    let lines = plan(kernel, want);
+    assert!(!lines.is_empty(), "there is something to do");
+    for line in &lines {
+        run(line);
+    }
+    let left = plan(kernel, want);
+    assert!(left.is_empty(), "after {lines:#?} there is left {left:#?}");
+}
+
+#[test]
+fn a_plan_that_is_typed_leaves_nothing_of_it() {
+    in_netns(|kernel| {
+        let (one, other) = (name("pntbone"), name("pntb.other"));
+        let (host, mut pair) = veth("abc", "pntbone");
+        let (lone, mut second) = veth("def", "pntb.other");
+        (pair.isolated, pair.hairpin, second.mtu) = (true, true, 1400);
+        let mut four = bridge("one", &["10.1.0.1/24"]);
+        let mut six = bridge("other", &["10.2.0.1/24", "fd00:2::1/64"]);
+        (four.localnet, six.localnet, six.mtu) = (true, true, 1400);
+        let mut want = observe(kernel);
+        want.forwarding.v4 = true;
+        want.forwarding.v6 = true;
+        want.bridges = [(one.clone(), four), (other.clone(), six)].into();
+        want.veths = [(host.clone(), pair), (lone.clone(), second)].into();
+        let vxlan = Vxlan {
+            vni: Vni::new(70000).unwrap(),
+            port: 4789,
+            local: "127.0.0.1".parse().unwrap(),
+            mac: Mac::derive("vxlan", "one"),
+            mtu: 1450,
+            bridge: Some(one.clone()),
+            isolated: true,
+            up: true,
+            peers: ["192.0.2.2", "192.0.2.3"].map(|peer| peer.parse().unwrap()).into(),
+        };
+        want.vxlans = [(name("pntxone"), vxlan)].into();
+        typed(kernel, &want);
+        // Each difference that links and settings can have, one by one.
+        for breakage in [
+            "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
+            "ip link set pntbone mtu 1300",
+            "ip link set pnthabc mtu 1300",
+            "ip link set pntbone down",
+            "ip link set pntb.other down",
+            "ip link set pnthabc down",
+            "ip link set pnthabc nomaster",
+            "ip link set pnthabc type bridge_slave isolated off hairpin off",
+            "ip link set pnthdef type bridge_slave isolated on",
+            "ip address del 10.1.0.1/24 dev pntbone",
+            "ip address add 10.1.9.1/24 dev pntbone",
+            "ip address flush dev pntb.other",
+            "sysctl -qw net/ipv4/conf/pntb.other/route_localnet=0",
+            "sysctl -qw net/ipv6/conf/pntb.other/disable_ipv6=1",
+            "ip link del pnthabc",
+            "ip link del pntbone",
+            "ip link del pntxone",
+            "bridge fdb del 00:00:00:00:00:00 dev pntxone dst 192.0.2.2",
+            "bridge fdb append 00:00:00:00:00:00 dev pntxone dst 192.0.2.9",
+            "ip link set pntxone nomaster mtu 1400 down",
+            "ip link add pntxnew group 1886286849 type vxlan id 7 local 127.0.0.1 dstport 4789",
+            "ip link add pntbnew group 1886286849 type bridge",
+            "ip link add pnthnew group 1886286849 type veth peer name pntcnew",
+        ] {
+            run(breakage);
+            typed(kernel, &want);
+        }
+    });
+}
+
+#[test]
+fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
+    in_netns(|kernel| {
+        run("iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP");
+        kernel.apply(&[Step::CreateTable(vec![])]).unwrap();
+        let link = || name("pntb.o'ne");
+        let at = |address: &str, container: &str| {
+            let host = HostPort { protocol: Protocol::Sctp, address: address.parse().unwrap(), port: 8080 };
+            Element::Port(Published { host, container: container.parse().unwrap(), container_port: 80 })
+        };
+        let mut elements = BTreeSet::from([
+            Element::Bridge(link()),
+            Element::Internal(link()),
+            Element::Intra(link()),
+            Element::Engine(name("docker0")),
+            Element::Trusted(name("eth0"), link()),
+            Element::Checked(link()),
+            Element::SourceMac(link(), Mac::derive("peer", "x")),
+            Element::TunnelPort(4789),
+            Element::Tunnel(Vni::new(70000).unwrap()),
+            Element::Gateway(link(), Mac::derive("bridge", "x")),
+        ]);
+        for (v6, any, host, ip, subnet) in [
+            (false, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),
+            (true, "::", "2001:db8::1", "fd00::2", "fd00::/64"),
+        ] {
+            let address = ip.parse().unwrap();
+            elements.extend([at(any, ip), at(host, ip), Element::Direct(link(), v6), Element::Routed(link(), v6)]);
+            elements.extend([
+                Element::Masquerade(net(subnet)),
+                Element::SourceNat(net(subnet), host.parse().unwrap()),
+                Element::Open(Protocol::Udp, address, 53),
+                Element::Guarded(address),
+                Element::Peer(host.parse().unwrap()),
+                Element::GatewayAddress(link(), address),
+                Element::Allow(address, net(subnet)),
+                Element::SourceAddress(link(), address),
+                Element::SourceAddress(link(), any.parse().unwrap()),
+            ]);
+        }
+        let rules = [ForwardRule::From(LinkMatch::Prefix("pnt".into())), ForwardRule::To(LinkMatch::Name(link()))];
+        let mut want = Datapath { elements: Some(elements.clone()), ..observe(kernel) };
+        want.forward4 = Some(rules.clone().into());
+        want.forward6 = Some(rules.into());
+        typed(kernel, &want);
+        // A key that changes its value, and one that goes.
+        elements.remove(&at("0.0.0.0", "10.1.0.2"));
+        elements.remove(&Element::Guarded("10.1.0.2".parse().unwrap()));
+        elements.insert(at("0.0.0.0", "10.1.0.3"));
+        want.elements = Some(elements);
+        typed(kernel, &want);
+    });
+}
+
+#[test]
+fn a_survey_sees_the_host_and_changes_nothing() {
+    in_netns(|kernel| {
+        run("ip link add pnthdead group 1886286850 type veth peer name pntcdead");
+        run("ip link add up0 type bridge; ip link set up0 mtu 1400 up; ip address add 198.51.100.1/24 dev up0");
+        run("ip route add default via 198.51.100.254");
+        run(
+            "nft add table inet mine; nft add chain inet mine onward '{ type filter hook forward priority 0; policy drop; }'",
+        );
+        run("nft add rule inet mine onward iifname '\"pnt*\"' counter accept");
+        let mut survey = Survey::open(Options::default()).unwrap();
+        let before = run("ip -o link; ip -o address; nft -s list ruleset; ip route");
+        let host = survey.host().unwrap();
+        assert_eq!(survey.observe(&BTreeSet::new()).unwrap(), observe(kernel));
+        assert_eq!(host.uplink.as_deref(), Some("up0"));
+        assert!(host.links.iter().any(|link| link.name == "up0" && link.mtu == 1400));
+        assert!(host.routes.iter().any(|route| route.destination.prefix() == 0 && route.link == "up0"));
+        let chain = host.chains.iter().find(|chain| chain.name == "onward").unwrap();
+        assert!(chain.forward && chain.drops && chain.names_ours && chain.family == "inet");
+        assert_eq!(chain.accepts, [ForwardRule::From(LinkMatch::Prefix("pnt".into()))].into());
+        let refused: Vec<_> = host.features.iter().filter(|feature| feature.refused.is_some()).collect();
+        assert!(host.features.len() == 5 && refused.is_empty(), "{refused:?}");
+        // What waits for its deletion is there still: looking is not sweeping.
+        drop(survey);
+        assert_eq!(run("ip -o link; ip -o address; nft -s list ruleset; ip route"), before);
+    });
+}
