@@ -51,7 +51,7 @@ pub enum Element {
     SourceAddress(IfName, IpAddr),
     /// Set `tunnel_ports`: a UDP port of this host that carries overlay networks.
     TunnelPort(u16),
-    /// Set `tunnels`: the number of an overlay network of Pontoon's. Others may share the port.
+    /// Set `vnis`: the number of an overlay network of Pontoon's. Others may share the port.
     Tunnel(Vni),
     /// Set `peers4`/`peers6`: a host whose packets overlay networks take.
     Peer(IpAddr),

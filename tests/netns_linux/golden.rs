@@ -170,7 +170,7 @@ fn the_rulesets_of_all_kinds_of_networks_are_as_written_down() {
             let known = text.replace("@th,64,128 & 0xffc00000000000000000000000000000 != 0xfe800000000000000000000000000000 iifname . @th,64,128", "iifname . ip6 saddr");
             // The number of an overlay network and the target of a solicitation have names in no
             // release of it that Debian has, and only since 1.0.9.
-            let known = known.replace("@th,96,32 @tunnels", "meta mark @tunnels");
+            let known = known.replace("@th,96,32 @vnis", "meta mark @vnis");
             let known =
                 known.replace("nd-neighbor-solicit iifname . @th,64,128", "nd-neighbor-solicit iifname . ip6 saddr");
             run("nft flush ruleset");

@@ -185,7 +185,7 @@ impl Fleet {
                 assert!(!String::from_utf8_lossy(&log).contains("was not announced"), "{name} cannot announce");
             }
             wait_until(SOON, &format!("nothing to be left on {name}"), || {
-                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "tunnels"]);
+                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]);
                 links(node).is_empty() && !tunnels.ok().contains("elements")
             });
         }

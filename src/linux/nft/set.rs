@@ -260,7 +260,7 @@ impl Set {
             Set::Any4 => Spec::set("any4", &[Link], ANY).of_frames(),
             Set::Any6 => Spec::set("any6", &[Link], ANY).of_frames(),
             Set::TunnelPorts => Spec::set("tunnel_ports", &[Port], "UDP ports that carry overlay networks"),
-            Set::Tunnels => Spec::set("tunnels", &[Vni], "overlay networks, as VNI and a zero"),
+            Set::Tunnels => Spec::set("vnis", &[Vni], "overlay networks, as VNI and a zero"),
             Set::Peers4 => Spec::set("peers4", &[V4], PEERS),
             Set::Peers6 => Spec::set("peers6", &[V6], PEERS),
             Set::Gateways => {
