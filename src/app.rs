@@ -60,10 +60,10 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     telemetry::start(options.log, options.log_format);
     let _only_one = socket::claim_namespace()?;
     let (seed, boot, resolvers) = (random_seed(), boot_id(), Resolvers::of_host());
-    // Before anything else is opened, so that what confinement forbids fails now and not later;
-    // before any thread is started, for it holds for threads that come after it.
     // The one thing that takes CAP_NET_RAW, which is given up next.
     let sender = linux::announce::Sender::open().map(Arc::new);
+    // Before anything else is opened, so that what confinement forbids fails now and not later;
+    // before any thread is started, for it holds for threads that come after it.
     let _confined = confine(&options)?;
     let opened = Ledger::open(&options.state_dir, &boot)?;
     report(&opened, &options);
