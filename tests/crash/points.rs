@@ -169,7 +169,7 @@ fn every_point_of_a_start() -> BTreeMap<String, u32> {
                 let around = stage::surround(&host);
                 let mut engine = Engine::new(&host, "y", 3);
                 stage::bystanders(&mut engine);
-                let network = engine.create_network("10.77.0.0/24").expect("a network");
+                let network = engine.insist_on_network("10.77.0.0/24");
                 engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]).expect("a container");
                 let stream = stage::Stream::start(&engine);
                 let bridge = format!("pntb{network}");

@@ -17,7 +17,7 @@ fn a_host_full_of_containers_is_served_again_at_once() {
     let mut engine = Engine::new(&host, "r", 3);
     stage::bystanders(&mut engine);
     let stream = stage::Stream::start(&engine);
-    let network = engine.create_network("10.80.0.0/16").expect("a network");
+    let network = engine.insist_on_network("10.80.0.0/16");
     for number in 0..count {
         engine.attach(&network, 2, &format!("eth{number}"), &[]).expect("a container");
     }

@@ -32,7 +32,7 @@ fn the_second_one_refuses_and_says_why() {
     let text = second(&host.netns, &at("other.sock"), &at("third"));
     assert!(text.contains("another Pontoon serves this network namespace"), "{text}");
 
-    let network = engine.create_network("10.77.0.0/24").expect("the first one serves");
+    let network = engine.insist_on_network("10.77.0.0/24");
     engine.remove_network(&network);
     stage::compare(&host, &[&engine], &around);
     stream.lost_nothing();

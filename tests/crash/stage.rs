@@ -45,7 +45,7 @@ pub fn surround(host: &Host) -> Surroundings {
 
 /// A network `10.70.0.0/24` with two containers, in the first two sandboxes.
 pub fn bystanders(engine: &mut Engine<'_>) {
-    let network = engine.create_network("10.70.0.0/24").expect("a network");
+    let network = engine.insist_on_network("10.70.0.0/24");
     for sandbox in 0..2 {
         engine.attach(&network, sandbox, "eth0", &[]).expect("a container");
     }

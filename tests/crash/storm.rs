@@ -31,7 +31,7 @@ struct Figures {
 
 #[test]
 fn ends_at_random_moments_are_survived() {
-    let kills = super::wanted("CRASH_KILLS", 200);
+    let kills = super::wanted("CRASH_KILLS", 120);
     let figures = Mutex::new(Figures::default());
     let began = Instant::now();
     std::thread::scope(|scope| {
