@@ -11,7 +11,7 @@ LAB     := tests/support/lab
 
 # the engines beside this distribution's own, and the tests that drive an engine
 ENGINES      ?= trixie forky
-ENGINE_TESTS ?= --test engine
+ENGINE_TESTS ?= --test engine --test swarm
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
 # all; or some of: verbs scale ports restart engine crowd traffic
 PARTS        ?=

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::cli::{Confine, Serve};
 use crate::confinement::{self, Confinement, Reach};
 use crate::datapath::KernelError;
-use crate::driver::{Driver, Settings};
+use crate::driver::{Driver, OverlaySettings, Settings};
 use crate::ipam::DefaultPools;
 use crate::linux::{self, LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
@@ -23,7 +23,7 @@ use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
 use crate::state::{self, Ledger, Opened, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
-use crate::{socket, telemetry};
+use crate::{announcer, socket, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -60,17 +60,25 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     telemetry::start(options.log, options.log_format);
     let _only_one = socket::claim_namespace()?;
     let (seed, boot, resolvers) = (random_seed(), boot_id(), Resolvers::of_host());
+    // The one thing that takes CAP_NET_RAW, which is given up next.
+    let sender = linux::announce::Sender::open().map(Arc::new);
     // Before anything else is opened, so that what confinement forbids fails now and not later;
     // before any thread is started, for it holds for threads that come after it.
     let _confined = confine(&options)?;
     let opened = Ledger::open(&options.state_dir, &boot)?;
     report(&opened, &options);
-    let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone() })?);
+    let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone(), sender })?);
     let pools = match options.default_address_pools.as_slice() {
         [] => DefaultPools::default(),
         pools => DefaultPools::new(pools.to_vec()),
     };
-    let settings = Settings { pools, ula_seed: seed };
+    let overlay = OverlaySettings {
+        scope: options.scope.into(),
+        port: options.vxlan_port,
+        data_path: options.data_path.clone(),
+        peers: options.peers.clone(),
+    };
+    let settings = Settings { pools, ula_seed: seed, overlay };
     let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now()));
     if let Err(error) = driver.start() {
         // Serving with errors beats not serving: the engine would wait 15 s for every call.
@@ -79,6 +87,8 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
     let for_verbs = causes.clone();
     driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
+    let arrivals = announcer::start(Arc::clone(&driver)).map_err(system("start the announcer's thread"))?;
+    driver.on_arrival(move |network, endpoint| drop(arrivals.send((network, endpoint))));
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 
     let (listener, path) = PluginSocket::open(&options.socket)?.into_parts();

@@ -1,10 +1,13 @@
 //! Owns the command line: what can be typed. What it means is decided in `app`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ipam::DefaultPool;
+use crate::model::overlay::VXLAN_PORT;
+use crate::model::{DataPath, Scope};
 
 /// A network and IPAM driver plugin for Docker.
 #[derive(Debug, Parser)]
@@ -65,6 +68,23 @@ pub struct Serve {
     )]
     pub default_address_pools: Vec<DefaultPool>,
 
+    /// How far networks reach: local is this host, global the Swarm.
+    #[arg(long, env = "PONTOON_SCOPE", default_value = "local", value_name = "SCOPE")]
+    pub scope: ScopeWord,
+
+    /// UDP port of overlay networks, the same on every host.
+    #[arg(long, env = "PONTOON_VXLAN_PORT", default_value_t = VXLAN_PORT, value_parser = clap::value_parser!(u16).range(1..),
+        value_name = "PORT")]
+    pub vxlan_port: u16,
+
+    /// Address, or link, by which other hosts are reached [default: what the Swarm says, else that of the default route].
+    #[arg(long, env = "PONTOON_DATA_PATH", value_parser = data_path, value_name = "ADDRESS|LINK")]
+    pub data_path: Option<DataPath>,
+
+    /// Addresses of other hosts of all overlay networks, joined by ','; a Swarm names its nodes itself.
+    #[arg(long, env = "PONTOON_PEERS", value_delimiter = ',', value_parser = peer, value_name = "ADDRESSES")]
+    pub peers: Vec<IpAddr>,
+
     /// Where the host's /proc/sys/net is to be found.
     #[arg(long, env = "PONTOON_SYSCTL_ROOT", default_value = "/proc/sys/net", value_name = "DIR")]
     pub sysctl_root: PathBuf,
@@ -81,6 +101,24 @@ pub enum Confine {
     On,
     /// It keeps what it was started with.
     Off,
+}
+
+/// How far networks reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScopeWord {
+    /// A network is this host's.
+    Local,
+    /// A network is the Swarm's.
+    Global,
+}
+
+impl From<ScopeWord> for Scope {
+    fn from(word: ScopeWord) -> Self {
+        match word {
+            ScopeWord::Local => Scope::Local,
+            ScopeWord::Global => Scope::Global,
+        }
+    }
 }
 
 /// What to list.
@@ -181,6 +219,14 @@ pub enum LogFormat {
     Text,
     /// An object a line.
     Json,
+}
+
+fn data_path(text: &str) -> Result<DataPath, String> {
+    DataPath::parse(text.trim()).map_err(|error| error.to_string())
+}
+
+fn peer(text: &str) -> Result<IpAddr, String> {
+    text.trim().parse().map_err(|_| format!("{text:?} is not an address"))
 }
 
 #[cfg(test)]

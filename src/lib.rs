@@ -3,6 +3,7 @@
 //! The layers, and who may import whom, are in docs/architecture.md; tests/layers.rs holds the
 //! code to it. One path for data: server -> driver -> state -> datapath -> linux.
 
+pub mod announcer;
 pub mod api;
 pub mod app;
 pub mod cli;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{AppError, boot_id};
 use crate::cli::{Asked, Doctor, Gc, LogFormat, LogLevel};
 use crate::client::{Client, ClientError};
-use crate::datapath::{KernelError, Protected, diff};
+use crate::datapath::{KernelError, Protected, diff, tunnel};
 use crate::doctor::look::{Disk, Process, Settings, Wiring};
 use crate::doctor::{Facts, Source, examine, report, verdict};
 use crate::driver::status::{self, PlanLines, StateLine, Status};
@@ -149,6 +149,10 @@ fn plan(seen: &Seen, keep: bool) -> Result<PlanLines, KernelError> {
         protected.links = have.bridges.keys().chain(have.veths.keys()).cloned().collect();
         protected.elements = have.elements.clone().unwrap_or_default();
     }
+    // How tunnels should be is the daemon's to say: it knows its settings.
+    let tunnels = tunnel::present(&have);
+    protected.links.extend(tunnels.links);
+    protected.elements.extend(tunnels.elements);
     Ok(PlanLines::new(&diff(&have, &want, &protected), linux::commands))
 }
 
@@ -220,6 +224,7 @@ impl Alone {
         let resolvers = Resolvers::of_host();
         let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now());
         driver.protect()?;
+        driver.keep_tunnels()?;
         Ok(Self { driver, kernel, _only_one: only_one })
     }
 

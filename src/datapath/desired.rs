@@ -118,6 +118,7 @@ pub fn add(to: &mut Datapath, more: Datapath) {
     unite(&mut to.forward6, &more.forward6);
     to.bridges.extend(more.bridges);
     to.veths.extend(more.veths);
+    to.vxlans.extend(more.vxlans);
     to.sandboxed.extend(more.sandboxed);
     // Forwarding is never turned off: others on the host may have come to rely on it.
     to.forwarding.v4 |= more.forwarding.v4;

@@ -4,6 +4,9 @@
 //! Compiled into the library (not behind `cfg(test)`) so that integration tests and benchmarks
 //! drive the same code that ships; nothing in the product constructs one.
 
+mod render;
+mod tunnel;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -13,10 +16,10 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{
-    BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, ReserveError,
-    Step, Veth,
+    Announcement, BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo,
+    ReserveError, Step, Underlay, Veth,
 };
-use crate::model::{HostPort, IfName, Mac};
+use crate::model::{DataPath, HostPort, IfName, Mac};
 
 /// What the next matching step does instead of its work.
 #[derive(Debug, Clone)]
@@ -45,6 +48,7 @@ struct World {
     taken: BTreeSet<HostPort>,
     observations: usize,
     torn: usize,
+    beyond: tunnel::Beyond,
 }
 
 /// See the module's text.
@@ -128,27 +132,6 @@ impl FakeKernel {
     pub fn reboot(&self) {
         self.world().datapath = Datapath::default();
     }
-
-    /// The state as lines like those of `ip`, `bridge` and `nft`, for comparing by eye.
-    pub fn render(&self) -> String {
-        let world = self.world();
-        let mut lines = Vec::new();
-        for (name, b) in &world.datapath.bridges {
-            let addresses: Vec<_> = b.addresses.iter().map(ToString::to_string).collect();
-            let (state, v6) = (if b.up { "up" } else { "down" }, if b.ipv6 { " ipv6" } else { "" });
-            lines.push(format!("link {name} bridge mtu {} {state}{v6} {}", b.mtu, addresses.join(" ")));
-        }
-        for (host, v) in &world.datapath.veths {
-            let master = v.bridge.as_ref().map_or("none", IfName::as_str);
-            let isolated = if v.isolated { " isolated" } else { "" };
-            lines.push(format!("link {host} veth peer {} master {master} mtu {}{isolated}", v.peer, v.mtu));
-        }
-        match &world.datapath.elements {
-            None => lines.push("no table inet pontoon".to_owned()),
-            Some(elements) => lines.extend(elements.iter().map(|e| format!("element {e:?}"))),
-        }
-        lines.join("\n")
-    }
 }
 
 fn refused(operation: &'static str, object: impl ToString, errno: i32) -> KernelError {
@@ -168,6 +151,8 @@ impl World {
             Step::SetMtu(link, mtu) => {
                 if let Some(bridge) = self.datapath.bridges.get_mut(link) {
                     bridge.mtu = *mtu;
+                } else if let Some(vxlan) = self.datapath.vxlans.get_mut(link) {
+                    vxlan.mtu = *mtu;
                 } else {
                     self.veth(link, "set mtu of")?.mtu = *mtu;
                 }
@@ -175,6 +160,8 @@ impl World {
             Step::SetUp(link) => {
                 if let Some(bridge) = self.datapath.bridges.get_mut(link) {
                     bridge.up = true;
+                } else if let Some(vxlan) = self.datapath.vxlans.get_mut(link) {
+                    vxlan.up = true;
                 } else {
                     self.veth(link, "set up")?.up = true;
                 }
@@ -190,6 +177,10 @@ impl World {
             }
             Step::SetMaster(host, bridge) => {
                 self.port_of(bridge)?;
+                if let Some(vxlan) = self.datapath.vxlans.get_mut(host) {
+                    (vxlan.bridge, vxlan.isolated) = (Some(bridge.clone()), false);
+                    return Ok(());
+                }
                 let veth = self.veth(host, "set master of")?;
                 veth.bridge = Some(bridge.clone());
                 (veth.isolated, veth.hairpin) = (false, false);
@@ -197,6 +188,10 @@ impl World {
             Step::Hairpin(host) => self.veth(host, "set hairpin of")?.hairpin = true,
             Step::RouteLocalnet(link) => self.bridge(link, "route localnet on")?.localnet = true,
             Step::ForgetFlows(addresses) => self.forgotten.extend(addresses.iter().copied()),
+            Step::CreateVxlan(..) | Step::RetireVxlan(_) | Step::Flood { .. } => self.tunnel_step(step)?,
+            Step::Isolate(link, on) if self.datapath.vxlans.contains_key(link) => {
+                self.vxlan(link, "isolate")?.isolated = *on;
+            }
             // It has no clients that could be.
             Step::ForgetMisled(_) => {}
             Step::Isolate(host, on) => self.veth(host, "isolate")?.isolated = *on,
@@ -207,6 +202,9 @@ impl World {
                 self.datapath.bridges.remove(name);
                 for veth in self.datapath.veths.values_mut().filter(|v| v.bridge.as_ref() == Some(name)) {
                     veth.bridge = None;
+                }
+                for vxlan in self.datapath.vxlans.values_mut().filter(|v| v.bridge.as_ref() == Some(name)) {
+                    vxlan.bridge = None;
                 }
             }
         }
@@ -344,6 +342,19 @@ impl Kernel for FakeKernel {
 
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError> {
         Ok(self.world().uplink_mtu)
+    }
+
+    fn underlay(&self, path: &DataPath) -> Result<Option<Underlay>, KernelError> {
+        Ok(self.world().beyond.underlay(path))
+    }
+
+    fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError> {
+        Ok(self.world().beyond.heard.clone())
+    }
+
+    fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError> {
+        self.world().beyond.announced.push(endpoint.clone());
+        Ok(())
     }
 
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {

@@ -15,17 +15,20 @@ pub mod host;
 pub mod plan;
 pub mod reconcile;
 pub mod step;
+pub mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{HostPort, IfName, Mac};
+use crate::model::{DataPath, HostPort, IfName, Mac};
 pub use plan::{Plan, Protected, diff};
 pub use reconcile::Reconciler;
 pub use step::{Element, ForwardRule, LinkMatch, Step};
+pub use tunnel::{Announcement, Underlay, Vxlan};
 
 /// Group (`IFLA_GROUP`) of every link that Pontoon made and wants. A rare constant ("pnt" and 1):
 /// together with the name it is the proof of ownership, and it costs no message of its own,
@@ -97,6 +100,8 @@ pub struct Datapath {
     pub bridges: BTreeMap<IfName, Bridge>,
     /// Veth pairs by the name of their host end.
     pub veths: BTreeMap<IfName, Veth>,
+    /// Tunnels by the name of their link.
+    pub vxlans: BTreeMap<IfName, Vxlan>,
     /// Host ends whose container end is in a sandbox. Such a pair cannot be made anew from
     /// outside: when it is missing, its endpoint is dead. Never read from the kernel.
     pub sandboxed: BTreeSet<IfName>,
@@ -234,6 +239,17 @@ pub trait Kernel: Send + Sync {
 
     /// MTU in bytes of the link that the default route uses, IPv4 first; `None` without one.
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError>;
+
+    /// Where the packets between hosts leave: an address of this host and the MTU of the link that
+    /// has it; `None` when there is none such now.
+    fn underlay(&self, path: &DataPath) -> Result<Option<Underlay>, KernelError>;
+
+    /// How long ago a forwarding entry that was learned from another host was last in use, by the
+    /// host's address; over all tunnels of Pontoon's.
+    fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError>;
+
+    /// Tells everybody on its network, here and on other hosts, where an endpoint is.
+    fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError>;
 
     /// Destinations of all routes of the host except default routes.
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bridge, Datapath, Element, Step, Veth};
+use super::{Bridge, Datapath, Element, Step, Veth, Vxlan};
 use crate::model::{IfName, Protocol};
 
 /// What must survive although nothing in the state explains it: when the ledger was missing or
@@ -43,9 +43,13 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     }
     let removed_elements = protect(&mut plan, have, want, protected);
     bridges(&mut plan, have, want);
+    vxlans(&mut plan, have, want);
     veths(&mut plan, have, want);
     for host in have.veths.keys().filter(|host| !want.veths.contains_key(*host) && !protected.links.contains(*host)) {
         plan.steps.push(Step::RetireVeth(host.clone()));
+    }
+    for link in have.vxlans.keys().filter(|link| !want.vxlans.contains_key(*link) && !protected.links.contains(*link)) {
+        plan.steps.push(Step::RetireVxlan(link.clone()));
     }
     for (name, bridge) in &have.bridges {
         let kept = want.bridges.contains_key(name) || protected.links.contains(name);
@@ -152,6 +156,43 @@ fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
         if !link_local {
             plan.steps.push(Step::RemoveAddress(name.clone(), *address));
         }
+    }
+}
+
+fn vxlans(plan: &mut Plan, have: &Datapath, want: &Datapath) {
+    for (link, wanted) in &want.vxlans {
+        let Some(held) = have.vxlans.get(link) else {
+            plan.steps.push(Step::CreateVxlan(link.clone(), wanted.clone()));
+            continue;
+        };
+        let fixed = |vxlan: &Vxlan| (vxlan.vni, vxlan.port, vxlan.local, vxlan.mac);
+        if fixed(held) == fixed(wanted) {
+            vxlan(plan, link, held, wanted);
+        } else {
+            plan.steps.extend([Step::RetireVxlan(link.clone()), Step::CreateVxlan(link.clone(), wanted.clone())]);
+        }
+    }
+}
+
+fn vxlan(plan: &mut Plan, link: &IfName, have: &Vxlan, want: &Vxlan) {
+    if have.mtu != want.mtu {
+        plan.steps.push(Step::SetMtu(link.clone(), want.mtu));
+    }
+    let (add, remove): (Vec<_>, Vec<_>) =
+        (want.peers.difference(&have.peers).copied().collect(), have.peers.difference(&want.peers).copied().collect());
+    if !add.is_empty() || !remove.is_empty() {
+        plan.steps.push(Step::Flood { link: link.clone(), add, remove });
+    }
+    let moved = want.bridge.as_ref().filter(|bridge| have.bridge.as_ref() != Some(*bridge));
+    if let Some(bridge) = moved {
+        plan.steps.push(Step::SetMaster(link.clone(), bridge.clone()));
+    }
+    // A port that changes bridges starts with default flags.
+    if (moved.is_none() && have.isolated) != want.isolated {
+        plan.steps.push(Step::Isolate(link.clone(), want.isolated));
+    }
+    if want.up && !have.up {
+        plan.steps.push(Step::SetUp(link.clone()));
     }
 }
 

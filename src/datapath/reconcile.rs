@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff};
+use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff, tunnel};
 use crate::model::IfName;
 use crate::state::table::lock;
 
@@ -80,6 +80,9 @@ impl Reconciler {
             desired.veths.remove(host);
             desired.sandboxed.remove(host);
         }
+        for link in before.vxlans.keys() {
+            desired.vxlans.remove(link);
+        }
         subtract(&mut desired.elements, &before.elements);
         subtract(&mut desired.forward4, &before.forward4);
         subtract(&mut desired.forward6, &before.forward6);
@@ -99,6 +102,7 @@ impl Reconciler {
                 .filter(|(name, bridge)| bridge.owned && !desired.bridges.contains_key(*name))
                 .map(|(name, _)| name)
                 .chain(have.veths.keys().filter(|host| !desired.veths.contains_key(*host)))
+                .chain(have.vxlans.keys().filter(|link| !desired.vxlans.contains_key(*link)))
                 .cloned()
                 .collect(),
             elements: have.elements.unwrap_or_default().difference(&wanted).cloned().collect(),
@@ -106,6 +110,15 @@ impl Reconciler {
         let count = protected.links.len();
         *lock(&self.protected) = protected;
         Ok(count)
+    }
+
+    /// Reads the kernel and protects the tunnels found, for the rest of this life.
+    pub fn protect_tunnels(&self) -> Result<(), KernelError> {
+        let found = tunnel::present(&self.observe()?);
+        let mut protected = lock(&self.protected);
+        protected.links.extend(found.links);
+        protected.elements.extend(found.elements);
+        Ok(())
     }
 
     /// Compares everything with the observed kernel and closes the difference. Returns the plan
@@ -160,7 +173,7 @@ impl Reconciler {
     /// Whether a link of this name is wanted.
     pub fn wants(&self, name: &IfName) -> bool {
         let desired = lock(&self.desired);
-        desired.bridges.contains_key(name) || desired.veths.contains_key(name)
+        desired.bridges.contains_key(name) || desired.veths.contains_key(name) || desired.vxlans.contains_key(name)
     }
 
     /// Whether this bridge was one of the engine's when they were last read.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{Bridge, Veth};
-use crate::model::{IfName, Mac, Protocol, Published};
+use super::{Bridge, Veth, Vxlan};
+use crate::model::{IfName, Mac, Protocol, Published, Vni};
 
 /// An element of one of the sets in table `inet pontoon`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,18 @@ pub enum Element {
     /// Table `bridge pontoon`, sets `addr4`/`addr6`: (port, address) that may send and be
     /// announced in ARP and neighbour discovery.
     SourceAddress(IfName, IpAddr),
+    /// Set `tunnel_ports`: a UDP port of this host that carries overlay networks.
+    TunnelPort(u16),
+    /// Set `vnis`: the number of an overlay network of Pontoon's. Others may share the port.
+    Tunnel(Vni),
+    /// Set `peers4`/`peers6`: a host whose packets overlay networks take.
+    Peer(IpAddr),
+    /// Table `bridge pontoon`, set `gateways`: (tunnel, hardware address of the network's gateway):
+    /// what comes from there with it is another host's gateway.
+    Gateway(IfName, Mac),
+    /// Table `bridge pontoon`, sets `gateway4`/`gateway6`: (tunnel, address of the network's
+    /// gateway): who asks for it there has one of their own.
+    GatewayAddress(IfName, IpAddr),
 }
 
 /// Which links a rule in a foreign chain matches.
@@ -98,7 +110,7 @@ pub enum Step {
     },
     /// Creates a bridge, up, with its addresses, MTU (sticky), MAC and group.
     CreateBridge(IfName, Bridge),
-    /// Sets the MTU of a bridge of ours or of a host end.
+    /// Sets the MTU of a bridge of ours, of a host end or of a VXLAN link.
     SetMtu(IfName, u32),
     /// Brings a link up.
     SetUp(IfName),
@@ -110,6 +122,19 @@ pub enum Step {
     RemoveAddress(IfName, IpNetwork),
     /// Creates a pair with the host end up and a port of its bridge, one queue a side.
     CreateVeth(IfName, Veth),
+    /// Creates a VXLAN link, up, with its floods and as a port of its bridge.
+    CreateVxlan(IfName, Vxlan),
+    /// Gives up a VXLAN link of ours: deleted in the background.
+    RetireVxlan(IfName),
+    /// Changes whom a VXLAN link floods to.
+    Flood {
+        /// The link.
+        link: IfName,
+        /// Peers that it must flood to afterwards.
+        add: Vec<IpAddr>,
+        /// Peers that it must not.
+        remove: Vec<IpAddr>,
+    },
     /// Makes the host end a port of the bridge.
     SetMaster(IfName, IfName),
     /// Sets or clears isolation of a port.

@@ -1,32 +1,125 @@
 //! Owns the verbs that concern other nodes: discover_new, discover_delete, allocate_network and
 //! free_network. With the local scope nothing follows from them, and they succeed.
 
-use super::{Driver, Error};
+use std::net::IpAddr;
+
+use super::{Driver, Error, now, spec};
 use crate::api::Empty;
 use crate::api::network::{AllocateNetworkRequest, AllocateNetworkResponse, DiscoverRequest, NetworkRequest};
-use crate::model::NetworkId;
+use crate::datapath::KernelError;
+use crate::model::{NetworkId, Scope, options};
+use crate::state::record::Record;
+
+/// The one kind of discovery that engines pass on: a node.
+const NODE: i64 = 1;
 
 impl Driver {
-    /// DiscoverNew: engines send the own node even to local drivers (protocol.md 5.6).
-    pub fn discover_new(&self, request: DiscoverRequest) -> Empty {
-        tracing::debug!(kind = request.discovery_type, "discovery is of no use to networks of the local scope");
-        Empty {}
-    }
-
-    /// DiscoverDelete.
-    pub fn discover_delete(&self, request: DiscoverRequest) -> Empty {
-        self.discover_new(request)
-    }
-
-    /// AllocateNetwork: what is not echoed is lost to the nodes.
-    pub fn allocate_network(&self, request: AllocateNetworkRequest) -> Result<AllocateNetworkResponse, Error> {
-        NetworkId::parse(&request.network_id)?;
-        Ok(AllocateNetworkResponse { options: request.options })
-    }
-
-    /// FreeNetwork.
-    pub fn free_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
-        NetworkId::parse(&request.network_id)?;
+    /// DiscoverNew: a node is there, or this is the address by which others know this one. Engines
+    /// send the latter even to local drivers (protocol.md 5.6).
+    pub fn discover_new(&self, request: DiscoverRequest) -> Result<Empty, Error> {
+        let Some((address, own)) = self.node(&request) else { return Ok(Empty {}) };
+        let mesh = &mut *self.mesh();
+        if !own {
+            let announced = mesh.peers.announced(address);
+            if announced.is_some() {
+                tracing::info!(peer = %address, "another host joined");
+            }
+            self.tell_mesh(mesh, announced.as_slice())?;
+            return Ok(Empty {});
+        }
+        if mesh.own() != Some(address) {
+            self.tell_mesh(mesh, &[Record::OwnAddress { address }])?;
+        }
+        self.refresh_underlay_of(mesh)
+            .map_err(|source| Error::Kernel { object: format!("own address {address}"), source })?;
         Ok(Empty {})
+    }
+
+    /// DiscoverDelete: a hint that a node left; see `state::peers` for what becomes of it.
+    pub fn discover_delete(&self, request: DiscoverRequest) -> Result<Empty, Error> {
+        let Some((address, false)) = self.node(&request) else { return Ok(Empty {}) };
+        let mesh = &mut *self.mesh();
+        let doubted = mesh.peers.doubted(address, now());
+        if doubted.is_some() {
+            tracing::info!(peer = %address, "another host is said to have left; its tunnel stays until it is silent");
+        }
+        self.tell_mesh(mesh, doubted.as_slice())?;
+        Ok(Empty {})
+    }
+
+    /// AllocateNetwork: gives a network of the Swarm its number. What is not echoed is lost to the
+    /// nodes. Comes again for every network whenever a manager becomes the leader, with the answer
+    /// of before among the options, and then that answer stands: another manager may have given
+    /// the number away, and this one never hear that its former owner is gone.
+    pub fn allocate_network(&self, request: AllocateNetworkRequest) -> Result<AllocateNetworkResponse, Error> {
+        if self.overlay.scope == Scope::Local {
+            NetworkId::parse(&request.network_id)?;
+            return Ok(AllocateNetworkResponse { options: request.options });
+        }
+        let (id, options) = spec::allocation(&request)?;
+        let mut echo = request.options;
+        let repeated = options.allocated.as_ref() == Some(&id);
+        if !repeated && options.allocated.is_some() {
+            return Err(Error::NotAllocated { network: id });
+        }
+        let mesh = &mut *self.mesh();
+        let vni = options.vni.unwrap_or_else(|| mesh.vnis.choose(&id));
+        if let Some(owner) = mesh.vnis.other_owner(vni, &id) {
+            if !repeated {
+                return Err(Error::VniTaken { vni, owner: owner.clone() });
+            }
+            tracing::warn!(%vni, network = %id, former = %owner, "the Swarm gave this number to another network meanwhile");
+        }
+        let mut records = mesh.vnis.free(&id, Some(vni), now());
+        records.extend(mesh.vnis.grant(vni, &id));
+        self.tell_mesh(mesh, &records)?;
+        echo.insert(options::VNI.to_owned(), vni.to_string());
+        echo.insert(options::ALLOCATED.to_owned(), id.as_str().to_owned());
+        tracing::info!(network = %id, %vni, "network of the Swarm allocated");
+        Ok(AllocateNetworkResponse { options: echo })
+    }
+
+    /// FreeNetwork: its number rests for a while, because nodes may still use it.
+    pub fn free_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
+        let id = NetworkId::parse(&request.network_id)?;
+        let mesh = &mut *self.mesh();
+        let records = mesh.vnis.free(&id, None, now());
+        self.tell_mesh(mesh, &records)?;
+        Ok(Empty {})
+    }
+
+    /// Regular upkeep of what concerns other hosts.
+    pub fn attend_mesh(&self) -> Result<(), Error> {
+        let kernel = |source: KernelError| Error::Kernel { object: "overlay networks".to_owned(), source };
+        let mesh = &mut *self.mesh();
+        self.refresh_underlay_of(mesh).map_err(kernel)?;
+        let mut records = mesh.vnis.rested(now());
+        if mesh.peers.unsettled() {
+            records.extend(mesh.peers.look(&self.kernel().heard().map_err(kernel)?, now()));
+        }
+        for record in &records {
+            if let Record::Peer(peer) = record {
+                tracing::info!(peer = %peer.address, now = ?peer.standing, "another host is judged anew");
+            }
+        }
+        self.tell_mesh(mesh, &records)
+    }
+
+    /// The node that a request is about, and whether it is this one; `None` when there is nothing
+    /// to learn from it.
+    fn node(&self, request: &DiscoverRequest) -> Option<(IpAddr, bool)> {
+        if self.overlay.scope == Scope::Local || request.discovery_type != NODE {
+            return None;
+        }
+        let data = &request.discovery_data;
+        let text = data.get("Address").and_then(|value| value.as_str()).unwrap_or_default();
+        let own = data.get("Self").and_then(|value| value.as_bool()).unwrap_or(false);
+        match text.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() => Some((address, own)),
+            _ => {
+                tracing::warn!(address = text, "a node was announced without a usable address");
+                None
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ impl Driver {
         if !held.network.owns_bridge && spec.options.allow.is_some() {
             return Err(Error::ForeignBridge { bridge: held.network.bridge.clone(), option: options::ALLOW });
         }
-        let endpoint = self.name_endpoint(spec);
+        let endpoint = self.name_endpoint(&held.network, spec);
         self.make_endpoint(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
         let answer = answer(&endpoint);
         held.endpoints.insert(endpoint.spec.id.clone(), endpoint);
@@ -62,11 +62,11 @@ impl Driver {
         OperInfoResponse::default()
     }
 
-    fn name_endpoint(&self, spec: EndpointSpec) -> Endpoint {
+    fn name_endpoint(&self, network: &Network, spec: EndpointSpec) -> Endpoint {
         let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
         let host = self.table.claim_link(LinkRole::Host, spec.id.as_str(), owner());
         let peer = self.table.claim_link(LinkRole::Peer, spec.id.as_str(), owner());
-        let mac = spec.mac.unwrap_or_else(|| hardware_address(&spec));
+        let mac = spec.mac.unwrap_or_else(|| hardware_address(network, &spec));
         Endpoint {
             spec,
             host,
@@ -129,8 +129,12 @@ impl Driver {
 /// The MAC of an endpoint that was not given one: that of its IP address on this network, so that
 /// a restarted container is found at once by neighbours who remember it. Engines before 28 do not
 /// announce a new one, and a stale neighbour entry stands for up to a minute.
-fn hardware_address(spec: &EndpointSpec) -> Mac {
-    match spec.v4.or(spec.v6) {
+///
+/// On an overlay the next holder of an address may be on another host, and a hardware address in
+/// two places within a moment leaves switches with the wrong one: there it is the endpoint's own,
+/// for ever, and Pontoon announces it.
+fn hardware_address(network: &Network, spec: &EndpointSpec) -> Mac {
+    match spec.v4.or(spec.v6).filter(|_| network.overlay.is_none()) {
         Some(address) => Mac::derive("peer", &format!("{}/{}", spec.network, address.ip())),
         None => Mac::derive("peer", spec.id.as_str()),
     }

@@ -9,7 +9,7 @@ use super::spec::SpecError;
 use crate::datapath::{BRIDGE_PORTS, KernelError, ReserveError};
 use crate::ipam::IpamError;
 use crate::model::id::IdError;
-use crate::model::{EndpointId, HostPort, IfName, NetworkId, Protocol};
+use crate::model::{EndpointId, HostPort, IfName, NetworkId, Protocol, Vni};
 use crate::state::StoreError;
 
 /// See the module's text.
@@ -155,6 +155,48 @@ pub enum Error {
         address: IpAddr,
         /// The network.
         network: NetworkId,
+    },
+    /// Two overlay networks on one number would be one segment.
+    #[error("VNI {vni} belongs to network {owner}: choose another pontoon.vni, or none")]
+    VniTaken {
+        /// The number.
+        vni: Vni,
+        /// Whose.
+        owner: NetworkId,
+    },
+    /// The mark of a choice that Pontoon never made.
+    #[error(
+        "network {network}: pontoon.allocated is written by Pontoon itself: remove it, pontoon.vni chooses a number"
+    )]
+    NotAllocated {
+        /// Which.
+        network: NetworkId,
+    },
+    /// Peers of a network that has none.
+    #[error("network {network}: pontoon.peers is for overlay networks: add pontoon.vni, or remove it")]
+    PeersWithoutVni {
+        /// Which.
+        network: NetworkId,
+    },
+    /// An overlay network on a host that does not know where its packets should leave.
+    #[error(
+        "network {network}: this host has no address for overlay networks: set PONTOON_DATA_PATH to one of its addresses or links"
+    )]
+    NoUnderlay {
+        /// Which.
+        network: NetworkId,
+    },
+    /// A tunnel takes its bytes off every packet.
+    #[error(
+        "network {network}: {mtu} bytes are left of the underlay's MTU of {underlay}, IPv4 needs 68 and IPv6 1280: set PONTOON_DATA_PATH to another link"
+    )]
+    MtuTooSmall {
+        /// Which.
+        network: NetworkId,
+        /// What it would have.
+        mtu: u32,
+        /// What the link has.
+        underlay: u32,
     },
     /// A value under one of the engine's keys cannot be read.
     #[error("{what} {text:?} is not an address")]

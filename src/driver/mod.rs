@@ -5,6 +5,7 @@
 //! (protocol.md 1.6, 3.3, 3.5). Verbs block (ledger, kernel) and are called from threads that may.
 //! Called by the server, and by the app for start and upkeep.
 
+mod announce;
 mod discovery;
 mod endpoint;
 pub mod error;
@@ -12,24 +13,28 @@ mod external;
 mod ipam;
 pub mod listing;
 mod network;
+mod overlay;
 mod promise;
 mod publish;
 mod sandbox;
 pub mod spec;
 pub mod status;
+mod swarm;
 mod upkeep;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use error::Error;
+use overlay::Mesh;
+pub use overlay::OverlaySettings;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam};
-use crate::model::{IfName, Network, NetworkId};
+use crate::model::{EndpointId, IfName, Network, NetworkId};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
@@ -46,6 +51,8 @@ pub struct Settings {
     pub pools: DefaultPools,
     /// Seed for the IPv6 prefix of this host, used once in the life of a ledger.
     pub ula_seed: [u8; 5],
+    /// How far networks reach, and how.
+    pub overlay: OverlaySettings,
 }
 
 /// Counts that the operator can read.
@@ -59,6 +66,8 @@ pub struct Counts {
     pub overruns: AtomicU64,
 }
 
+type Arrival = Box<dyn Fn(NetworkId, EndpointId) + Send>;
+
 /// See the module's text.
 pub struct Driver {
     table: Table,
@@ -71,6 +80,8 @@ pub struct Driver {
     ports: Mutex<Ports>,
     reconciler: Reconciler,
     ula_seed: [u8; 5],
+    overlay: OverlaySettings,
+    mesh: Mutex<Mesh>,
     outcome: Outcome,
     kept_aside: Vec<PathBuf>,
     /// Bridges that were last seen missing: said once, not at every comparison.
@@ -80,6 +91,10 @@ pub struct Driver {
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
     /// Called when something needs upkeep soon; set by the app.
     attention: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// Called when an endpoint should be announced; set by the app.
+    arrival: Mutex<Option<Arrival>>,
+    /// Whether it was said that announcing fails.
+    mute: AtomicBool,
     /// What happened so far.
     pub counts: Counts,
 }
@@ -102,12 +117,16 @@ impl Driver {
             ports: Mutex::default(),
             reconciler: Reconciler::new(kernel),
             ula_seed: settings.ula_seed,
+            mesh: Mutex::new(Mesh::new(&settings.overlay)),
+            overlay: settings.overlay,
             degraded: !matches!(opened.outcome, Outcome::Loaded) || !opened.kept_aside.is_empty(),
             outcome: opened.outcome,
             kept_aside: opened.kept_aside,
             missing: Mutex::default(),
             resolvers: Box::new(resolvers),
             attention: Mutex::new(None),
+            arrival: Mutex::new(None),
+            mute: AtomicBool::new(false),
             counts: Counts::default(),
         };
         for record in &opened.records {
@@ -117,12 +136,17 @@ impl Driver {
     }
 
     fn take_up(&self, record: &Record) {
+        self.mesh().apply(record);
         match record {
             Record::Network(network) => {
                 let id = &network.spec.id;
                 // Both were checked when the network was made; a ledger edited by hand may differ.
                 if let Err(other) = self.table.claim_named_link(&network.bridge, LinkOwner::Network(id.clone())) {
                     tracing::warn!(network = %id, bridge = %network.bridge, ?other, "two networks of the ledger have one bridge");
+                }
+                if let Some(overlay) = &network.overlay {
+                    let owner = LinkOwner::Network(id.clone());
+                    drop(self.table.claim_named_link(&overlay.link, owner));
                 }
                 let pools: Vec<_> = network.spec.subnets().map(|subnet| subnet.pool).collect();
                 if let Err((subnet, held, owner)) = self.table.claim_subnets(id, &pools) {

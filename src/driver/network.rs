@@ -6,7 +6,8 @@ use crate::api::network::{
     CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
 };
 use crate::datapath::{Datapath, desired};
-use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec};
+use crate::model::options;
+use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec, Scope};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, LinkOwner, lock};
 
@@ -18,8 +19,8 @@ impl Driver {
     /// does not register the driver until it is restarted (protocol.md 1.3).
     pub fn get_capabilities(&self) -> CapabilitiesResponse {
         CapabilitiesResponse {
-            scope: "local".to_owned(),
-            connectivity_scope: "local".to_owned(),
+            scope: self.overlay.scope.word().to_owned(),
+            connectivity_scope: self.overlay.scope.word().to_owned(),
             gw_alloc_checker: true,
         }
     }
@@ -34,15 +35,23 @@ impl Driver {
     }
 
     /// CreateNetwork. A known id with the same settings is success; with other settings it is
-    /// replaced as long as nothing is attached.
+    /// replaced as long as nothing is attached. In a Swarm a known id means that the engine
+    /// crashed, and always succeeds (protocol.md 5.5): see `forget_dead` and `change_network`.
     pub fn create_network(&self, request: CreateNetworkRequest) -> Result<Empty, Error> {
         let spec = spec::network(&request)?;
         let slot = self.table.slot(&spec.id);
         let mut place = lock(&slot);
-        if let Some(held) = &*place {
+        if let Some(held) = place.as_mut() {
+            let of_swarm = self.overlay.scope == Scope::Global;
+            if of_swarm {
+                self.forget_dead(held);
+            }
             if held.network.spec == spec {
                 let desired = desired::network(&held.network);
                 return self.made(&held.network, &desired, &desired).map(|()| Empty {});
+            }
+            if !held.endpoints.is_empty() && of_swarm {
+                return self.change_network(held, spec);
             }
             if !held.endpoints.is_empty() {
                 return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
@@ -125,6 +134,18 @@ impl Driver {
         if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
             return release(Error::SubnetOverlap { subnet, held, owner });
         }
+        let overlay = self.spans_hosts(spec).and_then(|spans| match spans {
+            true if !owns_bridge => Err(Error::ForeignBridge { bridge: bridge.clone(), option: options::VNI }),
+            true => self.claim_overlay(spec).map(Some),
+            false => Ok(None),
+        });
+        let overlay = overlay.inspect_err(|_| {
+            self.table.release_subnets(&spec.id);
+            self.table.release_link(&bridge);
+        })?;
+        if let Some((overlay, mtu)) = overlay {
+            return Ok(Network { spec: spec.clone(), bridge, owns_bridge, mtu, overlay: Some(overlay) });
+        }
         let mtu = match (spec.options.mtu, &found) {
             (Some(mtu), _) => mtu,
             // Ports of a larger MTU would lower nothing but lose frames on the user's bridge.
@@ -137,12 +158,13 @@ impl Driver {
                 }
             },
         };
-        Ok(Network { spec: spec.clone(), bridge, owns_bridge, mtu })
+        Ok(Network { spec: spec.clone(), bridge, owns_bridge, mtu, overlay: None })
     }
 
     fn release(&self, network: &Network) {
         self.table.release_subnets(&network.spec.id);
         self.table.release_link(&network.bridge);
+        self.release_overlay(network);
     }
 
     /// Ledger first, then the kernel; a kernel that refuses takes the record back.
@@ -154,7 +176,8 @@ impl Driver {
             self.commit(&mut ipam, &records)?;
         }
         let after = desired::network(network);
-        let made = self.made(network, &nothing(), &after);
+        let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
+        let made = self.made(network, &nothing(), &after).and_then(|()| self.raise_tunnel(network).map_err(failed));
         if made.is_err() {
             self.undo(network, &after);
         }
@@ -178,6 +201,7 @@ impl Driver {
     fn undo(&self, network: &Network, after: &Datapath) {
         let id = network.spec.id.clone();
         let _ = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
+        self.lower_tunnel(network);
         if let Err(error) = self.reconciler.replace(after, &nothing()) {
             tracing::warn!(%error, network = %id, "what was made of a network is left to the next comparison");
             self.call_attention();
@@ -193,6 +217,7 @@ impl Driver {
     fn unmake(&self, network: &Network) -> Result<(), Error> {
         let id = &network.spec.id;
         let written = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
+        self.lower_tunnel(network);
         if let Err(error) = self.reconciler.replace(&desired::network(network), &nothing()) {
             tracing::warn!(%error, network = %id, "the rest of a deleted network is left to the next comparison");
             self.call_attention();

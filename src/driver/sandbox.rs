@@ -23,6 +23,7 @@ impl Driver {
         let sandbox = request.sandbox_key.chars().take(256).collect();
         self.change_phase(held, &id, Phase::Joined, Some(sandbox))?.ok_or_else(unknown)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
+        self.arrived(&held.network, &id);
         Ok(answer(&held.network, endpoint))
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
-use crate::api::network::{CreateEndpointRequest, CreateNetworkRequest, IpamData, key};
+use crate::api::network::{AllocateNetworkRequest, CreateEndpointRequest, CreateNetworkRequest, IpamData, key};
 use crate::model::id::IdError;
 use crate::model::mac::MacError;
 use crate::model::options::OptionError;
@@ -135,6 +135,21 @@ pub fn network(request: &CreateNetworkRequest) -> Result<NetworkSpec, SpecError>
         return Err(SpecError::MtuForIpv6 { mtu });
     }
     Ok(NetworkSpec { id, v4, v6, internal, options })
+}
+
+/// AllocateNetwork. The engine sends pools of both families in one list.
+pub fn allocation(request: &AllocateNetworkRequest) -> Result<(NetworkId, NetworkOptions), SpecError> {
+    let id = NetworkId::parse(&request.network_id)?;
+    let options = NetworkOptions::parse(&request.options)?;
+    let pools = request.ipv4_data.iter().chain(&request.ipv6_data).cloned();
+    let (sixes, fours): (Vec<_>, Vec<_>) = pools.partition(|data| data.pool.contains(':'));
+    subnet(&fours, false)?;
+    if subnet(&sixes, true)?.is_some()
+        && let Some(mtu @ 0..1280) = options.mtu
+    {
+        return Err(SpecError::MtuForIpv6 { mtu });
+    }
+    Ok((id, options))
 }
 
 fn family(v6: bool) -> &'static str {

@@ -23,6 +23,7 @@ impl Driver {
     /// carry running containers and is left alone for this whole life.
     pub fn start(&self) -> Result<(), KernelError> {
         self.protect()?;
+        self.desire_tunnels();
         self.retake_ports();
         self.reconciler.find_engine_bridges()?;
         let repaired = self.repair();
@@ -44,6 +45,11 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// For one who repairs in the daemon's place, without its settings: tunnels stay as they are.
+    pub fn keep_tunnels(&self) -> Result<(), KernelError> {
+        self.reconciler.protect_tunnels()
     }
 
     /// Removes what lost replies and calls that never came left behind.
@@ -96,8 +102,12 @@ impl Driver {
         if let Err(error) = self.reconciler.follow_engine_bridges().and_then(|_| self.repair().map(|_| ())) {
             tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
         }
+        if let Err(error) = self.attend_mesh() {
+            tracing::error!(%error, "overlay networks are looked after at the next tick");
+        }
         self.settle_debts();
         self.sweep_leaks();
+        self.announce_all();
         if self.ledger.compact_due()
             && let Err(error) = self.ledger.compact()
         {

@@ -103,7 +103,8 @@ impl Ipam {
             Record::NoNetwork { id } => {
                 self.carried.remove(id);
             }
-            Record::Endpoint(_) | Record::NoEndpoint { .. } => {}
+            // The rest concerns no pool.
+            _ => {}
         }
     }
 

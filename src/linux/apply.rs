@@ -10,15 +10,15 @@ use rtnetlink::LinkUnspec;
 use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::{LinuxKernel, Route, addr, bridge, forward, link, veth};
+use super::{LinuxKernel, Route, addr, bridge, forward, link, neighbour, veth};
 use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;
 
 /// How long a step waits for a link of the same name that is being deleted.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a step is tried while links of the same name come and go.
-const TRIES: u32 = 4;
+pub(super) const TRIES: u32 = 4;
 
 impl LinuxKernel {
     pub(super) fn carry_out(&self, step: &Step) -> Result<(), KernelError> {
@@ -52,6 +52,18 @@ impl LinuxKernel {
                 found.map_or(Ok(()), |link| addr::remove(&mut route.socket, link.index, *address))
             }
             Step::CreateVeth(name, veth) => self.create_veth(name, veth),
+            Step::CreateVxlan(name, vxlan) => self.create_vxlan(name, vxlan),
+            Step::RetireVxlan(name) => {
+                self.reaper.retire(name);
+                Ok(())
+            }
+            Step::Flood { link, add, remove } => {
+                let socket = &mut self.route().socket;
+                let found = link::find(socket, link.as_str())?;
+                let index = found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?.index;
+                neighbour::flood(socket, index, add.iter().copied())?;
+                remove.iter().try_for_each(|peer| neighbour::stop_flood(socket, index, *peer))
+            }
             Step::SetMaster(name, bridge) => {
                 let mut route = self.route();
                 let bridge = Some(bridge);
@@ -95,6 +107,8 @@ impl LinuxKernel {
             | Step::Isolate(name, _)
             | Step::Hairpin(name)
             | Step::RouteLocalnet(name)
+            | Step::CreateVxlan(name, _)
+            | Step::RetireVxlan(name)
             | Step::RetireBridge(name) => self.touches.mark(name),
             // A new pair is nothing that a watcher reports; giving one up is announced when it
             // happens. The rest is no link.
@@ -103,6 +117,7 @@ impl LinuxKernel {
             | Step::Forward { .. }
             | Step::CreateTable(_)
             | Step::Elements { .. }
+            | Step::Flood { .. }
             | Step::ForgetFlows(_)
             | Step::ForgetMisled(_)
             | Step::ForwardRules { .. } => {}
@@ -200,7 +215,7 @@ impl LinuxKernel {
         changed
     }
 
-    fn await_gone(&self, name: &IfName) -> Result<(), Failure> {
+    pub(super) fn await_gone(&self, name: &IfName) -> Result<(), Failure> {
         let gone = self.reaper.await_gone(name, PATIENCE);
         let words = "a link of this name is still being deleted";
         if gone { Ok(()) } else { Err(Failure::refused(libc::EBUSY, words)) }
@@ -209,7 +224,7 @@ impl LinuxKernel {
 
 /// Does something with the index of a bridge. The index comes from memory; if the kernel does not
 /// like it, the bridge may have been made anew: it is looked up and used once more.
-fn with_master(
+pub(super) fn with_master(
     route: &mut Route,
     bridge: Option<&IfName>,
     mut act: impl FnMut(&mut Route, Option<u32>) -> Result<(), Failure>,
@@ -226,7 +241,7 @@ fn with_master(
     if fresh == index { Err(failure) } else { act(route, Some(fresh)) }
 }
 
-fn foreign(name: &IfName, kind: &str) -> Failure {
+pub(super) fn foreign(name: &IfName, kind: &str) -> Failure {
     let kind = if kind.is_empty() { "link" } else { kind };
     Failure::refused(libc::EEXIST, &format!("{name} is a {kind} that is not Pontoon's"))
 }
@@ -247,6 +262,9 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::AddAddress(name, address) => ("add address", format!("{address} to {name}")),
         Step::RemoveAddress(name, address) => ("remove address", format!("{address} from {name}")),
         Step::CreateVeth(name, _) => ("create veth pair", name.to_string()),
+        Step::CreateVxlan(name, vxlan) => ("create vxlan link", format!("{name} with VNI {}", vxlan.vni)),
+        Step::RetireVxlan(name) => ("retire vxlan link", name.to_string()),
+        Step::Flood { link, .. } => ("change floods of", link.to_string()),
         Step::SetMaster(name, bridge) => ("make a port", format!("{name} of {bridge}")),
         Step::Isolate(name, _) => ("set isolation of", name.to_string()),
         Step::Hairpin(name) => ("turn on hairpin of", name.to_string()),

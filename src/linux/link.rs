@@ -9,6 +9,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::netlink::{Failure, Request, Socket};
 use super::tlv::{Attributes, Writer, native32, text};
+use super::vxlan::{self, Identity};
 use crate::datapath::{GROUP_DEAD, GROUP_LIVE, LinkInfo};
 use crate::model::{IfName, Mac};
 
@@ -27,6 +28,7 @@ const IFLA_GROUP: u16 = 27;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -62,6 +64,8 @@ pub struct LinkRecord {
     pub isolated: bool,
     /// Whether it is a port of a bridge that sends frames back where they came from.
     pub hairpin: bool,
+    /// What is fixed of a VXLAN link.
+    pub vxlan: Option<Identity>,
 }
 
 impl LinkRecord {
@@ -109,6 +113,9 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
             IFLA_LINKINFO => {
                 let info = Attributes::new(value);
                 link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();
+                if link.kind == "vxlan" {
+                    link.vxlan = info.find(IFLA_INFO_DATA).and_then(vxlan::identity);
+                }
                 if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
                     let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());
                     let flag = |kind| port.find(kind).and_then(<[u8]>::first) == Some(&1);

@@ -3,11 +3,13 @@
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
-//! `conntrack` and `forward` the kernel's objects, `bridge` and `veth` how ours are made, `observe` how they are
-//! read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them, `reserve` the host's
-//! ports, `apply` the steps, `words` the same for people, `survey` a look from outside, `feature` what this kernel can do.
+//! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
+//! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
+//! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
+//! `announce` frames that say where an endpoint is, `survey` a look from outside, `feature` what this kernel can do.
 
 pub mod addr;
+pub mod announce;
 mod apply;
 mod bridge;
 pub mod conntrack;
@@ -16,9 +18,11 @@ mod feature;
 pub mod forward;
 pub mod frame;
 pub mod link;
+pub mod neighbour;
 pub mod netlink;
 pub mod nft;
 mod observe;
+mod overlay;
 mod reaper;
 mod reserve;
 pub mod route;
@@ -28,10 +32,12 @@ mod sysctl;
 pub mod tlv;
 mod touch;
 mod veth;
+pub mod vxlan;
 pub mod watch;
 mod words;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,8 +46,8 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
-use crate::datapath::{Datapath, Kernel, KernelError, LinkInfo, ReserveError, Step};
-use crate::model::{HostPort, IfName};
+use crate::datapath::{Announcement, Datapath, Kernel, KernelError, LinkInfo, ReserveError, Step, Underlay};
+use crate::model::{DataPath, HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
@@ -58,11 +64,13 @@ const LOOPBACK: u32 = 1;
 pub struct Options {
     /// Directory of the settings `net.*`. The managed plugin sees the host's at another path.
     pub sysctl_root: PathBuf,
+    /// The socket for announcements, when it was opened while the process still had CAP_NET_RAW.
+    pub sender: Option<Arc<announce::Sender>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sysctl_root: PathBuf::from("/proc/sys/net") }
+        Self { sysctl_root: PathBuf::from("/proc/sys/net"), sender: None }
     }
 }
 
@@ -81,6 +89,8 @@ pub struct LinuxKernel {
     reservations: Reservations,
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
+    /// Absent where the process never had the privilege to open it.
+    sender: Option<Arc<announce::Sender>>,
 }
 
 /// The socket for links, and the indexes of bridges, which every new port needs.
@@ -125,6 +135,7 @@ impl LinuxKernel {
             reservations: Reservations::new(),
             ports,
             touches,
+            sender: options.sender.or_else(|| announce::Sender::open().map(Arc::new)),
         })
     }
 
@@ -191,6 +202,18 @@ impl Kernel for LinuxKernel {
             None => Ok(None),
         };
         look().map_err(|f: Failure| f.of("look up", "the default route"))
+    }
+
+    fn underlay(&self, path: &DataPath) -> Result<Option<Underlay>, KernelError> {
+        route::underlay(&mut self.route().socket, path).map_err(|f| f.of("look up", "the way to other hosts"))
+    }
+
+    fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError> {
+        observe::heard(&mut self.route().socket).map_err(|f| f.of("list", "what tunnels learned"))
+    }
+
+    fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError> {
+        self.announce_endpoint(endpoint).map_err(|f| f.of("announce the endpoint of", endpoint.host.as_str()))
     }
 
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {

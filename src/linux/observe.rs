@@ -4,21 +4,24 @@
 //! Changes nothing. Called by `LinuxKernel`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use super::addr::{self, AddressRecord};
 use super::forward;
 use super::link::{self, LinkRecord};
+use super::neighbour;
 use super::netlink::{Failure, Socket};
 use super::nft::table;
 use super::sysctl::Sysctls;
-use crate::datapath::{Bridge, Datapath, Forwarding, Veth};
+use crate::datapath::{Bridge, Datapath, Forwarding, Veth, Vxlan};
 use crate::model::ifname::PREFIX;
 use crate::model::{IfName, Mac};
 
 /// Reads links, addresses and settings.
 ///
-/// A bridge is reported when it is in our live group or named in `foreign`; a veth when it is in
-/// our live group and has our prefix. What waits for its deletion is not there any more.
+/// A bridge is reported when it is in our live group or named in `foreign`; a veth or a VXLAN
+/// link when it is in our live group and has our prefix. What waits for its deletion is not there any more.
 pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>) -> Result<Datapath, Failure> {
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
@@ -36,10 +39,27 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
             "veth" if link.live() && name.has_prefix() => {
                 datapath.veths.insert(name.clone(), veth(link, &name, &names));
             }
+            "vxlan" if link.live() && name.has_prefix() => {
+                if let Some(vxlan) = vxlan(socket, link, &names)? {
+                    datapath.vxlans.insert(name, vxlan);
+                }
+            }
             _ => {}
         }
     }
     Ok(datapath)
+}
+
+/// How long ago an entry that was learned from another host was in use, over all tunnels of ours.
+pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure> {
+    let mut heard: BTreeMap<IpAddr, Duration> = BTreeMap::new();
+    for link in link::list(socket)?.iter().filter(|link| link.kind == "vxlan" && link.live()) {
+        for entry in neighbour::entries(socket, link.index)?.iter().filter(|entry| entry.learned) {
+            let age = heard.entry(entry.peer).or_insert(entry.age);
+            *age = entry.age.min(*age);
+        }
+    }
+    Ok(heard)
 }
 
 /// Reads the table and the accepting rules into `datapath`.
@@ -64,6 +84,23 @@ fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls
         localnet: sysctls.localnet(name),
         up: link.up,
     }
+}
+
+/// A VXLAN link, if it is of a form that we make.
+fn vxlan(socket: &mut Socket, link: &LinkRecord, names: &BTreeMap<u32, &LinkRecord>) -> Result<Option<Vxlan>, Failure> {
+    let (Some(identity), Some(mac)) = (link.vxlan, link.mac) else { return Ok(None) };
+    let floods = neighbour::entries(socket, link.index)?.into_iter().filter(neighbour::Entry::is_flood);
+    Ok(Some(Vxlan {
+        vni: identity.vni,
+        port: identity.port,
+        local: identity.local,
+        mac,
+        mtu: link.mtu,
+        bridge: link.master.and_then(|index| names.get(&index)).and_then(|link| link.ifname()),
+        isolated: link.isolated,
+        up: link.up,
+        peers: floods.map(|entry| entry.peer).collect(),
+    }))
 }
 
 fn veth(link: &LinkRecord, name: &IfName, names: &BTreeMap<u32, &LinkRecord>) -> Veth {

@@ -253,7 +253,7 @@ impl Worker {
 }
 
 fn deletable(link: &LinkRecord) -> bool {
-    matches!(link.kind.as_str(), "veth" | "bridge")
+    matches!(link.kind.as_str(), "veth" | "bridge" | "vxlan")
 }
 
 fn is_ours(link: &LinkRecord, indexes: &BTreeSet<u32>) -> bool {

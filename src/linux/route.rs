@@ -7,15 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::addr::ip;
+use super::addr::{self, ip};
+use super::link;
 use super::netlink::{Failure, Socket};
 use super::tlv::{Attributes, Writer, native32};
+use crate::datapath::Underlay;
+use crate::model::DataPath;
 
 /// Bytes of `struct rtmsg`.
 const HEADER: usize = 12;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
 const RT_TABLE_MAIN: u8 = 254;
 const RTN_UNICAST: u8 = 1;
@@ -36,6 +40,8 @@ pub struct RouteRecord {
     pub destination: IpNetwork,
     /// Index of the link it uses, if it names one.
     pub link: Option<u32>,
+    /// Source address of packets that take it, if it tells.
+    pub source: Option<IpAddr>,
 }
 
 /// Reads the payload of an `RTM_NEWROUTE`; `None` when it is not one.
@@ -54,6 +60,7 @@ pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
         kind,
         destination: IpNetwork::new(destination, prefix).ok()?,
         link: attributes.find(RTA_OIF).and_then(native32),
+        source: attributes.find(RTA_PREFSRC).and_then(|bytes| ip(i32::from(family), bytes)),
     })
 }
 
@@ -99,10 +106,43 @@ fn counts(route: &RouteRecord) -> bool {
 
 /// Index of the link that leads outside, IPv4 first; `None` without a default route.
 pub fn uplink(socket: &mut Socket) -> Result<Option<u32>, Failure> {
+    Ok(way_out(socket)?.and_then(|route| route.link))
+}
+
+/// Where packets between hosts leave; `None` when there is no such address, link or route now.
+pub fn underlay(socket: &mut Socket, path: &DataPath) -> Result<Option<Underlay>, Failure> {
+    let addresses = addr::list(socket)?;
+    let found = match path {
+        DataPath::Address(address) => addresses.iter().find(|record| record.address.ip() == *address),
+        DataPath::Link(name) => {
+            let Some(link) = link::find(socket, name.as_str())? else { return Ok(None) };
+            let usable =
+                |record: &&addr::AddressRecord| record.index == link.index && !is_link_local(record.address.ip());
+            addresses.iter().filter(usable).min_by_key(|record| record.address.is_ipv6())
+        }
+        DataPath::DefaultRoute => {
+            let source = way_out(socket)?.and_then(|route| route.source);
+            addresses.iter().find(|record| Some(record.address.ip()) == source)
+        }
+    };
+    let Some(record) = found else { return Ok(None) };
+    let link = link::find_index(socket, record.index)?;
+    Ok(link.map(|link| Underlay { address: record.address.ip(), mtu: link.mtu }))
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// The route that leads outside, IPv4 first.
+fn way_out(socket: &mut Socket) -> Result<Option<RouteRecord>, Failure> {
     for address in OUTSIDE {
-        let route = look_up(socket, address)?.filter(|route| route.kind == RTN_UNICAST);
-        if let Some(link) = route.and_then(|route| route.link) {
-            return Ok(Some(link));
+        let route = look_up(socket, address)?.filter(|route| route.kind == RTN_UNICAST && route.link.is_some());
+        if route.is_some() {
+            return Ok(route);
         }
     }
     Ok(None)

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::nft::element::{Set, set_of};
 use super::nft::message::BRIDGE;
-use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth};
+use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth, Vxlan};
 use crate::model::{HostPort, IfName};
 
 /// The lines for a step.
@@ -41,7 +41,14 @@ pub fn commands(step: &Step) -> Vec<String> {
         Step::RouteLocalnet(name) => vec![setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1")],
         Step::ForgetFlows(addresses) => addresses.iter().flat_map(forget).collect(),
         Step::ForgetMisled(ports) => ports.iter().map(|port| misled(port.host)).collect(),
-        Step::RetireVeth(name) | Step::RetireBridge(name) => vec![format!("ip link del dev {}", word(name))],
+        Step::CreateVxlan(name, vxlan) => create_vxlan(name, vxlan),
+        Step::Flood { link, add, remove } => {
+            let gone = remove.iter().map(|peer| flood("del", link, *peer));
+            gone.chain(add.iter().map(|peer| flood("append", link, *peer))).collect()
+        }
+        Step::RetireVeth(name) | Step::RetireVxlan(name) | Step::RetireBridge(name) => {
+            vec![format!("ip link del dev {}", word(name))]
+        }
     }
 }
 
@@ -71,6 +78,29 @@ fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
     }
     lines.extend(bridge.addresses.iter().map(|address| add_address(name, &address.to_string())));
     lines
+}
+
+fn create_vxlan(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
+    let link = word(name);
+    let sums = if vxlan.local.is_ipv4() { " noudpcsum" } else { "" };
+    let mut lines = vec![format!(
+        "ip link add name {link} mtu {} address {} group {GROUP_LIVE} type vxlan id {} local {} dstport {}{sums} learning",
+        vxlan.mtu, vxlan.mac, vxlan.vni, vxlan.local, vxlan.port
+    )];
+    lines.push(format!("ip link set dev {link} alias {}", quoted(&format!("pontoon overlay {}", vxlan.vni))));
+    lines.extend(vxlan.bridge.iter().map(|bridge| format!("ip link set dev {link} master {}", word(bridge))));
+    if vxlan.isolated {
+        lines.push(port_flag(name, "isolated", true));
+    }
+    lines.extend(vxlan.peers.iter().map(|peer| flood("append", name, *peer)));
+    if vxlan.up {
+        lines.push(format!("ip link set dev {link} up"));
+    }
+    lines
+}
+
+fn flood(verb: &str, link: &IfName, peer: IpAddr) -> String {
+    format!("bridge fdb {verb} 00:00:00:00:00:00 dev {} dst {peer}", word(link))
 }
 
 fn create_veth(name: &IfName, veth: &Veth) -> Vec<String> {
@@ -171,7 +201,11 @@ fn key_and_value(element: &Element) -> (String, String) {
             return (key, format!(" : {} . {}", port.container, port.container_port));
         }
         Element::Open(protocol, address, port) => format!("{address} . {protocol} . {port}"),
-        Element::Guarded(address) => address.to_string(),
+        Element::Guarded(address) | Element::Peer(address) => address.to_string(),
+        Element::TunnelPort(port) => port.to_string(),
+        Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),
+        Element::Gateway(link, mac) => format!("{} . {mac}", name(link)),
+        Element::GatewayAddress(link, address) => format!("{} . {address}", name(link)),
         Element::Allow(address, source) => format!("{address} . {source}"),
         Element::SourceMac(link, mac) => format!("{} . {mac}", name(link)),
         Element::SourceAddress(link, address) if address.is_unspecified() => name(link),

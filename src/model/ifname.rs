@@ -54,6 +54,8 @@ pub enum LinkRole {
     Host,
     /// The end of a veth pair that the engine moves into the sandbox.
     Peer,
+    /// The tunnel of an overlay network, a port of its bridge.
+    Vxlan,
 }
 
 impl LinkRole {
@@ -62,6 +64,7 @@ impl LinkRole {
             LinkRole::Bridge => 'b',
             LinkRole::Host => 'h',
             LinkRole::Peer => 'c',
+            LinkRole::Vxlan => 'x',
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod ifname;
 pub mod mac;
 pub mod network;
 pub mod options;
+pub mod overlay;
 pub mod port;
 
 pub use endpoint::{Endpoint, EndpointSpec, Phase};
@@ -18,4 +19,5 @@ pub use ifname::{IfName, LinkRole};
 pub use mac::Mac;
 pub use network::{Network, NetworkSpec, Subnet, overlap};
 pub use options::{EndpointOptions, GatewayMode, NetworkOptions};
+pub use overlay::{DataPath, Overlay, Scope, Vni};
 pub use port::{Binding, HostPort, Protocol, Published};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{IfName, NetworkId, NetworkOptions};
+use super::{IfName, NetworkId, NetworkOptions, Overlay};
 
 /// One family's addresses of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,4 +75,7 @@ pub struct Network {
     pub owns_bridge: bool,
     /// MTU of bridge and endpoints, in bytes.
     pub mtu: u32,
+    /// What makes it span hosts; absent for a network of this host alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Overlay>,
 }

@@ -7,8 +7,10 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::peers::PeerRecord;
 use super::record::{AddressRecord, Holder, PoolRecord, Record};
-use crate::model::{Endpoint, EndpointId, Network, NetworkId};
+use super::vnis::VniRecord;
+use crate::model::{Endpoint, EndpointId, Network, NetworkId, Vni};
 
 /// The facts that are alive.
 #[derive(Debug, Default)]
@@ -19,6 +21,9 @@ pub(super) struct Facts {
     addresses: BTreeMap<String, BTreeMap<IpAddr, (u64, Holder)>>,
     networks: BTreeMap<NetworkId, Box<Network>>,
     endpoints: BTreeMap<NetworkId, BTreeMap<EndpointId, Box<Endpoint>>>,
+    peers: BTreeMap<IpAddr, PeerRecord>,
+    own_address: Option<IpAddr>,
+    vnis: BTreeMap<Vni, VniRecord>,
     puts: u64,
     /// Addresses of endpoints that ended since the ledger was last rewritten.
     ended: BTreeSet<IpAddr>,
@@ -61,6 +66,19 @@ impl Facts {
                 }
             }
             Record::Ula { prefix } => self.ula = Some(prefix),
+            Record::Peer(peer) => {
+                self.peers.insert(peer.address, peer);
+            }
+            Record::NoPeer { address } => {
+                self.peers.remove(&address);
+            }
+            Record::OwnAddress { address } => self.own_address = Some(address),
+            Record::Vni(vni) => {
+                self.vnis.insert(vni.vni, vni);
+            }
+            Record::NoVni { vni } => {
+                self.vnis.remove(&vni);
+            }
         }
     }
 
@@ -91,7 +109,8 @@ impl Facts {
     }
 
     /// One put for each fact, in an order that depends on the facts alone: the ULA prefix, pools,
-    /// addresses by their last put (the allocator reads its position off it), networks, endpoints.
+    /// addresses by their last put (the allocator reads its position off it), what other hosts have
+    /// to do with, networks, endpoints.
     pub fn into_records(self) -> Vec<Record> {
         let mut addresses: Vec<(u64, AddressRecord)> = Vec::new();
         for (pool, of) in self.addresses {
@@ -104,6 +123,9 @@ impl Facts {
         ula.into_iter()
             .chain(self.pools.into_values().map(Record::Pool))
             .chain(addresses.into_iter().map(|(_, address)| Record::Address(address)))
+            .chain(self.own_address.map(|address| Record::OwnAddress { address }))
+            .chain(self.peers.into_values().map(Record::Peer))
+            .chain(self.vnis.into_values().map(Record::Vni))
             .chain(self.networks.into_values().map(Record::Network))
             .chain(self.endpoints.into_values().flat_map(BTreeMap::into_values).map(Record::Endpoint))
             .collect()

@@ -1,8 +1,10 @@
-//! Owns what Pontoon promised: networks, endpoints, pools and addresses, in memory and on disk.
+//! Owns what Pontoon promised: networks, endpoints, pools and addresses, in memory and on disk;
+//! and what it was told of other hosts.
 
 mod error;
 mod facts;
 mod line;
+pub mod peers;
 mod place;
 pub mod ports;
 pub mod record;
@@ -11,6 +13,7 @@ pub mod store;
 pub mod table;
 mod tail;
 mod upgrade;
+pub mod vnis;
 
 pub use error::StoreError;
 pub use place::make as make_directory;

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Endpoint, EndpointId, Network, NetworkId};
+use super::peers::PeerRecord;
+use super::vnis::VniRecord;
+use crate::model::{Endpoint, EndpointId, Network, NetworkId, Vni};
 
 /// How long a record must live (design: durability has two classes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,25 @@ pub enum Record {
         /// The prefix.
         prefix: IpNetwork,
     },
+    /// Another host is known, or is judged anew.
+    Peer(PeerRecord),
+    /// Another host is forgotten.
+    NoPeer {
+        /// Its address.
+        address: IpAddr,
+    },
+    /// The engine said which address of this host's other nodes know it by.
+    OwnAddress {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A number is granted to a network of the Swarm, or rests.
+    Vni(VniRecord),
+    /// A number is free.
+    NoVni {
+        /// Which.
+        vni: Vni,
+    },
 }
 
 impl Record {
@@ -125,7 +146,12 @@ impl Record {
             | Record::NoNetwork { .. }
             | Record::Pool(_)
             | Record::NoPool { .. }
-            | Record::Ula { .. } => Durability::Synced,
+            | Record::Ula { .. }
+            | Record::Peer(_)
+            | Record::NoPeer { .. }
+            | Record::OwnAddress { .. }
+            | Record::Vni(_)
+            | Record::NoVni { .. } => Durability::Synced,
             Record::Address(a) if matches!(a.holder, Holder::Gateway | Holder::Aux) => Durability::Synced,
             Record::Address(_) | Record::NoAddress { .. } | Record::Endpoint(_) | Record::NoEndpoint { .. } => {
                 Durability::Handed

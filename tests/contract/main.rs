@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::datapath::{Bridge, Datapath, Element, Kernel, Protected, ReserveError, Step, Veth, diff};
+use pontoon::datapath::{Bridge, Datapath, Element, Kernel, Protected, ReserveError, Step, Veth, Vxlan, diff};
 use pontoon::linux::{LinuxKernel, Options};
-use pontoon::model::{HostPort, IfName, Mac, Protocol, Published};
+use pontoon::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
 
 /// Runs a case on the fake and, in a namespace of its own, on the kernel.
 fn on_both(case: fn(&dyn Kernel)) {
@@ -224,6 +224,95 @@ fn hairpin_and_loopback_are_turned_on_and_stay() {
         let seen = observe(kernel);
         assert!(seen.veths[&name("pnth3")].hairpin && seen.veths[&name("pnth3")].isolated);
         kernel.apply(&[Step::ForgetFlows(vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()])]).unwrap();
+    });
+}
+
+fn vxlan(vni: u32, local: &str, peers: &[&str]) -> Vxlan {
+    Vxlan {
+        vni: Vni::new(vni).unwrap(),
+        port: 4789,
+        local: local.parse().unwrap(),
+        mac: Mac::derive("vxlan", "contract"),
+        mtu: 1400,
+        bridge: Some(name("pntb1")),
+        isolated: false,
+        up: true,
+        peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
+    }
+}
+
+/// Two tunnels, as there may be when some networks go over IPv4 and some over IPv6.
+fn tunnels() -> Datapath {
+    let mut want = wanted();
+    want.vxlans.insert(name("pntx1"), vxlan(70000, "127.0.0.1", &["192.0.2.2", "192.0.2.3"]));
+    want.vxlans.insert(name("pntx2"), vxlan(70001, "::1", &["2001:db8::2"]));
+    want
+}
+
+/// What makes `want` of whatever is there, with the peer ends that no kernel tells.
+fn reach(kernel: &dyn Kernel, want: &Datapath) -> Vec<Step> {
+    let mut want = want.clone();
+    for (host, veth) in &mut want.veths {
+        veth.peer_mac = Some(Mac::derive("peer", &host.as_str().replace("pnth", "pntc")));
+    }
+    let plan = diff(&observe(kernel), &want, &Protected::default());
+    kernel.apply(&plan.steps).unwrap();
+    plan.steps
+}
+
+#[test]
+fn tunnels_are_made_changed_and_taken_down() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let mut want = tunnels();
+        reach(kernel, &want);
+        assert_eq!(observe(kernel), want);
+        assert_eq!(reach(kernel, &want), []);
+        // Whatever may change in place does; the identity makes a new link of the name.
+        let changes: [fn(&mut Vxlan); 7] = [
+            |v| v.peers.extend(["192.0.2.9".parse::<std::net::IpAddr>().unwrap()]),
+            |v| v.peers.retain(|peer| peer.to_string() != "192.0.2.2"),
+            |v| v.mtu = 1350,
+            |v| v.isolated = true,
+            |v| v.vni = Vni::new(70002).unwrap(),
+            |v| v.local = "127.0.0.2".parse().unwrap(),
+            |v| v.port = 4790,
+        ];
+        for change in changes {
+            change(want.vxlans.get_mut(&name("pntx1")).unwrap());
+            reach(kernel, &want);
+            assert_eq!(observe(kernel), want);
+        }
+        for _ in 0..2 {
+            // Adding who is there and removing who is not are fine.
+            let (add, remove) = (vec!["192.0.2.3".parse().unwrap()], vec!["192.0.2.77".parse().unwrap()]);
+            kernel.apply(&[Step::Flood { link: name("pntx1"), add, remove }]).unwrap();
+            kernel.apply(&[Step::CreateVxlan(name("pntx1"), want.vxlans[&name("pntx1")].clone())]).unwrap();
+        }
+        assert_eq!(observe(kernel), want);
+        let gone = wanted();
+        for _ in 0..2 {
+            kernel.apply(&[Step::RetireVxlan(name("pntx1")), Step::RetireVxlan(name("pntx2"))]).unwrap();
+            assert!(kernel.settle(Duration::from_secs(10)));
+            assert_eq!(observe(kernel), gone);
+        }
+    });
+}
+
+#[test]
+fn a_number_is_had_once_and_free_again_at_once() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let one = vxlan(70000, "127.0.0.1", &[]);
+        kernel.apply(&[Step::CreateVxlan(name("pntx1"), one.clone())]).unwrap();
+        let error = kernel.apply(&[Step::CreateVxlan(name("pntx2"), one.clone())]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EEXIST), "{error}");
+        // The deletion goes on in the background, and is waited for where it must be.
+        kernel.apply(&[Step::RetireVxlan(name("pntx1")), Step::CreateVxlan(name("pntx2"), one.clone())]).unwrap();
+        assert_eq!(observe(kernel).vxlans.keys().collect::<Vec<_>>(), [&name("pntx2")]);
+        let error = kernel.apply(&[Step::Flood { link: name("pntx1"), add: vec![], remove: vec![] }]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
+        assert!(kernel.heard().unwrap().is_empty());
     });
 }
 

@@ -43,7 +43,7 @@ fn named(bed: &Bed) {
 fn privileges(bed: &Bed) {
     let config = &bed.inspect(DRIVER)["Config"];
     assert_eq!(config["Network"]["Type"], "host");
-    assert_eq!(config["Linux"]["Capabilities"], json!(["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"]));
+    assert_eq!(config["Linux"]["Capabilities"], json!(["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]));
     assert_eq!(config["Linux"]["AllowAllDevices"], false);
     assert!(config["Linux"]["Devices"].as_array().is_none_or(Vec::is_empty));
     assert_eq!(config["PidHost"], false);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use pontoon::datapath::{Datapath, Element, ForwardRule, Kernel, LinkMatch, Protected, Step, diff};
+use pontoon::datapath::{Datapath, Element, ForwardRule, Kernel, LinkMatch, Protected, Step, Vxlan, diff};
 use pontoon::linux::{Options, commands, survey::Survey};
-use pontoon::model::{HostPort, Mac, Protocol, Published};
+use pontoon::model::{HostPort, Mac, Protocol, Published, Vni};
 
 use crate::netns_support::*;
 
@@ -39,6 +39,18 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
         want.forwarding.v6 = true;
         want.bridges = [(one.clone(), four), (other.clone(), six)].into();
         want.veths = [(host.clone(), pair), (lone.clone(), second)].into();
+        let vxlan = Vxlan {
+            vni: Vni::new(70000).unwrap(),
+            port: 4789,
+            local: "127.0.0.1".parse().unwrap(),
+            mac: Mac::derive("vxlan", "one"),
+            mtu: 1450,
+            bridge: Some(one.clone()),
+            isolated: true,
+            up: true,
+            peers: ["192.0.2.2", "192.0.2.3"].map(|peer| peer.parse().unwrap()).into(),
+        };
+        want.vxlans = [(name("pntxone"), vxlan)].into();
         typed(kernel, &want);
         // Each difference that links and settings can have, one by one.
         for breakage in [
@@ -59,6 +71,11 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
             "ip link set pntbone alias other",
             "ip link del pnthabc",
             "ip link del pntbone",
+            "ip link del pntxone",
+            "bridge fdb del 00:00:00:00:00:00 dev pntxone dst 192.0.2.2",
+            "bridge fdb append 00:00:00:00:00:00 dev pntxone dst 192.0.2.9",
+            "ip link set pntxone nomaster mtu 1400 down",
+            "ip link add pntxnew group 1886286849 type vxlan id 7 local 127.0.0.1 dstport 4789",
             "ip link add pntbnew group 1886286849 type bridge",
             "ip link add pnthnew group 1886286849 type veth peer name pntcnew",
         ] {
@@ -86,6 +103,9 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
             Element::Trusted(name("eth0"), link()),
             Element::Checked(link()),
             Element::SourceMac(link(), Mac::derive("peer", "x")),
+            Element::TunnelPort(4789),
+            Element::Tunnel(Vni::new(70000).unwrap()),
+            Element::Gateway(link(), Mac::derive("bridge", "x")),
         ]);
         for (v6, any, host, ip, subnet) in [
             (false, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),
@@ -98,6 +118,8 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
                 Element::SourceNat(net(subnet), host.parse().unwrap()),
                 Element::Open(Protocol::Udp, address, 53),
                 Element::Guarded(address),
+                Element::Peer(host.parse().unwrap()),
+                Element::GatewayAddress(link(), address),
                 Element::Allow(address, net(subnet)),
                 Element::SourceAddress(link(), address),
                 Element::SourceAddress(link(), any.parse().unwrap()),

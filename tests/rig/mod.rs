@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pontoon::datapath::Kernel;
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::driver::{Driver, Settings};
+use pontoon::driver::{Driver, OverlaySettings, Settings};
 use pontoon::metrics::Metrics;
 use pontoon::server::{self, Service};
 use pontoon::state::Ledger;
@@ -48,8 +48,18 @@ pub struct Life {
 
 impl Life {
     pub fn begin(dir: &Path, kernel: Arc<dyn Kernel>, boot: &str, verb_time: Duration) -> Self {
+        Self::begin_with(dir, kernel, boot, verb_time, OverlaySettings::default())
+    }
+
+    pub fn begin_with(
+        dir: &Path,
+        kernel: Arc<dyn Kernel>,
+        boot: &str,
+        verb_time: Duration,
+        overlay: OverlaySettings,
+    ) -> Self {
         let opened = Ledger::open(&dir.join("state"), boot).expect("the ledger opens");
-        let settings = Settings { ula_seed: [1, 2, 3, 4, 5], ..Settings::default() };
+        let settings = Settings { ula_seed: [1, 2, 3, 4, 5], overlay, ..Settings::default() };
         let driver = Arc::new(Driver::load(opened, kernel, settings, Vec::new));
         driver.start().expect("the fake kernel does not fail by itself");
         let socket = dir.join(format!("s{}.sock", COUNTER.fetch_add(1, Ordering::Relaxed)));
@@ -107,11 +117,19 @@ pub struct Rig {
     pub life: Option<Life>,
     pub boot: u32,
     pub dir: Dir,
+    pub overlay: OverlaySettings,
 }
 
 impl Rig {
     pub fn new() -> Self {
-        let mut rig = Self { kernel: Arc::new(FakeKernel::new()), life: None, boot: 1, dir: Dir::new() };
+        Self::with(OverlaySettings::default(), |_| {})
+    }
+
+    /// With these settings, on a host that `prepare` made ready.
+    pub fn with(overlay: OverlaySettings, prepare: impl FnOnce(&FakeKernel)) -> Self {
+        let kernel = Arc::new(FakeKernel::new());
+        prepare(&kernel);
+        let mut rig = Self { kernel, life: None, boot: 1, dir: Dir::new(), overlay };
         rig.begin();
         rig
     }
@@ -119,7 +137,8 @@ impl Rig {
     fn begin(&mut self) {
         let kernel: Arc<dyn Kernel> = Arc::<FakeKernel>::clone(&self.kernel);
         let boot = format!("boot-{}", self.boot);
-        self.life = Some(Life::begin(&self.dir.0, kernel, &boot, Duration::from_secs(10)));
+        let overlay = self.overlay.clone();
+        self.life = Some(Life::begin_with(&self.dir.0, kernel, &boot, Duration::from_secs(10), overlay));
     }
 
     /// The process dies and another takes its place.

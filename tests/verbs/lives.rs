@@ -155,7 +155,7 @@ fn a_ledger_of_a_newer_release_is_neither_read_nor_written() {
     let text = std::fs::read_to_string(rig.ledger_file()).unwrap();
     let (header, rest) = text.split_once('\n').unwrap();
     let (_, json) = header.split_once(' ').unwrap();
-    let header = json.replacen("\"version\":1", "\"version\":99", 1);
+    let header = json.replacen("\"version\":2", "\"version\":99", 1);
     assert_ne!(header, json, "the header names its version");
     let newer = format!("{:08x} {header}\n{rest}", crc32fast::hash(header.as_bytes()));
     std::fs::write(rig.ledger_file(), &newer).unwrap();

@@ -10,5 +10,6 @@ mod failures;
 mod ipam;
 mod lives;
 mod networks;
+mod overlay;
 mod ports;
 mod status;

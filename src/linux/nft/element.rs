@@ -16,7 +16,7 @@ pub use super::set::Set;
 use super::set::{Field, len};
 use crate::datapath::Element;
 use crate::linux::tlv::{Attributes, big32, text};
-use crate::model::{HostPort, IfName, Mac, Protocol, Published};
+use crate::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
 
 /// One entry of a set on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +58,11 @@ pub fn set_of(element: &Element) -> Set {
             true => either(address.is_ipv6(), Set::Any4, Set::Any6),
             false => either(address.is_ipv6(), Set::Addr4, Set::Addr6),
         },
+        Element::TunnelPort(_) => Set::TunnelPorts,
+        Element::Tunnel(_) => Set::Tunnels,
+        Element::Peer(address) => either(address.is_ipv6(), Set::Peers4, Set::Peers6),
+        Element::Gateway(..) => Set::Gateways,
+        Element::GatewayAddress(_, address) => either(address.is_ipv6(), Set::Gateway4, Set::Gateway6),
     }
 }
 
@@ -86,7 +91,11 @@ pub fn entries(element: &Element) -> Vec<Entry> {
             vec![Entry { key, value, ..Entry::default() }]
         }
         Element::Open(protocol, address, port) => key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()]),
-        Element::Guarded(address) => key(&[&octets(*address)]),
+        Element::Guarded(address) | Element::Peer(address) => key(&[&octets(*address)]),
+        Element::TunnelPort(port) => key(&[&port.to_be_bytes()]),
+        Element::Tunnel(vni) => key(&[&(vni.get() << 8).to_be_bytes()]),
+        Element::Gateway(link, mac) => key(&[&padded(link), &mac.bytes()]),
+        Element::GatewayAddress(link, address) => key(&[&padded(link), &octets(*address)]),
         Element::Allow(address, subnet) => {
             let (first, last, bits) = range(subnet);
             let pair = |source| packed(&[&octets(*address), &bytes(source, bits)]);
@@ -175,6 +184,11 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::Checked => Element::Checked(key.link()?),
             Set::Macs => Element::SourceMac(key.link()?, key.mac()?),
             Set::Addr4 | Set::Addr6 => Element::SourceAddress(key.link()?, key.address(v6)?),
+            Set::TunnelPorts => Element::TunnelPort(key.port()?),
+            Set::Tunnels => Element::Tunnel(key.vni()?),
+            Set::Peers4 | Set::Peers6 => Element::Peer(key.address(v6)?),
+            Set::Gateways => Element::Gateway(key.link()?, key.mac()?),
+            Set::Gateway4 | Set::Gateway6 => Element::GatewayAddress(key.link()?, key.address(v6)?),
             Set::Any4 | Set::Any6 => Element::SourceAddress(key.link()?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
         })
@@ -257,6 +271,11 @@ impl Reader<'_> {
 
     fn protocol(&mut self) -> Option<Protocol> {
         self.take(Field::Protocol)?.first().and_then(|number| Protocol::from_number(*number))
+    }
+
+    fn vni(&mut self) -> Option<Vni> {
+        let bytes = self.take(Field::Vni)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))?;
+        Vni::new(bytes >> 8).ok().filter(|_| bytes & 0xff == 0)
     }
 
     fn port(&mut self) -> Option<u16> {

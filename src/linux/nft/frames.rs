@@ -1,5 +1,6 @@
-//! Owns the rules of table `bridge pontoon`: frames that a checked port may send. A container
-//! uses its own addresses, and speaks in ARP and neighbour discovery only for those.
+//! Owns the rules of table `bridge pontoon`: frames that a checked port may send, and what does
+//! not come out of a tunnel. A container uses its own addresses, and speaks in ARP and neighbour
+//! discovery only for those. A gateway serves its own host.
 //!
 //! Pure. Part of `ruleset`. Frames come here as they enter a bridge, before br_netfilter and
 //! before the bridge learns anything from them.
@@ -28,6 +29,7 @@ const VLAN_SERVICE: [u8; 2] = 0x88a8u16.to_be_bytes();
 
 /// Types of ICMPv6 messages (RFC 4861).
 const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
 
@@ -44,8 +46,27 @@ fn message(rule: Expressions, kind: u8) -> Expressions {
     rule.is(Part::ICMPV6_TYPE, &[kind])
 }
 
+/// How the names of tunnels start (`LinkRole::Vxlan`).
+const TUNNEL: &[u8] = b"pntx";
+
+/// An ARP question.
+const QUESTION: [u8; 2] = 1u16.to_be_bytes();
+
 /// All rules, in order.
-pub static RULES: [Rule; 19] = [
+pub static RULES: [Rule; 22] = [
+    // Each host has the gateway, with the same addresses. Its answer would come from everywhere.
+    // The name is looked at first: frames of containers need not pay for the set.
+    rule("another host's gateway", |rule| {
+        let rule = rule.link_starts(Direction::In, TUNNEL);
+        rule.key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Gateways).drop()
+    }),
+    rule("who asks for an IPv4 gateway has one", |rule| {
+        let rule = carries(rule, ARP).is(Part::ARP_OPERATION, &QUESTION);
+        rule.key_in(&[Part::LINK, Part::ARP_TARGET], Set::Gateway4).drop()
+    }),
+    rule("who asks for an IPv6 gateway has one", |rule| {
+        message(rule, NEIGHBOUR_SOLICITATION).key_in(&[Part::LINK, Part::NEIGHBOUR], Set::Gateway6).drop()
+    }),
     rule("ports that are not checked", |rule| rule.link_not_in(Direction::In, Set::Checked).accept()),
     // Nearly every frame, after three look-ups; all that follows would let it pass as well.
     rule("its own IPv4 address", |rule| {

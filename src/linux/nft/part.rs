@@ -86,12 +86,19 @@ impl Part {
     pub const CARRIES: Part = Part::meta(1, 2);
     /// Destination port of TCP, UDP and SCTP.
     pub const PORT: Part = Part::payload(2, 2, 2);
+    /// Number of an overlay network and the byte behind it, in a VXLAN packet: behind the UDP
+    /// header and four bytes of flags (RFC 7348, 5).
+    pub const VNI: Part = Part::payload(2, 12, 4);
     /// Sender of an Ethernet frame.
     pub const FRAME_SOURCE: Part = Part::payload(0, 6, 6);
     /// Hardware address that an ARP packet announces.
     pub const ARP_MAC: Part = Part::header(8, 6);
     /// Address that an ARP packet announces.
     pub const ARP_ADDRESS: Part = Part::header(14, 4);
+    /// What an ARP packet is: a question or an answer.
+    pub const ARP_OPERATION: Part = Part::header(6, 2);
+    /// Address that an ARP packet asks for.
+    pub const ARP_TARGET: Part = Part::header(24, 4);
     /// Type of an ICMPv6 message.
     pub const ICMPV6_TYPE: Part = Part::payload(2, 0, 1);
     /// Address that a neighbour advertisement is about.

@@ -23,7 +23,7 @@ pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
 
 /// Comment of the tables. Raised with every change of the shape: a table of another release has
 /// another comment, and is replaced as a whole.
-pub const SHAPE: &str = "pontoon ruleset 3";
+pub const SHAPE: &str = "pontoon ruleset 4";
 
 const fn chain(
     name: &'static str,
@@ -61,6 +61,15 @@ pub const FORWARD: Chain = chain(
     "who may enter and leave a network",
 );
 
+/// Decides who may speak on overlay networks.
+pub const INPUT: Chain = chain(
+    "input_filter",
+    "filter",
+    libc::NF_INET_LOCAL_IN,
+    libc::NF_IP_PRI_FILTER,
+    "who may speak on overlay networks",
+);
+
 /// Source addresses of what leaves the host or reaches a container.
 pub const POSTROUTING: Chain = chain(
     "postrouting_nat",
@@ -89,8 +98,8 @@ pub const LOOPBACK_HERE: Chain = chain(
 );
 
 /// All chains.
-pub const CHAINS: [Chain; 8] =
-    [RAW, PREROUTING, LOOPBACK_IN, LOOPBACK_HERE, OUTPUT, FORWARD, POSTROUTING, frames::PREROUTING];
+pub const CHAINS: [Chain; 9] =
+    [RAW, PREROUTING, LOOPBACK_IN, LOOPBACK_HERE, OUTPUT, INPUT, FORWARD, POSTROUTING, frames::PREROUTING];
 
 /// A rule: its chain, its comment (by which it is recognised) and how it is written.
 pub struct Rule {
@@ -104,7 +113,8 @@ pub struct Rule {
 
 /// All rules, in order.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    [RAWS.as_slice(), &DESTINATIONS, &LOOPBACKS, &FORWARDS, &SOURCES, &frames::RULES].into_iter().flatten()
+    let all = [RAWS.as_slice(), &DESTINATIONS, &LOOPBACKS, &INPUTS, &FORWARDS, &SOURCES, &frames::RULES];
+    all.into_iter().flatten()
 }
 
 const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
@@ -171,6 +181,18 @@ static DESTINATIONS: [Rule; 8] = [
     rule(OUTPUT, "IPv4, on all addresses", |rule| from_host(rule, Set::Port4)),
     rule(OUTPUT, "IPv6, on one address", |rule| from_host(rule, Set::At6)),
     rule(OUTPUT, "IPv6, on all addresses", |rule| from_host(rule, Set::Port6)),
+];
+
+/// A packet of an overlay network of ours; the engine's own may use the same port.
+fn strange(rule: Expressions, peers: Set) -> Expressions {
+    let rule = rule.family(peers.v6()).is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]);
+    let rule = rule.key_in(&[Part::PORT], Set::TunnelPorts).key_in(&[Part::VNI], Set::Tunnels);
+    rule.key_not_in(&[Side::Source.address(peers.v6())], peers)
+}
+
+static INPUTS: [Rule; 2] = [
+    rule(INPUT, "IPv4 hosts that are no peers", |rule| strange(rule, Set::Peers4).counter().drop()),
+    rule(INPUT, "IPv6 hosts that are no peers", |rule| strange(rule, Set::Peers6).counter().drop()),
 ];
 
 /// What a container answers to ::1 goes to the address of its bridge, and has its destination

@@ -29,6 +29,8 @@ pub enum Field {
     Protocol,
     /// A port.
     Port,
+    /// The number of an overlay network and the byte behind it, as they stand in a packet.
+    Vni,
 }
 
 impl Field {
@@ -36,7 +38,7 @@ impl Field {
     pub fn size(self) -> usize {
         match self {
             Field::Link | Field::V6 => 16,
-            Field::V4 => 4,
+            Field::V4 | Field::Vni => 4,
             Field::Mac => 6,
             Field::Protocol => 1,
             Field::Port => 2,
@@ -46,6 +48,8 @@ impl Field {
     /// nft's number for its type, by which it prints it (nft's `datatype.h`).
     fn number(self) -> u32 {
         match self {
+            // A mark: of all types of four bytes the one that nft prints as it is, in hexadecimal.
+            Field::Vni => 19,
             Field::V4 => 7,
             Field::V6 => 8,
             Field::Mac => 9,
@@ -102,6 +106,13 @@ pub enum Set {
     Addr6,
     Any4,
     Any6,
+    TunnelPorts,
+    Tunnels,
+    Peers4,
+    Peers6,
+    Gateways,
+    Gateway4,
+    Gateway6,
 }
 
 /// What a set is.
@@ -170,11 +181,13 @@ const CHOSEN: &str = "subnets that leave with a chosen address";
 const GUARDED: &str = "containers that only certain sources reach";
 const ALLOWED: &str = "container and the sources that reach it";
 const ADDRESSES: &str = "addresses that a port may send from";
+const PEERS: &str = "hosts whose packets overlay networks take";
+const GATEWAYS: &str = "tunnel and the address of the gateway that each host has";
 const ANY: &str = "ports that may send from any address";
 
 impl Set {
     /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 29] = [
+    pub const ALL: [Set; 36] = [
         Set::Bridges,
         Set::Internal,
         Set::Engine,
@@ -204,11 +217,18 @@ impl Set {
         Set::Addr6,
         Set::Any4,
         Set::Any6,
+        Set::TunnelPorts,
+        Set::Tunnels,
+        Set::Peers4,
+        Set::Peers6,
+        Set::Gateways,
+        Set::Gateway4,
+        Set::Gateway6,
     ];
 
     /// What it is.
     pub const fn spec(self) -> Spec {
-        use Field::{Link, Mac, Port, Protocol, V4, V6};
+        use Field::{Link, Mac, Port, Protocol, V4, V6, Vni};
         match self {
             Set::Bridges => Spec::set("bridges", &[Link], "bridges of networks, not to be entered from elsewhere"),
             Set::Internal => Spec::set("internal", &[Link], "bridges of internal networks"),
@@ -239,6 +259,15 @@ impl Set {
             Set::Addr6 => Spec::set("addr6", &[Link, V6], ADDRESSES).of_frames(),
             Set::Any4 => Spec::set("any4", &[Link], ANY).of_frames(),
             Set::Any6 => Spec::set("any6", &[Link], ANY).of_frames(),
+            Set::TunnelPorts => Spec::set("tunnel_ports", &[Port], "UDP ports that carry overlay networks"),
+            Set::Tunnels => Spec::set("vnis", &[Vni], "overlay networks, as VNI and a zero"),
+            Set::Peers4 => Spec::set("peers4", &[V4], PEERS),
+            Set::Peers6 => Spec::set("peers6", &[V6], PEERS),
+            Set::Gateways => {
+                Spec::set("gateways", &[Link, Mac], "tunnel and the gateway that each host has").of_frames()
+            }
+            Set::Gateway4 => Spec::set("gateway4", &[Link, V4], GATEWAYS).of_frames(),
+            Set::Gateway6 => Spec::set("gateway6", &[Link, V6], GATEWAYS).of_frames(),
         }
     }
 

@@ -13,13 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::IfName;
-pub use table::{ALLOW, ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, markdown};
+use super::overlay::Vni;
+use super::{IfName, NetworkId};
+pub use table::{ALLOCATED, ALLOW, ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, VNI, markdown};
 use table::{
     BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6,
-    IFACE_PREFIX, INHIBIT_IPV4, MTU, SPOOFCHECK, TRUSTED,
+    IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SPOOFCHECK, TRUSTED,
 };
-use value::{flag, iface_prefix, links, mode, refused, shorten, subnets};
+use value::{addresses, flag, iface_prefix, links, mode, refused, shorten, subnets};
 
 /// Why options are refused. Each message is one line with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +116,15 @@ pub struct NetworkOptions {
     /// Whether source addresses are checked.
     #[serde(default = "yes")]
     pub spoofcheck: bool,
+    /// The number of an overlay network, as the user or a Swarm manager says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vni: Option<Vni>,
+    /// Other hosts of this overlay network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<IpAddr>,
+    /// The network that Pontoon chose the number for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated: Option<NetworkId>,
 }
 
 fn yes() -> bool {
@@ -162,6 +172,9 @@ impl Default for NetworkOptions {
             host_ipv6: None,
             allow: Vec::new(),
             spoofcheck: true,
+            vni: None,
+            peers: Vec::new(),
+            allocated: None,
         }
     }
 }
@@ -175,6 +188,7 @@ impl NetworkOptions {
             (self.mode6 != GatewayMode::Nat, GATEWAY_MODE_6),
             (!self.trusted.is_empty(), TRUSTED),
             (!self.allow.is_empty(), ALLOW),
+            (self.vni.is_some(), VNI),
         ]
         .into_iter()
         .find_map(|(given, key)| given.then_some(key))
@@ -211,6 +225,14 @@ impl NetworkOptions {
                 ALLOW => options.allow = subnets(row, given)?,
                 SPOOFCHECK => options.spoofcheck = flag(row, given)?,
                 IFACE_PREFIX => options.iface_prefix = iface_prefix(row, given)?,
+                VNI => {
+                    let vni = text.parse().ok().and_then(|number| Vni::new(number).ok());
+                    options.vni = Some(vni.ok_or_else(|| refused(row, given, row.value))?);
+                }
+                PEERS => options.peers = addresses(row, given)?,
+                ALLOCATED => {
+                    options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
+                }
                 _ => {}
             }
         }

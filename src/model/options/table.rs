@@ -53,6 +53,11 @@ pub(super) const HOST_IPV6: &str = "com.docker.network.host_ipv6";
 /// Key of the option that says who may reach published ports, of a network or an endpoint.
 pub const ALLOW: &str = "pontoon.publish.allow";
 pub(super) const SPOOFCHECK: &str = "pontoon.spoofcheck";
+/// Key of the option that holds an overlay network's number.
+pub const VNI: &str = "pontoon.vni";
+pub(super) const PEERS: &str = "pontoon.peers";
+/// Key of the option by which Pontoon knows the answers that it gave to the Swarm.
+pub const ALLOCATED: &str = "pontoon.allocated";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
 /// Options of `docker network create -o`.
@@ -67,7 +72,7 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
     row(
         MTU,
         "68 to 65535, bytes",
-        "that of the default route's link",
+        "that of the default route's link; on an overlay that of the data path minus 50, over IPv6 minus 70",
         Support::Pontoon,
         "MTU of the bridge and of every endpoint; at least 1280 with IPv6.",
     ),
@@ -159,6 +164,27 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "true",
         Support::Pontoon,
         "Containers may only send from the addresses that they were given, and answer for no other.",
+    ),
+    row(
+        VNI,
+        "1 to 16777215",
+        "none; with the scope global one that derives from the network id",
+        Support::Pontoon,
+        "Makes the network an overlay (VXLAN) with this number, the same on every host.",
+    ),
+    row(
+        PEERS,
+        "addresses joined by ','",
+        "",
+        Support::Pontoon,
+        "Other hosts of this overlay, besides those that the Swarm and PONTOON_PEERS name.",
+    ),
+    row(
+        ALLOCATED,
+        "network id",
+        "",
+        Support::Pontoon,
+        "Written by Pontoon itself on Swarm managers, beside the number that it chose; not for users.",
     ),
 ];
 

@@ -1,5 +1,7 @@
 //! Owns the forms of option values: each parser says what it expected when it refuses.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 
 use super::table::OptionRow;
@@ -44,6 +46,20 @@ pub(super) fn subnets(row: &OptionRow, given: &str) -> Result<Vec<IpNetwork>, Op
     match parsed {
         Ok(subnets) if subnets.iter().all(|net| net.ip() == net.network()) => Ok(outermost(subnets)),
         _ => Err(refused(row, given, "subnets like 10.0.0.0/8 or fd00::/8, joined by ','")),
+    }
+}
+
+/// Unicast addresses, sorted and each once.
+pub(super) fn addresses(row: &OptionRow, given: &str) -> Result<Vec<IpAddr>, OptionError> {
+    let texts = given.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let parsed: Result<Vec<IpAddr>, _> = texts.map(str::parse).collect();
+    match parsed {
+        Ok(mut addresses) if addresses.iter().all(|ip| !ip.is_unspecified() && !ip.is_multicast()) => {
+            addresses.sort();
+            addresses.dedup();
+            Ok(addresses)
+        }
+        _ => Err(refused(row, given, "addresses like 192.0.2.1 or fd00::1, joined by ','")),
     }
 }
 

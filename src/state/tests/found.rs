@@ -152,15 +152,15 @@ fn a_readable_line_of_nonsense_is_damage_even_at_the_end() {
 #[test]
 fn the_ledger_of_a_newer_release_is_left_alone() {
     let mut bytes = Vec::new();
-    encode(Path::new(""), &Header::new(2, BOOT), &mut bytes).unwrap();
+    encode(Path::new(""), &Header::new(3, BOOT), &mut bytes).unwrap();
     bytes.extend_from_slice(b"who knows\n");
     let dir = TempDir::with(&bytes);
     let opened = dir.open();
-    assert_eq!(opened.outcome, Outcome::TooNew { found: 2, known: 1 });
+    assert_eq!(opened.outcome, Outcome::TooNew { found: 3, known: 2 });
     assert!(opened.records.is_empty() && !opened.ledger.compact_due());
     for error in [opened.ledger.append(&[free(1)]), opened.ledger.append(&[]), opened.ledger.compact()] {
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("/ledger: its format is 2 and this release knows up to 1; install"), "{text}");
+        assert!(text.contains("/ledger: its format is 3 and this release knows up to 2; install"), "{text}");
     }
     drop(opened);
     assert_eq!(dir.bytes(), bytes);
@@ -168,13 +168,21 @@ fn the_ledger_of_a_newer_release_is_left_alone() {
 }
 
 #[test]
-fn the_first_format_still_loads() {
-    let dir = TempDir::with(include_bytes!("../../../tests/fixtures/state/v1.ledger"));
+fn every_format_still_loads() {
+    let (v1, v2) = (
+        include_bytes!("../../../tests/fixtures/state/v1.ledger").as_slice(),
+        include_bytes!("../../../tests/fixtures/state/v2.ledger"),
+    );
+    loads(v1, include_str!("../../../tests/fixtures/state/v1.records.json"));
+    loads(v2, include_str!("../../../tests/fixtures/state/v2.records.json"));
+}
+
+fn loads(bytes: &[u8], records: &str) {
+    let dir = TempDir::with(bytes);
     let opened = dir.open();
     assert_eq!(opened.outcome, Outcome::Loaded);
     // Compared as JSON, so that a field with a default may join but none be lost or renamed.
-    let expected: Vec<Value> =
-        serde_json::from_str(include_str!("../../../tests/fixtures/state/v1.records.json")).unwrap();
+    let expected: Vec<Value> = serde_json::from_str(records).unwrap();
     let found: Vec<Value> = opened.records.iter().map(|record| serde_json::to_value(record).unwrap()).collect();
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(&expected) {

@@ -1,0 +1,83 @@
+//! Owns the fake's tunnels: VXLAN links, whom they flood to, what was heard and announced.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{FakeKernel, World, refused};
+use crate::datapath::{Announcement, KernelError, Step, Underlay, Vxlan};
+use crate::model::{DataPath, IfName};
+
+/// What the fake knows of other hosts.
+#[derive(Default)]
+pub(super) struct Beyond {
+    pub underlays: BTreeMap<Option<IfName>, Underlay>,
+    pub heard: BTreeMap<IpAddr, Duration>,
+    pub announced: Vec<Announcement>,
+}
+
+impl Beyond {
+    pub fn underlay(&self, path: &DataPath) -> Option<Underlay> {
+        match path {
+            DataPath::DefaultRoute => self.underlays.get(&None).copied(),
+            DataPath::Link(link) => self.underlays.get(&Some(link.clone())).copied(),
+            DataPath::Address(address) => self.underlays.values().find(|found| found.address == *address).copied(),
+        }
+    }
+}
+
+impl FakeKernel {
+    /// Gives the host an address towards other hosts, on this link or on the default route's.
+    pub fn set_underlay(&self, link: Option<&IfName>, underlay: Option<Underlay>) {
+        let mut world = self.world();
+        match underlay {
+            Some(underlay) => world.beyond.underlays.insert(link.cloned(), underlay),
+            None => world.beyond.underlays.remove(&link.cloned()),
+        };
+    }
+
+    /// A packet from another host taught an entry, so long ago.
+    pub fn hear(&self, peer: IpAddr, age: Duration) {
+        self.world().beyond.heard.insert(peer, age);
+    }
+
+    /// What was announced so far, and forgets it.
+    pub fn take_announced(&self) -> Vec<Announcement> {
+        std::mem::take(&mut self.world().beyond.announced)
+    }
+}
+
+impl World {
+    pub(super) fn tunnel_step(&mut self, step: &Step) -> Result<(), KernelError> {
+        match step {
+            Step::CreateVxlan(link, vxlan) => self.create_vxlan(link, vxlan)?,
+            Step::RetireVxlan(link) => {
+                self.datapath.vxlans.remove(link);
+            }
+            Step::Flood { link, add, remove } => {
+                let peers = &mut self.vxlan(link, "change floods of")?.peers;
+                peers.extend(add.iter().copied());
+                peers.retain(|peer| !remove.contains(peer));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn vxlan(&mut self, link: &IfName, operation: &'static str) -> Result<&mut Vxlan, KernelError> {
+        self.datapath.vxlans.get_mut(link).ok_or_else(|| refused(operation, link, libc::ENODEV))
+    }
+
+    fn create_vxlan(&mut self, link: &IfName, vxlan: &Vxlan) -> Result<(), KernelError> {
+        if let Some(bridge) = &vxlan.bridge {
+            self.port_of(bridge)?;
+        }
+        let same = |other: &Vxlan| (other.vni, other.port) == (vxlan.vni, vxlan.port);
+        let taken = self.datapath.vxlans.iter().any(|(name, other)| name != link && same(other));
+        if taken || self.foreign.contains_key(link) {
+            return Err(refused("create vxlan", link, libc::EEXIST));
+        }
+        self.datapath.vxlans.insert(link.clone(), vxlan.clone());
+        Ok(())
+    }
+}

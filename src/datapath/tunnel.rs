@@ -1,0 +1,112 @@
+//! Owns the part of the datapath that leads to other hosts: the VXLAN link of an overlay network,
+//! whom it floods to, and who may speak on it.
+//!
+//! Frames for a hardware address that nobody was heard from go to every peer (head-end
+//! replication); from where an address was heard, its frames go alone. Every host has the
+//! network's gateway, with the same addresses (that is what the engine tells them), so what one
+//! gateway says stays on its host: two sets of table `bridge pontoon` see to it.
+//!
+//! Pure. Used by `desired` and by the driver.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{Datapath, Element, Protected};
+use crate::model::{IfName, Mac, Network, Vni};
+
+/// A VXLAN link, as it should be or as it is. Which number, port and own address it has is fixed
+/// when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan {
+    /// The network's number.
+    pub vni: Vni,
+    /// UDP port, of both sides.
+    pub port: u16,
+    /// This host's address in the underlay.
+    pub local: IpAddr,
+    /// Its hardware address: the same on every host, so that what the link itself says (not a
+    /// container behind it) is ignored by the others (`vxlan_set_mac`, drivers/net/vxlan).
+    pub mac: Mac,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// The bridge whose port it is.
+    pub bridge: Option<IfName>,
+    /// Whether the port is isolated, as those of the endpoints are then.
+    pub isolated: bool,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Whom it floods to.
+    pub peers: BTreeSet<IpAddr>,
+}
+
+/// Where the packets between hosts leave this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Underlay {
+    /// An address of this host.
+    pub address: IpAddr,
+    /// MTU in bytes of the link that has it.
+    pub mtu: u32,
+}
+
+/// Where an endpoint is, for those who remember something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The bridge of its network.
+    pub bridge: IfName,
+    /// Its port there.
+    pub host: IfName,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What an overlay network needs on top of its bridge; nothing for one that is none.
+pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>) -> Datapath {
+    let spec = &network.spec;
+    let Some(overlay) = &network.overlay else { return Datapath::default() };
+    let reachable = |peer: &&IpAddr| peer.is_ipv4() == local.is_ipv4() && **peer != local;
+    let vxlan = Vxlan {
+        vni: overlay.vni,
+        port,
+        local,
+        mac: Mac::derive("vxlan", spec.id.as_str()),
+        mtu: network.mtu,
+        bridge: Some(network.bridge.clone()),
+        isolated: !spec.options.icc,
+        up: true,
+        peers: peers.iter().chain(&spec.options.peers).filter(reachable).copied().collect(),
+    };
+    let link = || overlay.link.clone();
+    let mut elements = BTreeSet::from([
+        Element::Tunnel(overlay.vni),
+        Element::Gateway(link(), Mac::derive("bridge", spec.id.as_str())),
+    ]);
+    elements.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Element::GatewayAddress(link(), ip)));
+    Datapath { vxlans: [(link(), vxlan)].into(), elements: Some(elements), ..Datapath::default() }
+}
+
+/// Whose packets the tunnels take, and on which port.
+pub fn guard(port: u16, accepted: &BTreeSet<IpAddr>) -> Datapath {
+    let peers = accepted.iter().copied().map(Element::Peer);
+    Datapath { elements: Some(peers.chain([Element::TunnelPort(port)]).collect()), ..Datapath::default() }
+}
+
+/// What of tunnels is there, to be left alone by whoever does not know how the daemon makes them:
+/// own address, port and peers are its settings and what it was told, not the networks' own.
+pub fn present(have: &Datapath) -> Protected {
+    let of_tunnel = |element: &&Element| {
+        matches!(
+            element,
+            Element::TunnelPort(_)
+                | Element::Tunnel(_)
+                | Element::Peer(_)
+                | Element::Gateway(..)
+                | Element::GatewayAddress(..)
+        )
+    };
+    Protected {
+        links: have.vxlans.keys().cloned().collect(),
+        elements: have.elements.iter().flatten().filter(of_tunnel).cloned().collect(),
+    }
+}

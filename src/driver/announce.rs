@@ -1,0 +1,77 @@
+//! Owns the announcing of endpoints of overlay networks: who still believes that an address is
+//! elsewhere is told. Called off the verbs' path, by the announcer's thread and on the tick.
+
+use super::Driver;
+use crate::datapath::{Announcement, KernelError};
+use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase};
+use crate::state::table::{Held, lock};
+
+impl Driver {
+    /// Sets what is called when an endpoint should be announced; must return at once.
+    pub fn on_arrival(&self, call: impl Fn(NetworkId, EndpointId) + Send + 'static) {
+        *lock(&self.arrival) = Some(Box::new(call));
+    }
+
+    /// An endpoint arrived in its sandbox.
+    pub(super) fn arrived(&self, network: &Network, id: &EndpointId) {
+        if network.overlay.is_some()
+            && let Some(call) = &*lock(&self.arrival)
+        {
+            call(network.spec.id.clone(), id.clone());
+        }
+    }
+
+    /// Announces one endpoint, if it is still there; false when it is not.
+    ///
+    /// Under the network's lock: what leaves meanwhile is not announced after it left.
+    pub fn announce(&self, network: &NetworkId, id: &EndpointId) -> bool {
+        let Some(slot) = self.table.find(network) else { return false };
+        let place = lock(&slot);
+        let Some(held) = place.as_ref() else { return false };
+        let Some(endpoint) = held.endpoints.get(id).filter(|endpoint| endpoint.phase == Phase::Joined) else {
+            return false;
+        };
+        self.tell(held, endpoint);
+        true
+    }
+
+    /// Announces every endpoint of every overlay network: whatever was lost is right again.
+    pub fn announce_all(&self) {
+        for id in self.table.ids() {
+            let Some(slot) = self.table.find(&id) else { continue };
+            let ids: Vec<EndpointId> = match lock(&slot).as_ref() {
+                Some(held) if held.network.overlay.is_some() => held.endpoints.keys().cloned().collect(),
+                _ => continue,
+            };
+            // One lock each: a verb need not wait for all of them.
+            for endpoint in &ids {
+                self.announce(&id, endpoint);
+            }
+        }
+    }
+
+    fn tell(&self, held: &Held, endpoint: &Endpoint) {
+        let addresses = [endpoint.spec.v4, endpoint.spec.v6].into_iter().flatten().map(|net| net.ip()).collect();
+        let announcement = Announcement {
+            bridge: held.network.bridge.clone(),
+            host: endpoint.host.clone(),
+            mac: endpoint.mac,
+            addresses,
+        };
+        match self.kernel().announce(&announcement) {
+            Ok(()) => {}
+            // Its sandbox ended this moment; upkeep removes the endpoint.
+            Err(error) if error.errno() == Some(libc::ENODEV) => {}
+            Err(error) => self.complain_once(&error),
+        }
+    }
+
+    /// The missing privilege would be told twice a minute.
+    fn complain_once(&self, error: &KernelError) {
+        if self.mute.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            tracing::debug!(%error, "an endpoint was not announced");
+        } else {
+            tracing::warn!(%error, "an endpoint was not announced: neighbours may look for it elsewhere for a while; said once");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Owns the overlay side of the state while it runs: which networks span hosts, by which address
+//! of this one, to whom; and brings the kernel after it when any of that changes.
+//!
+//! One lock, taken after a network's and never before it. A verb of an overlay network costs that
+//! network's tunnel; a change of the peers or of the own address costs one step a tunnel.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::MutexGuard;
+
+use super::network::nothing;
+use super::{Driver, Error, now};
+use crate::datapath::{Datapath, KernelError, Underlay, tunnel};
+use crate::model::{DataPath, LinkRole, Network, NetworkId, NetworkSpec, Overlay, Scope, overlay};
+use crate::state::peers::Peers;
+use crate::state::record::Record;
+use crate::state::table::{LinkOwner, lock};
+use crate::state::vnis::Vnis;
+
+/// What the operator chose for overlay networks.
+#[derive(Debug, Clone)]
+pub struct OverlaySettings {
+    /// How far networks reach.
+    pub scope: Scope,
+    /// UDP port.
+    pub port: u16,
+    /// The way to other hosts; `None` leaves it to the Swarm, and without one to the default route.
+    pub data_path: Option<DataPath>,
+    /// Other hosts besides those that the Swarm names.
+    pub peers: Vec<IpAddr>,
+}
+
+impl Default for OverlaySettings {
+    fn default() -> Self {
+        Self { scope: Scope::Local, port: overlay::VXLAN_PORT, data_path: None, peers: Vec::new() }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    pub peers: Peers,
+    pub vnis: Vnis,
+    /// The address of this host, as the Swarm says.
+    own: Option<IpAddr>,
+    /// The address that the tunnels have; the last one known while there is none.
+    underlay: Option<Underlay>,
+    networks: BTreeMap<NetworkId, Network>,
+}
+
+impl Mesh {
+    pub fn new(settings: &OverlaySettings) -> Self {
+        Self {
+            peers: Peers::new(settings.peers.iter().copied().collect(), now()),
+            vnis: Vnis::default(),
+            own: None,
+            underlay: None,
+            networks: BTreeMap::new(),
+        }
+    }
+
+    pub fn own(&self) -> Option<IpAddr> {
+        self.own
+    }
+
+    /// Makes a record true.
+    pub fn apply(&mut self, record: &Record) {
+        self.peers.apply(record);
+        self.vnis.apply(record);
+        match record {
+            Record::OwnAddress { address } => self.own = Some(*address),
+            Record::Network(network) if network.overlay.is_some() => {
+                self.networks.insert(network.spec.id.clone(), (**network).clone());
+            }
+            Record::Network(network) => drop(self.networks.remove(&network.spec.id)),
+            Record::NoNetwork { id } => drop(self.networks.remove(id)),
+            _ => {}
+        }
+    }
+
+    fn tunnel(&self, network: &Network, port: u16) -> Datapath {
+        let Some(underlay) = self.underlay else { return nothing() };
+        let tunnel = tunnel::of(network, underlay.address, port, &self.peers.flooded());
+        if network.overlay.is_some() { tunnel } else { nothing() }
+    }
+
+    /// A host without overlay networks has nothing to guard.
+    fn guard(&self, port: u16) -> Datapath {
+        if self.networks.is_empty() {
+            return nothing();
+        }
+        let mut accepted = self.peers.accepted();
+        accepted.extend(self.networks.values().flat_map(|network| &network.spec.options.peers));
+        tunnel::guard(port, &accepted)
+    }
+
+    /// All tunnels, and whose packets they take.
+    fn desired(&self, port: u16) -> Datapath {
+        let mut all = self.guard(port);
+        for network in self.networks.values() {
+            all = united(all, self.tunnel(network, port));
+        }
+        all
+    }
+}
+
+fn united(mut one: Datapath, other: Datapath) -> Datapath {
+    one.vxlans.extend(other.vxlans);
+    one.elements.get_or_insert_default().extend(other.elements.into_iter().flatten());
+    one
+}
+
+impl Driver {
+    pub(super) fn mesh(&self) -> MutexGuard<'_, Mesh> {
+        lock(&self.mesh)
+    }
+
+    /// Whether a network with these settings spans hosts.
+    pub(super) fn spans_hosts(&self, spec: &NetworkSpec) -> Result<bool, Error> {
+        let overlay = spec.options.vni.is_some() || self.overlay.scope == Scope::Global;
+        match spec.options.peers.first() {
+            Some(_) if !overlay => Err(Error::PeersWithoutVni { network: spec.id.clone() }),
+            _ => Ok(overlay),
+        }
+    }
+
+    /// Takes a number and a link for an overlay network, and finds out which MTU it can have.
+    pub(super) fn claim_overlay(&self, spec: &NetworkSpec) -> Result<(Overlay, u32), Error> {
+        let mut mesh = self.mesh();
+        if mesh.underlay.is_none() {
+            mesh.underlay = self.find_underlay(mesh.own).map_err(|source| self.of_network(spec, source))?;
+        }
+        let underlay = mesh.underlay.ok_or_else(|| Error::NoUnderlay { network: spec.id.clone() })?;
+        let vni = spec.options.vni.unwrap_or_else(|| mesh.vnis.choose(&spec.id));
+        if let Some(owner) = mesh.vnis.other_carrier(vni, &spec.id) {
+            return Err(Error::VniTaken { vni, owner: owner.clone() });
+        }
+        let owner = LinkOwner::Network(spec.id.clone());
+        let link = self.table.claim_link(LinkRole::Vxlan, spec.id.as_str(), owner);
+        let overlay = Overlay { vni, link };
+        // Taken from here on, so that no other verb gets it; the tunnel comes with the record.
+        mesh.vnis.carry(vni, &spec.id);
+        let room = underlay.mtu.saturating_sub(overlay::overhead(underlay.address.is_ipv6()));
+        let mtu = spec.options.mtu.unwrap_or(room);
+        if mtu < if spec.v6.is_some() { 1280 } else { 68 } {
+            mesh.vnis.apply(&Record::NoNetwork { id: spec.id.clone() });
+            self.table.release_link(&overlay.link);
+            return Err(Error::MtuTooSmall { network: spec.id.clone(), mtu, underlay: underlay.mtu });
+        }
+        Ok((overlay, mtu))
+    }
+
+    /// Gives number and link of a network back that has no tunnel (any more).
+    pub(super) fn release_overlay(&self, network: &Network) {
+        if let Some(overlay) = &network.overlay {
+            self.mesh().apply(&Record::NoNetwork { id: network.spec.id.clone() });
+            self.table.release_link(&overlay.link);
+        }
+    }
+
+    /// Makes the tunnel of an overlay network, whose bridge is there.
+    pub(super) fn raise_tunnel(&self, network: &Network) -> Result<(), KernelError> {
+        if network.overlay.is_none() {
+            return Ok(());
+        }
+        let mesh = &mut *self.mesh();
+        self.change_mesh(mesh, Some(network), |mesh| mesh.apply(&Record::Network(Box::new(network.clone()))))
+    }
+
+    /// Takes the tunnel of a network down. What the kernel refuses is left to the next comparison.
+    pub(super) fn lower_tunnel(&self, network: &Network) {
+        if network.overlay.is_none() {
+            return;
+        }
+        let mesh = &mut *self.mesh();
+        let gone = Record::NoNetwork { id: network.spec.id.clone() };
+        if let Err(error) = self.change_mesh(mesh, Some(network), |mesh| mesh.apply(&gone)) {
+            tracing::warn!(%error, network = %network.spec.id, "the rest of a tunnel is left to the next comparison");
+            self.call_attention();
+        }
+    }
+
+    /// Writes records about other hosts to the ledger, makes them true, and the kernel after them.
+    pub(super) fn tell_mesh(&self, mesh: &mut Mesh, records: &[Record]) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.ledger.append(records)?;
+        self.change_mesh(mesh, None, |mesh| records.iter().for_each(|record| mesh.apply(record))).or_else(|error| {
+            tracing::warn!(%error, "tunnels do not follow a change of the hosts, this is left to the next comparison");
+            self.call_attention();
+            Ok(())
+        })
+    }
+
+    /// Finds out again by which address this host is reached, and moves the tunnels there. While
+    /// there is none, they keep the last one: an address that went away may come back.
+    pub(super) fn refresh_underlay_of(&self, mesh: &mut Mesh) -> Result<(), KernelError> {
+        let Some(found) = self.find_underlay(mesh.own)? else { return Ok(()) };
+        if mesh.underlay == Some(found) {
+            return Ok(());
+        }
+        tracing::info!(address = %found.address, mtu = found.mtu, "tunnels leave from this address");
+        self.change_mesh(mesh, None, |mesh| mesh.underlay = Some(found))
+    }
+
+    /// At start: everything desired at once, before the first comparison.
+    pub(super) fn desire_tunnels(&self) {
+        let mesh = &mut *self.mesh();
+        match self.find_underlay(mesh.own) {
+            Ok(found) => mesh.underlay = found,
+            Err(error) => tracing::warn!(%error, "tunnels wait until their address is known"),
+        }
+        if mesh.underlay.is_none() && !mesh.networks.is_empty() {
+            tracing::warn!("this host has no address for its tunnels yet: they wait for one, see PONTOON_DATA_PATH");
+        }
+        self.reconciler.desire(&nothing(), &mesh.desired(self.overlay.port));
+    }
+
+    fn find_underlay(&self, own: Option<IpAddr>) -> Result<Option<Underlay>, KernelError> {
+        let path = self.overlay.data_path.clone().or_else(|| own.map(DataPath::Address));
+        match self.kernel().underlay(path.as_ref().unwrap_or(&DataPath::DefaultRoute))? {
+            // The Swarm may know this host by an address that is translated on the way.
+            None if self.overlay.data_path.is_none() => self.kernel().underlay(&DataPath::DefaultRoute),
+            found => Ok(found),
+        }
+    }
+
+    /// Changes the mesh and what is desired of the kernel with it: one network's part, or all.
+    fn change_mesh(
+        &self,
+        mesh: &mut Mesh,
+        network: Option<&Network>,
+        change: impl FnOnce(&mut Mesh),
+    ) -> Result<(), KernelError> {
+        let port = self.overlay.port;
+        let only = network.is_some_and(|network| mesh.networks.keys().all(|id| *id == network.spec.id));
+        let desired = |mesh: &Mesh| match network {
+            None => mesh.desired(port),
+            Some(network) => {
+                let tunnel = mesh.networks.get(&network.spec.id).map_or_else(nothing, |held| mesh.tunnel(held, port));
+                // Only the network's own peers can come or go with it; all do with the first and last.
+                if only || !network.spec.options.peers.is_empty() { united(tunnel, mesh.guard(port)) } else { tunnel }
+            }
+        };
+        let before = desired(mesh);
+        change(mesh);
+        let after = desired(mesh);
+        if before == after { Ok(()) } else { self.realise(&before, &after) }
+    }
+
+    fn of_network(&self, spec: &NetworkSpec, source: KernelError) -> Error {
+        Error::Kernel { object: format!("network {}", spec.id), source }
+    }
+}

@@ -1,0 +1,151 @@
+//! Owns the making of VXLAN links (`IFLA_VXLAN_*`, include/uapi/linux/if_link.h): one message
+//! creates one as it should be, and an existing one is brought to the wanted form.
+//!
+//! Never touches a link that is not in our group. Called by `LinuxKernel`.
+
+use std::net::IpAddr;
+
+use super::link::{self, LinkRecord, PortFlag};
+use super::neighbour;
+use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
+use super::tlv::{Attributes, Writer, native32};
+use crate::datapath::{GROUP_LIVE, Vxlan};
+use crate::model::{IfName, Vni};
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_GROUP: u16 = 27;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_LOCAL: u16 = 4;
+const IFLA_VXLAN_LEARNING: u16 = 7;
+const IFLA_VXLAN_AGEING: u16 = 8;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_LOCAL6: u16 = 17;
+const IFLA_VXLAN_UDP_CSUM: u16 = 18;
+
+/// Seconds after which an address that was not heard from is flooded to again; the kernel's own
+/// default (`FDB_AGE_DEFAULT`, drivers/net/vxlan), written down because peers are judged by it.
+const AGEING: u32 = 300;
+
+/// What is fixed when a link is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The network's number.
+    pub vni: Vni,
+    /// UDP port.
+    pub port: u16,
+    /// This host's address.
+    pub local: IpAddr,
+}
+
+/// Reads `IFLA_INFO_DATA` of a link of this kind; `None` for one that Pontoon never makes.
+pub fn identity(data: &[u8]) -> Option<Identity> {
+    let data = Attributes::new(data);
+    let v4 = data.find(IFLA_VXLAN_LOCAL).and_then(|b| super::addr::ip(libc::AF_INET, b));
+    let v6 = data.find(IFLA_VXLAN_LOCAL6).and_then(|b| super::addr::ip(libc::AF_INET6, b));
+    Some(Identity {
+        vni: data.find(IFLA_VXLAN_ID).and_then(native32).and_then(|id| Vni::new(id).ok())?,
+        port: data.find(IFLA_VXLAN_PORT)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))?,
+        local: v4.or(v6)?,
+    })
+}
+
+/// Creates a link: name, address, MTU, group, identity, up and a port of `master`. Then its
+/// floods. What a failed try has made is gone again.
+///
+/// # Errors
+/// `EEXIST` when a link has the name, or one has the number at this port.
+pub fn create(socket: &mut Socket, name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Result<(), Failure> {
+    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &creation(name, vxlan, master))?;
+    let made = link::find(socket, name.as_str())?.ok_or_else(|| Failure::refused(libc::ENODEV, "gone again"))?;
+    let result = complete(socket, &made, name, vxlan, master);
+    if result.is_err()
+        && let Err(failure) = link::delete(socket, made.index)
+    {
+        tracing::warn!(link = %name, ?failure, "half made and could not be removed, it will be tried again");
+    }
+    result
+}
+
+/// Brings an existing link of this identity to the wanted form. Adds floods and removes none.
+pub fn complete(
+    socket: &mut Socket,
+    found: &LinkRecord,
+    name: &IfName,
+    vxlan: &Vxlan,
+    master: Option<u32>,
+) -> Result<(), Failure> {
+    let mut change = link::named(name).alias(format!("pontoon overlay {}", vxlan.vni).as_str());
+    if found.mtu != vxlan.mtu {
+        change = change.mtu(vxlan.mtu);
+    }
+    if found.master != master {
+        change = change.controller(master.unwrap_or(0));
+    }
+    if vxlan.up && !found.up {
+        change = change.up();
+    }
+    link::change(socket, change)?;
+    if master.is_some() && found.isolated != vxlan.isolated {
+        link::set_port(socket, name, &[PortFlag::Isolated(vxlan.isolated)])?;
+    }
+    neighbour::flood(socket, found.index, vxlan.peers.iter().copied())
+}
+
+/// IPv4 packets go without a UDP checksum, as RFC 7348 says: what is inside has its own. Over
+/// IPv6 there is one, because receivers drop packets without.
+fn creation(name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Vec<u8> {
+    let up = if vxlan.up { libc::IFF_UP as u32 } else { 0 }.to_ne_bytes();
+    let mut header = [0u8; 16];
+    for at in [8, 12] {
+        if let Some(slot) = header.get_mut(at..at + 4) {
+            slot.copy_from_slice(&up);
+        }
+    }
+    let mut body = Writer::with_header(&header);
+    body.text(IFLA_IFNAME, name.as_str()).native(IFLA_MTU, vxlan.mtu).native(IFLA_GROUP, GROUP_LIVE);
+    body.bytes(IFLA_ADDRESS, &vxlan.mac.bytes());
+    if let Some(master) = master {
+        body.native(IFLA_MASTER, master);
+    }
+    body.nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, "vxlan").nest(IFLA_INFO_DATA, |data| {
+            data.native(IFLA_VXLAN_ID, vxlan.vni.get()).bytes(IFLA_VXLAN_PORT, &vxlan.port.to_be_bytes());
+            match vxlan.local {
+                IpAddr::V4(ip) => data.bytes(IFLA_VXLAN_LOCAL, &ip.octets()).bytes(IFLA_VXLAN_UDP_CSUM, &[0]),
+                IpAddr::V6(ip) => data.bytes(IFLA_VXLAN_LOCAL6, &ip.octets()),
+            };
+            data.bytes(IFLA_VXLAN_LEARNING, &[1]).native(IFLA_VXLAN_AGEING, AGEING);
+        });
+    });
+    body.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_identity_that_it_writes() {
+        for local in ["192.0.2.1", "fd00::1"] {
+            let mut data = Writer::default();
+            data.native(IFLA_VXLAN_ID, 70000).bytes(IFLA_VXLAN_PORT, &4789u16.to_be_bytes());
+            match local.parse().unwrap() {
+                IpAddr::V4(ip) => data.bytes(IFLA_VXLAN_LOCAL, &ip.octets()),
+                IpAddr::V6(ip) => data.bytes(IFLA_VXLAN_LOCAL6, &ip.octets()),
+            };
+            let bytes = data.finish();
+            let read = identity(&bytes).unwrap();
+            assert_eq!((read.vni.get(), read.port, read.local.to_string().as_str()), (70000, 4789, local));
+            for end in 0..bytes.len() {
+                let _ = identity(&bytes[..end]);
+            }
+        }
+        assert_eq!(identity(&[]), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! Owns what makes a network span several hosts: its number on the wire, its scope, and how the
+//! host's address for it is chosen.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::IfName;
+
+/// UDP port that the IANA assigned to VXLAN (RFC 7348).
+pub const VXLAN_PORT: u16 = 4789;
+
+/// Number of a network on the wire: the VXLAN network identifier, 24 bits and not 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Vni(u32);
+
+/// A number that is no VNI.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a VNI: those are 1 to {max}", max = Vni::MAX.0)]
+pub struct VniError(u32);
+
+impl Vni {
+    /// The largest one.
+    pub const MAX: Vni = Vni((1 << 24) - 1);
+
+    /// The smallest one that is chosen. The engine's own overlay driver counts up from 4096, and
+    /// one socket of the host serves both drivers: the first 65,536 are left to it and to users.
+    pub const FIRST_CHOSEN: Vni = Vni(1 << 16);
+
+    /// Checks the range.
+    pub fn new(number: u32) -> Result<Self, VniError> {
+        if (1..=Self::MAX.0).contains(&number) { Ok(Self(number)) } else { Err(VniError(number)) }
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The one after it among those that are chosen; after the last comes the first.
+    pub fn next_chosen(self) -> Self {
+        if self < Self::FIRST_CHOSEN || self >= Self::MAX { Self::FIRST_CHOSEN } else { Self(self.0 + 1) }
+    }
+
+    /// One among those that are chosen, the same for the same id on every host.
+    pub fn derive(id: &str) -> Self {
+        let span = u64::from(Self::MAX.0 - Self::FIRST_CHOSEN.0) + 1;
+        // The remainder is below 2^24.
+        Self(Self::FIRST_CHOSEN.0 + (super::digest::digest(&["vni", id]) % span) as u32)
+    }
+}
+
+impl TryFrom<u32> for Vni {
+    type Error = VniError;
+    fn try_from(number: u32) -> Result<Self, VniError> {
+        Self::new(number)
+    }
+}
+
+impl From<Vni> for u32 {
+    fn from(vni: Vni) -> u32 {
+        vni.0
+    }
+}
+
+impl fmt::Display for Vni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a network needs besides its bridge to span hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Its number, the same on every host.
+    pub vni: Vni,
+    /// The VXLAN link, a port of the bridge.
+    pub link: IfName,
+}
+
+/// How far networks reach, as the engine knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// A network is this host's.
+    #[default]
+    Local,
+    /// A network is the Swarm's, and an overlay.
+    Global,
+}
+
+impl Scope {
+    /// The engine's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Local => "local",
+            Scope::Global => "global",
+        }
+    }
+}
+
+/// Which of the host's addresses the packets between hosts use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DataPath {
+    /// The source address of the default route.
+    #[default]
+    DefaultRoute,
+    /// The first address of this link, IPv4 first.
+    Link(IfName),
+    /// This one.
+    Address(IpAddr),
+}
+
+impl DataPath {
+    /// An address, or else the name of a link.
+    pub fn parse(text: &str) -> Result<Self, super::ifname::IfNameError> {
+        match text.parse() {
+            Ok(address) => Ok(DataPath::Address(address)),
+            Err(_) => IfName::parse(text).map(DataPath::Link),
+        }
+    }
+}
+
+/// Bytes that a VXLAN packet adds to a frame's payload: inner Ethernet 14, VXLAN 8, UDP 8 and
+/// the outer IP header.
+pub fn overhead(underlay_is_v6: bool) -> u32 {
+    if underlay_is_v6 { 70 } else { 50 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_24_bits() {
+        assert!(Vni::new(0).is_err() && Vni::new(1 << 24).is_err());
+        assert_eq!(Vni::new(1).unwrap().get(), 1);
+        assert_eq!(Vni::MAX.next_chosen(), Vni::FIRST_CHOSEN);
+        assert_eq!(Vni::new(5).unwrap().next_chosen(), Vni::FIRST_CHOSEN);
+        assert_eq!(Vni::FIRST_CHOSEN.next_chosen().get(), 65537);
+    }
+
+    #[test]
+    fn derived_numbers_are_stable_and_leave_the_engines_alone() {
+        // On disk of every manager, and in raft: a change is a format change.
+        assert_eq!(Vni::derive("u4ylute1if55shzy1kj09qow0"), Vni::derive("u4ylute1if55shzy1kj09qow0"));
+        for n in 0..1000 {
+            let vni = Vni::derive(&format!("network{n}"));
+            assert!(vni >= Vni::FIRST_CHOSEN && vni <= Vni::MAX);
+        }
+    }
+
+    #[test]
+    fn a_data_path_is_an_address_or_a_link() {
+        assert_eq!(DataPath::parse("192.0.2.1").unwrap(), DataPath::Address("192.0.2.1".parse().unwrap()));
+        assert_eq!(DataPath::parse("fd00::1").unwrap(), DataPath::Address("fd00::1".parse().unwrap()));
+        assert_eq!(DataPath::parse("eth1").unwrap(), DataPath::Link(IfName::parse("eth1").unwrap()));
+        assert!(DataPath::parse("not a link").is_err());
+    }
+}

@@ -1,0 +1,314 @@
+//! Overlay networks with packets: each namespace is a host with a bridge, a tunnel and a
+//! container, and a switch between them.
+
+use std::net::IpAddr;
+
+use pontoon::datapath::{Announcement, Element, Kernel, Step, Underlay, Vxlan, tunnel};
+use pontoon::linux::{LinuxKernel, Options};
+use pontoon::model::{
+    DataPath, IfName, LinkRole, Mac, Network, NetworkId, NetworkOptions, NetworkSpec, Overlay, Subnet, Vni,
+};
+
+use crate::netns_support::*;
+use crate::town::ip;
+
+const PORT: u16 = 4789;
+
+/// A host: 192.0.2.N and 2001:db8::N on `eth0`, network `over` (10.9.0.0/24, fd09::/64) on it.
+struct Host {
+    netns: Netns,
+    kernel: LinuxKernel,
+    n: usize,
+}
+
+fn network() -> Network {
+    let subnet = |pool: &str, gateway: &str| {
+        Some(Subnet { pool: net(pool), gateway: Some(ip(gateway)), default_gateway: None, aux: Vec::new() })
+    };
+    let spec = NetworkSpec {
+        id: NetworkId::parse("over").unwrap(),
+        v4: subnet("10.9.0.0/24", "10.9.0.1"),
+        v6: subnet("fd09::/64", "fd09::1"),
+        internal: false,
+        options: NetworkOptions::default(),
+    };
+    let overlay = Overlay { vni: Vni::new(70000).unwrap(), link: name("pntxover") };
+    Network { spec, bridge: name("pntbover"), owns_bridge: true, mtu: 1400, overlay: Some(overlay) }
+}
+
+fn own(n: usize, v6: bool) -> IpAddr {
+    ip(&if v6 { format!("2001:db8::{n}") } else { format!("192.0.2.{n}") })
+}
+
+/// Hosts 1 to `count` on one switch, each knowing the others. `v6`: the tunnels go over IPv6.
+fn hosts(count: usize, v6: bool) -> Vec<Host> {
+    run("ip link add switch type bridge; ip link set switch up");
+    let hosts = (1..=count).map(|n| {
+        let netns = Netns::new();
+        run(&format!("ip link add up{n} type veth peer name down{n}; ip link set up{n} master switch up"));
+        netns.take(&format!("down{n}"), &format!("192.0.2.{n}/24"), "");
+        netns.run(&format!("ip addr add 2001:db8::{n}/64 dev eth0 nodad"));
+        let peers = (1..=count).map(|n| own(n, v6)).collect();
+        let kernel = netns.enter(|| {
+            let kernel = LinuxKernel::new(Options::default()).unwrap();
+            let network = network();
+            let mut want = pontoon::datapath::desired::network(&network);
+            let tunnel = tunnel::of(&network, own(n, v6), PORT, &peers);
+            let guard = tunnel::guard(PORT, &peers);
+            want.vxlans = tunnel.vxlans.clone();
+            let all = [want.elements, tunnel.elements, guard.elements].into_iter().flatten().flatten();
+            want.elements = Some(all.collect());
+            for _ in 0..2 {
+                let plan = pontoon::datapath::diff(&observe(&kernel), &want, &Default::default());
+                kernel.apply(&plan.steps).unwrap();
+            }
+            kernel
+        });
+        Host { netns, kernel, n }
+    });
+    let hosts: Vec<_> = hosts.collect();
+    for host in &hosts {
+        let other = own(host.n % hosts.len() + 1, v6);
+        wait_for("the underlay", || host.netns.pings(&other.to_string()));
+    }
+    hosts
+}
+
+/// A container: its namespace and what is announced of it.
+struct Container {
+    netns: Netns,
+    place: Announcement,
+}
+
+impl Host {
+    fn do_in<T: Send>(&self, act: impl FnOnce(&LinuxKernel) -> T + Send) -> T {
+        self.netns.enter(|| act(&self.kernel))
+    }
+
+    /// Starts a container with addresses .N and ::N; its MAC is its own.
+    fn container(&self, id: &str, n: u32) -> Container {
+        let (host, mut pair) = veth(id, "pntbover");
+        (pair.mtu, pair.peer_mac) = (1400, Some(Mac::derive("peer", id)));
+        let addresses = vec![ip(&format!("10.9.0.{n}")), ip(&format!("fd09::{n}"))];
+        let place =
+            Announcement { bridge: name("pntbover"), host: host.clone(), mac: Mac::derive("peer", id), addresses };
+        self.do_in(|kernel| kernel.apply(&[Step::CreateVeth(host.clone(), pair.clone())]).unwrap());
+        let netns = Netns::new();
+        self.netns.enter(|| netns.take(pair.peer.as_str(), &format!("10.9.0.{n}/24"), "10.9.0.1"));
+        netns.run(&format!("ip addr add fd09::{n}/64 dev eth0 nodad; ip -6 route add default via fd09::1"));
+        Container { netns, place }
+    }
+
+    fn announce(&self, container: &Container) {
+        self.do_in(|kernel| kernel.announce(&container.place).unwrap());
+    }
+
+    fn stop(&self, container: &Container) {
+        self.do_in(|kernel| {
+            kernel.apply(&[Step::RetireVeth(container.place.host.clone())]).unwrap();
+            settle(kernel);
+        });
+    }
+}
+
+#[test]
+fn containers_of_three_hosts_reach_each_other_over_either_family() {
+    for v6 in [false, true] {
+        in_netns(move |_| {
+            let hosts = hosts(3, v6);
+            let containers: Vec<_> = hosts.iter().map(|h| h.container(&format!("c{}", h.n), 10 + h.n as u32)).collect();
+            for (from, container) in containers.iter().enumerate() {
+                for to in 11..14 {
+                    assert!(container.netns.pings(&format!("10.9.0.{to}")), "{from} to {to}");
+                    assert!(container.netns.pings(&format!("fd09::{to}")), "{from} to {to}");
+                }
+            }
+            // As large as the network's MTU, and not to be fragmented.
+            let full = "ping -n -c 1 -W 2 -M do -s 1372 10.9.0.12";
+            assert!(containers[0].netns.enter(|| succeeds(full)));
+            // What was learned of the others is what their peers are judged by.
+            let heard = hosts[0].do_in(|kernel| kernel.heard().unwrap());
+            assert_eq!(heard.keys().copied().collect::<Vec<_>>(), [own(2, v6), own(3, v6)]);
+            assert!(heard.values().all(|age| age.as_secs() < 10), "{heard:?}");
+        });
+    }
+}
+
+#[test]
+fn each_host_is_the_gateway_of_its_own_containers() {
+    in_netns(|_| {
+        let hosts = hosts(2, false);
+        let (a, b) = (hosts[0].container("a", 11), hosts[1].container("b", 12));
+        // Every host answers for the gateway; only the own one is heard.
+        for address in ["10.9.0.1", "fd09::1"] {
+            assert!(a.netns.pings(address) && b.netns.pings(address));
+        }
+        let gateway = Mac::derive("bridge", "over").to_string();
+        for host in &hosts {
+            let table = host.netns.run("bridge fdb show br pntbover");
+            let learned = table.lines().any(|l| l.contains(&gateway) && l.contains("pntxover") && l.contains("master"));
+            assert!(!learned, "{table}");
+        }
+        // Only one of the two counts the ping, whichever it is sent to.
+        let echoes = |host: &Host| {
+            let text = host.netns.run("cat /proc/net/snmp");
+            text.lines()
+                .filter(|l| l.starts_with("Icmp:"))
+                .nth(1)
+                .unwrap()
+                .split(' ')
+                .nth(9)
+                .unwrap()
+                .parse::<u32>()
+                .unwrap()
+        };
+        let before = [echoes(&hosts[0]), echoes(&hosts[1])];
+        a.netns.run("ip neigh flush all; ping -n -c 3 -i 0.01 10.9.0.1");
+        assert_eq!([echoes(&hosts[0]) - before[0], echoes(&hosts[1]) - before[1]], [3, 0]);
+        // Nor do the gateways see each other's link-local address as their own, twice.
+        let doubled = hosts[0].netns.run("ip -6 addr show dev pntbover");
+        assert!(!doubled.contains("dadfailed"), "{doubled}");
+    });
+}
+
+#[test]
+fn only_peers_speak_on_a_tunnel_and_others_may_share_its_port() {
+    in_netns(|_| {
+        let hosts = hosts(3, false);
+        let (a, c) = (hosts[0].container("a", 11), hosts[2].container("c", 13));
+        assert!(a.netns.pings("10.9.0.13"));
+        let third = Element::Peer(own(3, false));
+        let change = |add: &[Element], remove: &[Element]| {
+            let step = Step::Elements { add: add.to_vec(), remove: remove.to_vec() };
+            hosts[0].do_in(|kernel| kernel.apply(&[step]).unwrap());
+        };
+        change(&[], std::slice::from_ref(&third));
+        assert!(!c.netns.pings("10.9.0.11"), "a host that is no peer gets through");
+        let dropped = hosts[0].netns.run("nft list chain inet pontoon input_filter");
+        let count = dropped.split("counter packets ").nth(1).unwrap().split(' ').next().unwrap();
+        assert_ne!(count, "0", "{dropped}");
+        // Somebody else's tunnel at the same port, with another number, is nobody's business here.
+        for (host, to) in [(0, 3), (2, 1)] {
+            let n = hosts[host].n;
+            hosts[host].netns.run(&format!(
+                "ip link add other type vxlan id 4097 local 192.0.2.{n} remote 192.0.2.{to} dstport 4789 noudpcsum; \
+                 ip addr add 10.8.0.{n}/24 dev other; ip link set other up"
+            ));
+        }
+        assert!(hosts[2].netns.pings("10.8.0.1"));
+        change(&[third], &[]);
+        assert!(c.netns.pings("10.9.0.11"));
+    });
+}
+
+#[test]
+fn an_isolated_network_is_isolated_across_hosts() {
+    in_netns(|_| {
+        let hosts = hosts(2, false);
+        let (a, b) = (hosts[0].container("a", 11), hosts[1].container("b", 12));
+        assert!(a.netns.pings("10.9.0.12"));
+        for host in &hosts {
+            let link = IfName::derive(LinkRole::Host, if host.n == 1 { "a" } else { "b" }, 0);
+            let steps = [Step::Isolate(link, true), Step::Isolate(name("pntxover"), true)];
+            host.do_in(|kernel| kernel.apply(&steps).unwrap());
+        }
+        assert!(!a.netns.pings("10.9.0.12") && !b.netns.pings("fd09::b"));
+        assert!(a.netns.pings("10.9.0.1"), "the gateway is not isolated");
+    });
+}
+
+/// An address goes from host to host within milliseconds, many times. After the announcement
+/// every other container finds it at once: no entry is stale, anywhere.
+#[test]
+fn an_address_that_moves_leaves_nothing_stale() {
+    in_netns(|_| {
+        let hosts = hosts(3, false);
+        let watchers: Vec<_> = hosts.iter().map(|h| h.container(&format!("w{}", h.n), 20 + h.n as u32)).collect();
+        let mut at = hosts[0].container("life0", 7);
+        for life in 1..=12 {
+            // Everybody, and every host, knows the address where it is now.
+            for watcher in &watchers {
+                assert!(
+                    watcher.netns.pings("10.9.0.7") && watcher.netns.pings("fd09::7"),
+                    "life {life}: before the move"
+                );
+            }
+            let old = &hosts[(life - 1) % 3];
+            old.netns.pings("10.9.0.7");
+            old.stop(&at);
+            let host = &hosts[life % 3];
+            at = host.container(&format!("life{life}"), 7);
+            // IPv6 of a new link begins when the kernel gets round to it; that is nobody's staleness.
+            wait_for("IPv6 of the new container", || at.netns.pings("fd09::1"));
+            host.announce(&at);
+            for (n, watcher) in watchers.iter().enumerate() {
+                // A single try: a stale neighbour would take seconds to be found out.
+                for address in ["10.9.0.7", "fd09::7"] {
+                    let probe = format!("ping -n -c 1 -W 1 {address}");
+                    assert!(watcher.netns.enter(|| succeeds(&probe)), "life {life}: watcher {n} to {address}");
+                }
+            }
+            assert!(host.netns.enter(|| succeeds("ping -n -c 1 -W 1 10.9.0.7")), "life {life}: its own host");
+        }
+    });
+}
+
+/// The same on one host, with a hardware address that the user chose and that moves along.
+#[test]
+fn a_chosen_hardware_address_moves_along() {
+    in_netns(|_| {
+        let hosts = hosts(2, false);
+        let watchers: Vec<_> = hosts.iter().map(|h| h.container(&format!("w{}", h.n), 20 + h.n as u32)).collect();
+        let mac = Mac::parse("02:00:00:00:00:99").unwrap();
+        for life in 0..6 {
+            let host = &hosts[life % 2];
+            let mut at = host.container(&format!("life{life}"), 7);
+            at.netns.run(&format!("ip link set eth0 address {mac}"));
+            at.netns.run("ip -6 addr replace fd09::7/64 dev eth0 nodad");
+            at.place.mac = mac;
+            host.announce(&at);
+            for watcher in &watchers {
+                let probe = "ping -n -c 1 -W 1 10.9.0.7";
+                assert!(watcher.netns.enter(|| succeeds(probe)), "life {life}");
+            }
+            host.stop(&at);
+        }
+    });
+}
+
+#[test]
+fn the_underlay_is_found_by_address_link_and_default_route() {
+    in_netns(|kernel| {
+        let find = |path| kernel.underlay(&path).unwrap();
+        assert_eq!(find(DataPath::DefaultRoute), None);
+        run("ip link add up0 mtu 1480 type veth peer name up1; ip link set up0 up; ip link set up1 up");
+        run(
+            "ip addr add 10.200.0.1/24 dev up0; ip addr add 2001:db8:77::1/64 dev up0 nodad; ip addr add 198.51.100.9/32 dev lo",
+        );
+        let found = |address: &str, mtu| Some(Underlay { address: ip(address), mtu });
+        assert_eq!(find(DataPath::Address(ip("2001:db8:77::1"))), found("2001:db8:77::1", 1480));
+        assert_eq!(find(DataPath::Address(ip("198.51.100.9"))), found("198.51.100.9", 65536));
+        assert_eq!(find(DataPath::Address(ip("203.0.113.1"))), None);
+        assert_eq!(find(DataPath::Link(name("up0"))), found("10.200.0.1", 1480));
+        assert_eq!(find(DataPath::Link(name("up1"))), None, "a link-local address is none");
+        assert_eq!(find(DataPath::Link(name("nowhere"))), None);
+        run("ip -6 route add default via 2001:db8:77::2 dev up0");
+        assert_eq!(find(DataPath::DefaultRoute), found("2001:db8:77::1", 1480));
+        run("ip route add default via 10.200.0.2");
+        assert_eq!(find(DataPath::DefaultRoute), found("10.200.0.1", 1480));
+    });
+}
+
+#[test]
+fn a_number_that_somebody_else_has_is_said_so() {
+    in_netns(|kernel| {
+        run("ip link add theirs type vxlan id 70000 local 127.0.0.1 dstport 4789");
+        let network = network();
+        let vxlan: Vxlan =
+            tunnel::of(&network, ip("127.0.0.1"), PORT, &Default::default()).vxlans[&name("pntxover")].clone();
+        let vxlan = Vxlan { bridge: None, ..vxlan };
+        let error = kernel.apply(&[Step::CreateVxlan(name("pntxover"), vxlan)]).unwrap_err();
+        assert!(error.to_string().contains("VNI 70000"), "{error}");
+        run("ip link del theirs");
+    });
+}

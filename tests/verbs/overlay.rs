@@ -1,0 +1,324 @@
+//! Verbs of overlay networks: numbers, tunnels, other hosts, and a Swarm whose engine crashes.
+
+use std::net::IpAddr;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use pontoon::datapath::fake::FakeKernel;
+use pontoon::datapath::{Element, Underlay, Vxlan};
+use pontoon::driver::OverlaySettings;
+use pontoon::model::{IfName, Scope, Vni};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, endpoint, join, network, of};
+
+const NET: &str = "u4ylute1if55shzy1kj09qow0";
+const OTHER: &str = "oyhoufe3kygdq4ozphbntt7pn";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn host(kernel: &FakeKernel) {
+    kernel.set_underlay(None, Some(Underlay { address: ip("192.0.2.1"), mtu: 1500 }));
+    kernel.set_uplink_mtu(Some(1500));
+}
+
+fn swarm() -> Rig {
+    Rig::with(OverlaySettings { scope: Scope::Global, ..OverlaySettings::default() }, host)
+}
+
+fn local() -> Rig {
+    Rig::with(OverlaySettings::default(), host)
+}
+
+fn allocate(id: &str, options: Value) -> Value {
+    json!({"NetworkID": id, "Options": options, "IPv6Data": null,
+        "IPv4Data": [{"AddressSpace": "", "Gateway": "10.55.0.1/24", "Pool": "10.55.0.0/24"}]})
+}
+
+fn discovered(address: &str, own: bool) -> Value {
+    json!({"DiscoveryType": 1, "DiscoveryData": {"Address": address, "BindAddress": "", "Self": own}})
+}
+
+fn with_options(id: &str, n: u8, options: Value) -> Value {
+    let mut body = network(id, n, false);
+    body["Options"]["com.docker.network.generic"] = options;
+    body
+}
+
+/// The one tunnel of the host.
+fn tunnel(rig: &Rig) -> Vxlan {
+    let vxlans = rig.kernel.datapath().vxlans;
+    assert_eq!(vxlans.len(), 1, "{vxlans:?}");
+    vxlans.into_values().next().unwrap()
+}
+
+fn peers(rig: &Rig) -> Vec<String> {
+    tunnel(rig).peers.iter().map(ToString::to_string).collect()
+}
+
+fn accepted(rig: &Rig) -> Vec<String> {
+    let elements = rig.kernel.datapath().elements.unwrap();
+    elements.iter().filter_map(|e| if let Element::Peer(peer) = e { Some(peer.to_string()) } else { None }).collect()
+}
+
+#[test]
+fn the_scope_is_what_the_operator_says() {
+    let answer = swarm().ok("NetworkDriver.GetCapabilities", Value::Null);
+    assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("global"), &json!("global")));
+    let answer = local().ok("NetworkDriver.GetCapabilities", Value::Null);
+    assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("local"), &json!("local")));
+}
+
+#[test]
+fn a_number_is_given_once_echoed_with_the_users_options_and_kept() {
+    let mut rig = swarm();
+    let mtu = json!({"com.docker.network.driver.mtu": "1400"});
+    let first = rig.ok("NetworkDriver.AllocateNetwork", allocate(NET, mtu))["Options"].clone();
+    assert_eq!(first["pontoon.vni"], Vni::derive(NET).to_string());
+    assert_eq!((&first["com.docker.network.driver.mtu"], &first["pontoon.allocated"]), (&json!("1400"), &json!(NET)));
+    // The same again, with the answer among the options: here, after a restart, and on a manager
+    // that has never heard of it.
+    assert_eq!(rig.ok("NetworkDriver.AllocateNetwork", allocate(NET, first.clone()))["Options"], first);
+    rig.reboot();
+    assert_eq!(
+        rig.ok("NetworkDriver.AllocateNetwork", allocate(NET, json!({})))["Options"]["pontoon.vni"],
+        first["pontoon.vni"]
+    );
+    let another = swarm();
+    assert_eq!(another.ok("NetworkDriver.AllocateNetwork", allocate(NET, first.clone()))["Options"], first);
+    // What the Swarm says is already so wins over what this manager remembers.
+    let mut taken = first.clone();
+    taken["pontoon.allocated"] = json!(OTHER);
+    assert_eq!(another.ok("NetworkDriver.AllocateNetwork", allocate(OTHER, taken.clone()))["Options"], taken);
+    // A user's wish does not.
+    let wish = json!({"pontoon.vni": first["pontoon.vni"]});
+    let message = rig.err("NetworkDriver.AllocateNetwork", allocate(OTHER, wish.clone()));
+    assert!(message.contains(&NET[..12]) && message.contains("pontoon.vni"), "{message}");
+    let message = rig.err("NetworkDriver.AllocateNetwork", allocate(OTHER, json!({"pontoon.allocated": NET})));
+    assert!(message.contains("pontoon.allocated"), "{message}");
+    for bad in [json!({"pontoon.vni": "0"}), json!({"pontoon.vni": "16777216"}), json!({"pontoon.vnii": "5"})] {
+        assert!(rig.err("NetworkDriver.AllocateNetwork", allocate(OTHER, bad)).contains("pontoon.vni"));
+    }
+}
+
+#[test]
+fn a_number_that_was_given_back_rests() {
+    let mut rig = swarm();
+    let vni = Vni::derive(OTHER);
+    rig.ok("NetworkDriver.AllocateNetwork", allocate(NET, json!({"pontoon.vni": vni.to_string()})));
+    for _ in 0..2 {
+        rig.ok("NetworkDriver.FreeNetwork", json!({"NetworkID": NET}));
+    }
+    rig.ok("NetworkDriver.FreeNetwork", json!({"NetworkID": "never-heard-of"}));
+    rig.restart();
+    let given = rig.ok("NetworkDriver.AllocateNetwork", allocate(OTHER, json!({})))["Options"]["pontoon.vni"].clone();
+    assert_eq!(given, vni.next_chosen().to_string(), "its own number rests");
+}
+
+#[test]
+fn pools_of_both_families_come_in_one_list() {
+    let rig = swarm();
+    let mut body = allocate(NET, json!({}));
+    body["IPv4Data"] =
+        json!([{"Pool": "10.55.0.0/24", "Gateway": "10.55.0.1/24"}, {"Pool": "fd55::/64", "Gateway": "fd55::1/64"}]);
+    rig.ok("NetworkDriver.AllocateNetwork", body.clone());
+    body["IPv4Data"][0]["Pool"] = json!("10.55.0.7/24");
+    assert!(rig.err("NetworkDriver.AllocateNetwork", body).contains("10.55.0.0/24"));
+}
+
+#[test]
+fn a_network_of_the_swarm_has_a_tunnel_to_every_node() {
+    let mut rig = swarm();
+    rig.kernel
+        .set_underlay(Some(&IfName::parse("eth1").unwrap()), Some(Underlay { address: ip("198.51.100.1"), mtu: 9000 }));
+    rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.7", false));
+    let options = rig.ok("NetworkDriver.AllocateNetwork", allocate(NET, json!({})))["Options"].clone();
+    rig.ok("NetworkDriver.CreateNetwork", with_options(NET, 55, options));
+    let made = tunnel(&rig);
+    assert_eq!((made.vni, made.local, made.mtu, made.port), (Vni::derive(NET), ip("192.0.2.1"), 1450, 4789));
+    assert_eq!(peers(&rig), ["192.0.2.7"]);
+    let elements = rig.kernel.datapath().elements.unwrap();
+    assert!(elements.contains(&Element::Tunnel(made.vni)) && elements.contains(&Element::TunnelPort(4789)));
+    // Another node, this node under the address by which the others know it, and itself as peer.
+    rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.8", false));
+    rig.ok("NetworkDriver.DiscoverNew", discovered("198.51.100.1", false));
+    rig.ok("NetworkDriver.DiscoverNew", discovered("198.51.100.1", true));
+    assert_eq!((tunnel(&rig).local, peers(&rig)), (ip("198.51.100.1"), vec!["192.0.2.7".into(), "192.0.2.8".into()]));
+    // What is no node, and no address, is let pass.
+    rig.ok("NetworkDriver.DiscoverNew", json!({"DiscoveryType": 3, "DiscoveryData": {"Keys": []}}));
+    rig.ok("NetworkDriver.DiscoverNew", discovered("", false));
+    // All of it is remembered: the engine does not repeat the peers.
+    rig.reboot();
+    assert_eq!((tunnel(&rig).local, peers(&rig)), (ip("198.51.100.1"), vec!["192.0.2.7".into(), "192.0.2.8".into()]));
+    assert_eq!(accepted(&rig), ["192.0.2.7", "192.0.2.8", "198.51.100.1"]);
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": NET}));
+    assert!(rig.kernel.datapath().vxlans.is_empty());
+    assert!(!rig.kernel.datapath().elements.unwrap().contains(&Element::Tunnel(made.vni)));
+}
+
+#[test]
+fn a_departure_is_a_hint() {
+    let rig = swarm();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.7", false));
+    for _ in 0..2 {
+        rig.ok("NetworkDriver.DiscoverDelete", discovered("192.0.2.7", false));
+    }
+    rig.ok("NetworkDriver.DiscoverDelete", discovered("192.0.2.99", false));
+    assert_eq!(peers(&rig), ["192.0.2.7"]);
+    rig.kernel.hear(ip("192.0.2.7"), Duration::from_secs(1));
+    rig.life().driver.tick();
+    assert_eq!((peers(&rig), accepted(&rig)), (vec!["192.0.2.7".to_owned()], vec!["192.0.2.7".to_owned()]));
+}
+
+#[test]
+fn the_kernel_follows_an_address_that_moves_and_keeps_one_that_is_gone_for_a_moment() {
+    let rig = swarm();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    rig.kernel.set_underlay(None, None);
+    rig.life().driver.tick();
+    assert_eq!(tunnel(&rig).local, ip("192.0.2.1"));
+    rig.kernel.set_underlay(None, Some(Underlay { address: ip("2001:db8::1"), mtu: 1500 }));
+    rig.life().driver.tick();
+    assert_eq!(tunnel(&rig).local, ip("2001:db8::1"));
+}
+
+#[test]
+fn an_overlay_without_swarm_has_the_peers_that_it_is_given() {
+    let settings = OverlaySettings { peers: vec![ip("192.0.2.3")], ..OverlaySettings::default() };
+    let rig = Rig::with(settings, host);
+    let options = json!({"pontoon.vni": "4242", "pontoon.peers": "192.0.2.2, 2001:db8::2"});
+    rig.ok("NetworkDriver.CreateNetwork", with_options("a", 1, options.clone()));
+    assert_eq!((tunnel(&rig).vni.get(), peers(&rig)), (4242, vec!["192.0.2.2".to_owned(), "192.0.2.3".to_owned()]));
+    assert_eq!(accepted(&rig), ["192.0.2.2", "192.0.2.3", "2001:db8::2"]);
+    // The Swarm has no say here.
+    rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.9", false));
+    assert_eq!(peers(&rig).len(), 2);
+    let message = rig.err("NetworkDriver.CreateNetwork", with_options("b", 2, options));
+    assert!(message.contains("VNI 4242") && message.contains("network a"), "{message}");
+    let message = rig.err("NetworkDriver.CreateNetwork", with_options("b", 2, json!({"pontoon.peers": "192.0.2.2"})));
+    assert!(message.contains("pontoon.vni"), "{message}");
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "a"}));
+    assert!(accepted(&rig).is_empty(), "nobody speaks to a host without overlay networks");
+    rig.ok("NetworkDriver.CreateNetwork", with_options("b", 2, json!({"pontoon.vni": "4242"})));
+    // What one network refused is free for the next.
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "b"}));
+    rig.ok("NetworkDriver.CreateNetwork", network("b", 2, false));
+    assert!(rig.kernel.datapath().vxlans.is_empty(), "a network without a number is no overlay");
+}
+
+#[test]
+fn a_host_without_an_address_says_what_to_do() {
+    let rig = Rig::with(OverlaySettings { scope: Scope::Global, ..OverlaySettings::default() }, |_| {});
+    let message = rig.err("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    assert!(message.contains("PONTOON_DATA_PATH"), "{message}");
+    rig.kernel.set_underlay(None, Some(Underlay { address: ip("192.0.2.1"), mtu: 1300 }));
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    let message = rig.err("NetworkDriver.CreateNetwork", network(OTHER, 56, true));
+    assert!(message.contains("1250") && message.contains("1280"), "{message}");
+    rig.ok("NetworkDriver.CreateNetwork", network(OTHER, 56, false));
+}
+
+#[test]
+fn a_kernel_that_refuses_the_tunnel_leaves_no_network() {
+    let rig = swarm();
+    for _ in 0..2 {
+        rig.kernel.inject(
+            |step| matches!(step, pontoon::datapath::Step::CreateVxlan(..)),
+            pontoon::datapath::fake::Fault::Refuse(libc::EEXIST),
+        );
+    }
+    // Refused in the verb, in its comparison and in the comparison's second try.
+    for _ in 0..2 {
+        rig.kernel.inject(
+            |step| matches!(step, pontoon::datapath::Step::CreateVxlan(..)),
+            pontoon::datapath::fake::Fault::Refuse(libc::EEXIST),
+        );
+    }
+    rig.err("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    let left = rig.kernel.datapath();
+    assert!(left.vxlans.is_empty() && left.bridges.is_empty(), "{}", rig.kernel.render());
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+}
+
+#[test]
+fn hardware_addresses_do_not_follow_an_address() {
+    let mac = |rig: &Rig, net: &str, n: u8, id: &str| {
+        let made = rig.ok("NetworkDriver.CreateEndpoint", endpoint(net, id, &format!("10.{n}.0.7/24")));
+        rig.ok("NetworkDriver.DeleteEndpoint", of(net, id));
+        made["Interface"]["MacAddress"].clone()
+    };
+    let rig = swarm();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    assert_ne!(mac(&rig, NET, 55, "one"), mac(&rig, NET, 55, "two"));
+    let rig = local();
+    rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));
+    assert_eq!(mac(&rig, "a", 1, "one"), mac(&rig, "a", 1, "two"));
+}
+
+#[test]
+fn endpoints_are_announced_when_they_arrive_and_not_once_they_left() {
+    let rig = swarm();
+    let (send, arrivals) = channel();
+    rig.life().driver.on_arrival(move |network, endpoint| drop(send.send((network, endpoint))));
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    let made = rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "one", "10.55.0.7/24"));
+    rig.life().driver.announce_all();
+    assert!(rig.kernel.take_announced().is_empty(), "not before it is in its sandbox");
+    rig.ok("NetworkDriver.Join", join(NET, "one"));
+    let (net, id) = arrivals.try_recv().unwrap();
+    assert!(rig.kernel.take_announced().is_empty(), "the verb itself sends nothing");
+    assert!(rig.life().driver.announce(&net, &id));
+    let said = rig.kernel.take_announced();
+    assert_eq!(
+        (said[0].mac.to_string(), said[0].addresses.clone()),
+        (made["Interface"]["MacAddress"].as_str().unwrap().to_owned(), vec![ip("10.55.0.7")])
+    );
+    rig.life().driver.tick();
+    assert_eq!(rig.kernel.take_announced(), said, "and on every tick");
+    rig.ok("NetworkDriver.Leave", of(NET, "one"));
+    rig.life().driver.announce_all();
+    assert!(!rig.life().driver.announce(&net, &id) && rig.kernel.take_announced().is_empty());
+    let rig = local();
+    rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("a", "one", "10.1.0.7/24"));
+    rig.ok("NetworkDriver.Join", join("a", "one"));
+    rig.life().driver.announce_all();
+    assert!(rig.kernel.take_announced().is_empty(), "a local network needs none");
+}
+
+#[test]
+fn an_engine_that_crashed_may_ask_for_a_network_again() {
+    let rig = swarm();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    for (id, n) in [("dead", 2), ("live", 3), ("unborn", 4)] {
+        rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, id, &format!("10.55.0.{n}/24")));
+        if id != "unborn" {
+            rig.ok("NetworkDriver.Join", join(NET, id));
+        }
+    }
+    // The sandbox of the first went, and its pair with it.
+    let dead = rig.kernel.datapath().veths.keys().find(|host| host.as_str().contains("dead")).unwrap().clone();
+    rig.kernel.meddle(|datapath| drop(datapath.veths.remove(&dead)));
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    assert_eq!(rig.life().driver.sizes(), (1, 1));
+    // With other settings the one that lives keeps its link, and the network is the new one.
+    let mut other = network(NET, 55, false);
+    other["Options"]["com.docker.network.generic"] =
+        json!({"com.docker.network.driver.mtu": "1300", "pontoon.vni": "777777"});
+    rig.ok("NetworkDriver.CreateNetwork", other.clone());
+    rig.ok("NetworkDriver.CreateNetwork", other);
+    assert_eq!(rig.life().driver.sizes(), (1, 1));
+    assert_eq!((tunnel(&rig).vni.get(), tunnel(&rig).mtu), (777_777, 1300));
+    let veths = rig.kernel.datapath().veths;
+    assert_eq!(veths.values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
+    // The address of the dead one is free for the next.
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "next", "10.55.0.2/24"));
+    // Outside a Swarm that stays an error.
+    let rig = local();
+    rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("a", "one", "10.1.0.7/24"));
+    rig.err("NetworkDriver.CreateNetwork", network("a", 2, false));
+}
