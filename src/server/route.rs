@@ -41,7 +41,9 @@ pub(super) fn call(service: &Service, deadline: &Deadline, method: Method, body:
         tracing::warn!(method = method.name(), took = ?began.elapsed(), "answered before it was done");
     }
     let failed = late || !matches!(outcome, Outcome::Answer(_));
-    service.metrics.verb(method, failed, began.elapsed());
+    let took = began.elapsed();
+    service.metrics.verb(method, failed, took);
+    tracing::debug!(method = method.name(), ?took, failed, "done");
     match outcome {
         Outcome::Answer(body) => reply(StatusCode::OK, body.into()),
         Outcome::Failed(message) => {

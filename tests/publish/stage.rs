@@ -220,6 +220,11 @@ impl Scene<'_> {
         self.exec(&list).json().as_array().cloned().unwrap_or_default()
     }
 
+    /// Where iptables has an administrator's rules; an engine that keeps tables of its own has no chain for them.
+    pub fn user_chain(&self) -> &'static str {
+        if self.exec(&["iptables", "-S", "DOCKER-USER"]).success() { "DOCKER-USER" } else { "FORWARD" }
+    }
+
     /// How many steps of repair Pontoon has counted.
     #[track_caller]
     pub fn repairs(&self) -> u64 {
