@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{HostPort, Mac, Protocol, Published};
+use crate::model::{HostPort, Mac, Protocol, Published, Vni};
 
 fn name(text: &str) -> IfName {
     IfName::parse(text).unwrap()
@@ -57,6 +57,16 @@ fn each_step_has_its_command() {
             }]),
             "conntrack -D -f ipv4 -p udp -d 192.0.2.1 --dport 53 || true",
         ),
+        (
+            Step::Flood {
+                link: name("pntx1"),
+                add: vec!["192.0.2.3".parse().unwrap()],
+                remove: vec!["fd00::2".parse().unwrap()],
+            },
+            "bridge fdb del 00:00:00:00:00:00 dev pntx1 dst fd00::2\n\
+             bridge fdb append 00:00:00:00:00:00 dev pntx1 dst 192.0.2.3",
+        ),
+        (Step::RetireVxlan(name("pntx1")), "ip link del dev pntx1"),
         (Step::RetireVeth(name("pnth1")), "ip link del dev pnth1"),
         (Step::RetireBridge(name("$(x)")), "ip link del dev '$(x)'"),
         (
@@ -104,6 +114,36 @@ fn links_are_made_as_pontoon_makes_them() {
 }
 
 #[test]
+fn tunnels_are_made_as_pontoon_makes_them() {
+    let vxlan = |local: &str, bridge: Option<IfName>| Vxlan {
+        vni: Vni::new(70000).unwrap(),
+        port: 4789,
+        local: local.parse().unwrap(),
+        mtu: 1450,
+        mac: Mac::from_bytes([2, 0, 0, 0, 0, 4]),
+        isolated: bridge.is_some(),
+        bridge,
+        peers: ["192.0.2.2".parse().unwrap()].into(),
+        up: true,
+    };
+    let made = |local, checksum| {
+        format!(
+            "ip link add name pntx1 mtu 1450 address 02:00:00:00:00:04 group 1886286849 \
+             type vxlan id 70000 local {local} dstport 4789{checksum} learning\n\
+             ip link set dev pntx1 alias 'pontoon overlay 70000'\n"
+        )
+    };
+    let flood = "bridge fdb append 00:00:00:00:00:00 dev pntx1 dst 192.0.2.2\nip link set dev pntx1 up";
+    assert_eq!(
+        lines(Step::CreateVxlan(name("pntx1"), vxlan("192.0.2.1", Some(name("pntb1"))))),
+        made("192.0.2.1", " noudpcsum")
+            + "ip link set dev pntx1 master pntb1\nbridge link set dev pntx1 isolated on\n"
+            + flood
+    );
+    assert_eq!(lines(Step::CreateVxlan(name("pntx1"), vxlan("fd00::1", None))), made("fd00::1", "") + flood);
+}
+
+#[test]
 fn elements_stand_in_their_sets() {
     let link = || name("pnth1");
     let port = |address: &str, container: &str| {
@@ -122,6 +162,11 @@ fn elements_stand_in_their_sets() {
         Element::SourceAddress(link(), "::".parse().unwrap()),
         Element::Allow("10.1.0.3".parse().unwrap(), "192.0.2.0/24".parse().unwrap()),
         Element::Open(Protocol::Udp, "fd00::3".parse().unwrap(), 53),
+        Element::TunnelPort(4789),
+        Element::Tunnel(Vni::new(70000).unwrap()),
+        Element::Peer("192.0.2.2".parse().unwrap()),
+        Element::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
+        Element::GatewayAddress(link(), "fd00::1".parse().unwrap()),
     ];
     assert_eq!(
         lines(Step::Elements { add, remove }),
@@ -135,6 +180,11 @@ fn elements_stand_in_their_sets() {
          nft add element bridge pontoon addr4 '{ \"pnth1\" . 10.1.0.3 }'\n\
          nft add element bridge pontoon any6 '{ \"pnth1\" }'\n\
          nft add element inet pontoon allow4 '{ 10.1.0.3 . 192.0.2.0/24 }'\n\
-         nft add element inet pontoon open6 '{ fd00::3 . udp . 53 }'"
+         nft add element inet pontoon open6 '{ fd00::3 . udp . 53 }'\n\
+         nft add element inet pontoon tunnel_ports '{ 4789 }'\n\
+         nft add element inet pontoon vnis '{ 0x01117000 }'\n\
+         nft add element inet pontoon peers4 '{ 192.0.2.2 }'\n\
+         nft add element bridge pontoon gateways '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
+         nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'"
     );
 }

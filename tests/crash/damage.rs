@@ -151,9 +151,18 @@ fn a_ledger_of_another_release_is_read_or_left_alone() {
     let bytes = specimen();
     let (dir, boot) = (place("format"), boot(&bytes));
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
-    let json = str::from_utf8(&bytes[9..end]).unwrap().replace("\"version\":1", "\"version\":99");
-    let mut newer = format!("{:08x} {json}", crc32fast::hash(json.as_bytes())).into_bytes();
-    newer.extend_from_slice(&bytes[end..]);
+    let written_as = |version: u32| {
+        let mut header: serde_json::Value = serde_json::from_slice(&bytes[9..end]).unwrap();
+        header["version"] = version.into();
+        let json = header.to_string();
+        let mut ledger = format!("{:08x} {json}", crc32fast::hash(json.as_bytes())).into_bytes();
+        ledger.extend_from_slice(&bytes[end..]);
+        ledger
+    };
+    let older = open(&dir, &written_as(1), &boot);
+    assert!(matches!(older.outcome, Outcome::Loaded), "{:?}", older.outcome);
+    assert_eq!(older.records, open(&dir, &bytes, &boot).records);
+    let newer = written_as(99);
     let opened = open(&dir, &newer, &boot);
     assert!(matches!(opened.outcome, Outcome::TooNew { found: 99, .. }), "{:?}", opened.outcome);
     assert_eq!(fs::read(dir.join("ledger")).unwrap(), newer, "it is left as it was");
