@@ -102,7 +102,12 @@ fn removes_exactly(socket: &mut Socket, add: &BTreeSet<Element>, remove: &BTreeS
         }
         for wanted in wanted.chunks(CHUNK) {
             let question = listed(TABLE, *set, wanted, false).finish();
-            let answers = match socket.query(wire(GET_ELEMENTS), &question) {
+            // One has one answer, and then there is no acknowledgement to wait for.
+            let answers = match wanted {
+                [_] => socket.get(wire(GET_ELEMENTS), &question).map(|answer| vec![answer]),
+                _ => socket.query(wire(GET_ELEMENTS), &question),
+            };
+            let answers = match answers {
                 Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(false),
                 answers => answers?,
             };
