@@ -312,6 +312,20 @@ fn plain(address: &str) -> String {
     address.split('/').next().unwrap().to_owned()
 }
 
+/// Waits until no translated connection to an address is tracked any more: they are removed in the background.
+#[track_caller]
+pub fn no_flows(host: &Host, address: &str) {
+    let began = Instant::now();
+    loop {
+        let flows = translated_flows(host, address);
+        if flows.is_empty() {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "flows to a container that is gone: {flows:?}\n{}", host.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Tracked connections to or from an address that are translated.
 pub fn translated_flows(host: &Host, address: &str) -> Vec<String> {
     let list = host.netns.output(&["conntrack", "-L", "-o", "extended"]);
