@@ -77,8 +77,9 @@ impl Driver {
             }
         };
         let done = if new.is_empty() {
-            // What only ends stays in the ledger until nothing is left of it, flows too: if this
-            // life ends in between, the next one still knows that there is something to do.
+            // What only ends stays in the ledger until the kernel has no rules of it: if this life
+            // ends in between, the next one still knows that there is something to do. Its flows
+            // are handed over before the record; their removal itself is in the background.
             realise().and_then(|()| {
                 forget();
                 write()
