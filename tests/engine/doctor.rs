@@ -15,6 +15,14 @@ pub fn shell(bed: &Bed, script: &str) -> Output {
     bed.exec(&["bash", "-c", &format!("PATH=/lab:$PATH; {script}")])
 }
 
+/// Ends what a test has listening in the node, whether or not it ended with the command that began it.
+fn no_perl(bed: &Bed) {
+    wait_until(SOON, "perl's end", || {
+        shell(bed, "pkill -x perl");
+        !shell(bed, "pgrep -x perl").success()
+    });
+}
+
 /// What `pontoon doctor` or `pontoon check` finds, with its exit code.
 pub fn findings(bed: &Bed, command: &str) -> (i32, Vec<Value>) {
     let output = shell(bed, &format!("pontoon {command} --json"));
@@ -200,7 +208,7 @@ fn without_daemon(bed: &Bed) {
         "{finding:#}"
     );
     drop(taken);
-    shell(bed, "pkill -x perl").ok();
+    no_perl(bed);
     healthy(bed, "doctor");
     assert!(shell(bed, "pontoon repair").ok().starts_with("# nothing to do"), "nothing is left");
     assert!(shell(bed, "pontoon check").success(), "beside a daemon it works too");
@@ -269,7 +277,7 @@ fn forgotten(bed: &Bed) {
         wait_until(SOON, "the liar", || bed.exec(&["test", "-S", "/run/liar.sock"]).success());
         let message = shell(bed, "pontoon gc --docker=/run/liar.sock --yes --wait 0").err();
         assert!(message.contains(words), "{networks}: {message}");
-        shell(bed, "pkill -x perl").ok();
+        no_perl(bed);
     }
     assert!(shell(bed, "ip -o link").ok().contains("pntbabab"), "nothing was removed");
 
@@ -279,7 +287,7 @@ fn forgotten(bed: &Bed) {
     wait_until(SOON, "the liar", || bed.exec(&["test", "-S", "/run/liar.sock"]).success());
     let kept = shell(bed, "pontoon gc --docker=/run/liar.sock").ok();
     assert!(kept.contains("is in a sandbox"), "{kept}");
-    shell(bed, "pkill -x perl").ok();
+    no_perl(bed);
 
     gc("--yes --wait 1").ok();
     assert!(!shell(bed, "ip -o link").ok().contains("pntbabab"), "it is gone");
