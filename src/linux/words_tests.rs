@@ -42,6 +42,11 @@ fn each_step_has_its_command() {
         (Step::AddAddress(link(), address), "ip address replace 10.1.0.1/24 dev pntb1"),
         (Step::AddAddress(link(), "fd00::1/64".parse().unwrap()), "ip address replace fd00::1/64 dev pntb1 nodad"),
         (Step::RemoveAddress(link(), address), "ip address del 10.1.0.1/24 dev pntb1"),
+        (
+            Step::Rename { from: name("eth;0"), to: name("pnth1") },
+            "ip link show dev pnth1 >/dev/null 2>&1 || ip link set dev 'eth;0' name pnth1 || \
+             { ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
+        ),
         (Step::SetMaster(name("pnth1"), link()), "ip link set dev pnth1 master pntb1"),
         (Step::Isolate(name("pnth1"), false), "bridge link set dev pnth1 isolated off"),
         (Step::Hairpin(name("pnth1")), "bridge link set dev pnth1 hairpin on"),
