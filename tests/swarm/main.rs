@@ -4,7 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compose;
 mod fleet;
+mod install;
+mod ranges;
+mod settings;
 
 use std::time::Duration;
 
