@@ -74,6 +74,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     };
     let overlay = OverlaySettings {
         scope: options.scope.into(),
+        connectivity: options.connectivity.into(),
         port: options.vxlan_port,
         data_path: options.data_path.clone(),
         peers: options.peers.clone(),

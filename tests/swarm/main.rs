@@ -4,8 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compose;
 mod fleet;
+mod install;
 mod multicast;
+mod ranges;
+mod settings;
 
 use std::time::Duration;
 
