@@ -107,7 +107,6 @@ impl Driver {
         }
         self.settle_debts();
         self.sweep_leaks();
-        self.announce_all();
         if self.ledger.compact_due()
             && let Err(error) = self.ledger.compact()
         {

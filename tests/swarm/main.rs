@@ -4,7 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
 mod fleet;
+mod place;
+mod probe;
+mod redeploy;
+mod truth;
 
 use std::time::Duration;
 
