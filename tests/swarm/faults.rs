@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::fleet::{Fleet, SOON};
-use crate::support::{Signal, wait_for, wait_until};
+use crate::support::{wait_for, wait_until};
 
 const TASKS: usize = 6;
 
@@ -85,7 +85,8 @@ fn workers_come_and_go() {
     fleet.converges("after it joined again");
 
     // Back so quickly that its end is told after its return.
-    three.restart_dockerd(Signal::Kill);
+    three.kill_dockerd();
+    three.revive_dockerd();
     fleet.ready(3);
     fleet.redeploy();
     fleet.converges("after an engine was killed");
@@ -95,6 +96,7 @@ fn workers_come_and_go() {
     two.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
     fleet.all_answer_all("web", "fleet", TASKS, "without the plugin on a node");
     two.docker(&["plugin", "enable", "pontoon"]).ok();
+    fleet.settle("fleet", "the plugin to take up what it had");
     fleet.redeploy();
     fleet.converges("with the plugin back");
 
@@ -157,7 +159,7 @@ fn managers_and_cables_fail() {
     assert!(clash.is_empty() || clash == "<no value>", "two networks of one number: {clash}");
     let from = fleet.node(leader);
     from.run_container("here", &["--network", "after"]);
-    one.start_dockerd();
+    one.revive_dockerd();
     fleet.ready(3);
     wait_until(SOON, "a container of the old leader's", || {
         one.docker(&["rm", "-f", "there"]);

@@ -121,7 +121,8 @@ impl Fleet {
             let listed = self.nodes[0].docker(&["node", "ls", "--format", "{{.Status}}"]);
             listed.success() && listed.ok().lines().filter(|line| *line == "Ready").count() == count
         };
-        wait_until(SOON, "all nodes to be ready", ready);
+        // Managers that were parted may elect a leader a few times.
+        wait_until(SOON * 4, "all nodes to be ready", ready);
     }
 
     /// Waits until an update is over.
