@@ -136,7 +136,7 @@ impl Driver {
         }
         let overlay = self.spans_hosts(spec).and_then(|spans| match spans {
             true if !owns_bridge => Err(Error::ForeignBridge { bridge: bridge.clone(), option: options::VNI }),
-            true => self.claim_overlay(spec).map(Some),
+            true => self.claim_overlay(spec, None).map(Some),
             false => Ok(None),
         });
         let overlay = overlay.inspect_err(|_| {

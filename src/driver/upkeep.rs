@@ -109,7 +109,6 @@ impl Driver {
         }
         self.settle_debts();
         self.sweep_leaks();
-        self.announce_all();
         self.settle_ledger();
     }
 

@@ -5,11 +5,16 @@
 mod support;
 
 mod compose;
+mod faults;
 mod fleet;
 mod install;
 mod multicast;
+mod place;
+mod probe;
 mod ranges;
+mod redeploy;
 mod settings;
+mod truth;
 
 use std::time::Duration;
 
@@ -31,8 +36,8 @@ fn a_service_across_nodes() {
     // A worker's engine dies with all its tasks, which come back, on the same network.
     let three = fleet.node("three");
     assert_eq!(fleet.tunnels("three").len(), usize::from(fleet.tasks_on("three", "web") > 0));
-    three.stop_dockerd(Signal::Kill);
-    three.start_dockerd();
+    three.kill_dockerd();
+    three.revive_dockerd();
     fleet.ready(3);
     fleet.all_reach_all("web", "fleet", 9);
 
