@@ -5,9 +5,9 @@
 use super::{Driver, Error, count};
 use crate::api::Empty;
 use crate::datapath::desired;
-use crate::model::{Endpoint, Network, NetworkSpec, Phase};
+use crate::model::{Endpoint, LinkRole, Network, NetworkSpec, Phase};
 use crate::state::record::{Holder, Record};
-use crate::state::table::{Held, lock};
+use crate::state::table::{Held, LinkOwner, lock};
 
 impl Driver {
     /// Removes the endpoints that no sandbox has. The engine asks for a network before it makes
@@ -45,21 +45,47 @@ impl Driver {
         }
         self.lower_tunnel(&old);
         self.release_overlay(&old);
-        let (overlay, mtu) = self.claim_overlay(&spec)?;
-        let network = Network { spec: spec.clone(), mtu, overlay: Some(overlay), ..old.clone() };
-        {
-            let mut ipam = lock(&self.ipam);
-            let mut records = vec![Record::Network(Box::new(network.clone()))];
-            records.extend(ipam.claim(&network));
-            self.commit(&mut ipam, &records)?;
-        }
+        let network = self.promise_change(&old, &spec).inspect_err(|_| self.go_on_with(&old))?;
         held.network = network.clone();
-        self.realise(&desired::network(&old), &desired::network(&network)).map_err(failed)?;
+        // All of it is wanted from here on, so each part is asked for whatever becomes of the one
+        // before: what the kernel refuses now is left to the next comparison.
+        let mut done = self.realise(&desired::network(&old), &desired::network(&network));
         for endpoint in held.endpoints.values() {
-            self.realise(&desired::endpoint(&old, endpoint), &desired::endpoint(&network, endpoint)).map_err(failed)?;
+            let (before, after) = (desired::endpoint(&old, endpoint), desired::endpoint(&network, endpoint));
+            done = done.and(self.realise(&before, &after));
         }
-        self.raise_tunnel(&network).map_err(failed)?;
+        done.and(self.raise_tunnel(&network)).map_err(failed)?;
         tracing::info!(network = %spec.id, endpoints = held.endpoints.len(), "network changed under its endpoints");
         Ok(Empty {})
+    }
+
+    /// Takes what the new settings need, and writes them down.
+    fn promise_change(&self, old: &Network, spec: &NetworkSpec) -> Result<Network, Error> {
+        let (overlay, mtu) = self.claim_overlay(spec)?;
+        let network = Network { spec: spec.clone(), mtu, overlay: Some(overlay), ..old.clone() };
+        let mut ipam = lock(&self.ipam);
+        let mut records = vec![Record::Network(Box::new(network.clone()))];
+        records.extend(ipam.claim(&network));
+        let written = self.commit(&mut ipam, &records);
+        drop(ipam);
+        written.inspect_err(|_| self.release_overlay(&network))?;
+        Ok(network)
+    }
+
+    /// The old settings hold after all.
+    fn go_on_with(&self, old: &Network) {
+        let id = &old.spec.id;
+        let pools: Vec<_> = old.spec.subnets().map(|subnet| subnet.pool).collect();
+        if let Err((subnet, _, owner)) = self.table.claim_subnets(id, &pools) {
+            tracing::warn!(network = %id, %subnet, %owner, "another network took this subnet meanwhile");
+        }
+        if let Some(overlay) = &old.overlay {
+            self.table.claim_link(LinkRole::Vxlan, id.as_str(), LinkOwner::Network(id.clone()));
+            self.mesh().vnis.carry(overlay.vni, id);
+        }
+        if let Err(error) = self.raise_tunnel(old) {
+            tracing::warn!(%error, network = %id, "the tunnel is left to the next comparison");
+            self.call_attention();
+        }
     }
 }
