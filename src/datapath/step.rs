@@ -61,6 +61,9 @@ pub enum Element {
     /// Table `bridge pontoon`, sets `gateway4`/`gateway6`: (tunnel, address of the network's
     /// gateway): who asks for it there has one of their own.
     GatewayAddress(IfName, IpAddr),
+    /// Table `bridge pontoon`, set `quiet`: a tunnel that carries no broadcasts and multicasts but
+    /// those that find addresses.
+    Quiet(IfName),
 }
 
 /// Which links a rule in a foreign chain matches.

@@ -61,8 +61,11 @@ impl Driver {
 
     /// Takes what the new settings need, and writes them down.
     fn promise_change(&self, old: &Network, spec: &NetworkSpec) -> Result<Network, Error> {
-        let (overlay, mtu) = self.claim_overlay(spec)?;
-        let network = Network { spec: spec.clone(), mtu, overlay: Some(overlay), ..old.clone() };
+        let (overlay, mtu) = match self.spans_hosts(spec)? {
+            true => self.claim_overlay(spec).map(|(overlay, mtu)| (Some(overlay), mtu))?,
+            false => (None, spec.options.mtu.unwrap_or(old.mtu)),
+        };
+        let network = Network { spec: spec.clone(), mtu, overlay, ..old.clone() };
         let mut ipam = lock(&self.ipam);
         let mut records = vec![Record::Network(Box::new(network.clone()))];
         records.extend(ipam.claim(&network));

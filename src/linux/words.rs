@@ -197,7 +197,8 @@ fn key_and_value(element: &Element) -> (String, String) {
         | Element::Engine(link)
         | Element::Direct(link, _)
         | Element::Routed(link, _)
-        | Element::Checked(link) => name(link),
+        | Element::Checked(link)
+        | Element::Quiet(link) => name(link),
         Element::Intra(link) => format!("{} . {}", name(link), name(link)),
         Element::Trusted(from, to) => format!("{} . {}", name(from), name(to)),
         Element::Masquerade(subnet) => subnet.to_string(),

@@ -172,6 +172,7 @@ fn elements_stand_in_their_sets() {
         Element::Peer("192.0.2.2".parse().unwrap()),
         Element::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
         Element::GatewayAddress(link(), "fd00::1".parse().unwrap()),
+        Element::Quiet(link()),
     ];
     assert_eq!(
         lines(Step::Elements { add, remove }),
@@ -190,6 +191,7 @@ fn elements_stand_in_their_sets() {
          nft add element inet pontoon vnis '{ 0x01117000 }'\n\
          nft add element inet pontoon peers4 '{ 192.0.2.2 }'\n\
          nft add element bridge pontoon gateways '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
-         nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'"
+         nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'\n\
+         nft add element bridge pontoon quiet '{ \"pnth1\" }'"
     );
 }

@@ -109,6 +109,7 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
             Element::TunnelPort(4789),
             Element::Tunnel(Vni::new(70000).unwrap()),
             Element::Gateway(link(), Mac::derive("bridge", "x")),
+            Element::Quiet(link()),
         ]);
         for (v6, any, host, ip, subnet) in [
             (false, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),

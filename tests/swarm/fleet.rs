@@ -8,6 +8,9 @@ use crate::support::{Node, Options, Output, Segment, wait_until};
 /// For what a Swarm does by itself.
 const SOON: Duration = Duration::from_secs(40);
 
+/// Where each machine reaches the registry.
+pub const REGISTRY: &str = "127.0.0.1:5000";
+
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
 pub struct Fleet {
@@ -19,19 +22,15 @@ pub struct Fleet {
 /// A running task: on which node, and where it is reached.
 #[derive(Debug)]
 pub struct Task {
-    node: usize,
-    container: String,
-    address: String,
+    pub node: usize,
+    pub container: String,
+    pub address: String,
 }
 
 impl Fleet {
     /// Three nodes, the plugin on each, and a Swarm of them.
     pub fn up() -> Self {
-        let segment = Segment::up();
-        let nodes: Vec<Node> = (11..14).map(|n| Options::new().uplink(&segment, n).up()).collect();
-        let plugin = built("plugin");
-        nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
-        let mut fleet = Self { nodes, page: page(), _segment: segment };
+        let mut fleet = Self::machines(3, &Options::new());
         fleet.carry_out("Install the plugin");
         fleet.carry_out("Make them a Swarm");
         fleet.ready(3);
@@ -40,12 +39,30 @@ impl Fleet {
 
     /// Plain engines, with Pontoon as a program.
     pub fn plain(count: u8) -> Self {
-        let segment = Segment::up();
-        let nodes: Vec<Node> = (11..11 + count).map(|n| Options::new().uplink(&segment, n).up()).collect();
-        for node in &nodes {
+        let fleet = Self::machines(count, &Options::new());
+        for node in &fleet.nodes {
             node.start_pontoon(&built("pontoon"), &[]);
         }
-        Self { nodes, page: page(), _segment: segment }
+        fleet
+    }
+
+    /// Machines as the reader of a page has them: the plugin's directory is there, and that is all.
+    pub fn machines(count: u8, options: &Options) -> Self {
+        let segment = Segment::up();
+        let nodes: Vec<Node> = (11..11 + count).map(|n| options.clone().uplink(&segment, n).up()).collect();
+        let plugin = built("plugin");
+        nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
+        Self { nodes, page: page("swarm"), _segment: segment }
+    }
+
+    /// Goes on with another page.
+    pub fn turn_to(&mut self, name: &str) {
+        self.page = page(name);
+    }
+
+    /// The machines, with the names that they have on the pages.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Node)> {
+        NAMES.into_iter().zip(&self.nodes)
     }
 
     pub fn node(&self, name: &str) -> &Node {
@@ -67,10 +84,13 @@ impl Fleet {
         for line in block.lines() {
             let (machine, command) = line.split_once("$ ").unwrap_or_else(|| panic!("{line:?} has no prompt"));
             let node = self.node(machine);
-            let command = self.as_typed(command);
+            let command = self.as_typed(node, command);
             let run = || node.exec(&["sh", "-c", &format!("cd /lab && {command}")]);
             // What looks at a service waits until that has started.
-            if command.starts_with("docker exec ") {
+            if ["docker exec ", "docker compose exec ", "docker-compose exec ", "curl "]
+                .iter()
+                .any(|w| command.starts_with(w))
+            {
                 wait_until(SOON, line, || run().success());
             } else {
                 run().ok();
@@ -78,9 +98,12 @@ impl Fleet {
         }
     }
 
-    /// The reader puts in the token; and machines are called by their names there.
-    fn as_typed(&self, command: &str) -> String {
-        let mut command = command.to_owned();
+    /// The reader puts in the token and the registry; and machines are called by their names there.
+    fn as_typed(&self, node: &Node, command: &str) -> String {
+        let mut command = command.replace("REGISTRY", REGISTRY);
+        if command.starts_with("docker compose ") && !node.docker(&["compose", "version"]).success() {
+            command = command.replacen("docker compose", "docker-compose", 1);
+        }
         if command.contains("TOKEN") {
             command = command.replace("TOKEN", &self.manager(&["swarm", "join-token", "-q", "worker"]));
         }
@@ -112,7 +135,7 @@ impl Fleet {
         });
     }
 
-    fn tasks(&self, service: &str, network: &str) -> Vec<Task> {
+    pub fn tasks(&self, service: &str, network: &str) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
             let filter = format!("label=com.docker.swarm.service.name={service}");
@@ -192,8 +215,8 @@ impl Fleet {
     }
 }
 
-fn page() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/swarm.md")).unwrap()
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/{name}.md"))).unwrap()
 }
 
 /// Names of Pontoon's links.

@@ -5,6 +5,7 @@
 mod rig;
 
 mod again;
+mod backlog;
 mod bad_input;
 mod endpoints;
 mod failures;
