@@ -35,7 +35,7 @@ use overlay::Mesh;
 pub use overlay::OverlaySettings;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
-use crate::ipam::{DefaultPools, Ipam};
+use crate::ipam::{DefaultPools, Ipam, IpamError};
 use crate::model::{EndpointId, IfName, Network, NetworkId};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
@@ -191,6 +191,19 @@ impl Driver {
     /// What the ledger was like when it was opened.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
+    }
+
+    /// What an error means in this life. To one that cannot read its ledger everything is unknown,
+    /// and the remedies for what is unknown would have the user remove what is only unread.
+    pub fn explain(&self, error: Error) -> Error {
+        let Outcome::TooNew { found, known } = self.outcome else { return error };
+        let object = match &error {
+            Error::UnknownNetwork { network } => format!("network {network}"),
+            Error::UnknownEndpoint { network, endpoint } => format!("endpoint {endpoint} of network {network}"),
+            Error::Ipam(IpamError::UnknownPool { id }) => format!("pool {id}"),
+            _ => return error,
+        };
+        Error::Unread { object, found, known }
     }
 
     /// How many networks and endpoints there are. A network whose verb is under way counts
