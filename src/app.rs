@@ -75,6 +75,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     };
     let overlay = OverlaySettings {
         scope: options.scope.into(),
+        connectivity: options.connectivity.into(),
         port: options.vxlan_port,
         data_path: options.data_path.clone(),
         peers: options.peers.clone(),
@@ -90,7 +91,8 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
     let for_ledger = causes.clone();
     driver.on_backlog(move || drop(for_ledger.send(Cause::Backlog)));
-    let arrivals = announcer::start(Arc::clone(&driver)).map_err(system("start the announcer's thread"))?;
+    let arrivals =
+        announcer::start(Arc::clone(&driver), announcer::ROUND).map_err(system("start the announcer's thread"))?;
     driver.on_arrival(move |network, endpoint| drop(arrivals.send((network, endpoint))));
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 
