@@ -23,7 +23,7 @@ use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
 use crate::state::{self, Ledger, Opened, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
-use crate::{announcer, socket, telemetry};
+use crate::{announcer, heap, socket, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -58,6 +58,7 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> AppError {
 pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format);
+    heap::keep_little();
     let _only_one = socket::claim_namespace()?;
     let (seed, boot, resolvers) = (random_seed(), boot_id(), Resolvers::of_host());
     // The one thing that takes CAP_NET_RAW, which is given up next.
