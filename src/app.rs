@@ -88,7 +88,10 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
     let for_verbs = causes.clone();
     driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
-    let arrivals = announcer::start(Arc::clone(&driver)).map_err(system("start the announcer's thread"))?;
+    let for_ledger = causes.clone();
+    driver.on_backlog(move || drop(for_ledger.send(Cause::Backlog)));
+    let arrivals =
+        announcer::start(Arc::clone(&driver), announcer::ROUND).map_err(system("start the announcer's thread"))?;
     driver.on_arrival(move |network, endpoint| drop(arrivals.send((network, endpoint))));
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 

@@ -10,6 +10,7 @@ mod discovery;
 mod endpoint;
 pub mod error;
 mod external;
+mod flows;
 mod ipam;
 pub mod listing;
 mod network;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use error::Error;
+use flows::Flows;
 use overlay::Mesh;
 pub use overlay::OverlaySettings;
 
@@ -74,8 +76,9 @@ pub struct Driver {
     ledger: Ledger,
     /// Ends that the ledger did not take; see `promise`.
     owed: Mutex<Vec<Record>>,
-    /// Whose tracked connections an earlier life may have left; see [`Opened`].
-    ended: Vec<IpAddr>,
+    flows: Flows,
+    /// Whether somebody was asked to rewrite the ledger and has not done so yet.
+    outgrown: AtomicBool,
     ipam: Mutex<Ipam>,
     ports: Mutex<Ports>,
     reconciler: Reconciler,
@@ -112,7 +115,8 @@ impl Driver {
             table: Table::default(),
             ledger: opened.ledger,
             owed: Mutex::default(),
-            ended: opened.ended,
+            flows: Flows::default(),
+            outgrown: AtomicBool::new(false),
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
             reconciler: Reconciler::new(kernel),
@@ -171,6 +175,7 @@ impl Driver {
                 self.reconciler.desire(&Datapath::default(), &desired);
                 held.endpoints.insert(id.clone(), (**endpoint).clone());
             }
+            Record::Flows { addresses } => drop(self.flows.owe(addresses.iter().copied())),
             // Pools and addresses are the address index's own.
             _ => {}
         }
@@ -231,9 +236,8 @@ impl Driver {
             // Ports of endpoints that are already deleted may still wait for their end.
             self.kernel().settle(Duration::from_secs(2));
         }
-        if let Err(error) = self.reconciler.reconcile() {
-            tracing::debug!(%error, "the comparison failed too");
-        }
+        // The second try tells what is still in the way.
+        let _ = self.reconciler.reconcile();
         self.call_attention();
         self.reconciler.replace(before, after).map_err(|_| first)
     }

@@ -246,6 +246,10 @@ impl Kernel for LinuxKernel {
         self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
     }
 
+    fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
+        self.sweeper.when_done(done);
+    }
+
     fn commands(&self, step: &Step) -> Vec<String> {
         words::commands(step)
     }

@@ -4,6 +4,7 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod backlog;
 mod bad_input;
 mod endpoints;
 mod failures;
