@@ -7,7 +7,7 @@ use crate::api::network::{
 };
 use crate::datapath::{Datapath, desired};
 use crate::model::options;
-use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec, Scope};
+use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, LinkOwner, lock};
 
@@ -42,7 +42,7 @@ impl Driver {
         let slot = self.table.slot(&spec.id);
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
-            let of_swarm = self.overlay.scope == Scope::Global || spec.id.is_of_swarm();
+            let of_swarm = self.is_of_swarm(&spec.id);
             if of_swarm {
                 self.forget_dead(held);
             }

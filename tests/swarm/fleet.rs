@@ -1,11 +1,11 @@
 //! The fleet: three nodes with the managed plugin, made a Swarm by the commands of docs/swarm.md.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::place::Places;
 use crate::probe::Probes;
-use crate::support::{Node, Options, Output, Segment, wait_until};
+use crate::support::{Node, Options, Output, Segment, wait_for, wait_until};
 use crate::truth;
 
 /// For what a Swarm does by itself.
@@ -322,10 +322,14 @@ impl Fleet {
                 let log = std::fs::read(node.shared().join(log)).unwrap_or_default();
                 assert!(!String::from_utf8_lossy(&log).contains("was not announced"), "{name} cannot announce");
             }
-            wait_until(SOON, &format!("nothing to be left on {name}"), || {
-                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]);
-                links(node).is_empty() && !tunnels.ok().contains("elements")
+            let began = Instant::now();
+            let left = wait_for(2 * SOON, "what is left", || {
+                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]).ok();
+                let mut left = links(node);
+                left.extend(tunnels.lines().filter(|line| line.contains("elements")).map(str::to_owned));
+                (left.is_empty() || began.elapsed() > SOON).then_some(left)
             });
+            assert_eq!(left, Vec::<String>::new(), "left on {name}");
         }
     }
 }

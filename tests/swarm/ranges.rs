@@ -109,10 +109,16 @@ fn an_engine_crashes(fleet: &Fleet) {
     fleet.ready(3);
     fleet.all_reach_all("web", "lan", 6);
     fleet.all_reach_all("across", "fleet", 6);
+    // Wherever the tasks went: it is part of both networks again.
+    for (container, network, other) in [("at-lan", "lan", "probe"), ("at-fleet", "fleet", "surveyor")] {
+        three.run_container(container, &["--network", network]);
+        wait_until(SOON, other, || three.ping(container, other));
+    }
     fleet.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "0", "across"]);
-    fleet.settled("across", Duration::from_secs(60));
+    fleet.settled("across", Duration::from_secs(120));
     fleet.all_reach_all("across", "fleet", 6);
     names_reach_everywhere(fleet);
+    three.docker(&["rm", "-f", "at-lan", "at-fleet"]).ok();
 }
 
 /// A network without `--scope swarm` is as ever.
