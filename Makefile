@@ -13,7 +13,7 @@ LAB     := tests/support/lab
 ENGINES      ?= trixie forky
 ENGINE_TESTS ?= --test engine --test swarm
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
-# all; or some of: verbs scale ports restart engine crowd traffic
+# all; or some of: verbs scale ports restart engine crowd traffic overlay peers
 PARTS        ?=
 FUZZ_SECONDS ?= 10
 

@@ -9,12 +9,14 @@
 //! implementation (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the
 //! same contract suite. Called by the driver (verbs) and by the app (start, tick, events).
 
+pub mod ailment;
 pub mod desired;
 pub mod fake;
 pub mod host;
 pub mod plan;
 pub mod reconcile;
 pub mod step;
+mod stray;
 pub mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,7 @@ use ipnetwork::IpNetwork;
 
 use crate::model::{DataPath, HostPort, IfName, Mac};
 pub use plan::{Plan, Protected, diff};
-pub use reconcile::Reconciler;
+pub use reconcile::{Reconciler, Repair};
 pub use step::{Element, ForwardRule, LinkMatch, Step};
 pub use tunnel::{Announcement, Underlay, Vxlan};
 

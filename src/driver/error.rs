@@ -178,6 +178,12 @@ pub enum Error {
         /// Which.
         network: NetworkId,
     },
+    /// A network that reaches no other host anyway.
+    #[error("network {network}: pontoon.multicast is for overlay networks: add pontoon.vni, or remove it")]
+    QuietWithoutVni {
+        /// Which.
+        network: NetworkId,
+    },
     /// An overlay network on a host that does not know where its packets should leave.
     #[error(
         "network {network}: this host has no address for overlay networks: set PONTOON_DATA_PATH to one of its addresses or links"

@@ -231,9 +231,8 @@ impl Driver {
             // Ports of endpoints that are already deleted may still wait for their end.
             self.kernel().settle(Duration::from_secs(2));
         }
-        if let Err(error) = self.reconciler.reconcile() {
-            tracing::debug!(%error, "the comparison failed too");
-        }
+        // The second try tells what is still in the way.
+        let _ = self.reconciler.reconcile();
         self.call_attention();
         self.reconciler.replace(before, after).map_err(|_| first)
     }

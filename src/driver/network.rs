@@ -188,12 +188,12 @@ impl Driver {
         let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
         if before == after {
             // A repeated request: whatever is missing is found by looking.
-            return self.reconciler.reconcile().map(|_| ()).map_err(failed);
+            return self.reconciler.reconcile().whole().map(|_| ()).map_err(failed);
         }
         self.realise(before, after).map_err(failed)?;
         if !network.bridge.has_prefix() {
             // Rules in a foreign chain are replaced as a whole, so they are compared as a whole.
-            self.reconciler.reconcile_firewall().map_err(failed)?;
+            self.reconciler.reconcile_firewall().whole().map_err(failed)?;
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Driver {
             self.call_attention();
         }
         if !network.bridge.has_prefix()
-            && let Err(error) = self.reconciler.reconcile_firewall()
+            && let Err(error) = self.reconciler.reconcile_firewall().whole()
         {
             tracing::warn!(%error, network = %id, "rules of a deleted network are left to the next comparison");
             self.call_attention();

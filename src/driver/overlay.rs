@@ -120,6 +120,7 @@ impl Driver {
         let overlay = spec.options.vni.is_some() || self.overlay.scope == Scope::Global;
         match spec.options.peers.first() {
             Some(_) if !overlay => Err(Error::PeersWithoutVni { network: spec.id.clone() }),
+            None if !overlay && !spec.options.multicast => Err(Error::QuietWithoutVni { network: spec.id.clone() }),
             _ => Ok(overlay),
         }
     }

@@ -200,6 +200,19 @@ pub fn change(socket: &mut Socket, link: LinkMessageBuilder<LinkUnspec>) -> Resu
     socket.execute(libc::RTM_SETLINK, 0, &encode(&link.build()))
 }
 
+/// Gives a link of ours another name. Kernels before 6.2 take it only for a link that is down
+/// (`dev_change_name`, net/core/dev.c): there it is taken down for a moment.
+pub fn rename(socket: &mut Socket, index: u32, name: &IfName) -> Result<(), Failure> {
+    let of = || LinkUnspec::new_with_index(index);
+    match change(socket, of().name(name.as_str())) {
+        Err(failure) if failure.errno() == Some(libc::EBUSY) => {
+            change(socket, of().down())?;
+            change(socket, of().name(name.as_str()).up())
+        }
+        result => result,
+    }
+}
+
 /// A flag of a bridge's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortFlag {

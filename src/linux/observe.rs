@@ -21,7 +21,7 @@ use crate::model::{IfName, Mac};
 /// Reads links, addresses and settings.
 ///
 /// A bridge is reported when it is in our live group or named in `foreign`; a veth or a VXLAN
-/// link when it is in our live group and has our prefix. What waits for its deletion is not there any more.
+/// link when it is in our live group, whatever its name. What waits for its deletion is not there any more.
 pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>) -> Result<Datapath, Failure> {
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
@@ -36,10 +36,10 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
             "bridge" if link.live() || foreign.contains(&name) => {
                 datapath.bridges.insert(name.clone(), bridge(link, &name, &addresses, sysctls));
             }
-            "veth" if link.live() && name.has_prefix() => {
+            "veth" if link.live() => {
                 datapath.veths.insert(name.clone(), veth(link, &name, &names));
             }
-            "vxlan" if link.live() && name.has_prefix() => {
+            "vxlan" if link.live() => {
                 if let Some(vxlan) = vxlan(socket, link, &names)? {
                     datapath.vxlans.insert(name, vxlan);
                 }

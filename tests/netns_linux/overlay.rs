@@ -15,8 +15,8 @@ use crate::town::ip;
 const PORT: u16 = 4789;
 
 /// A host: 192.0.2.N and 2001:db8::N on `eth0`, network `over` (10.9.0.0/24, fd09::/64) on it.
-struct Host {
-    netns: Netns,
+pub struct Host {
+    pub netns: Netns,
     kernel: LinuxKernel,
     n: usize,
 }
@@ -41,7 +41,7 @@ fn own(n: usize, v6: bool) -> IpAddr {
 }
 
 /// Hosts 1 to `count` on one switch, each knowing the others. `v6`: the tunnels go over IPv6.
-fn hosts(count: usize, v6: bool) -> Vec<Host> {
+pub fn hosts(count: usize, v6: bool) -> Vec<Host> {
     run("ip link add switch type bridge; ip link set switch up");
     let hosts = (1..=count).map(|n| {
         let netns = Netns::new();
@@ -75,18 +75,18 @@ fn hosts(count: usize, v6: bool) -> Vec<Host> {
 }
 
 /// A container: its namespace and what is announced of it.
-struct Container {
-    netns: Netns,
+pub struct Container {
+    pub netns: Netns,
     place: Announcement,
 }
 
 impl Host {
-    fn do_in<T: Send>(&self, act: impl FnOnce(&LinuxKernel) -> T + Send) -> T {
+    pub fn do_in<T: Send>(&self, act: impl FnOnce(&LinuxKernel) -> T + Send) -> T {
         self.netns.enter(|| act(&self.kernel))
     }
 
     /// Starts a container with addresses .N and ::N; its MAC is its own.
-    fn container(&self, id: &str, n: u32) -> Container {
+    pub fn container(&self, id: &str, n: u32) -> Container {
         let (host, mut pair) = veth(id, "pntbover");
         (pair.mtu, pair.peer_mac) = (1400, Some(Mac::derive("peer", id)));
         let addresses = vec![ip(&format!("10.9.0.{n}")), ip(&format!("fd09::{n}"))];

@@ -230,7 +230,7 @@ impl Node {
     #[track_caller]
     pub fn ping_soon(&self, from: &str, to: &str) {
         let what = format!("{from} to reach {to} on {}", self.name);
-        poll::wait_until(Duration::from_secs(15), &what, || self.ping(from, to));
+        poll::wait_until(Duration::from_secs(40), &what, || self.ping(from, to));
     }
 
     /// What the engine knows of a container, network, image, plugin or volume.

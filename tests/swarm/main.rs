@@ -6,6 +6,7 @@ mod support;
 
 mod faults;
 mod fleet;
+mod multicast;
 mod place;
 mod probe;
 mod redeploy;
@@ -26,6 +27,7 @@ fn a_service_across_nodes() {
     fleet.all_reach_all("web", "fleet", 9);
 
     beside_the_engines_own(&fleet);
+    multicast::in_a_swarm(&fleet);
 
     // A worker's engine dies with all its tasks, which come back, on the same network.
     let three = fleet.node("three");
@@ -94,6 +96,7 @@ fn containers_of_two_plain_engines() {
         assert_eq!(fleet.tunnels(name).len(), 1);
     }
     fleet.node("one").ping_soon("probe", "10.9.0.80");
+    multicast::between_plain_engines(&fleet);
     for name in ["one", "two"] {
         fleet.node(name).docker(&["rm", "-f", "probe", "web"]);
         fleet.node(name).docker(&["network", "rm", "fleet"]).ok();

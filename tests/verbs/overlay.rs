@@ -210,6 +210,31 @@ fn an_overlay_without_swarm_has_the_peers_that_it_is_given() {
 }
 
 #[test]
+fn broadcasts_stay_on_their_host_only_where_they_would_leave_it() {
+    let mut rig = local();
+    let quiet = |rig: &Rig| {
+        let elements = rig.kernel.datapath().elements.unwrap();
+        elements.iter().filter(|element| matches!(element, Element::Quiet(_))).count()
+    };
+    rig.ok(
+        "NetworkDriver.CreateNetwork",
+        with_options("a", 1, json!({"pontoon.vni": "4242", "pontoon.multicast": "true"})),
+    );
+    assert_eq!(quiet(&rig), 0);
+    rig.ok(
+        "NetworkDriver.CreateNetwork",
+        with_options("b", 2, json!({"pontoon.vni": "4243", "pontoon.multicast": "false"})),
+    );
+    assert_eq!(quiet(&rig), 1);
+    rig.restart();
+    assert_eq!(quiet(&rig), 1, "the ledger keeps it");
+    rig.ok("NetworkDriver.DeleteNetwork", of("b", ""));
+    assert_eq!(quiet(&rig), 0);
+    let message = rig.err("NetworkDriver.CreateNetwork", with_options("c", 3, json!({"pontoon.multicast": "false"})));
+    assert!(message.contains("pontoon.vni"), "{message}");
+}
+
+#[test]
 fn a_host_without_an_address_says_what_to_do() {
     let rig = Rig::with(OverlaySettings { scope: Scope::Global, ..OverlaySettings::default() }, |_| {});
     let message = rig.err("NetworkDriver.CreateNetwork", network(NET, 55, false));
