@@ -31,7 +31,7 @@ impl Fleet {
         let nodes: Vec<Node> = (11..14).map(|n| Options::new().uplink(&segment, n).up()).collect();
         let plugin = built("plugin");
         nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
-        let mut fleet = Self { nodes, page: page(), _segment: segment };
+        let fleet = Self { nodes, page: page("swarm.md"), _segment: segment };
         fleet.carry_out("Install the plugin");
         fleet.carry_out("Make them a Swarm");
         fleet.ready(3);
@@ -45,7 +45,7 @@ impl Fleet {
         for node in &nodes {
             node.start_pontoon(&built("pontoon"), &[]);
         }
-        Self { nodes, page: page(), _segment: segment }
+        Self { nodes, page: page("swarm.md"), _segment: segment }
     }
 
     pub fn node(&self, name: &str) -> &Node {
@@ -60,9 +60,14 @@ impl Fleet {
 
     /// Carries out the commands of the page that follow a text, up to the end of their block.
     #[track_caller]
-    pub fn carry_out(&mut self, after: &str) {
-        let (_, rest) =
-            self.page.split_once(&format!("\n{after}")).unwrap_or_else(|| panic!("no {after:?} on the page"));
+    pub fn carry_out(&self, after: &str) {
+        self.carry_out_of(&self.page, after);
+    }
+
+    /// The same with another page.
+    #[track_caller]
+    pub fn carry_out_of(&self, page: &str, after: &str) {
+        let (_, rest) = page.split_once(&format!("\n{after}")).unwrap_or_else(|| panic!("no {after:?} on the page"));
         let block = rest.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
         for line in block.lines() {
             let (machine, command) = line.split_once("$ ").unwrap_or_else(|| panic!("{line:?} has no prompt"));
@@ -192,8 +197,8 @@ impl Fleet {
     }
 }
 
-fn page() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/swarm.md")).unwrap()
+pub fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
 }
 
 /// Names of Pontoon's links.
