@@ -2,6 +2,7 @@
 //! State first, then the kernel, and the socket last: whoever can connect is served.
 
 pub mod inspect;
+pub mod vip;
 
 use std::io::Read;
 use std::path::Path;

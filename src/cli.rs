@@ -49,6 +49,8 @@ pub enum Command {
     Repair(Asked),
     /// Find networks, endpoints and pools that the engine does not know any more, and remove them.
     Gc(Gc),
+    /// Let the containers of this host reach service addresses (VIPs) of a Swarm, until SIGTERM or SIGINT.
+    Vip(Vip),
     /// Print every network and endpoint option with its meaning, as Markdown.
     Options,
 }
@@ -217,6 +219,34 @@ pub struct Gc {
     /// Go on although the engine knows none of the networks (its data was removed).
     #[arg(long)]
     pub none_known: bool,
+}
+
+/// Whose services, and where. Each has an environment variable, too.
+#[derive(Debug, Clone, Args)]
+pub struct Vip {
+    /// The engine of this host.
+    #[arg(long, env = "PONTOON_DOCKER", default_value = "/var/run/docker.sock", value_name = "PATH")]
+    pub docker: PathBuf,
+
+    /// Where the engine keeps files of its containers' network namespaces.
+    #[arg(long, env = "PONTOON_NETNS", default_value = "/run/docker/netns", value_name = "DIR")]
+    pub netns: PathBuf,
+
+    /// The driver whose networks these are, as the engine calls it.
+    #[arg(long, env = "PONTOON_DRIVER", default_value = "pontoon:latest", value_name = "NAME")]
+    pub driver: String,
+
+    /// How much to log, to standard error.
+    #[arg(long, env = "PONTOON_LOG", default_value = "info", value_name = "LEVEL")]
+    pub log: LogLevel,
+
+    /// Form of the log.
+    #[arg(long, env = "PONTOON_LOG_FORMAT", default_value = "text", value_name = "FORM")]
+    pub log_format: LogFormat,
+
+    /// Take service addresses away from the containers of this host, and end.
+    #[arg(long)]
+    pub clear: bool,
 }
 
 /// How much to log.

@@ -26,3 +26,4 @@ pub mod socket;
 pub mod state;
 pub mod telemetry;
 pub mod upkeep;
+pub mod vip;

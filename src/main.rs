@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Check(options) => ExitCode::from(inspect::doctor(&options, false)),
         Command::Plan(options) => finish(inspect::show_plan(&options)),
         Command::Repair(options) => finish(inspect::repair(&options)),
+        Command::Vip(options) => finish(pontoon::app::vip::run(options)),
         Command::Gc(options) => finish(inspect::gc(&options)),
         Command::Options => {
             print!("{}", pontoon::model::options::markdown());

@@ -6,11 +6,13 @@
 //! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
 //! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
 //! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
-//! `announce` frames that say where an endpoint is, `survey` a look from outside, `feature` what this kernel can do.
+//! `announce` frames that say where an endpoint is, `survey` a look from outside, `feature` what this kernel can do;
+//! `sandbox` and `balance` are for `pontoon vip` alone.
 
 pub mod addr;
 pub mod announce;
 mod apply;
+pub mod balance;
 mod bridge;
 pub mod conntrack;
 mod descriptor;
@@ -26,6 +28,7 @@ mod overlay;
 mod reaper;
 mod reserve;
 pub mod route;
+pub mod sandbox;
 pub mod survey;
 mod sweeper;
 mod sysctl;

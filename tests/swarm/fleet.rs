@@ -9,7 +9,7 @@ use crate::support::{Node, Options, Output, Segment, wait_for, wait_until};
 use crate::truth;
 
 /// For what a Swarm does by itself.
-pub const SOON: Duration = Duration::from_secs(40);
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// Where each machine reaches the registry.
 pub const REGISTRY: &str = "127.0.0.1:5000";
@@ -33,7 +33,7 @@ pub struct Task {
 impl Fleet {
     /// Three nodes, the plugin on each, and a Swarm of them.
     pub fn up() -> Self {
-        let mut fleet = Self::machines(3, &Options::new());
+        let fleet = Self::machines(3, &Options::new());
         fleet.carry_out("Install the plugin");
         fleet.carry_out("Make them a Swarm");
         fleet.ready(3);
@@ -100,7 +100,7 @@ impl Fleet {
 
     /// Carries out the commands of the page that follow a text, up to the end of their block.
     #[track_caller]
-    pub fn carry_out(&mut self, after: &str) {
+    pub fn carry_out(&self, after: &str) {
         let (_, rest) =
             self.page.split_once(&format!("\n{after}")).unwrap_or_else(|| panic!("no {after:?} on the page"));
         let block = rest.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
