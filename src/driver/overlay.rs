@@ -22,6 +22,9 @@ use crate::state::vnis::Vnis;
 pub struct OverlaySettings {
     /// How far networks reach.
     pub scope: Scope,
+    /// How far the names of containers reach, and the word of other hosts; see
+    /// [`OverlaySettings::connectivity`].
+    pub connectivity: Scope,
     /// UDP port.
     pub port: u16,
     /// The way to other hosts; `None` leaves it to the Swarm, and without one to the default route.
@@ -32,7 +35,16 @@ pub struct OverlaySettings {
 
 impl Default for OverlaySettings {
     fn default() -> Self {
-        Self { scope: Scope::Local, port: overlay::VXLAN_PORT, data_path: None, peers: Vec::new() }
+        let (scope, connectivity) = (Scope::Local, Scope::Local);
+        Self { scope, connectivity, port: overlay::VXLAN_PORT, data_path: None, peers: Vec::new() }
+    }
+}
+
+impl OverlaySettings {
+    /// Whether the engine is to tell the Swarm's nodes of each other, and the containers of the
+    /// Swarm's networks by name: with networks of the Swarm always, with local ones when asked for.
+    pub(super) fn connectivity(&self) -> Scope {
+        if self.scope == Scope::Global { Scope::Global } else { self.connectivity }
     }
 }
 

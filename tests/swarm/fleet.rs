@@ -1,15 +1,18 @@
 //! The fleet: three nodes with the managed plugin, made a Swarm by the commands of docs/swarm.md.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::place::Places;
 use crate::probe::Probes;
-use crate::support::{Node, Options, Output, Segment, wait_until};
+use crate::support::{Node, Options, Output, Segment, wait_for, wait_until};
 use crate::truth;
 
 /// For what a Swarm does by itself.
-pub const SOON: Duration = Duration::from_secs(40);
+pub const SOON: Duration = Duration::from_secs(120);
+
+/// Where each machine reaches the registry.
+pub const REGISTRY: &str = "127.0.0.1:5000";
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -22,19 +25,15 @@ pub struct Fleet {
 /// A running task: on which node, and where it is reached.
 #[derive(Debug)]
 pub struct Task {
-    node: usize,
-    container: String,
-    address: String,
+    pub node: usize,
+    pub container: String,
+    pub address: String,
 }
 
 impl Fleet {
     /// Three nodes, the plugin on each, and a Swarm of them.
     pub fn up() -> Self {
-        let segment = Segment::up();
-        let nodes: Vec<Node> = (11..14).map(|n| Options::new().uplink(&segment, n).up()).collect();
-        let plugin = built("plugin");
-        nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
-        let mut fleet = Self { nodes, page: page(), segment };
+        let fleet = Self::machines(3, &Options::new());
         fleet.carry_out("Install the plugin");
         fleet.carry_out("Make them a Swarm");
         fleet.ready(3);
@@ -43,12 +42,30 @@ impl Fleet {
 
     /// Plain engines, with Pontoon as a program.
     pub fn plain(count: u8) -> Self {
-        let segment = Segment::up();
-        let nodes: Vec<Node> = (11..11 + count).map(|n| Options::new().uplink(&segment, n).up()).collect();
-        for node in &nodes {
+        let fleet = Self::machines(count, &Options::new());
+        for node in &fleet.nodes {
             node.start_pontoon(&built("pontoon"), &[]);
         }
-        Self { nodes, page: page(), segment }
+        fleet
+    }
+
+    /// Machines as the reader of a page has them: the plugin's directory is there, and that is all.
+    pub fn machines(count: u8, options: &Options) -> Self {
+        let segment = Segment::up();
+        let nodes: Vec<Node> = (11..11 + count).map(|n| options.clone().uplink(&segment, n).up()).collect();
+        let plugin = built("plugin");
+        nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
+        Self { nodes, page: page("swarm"), segment }
+    }
+
+    /// Goes on with another page.
+    pub fn turn_to(&mut self, name: &str) {
+        self.page = page(name);
+    }
+
+    /// The machines, with the names that they have on the pages.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Node)> {
+        NAMES.into_iter().zip(&self.nodes)
     }
 
     pub fn node(&self, name: &str) -> &Node {
@@ -83,17 +100,20 @@ impl Fleet {
 
     /// Carries out the commands of the page that follow a text, up to the end of their block.
     #[track_caller]
-    pub fn carry_out(&mut self, after: &str) {
+    pub fn carry_out(&self, after: &str) {
         let (_, rest) =
             self.page.split_once(&format!("\n{after}")).unwrap_or_else(|| panic!("no {after:?} on the page"));
         let block = rest.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
         for line in block.lines() {
             let (machine, command) = line.split_once("$ ").unwrap_or_else(|| panic!("{line:?} has no prompt"));
             let node = self.node(machine);
-            let command = self.as_typed(command);
+            let command = self.as_typed(node, command);
             let run = || node.exec(&["sh", "-c", &format!("cd /lab && {command}")]);
             // What looks at a service waits until that has started.
-            if command.starts_with("docker exec ") {
+            if ["docker exec ", "docker compose exec ", "docker-compose exec ", "curl "]
+                .iter()
+                .any(|w| command.starts_with(w))
+            {
                 wait_until(SOON, line, || run().success());
             } else {
                 run().ok();
@@ -101,9 +121,12 @@ impl Fleet {
         }
     }
 
-    /// The reader puts in the token; and machines are called by their names there.
-    fn as_typed(&self, command: &str) -> String {
-        let mut command = command.to_owned();
+    /// The reader puts in the token and the registry; and machines are called by their names there.
+    fn as_typed(&self, node: &Node, command: &str) -> String {
+        let mut command = command.replace("REGISTRY", REGISTRY);
+        if command.starts_with("docker compose ") && !node.docker(&["compose", "version"]).success() {
+            command = command.replacen("docker compose", "docker-compose", 1);
+        }
         if command.contains("TOKEN") {
             command = command.replace("TOKEN", &self.manager(&["swarm", "join-token", "-q", "worker"]));
         }
@@ -135,7 +158,7 @@ impl Fleet {
         });
     }
 
-    fn tasks(&self, service: &str, network: &str) -> Vec<Task> {
+    pub fn tasks(&self, service: &str, network: &str) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
             let filter = format!("label=com.docker.swarm.service.name={service}");
@@ -303,16 +326,20 @@ impl Fleet {
                 let log = std::fs::read(node.shared().join(log)).unwrap_or_default();
                 assert!(!String::from_utf8_lossy(&log).contains("was not announced"), "{name} cannot announce");
             }
-            wait_until(SOON, &format!("nothing to be left on {name}"), || {
-                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]);
-                links(node).is_empty() && !tunnels.ok().contains("elements")
+            let began = Instant::now();
+            let left = wait_for(2 * SOON, "what is left", || {
+                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]).ok();
+                let mut left = links(node);
+                left.extend(tunnels.lines().filter(|line| line.contains("elements")).map(str::to_owned));
+                (left.is_empty() || began.elapsed() > SOON).then_some(left)
             });
+            assert_eq!(left, Vec::<String>::new(), "left on {name}");
         }
     }
 }
 
-fn page() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/swarm.md")).unwrap()
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/{name}.md"))).unwrap()
 }
 
 /// Names of Pontoon's links.

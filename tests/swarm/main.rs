@@ -4,13 +4,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compose;
 mod faults;
 mod fleet;
+mod install;
 mod multicast;
 mod place;
 mod probe;
+mod ranges;
 mod redeploy;
+mod settings;
 mod truth;
+mod vip;
 
 use std::time::Duration;
 
@@ -20,7 +25,7 @@ use support::Signal;
 /// From three machines to a service, through everything that may happen to it, to nothing.
 #[test]
 fn a_service_across_nodes() {
-    let mut fleet = Fleet::up();
+    let fleet = Fleet::up();
     fleet.carry_out("Make a network on a manager");
     fleet.all_reach_all("web", "fleet", 6);
     fleet.carry_out("Scale it");
@@ -86,7 +91,7 @@ fn both_of_pontoons(fleet: &Fleet) {
 /// The same without a Swarm: numbers and peers by hand.
 #[test]
 fn containers_of_two_plain_engines() {
-    let mut fleet = Fleet::plain(2);
+    let fleet = Fleet::plain(2);
     fleet.carry_out("The same overlay on plain engines");
     // Pontoon remembers, and so does the kernel.
     for name in ["one", "two"] {

@@ -32,6 +32,11 @@ fn local() -> Rig {
     Rig::with(OverlaySettings::default(), host)
 }
 
+/// Networks of the Swarm that are each host's own, with the Swarm's word of the hosts.
+fn each_its_own() -> Rig {
+    Rig::with(OverlaySettings { connectivity: Scope::Global, ..OverlaySettings::default() }, host)
+}
+
 fn allocate(id: &str, options: Value) -> Value {
     json!({"NetworkID": id, "Options": options, "IPv6Data": null,
         "IPv4Data": [{"AddressSpace": "", "Gateway": "10.55.0.1/24", "Pool": "10.55.0.0/24"}]})
@@ -69,6 +74,8 @@ fn the_scope_is_what_the_operator_says() {
     assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("global"), &json!("global")));
     let answer = local().ok("NetworkDriver.GetCapabilities", Value::Null);
     assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("local"), &json!("local")));
+    let answer = each_its_own().ok("NetworkDriver.GetCapabilities", Value::Null);
+    assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("local"), &json!("global")));
 }
 
 #[test]
@@ -232,6 +239,16 @@ fn broadcasts_stay_on_their_host_only_where_they_would_leave_it() {
     assert_eq!(quiet(&rig), 0);
     let message = rig.err("NetworkDriver.CreateNetwork", with_options("c", 3, json!({"pontoon.multicast": "false"})));
     assert!(message.contains("pontoon.vni"), "{message}");
+}
+
+#[test]
+fn a_network_of_a_hosts_own_has_the_swarms_peers_when_it_has_a_number() {
+    let rig = each_its_own();
+    rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.9", false));
+    rig.ok("NetworkDriver.CreateNetwork", with_options(NET, 1, json!({"pontoon.vni": "4242"})));
+    assert_eq!((tunnel(&rig).vni.get(), peers(&rig)), (4242, vec!["192.0.2.9".to_owned()]));
+    rig.ok("NetworkDriver.CreateNetwork", network(OTHER, 2, false));
+    assert_eq!(tunnel(&rig).vni.get(), 4242, "the other is no overlay");
 }
 
 #[test]
@@ -408,6 +425,19 @@ fn an_engine_that_crashed_may_ask_for_a_network_again() {
     assert_eq!(veths.values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
     // The address of the dead one is free for the next.
     rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "next", "10.55.0.2/24"));
+    // The same with a network of the Swarm that is this host's own: it does not become an overlay.
+    let rig = each_its_own();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    for (id, n) in [("live", 3), ("unborn", 4)] {
+        rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, id, &format!("10.55.0.{n}/24")));
+    }
+    rig.ok("NetworkDriver.Join", join(NET, "live"));
+    let mtu = json!({"com.docker.network.driver.mtu": "1300"});
+    rig.ok("NetworkDriver.CreateNetwork", with_options(NET, 55, mtu));
+    assert_eq!(rig.life().driver.sizes(), (1, 1));
+    let made = rig.kernel.datapath();
+    assert!(made.vxlans.is_empty());
+    assert_eq!(made.veths.values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
     // Outside a Swarm that stays an error.
     let rig = local();
     rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));
