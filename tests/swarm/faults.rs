@@ -23,9 +23,10 @@ impl Fleet {
         self.converges("after the start");
     }
 
-    /// Everything anew, a node at a time, so that each has its share again.
+    /// Everything anew, half at a time, so that each node has its share again.
     fn redeploy(&self) {
-        self.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "2", "web"]);
+        let how = ["--update-parallelism", "3", "--update-monitor", "1s"];
+        self.manager(&[&["service", "update", "--detach", "--force"], &how[..], &["web"]].concat());
         self.settled("web", Duration::from_secs(90));
     }
 

@@ -195,7 +195,11 @@ impl Fleet {
             probes.follow(&now);
             probes.ask();
             seen = (tasks, probes.missing());
-            tasks == count && seen.1.is_empty() && self.is_steady(service, count)
+            let steady = seen.1.is_empty() && self.is_steady(service, count);
+            if steady && tasks < count {
+                self.replace_lost(&self.tasks(service, network));
+            }
+            steady && tasks == count
         };
         let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_until(SOON * 2, &format!("{count} tasks to reach each other {when}"), &mut answered);

@@ -372,6 +372,8 @@ fn a_change_that_fails_leaves_the_tunnel_that_was() {
     rig.err("NetworkDriver.CreateNetwork", changed(777_777, "20"));
     rig.err("NetworkDriver.CreateNetwork", with_options(NET, 56, json!({"pontoon.vni": "777777"})));
     assert_eq!(rig.kernel.take_steps(), [], "the tunnel stands all the while");
+    rig.ok("NetworkDriver.CreateNetwork", network("second", 57, false));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "second"}));
     // The kernel refuses the new tunnel, in the verb, in its comparison and in their second tries:
     // the old one is made again, and the number and the subnet that were meant for it are free.
     for _ in 0..4 {
