@@ -5,6 +5,7 @@
 //! through the app.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::link::{self, LinkRecord};
 use super::netlink::{Failure, OwnPorts, Protocol, Socket};
@@ -17,11 +18,11 @@ use super::nft::message::{
 use super::nft::ruleset::TABLE;
 use super::sysctl::Sysctls;
 use super::tlv::{Attributes, big32, text};
-use super::{Options, feature, is_engine_bridge, observe, route};
-use crate::datapath::host::{Host, HostChain, HostLink, HostRoute};
-use crate::datapath::{Datapath, ForwardRule, KernelError, LinkMatch};
-use crate::model::IfName;
+use super::{Options, feature, forward, is_engine_bridge, legacy, observe, route, ways};
+use crate::datapath::host::{Host, HostChain, HostLink, HostRoute, Ways};
+use crate::datapath::{Datapath, ForwardRule, KernelError, LinkMatch, Underlay};
 use crate::model::ifname::PREFIX;
+use crate::model::{DataPath, IfName};
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
@@ -31,6 +32,7 @@ const FORWARD: u32 = 2;
 pub struct Survey {
     route: Socket,
     nft: Socket,
+    generic: Socket,
     sysctls: Sysctls,
 }
 
@@ -42,8 +44,8 @@ impl Survey {
     pub fn open(options: Options) -> Result<Self, KernelError> {
         let ports = std::sync::Arc::new(OwnPorts::default());
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(|f| f.of("open the kernel's", "sockets"));
-        let (route, nft) = (open(Protocol::Route)?, open(Protocol::Netfilter)?);
-        Ok(Self { route, nft, sysctls: Sysctls::new(options.sysctl_root) })
+        let (route, nft, generic) = (open(Protocol::Route)?, open(Protocol::Netfilter)?, open(Protocol::Generic)?);
+        Ok(Self { route, nft, generic, sysctls: Sysctls::new(options.sysctl_root) })
     }
 
     /// Everything of Pontoon's, as `Kernel::observe` reads it.
@@ -57,14 +59,34 @@ impl Survey {
         Ok(datapath)
     }
 
-    /// Bridges of the engine's built-in driver.
+    /// Bridges of the engine's built-in driver, as `Kernel::engine_bridges` finds them.
     ///
     /// # Errors
     /// What the listing says.
     pub fn engine_bridges(&mut self) -> Result<BTreeSet<IfName>, KernelError> {
+        if forward::engine_guards(&mut self.nft).map_err(|f| f.of("look up", "the engine's rules"))? {
+            return Ok(BTreeSet::new());
+        }
         let links = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
         let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
         Ok(named.filter_map(LinkRecord::ifname).collect())
+    }
+
+    /// Where the packets between hosts leave, as `Kernel::underlay` finds it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn underlay(&mut self, path: &DataPath) -> Result<Option<Underlay>, KernelError> {
+        route::underlay(&mut self.route, path).map_err(|f| f.of("look up", "the way to other hosts"))
+    }
+
+    /// The ways from an address of this host to others.
+    ///
+    /// # Errors
+    /// What a listing says.
+    pub fn ways(&mut self, local: IpAddr, peers: &[IpAddr]) -> Result<Ways, KernelError> {
+        let found = ways::look(&mut self.route, &mut self.generic, local, peers);
+        found.map_err(|f| f.of("look up", "the ways to other hosts"))
     }
 
     /// Names of all links of the namespace.
@@ -98,6 +120,7 @@ impl Survey {
                 .collect(),
             links: links.iter().map(seen).collect(),
             chains: chains(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
+            legacy: [false, true].into_iter().filter_map(legacy::forward).collect(),
             features,
             untried,
         })
@@ -106,7 +129,7 @@ impl Survey {
 
 fn seen(link: &LinkRecord) -> HostLink {
     let (name, kind) = (link.name.clone(), link.kind.clone());
-    HostLink { name, kind, mtu: link.mtu, ours: link.live() || link.dead() }
+    HostLink { name, kind, mtu: link.mtu, ours: link.live() || link.dead(), tunnel: link.tunnel }
 }
 
 /// All chains but our own, with what their rules say of us.

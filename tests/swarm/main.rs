@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod fleet;
 mod multicast;
 
@@ -23,6 +24,7 @@ fn a_service_across_nodes() {
 
     beside_the_engines_own(&fleet);
     multicast::in_a_swarm(&fleet);
+    doctor::in_a_swarm(&fleet);
 
     // A worker's engine dies with all its tasks, which come back, on the same network.
     let three = fleet.node("three");
