@@ -26,6 +26,17 @@ pub struct EngineNetwork {
     pub subnets: Vec<IpNetwork>,
 }
 
+/// A service of the Swarm.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EngineService {
+    /// Its name.
+    pub name: String,
+    /// Whether its name leads to a virtual address.
+    pub vip: bool,
+    /// Ids or names of its networks.
+    pub networks: Vec<String>,
+}
+
 /// What the engine knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Engine {
@@ -36,6 +47,8 @@ pub struct Engine {
     pub endpoints: BTreeSet<String>,
     /// `inactive` when the host is in no Swarm.
     pub swarm: String,
+    /// Services, if this host is a manager.
+    pub services: Option<Vec<EngineService>>,
 }
 
 /// Why the engine's word cannot be used.
@@ -71,6 +84,10 @@ impl Engine {
         let info: Value = client.get("/info")?;
         let swarm = info["Swarm"]["LocalNodeState"].as_str().ok_or_else(|| partial("/info", "Swarm.LocalNodeState"))?;
         let mut engine = Engine { swarm: swarm.to_owned(), ..Engine::default() };
+        if info["Swarm"]["ControlAvailable"] == true {
+            let services: Vec<Value> = client.get("/services")?;
+            engine.services = Some(services.iter().filter_map(read_service).collect());
+        }
         for network in client.get::<Vec<Value>>("/networks")? {
             let id = network["Id"].as_str().filter(|id| !id.is_empty());
             let id = id.ok_or_else(|| partial("/networks", "an Id"))?;
@@ -100,6 +117,19 @@ impl Engine {
         }
         Ok(engine)
     }
+}
+
+/// What a service says of names; one that lacks something is left out, because nothing is removed
+/// for it.
+fn read_service(service: &Value) -> Option<EngineService> {
+    let spec = &service["Spec"];
+    let lists = [&spec["TaskTemplate"]["Networks"], &spec["Networks"]];
+    let networks = lists.into_iter().filter_map(Value::as_array).flatten();
+    Some(EngineService {
+        name: spec["Name"].as_str()?.to_owned(),
+        vip: spec["EndpointSpec"]["Mode"].as_str().unwrap_or("vip") == "vip",
+        networks: networks.filter_map(|network| network["Target"].as_str()).map(str::to_owned).collect(),
+    })
 }
 
 fn read_network(network: &Value) -> Option<EngineNetwork> {

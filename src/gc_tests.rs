@@ -23,6 +23,7 @@ fn network(id: &str, subnet: &str, endpoints: Vec<EndpointLine>) -> NetworkLine 
         mtu: 1500,
         internal: false,
         icc: true,
+        overlay: None,
         subnets: vec![subnet.parse().unwrap()],
         endpoints,
     }
@@ -44,6 +45,7 @@ fn engine(known: &[(&str, &str)], endpoints: &[&str], swarm: &str) -> Engine {
         networks: known.iter().map(|(id, subnet)| ((*id).to_owned(), network(subnet))).collect(),
         endpoints: endpoints.iter().map(|id| (*id).to_owned()).collect(),
         swarm: swarm.to_owned(),
+        services: None,
     }
 }
 

@@ -5,25 +5,28 @@
 //! when no daemon runs they do it themselves, and hold the state directory's lock meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::{AppError, boot_id};
 use crate::cli::{Asked, Doctor, Gc, LogFormat, LogLevel};
 use crate::client::{Client, ClientError};
-use crate::datapath::{KernelError, Protected, diff, tunnel};
+use crate::datapath::{KernelError, Protected, desired, diff, tunnel};
 use crate::doctor::look::{Disk, Process, Settings, Wiring};
-use crate::doctor::{Facts, Source, examine, report, verdict};
+use crate::doctor::{Facts, Source, Tunnels, examine, overlay, path, report, verdict};
+use crate::driver::reach::{ReachLine, tunnels_of};
 use crate::driver::status::{self, PlanLines, StateLine, Status};
-use crate::driver::{Driver, Settings as DriverSettings};
+use crate::driver::{Driver, OverlaySettings, Settings as DriverSettings};
 use crate::engine::{Engine, EngineError};
 use crate::gc::{self, Leak, Look};
 use crate::linux::survey::Survey;
 use crate::linux::{self, LinuxKernel};
 use crate::resolvers::Resolvers;
+use crate::state::peers::Standing;
 use crate::state::{Ledger, Outcome, Seen};
 use crate::{api, socket, telemetry};
 
@@ -86,7 +89,12 @@ fn facts(options: &Doctor, daemon: bool) -> Facts {
         Source::Daemon => Process::of_daemon(&asked.socket, status.pid),
         _ => Process::read(std::process::id()),
     };
-    let host = Survey::open(linux::Options::default()).and_then(|mut survey| survey.host()).map_err(|e| e.to_string());
+    let survey = Survey::open(linux::Options::default());
+    let (host, tunnels) = match survey {
+        Ok(mut survey) => (survey.host(), tunnels(&mut survey, &status)),
+        Err(error) => (Err(error), None),
+    };
+    let host = host.map_err(|error| error.to_string());
     let uplink = host.as_ref().ok().and_then(|host| host.uplink.clone());
     let held = ids(&status);
     Facts {
@@ -95,11 +103,35 @@ fn facts(options: &Doctor, daemon: bool) -> Facts {
         settings: Settings::read(&uplink.into_iter().collect::<Vec<_>>()),
         disk: Disk::read(&asked.state_dir),
         state_dir: asked.state_dir.clone(),
+        tunnels,
+        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         source,
         status,
         process,
         host,
     }
+}
+
+/// What is seen of overlay networks, and what becomes of packets that are sent to their peers.
+fn tunnels(survey: &mut Survey, status: &Status) -> Option<Tunnels> {
+    let reach = status.reach.as_ref()?;
+    let overlays = status.networks.iter().filter(|network| network.overlay.is_some());
+    let addresses = overlays.flat_map(|network| &network.endpoints).flat_map(|endpoint| &endpoint.addresses);
+    let addresses = addresses.filter_map(|net| if let IpAddr::V4(ip) = net.ip() { Some(ip) } else { None }).collect();
+    let mut tunnels =
+        Tunnels { holders: path::holders(reach.port), damaged: path::damaged(&addresses), ..Tunnels::default() };
+    let Some(local) = reach.local else { return Some(tunnels) };
+    let peers: Vec<_> = reach.peers.iter().map(|peer| peer.address).collect();
+    match survey.ways(local, &peers) {
+        Ok(ways) => tunnels.ways = ways,
+        Err(error) => tracing::debug!(%error, "nothing is said of the ways"),
+    }
+    tunnels.driver = tunnels.ways.link.as_deref().and_then(path::driver);
+    tunnels.largest = overlay::largest(&status.networks, local.is_ipv6());
+    let there: Vec<_> =
+        reach.peers.iter().filter(|peer| peer.standing == Standing::Present).map(|p| p.address).collect();
+    tunnels.arrivals = path::try_out(local, &there, tunnels.largest);
+    Some(tunnels)
 }
 
 fn ids(status: &Status) -> BTreeSet<String> {
@@ -127,7 +159,7 @@ fn compared(seen: &Seen) -> Status {
     let mut status =
         status::of_records(&seen.records, StateLine::new(&seen.outcome, degraded, seen.kept_aside.clone()));
     match plan(seen, degraded || !matches!(seen.outcome, Outcome::Loaded)) {
-        Ok(plan) => status.plan = plan,
+        Ok((plan, reach)) => (status.plan, status.reach) = (plan, reach),
         Err(error) => status.blind = Some(error.to_string()),
     }
     status
@@ -135,25 +167,30 @@ fn compared(seen: &Seen) -> Status {
 
 /// The difference between a ledger and the kernel. When facts may be missing, nothing that the
 /// ledger does not explain is removed, as at a start of the daemon.
-fn plan(seen: &Seen, keep: bool) -> Result<PlanLines, KernelError> {
+fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), KernelError> {
     if seen.records.is_empty() && matches!(seen.outcome, Outcome::Absent) {
         // Pontoon never ran here: what it would make at its first start is no drift.
-        return Ok(PlanLines::default());
+        return Ok((PlanLines::default(), None));
     }
     let mut survey = Survey::open(linux::Options::default())?;
-    let want = status::desired_of(&seen.records, &survey.engine_bridges()?);
+    let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?);
+    let (tunnels, reach) = tunnels_of(&seen.records, |path| survey.underlay(path))?;
+    desired::add(&mut want, tunnels);
     let foreign = want.bridges.iter().filter(|(_, bridge)| !bridge.owned).map(|(name, _)| name.clone()).collect();
     let have = survey.observe(&foreign)?;
     let mut protected = Protected::default();
     if keep {
-        protected.links = have.bridges.keys().chain(have.veths.keys()).cloned().collect();
+        let links = have.bridges.keys().chain(have.veths.keys()).chain(have.vxlans.keys());
+        protected.links = links.cloned().collect();
         protected.elements = have.elements.clone().unwrap_or_default();
     }
-    // How tunnels should be is the daemon's to say: it knows its settings.
-    let tunnels = tunnel::present(&have);
-    protected.links.extend(tunnels.links);
-    protected.elements.extend(tunnels.elements);
-    Ok(PlanLines::new(&diff(&have, &want, &protected), linux::commands))
+    if reach.as_ref().is_some_and(|reach| reach.local.is_none()) {
+        // Tunnels without an address to leave from are the daemon's to judge.
+        let there = tunnel::present(&have);
+        protected.links.extend(there.links);
+        protected.elements.extend(there.elements);
+    }
+    Ok((PlanLines::new(&diff(&have, &want, &protected), linux::commands), reach))
 }
 
 /// `pontoon plan`.
@@ -220,11 +257,12 @@ impl Alone {
         let only_one = socket::claim_namespace()?;
         let opened = Ledger::open(state_dir, &boot_id())?;
         let kernel = Arc::new(LinuxKernel::new(linux::Options::default())?);
-        let settings = DriverSettings { ula_seed: super::random_seed(), ..DriverSettings::default() };
+        let overlay = OverlaySettings::of_records(&opened.records);
+        let settings = DriverSettings { ula_seed: super::random_seed(), overlay, ..DriverSettings::default() };
         let resolvers = Resolvers::of_host();
         let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now());
         driver.protect()?;
-        driver.keep_tunnels()?;
+        driver.take_up_tunnels()?;
         Ok(Self { driver, kernel, _only_one: only_one })
     }
 

@@ -4,6 +4,7 @@
 //! A value; read by `linux::survey`, judged by the doctor. Nothing on a request's path asks for it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -20,6 +21,52 @@ pub struct HostLink {
     pub mtu: u32,
     /// Whether it is in one of Pontoon's groups.
     pub ours: bool,
+    /// What a VXLAN link listens for.
+    pub tunnel: Option<HostTunnel>,
+}
+
+/// What a VXLAN link listens for, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostTunnel {
+    /// Its number; 0 for one that takes all.
+    pub vni: u32,
+    /// UDP port.
+    pub port: u16,
+}
+
+/// What lies between this host and the others of its overlay networks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ways {
+    /// The link that has this host's address.
+    pub link: Option<String>,
+    /// What that link does of the tunnels' work itself: names of its features that are on.
+    pub offloads: Vec<String>,
+    /// The way to each peer.
+    pub peers: Vec<Way>,
+}
+
+/// The way to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Its address.
+    pub peer: IpAddr,
+    /// The link that packets to it leave by; `None` without a route.
+    pub link: Option<String>,
+    /// Bytes that a packet may have, as far as this host knows by now.
+    pub mtu: Option<u32>,
+    /// How many seconds ago it was heard, if it is remembered.
+    pub heard: Option<u64>,
+}
+
+/// Chain FORWARD of iptables-legacy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegacyChain {
+    /// Whether it is that of ip6tables.
+    pub v6: bool,
+    /// Whether its policy is to drop.
+    pub drops: bool,
+    /// Whether a rule in it names Pontoon's links.
+    pub names_ours: bool,
 }
 
 /// A route of the main table.
@@ -74,6 +121,8 @@ pub struct Host {
     pub routes: Vec<HostRoute>,
     /// Chains of others.
     pub chains: Vec<HostChain>,
+    /// Chains FORWARD of iptables-legacy, where there are any.
+    pub legacy: Vec<LegacyChain>,
     /// What this kernel can do; empty when it could not be tried.
     pub features: Vec<Feature>,
     /// Why it could not be tried.

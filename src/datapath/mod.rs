@@ -253,6 +253,11 @@ pub trait Kernel: Send + Sync {
     /// Tells everybody on its network, here and on other hosts, where an endpoint is.
     fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError>;
 
+    /// Whether [`Kernel::announce`] has the privilege that it takes.
+    fn announces(&self) -> bool {
+        true
+    }
+
     /// Destinations of all routes of the host except default routes.
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;
 

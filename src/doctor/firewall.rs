@@ -67,8 +67,29 @@ pub(super) fn legacy(facts: &Facts) -> Vec<Finding> {
     if tables.is_empty() {
         return vec![Finding::ok("iptables-legacy has no table here")];
     }
+    let used = facts.status.networks.iter().any(|network| !network.internal);
+    let chains = facts.host.as_ref().map_or(&[][..], |host| &host.legacy);
+    let findings: Vec<_> = chains
+        .iter()
+        .filter(|chain| chain.drops && !chain.names_ours)
+        .map(|chain| {
+            let command = if chain.v6 { "ip6tables-legacy" } else { "iptables-legacy" };
+            let title =
+                format!("chain FORWARD of {command} drops what it does not know, and does not know Pontoon's bridges");
+            let finding = Finding::new(if used { Level::Broken } else { Level::Note }, title);
+            let rule = |flag: &str| format!("{command} -A FORWARD {flag} {PREFIX}+ -j ACCEPT");
+            finding.seen("table filter, policy DROP, no rule names pnt+").mended_by(format!(
+                "{}\n{}",
+                rule("-i"),
+                rule("-o")
+            ))
+        })
+        .collect();
+    if !findings.is_empty() {
+        return findings;
+    }
     let title =
         "iptables-legacy has tables beside nftables: packets pass both, and Pontoon's rules are in nftables only";
     let finding = Finding::new(Level::Note, title).seen(tables.join(", "));
-    vec![finding.mended_by("iptables-legacy -S FORWARD   # if its policy is DROP: iptables-legacy -P FORWARD ACCEPT")]
+    vec![finding.mended_by("iptables-legacy -S; ip6tables-legacy -S   # whether they are still wanted")]
 }

@@ -143,7 +143,7 @@ fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
 }
 
 /// An id as `docker network ls` shows it.
-fn short(network: &NetworkLine) -> &str {
+pub(super) fn short(network: &NetworkLine) -> &str {
     let id = network.id.as_str();
     id.get(..12).unwrap_or(id)
 }

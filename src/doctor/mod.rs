@@ -10,19 +10,24 @@ mod firewall;
 mod host;
 mod kernel;
 pub mod look;
+pub mod overlay;
+pub mod path;
 mod peer;
 pub mod report;
 mod state;
 mod wiring;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::datapath::host::Host;
+use crate::datapath::host::{Host, Ways};
 use crate::driver::status::Status;
 use crate::engine::Engine;
 use look::{Disk, Process, Settings, Wiring};
+use path::{Arrival, Damaged};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -95,6 +100,23 @@ pub enum Source {
     Nowhere(String),
 }
 
+/// What was seen of overlay networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tunnels {
+    /// The ways to other hosts.
+    pub ways: Ways,
+    /// Bytes of the largest packet that is sent there.
+    pub largest: u32,
+    /// What became of one of that size, by peer.
+    pub arrivals: BTreeMap<IpAddr, Arrival>,
+    /// Processes that have the tunnels' UDP port.
+    pub holders: Vec<String>,
+    /// The driver of the link that packets leave by.
+    pub driver: Option<String>,
+    /// Containers that threw away packets with wrong checksums.
+    pub damaged: Vec<Damaged>,
+}
+
 /// Everything that was seen.
 #[derive(Debug)]
 pub struct Facts {
@@ -114,6 +136,10 @@ pub struct Facts {
     pub disk: Option<Disk>,
     /// The state directory.
     pub state_dir: PathBuf,
+    /// What was seen of overlay networks, if there are any.
+    pub tunnels: Option<Tunnels>,
+    /// When, in seconds since 1970.
+    pub now: u64,
     /// What the engine knows, if it was to be asked.
     pub engine: Option<Result<Engine, String>>,
 }
@@ -152,13 +178,36 @@ pub const CHECKS: &[Check] = &[
     ("rp_filter", "strict reverse path filtering with several ways out", host::rp_filter),
     ("bridge_netfilter", "bridges that call iptables, beside networks with `enable_icc=false`", host::bridge_netfilter),
     ("mtu", "networks with a larger MTU than the uplink", host::mtu),
+    (
+        "tunnel_mtu",
+        "overlay networks: room in the data path's link, and whether full packets arrive at every peer in one piece",
+        overlay::mtu,
+    ),
+    (
+        "peers",
+        "other hosts of overlay networks: a route, when they were last heard, who is doubted and since when",
+        overlay::peers,
+    ),
+    ("tunnel_port", "the UDP port of overlay networks: held by a process, or by a link of others", overlay::port),
+    (
+        "offload",
+        "packets with wrong checksums in containers of overlay networks, and links that are known to make them",
+        overlay::offload,
+    ),
+    ("announcing", "whether endpoints of overlay networks are announced (CAP_NET_RAW)", overlay::announcing),
     ("routes", "routes of the host that overlap a network", host::routes),
     ("forward_policy", "chains of others that drop what they do not know", firewall::policies),
     ("firewalld", "firewalld without Pontoon's bridges in a zone", firewall::firewalld),
     ("ufw", "ufw, whose rules do not hold for published ports", firewall::ufw),
-    ("iptables_legacy", "tables of iptables-legacy beside nftables", firewall::legacy),
+    ("iptables_legacy", "tables of iptables-legacy beside nftables, and the policy of their FORWARD", firewall::legacy),
     ("engine", "with `--docker`: networks that Docker has and Pontoon does not know", peer::unknown_here),
     ("engine_leaks", "with `--docker`: what Pontoon holds and Docker does not know", peer::unknown_there),
+    (
+        "service_vips",
+        "with `--docker`, on a manager: services whose name leads to an address that nobody answers",
+        peer::vips,
+    ),
+    ("allocation", "with `--docker`, on a manager: networks that the Swarm could not allocate", peer::unallocated),
 ];
 
 /// Runs every check.

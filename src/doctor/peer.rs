@@ -13,7 +13,7 @@ pub(super) fn unknown_here(facts: &Facts) -> Vec<Finding> {
         return vec![finding.mended_by("systemctl status docker")];
     }
     let Some(engine) = engine(facts) else { return Vec::new() };
-    let ours = engine.networks.iter().filter(|(_, network)| network.driver.split(':').next() == Some("pontoon"));
+    let ours = engine.networks.iter().filter(|(_, network)| is_ours(network));
     let held = |id: &str| facts.status.networks.iter().any(|network| network.id.as_str() == id);
     let lost: Vec<_> = ours
         .filter(|(id, network)| network.scope == "local" && !held(id))
@@ -40,4 +40,52 @@ pub(super) fn unknown_there(facts: &Facts) -> Vec<Finding> {
         finding = finding.seen(leak.to_string());
     }
     vec![finding.mended_by(wiring::command(facts, "gc --docker --yes"))]
+}
+
+/// Networks of the Swarm that are ours, by id.
+fn of_the_swarm(engine: &crate::engine::Engine) -> impl Iterator<Item = (&String, &crate::engine::EngineNetwork)> {
+    engine.networks.iter().filter(|(_, network)| is_ours(network) && network.scope == "swarm")
+}
+
+fn is_ours(network: &crate::engine::EngineNetwork) -> bool {
+    network.driver.split(':').next() == Some("pontoon")
+}
+
+pub(super) fn vips(facts: &Facts) -> Vec<Finding> {
+    let Some(services) = engine(facts).and_then(|engine| Some((engine, engine.services.as_ref()?))) else {
+        return Vec::new();
+    };
+    let (engine, services) = services;
+    let mut findings = Vec::new();
+    for service in services.iter().filter(|service| service.vip) {
+        let on = of_the_swarm(engine)
+            .find(|(id, network)| service.networks.iter().any(|target| target == *id || *target == network.name));
+        let Some((_, network)) = on else { continue };
+        let title =
+            format!("service {} has a virtual address on network {}: nobody answers there", service.name, network.name);
+        let finding = Finding::new(Level::Degraded, title)
+            .seen("its endpoint mode is vip, which Docker serves on its own overlay alone");
+        findings.push(finding.mended_by(format!("docker service update --endpoint-mode dnsrr {}", service.name)));
+    }
+    if findings.is_empty() { vec![Finding::ok("services on Pontoon's networks lead to their tasks")] } else { findings }
+}
+
+/// Before it is allocated, Docker shows neither driver nor options of a network of the Swarm
+/// (`BasicNetworkFromGRPC`, daemon/cluster/convert/network.go of Moby): so it may be another's.
+pub(super) fn unallocated(facts: &Facts) -> Vec<Finding> {
+    let Some(engine) = engine(facts).filter(|engine| engine.services.is_some()) else { return Vec::new() };
+    let stuck = engine.networks.iter().filter(|(_, network)| network.scope == "swarm" && network.driver.is_empty());
+    let findings: Vec<_> = stuck
+        .map(|(id, network)| {
+            let title = format!("network {} of the Swarm was not allocated: no task starts on it", network.name);
+            let finding = Finding::new(Level::Degraded, title).seen(format!("id {id}, Docker shows no driver"));
+            finding.mended_by(format!(
+                "journalctl -u docker | grep {}   # on the leader: the reason, often a wrong option\n\
+                 docker network rm {}   # and create it again",
+                id.get(..12).unwrap_or(id),
+                network.name
+            ))
+        })
+        .collect();
+    if findings.is_empty() { vec![Finding::ok("the Swarm allocated each of its networks")] } else { findings }
 }

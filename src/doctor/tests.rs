@@ -2,10 +2,13 @@ use std::collections::BTreeSet;
 
 use super::look::AtPath;
 use super::*;
-use crate::datapath::host::{Feature, HostChain, HostLink, HostRoute};
+use crate::datapath::host::{Feature, HostChain, HostLink, HostRoute, HostTunnel, LegacyChain, Way, Ways};
 use crate::datapath::{ForwardRule, LinkMatch};
+use crate::driver::reach::{OverlayLine, PeerLine, ReachLine};
 use crate::driver::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
-use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase, Protocol};
+use crate::engine::{EngineNetwork, EngineService};
+use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
+use crate::state::peers::Standing;
 
 fn port(number: u16) -> HostPort {
     HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port: number }
@@ -28,6 +31,7 @@ fn network() -> NetworkLine {
         mtu: 1500,
         internal: false,
         icc: true,
+        overlay: None,
         subnets: vec!["10.1.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
         endpoints: vec![endpoint],
     }
@@ -83,8 +87,73 @@ fn well() -> Facts {
         settings,
         disk: Some(Disk { free: 1 << 30, read_only: false }),
         state_dir: "/var/lib/pontoon".into(),
+        tunnels: None,
+        now: 10_000,
         engine: None,
     }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+const PEER: &str = "192.0.2.2";
+
+/// The same host with an overlay network, and all is well with that too.
+fn far() -> Facts {
+    let mut facts = well();
+    let overlay = OverlayLine { vni: Vni::new(70000).unwrap(), link: IfName::parse("pntx1").unwrap() };
+    (facts.status.networks[0].overlay, facts.status.networks[0].mtu) = (Some(overlay), 1450);
+    facts.status.reach = Some(ReachLine {
+        scope: Some("global".to_owned()),
+        port: 4789,
+        local: Some(ip("192.0.2.1")),
+        peers: vec![PeerLine { address: ip(PEER), standing: Standing::Present }],
+        announces: Some(true),
+    });
+    facts.tunnels = Some(Tunnels {
+        ways: Ways {
+            link: Some("eth0".to_owned()),
+            offloads: vec!["tx-udp_tnl-segmentation".to_owned()],
+            peers: vec![Way { peer: ip(PEER), link: Some("eth0".to_owned()), mtu: Some(1500), heard: Some(20) }],
+        },
+        largest: 1500,
+        arrivals: [(ip(PEER), Arrival::Whole)].into(),
+        ..Tunnels::default()
+    });
+    let tunnel = Some(HostTunnel { vni: 70000, port: 4789 });
+    host(&mut facts).links.push(HostLink { name: "pntx1".into(), ours: true, tunnel, ..HostLink::default() });
+    facts.engine = Some(Ok(manager()));
+    facts
+}
+
+/// A manager with a network of Pontoon's and a service on it.
+fn manager() -> Engine {
+    let network = EngineNetwork {
+        name: "fleet".to_owned(),
+        driver: "pontoon:latest".to_owned(),
+        scope: "swarm".to_owned(),
+        ..EngineNetwork::default()
+    };
+    let service = EngineService { name: "web".to_owned(), vip: false, networks: vec!["a".repeat(64)] };
+    Engine {
+        networks: [("a".repeat(64), network)].into(),
+        endpoints: ["e1".to_owned()].into(),
+        swarm: "active".to_owned(),
+        services: Some(vec![service]),
+    }
+}
+
+fn tunnels(facts: &mut Facts) -> &mut Tunnels {
+    facts.tunnels.as_mut().unwrap()
+}
+
+fn engine(facts: &mut Facts) -> &mut Engine {
+    facts.engine.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn fleet(facts: &mut Facts) -> &mut EngineNetwork {
+    engine(facts).networks.values_mut().next().unwrap()
 }
 
 fn host(facts: &mut Facts) -> &mut Host {
@@ -93,8 +162,10 @@ fn host(facts: &mut Facts) -> &mut Host {
 
 #[test]
 fn a_host_on_which_all_is_well_is_healthy() {
+    let far = examine(&far());
     let findings = examine(&well());
-    let ill: Vec<_> = findings.iter().filter(|finding| finding.level != Level::Ok).collect();
+    assert!(far.len() > findings.len());
+    let ill: Vec<_> = findings.iter().chain(&far).filter(|finding| finding.level != Level::Ok).collect();
     assert!(ill.is_empty(), "{ill:#?}");
     assert_eq!(report::text(&findings, false), format!("healthy: {} ok\n", findings.len()));
     assert_eq!(report::text(&findings, true).lines().count(), findings.len() + 1);
@@ -176,6 +247,38 @@ fn each_check_finds_what_it_is_for() {
             host(f).chains.push(HostChain { name: "ufw-user-input".into(), ..HostChain::default() })
         }),
         ("iptables_legacy", Level::Note, |f| f.settings.legacy_tables = vec!["iptables filter".into()]),
+        ("iptables_legacy", Level::Broken, |f| {
+            f.settings.legacy_tables = vec!["iptables filter".into()];
+            host(f).legacy = vec![LegacyChain { v6: false, drops: true, names_ours: false }];
+        }),
+        ("tunnel_mtu", Level::Degraded, |f| host(f).links[0].mtu = 1499),
+        ("tunnel_mtu", Level::Degraded, |f| tunnels(f).ways.peers[0].mtu = Some(1400)),
+        ("tunnel_mtu", Level::Degraded, |f| tunnels(f).arrivals = [(ip(PEER), Arrival::TooLarge)].into()),
+        ("tunnel_mtu", Level::Degraded, |f| tunnels(f).arrivals = [(ip(PEER), Arrival::Swallowed)].into()),
+        ("tunnel_mtu", Level::Ok, |f| tunnels(f).arrivals = [(ip(PEER), Arrival::Silent)].into()),
+        ("peers", Level::Broken, |f| f.status.reach.as_mut().unwrap().local = None),
+        ("peers", Level::Degraded, |f| tunnels(f).ways.peers[0].link = None),
+        ("peers", Level::Note, |f| tunnels(f).ways.peers[0].heard = None),
+        ("peers", Level::Note, |f| f.status.reach.as_mut().unwrap().peers.clear()),
+        ("peers", Level::Note, |f| {
+            f.status.reach.as_mut().unwrap().peers[0].standing = Standing::Doubted { since: 9000 };
+        }),
+        ("tunnel_port", Level::Broken, |f| tunnels(f).holders = vec!["inode 4711".into()]),
+        ("tunnel_port", Level::Broken, |f| host(f).links.push(theirs(70000, 4789))),
+        ("tunnel_port", Level::Broken, |f| host(f).links.push(theirs(0, 4789))),
+        ("tunnel_port", Level::Ok, |f| host(f).links.extend([theirs(4097, 4789), theirs(0, 8472)])),
+        ("tunnel_port", Level::Degraded, |f| f.status.reach.as_mut().unwrap().port = 8472),
+        ("offload", Level::Note, |f| tunnels(f).driver = Some("vmxnet3".into())),
+        ("offload", Level::Degraded, |f| {
+            tunnels(f).damaged = vec![Damaged { address: [10, 1, 0, 2].into(), tcp: 3, udp: 0 }];
+        }),
+        ("announcing", Level::Degraded, |f| f.status.reach.as_mut().unwrap().announces = Some(false)),
+        ("service_vips", Level::Degraded, |f| engine(f).services.as_mut().unwrap()[0].vip = true),
+        ("service_vips", Level::Ok, |f| {
+            let service = &mut engine(f).services.as_mut().unwrap()[0];
+            (service.vip, service.networks) = (true, vec!["another".into()]);
+        }),
+        ("allocation", Level::Degraded, |f| fleet(f).driver.clear()),
         ("engine", Level::Degraded, |f| f.engine = Some(Err("no answer".into()))),
         ("engine_leaks", Level::Degraded, |f| {
             f.status.networks[0].endpoints.clear();
@@ -183,7 +286,7 @@ fn each_check_finds_what_it_is_for() {
         }),
     ];
     for (check, level, damage) in cases {
-        let mut facts = well();
+        let mut facts = if OVERLAY.contains(check) { far() } else { well() };
         damage(&mut facts);
         let findings = examine(&facts);
         let found: Vec<_> = findings.iter().filter(|finding| finding.check == *check).collect();
@@ -192,11 +295,19 @@ fn each_check_finds_what_it_is_for() {
         let ill = found.iter().filter(|finding| finding.level >= Level::Degraded);
         assert!(ill.clone().all(|finding| finding.remedy.is_some() || !finding.evidence.is_empty()), "{found:#?}");
         assert_eq!(verdict(&findings).verdict().1 > 0, findings.iter().any(|f| f.level >= Level::Degraded));
-        assert!(report::text(&findings, false).contains(&found.iter().max_by_key(|f| f.level).unwrap().title));
+        assert!(report::text(&findings, true).contains(&found.iter().max_by_key(|f| f.level).unwrap().title));
     }
     let tried: BTreeSet<_> = cases.iter().map(|(check, ..)| *check).collect();
     let all: BTreeSet<_> = CHECKS.iter().map(|(check, ..)| *check).collect();
     assert_eq!(tried, all, "every check is broken here once");
+}
+
+/// Those that look at overlay networks.
+const OVERLAY: [&str; 7] =
+    ["tunnel_mtu", "peers", "tunnel_port", "offload", "announcing", "service_vips", "allocation"];
+
+fn theirs(vni: u32, port: u16) -> HostLink {
+    HostLink { name: "theirs".into(), tunnel: Some(HostTunnel { vni, port }), ..HostLink::default() }
 }
 
 fn dropping() -> HostChain {

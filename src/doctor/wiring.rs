@@ -6,12 +6,17 @@ use super::{Facts, Finding, Level, Source};
 /// The command that starts the daemon here.
 pub(super) fn start(facts: &Facts) -> String {
     let socket = &facts.wiring.socket;
-    let managed = socket.parent().is_some_and(|dir| dir.file_name().is_some_and(|name| name != "plugins"));
-    match (facts.wiring.unit, managed) {
+    match (facts.wiring.unit, is_managed(facts)) {
         (true, false) => "systemctl restart pontoon.socket pontoon.service".to_owned(),
         (_, true) => "docker plugin disable -f pontoon:latest; docker plugin enable pontoon:latest".to_owned(),
         _ => format!("pontoon serve --socket {} --state-dir {} &", socket.display(), facts.state_dir.display()),
     }
+}
+
+/// Whether the socket is that of a managed plugin: those have a directory each.
+pub(super) fn is_managed(facts: &Facts) -> bool {
+    let dir = facts.wiring.socket.parent();
+    dir.is_some_and(|dir| dir.file_name().is_some_and(|name| name != "plugins"))
 }
 
 /// A command of this program, with the flags that find this daemon.

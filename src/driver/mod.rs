@@ -17,6 +17,7 @@ mod network;
 mod overlay;
 mod promise;
 mod publish;
+pub mod reach;
 mod sandbox;
 pub mod spec;
 pub mod status;

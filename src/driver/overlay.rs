@@ -4,7 +4,7 @@
 //! One lock, taken after a network's and never before it. A verb of an overlay network costs that
 //! network's tunnel; a change of the peers or of the own address costs one step a tunnel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::MutexGuard;
 
@@ -13,7 +13,7 @@ use super::{Driver, Error, now};
 use crate::datapath::{Datapath, KernelError, Underlay, tunnel};
 use crate::model::{DataPath, LinkRole, Network, NetworkId, NetworkSpec, Overlay, Scope, overlay};
 use crate::state::peers::Peers;
-use crate::state::record::Record;
+use crate::state::record::{ReachRecord, Record};
 use crate::state::table::{LinkOwner, lock};
 use crate::state::vnis::Vnis;
 
@@ -48,6 +48,22 @@ impl OverlaySettings {
     }
 }
 
+impl OverlaySettings {
+    /// Those that the daemon had which wrote these records.
+    pub fn of_records(records: &[Record]) -> Self {
+        let told = records.iter().rev().find_map(|record| match record {
+            Record::Reach(reach) => Some(reach.clone()),
+            _ => None,
+        });
+        let Some(ReachRecord { port, data_path, peers }) = told else { return Self::default() };
+        Self { port, data_path, peers, ..Self::default() }
+    }
+
+    fn record(&self) -> ReachRecord {
+        ReachRecord { port: self.port, data_path: self.data_path.clone(), peers: self.peers.clone() }
+    }
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Mesh {
@@ -57,6 +73,8 @@ pub(super) struct Mesh {
     own: Option<IpAddr>,
     /// The address that the tunnels have; the last one known while there is none.
     underlay: Option<Underlay>,
+    /// How other hosts are reached, as the ledger says.
+    reach: Option<ReachRecord>,
     networks: BTreeMap<NetworkId, Network>,
 }
 
@@ -67,6 +85,7 @@ impl Mesh {
             vnis: Vnis::default(),
             own: None,
             underlay: None,
+            reach: None,
             networks: BTreeMap::new(),
         }
     }
@@ -81,6 +100,7 @@ impl Mesh {
         self.vnis.apply(record);
         match record {
             Record::OwnAddress { address } => self.own = Some(*address),
+            Record::Reach(reach) => self.reach = Some(reach.clone()),
             Record::Network(network) if network.overlay.is_some() => {
                 self.networks.insert(network.spec.id.clone(), (**network).clone());
             }
@@ -88,6 +108,24 @@ impl Mesh {
             Record::NoNetwork { id } => drop(self.networks.remove(id)),
             _ => {}
         }
+    }
+
+    pub fn underlay(&self) -> Option<Underlay> {
+        self.underlay
+    }
+
+    pub fn set_underlay(&mut self, underlay: Option<Underlay>) {
+        self.underlay = underlay;
+    }
+
+    /// Whether no network spans hosts.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+
+    /// Hosts that only certain networks name.
+    pub fn named_by_networks(&self) -> BTreeSet<IpAddr> {
+        self.networks.values().flat_map(|network| &network.spec.options.peers).copied().collect()
     }
 
     fn tunnel(&self, network: &Network, port: u16) -> Datapath {
@@ -102,12 +140,12 @@ impl Mesh {
             return nothing();
         }
         let mut accepted = self.peers.accepted();
-        accepted.extend(self.networks.values().flat_map(|network| &network.spec.options.peers));
+        accepted.extend(self.named_by_networks());
         tunnel::guard(port, &accepted)
     }
 
     /// All tunnels, and whose packets they take.
-    fn desired(&self, port: u16) -> Datapath {
+    pub fn desired(&self, port: u16) -> Datapath {
         let mut all = self.guard(port);
         for network in self.networks.values() {
             all = united(all, self.tunnel(network, port));
@@ -232,13 +270,28 @@ impl Driver {
         self.reconciler.desire(&nothing(), &mesh.desired(self.overlay.port));
     }
 
-    fn find_underlay(&self, own: Option<IpAddr>) -> Result<Option<Underlay>, KernelError> {
-        let path = self.overlay.data_path.clone().or_else(|| own.map(DataPath::Address));
-        match self.kernel().underlay(path.as_ref().unwrap_or(&DataPath::DefaultRoute))? {
-            // The Swarm may know this host by an address that is translated on the way.
-            None if self.overlay.data_path.is_none() => self.kernel().underlay(&DataPath::DefaultRoute),
-            found => Ok(found),
+    /// For one who repairs in the daemon's place, with the settings that it left in the ledger.
+    /// Tunnels that could not leave this host stay as they are.
+    pub fn take_up_tunnels(&self) -> Result<(), KernelError> {
+        self.desire_tunnels();
+        if self.mesh().underlay.is_none() { self.reconciler.protect_tunnels() } else { Ok(()) }
+    }
+
+    /// Leaves the settings in the ledger for that one. Hosts that never had others than usual need
+    /// no record.
+    pub(super) fn remember_reach(&self) {
+        let mesh = &mut *self.mesh();
+        let now = self.overlay.record();
+        let held = mesh.reach.clone().unwrap_or_else(|| OverlaySettings::default().record());
+        if held != now
+            && let Err(error) = self.tell_mesh(mesh, &[Record::Reach(now)])
+        {
+            tracing::warn!(%error, "pontoon plan and repair will not know how other hosts are reached");
         }
+    }
+
+    fn find_underlay(&self, own: Option<IpAddr>) -> Result<Option<Underlay>, KernelError> {
+        find_underlay(&self.overlay, own, |path| self.kernel().underlay(path))
     }
 
     /// Changes the mesh and what is desired of the kernel with it: one network's part, or all.
@@ -268,5 +321,20 @@ impl Driver {
 
     fn of_network(&self, spec: &NetworkSpec, source: KernelError) -> Error {
         Error::Kernel { object: format!("network {}", spec.id), source }
+    }
+}
+
+/// By which address this host is reached: as the operator says, else as the Swarm does, else that
+/// of the default route.
+pub(super) fn find_underlay(
+    settings: &OverlaySettings,
+    own: Option<IpAddr>,
+    mut look: impl FnMut(&DataPath) -> Result<Option<Underlay>, KernelError>,
+) -> Result<Option<Underlay>, KernelError> {
+    let path = settings.data_path.clone().or_else(|| own.map(DataPath::Address));
+    match look(path.as_ref().unwrap_or(&DataPath::DefaultRoute))? {
+        // The Swarm may know this host by an address that is translated on the way.
+        None if settings.data_path.is_none() => look(&DataPath::DefaultRoute),
+        found => Ok(found),
     }
 }

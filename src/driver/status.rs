@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::reach::{OverlayLine, ReachLine};
 use super::{Driver, now};
 use crate::datapath::{Datapath, Plan, desired};
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase};
@@ -45,6 +46,8 @@ pub struct NetworkLine {
     /// Whether its containers reach each other.
     pub icc: bool,
     pub subnets: Vec<IpNetwork>,
+    /// What makes it an overlay.
+    pub overlay: Option<OverlayLine>,
     pub endpoints: Vec<EndpointLine>,
 }
 
@@ -127,6 +130,8 @@ pub struct Status {
     pub networks: Vec<NetworkLine>,
     /// Pools.
     pub pools: Vec<PoolLine>,
+    /// How overlay networks leave this host, if there are any.
+    pub reach: Option<ReachLine>,
     /// What a repair would do.
     pub plan: PlanLines,
     /// Why that cannot be told.
@@ -161,6 +166,7 @@ impl Driver {
             unreserved: self.unreserved(&held),
             networks: network_lines(&held, now()),
             pools: pool_lines(&pools, now()),
+            reach: self.reach(),
             plan,
             blind,
             overruns: self.counts.overruns.load(Ordering::Relaxed),
@@ -241,6 +247,7 @@ fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
             internal: network.spec.internal,
             icc: network.spec.options.icc,
             subnets: network.spec.subnets().map(|subnet| subnet.pool).collect(),
+            overlay: network.overlay.as_ref().map(|held| OverlayLine { vni: held.vni, link: held.link.clone() }),
             endpoints: endpoints.collect(),
         }
     };

@@ -23,6 +23,7 @@ impl Driver {
     /// carry running containers and is left alone for this whole life.
     pub fn start(&self) -> Result<(), KernelError> {
         self.protect()?;
+        self.remember_reach();
         self.desire_tunnels();
         self.retake_ports();
         self.reconciler.find_engine_bridges()?;
@@ -45,11 +46,6 @@ impl Driver {
             }
         }
         Ok(())
-    }
-
-    /// For one who repairs in the daemon's place, without its settings: tunnels stay as they are.
-    pub fn keep_tunnels(&self) -> Result<(), KernelError> {
-        self.reconciler.protect_tunnels()
     }
 
     /// Removes what lost replies and calls that never came left behind.

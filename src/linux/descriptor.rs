@@ -31,6 +31,8 @@ pub enum Protocol {
     Route,
     /// `NETLINK_NETFILTER`: nf_tables.
     Netfilter,
+    /// `NETLINK_GENERIC`: families that the kernel numbers as it goes.
+    Generic,
 }
 
 /// Opens, configures and binds a socket in the calling thread's namespace, member of `groups`.
@@ -38,6 +40,7 @@ pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
     let protocol = match protocol {
         Protocol::Route => SockProtocol::NetlinkRoute,
         Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
+        Protocol::Generic => SockProtocol::NetlinkGeneric,
     };
     let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     // Without the privilege for more, the default sizes have to do.

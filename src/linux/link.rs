@@ -10,6 +10,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use super::netlink::{Failure, Request, Socket};
 use super::tlv::{Attributes, Writer, native32, text};
 use super::vxlan::{self, Identity};
+use crate::datapath::host::HostTunnel;
 use crate::datapath::{GROUP_DEAD, GROUP_LIVE, LinkInfo};
 use crate::model::{IfName, Mac};
 
@@ -66,6 +67,8 @@ pub struct LinkRecord {
     pub hairpin: bool,
     /// What is fixed of a VXLAN link.
     pub vxlan: Option<Identity>,
+    /// What any VXLAN link listens for.
+    pub tunnel: Option<HostTunnel>,
 }
 
 impl LinkRecord {
@@ -114,7 +117,8 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
                 let info = Attributes::new(value);
                 link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();
                 if link.kind == "vxlan" {
-                    link.vxlan = info.find(IFLA_INFO_DATA).and_then(vxlan::identity);
+                    let data = info.find(IFLA_INFO_DATA);
+                    (link.vxlan, link.tunnel) = (data.and_then(vxlan::identity), data.and_then(vxlan::listens));
                 }
                 if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
                     let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());

@@ -6,8 +6,8 @@
 //! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
 //! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
 //! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
-//! `announce` frames that say where an endpoint is, `survey` a look from outside, `feature` what this kernel can do;
-//! `sandbox` and `balance` are for `pontoon vip` alone.
+//! `announce` frames that say where an endpoint is, `survey` a look from outside (with `ways`,
+//! `offload` and `legacy`), `feature` what this kernel can do; `sandbox` and `balance` are for `pontoon vip` alone.
 
 pub mod addr;
 pub mod announce;
@@ -19,11 +19,13 @@ mod descriptor;
 mod feature;
 pub mod forward;
 pub mod frame;
+mod legacy;
 pub mod link;
 pub mod neighbour;
 pub mod netlink;
 pub mod nft;
 mod observe;
+mod offload;
 mod overlay;
 mod reaper;
 mod reserve;
@@ -37,6 +39,7 @@ mod touch;
 mod veth;
 pub mod vxlan;
 pub mod watch;
+mod ways;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -217,6 +220,10 @@ impl Kernel for LinuxKernel {
 
     fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError> {
         self.announce_endpoint(endpoint).map_err(|f| f.of("announce the endpoint of", endpoint.host.as_str()))
+    }
+
+    fn announces(&self) -> bool {
+        self.sender.is_some()
     }
 
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {

@@ -21,7 +21,9 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
+const RTA_METRICS: u16 = 8;
 const RTA_TABLE: u16 = 15;
+const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
@@ -194,9 +196,22 @@ pub fn is_local(socket: &mut Socket, address: IpAddr) -> Result<bool, Failure> {
     Ok(look_up(socket, address, 0)?.is_some_and(|route| route.kind == RTN_LOCAL))
 }
 
+/// The route that a packet to this address would take, and how large it may be if the host has
+/// come to know; `None` when there is none.
+pub fn way(socket: &mut Socket, address: IpAddr) -> Result<Option<(RouteRecord, Option<u32>)>, Failure> {
+    let Some(payload) = ask(socket, address, 0)? else { return Ok(None) };
+    let metrics = Attributes::new(Attributes::after(&payload, HEADER).find(RTA_METRICS).unwrap_or_default());
+    let mtu = metrics.find(RTAX_MTU).and_then(native32).filter(|mtu| *mtu > 0);
+    Ok(parse_route(&payload).map(|route| (route, mtu)))
+}
+
 /// The route that a packet to this address would take; `None` when there is none. `flags`: of
 /// `rtm_flags`.
 fn look_up(socket: &mut Socket, address: IpAddr, flags: u32) -> Result<Option<RouteRecord>, Failure> {
+    Ok(ask(socket, address, flags)?.and_then(|payload| parse_route(&payload)))
+}
+
+fn ask(socket: &mut Socket, address: IpAddr, flags: u32) -> Result<Option<Vec<u8>>, Failure> {
     let (family, bytes, bits) = match address {
         IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec(), 32),
         IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec(), 128),
@@ -210,7 +225,7 @@ fn look_up(socket: &mut Socket, address: IpAddr, flags: u32) -> Result<Option<Ro
     let mut body = Writer::with_header(&header);
     body.bytes(RTA_DST, &bytes);
     match socket.get(libc::RTM_GETROUTE, &body.finish()) {
-        Ok(payload) => Ok(parse_route(&payload)),
+        Ok(payload) => Ok(Some(payload)),
         // Whatever the reason, nothing gets there.
         Err(Failure::Refused(_)) => Ok(None),
         Err(failure) => Err(failure),

@@ -5,6 +5,7 @@
 //! through the app.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::link::{self, LinkRecord};
 use super::netlink::{Failure, OwnPorts, Protocol, Socket};
@@ -17,11 +18,11 @@ use super::nft::message::{
 use super::nft::ruleset::TABLE;
 use super::sysctl::Sysctls;
 use super::tlv::{Attributes, big32, text};
-use super::{Options, feature, observe, route};
-use crate::datapath::host::{Host, HostChain, HostLink, HostRoute};
-use crate::datapath::{Datapath, ForwardRule, KernelError, LinkMatch};
-use crate::model::IfName;
+use super::{Options, feature, legacy, observe, route, ways};
+use crate::datapath::host::{Host, HostChain, HostLink, HostRoute, Ways};
+use crate::datapath::{Datapath, ForwardRule, KernelError, LinkMatch, Underlay};
 use crate::model::ifname::PREFIX;
+use crate::model::{DataPath, IfName};
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
@@ -31,6 +32,7 @@ const FORWARD: u32 = 2;
 pub struct Survey {
     route: Socket,
     nft: Socket,
+    generic: Socket,
     sysctls: Sysctls,
 }
 
@@ -42,8 +44,8 @@ impl Survey {
     pub fn open(options: Options) -> Result<Self, KernelError> {
         let ports = std::sync::Arc::new(OwnPorts::default());
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(|f| f.of("open the kernel's", "sockets"));
-        let (route, nft) = (open(Protocol::Route)?, open(Protocol::Netfilter)?);
-        Ok(Self { route, nft, sysctls: Sysctls::new(options.sysctl_root) })
+        let (route, nft, generic) = (open(Protocol::Route)?, open(Protocol::Netfilter)?, open(Protocol::Generic)?);
+        Ok(Self { route, nft, generic, sysctls: Sysctls::new(options.sysctl_root) })
     }
 
     /// Everything of Pontoon's, as `Kernel::observe` reads it.
@@ -63,6 +65,23 @@ impl Survey {
     /// As there.
     pub fn engine_bridges(&mut self) -> Result<BTreeSet<IfName>, KernelError> {
         observe::engine_bridges(&mut self.nft, &mut self.route)
+    }
+
+    /// Where the packets between hosts leave, as `Kernel::underlay` finds it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn underlay(&mut self, path: &DataPath) -> Result<Option<Underlay>, KernelError> {
+        route::underlay(&mut self.route, path).map_err(|f| f.of("look up", "the way to other hosts"))
+    }
+
+    /// The ways from an address of this host to others.
+    ///
+    /// # Errors
+    /// What a listing says.
+    pub fn ways(&mut self, local: IpAddr, peers: &[IpAddr]) -> Result<Ways, KernelError> {
+        let found = ways::look(&mut self.route, &mut self.generic, local, peers);
+        found.map_err(|f| f.of("look up", "the ways to other hosts"))
     }
 
     /// Names of all links of the namespace.
@@ -96,6 +115,7 @@ impl Survey {
                 .collect(),
             links: links.iter().map(seen).collect(),
             chains: chains(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
+            legacy: [false, true].into_iter().filter_map(legacy::forward).collect(),
             features,
             untried,
         })
@@ -104,7 +124,7 @@ impl Survey {
 
 fn seen(link: &LinkRecord) -> HostLink {
     let (name, kind) = (link.name.clone(), link.kind.clone());
-    HostLink { name, kind, mtu: link.mtu, ours: link.live() || link.dead() }
+    HostLink { name, kind, mtu: link.mtu, ours: link.live() || link.dead(), tunnel: link.tunnel }
 }
 
 /// All chains but our own, with what their rules say of us.

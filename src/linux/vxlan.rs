@@ -9,6 +9,7 @@ use super::link::{self, LinkRecord, PortFlag};
 use super::neighbour;
 use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::tlv::{Attributes, Writer, native32};
+use crate::datapath::host::HostTunnel;
 use crate::datapath::{GROUP_LIVE, Vxlan};
 use crate::model::{IfName, Vni};
 
@@ -27,6 +28,7 @@ const IFLA_VXLAN_AGEING: u16 = 8;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_UDP_CSUM: u16 = 18;
+const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 
 /// Seconds after which an address that was not heard from is flooded to again; the kernel's own
 /// default (`FDB_AGE_DEFAULT`, drivers/net/vxlan), written down because peers are judged by it.
@@ -53,6 +55,15 @@ pub fn identity(data: &[u8]) -> Option<Identity> {
         port: data.find(IFLA_VXLAN_PORT)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))?,
         local: v4.or(v6)?,
     })
+}
+
+/// Number and port of any link of this kind; the number is 0 for one that takes all.
+pub fn listens(data: &[u8]) -> Option<HostTunnel> {
+    let data = Attributes::new(data);
+    let port = data.find(IFLA_VXLAN_PORT)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))?;
+    let collects = data.find(IFLA_VXLAN_COLLECT_METADATA).and_then(<[u8]>::first) == Some(&1);
+    let vni = data.find(IFLA_VXLAN_ID).and_then(native32).filter(|_| !collects).unwrap_or(0);
+    Some(HostTunnel { vni, port })
 }
 
 /// Creates a link: name, address, MTU, group, identity, up and a port of `master`. Then its

@@ -33,7 +33,10 @@ pub fn commands(step: &Step) -> Vec<String> {
         Step::SetUp(name) => vec![format!("ip link set dev {} up", word(name))],
         Step::EnableIpv6(name) => enable_ipv6(name),
         Step::AddAddress(name, address) => vec![add_address(name, &address.to_string())],
-        Step::RemoveAddress(name, address) => vec![format!("ip address del {address} dev {}", word(name))],
+        Step::RemoveAddress(name, address) => {
+            let (link, there) = (word(name), quoted(&format!(" {address} ")));
+            vec![format!("! ip -o address show dev {link} | grep -qF {there} || ip address del {address} dev {link}")]
+        }
         Step::CreateVeth(name, veth) => create_veth(name, veth),
         Step::Rename { from, to } => vec![rename(from, to)],
         Step::SetMaster(name, bridge) => vec![format!("ip link set dev {} master {}", word(name), word(bridge))],
@@ -48,7 +51,7 @@ pub fn commands(step: &Step) -> Vec<String> {
             gone.chain(add.iter().map(|peer| flood("append", link, *peer))).collect()
         }
         Step::RetireVeth(name) | Step::RetireVxlan(name) | Step::RetireBridge(name) => {
-            vec![format!("ip link del dev {}", word(name))]
+            vec![format!("! {} || ip link del dev {}", is_there(name), word(name))]
         }
     }
 }
@@ -57,9 +60,8 @@ fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
     let link = word(name);
     let mac = bridge.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
     // One that was left half made is completed.
-    let mut lines = vec![format!(
-        "ip link show dev {link} >/dev/null 2>&1 || ip link add name {link}{mac} group {GROUP_LIVE} type bridge"
-    )];
+    let there = is_there(name);
+    let mut lines = vec![format!("{there} || ip link add name {link}{mac} group {GROUP_LIVE} type bridge")];
     if bridge.ipv6 {
         lines.extend(enable_ipv6(name));
     } else {
@@ -85,8 +87,13 @@ fn create_vxlan(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
     let link = word(name);
     let sums = if vxlan.local.is_ipv4() { " noudpcsum" } else { "" };
     let mut lines = vec![format!(
-        "ip link add name {link} mtu {} address {} group {GROUP_LIVE} type vxlan id {} local {} dstport {}{sums} learning",
-        vxlan.mtu, vxlan.mac, vxlan.vni, vxlan.local, vxlan.port
+        "{} || ip link add name {link} mtu {} address {} group {GROUP_LIVE} type vxlan id {} local {} dstport {}{sums} learning",
+        is_there(name),
+        vxlan.mtu,
+        vxlan.mac,
+        vxlan.vni,
+        vxlan.local,
+        vxlan.port
     )];
     lines.push(format!("ip link set dev {link} alias {}", quoted(&format!("pontoon overlay {}", vxlan.vni))));
     lines.extend(vxlan.bridge.iter().map(|bridge| format!("ip link set dev {link} master {}", word(bridge))));
@@ -100,16 +107,20 @@ fn create_vxlan(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
     lines
 }
 
+/// `bridge` ends with an error when it appends what is there, or deletes what is not.
 fn flood(verb: &str, link: &IfName, peer: IpAddr) -> String {
-    format!("bridge fdb {verb} 00:00:00:00:00:00 dev {} dst {peer}", word(link))
+    let (link, not) = (word(link), if verb == "del" { "! " } else { "" });
+    let there = format!("{not}bridge fdb show dev {link} | grep -qF '00:00:00:00:00:00 dst {peer} '");
+    format!("{there} || bridge fdb {verb} 00:00:00:00:00:00 dev {link} dst {peer}")
 }
 
 fn create_veth(name: &IfName, veth: &Veth) -> Vec<String> {
     let (link, mtu) = (word(name), veth.mtu);
     let peer_mac = veth.peer_mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
     let mut lines = vec![format!(
-        "ip link add name {link} mtu {mtu} address {} group {GROUP_LIVE} numtxqueues 1 numrxqueues 1 \
+        "{} || ip link add name {link} mtu {mtu} address {} group {GROUP_LIVE} numtxqueues 1 numrxqueues 1 \
          type veth peer name {} mtu {mtu}{peer_mac} numtxqueues 1 numrxqueues 1",
+        is_there(name),
         veth.host_mac,
         word(&veth.peer)
     )];
@@ -186,7 +197,16 @@ fn nft(verb: &str, element: &Element) -> String {
     let (key, value) = key_and_value(element);
     // What is there may have another value: nft deletes by key.
     let value = if verb == "add" { value } else { String::new() };
-    format!("nft {verb} element {family} pontoon {} {}", spec.name, quoted(&format!("{{ {key}{value} }}")))
+    let what = format!("element {family} pontoon {} {}", spec.name, quoted(&format!("{{ {key}{value} }}")));
+    let guard = match element {
+        _ if verb != "delete" => String::new(),
+        // nft finds no ranges in maps.
+        Element::SourceNat(..) => {
+            format!("! nft list map {family} pontoon {} | grep -qF {} || ", spec.name, quoted(&format!(" {key} : ")))
+        }
+        _ => format!("! nft get {what} >/dev/null 2>&1 || "),
+    };
+    format!("{guard}nft {verb} {what}")
 }
 
 fn key_and_value(element: &Element) -> (String, String) {
@@ -223,6 +243,11 @@ fn key_and_value(element: &Element) -> (String, String) {
         Element::SourceAddress(link, address) => format!("{} . {address}", name(link)),
     };
     (key, String::new())
+}
+
+/// Whether there is a link of this name.
+fn is_there(name: &IfName) -> String {
+    format!("ip link show dev {} >/dev/null 2>&1", word(name))
 }
 
 /// A link's name as a word of the shell.

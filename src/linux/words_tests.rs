@@ -41,11 +41,14 @@ fn each_step_has_its_command() {
         ),
         (Step::AddAddress(link(), address), "ip address replace 10.1.0.1/24 dev pntb1"),
         (Step::AddAddress(link(), "fd00::1/64".parse().unwrap()), "ip address replace fd00::1/64 dev pntb1 nodad"),
-        (Step::RemoveAddress(link(), address), "ip address del 10.1.0.1/24 dev pntb1"),
         (
             Step::Rename { from: name("eth;0"), to: name("pnth1") },
             "ip link show dev pnth1 >/dev/null 2>&1 || ip link set dev 'eth;0' name pnth1 || \
              { ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
+        ),
+        (
+            Step::RemoveAddress(link(), address),
+            "! ip -o address show dev pntb1 | grep -qF ' 10.1.0.1/24 ' || ip address del 10.1.0.1/24 dev pntb1",
         ),
         (Step::SetMaster(name("pnth1"), link()), "ip link set dev pnth1 master pntb1"),
         (Step::Isolate(name("pnth1"), false), "bridge link set dev pnth1 isolated off"),
@@ -68,12 +71,14 @@ fn each_step_has_its_command() {
                 add: vec!["192.0.2.3".parse().unwrap()],
                 remove: vec!["fd00::2".parse().unwrap()],
             },
-            "bridge fdb del 00:00:00:00:00:00 dev pntx1 dst fd00::2\n\
+            "! bridge fdb show dev pntx1 | grep -qF '00:00:00:00:00:00 dst fd00::2 ' || \
+             bridge fdb del 00:00:00:00:00:00 dev pntx1 dst fd00::2\n\
+             bridge fdb show dev pntx1 | grep -qF '00:00:00:00:00:00 dst 192.0.2.3 ' || \
              bridge fdb append 00:00:00:00:00:00 dev pntx1 dst 192.0.2.3",
         ),
-        (Step::RetireVxlan(name("pntx1")), "ip link del dev pntx1"),
-        (Step::RetireVeth(name("pnth1")), "ip link del dev pnth1"),
-        (Step::RetireBridge(name("$(x)")), "ip link del dev '$(x)'"),
+        (Step::RetireVxlan(name("pntx1")), "! ip link show dev pntx1 >/dev/null 2>&1 || ip link del dev pntx1"),
+        (Step::RetireVeth(name("pnth1")), "! ip link show dev pnth1 >/dev/null 2>&1 || ip link del dev pnth1"),
+        (Step::RetireBridge(name("$(x)")), "! ip link show dev '$(x)' >/dev/null 2>&1 || ip link del dev '$(x)'"),
         (
             Step::ForwardRules { v6: true, rules: vec![ForwardRule::From(LinkMatch::Prefix("pnt".into()))] },
             "ip6tables -C FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT 2>/dev/null || \
@@ -112,7 +117,7 @@ fn links_are_made_as_pontoon_makes_them() {
     };
     assert_eq!(
         lines(Step::CreateVeth(name("pnth1"), veth)),
-        "ip link add name pnth1 mtu 1400 address 02:00:00:00:00:02 group 1886286849 numtxqueues 1 numrxqueues 1 \
+        "ip link show dev pnth1 >/dev/null 2>&1 || ip link add name pnth1 mtu 1400 address 02:00:00:00:00:02 group 1886286849 numtxqueues 1 numrxqueues 1 \
          type veth peer name pntc1 mtu 1400 address 02:00:00:00:00:03 numtxqueues 1 numrxqueues 1\n\
          ip link set dev pnth1 master pntb1\nbridge link set dev pnth1 isolated on\nip link set dev pnth1 up"
     );
@@ -133,12 +138,13 @@ fn tunnels_are_made_as_pontoon_makes_them() {
     };
     let made = |local, checksum| {
         format!(
-            "ip link add name pntx1 mtu 1450 address 02:00:00:00:00:04 group 1886286849 \
+            "ip link show dev pntx1 >/dev/null 2>&1 || ip link add name pntx1 mtu 1450 address 02:00:00:00:00:04 group 1886286849 \
              type vxlan id 70000 local {local} dstport 4789{checksum} learning\n\
              ip link set dev pntx1 alias 'pontoon overlay 70000'\n"
         )
     };
-    let flood = "bridge fdb append 00:00:00:00:00:00 dev pntx1 dst 192.0.2.2\nip link set dev pntx1 up";
+    let flood = "bridge fdb show dev pntx1 | grep -qF '00:00:00:00:00:00 dst 192.0.2.2 ' || \
+                 bridge fdb append 00:00:00:00:00:00 dev pntx1 dst 192.0.2.2\nip link set dev pntx1 up";
     assert_eq!(
         lines(Step::CreateVxlan(name("pntx1"), vxlan("192.0.2.1", Some(name("pntb1"))))),
         made("192.0.2.1", " noudpcsum")
@@ -176,7 +182,8 @@ fn elements_stand_in_their_sets() {
     ];
     assert_eq!(
         lines(Step::Elements { add, remove }),
-        "nft delete element inet pontoon port4 '{ tcp . 8080 }'\n\
+        "! nft get element inet pontoon port4 '{ tcp . 8080 }' >/dev/null 2>&1 || \
+         nft delete element inet pontoon port4 '{ tcp . 8080 }'\n\
          nft add element inet pontoon port4 '{ tcp . 8080 : 10.1.0.3 . 80 }'\n\
          nft add element inet pontoon at6 '{ ::1 . tcp . 8080 : fd00::3 . 80 }'\n\
          nft add element inet pontoon intra '{ \"pnth1\" . \"pnth1\" }'\n\

@@ -101,7 +101,8 @@ impl Scope {
 }
 
 /// Which of the host's addresses the packets between hosts use.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DataPath {
     /// The source address of the default route.
     #[default]

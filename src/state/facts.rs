@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::peers::PeerRecord;
-use super::record::{AddressRecord, Holder, PoolRecord, Record};
+use super::record::{AddressRecord, Holder, PoolRecord, ReachRecord, Record};
 use super::vnis::VniRecord;
 use crate::model::{Endpoint, EndpointId, Network, NetworkId, Vni};
 
@@ -23,6 +23,7 @@ pub(super) struct Facts {
     endpoints: BTreeMap<NetworkId, BTreeMap<EndpointId, Box<Endpoint>>>,
     peers: BTreeMap<IpAddr, PeerRecord>,
     own_address: Option<IpAddr>,
+    reach: Option<ReachRecord>,
     vnis: BTreeMap<Vni, VniRecord>,
     puts: u64,
     /// Addresses whose tracked connections are to be removed.
@@ -76,6 +77,7 @@ impl Facts {
                 self.peers.remove(&address);
             }
             Record::OwnAddress { address } => self.own_address = Some(address),
+            Record::Reach(reach) => self.reach = Some(reach),
             Record::Vni(vni) => {
                 self.vnis.insert(vni.vni, vni);
             }
@@ -134,6 +136,7 @@ impl Facts {
             .chain(self.pools.into_values().map(Record::Pool))
             .chain(addresses.into_iter().map(|(_, address)| Record::Address(address)))
             .chain(self.own_address.map(|address| Record::OwnAddress { address }))
+            .chain(self.reach.map(Record::Reach))
             .chain(self.peers.into_values().map(Record::Peer))
             .chain(self.vnis.into_values().map(Record::Vni))
             .chain(self.networks.into_values().map(Record::Network))

@@ -127,6 +127,13 @@ impl Peers {
         self.known.iter().filter_map(judged).collect()
     }
 
+    /// All of them, and what is believed of each.
+    pub fn all(&self) -> impl Iterator<Item = (IpAddr, Standing)> {
+        let named = self.named.iter().map(|address| (*address, Standing::Present));
+        let known = self.known.iter().map(|(address, standing)| (*address, *standing));
+        known.filter(|(address, _)| !self.named.contains(address)).chain(named)
+    }
+
     /// To whom floods go.
     pub fn flooded(&self) -> BTreeSet<IpAddr> {
         let there = self.known.iter().filter(|(_, standing)| !matches!(standing, Standing::Former { .. }));

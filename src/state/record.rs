@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::peers::PeerRecord;
 use super::vnis::VniRecord;
-use crate::model::{Endpoint, EndpointId, Network, NetworkId, Vni};
+use crate::model::{DataPath, Endpoint, EndpointId, Network, NetworkId, Vni};
 
 /// How long a record must live (design: durability has two classes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,19 @@ pub struct AddressRecord {
     pub holder: Holder,
 }
 
+/// How the daemon was told to reach other hosts, for who looks or repairs in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachRecord {
+    /// UDP port.
+    pub port: u16,
+    /// The way to them, if it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_path: Option<DataPath>,
+    /// Those that the operator names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<IpAddr>,
+}
+
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "put", rename_all = "snake_case")]
@@ -128,6 +141,8 @@ pub enum Record {
         /// The address.
         address: IpAddr,
     },
+    /// Other hosts are reached in another way than before.
+    Reach(ReachRecord),
     /// A number is granted to a network of the Swarm, or rests.
     Vni(VniRecord),
     /// A number is free.
@@ -161,6 +176,7 @@ impl Record {
             | Record::Peer(_)
             | Record::NoPeer { .. }
             | Record::OwnAddress { .. }
+            | Record::Reach(_)
             | Record::Vni(_)
             | Record::NoVni { .. } => Durability::Synced,
             Record::Address(a) if matches!(a.holder, Holder::Gateway | Holder::Aux) => Durability::Synced,

@@ -37,7 +37,7 @@ fn ill(findings: &[Value], check: &str) -> Option<Value> {
 }
 
 #[track_caller]
-fn healthy(bed: &Bed, command: &str) {
+pub fn healthy(bed: &Bed, command: &str) {
     let mut last = Vec::new();
     let well = (0..50).any(|_| {
         let (code, found) = findings(bed, command);
@@ -49,7 +49,7 @@ fn healthy(bed: &Bed, command: &str) {
 
 /// The finding of a check, at its level, and with the exit code that goes with it.
 #[track_caller]
-fn found(bed: &Bed, command: &str, check: &str, level: &str) -> Value {
+pub fn found(bed: &Bed, command: &str, check: &str, level: &str) -> Value {
     let what = format!("{command} to find {check}");
     let (code, finding) = wait_for(SOON, &what, || {
         let (code, findings) = findings(bed, command);
@@ -142,6 +142,13 @@ fn ailments(bed: &Bed) {
     let text = shell(bed, "pontoon doctor --verbose").ok();
     assert!(text.lines().last().is_some_and(|line| line.starts_with("healthy: ")), "{text}");
     assert_eq!(shell(bed, "pontoon doctor").ok().lines().count(), 1, "ok is short");
+
+    // a firewall that nf_tables knows nothing of; its table stays, and is noted
+    shell(bed, "iptables-legacy -P FORWARD DROP").ok();
+    assert!(!bed.ping("one", "192.168.77.254"), "the policy drops");
+    mends(bed, "true", "iptables_legacy", "broken");
+    assert!(bed.ping("one", "192.168.77.254"), "the remedy helps");
+    found(bed, "doctor", "iptables_legacy", "note");
 }
 
 #[test]

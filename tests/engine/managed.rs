@@ -73,6 +73,51 @@ fn confined(bed: &Bed) {
     assert_eq!(socket, "600 0 0");
 }
 
+#[test]
+fn a_managed_plugin_has_its_doctor() {
+    try_on(Options::new(), doctored);
+}
+
+/// The doctor of the page, from outside the plugin: all is well, and what is not is mended by the command that it says.
+fn doctored(bed: &Bed) {
+    // A plugin's /proc shows the machine's boot id, the node's shows the lab's: on a host they are the same.
+    bed.copy_in(&crate::bed::binary(), "pontoon.program");
+    let see = "umount /proc/sys/kernel/random/boot_id; exec /lab/pontoon.program \"$@\"";
+    let script = format!("#!/bin/sh\nexec unshare -m sh -c '{see}' pontoon \"$@\"\n");
+    std::fs::write(bed.shared().join("pontoon"), script).expect("a script");
+    bed.exec(&["chmod", "0755", "/lab/pontoon"]).ok();
+    bed.network("net", &["--subnet", "10.137.0.0/24", "--ipam-driver", DRIVER]);
+    bed.run_container("one", &["--network", "net", "-p", "8080:80"]);
+    let id = bed.docker(&["plugin", "inspect", "-f", "{{.Id}}", "pontoon"]).ok();
+    let at = format!(
+        "--socket /run/docker/plugins/{id}/pontoon.sock --state-dir /var/lib/docker/plugins/{id}/propagated-mount"
+    );
+    for command in [format!("doctor --docker=/lab/docker.sock {at}"), format!("check {at}")] {
+        crate::doctor::healthy(bed, &command);
+        let (_, findings) = crate::doctor::findings(bed, &command);
+        assert!(findings.iter().all(|finding| finding["level"] != "note"), "{command}: {findings:#?}");
+    }
+    // Without words the doctor finds no daemon, and says where one is.
+    let nowhere = crate::doctor::found(bed, "doctor", "socket", "broken");
+    let remedy = nowhere["remedy"].as_str().expect("a remedy");
+    assert!(remedy.contains(&id), "{nowhere:#}");
+    crate::doctor::healthy(bed, remedy.strip_prefix("pontoon ").expect("a command"));
+    // The plugin is off: looked at by its ledger, broken, planned, mended, and on again.
+    bed.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
+    let gone = crate::doctor::found(bed, &format!("doctor {at}"), "daemon", "broken");
+    let start = gone["remedy"].as_str().expect("a remedy").to_owned();
+    crate::doctor::shell(bed, "nft delete element inet pontoon port4 '{ tcp . 8080 }'").ok();
+    let drift = crate::doctor::found(bed, &format!("check {at}"), "drift", "degraded");
+    let repair = drift["remedy"].as_str().expect("a remedy").to_owned();
+    crate::doctor::shell(bed, &repair).ok();
+    crate::doctor::healthy(bed, &format!("check {at}"));
+    let words: Vec<&str> = start.split("; ").last().expect("a command").split(' ').skip(1).collect();
+    bed.docker(&words).ok();
+    crate::doctor::healthy(bed, &format!("doctor --docker=/lab/docker.sock {at}"));
+    bed.docker(&["rm", "-f", "one"]).ok();
+    bed.docker(&["network", "rm", "net"]).ok();
+}
+
 /// The id of the process in the node.
 fn process(node: &Node) -> String {
     node.exec(&["pgrep", "-x", "pontoon"]).ok()

@@ -17,4 +17,5 @@ mod reserve;
 mod spoof;
 mod town;
 mod watch;
+mod ways;
 mod words;

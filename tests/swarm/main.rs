@@ -5,6 +5,7 @@
 mod support;
 
 mod compose;
+mod doctor;
 mod faults;
 mod fleet;
 mod install;
@@ -33,6 +34,7 @@ fn a_service_across_nodes() {
 
     beside_the_engines_own(&fleet);
     multicast::in_a_swarm(&fleet);
+    doctor::in_a_swarm(&fleet);
 
     // A worker's engine dies with all its tasks, which come back, on the same network.
     let three = fleet.node("three");

@@ -1,0 +1,244 @@
+//! Owns the checks of overlay networks: the way to other hosts, and what of it is in their way.
+
+use std::net::IpAddr;
+
+use super::host::short;
+use super::path::Arrival;
+use super::{Facts, Finding, Level, Source, Tunnels, wiring};
+use crate::driver::reach::ReachLine;
+use crate::driver::status::NetworkLine;
+use crate::model::overlay::overhead;
+use crate::state::peers::Standing;
+
+/// Seconds after which a peer that has endpoints must have been heard: each announces them twice a
+/// minute, and what was heard is remembered for five.
+const SILENT: u64 = 120;
+
+/// Drivers of virtual machines whose link spoils checksums of tunnelled packets on some hosts.
+const SUSPECT: [&str; 1] = ["vmxnet3"];
+
+/// What is known of tunnels, when there is an overlay network.
+fn seen(facts: &Facts) -> Option<(&ReachLine, &Tunnels)> {
+    Some((facts.status.reach.as_ref()?, facts.tunnels.as_ref()?))
+}
+
+fn overlays(facts: &Facts) -> impl Iterator<Item = (&NetworkLine, &crate::driver::reach::OverlayLine)> {
+    facts.status.networks.iter().filter_map(|network| Some((network, network.overlay.as_ref()?)))
+}
+
+/// Bytes of the largest packet that the tunnels send; 0 without an overlay network.
+pub fn largest(networks: &[NetworkLine], v6: bool) -> u32 {
+    let overlays = networks.iter().filter(|network| network.overlay.is_some());
+    overlays.map(|network| network.mtu.saturating_add(overhead(v6))).max().unwrap_or(0)
+}
+
+fn mtu_remedy(mtu: u32) -> String {
+    format!("docker network create -d pontoon -o com.docker.network.driver.mtu={mtu} ...   # a new one, in its place")
+}
+
+pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
+    let (Some((reach, tunnels)), Ok(host)) = (seen(facts), &facts.host) else { return Vec::new() };
+    let more = overhead(reach.local.is_some_and(|local| local.is_ipv6()));
+    let mut findings = Vec::new();
+    let link = host.links.iter().find(|link| Some(&link.name) == tunnels.ways.link.as_ref());
+    for (network, overlay) in overlays(facts) {
+        let Some(link) = link.filter(|link| network.mtu + more > link.mtu) else { continue };
+        let title = format!("the MTU of overlay network {} leaves no room for the tunnel", short(network));
+        let finding = Finding::new(Level::Degraded, title);
+        let seen =
+            format!("{} has {}, {more} more in a tunnel; {} has {}", overlay.link, network.mtu, link.name, link.mtu);
+        findings.push(finding.seen(seen).mended_by(mtu_remedy(link.mtu.saturating_sub(more))));
+    }
+    let size = tunnels.largest;
+    for way in &tunnels.ways.peers {
+        let narrow = way.mtu.filter(|mtu| *mtu < size && link.is_none_or(|link| *mtu < link.mtu));
+        let (title, seen) = match (tunnels.arrivals.get(&way.peer), narrow) {
+            (Some(Arrival::TooLarge), _) => {
+                ("is too narrow for full packets", "somebody on the way says so".to_owned())
+            }
+            (_, Some(mtu)) => ("is too narrow for full packets", format!("the route has MTU {mtu}")),
+            (Some(Arrival::Swallowed), _) => ("swallows full packets", "small ones arrive".to_owned()),
+            _ => continue,
+        };
+        let finding = Finding::new(Level::Degraded, format!("the way to peer {} {title}", way.peer));
+        let room = narrow.unwrap_or(1400).saturating_sub(more);
+        let finding = finding.seen(format!("{size} bytes, not to be fragmented: {seen}"));
+        findings.push(finding.mended_by(mtu_remedy(room)));
+    }
+    if !findings.is_empty() {
+        return findings;
+    }
+    let whole = tunnels.arrivals.values().filter(|arrival| **arrival == Arrival::Whole).count();
+    let silent = tunnels.ways.peers.len() - whole.min(tunnels.ways.peers.len());
+    let untold = if silent > 0 { format!("; of {silent} it cannot be told") } else { String::new() };
+    vec![Finding::ok(format!("packets of {size} bytes reach {whole} peers in one piece{untold}"))]
+}
+
+pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
+    let Some((reach, tunnels)) = seen(facts) else { return Vec::new() };
+    let mut findings = Vec::new();
+    if reach.local.is_none() {
+        let finding = Finding::new(Level::Broken, "this host has no address for overlay networks: nothing leaves it");
+        findings.push(finding.mended_by(settings(facts, "PONTOON_DATA_PATH=ADDRESS")));
+    }
+    if reach.peers.is_empty() {
+        let finding = Finding::new(Level::Note, "overlay networks know of no other host");
+        findings.push(finding.mended_by(settings(facts, "PONTOON_PEERS=ADDRESS,ADDRESS")));
+    }
+    for peer in &reach.peers {
+        let way = tunnels.ways.peers.iter().find(|way| way.peer == peer.address);
+        let heard = way.and_then(|way| way.heard);
+        let last =
+            heard.map_or("never heard, as far as is remembered".to_owned(), |age| format!("last heard {age} s ago"));
+        let finding = match peer.standing {
+            Standing::Doubted { since } => {
+                let title =
+                    format!("the Swarm says that peer {} left; it is doubted, and still gets everything", peer.address);
+                Finding::new(Level::Note, title).seen(format!("for {} s; {last}", ago(facts, since)))
+            }
+            Standing::Former { since } => {
+                let title = format!("peer {} is gone: floods leave it out, its packets are still taken", peer.address);
+                Finding::new(Level::Note, title).seen(format!("for {} s; {last}", ago(facts, since)))
+            }
+            Standing::Present if way.is_some_and(|way| way.link.is_none()) => {
+                let title = format!("there is no route to peer {}", peer.address);
+                Finding::new(Level::Degraded, title).mended_by(format!("ip route get {}", peer.address))
+            }
+            Standing::Present if heard.is_none_or(|age| age > SILENT) => {
+                let title = format!(
+                    "peer {} is not heard: it has no container on these networks, or its packets are lost",
+                    peer.address
+                );
+                Finding::new(Level::Note, title).seen(last).mended_by(listen(reach, tunnels, peer.address))
+            }
+            Standing::Present => continue,
+        };
+        findings.push(finding);
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("{} peers, all of them heard lately", reach.peers.len())));
+    }
+    findings
+}
+
+fn listen(reach: &ReachLine, tunnels: &Tunnels, peer: IpAddr) -> String {
+    let link = tunnels.ways.link.as_deref().unwrap_or("any");
+    format!("tcpdump -ni {link} host {peer} and udp port {}   # a firewall between you must let it pass", reach.port)
+}
+
+fn ago(facts: &Facts, since: u64) -> u64 {
+    facts.now.saturating_sub(since)
+}
+
+/// How a setting of the daemon's is changed.
+fn settings(facts: &Facts, setting: &str) -> String {
+    if wiring::is_managed(facts) {
+        format!(
+            "docker plugin disable -f pontoon:latest; docker plugin set pontoon:latest {setting}; docker plugin enable pontoon:latest"
+        )
+    } else {
+        format!(
+            "echo {setting} >>/etc/default/pontoon   # or the daemon's flag of that name; then {}",
+            wiring::start(facts)
+        )
+    }
+}
+
+pub(super) fn port(facts: &Facts) -> Vec<Finding> {
+    let (Some((reach, tunnels)), Ok(host)) = (seen(facts), &facts.host) else { return Vec::new() };
+    let port = reach.port;
+    let mut findings = Vec::new();
+    if !tunnels.holders.is_empty() {
+        let title = format!("a process has UDP port {port}, which overlay networks need");
+        let mut finding = Finding::new(Level::Broken, title);
+        for holder in &tunnels.holders {
+            finding = finding.seen(holder.clone());
+        }
+        let other = settings(facts, "PONTOON_VXLAN_PORT=8472");
+        findings.push(finding.mended_by(format!(
+            "ss -lnup 'sport = :{port}'   # stop that process\n{other}   # or another port, on every host"
+        )));
+    }
+    for link in host.links.iter().filter(|link| !link.ours) {
+        let Some(tunnel) = link.tunnel.filter(|tunnel| tunnel.port == port) else { continue };
+        let ours = overlays(facts).find(|(_, overlay)| overlay.vni.get() == tunnel.vni);
+        let title = match ours {
+            _ if tunnel.vni == 0 => format!("link {} takes every packet of UDP port {port}", link.name),
+            Some((network, _)) => {
+                format!("link {} has the number of network {}, on the same port", link.name, short(network))
+            }
+            None => continue,
+        };
+        let finding = Finding::new(Level::Broken, title).seen(format!("VNI {}, port {port}", tunnel.vni));
+        findings.push(finding.mended_by(format!(
+            "ip link del dev {}   # or {}",
+            link.name,
+            settings(facts, "PONTOON_VXLAN_PORT=8472")
+        )));
+    }
+    for (network, overlay) in overlays(facts) {
+        let made = host.links.iter().find(|link| link.name == overlay.link.as_str()).and_then(|link| link.tunnel);
+        if let Some(made) = made.filter(|made| made.port != port) {
+            let title = format!("the tunnel of network {} is on another port than the daemon's", short(network));
+            let finding = Finding::new(Level::Degraded, title)
+                .seen(format!("{} has {}, the setting is {port}", overlay.link, made.port));
+            findings.push(finding.mended_by(wiring::command(facts, "repair")));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("UDP port {port} is the tunnels' own")));
+    }
+    findings
+}
+
+pub(super) fn offload(facts: &Facts) -> Vec<Finding> {
+    let Some((_, tunnels)) = seen(facts) else { return Vec::new() };
+    let Some(link) = &tunnels.ways.link else { return Vec::new() };
+    let on: Vec<&str> =
+        tunnels.ways.offloads.iter().map(String::as_str).filter(|name| name.starts_with("tx-")).collect();
+    let driver = tunnels.driver.as_deref().unwrap_or("no device's");
+    let suspect = SUSPECT.contains(&driver) && !on.is_empty();
+    let off: String = on.iter().map(|name| format!(" {name} off")).collect();
+    let remedy =
+        format!("ethtool -K {link}{off}   # on the hosts that send: if the counts still grow, on each of them");
+    if !tunnels.damaged.is_empty() {
+        let mut finding = Finding::new(
+            Level::Degraded,
+            "containers get packets with wrong checksums: a link of a host that sends spoils them",
+        );
+        for damaged in &tunnels.damaged {
+            let counts = format!("{} of TCP, {} of UDP (InCsumErrors)", damaged.tcp, damaged.udp);
+            finding = finding.seen(format!("{}: {counts}", damaged.address));
+        }
+        let finding = finding.seen(format!(
+            "here {link}, driver {driver}: {}",
+            if on.is_empty() { "none".to_owned() } else { on.join(", ") }
+        ));
+        return vec![finding.mended_by(remedy)];
+    }
+    if suspect {
+        let title = format!(
+            "{link} does checksums of tunnels itself, and its driver {driver} is known to spoil them on some hosts"
+        );
+        return vec![Finding::new(Level::Note, title).seen(on.join(", ")).mended_by(remedy)];
+    }
+    vec![Finding::ok(format!("no container got a wrong checksum by a tunnel ({link}, driver {driver})"))]
+}
+
+pub(super) fn announcing(facts: &Facts) -> Vec<Finding> {
+    match facts.status.reach.as_ref().and_then(|reach| reach.announces) {
+        Some(false) => {
+            let title = "endpoints are not announced: after an address moved, others look for it at the old host for up to a minute";
+            let finding = Finding::new(Level::Degraded, title).seen("the daemon was started without CAP_NET_RAW");
+            vec![finding.mended_by(format!(
+                "give it AmbientCapabilities=CAP_NET_RAW in its unit, or run it as root; then {}",
+                wiring::start(facts)
+            ))]
+        }
+        Some(true) => vec![Finding::ok("endpoints of overlay networks are announced")],
+        None if facts.status.reach.is_some() && facts.source != Source::Daemon => {
+            vec![Finding::ok("endpoints are announced by the daemon")]
+        }
+        None => Vec::new(),
+    }
+}

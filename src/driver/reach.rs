@@ -1,0 +1,87 @@
+//! Owns what a daemon, or whoever looks at its ledger, tells of overlay networks: by which address
+//! and port they leave this host, which other hosts there are and what is believed of each.
+//!
+//! Values and their making, as in `status`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::overlay::{Mesh, find_underlay};
+use super::{Driver, OverlaySettings};
+use crate::datapath::{Datapath, KernelError, Underlay};
+use crate::model::{DataPath, IfName, Vni};
+use crate::state::peers::Standing;
+use crate::state::record::Record;
+
+/// What makes a network an overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayLine {
+    /// Its number.
+    pub vni: Vni,
+    /// Its tunnel.
+    pub link: IfName,
+}
+
+/// Another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerLine {
+    /// Its address.
+    pub address: IpAddr,
+    /// What is believed of it; one that the operator names is always present.
+    pub standing: Standing,
+}
+
+/// How overlay networks leave this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachLine {
+    /// `local` or `global`; `None` when no daemon tells.
+    pub scope: Option<String>,
+    /// UDP port.
+    pub port: u16,
+    /// The address of this host, while there is one.
+    pub local: Option<IpAddr>,
+    /// Other hosts.
+    pub peers: Vec<PeerLine>,
+    /// Whether endpoints are announced to them; `None` when no daemon tells.
+    pub announces: Option<bool>,
+}
+
+impl Mesh {
+    fn line(&self, settings: &OverlaySettings) -> Option<ReachLine> {
+        let named = self.named_by_networks();
+        let known = self.peers.all().map(|(address, standing)| PeerLine { address, standing });
+        let mut peers: Vec<_> = known.collect();
+        let more = named.into_iter().filter(|address| peers.iter().all(|peer| peer.address != *address));
+        let more: Vec<_> = more.map(|address| PeerLine { address, standing: Standing::Present }).collect();
+        peers.extend(more);
+        let local = self.underlay().map(|underlay| underlay.address);
+        peers.retain(|peer| Some(peer.address) != local);
+        let line = ReachLine { scope: None, port: settings.port, local, peers, announces: None };
+        (!self.is_empty()).then_some(line)
+    }
+}
+
+impl Driver {
+    pub(super) fn reach(&self) -> Option<ReachLine> {
+        let line = self.mesh().line(&self.overlay)?;
+        let announces = Some(self.kernel().announces());
+        Some(ReachLine { scope: Some(self.overlay.scope.word().to_owned()), announces, ..line })
+    }
+}
+
+/// The tunnels that a ledger's records ask for, and how they leave this host. Without an address to
+/// leave from there are none: then those that are there are for the daemon to judge.
+///
+/// # Errors
+/// What looking the address up says.
+pub fn tunnels_of(
+    records: &[Record],
+    look: impl FnMut(&DataPath) -> Result<Option<Underlay>, KernelError>,
+) -> Result<(Datapath, Option<ReachLine>), KernelError> {
+    let settings = OverlaySettings::of_records(records);
+    let mut mesh = Mesh::new(&settings);
+    records.iter().for_each(|record| mesh.apply(record));
+    mesh.set_underlay(find_underlay(&settings, mesh.own(), look)?);
+    Ok((mesh.desired(settings.port), mesh.line(&settings)))
+}

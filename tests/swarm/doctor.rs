@@ -1,0 +1,150 @@
+//! What `pontoon doctor` says of tunnels and of a Swarm, and what `plan` and `repair` make of tunnels without a daemon.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    fleet::{Fleet, built},
+    support::{Node, Output, Signal, wait_for, wait_until},
+};
+
+const SOON: Duration = Duration::from_secs(40);
+
+/// Runs in the node, where `pontoon` is the program under test.
+fn shell(node: &Node, script: &str) -> Output {
+    node.exec(&["bash", "-c", &format!("PATH=/lab:$PATH; {script}")])
+}
+
+/// The findings of a check, once one of them is at this level.
+#[track_caller]
+fn finds(node: &Node, command: &str, check: &str, level: &str) -> Vec<Value> {
+    wait_for(SOON, &format!("{command} to find {check} {level}"), || {
+        let output = shell(node, &format!("pontoon {command} --json"));
+        let all: Vec<Value> = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"));
+        let of: Vec<Value> = all.into_iter().filter(|finding| finding["check"] == check).collect();
+        of.iter().any(|finding| finding["level"] == level).then_some(of)
+    })
+}
+
+fn text(findings: &[Value]) -> String {
+    findings.iter().map(Value::to_string).collect()
+}
+
+/// A UDP datagram from one container to another with a wrong checksum, as a link makes them that is broken.
+const DAMAGED: &str = "use Socket; my ($to) = @ARGV; socket(my $s, PF_INET, SOCK_RAW, 17) or die; \
+                       send $s, pack('nnnn', 999, 999, 12, 0x1234) . 'abcd', 0, pack_sockaddr_in(0, inet_aton($to)) or die";
+
+/// Between plain engines, on a port that is not the usual one.
+#[test]
+fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
+    let fleet = Fleet::plain(2);
+    let port = ["--vxlan-port", "4790"];
+    for (name, peer, range) in [("one", "192.168.77.12", "32"), ("two", "192.168.77.11", "64")] {
+        let node = fleet.node(name);
+        node.kill_pontoon(Signal::Term);
+        node.start_pontoon(&built("pontoon"), &port);
+        let (peer, range) = (format!("pontoon.peers={peer}"), format!("10.46.0.{range}/27"));
+        let subnet = ["--subnet", "10.46.0.0/24", "--ip-range", &range, "-o", "pontoon.vni=4646", "-o", &peer];
+        node.docker(&[&["network", "create", "-d", "pontoon"], &subnet[..], &["net"]].concat()).ok();
+        node.run_container(name, &["--network", "net"]);
+    }
+    let (one, two) = (fleet.node("one"), fleet.node("two"));
+    let address = |node: &Node, name: &str| node.container_addr(name, "net").v4.expect("an address").to_string();
+    one.ping_soon("one", &address(two, "two"));
+    let sound = |command: &str| {
+        assert!(text(&finds(one, command, "tunnel_mtu", "ok")).contains("reach 1 peers"), "{command}");
+        for check in ["peers", "tunnel_port", "offload", "announcing", "drift"] {
+            finds(one, command, check, "ok");
+        }
+    };
+    sound("doctor");
+    sound("check");
+
+    ailments(one, two, &address(two, "two"), &port);
+
+    // The daemon is away, and so is the tunnel.
+    one.kill_pontoon(Signal::Kill);
+    let tunnel = fleet.tunnels("one").remove(0);
+    let break_all = format!("ip link del {tunnel}; nft delete element inet pontoon vnis '{{ 0x{:08x} }}'", 4646 << 8);
+    for repair in ["script", "repair"] {
+        shell(one, &break_all).ok();
+        finds(one, "check", "drift", "degraded");
+        let plan = shell(one, "pontoon plan").ok();
+        assert!(plan.contains("type vxlan id 4646") && plan.contains("dstport 4790"), "{plan}");
+        match repair {
+            "script" => shell(one, &format!("set -e\n{plan}\n{plan}")).ok(),
+            _ => shell(one, "pontoon repair").ok(),
+        };
+        let left = shell(one, "pontoon plan").ok();
+        assert!(left.starts_with("# nothing to do"), "after {plan} there is {left}");
+        one.ping_soon("one", &address(two, "two"));
+    }
+    // Somebody takes the port meanwhile.
+    shell(one, &format!("ip link del {tunnel}")).ok();
+    let listen = "use IO::Socket::INET; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 4790) or die; \
+                  $SIG{ALRM} = sub { exit }; alarm 120; sleep 1 while 1";
+    let _taken = one.spawn(&["perl", "-e", listen]);
+    let held = text(&finds(one, "check", "tunnel_port", "broken"));
+    assert!(held.contains("4790") && held.contains("ss -lnup"), "{held}");
+}
+
+/// What others break, one by one, and that it is seen.
+fn ailments(one: &Node, two: &Node, far: &str, port: &[&str]) {
+    // the link of the data path
+    shell(one, "ip link set eth0 mtu 1400").ok();
+    let narrow = text(&finds(one, "doctor", "tunnel_mtu", "degraded"));
+    assert!(narrow.contains("driver.mtu=1350"), "{narrow}");
+    shell(one, "ip link set eth0 mtu 1500").ok();
+    finds(one, "doctor", "tunnel_mtu", "ok");
+    // the way to a peer
+    shell(one, "ip route add unreachable 192.168.77.12").ok();
+    assert!(text(&finds(one, "doctor", "peers", "degraded")).contains("ip route get 192.168.77.12"));
+    shell(one, "ip route del unreachable 192.168.77.12").ok();
+    // another's tunnel
+    shell(one, "ip link add theirs type vxlan external dstport 4790").ok();
+    assert!(text(&finds(one, "doctor", "tunnel_port", "broken")).contains("theirs"));
+    shell(one, "ip link del theirs").ok();
+    // checksums
+    let pid = one.docker(&["inspect", "--format", "{{.State.Pid}}", "one"]).ok();
+    one.exec(&["nsenter", "-t", &pid, "-n", "perl", "-e", DAMAGED, far]).ok();
+    let damaged = text(&finds(two, "doctor", "offload", "degraded"));
+    assert!(damaged.contains(far) && damaged.contains("ethtool -K eth0"), "{damaged}");
+    // a privilege
+    one.kill_pontoon(Signal::Term);
+    let serve = format!(
+        "mkdir -p /run/docker/plugins; setsid setpriv --bounding-set -net_raw /lab/pontoon serve \
+         --state-dir /var/lib/pontoon --socket /run/docker/plugins/pontoon.sock {} </dev/null >>/lab/pontoon.log 2>&1 &",
+        port.join(" ")
+    );
+    shell(one, &serve).ok();
+    finds(one, "doctor", "announcing", "degraded");
+    shell(one, "kill $(pgrep -x pontoon)").ok();
+    wait_until(SOON, "its end", || !shell(one, "pgrep -x pontoon").success());
+    one.start_pontoon(&built("pontoon"), port);
+    finds(one, "doctor", "announcing", "ok");
+}
+
+/// On a manager: what the Swarm does that no container can make up for.
+pub fn in_a_swarm(fleet: &Fleet) {
+    let one = fleet.node("one");
+    one.copy_in(Path::new(&built("pontoon")), "pontoon");
+    let id = one.docker(&["plugin", "inspect", "-f", "{{.Id}}", "pontoon"]).ok();
+    let doctor = format!(
+        "doctor --docker=/lab/docker.sock --socket /run/docker/plugins/{id}/pontoon.sock \
+         --state-dir /var/lib/docker/plugins/{id}/propagated-mount"
+    );
+    for check in ["daemon", "socket", "state", "drift", "service_vips", "tunnel_port", "announcing"] {
+        finds(one, &doctor, check, "ok");
+    }
+    let vip =
+        ["service", "create", "--detach", "--name", "vip", "--replicas", "0", "--network", "fleet", "busybox", "true"];
+    fleet.manager(&vip);
+    let found = finds(one, &doctor, "service_vips", "degraded");
+    let remedy = found[0]["remedy"].as_str().expect("a remedy").to_owned();
+    assert_eq!(remedy, "docker service update --endpoint-mode dnsrr vip");
+    let words: Vec<&str> = remedy.split(' ').skip(1).chain(["--detach"]).collect();
+    fleet.manager(&words);
+    finds(one, &doctor, "service_vips", "ok");
+    fleet.manager(&["service", "rm", "vip"]);
+}
