@@ -13,6 +13,7 @@ mod parsers;
 mod publish;
 mod reaper;
 mod reserve;
+mod services;
 mod spoof;
 mod town;
 mod watch;
