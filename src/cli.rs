@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
@@ -16,6 +17,19 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads this process's command line and environment; prints what is wrong and ends it. An
+    /// empty variable is as good as none: `docker plugin set` can empty a variable, not remove it.
+    pub fn read() -> Self {
+        let forgetful = |arg: Arg| {
+            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+            if empty { arg.env(Resettable::Reset) } else { arg }
+        };
+        let command = Self::command().mut_subcommands(|command| command.mut_args(forgetful));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// What to do.
@@ -73,6 +87,10 @@ pub struct Serve {
     /// How far networks reach: local is this host, global the Swarm.
     #[arg(long, env = "PONTOON_SCOPE", default_value = "local", value_name = "SCOPE")]
     pub scope: ScopeWord,
+
+    /// How far names reach on networks of a Swarm that are each host's own; global comes with --scope global.
+    #[arg(long, env = "PONTOON_CONNECTIVITY", default_value = "local", value_name = "SCOPE")]
+    pub connectivity: ScopeWord,
 
     /// UDP port of overlay networks, the same on every host.
     #[arg(long, env = "PONTOON_VXLAN_PORT", default_value_t = VXLAN_PORT, value_parser = clap::value_parser!(u16).range(1..),
@@ -262,7 +280,6 @@ fn peer(text: &str) -> Result<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

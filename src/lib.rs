@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod gc;
+pub mod heap;
 pub mod ipam;
 pub mod linux;
 pub mod metrics;

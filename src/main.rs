@@ -3,12 +3,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use pontoon::app::inspect;
 use pontoon::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match Cli::read().command {
         Command::Serve(options) => finish(pontoon::app::serve(options)),
         Command::Ports(options) => finish(pontoon::ports::run(&options)),
         Command::Doctor(options) => ExitCode::from(inspect::doctor(&options, true)),

@@ -20,6 +20,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Steps those comparisons needed. Rising: something else changes our links or rules.",
     ),
     ("pontoon_reconcile_failures_total", "counter", "Comparisons that failed. Rising: read the log."),
+    ("pontoon_repairs_failing", "gauge", "Repairs that fail again and again. Not 0: read the log."),
     (
         "pontoon_addresses_reclaimed_total",
         "counter",
@@ -75,6 +76,7 @@ impl Metrics {
                 "pontoon_reconciles_total" => read(&reconciler.reconciles),
                 "pontoon_repairs_total" => read(&reconciler.repairs),
                 "pontoon_reconcile_failures_total" => read(&reconciler.failures),
+                "pontoon_repairs_failing" => driver.reconciler().failing() as u64,
                 "pontoon_addresses_reclaimed_total" => read(&driver.counts.addresses_reclaimed),
                 "pontoon_endpoints_buried_total" => read(&driver.counts.endpoints_buried),
                 "pontoon_watch_overruns_total" => read(&driver.counts.overruns),

@@ -12,6 +12,9 @@ use crate::model::IfName;
 /// Time between full comparisons without any cause.
 const TICK: Duration = Duration::from_secs(30);
 
+/// Least time between a repair that failed and the next try without any cause.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Changes come in bursts (a flush deletes every rule, then the table); the repair waits until
 /// none came for this long, and no longer than [`BURST`].
 const QUIET: Duration = Duration::from_millis(30);
@@ -34,6 +37,8 @@ pub enum Cause {
     Overrun,
     /// A verb left something behind: look at everything.
     Everything,
+    /// The ledger has something to take that no verb waits for.
+    Backlog,
 }
 
 /// Starts the thread; causes go into the returned end.
@@ -46,8 +51,12 @@ pub fn start(driver: Arc<Driver>) -> std::io::Result<Sender<Cause>> {
 fn run(driver: &Driver, causes: &Receiver<Cause>) {
     let mut next_tick = Instant::now() + TICK;
     loop {
-        match causes.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+        // What failed a moment ago is not tried again before another moment has passed.
+        let again = driver.reconciler().next_try().map(|at| at.max(Instant::now() + AGAIN));
+        let until = again.map_or(next_tick, |again| again.min(next_tick));
+        match causes.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(first) => repair(driver, first, causes),
+            Err(RecvTimeoutError::Timeout) if until < next_tick => drop(driver.repair()),
             Err(RecvTimeoutError::Timeout) => {
                 driver.tick();
                 next_tick = Instant::now() + TICK;
@@ -78,6 +87,7 @@ impl Work {
                 driver.counts.overruns.fetch_add(1, Ordering::Relaxed);
                 *self = Work { links: true, firewall: true, bridges: true };
             }
+            Cause::Backlog => driver.settle_ledger(),
             Cause::Everything => *self = Work { links: true, firewall: true, bridges: true },
         }
     }
@@ -103,14 +113,10 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     // not there cannot follow: then it is repaired, and follows by that.
     let look = work.bridges || work.firewall;
     let followed = !look || driver.reconciler().follow_engine_bridges().unwrap_or(false);
-    let done = if work.links {
-        driver.repair().map(|_| ())
+    // What fails is told by the comparison, and tried again by us.
+    if work.links {
+        let _ = driver.repair();
     } else if work.firewall || !followed {
-        driver.repair_firewall()
-    } else {
-        Ok(())
-    };
-    if let Err(error) = done {
-        tracing::error!(%error, "a repair failed, the next comparison tries again");
+        let _ = driver.repair_firewall();
     }
 }

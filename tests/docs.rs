@@ -12,7 +12,7 @@ mod ruleset;
 use ruleset::Ruleset;
 
 /// What tests/golden/ has, and what is special about each: compared with the folder.
-const GOLDEN: [(&str, &str); 14] = [
+const GOLDEN: [(&str, &str); 15] = [
     ("nothing", "no network at all: chains and rules alone"),
     ("typical", "IPv4 and IPv6, two ports, sources checked, Docker's own docker0 beside it: what this page shows"),
     ("nat", "a network with IPv4 and the defaults"),
@@ -27,6 +27,7 @@ const GOLDEN: [(&str, &str); 14] = [
     ("trusted", "`trusted_host_interfaces`, with a port"),
     ("snat", "`host_ipv4` and `host_ipv6`"),
     ("overlay", "an overlay network, with a peer of each family"),
+    ("quiet", "`pontoon.multicast=false`"),
 ];
 
 /// Compares (or writes) what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
@@ -84,6 +85,15 @@ fn firewall() {
         generated(page, &chain.name, &chain.listing());
     }
     generated(page, "golden", &list);
+}
+
+/// The pages show the files that the tests run.
+#[test]
+fn examples() {
+    for (page, name) in [("swarm.md", "stack"), ("compose.md", "compose")] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.yml"));
+        generated(page, name, &format!("```yaml\n{}```\n", std::fs::read_to_string(file).unwrap()));
+    }
 }
 
 #[test]

@@ -16,6 +16,11 @@ pub struct Daemon {
 impl Daemon {
     /// The state directory outlives the process: a second start takes it up.
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(dir: &Path, args: &[&str]) -> Self {
         std::fs::create_dir_all(dir).expect("a directory");
         let socket = dir.join("pontoon.sock");
         let _ = std::fs::remove_file(&socket);
@@ -26,6 +31,7 @@ impl Daemon {
             .arg(&socket)
             .arg("--state-dir")
             .arg(dir.join("state"))
+            .args(args)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

@@ -13,6 +13,8 @@ mod crowd;
 mod daemon;
 mod engine;
 mod flow;
+mod overlay;
+mod peers;
 mod ports;
 mod raw;
 mod report;
@@ -26,7 +28,7 @@ use report::{Report, Row};
 /// A part's name, what it measures, and how.
 type Part = (&'static str, &'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 9] = [
     ("verbs", "the socket against raw netlink", || in_namespace(verbs::run)),
     ("scale", "1,000 endpoints: memory, start, comparison", || in_namespace(scale::run)),
     ("ports", "netlink for a port, beside none to 10,000 of them", ports::run),
@@ -34,6 +36,8 @@ const PARTS: [Part; 7] = [
     ("engine", "docker run and network create/rm, against the built-in bridge", engine::run),
     ("crowd", "docker run -p, beside 1,000 endpoints and none", crowd::run),
     ("traffic", "connections, throughput and round trips, against the built-in bridge", traffic::run),
+    ("overlay", "a Swarm of three: traffic across hosts, a node's way in, against the built-in overlay", overlay::run),
+    ("peers", "an overlay with up to 1,000 other hosts; three with 300 endpoints each", || in_namespace(peers::run)),
 ];
 
 fn main() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::flow::{self, PORT};
-use crate::report::{Row, median};
+use crate::report::{Row, median, middle};
 use crate::restart::{publish_many, withdraw_many};
 use crate::support::{Node, Options, Segment};
 
@@ -78,12 +78,6 @@ impl Figures {
         self.inside_trip.push(median(&flow::round_trips(&host.neighbour, host.direct, ROUND_TRIPS)));
         self.outside_trip.push(median(&flow::round_trips(outside, host.published, ROUND_TRIPS)));
     }
-}
-
-fn middle(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
 pub fn run() -> Vec<Row> {

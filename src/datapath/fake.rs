@@ -4,6 +4,7 @@
 //! Compiled into the library (not behind `cfg(test)`) so that integration tests and benchmarks
 //! drive the same code that ships; nothing in the product constructs one.
 
+mod link;
 mod render;
 mod tunnel;
 
@@ -16,8 +17,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Announcement, BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo,
-    ReserveError, Step, Underlay, Veth,
+    Announcement, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, ReserveError,
+    Step, Underlay, Veth,
 };
 use crate::model::{DataPath, HostPort, IfName, Mac};
 
@@ -175,6 +176,7 @@ impl World {
                     bridge.addresses.remove(address);
                 }
             }
+            Step::Rename { from, to } => self.rename(from, to)?,
             Step::SetMaster(host, bridge) => {
                 self.port_of(bridge)?;
                 if let Some(vxlan) = self.datapath.vxlans.get_mut(host) {
@@ -217,38 +219,6 @@ impl World {
 
     fn veth(&mut self, host: &IfName, operation: &'static str) -> Result<&mut Veth, KernelError> {
         self.datapath.veths.get_mut(host).ok_or_else(|| refused(operation, host, libc::ENODEV))
-    }
-
-    fn create_bridge(&mut self, name: &IfName, bridge: &Bridge) -> Result<(), KernelError> {
-        if self.foreign.contains_key(name) {
-            return Err(refused("create bridge", name, libc::EEXIST));
-        }
-        self.datapath.bridges.insert(name.clone(), bridge.clone());
-        Ok(())
-    }
-
-    fn create_veth(&mut self, host: &IfName, veth: &Veth) -> Result<(), KernelError> {
-        if let Some(bridge) = &veth.bridge {
-            self.port_of(bridge)?;
-            let ports = self.datapath.veths.iter().filter(|(h, v)| v.bridge.as_ref() == Some(bridge) && *h != host);
-            if ports.count() >= BRIDGE_PORTS {
-                return Err(refused("create veth", host, libc::EXFULL));
-            }
-        }
-        if self.foreign.contains_key(host) {
-            return Err(refused("create veth", host, libc::EEXIST));
-        }
-        self.datapath.veths.insert(host.clone(), veth.clone());
-        Ok(())
-    }
-
-    fn port_of(&self, bridge: &IfName) -> Result<(), KernelError> {
-        let foreign = self.foreign.get(bridge).is_some_and(|link| link.kind == "bridge");
-        if foreign || self.datapath.bridges.contains_key(bridge) {
-            Ok(())
-        } else {
-            Err(refused("find bridge", bridge, libc::ENODEV))
-        }
     }
 
     fn elements(&mut self, add: &[Element], remove: &[Element]) -> Result<(), KernelError> {

@@ -9,12 +9,14 @@
 //! implementation (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the
 //! same contract suite. Called by the driver (verbs) and by the app (start, tick, events).
 
+pub mod ailment;
 pub mod desired;
 pub mod fake;
 pub mod host;
 pub mod plan;
 pub mod reconcile;
 pub mod step;
+mod stray;
 pub mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,7 @@ use ipnetwork::IpNetwork;
 
 use crate::model::{DataPath, HostPort, IfName, Mac};
 pub use plan::{Plan, Protected, diff};
-pub use reconcile::Reconciler;
+pub use reconcile::{Reconciler, Repair};
 pub use step::{Element, ForwardRule, LinkMatch, Step};
 pub use tunnel::{Announcement, Underlay, Vxlan};
 
@@ -273,6 +275,13 @@ pub trait Kernel: Send + Sync {
     /// Waits until every retired link and every flow to be forgotten is gone, at most `patience`;
     /// true when none is left.
     fn settle(&self, patience: Duration) -> bool;
+
+    /// Calls `done` once every flow that was to be forgotten by now is gone or cannot be removed,
+    /// from any thread; never, when the process ends before. This default is for a kernel that
+    /// forgets at once.
+    fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
 
     /// What an operator would type for a step: a line a command, and a line that starts with `#`
     /// for what no command does.

@@ -1,11 +1,11 @@
 //! Owns the difference between two datapaths and the order in which it is closed.
 //!
-//! Pure. Order: protect, then build, then take apart in reverse. Only what Pontoon sets is
+//! Pure. Order: protect, then call back what has another name, then build, then take apart in reverse. Only what Pontoon sets is
 //! compared.
 
 use std::collections::BTreeSet;
 
-use super::{Bridge, Datapath, Element, Step, Veth, Vxlan};
+use super::{Bridge, Datapath, Element, Step, Veth, Vxlan, stray};
 use crate::model::{IfName, Protocol};
 
 /// What must survive although nothing in the state explains it: when the ledger was missing or
@@ -42,14 +42,24 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
         plan.steps.push(Step::Forward { v6: true });
     }
     let removed_elements = protect(&mut plan, have, want, protected);
+    let (renames, have) = stray::called_back(have, want);
+    let have = have.as_ref();
+    plan.steps.extend(renames);
     bridges(&mut plan, have, want);
     vxlans(&mut plan, have, want);
     veths(&mut plan, have, want);
-    for host in have.veths.keys().filter(|host| !want.veths.contains_key(*host) && !protected.links.contains(*host)) {
-        plan.steps.push(Step::RetireVeth(host.clone()));
+    // One that has no name of ours at either end may be anybody's.
+    let ours = |host: &IfName, veth: &Veth| host.has_prefix() || veth.peer.has_prefix();
+    let kept = |link: &IfName| protected.links.contains(link);
+    for (host, veth) in have.veths.iter().filter(|(host, _)| !want.veths.contains_key(*host) && !kept(host)) {
+        if ours(host, veth) {
+            plan.steps.push(Step::RetireVeth(host.clone()));
+        }
     }
-    for link in have.vxlans.keys().filter(|link| !want.vxlans.contains_key(*link) && !protected.links.contains(*link)) {
-        plan.steps.push(Step::RetireVxlan(link.clone()));
+    for link in have.vxlans.keys().filter(|link| !want.vxlans.contains_key(*link) && !kept(link)) {
+        if link.has_prefix() {
+            plan.steps.push(Step::RetireVxlan(link.clone()));
+        }
     }
     for (name, bridge) in &have.bridges {
         let kept = want.bridges.contains_key(name) || protected.links.contains(name);

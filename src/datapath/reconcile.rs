@@ -13,8 +13,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
-use super::{Datapath, Kernel, KernelError, Plan, Protected, desired, diff, tunnel};
+use super::ailment::{Ailments, Subject};
+use super::{Datapath, Kernel, KernelError, Plan, Protected, Step, desired, diff, tunnel};
 use crate::model::IfName;
 use crate::state::table::lock;
 
@@ -29,12 +31,31 @@ pub struct Counts {
     pub failures: AtomicU64,
 }
 
+/// What came of a comparison.
+#[derive(Debug)]
+#[must_use]
+pub struct Repair {
+    /// What was carried out, and what no step mends: the caller removes the endpoints that it
+    /// calls dead.
+    pub plan: Plan,
+    /// The first failure, which is in the log if it is news. The rest was done all the same.
+    pub failed: Option<KernelError>,
+}
+
+impl Repair {
+    /// The plan, or why not all of it was carried out.
+    pub fn whole(self) -> Result<Plan, KernelError> {
+        self.failed.map_or(Ok(self.plan), Err)
+    }
+}
+
 /// See the module's text.
 pub struct Reconciler {
     kernel: Arc<dyn Kernel>,
     desired: Mutex<Datapath>,
     engine: Mutex<BTreeSet<IfName>>,
     protected: Mutex<Protected>,
+    ailments: Mutex<Ailments>,
     gate: RwLock<()>,
     /// What happened so far.
     pub counts: Counts,
@@ -48,6 +69,7 @@ impl Reconciler {
             desired: Mutex::new(desired::base()),
             engine: Mutex::default(),
             protected: Mutex::default(),
+            ailments: Mutex::default(),
             gate: RwLock::new(()),
             counts: Counts::default(),
         }
@@ -121,15 +143,23 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Compares everything with the observed kernel and closes the difference. Returns the plan
-    /// that was carried out; the caller removes the endpoints that it calls dead.
-    pub fn reconcile(&self) -> Result<Plan, KernelError> {
-        self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
-        let done = self.observe().and_then(|have| {
-            let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-            self.close(&have, self.want())
-        });
-        self.counted(done)
+    /// Compares everything with the observed kernel and closes the difference.
+    pub fn reconcile(&self) -> Repair {
+        let mut repair = self.compared(|| self.look());
+        // A link that was called back may have lost something while it had another name.
+        if repair.plan.steps.iter().any(|step| matches!(step, Step::Rename { .. })) {
+            let Repair { plan, failed } = self.compared(|| self.look());
+            repair.plan.steps.extend(plan.steps);
+            repair.plan = Plan { steps: repair.plan.steps, ..plan };
+            repair.failed = failed;
+        }
+        repair
+    }
+
+    fn look(&self) -> Result<Repair, KernelError> {
+        let have = self.observe()?;
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.close(&have, self.want(), false))
     }
 
     /// What [`Reconciler::reconcile`] would do now; nothing is changed. A verb that ends between
@@ -154,9 +184,9 @@ impl Reconciler {
     }
 
     /// The same for the firewall alone: a flushed table is back without listing any link.
-    pub fn reconcile_firewall(&self) -> Result<Plan, KernelError> {
-        self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
-        let done = self.kernel.observe_firewall().and_then(|have| {
+    pub fn reconcile_firewall(&self) -> Repair {
+        self.compared(|| {
+            let have = self.kernel.observe_firewall()?;
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             let all = self.want();
             let want = Datapath {
@@ -165,9 +195,23 @@ impl Reconciler {
                 forward6: all.forward6,
                 ..Datapath::default()
             };
-            self.close(&have, want)
-        });
-        self.counted(done)
+            Ok(self.close(&have, want, true))
+        })
+    }
+
+    /// How many repairs fail again and again.
+    pub fn failing(&self) -> usize {
+        lock(&self.ailments).count()
+    }
+
+    /// When a repair that fails is to be tried again.
+    pub fn next_try(&self) -> Option<Instant> {
+        lock(&self.ailments).next()
+    }
+
+    /// Has the next comparison try everything, however often it has failed.
+    pub fn hurry(&self) {
+        lock(&self.ailments).hurry(Instant::now());
     }
 
     /// Whether a link of this name is wanted.
@@ -215,36 +259,41 @@ impl Reconciler {
     }
 
     /// Every step is tried, so that one object that cannot be mended does not keep the others
-    /// from it; the first error is returned.
-    fn close(&self, have: &Datapath, want: Datapath) -> Result<Plan, KernelError> {
-        let plan = diff(have, &want, &lock(&self.protected));
-        let Err(first) = self.kernel.apply(&plan.steps) else { return Ok(plan) };
+    /// from it; only what has failed time and again has to wait.
+    fn close(&self, have: &Datapath, want: Datapath, firewall_alone: bool) -> Repair {
+        let mut plan = diff(have, &want, &lock(&self.protected));
+        let now = Instant::now();
+        let is_due = |step: &Step| lock(&self.ailments).due(&Subject::of(step), now);
+        let (due, wait): (Vec<_>, Vec<_>) = std::mem::take(&mut plan.steps).into_iter().partition(is_due);
+        let mut still: Vec<_> = wait.iter().map(Subject::of).collect();
         let mut failed = None;
-        for step in &plan.steps {
-            if let Err(error) = self.kernel.apply(std::slice::from_ref(step)) {
-                tracing::warn!(%error, ?step, "a step of the repair failed");
+        if self.kernel.apply(&due).is_ok() {
+            plan.steps = due;
+        } else {
+            for step in due {
+                let Err(error) = self.kernel.apply(std::slice::from_ref(&step)) else {
+                    plan.steps.push(step);
+                    continue;
+                };
+                still.push(Subject::of(&step));
+                lock(&self.ailments).failed(Subject::of(&step), step.is_firewall(), &error, now);
                 failed.get_or_insert(error);
             }
         }
-        match failed {
-            Some(error) => Err(error),
-            None => {
-                tracing::debug!(error = %first, "a step failed once and succeeded when repeated");
-                Ok(plan)
-            }
-        }
+        lock(&self.ailments).only(&still, firewall_alone);
+        Repair { plan, failed }
     }
 
-    fn counted(&self, done: Result<Plan, KernelError>) -> Result<Plan, KernelError> {
-        match &done {
-            Ok(plan) => {
-                self.counts.repairs.fetch_add(plan.steps.len() as u64, Ordering::Relaxed);
-            }
-            Err(_) => {
-                self.counts.failures.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        done
+    /// Looks and closes, and counts what came of it.
+    fn compared(&self, look: impl FnOnce() -> Result<Repair, KernelError>) -> Repair {
+        self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
+        let repair = look().unwrap_or_else(|error| {
+            lock(&self.ailments).failed(Subject::Comparison, true, &error, Instant::now());
+            Repair { plan: Plan::default(), failed: Some(error) }
+        });
+        self.counts.repairs.fetch_add(repair.plan.steps.len() as u64, Ordering::Relaxed);
+        self.counts.failures.fetch_add(u64::from(repair.failed.is_some()), Ordering::Relaxed);
+        repair
     }
 }
 

@@ -61,6 +61,9 @@ pub enum Element {
     /// Table `bridge pontoon`, sets `gateway4`/`gateway6`: (tunnel, address of the network's
     /// gateway): who asks for it there has one of their own.
     GatewayAddress(IfName, IpAddr),
+    /// Table `bridge pontoon`, set `quiet`: a tunnel that carries no broadcasts and multicasts but
+    /// those that find addresses.
+    Quiet(IfName),
 }
 
 /// Which links a rule in a foreign chain matches.
@@ -135,6 +138,13 @@ pub enum Step {
         /// Peers that it must not.
         remove: Vec<IpAddr>,
     },
+    /// Gives a link of ours its name back.
+    Rename {
+        /// The name that somebody gave it.
+        from: IfName,
+        /// Its own.
+        to: IfName,
+    },
     /// Makes the host end a port of the bridge.
     SetMaster(IfName, IfName),
     /// Sets or clears isolation of a port.
@@ -154,4 +164,40 @@ pub enum Step {
     RetireVeth(IfName),
     /// Gives up a bridge of ours: down at once, deleted in the background.
     RetireBridge(IfName),
+}
+
+impl Step {
+    /// The link that it is about, by its own name; `None` when it is about none, or several.
+    pub fn link(&self) -> Option<&IfName> {
+        match self {
+            Step::CreateBridge(link, _)
+            | Step::SetMtu(link, _)
+            | Step::SetUp(link)
+            | Step::EnableIpv6(link)
+            | Step::AddAddress(link, _)
+            | Step::RemoveAddress(link, _)
+            | Step::CreateVeth(link, _)
+            | Step::CreateVxlan(link, _)
+            | Step::RetireVxlan(link)
+            | Step::Flood { link, .. }
+            | Step::Rename { to: link, .. }
+            | Step::SetMaster(link, _)
+            | Step::Isolate(link, _)
+            | Step::Hairpin(link)
+            | Step::RouteLocalnet(link)
+            | Step::RetireVeth(link)
+            | Step::RetireBridge(link) => Some(link),
+            Step::Forward { .. }
+            | Step::CreateTable(_)
+            | Step::Elements { .. }
+            | Step::ForwardRules { .. }
+            | Step::ForgetFlows(_)
+            | Step::ForgetMisled(_) => None,
+        }
+    }
+
+    /// Whether a look at the firewall alone finds it.
+    pub fn is_firewall(&self) -> bool {
+        matches!(self, Step::CreateTable(_) | Step::Elements { .. } | Step::ForwardRules { .. } | Step::ForgetMisled(_))
+    }
 }

@@ -2,7 +2,8 @@
 //! whom it floods to, and who may speak on it.
 //!
 //! Frames for a hardware address that nobody was heard from go to every peer (head-end
-//! replication); from where an address was heard, its frames go alone. Every host has the
+//! replication), as do broadcasts and multicasts, unless the network keeps those on their hosts; from
+//! where an address was heard, its frames go alone. Every host has the
 //! network's gateway, with the same addresses (that is what the engine tells them), so what one
 //! gateway says stays on its host: two sets of table `bridge pontoon` see to it.
 //!
@@ -82,6 +83,7 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
         Element::Tunnel(overlay.vni),
         Element::Gateway(link(), Mac::derive("bridge", spec.id.as_str())),
     ]);
+    elements.extend((!spec.options.multicast).then(|| Element::Quiet(link())));
     elements.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Element::GatewayAddress(link(), ip)));
     Datapath { vxlans: [(link(), vxlan)].into(), elements: Some(elements), ..Datapath::default() }
 }
@@ -103,6 +105,7 @@ pub fn present(have: &Datapath) -> Protected {
                 | Element::Peer(_)
                 | Element::Gateway(..)
                 | Element::GatewayAddress(..)
+                | Element::Quiet(_)
         )
     };
     Protected {

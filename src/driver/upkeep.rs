@@ -3,7 +3,7 @@
 
 use super::status::PlanLines;
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
-use crate::datapath::{GROUP_DEAD, KernelError, Plan};
+use crate::datapath::{GROUP_DEAD, KernelError, Repair};
 use crate::model::{Endpoint, IfName, Phase};
 use crate::state::record::Holder;
 use crate::state::table::{LinkOwner, lock};
@@ -27,9 +27,9 @@ impl Driver {
         self.retake_ports();
         self.reconciler.find_engine_bridges()?;
         let repaired = self.repair();
-        self.forget_flows(&self.ended);
+        self.resume_flows();
         self.sweep_leaks();
-        repaired.map(|_| ())
+        repaired.whole().map(|_| ())
     }
 
     /// When facts may be missing: keeps whatever is in the kernel now for this whole life. Before
@@ -61,9 +61,9 @@ impl Driver {
     }
 
     /// Compares everything with the kernel, closes the difference and buries dead endpoints.
-    /// Returns the plan that was carried out.
-    pub fn repair(&self) -> Result<Plan, KernelError> {
-        let plan = self.reconciler.reconcile()?;
+    pub fn repair(&self) -> Repair {
+        let repair = self.reconciler.reconcile();
+        let plan = &repair.plan;
         if !plan.steps.is_empty() {
             tracing::info!(steps = plan.steps.len(), "kernel brought to the state");
         }
@@ -74,7 +74,7 @@ impl Driver {
         for host in &plan.dead {
             self.bury(host);
         }
-        Ok(plan)
+        repair
     }
 
     /// All of upkeep at once, because an operator asks for it. Returns the plan that was carried
@@ -82,37 +82,34 @@ impl Driver {
     pub fn repair_all(&self) -> Result<PlanLines, Error> {
         let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
         self.reconciler.find_engine_bridges().map_err(kernel)?;
-        let plan = self.repair().map_err(kernel)?;
+        self.reconciler.hurry();
+        let plan = self.repair().whole().map_err(kernel)?;
         self.settle_debts();
         self.sweep_leaks();
         Ok(PlanLines::new(&plan, |step| self.kernel().commands(step)))
     }
 
     /// The same for the firewall alone.
-    pub fn repair_firewall(&self) -> Result<(), KernelError> {
-        let plan = self.reconciler.reconcile_firewall()?;
-        if !plan.steps.is_empty() {
-            tracing::warn!(steps = plan.steps.len(), "the firewall was changed by someone else and is repaired");
+    pub fn repair_firewall(&self) -> Repair {
+        let repair = self.reconciler.reconcile_firewall();
+        if !repair.plan.steps.is_empty() {
+            let steps = repair.plan.steps.len();
+            tracing::warn!(steps, "the firewall was changed by someone else and is repaired");
         }
-        Ok(())
+        repair
     }
 
     /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
-        if let Err(error) = self.reconciler.follow_engine_bridges().and_then(|_| self.repair().map(|_| ())) {
-            tracing::error!(%error, "the comparison with the kernel failed, it is tried again");
-        }
+        // A failure is told by the comparison, which looks at the same things.
+        let _ = self.reconciler.follow_engine_bridges();
+        let _ = self.repair();
         if let Err(error) = self.attend_mesh() {
             tracing::error!(%error, "overlay networks are looked after at the next tick");
         }
         self.settle_debts();
         self.sweep_leaks();
-        self.announce_all();
-        if self.ledger.compact_due()
-            && let Err(error) = self.ledger.compact()
-        {
-            tracing::error!(%error, "the ledger was not rewritten");
-        }
+        self.settle_ledger();
     }
 
     /// Frees addresses that were requested and never showed up in an endpoint.

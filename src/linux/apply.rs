@@ -64,6 +64,7 @@ impl LinuxKernel {
                 neighbour::flood(socket, index, add.iter().copied())?;
                 remove.iter().try_for_each(|peer| neighbour::stop_flood(socket, index, *peer))
             }
+            Step::Rename { from, to } => self.rename(from, to),
             Step::SetMaster(name, bridge) => {
                 let mut route = self.route();
                 let bridge = Some(bridge);
@@ -103,6 +104,7 @@ impl LinuxKernel {
             | Step::EnableIpv6(name)
             | Step::AddAddress(name, _)
             | Step::RemoveAddress(name, _)
+            | Step::Rename { to: name, .. }
             | Step::SetMaster(name, _)
             | Step::Isolate(name, _)
             | Step::Hairpin(name)
@@ -196,6 +198,18 @@ impl LinuxKernel {
         }
     }
 
+    fn rename(&self, from: &IfName, to: &IfName) -> Result<(), Failure> {
+        let socket = &mut self.route().socket;
+        match link::find(socket, from.as_str())? {
+            Some(found) if found.live() => link::rename(socket, found.index, to),
+            Some(found) => Err(foreign(from, &found.kind)),
+            None => match link::find(socket, to.as_str())? {
+                Some(found) if found.live() => Ok(()),
+                _ => Err(Failure::refused(libc::ENODEV, "")),
+            },
+        }
+    }
+
     fn retire_bridge(&self, name: &IfName) -> Result<(), Failure> {
         let mut route = self.route();
         route.bridges.remove(name);
@@ -265,6 +279,7 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::CreateVxlan(name, vxlan) => ("create vxlan link", format!("{name} with VNI {}", vxlan.vni)),
         Step::RetireVxlan(name) => ("retire vxlan link", name.to_string()),
         Step::Flood { link, .. } => ("change floods of", link.to_string()),
+        Step::Rename { from, to } => ("give its name back to", format!("{to}, now {from}")),
         Step::SetMaster(name, bridge) => ("make a port", format!("{name} of {bridge}")),
         Step::Isolate(name, _) => ("set isolation of", name.to_string()),
         Step::Hairpin(name) => ("turn on hairpin of", name.to_string()),

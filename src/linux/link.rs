@@ -197,7 +197,26 @@ pub fn named(name: &IfName) -> LinkMessageBuilder<LinkUnspec> {
 /// # Errors
 /// `ENODEV` when there is no such link.
 pub fn change(socket: &mut Socket, link: LinkMessageBuilder<LinkUnspec>) -> Result<(), Failure> {
-    socket.execute(libc::RTM_SETLINK, 0, &encode(&link.build()))
+    let request = changing(link);
+    socket.execute(request.kind, request.flags, &request.body)
+}
+
+/// The request that carries out a change, for several at once.
+pub fn changing(link: LinkMessageBuilder<LinkUnspec>) -> Request {
+    Request { kind: libc::RTM_SETLINK, flags: 0, body: encode(&link.build()) }
+}
+
+/// Gives a link of ours another name. Kernels before 6.2 take it only for a link that is down
+/// (`dev_change_name`, net/core/dev.c): there it is taken down for a moment.
+pub fn rename(socket: &mut Socket, index: u32, name: &IfName) -> Result<(), Failure> {
+    let of = || LinkUnspec::new_with_index(index);
+    match change(socket, of().name(name.as_str())) {
+        Err(failure) if failure.errno() == Some(libc::EBUSY) => {
+            change(socket, of().down())?;
+            change(socket, of().name(name.as_str()).up())
+        }
+        result => result,
+    }
 }
 
 /// A flag of a bridge's port.

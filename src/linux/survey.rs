@@ -17,7 +17,7 @@ use super::nft::message::{
 use super::nft::ruleset::TABLE;
 use super::sysctl::Sysctls;
 use super::tlv::{Attributes, big32, text};
-use super::{Options, feature, is_engine_bridge, observe, route};
+use super::{Options, feature, observe, route};
 use crate::datapath::host::{Host, HostChain, HostLink, HostRoute};
 use crate::datapath::{Datapath, ForwardRule, KernelError, LinkMatch};
 use crate::model::IfName;
@@ -57,14 +57,12 @@ impl Survey {
         Ok(datapath)
     }
 
-    /// Bridges of the engine's built-in driver.
+    /// Bridges of the engine's built-in driver, as `Kernel::engine_bridges` reads them.
     ///
     /// # Errors
-    /// What the listing says.
+    /// As there.
     pub fn engine_bridges(&mut self) -> Result<BTreeSet<IfName>, KernelError> {
-        let links = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
-        let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
-        Ok(named.filter_map(LinkRecord::ifname).collect())
+        observe::engine_bridges(&mut self.nft, &mut self.route)
     }
 
     /// Names of all links of the namespace.

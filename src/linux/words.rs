@@ -35,6 +35,7 @@ pub fn commands(step: &Step) -> Vec<String> {
         Step::AddAddress(name, address) => vec![add_address(name, &address.to_string())],
         Step::RemoveAddress(name, address) => vec![format!("ip address del {address} dev {}", word(name))],
         Step::CreateVeth(name, veth) => create_veth(name, veth),
+        Step::Rename { from, to } => vec![rename(from, to)],
         Step::SetMaster(name, bridge) => vec![format!("ip link set dev {} master {}", word(name), word(bridge))],
         Step::Isolate(name, on) => vec![port_flag(name, "isolated", *on)],
         Step::Hairpin(name) => vec![port_flag(name, "hairpin", true)],
@@ -123,6 +124,15 @@ fn create_veth(name: &IfName, veth: &Veth) -> Vec<String> {
     lines
 }
 
+/// Kernels before 6.2 rename only what is down.
+fn rename(from: &IfName, to: &IfName) -> String {
+    let (from, to) = (word(from), word(to));
+    let name = format!("ip link set dev {from} name {to}");
+    format!(
+        "ip link show dev {to} >/dev/null 2>&1 || {name} || {{ ip link set dev {from} down; {name}; ip link set dev {to} up; }}"
+    )
+}
+
 fn enable_ipv6(name: &IfName) -> Vec<String> {
     let of = |key| ["ipv6", "conf", name.as_str(), key];
     vec![setting(&of("accept_ra"), "0"), setting(&of("disable_ipv6"), "0")]
@@ -187,7 +197,8 @@ fn key_and_value(element: &Element) -> (String, String) {
         | Element::Engine(link)
         | Element::Direct(link, _)
         | Element::Routed(link, _)
-        | Element::Checked(link) => name(link),
+        | Element::Checked(link)
+        | Element::Quiet(link) => name(link),
         Element::Intra(link) => format!("{} . {}", name(link), name(link)),
         Element::Trusted(from, to) => format!("{} . {}", name(from), name(to)),
         Element::Masquerade(subnet) => subnet.to_string(),

@@ -42,6 +42,11 @@ fn each_step_has_its_command() {
         (Step::AddAddress(link(), address), "ip address replace 10.1.0.1/24 dev pntb1"),
         (Step::AddAddress(link(), "fd00::1/64".parse().unwrap()), "ip address replace fd00::1/64 dev pntb1 nodad"),
         (Step::RemoveAddress(link(), address), "ip address del 10.1.0.1/24 dev pntb1"),
+        (
+            Step::Rename { from: name("eth;0"), to: name("pnth1") },
+            "ip link show dev pnth1 >/dev/null 2>&1 || ip link set dev 'eth;0' name pnth1 || \
+             { ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
+        ),
         (Step::SetMaster(name("pnth1"), link()), "ip link set dev pnth1 master pntb1"),
         (Step::Isolate(name("pnth1"), false), "bridge link set dev pnth1 isolated off"),
         (Step::Hairpin(name("pnth1")), "bridge link set dev pnth1 hairpin on"),
@@ -167,6 +172,7 @@ fn elements_stand_in_their_sets() {
         Element::Peer("192.0.2.2".parse().unwrap()),
         Element::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
         Element::GatewayAddress(link(), "fd00::1".parse().unwrap()),
+        Element::Quiet(link()),
     ];
     assert_eq!(
         lines(Step::Elements { add, remove }),
@@ -185,6 +191,7 @@ fn elements_stand_in_their_sets() {
          nft add element inet pontoon vnis '{ 0x01117000 }'\n\
          nft add element inet pontoon peers4 '{ 192.0.2.2 }'\n\
          nft add element bridge pontoon gateways '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
-         nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'"
+         nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'\n\
+         nft add element bridge pontoon quiet '{ \"pnth1\" }'"
     );
 }

@@ -300,6 +300,51 @@ fn tunnels_are_made_changed_and_taken_down() {
 }
 
 #[test]
+fn what_somebody_renamed_is_called_back() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let mut want = tunnels();
+        reach(kernel, &want);
+        for (own, other) in [("pntb1", "other"), ("pnth1", "foo"), ("pnth2", "pnthfoo"), ("pntx1", "pntxfoo")] {
+            let there = observe(kernel);
+            kernel.apply(&[Step::Rename { from: name(own), to: name(other) }]).unwrap();
+            assert_ne!(observe(kernel), there);
+            want.sandboxed = [name("pnth1"), name("pnth2")].into();
+            let plan = diff(&observe(kernel), &want, &Protected::default());
+            assert_eq!(plan.steps, [Step::Rename { from: name(other), to: name(own) }]);
+            assert!(plan.dead.is_empty(), "{own} is not dead");
+            for _ in 0..2 {
+                kernel.apply(&plan.steps).unwrap();
+                assert_eq!(observe(kernel), there);
+            }
+        }
+        let error = kernel.apply(&[Step::Rename { from: name("pnth1"), to: name("pnth2") }]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EEXIST), "{error}");
+        let error = kernel.apply(&[Step::Rename { from: name("pnth8"), to: name("pnth9") }]).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
+    });
+}
+
+#[test]
+fn a_pair_without_a_name_of_ours_is_left_alone() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let want = wanted();
+        kernel.apply(&[Step::CreateVeth(name("mine1"), veth("mine2", "pntb1", false))]).unwrap();
+        let mut there = observe(kernel);
+        assert_eq!(diff(&there, &want, &Protected::default()).steps, []);
+        // Its other end is back on the host and tells whose it was.
+        kernel.apply(&[Step::CreateVeth(name("foo"), veth("pntc9", "pntb1", false))]).unwrap();
+        let steps = diff(&observe(kernel), &want, &Protected::default()).steps;
+        assert_eq!(steps, [Step::RetireVeth(name("foo"))]);
+        kernel.apply(&steps).unwrap();
+        assert!(kernel.settle(Duration::from_secs(10)));
+        there.veths.remove(&name("foo"));
+        assert_eq!(observe(kernel), there);
+    });
+}
+
+#[test]
 fn a_number_is_had_once_and_free_again_at_once() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{Node, Options, Output, wait_until};
 
 /// For what should happen by itself.
-pub const SOON: Duration = Duration::from_secs(15);
+pub const SOON: Duration = Duration::from_secs(40);
 
 /// A driver of networks, and the node where it is tried.
 pub struct Bed<'a> {

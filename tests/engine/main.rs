@@ -7,6 +7,7 @@
 mod support;
 
 mod activation;
+mod agreement;
 mod basics;
 mod bed;
 mod doctor;
@@ -14,11 +15,17 @@ mod drift;
 mod firewall;
 mod ipam;
 mod isolation;
+#[path = "../crash/ledger.rs"]
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod ledger;
 mod managed;
 mod options;
 mod outage;
 mod plug;
+#[path = "../crash/random.rs"]
+mod random;
 mod restarts;
 mod routes;
 mod scale;
+mod storm;
 mod stream;

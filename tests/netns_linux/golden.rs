@@ -106,6 +106,10 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
             ),
         ),
         (
+            "quiet",
+            with(network(false, true), &[Element::Tunnel(Vni::new(70000).unwrap()), Element::Quiet(name("pntxone"))]),
+        ),
+        (
             "snat",
             with(
                 network(true, false),

@@ -8,6 +8,7 @@ mod firewall;
 mod golden;
 mod links;
 mod measure;
+mod multicast;
 mod overlay;
 mod parsers;
 mod publish;

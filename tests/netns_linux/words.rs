@@ -75,6 +75,9 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
             "bridge fdb del 00:00:00:00:00:00 dev pntxone dst 192.0.2.2",
             "bridge fdb append 00:00:00:00:00:00 dev pntxone dst 192.0.2.9",
             "ip link set pntxone nomaster mtu 1400 down",
+            "ip link set pnthabc name foo",
+            "ip link set pntbone name foo",
+            "ip link set pntxone name foo",
             "ip link add pntxnew group 1886286849 type vxlan id 7 local 127.0.0.1 dstport 4789",
             "ip link add pntbnew group 1886286849 type bridge",
             "ip link add pnthnew group 1886286849 type veth peer name pntcnew",
@@ -106,6 +109,7 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
             Element::TunnelPort(4789),
             Element::Tunnel(Vni::new(70000).unwrap()),
             Element::Gateway(link(), Mac::derive("bridge", "x")),
+            Element::Quiet(link()),
         ]);
         for (v6, any, host, ip, subnet) in [
             (false, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),

@@ -20,6 +20,7 @@ pub use self::{
     node::{Address, Node, Signal},
     options::Options,
     poll::{wait_for, wait_until},
+    pontoon::{SOCKET, STATE},
     process::Process,
     segment::Segment,
 };

@@ -4,7 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compose;
+mod faults;
 mod fleet;
+mod install;
+mod multicast;
+mod place;
+mod probe;
+mod ranges;
+mod redeploy;
+mod settings;
+mod truth;
 mod vip;
 
 use std::time::Duration;
@@ -22,12 +32,13 @@ fn a_service_across_nodes() {
     fleet.all_reach_all("web", "fleet", 9);
 
     beside_the_engines_own(&fleet);
+    multicast::in_a_swarm(&fleet);
 
     // A worker's engine dies with all its tasks, which come back, on the same network.
     let three = fleet.node("three");
     assert_eq!(fleet.tunnels("three").len(), usize::from(fleet.tasks_on("three", "web") > 0));
-    three.stop_dockerd(Signal::Kill);
-    three.start_dockerd();
+    three.kill_dockerd();
+    three.revive_dockerd();
     fleet.ready(3);
     fleet.all_reach_all("web", "fleet", 9);
 
@@ -90,6 +101,7 @@ fn containers_of_two_plain_engines() {
         assert_eq!(fleet.tunnels(name).len(), 1);
     }
     fleet.node("one").ping_soon("probe", "10.9.0.80");
+    multicast::between_plain_engines(&fleet);
     for name in ["one", "two"] {
         fleet.node(name).docker(&["rm", "-f", "probe", "web"]);
         fleet.node(name).docker(&["network", "rm", "fleet"]).ok();

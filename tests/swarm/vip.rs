@@ -4,20 +4,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::fleet::{Fleet, page};
+use crate::fleet::Fleet;
 use crate::support::wait_until;
 
 /// For what a Swarm does by itself, and for a machine's death to be noticed.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Connections in a row: with six backends, to miss one of them is one in ten thousand.
 const DRAWS: usize = 60;
 
 #[test]
 fn a_service_address_leads_to_the_tasks_that_serve() {
-    let (fleet, page) = (Fleet::up(), page("vip.md"));
-    fleet.carry_out_of(&page, "On each machine of the Swarm make an image");
-    fleet.carry_out_of(&page, "From now on service names lead somewhere");
+    let mut fleet = Fleet::up();
+    fleet.turn_to("vip");
+    fleet.carry_out("On each machine of the Swarm make an image");
+    fleet.carry_out("From now on service names lead somewhere");
     leads_to_all(&fleet, 6);
     a_client_that_is_a_backend(&fleet);
 
@@ -31,7 +32,7 @@ fn a_service_address_leads_to_the_tasks_that_serve() {
     new_containers(&fleet);
     a_machine_dies(&fleet);
 
-    fleet.carry_out_of(&page, "Remove the service. Containers go on");
+    fleet.carry_out("Remove the service. Containers go on");
     let probe = fleet.node("one").inspect("probe");
     let key = probe["NetworkSettings"]["SandboxKey"].as_str().expect("a sandbox");
     let tables = fleet.node("one").exec(&["nsenter", &format!("--net={key}"), "nft", "list", "tables"]).ok();

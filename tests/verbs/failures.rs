@@ -1,5 +1,7 @@
 //! The kernel refuses, loses answers, stalls: verbs succeed or fail whole, and nothing is left.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use pontoon::datapath::Step;
@@ -100,4 +102,42 @@ fn a_stalled_kernel_answers_in_time_and_holds_up_nobody_else() {
         std::thread::sleep(Duration::from_millis(10));
     }
     life.ok("NetworkDriver.CreateEndpoint", endpoint("slow", "stuck", "10.1.0.2/24"));
+}
+
+#[test]
+fn what_fails_time_and_again_is_tried_less_often_until_somebody_asks() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    let driver = &rig.life().driver;
+    rig.kernel.meddle(|d| d.bridges.clear());
+    let tried = Arc::new(AtomicUsize::new(0));
+    // Each comparison tries what is due with all the rest and, when that fails, by itself.
+    for _ in 0..20 {
+        let tried = Arc::clone(&tried);
+        let counts = move |s: &Step| {
+            let ours = matches!(s, Step::CreateBridge(..));
+            tried.fetch_add(usize::from(ours), Relaxed);
+            ours
+        };
+        rig.kernel.inject(counts, Fault::Refuse(libc::EEXIST));
+    }
+    for turn in 1..=9 {
+        assert!(driver.repair_all().is_err(), "an operator is told");
+        assert_eq!((tried.load(Relaxed), driver.reconciler().failing()), (turn * 2, 1));
+    }
+    let next = driver.reconciler().next_try().expect("a date");
+    assert!(next > std::time::Instant::now() + Duration::from_secs(60));
+    // Nothing else waits for it, and it is no failure to wait.
+    let failures = driver.reconciler().counts.failures.load(Relaxed);
+    rig.kernel.meddle(|d| d.elements = None);
+    for _ in 0..3 {
+        driver.tick();
+    }
+    assert!(rig.kernel.datapath().elements.is_some());
+    assert_eq!((tried.load(Relaxed), driver.reconciler().failing()), (18, 1));
+    assert_eq!(driver.reconciler().counts.failures.load(Relaxed), failures);
+    driver.repair_all().unwrap_err();
+    driver.repair_all().unwrap();
+    assert_eq!((rig.kernel.datapath().bridges.len(), driver.reconciler().failing()), (1, 0));
+    assert_eq!(driver.reconciler().next_try(), None);
 }

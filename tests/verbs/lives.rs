@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use pontoon::datapath::{Datapath, Element};
+use pontoon::datapath::{Datapath, Element, Kernel, Step};
 use pontoon::model::IfName;
 use pontoon::upkeep::{self, Cause};
 use serde_json::json;
@@ -83,6 +83,44 @@ fn links_that_vanished_while_nobody_looked() {
 }
 
 #[test]
+fn links_that_were_renamed_are_called_back_and_nothing_is_buried() {
+    let mut rig = populated();
+    let before = rig.kernel.datapath();
+    let host = before.veths.keys().find(|host| host.as_str().contains("net2e3")).unwrap().clone();
+    let bridge = before.veths[&host].bridge.clone().unwrap();
+    let [foo, other] = ["foo", "other"].map(|text| IfName::parse(text).unwrap());
+    let rename = |rig: &Rig| {
+        let steps =
+            [(&host, &foo), (&bridge, &other)].map(|(from, to)| Step::Rename { from: from.clone(), to: to.clone() });
+        rig.kernel.apply(&steps).unwrap();
+        // What it lost meanwhile is mended too.
+        rig.kernel.meddle(|d| d.veths.get_mut(&foo).unwrap().up = false);
+        rig.kernel.take_steps();
+    };
+    rename(&rig);
+    let repair = rig.life().driver.repair().whole().unwrap();
+    assert_eq!(rig.kernel.datapath(), before);
+    assert_eq!(repair.steps, rig.kernel.take_steps());
+    assert_eq!((repair.steps.len(), rig.life().driver.sizes()), (3, (3, 9)));
+    rename(&rig);
+    rig.restart();
+    assert_eq!(rig.kernel.datapath(), before);
+    assert_eq!(rig.life().driver.sizes(), (3, 9));
+    // A verb that comes before the repair: the link goes all the same.
+    rename(&rig);
+    rig.ok("NetworkDriver.Leave", of("net2", "net2e3"));
+    rig.ok("NetworkDriver.DeleteEndpoint", of("net2", "net2e3"));
+    rig.life().driver.tick();
+    let mut expected = before;
+    expected.veths.remove(&host);
+    expected.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
+    let mut left = rig.kernel.datapath();
+    assert!(left.veths.remove(&foo).is_none(), "its peer tells whose it is");
+    left.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
+    assert_eq!(left, expected);
+}
+
+#[test]
 fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
     let rig = populated();
     let driver = &rig.life().driver;
@@ -103,7 +141,7 @@ fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
     };
     follows("br-0123456789ab");
     follows("docker0");
-    driver.repair_firewall().unwrap();
+    driver.repair_firewall().whole().unwrap();
     assert_eq!(repairs(), before, "nothing was to be repaired");
     // While the table is gone as well, somebody is to blame.
     rig.kernel.meddle(|d| d.elements = None);
@@ -163,6 +201,17 @@ fn a_ledger_of_a_newer_release_is_neither_read_nor_written() {
     assert_eq!(rig.kernel.datapath(), before);
     let message = rig.err("NetworkDriver.CreateNetwork", network("fresh", 77, false));
     assert!(message.contains("99") && message.contains("ledger"), "{message}");
+    // Nobody is told to remove what is only unread.
+    let address = json!({"PoolID": "pontoon-local/10.1.0.0/24", "Address": "", "Options": {}});
+    for (method, body) in [
+        ("NetworkDriver.CreateEndpoint", endpoint("net1", "late", "10.1.0.9/24")),
+        ("NetworkDriver.Join", join("net1", "net1e2")),
+        ("IpamDriver.RequestAddress", address),
+    ] {
+        let message = rig.err(method, body);
+        assert!(message.contains("format 99") && message.contains("install the newer release again"), "{message}");
+        assert!(!message.contains("remove") && !message.contains("network rm"), "{message}");
+    }
     rig.ok("NetworkDriver.GetCapabilities", json!(null));
     rig.ok("NetworkDriver.EndpointOperInfo", of("net1", "net1e2"));
     rig.life = None;

@@ -229,7 +229,7 @@ fn clients_that_keep_their_port_are_set_right_when_one_is_published() {
     rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", leads_elsewhere));
     assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"]);
     rig.kernel.meddle(|d| d.elements = None);
-    rig.life().driver.repair_firewall().unwrap();
+    rig.life().driver.repair_firewall().whole().unwrap();
     assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"], "a flushed table was put back");
     rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
     assert_eq!(set_right(&rig), [""; 0]);

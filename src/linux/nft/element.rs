@@ -63,6 +63,7 @@ pub fn set_of(element: &Element) -> Set {
         Element::Peer(address) => either(address.is_ipv6(), Set::Peers4, Set::Peers6),
         Element::Gateway(..) => Set::Gateways,
         Element::GatewayAddress(_, address) => either(address.is_ipv6(), Set::Gateway4, Set::Gateway6),
+        Element::Quiet(_) => Set::Quiet,
     }
 }
 
@@ -75,7 +76,8 @@ pub fn entries(element: &Element) -> Vec<Entry> {
         | Element::Engine(link)
         | Element::Direct(link, _)
         | Element::Routed(link, _)
-        | Element::Checked(link) => key(&[&padded(link)]),
+        | Element::Checked(link)
+        | Element::Quiet(link) => key(&[&padded(link)]),
         Element::Intra(link) => key(&[&padded(link), &padded(link)]),
         Element::Trusted(from, to) => key(&[&padded(from), &padded(to)]),
         Element::Masquerade(subnet) => range_entries(subnet, Vec::new()),
@@ -189,6 +191,7 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::Peers4 | Set::Peers6 => Element::Peer(key.address(v6)?),
             Set::Gateways => Element::Gateway(key.link()?, key.mac()?),
             Set::Gateway4 | Set::Gateway6 => Element::GatewayAddress(key.link()?, key.address(v6)?),
+            Set::Quiet => Element::Quiet(key.link()?),
             Set::Any4 | Set::Any6 => Element::SourceAddress(key.link()?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
         })

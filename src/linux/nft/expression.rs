@@ -107,6 +107,11 @@ impl Expressions {
         self.masked(part, prefix).compare(CMP_DIFFERENT, network)
     }
 
+    /// A part of the packet has none of these bits.
+    pub fn without_bits(self, part: Part, bits: &[u8]) -> Self {
+        self.load(&[part]).mask(bits).compare(CMP_EQUAL, &vec![0; bits.len()])
+    }
+
     /// It is a packet of this family.
     pub fn family(self, v6: bool) -> Self {
         let family = if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };

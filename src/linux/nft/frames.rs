@@ -1,9 +1,12 @@
 //! Owns the rules of table `bridge pontoon`: frames that a checked port may send, and what does
 //! not come out of a tunnel. A container uses its own addresses, and speaks in ARP and neighbour
-//! discovery only for those. A gateway serves its own host.
+//! discovery only for those. A gateway serves its own host. And what does not go into a
+//! tunnel: of networks that keep broadcasts and multicasts on their hosts, all but what finds
+//! addresses.
 //!
-//! Pure. Part of `ruleset`. Frames come here as they enter a bridge, before br_netfilter and
-//! before the bridge learns anything from them.
+//! Pure. Part of `ruleset`. Frames come to the first chain as they enter a bridge, before
+//! br_netfilter and before the bridge learns anything from them; to the second one as they leave by
+//! a port, those that the host itself says among them.
 
 use super::element::Set;
 use super::expression::{Direction, Expressions, Part, Side};
@@ -19,6 +22,20 @@ pub const PREROUTING: Chain = Chain {
     priority: -300,
     comment: "what a checked port may send",
 };
+
+/// `NF_BR_POST_ROUTING`, at the usual place of a filter (`NF_BR_PRI_FILTER_BRIDGED`).
+pub const POSTROUTING: Chain = Chain {
+    family: BRIDGE,
+    name: "postrouting_tunnel",
+    kind: "filter",
+    hook: 4,
+    priority: -200,
+    comment: "what leaves by a tunnel",
+};
+
+/// The bit of a frame's receiver that says that there may be several (IEEE 802: the lowest of the
+/// first byte, which is sent first).
+const SEVERAL: [u8; 6] = [1, 0, 0, 0, 0, 0];
 
 /// What an Ethernet frame carries.
 const IP: [u8; 2] = 0x0800u16.to_be_bytes();
@@ -52,7 +69,21 @@ const TUNNEL: &[u8] = b"pntx";
 /// An ARP question.
 const QUESTION: [u8; 2] = 1u16.to_be_bytes();
 
-/// All rules, in order.
+const fn leaving(comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
+    Rule { chain: POSTROUTING, comment, write }
+}
+
+/// What leaves by a port, in order. Nearly every frame has one receiver, and goes no further.
+pub static LEAVING: [Rule; 6] = [
+    leaving("for one receiver", |rule| rule.without_bits(Part::FRAME_TARGET, &SEVERAL).accept()),
+    leaving("tunnels that carry all, and other ports", |rule| rule.link_not_in(Direction::Out, Set::Quiet).accept()),
+    leaving("who has an IPv4 address", |rule| carries(rule, ARP).accept()),
+    leaving("who has an IPv6 address", |rule| message(rule, NEIGHBOUR_SOLICITATION).accept()),
+    leaving("where an IPv6 address is now", |rule| message(rule, NEIGHBOUR_ADVERTISEMENT).accept()),
+    leaving("broadcasts and multicasts that stay on their host", |rule| rule.counter().drop()),
+];
+
+/// What enters by a port, in order.
 pub static RULES: [Rule; 22] = [
     // Each host has the gateway, with the same addresses. Its answer would come from everywhere.
     // The name is looked at first: frames of containers need not pay for the set.

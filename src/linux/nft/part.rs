@@ -89,6 +89,8 @@ impl Part {
     /// Number of an overlay network and the byte behind it, in a VXLAN packet: behind the UDP
     /// header and four bytes of flags (RFC 7348, 5).
     pub const VNI: Part = Part::payload(2, 12, 4);
+    /// Receiver of an Ethernet frame.
+    pub const FRAME_TARGET: Part = Part::payload(0, 0, 6);
     /// Sender of an Ethernet frame.
     pub const FRAME_SOURCE: Part = Part::payload(0, 6, 6);
     /// Hardware address that an ARP packet announces.

@@ -23,7 +23,7 @@ pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
 
 /// Comment of the tables. Raised with every change of the shape: a table of another release has
 /// another comment, and is replaced as a whole.
-pub const SHAPE: &str = "pontoon ruleset 4";
+pub const SHAPE: &str = "pontoon ruleset 5";
 
 const fn chain(
     name: &'static str,
@@ -98,8 +98,18 @@ pub const LOOPBACK_HERE: Chain = chain(
 );
 
 /// All chains.
-pub const CHAINS: [Chain; 9] =
-    [RAW, PREROUTING, LOOPBACK_IN, LOOPBACK_HERE, OUTPUT, INPUT, FORWARD, POSTROUTING, frames::PREROUTING];
+pub const CHAINS: [Chain; 10] = [
+    RAW,
+    PREROUTING,
+    LOOPBACK_IN,
+    LOOPBACK_HERE,
+    OUTPUT,
+    INPUT,
+    FORWARD,
+    POSTROUTING,
+    frames::PREROUTING,
+    frames::POSTROUTING,
+];
 
 /// A rule: its chain, its comment (by which it is recognised) and how it is written.
 pub struct Rule {
@@ -113,7 +123,8 @@ pub struct Rule {
 
 /// All rules, in order.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    let all = [RAWS.as_slice(), &DESTINATIONS, &LOOPBACKS, &INPUTS, &FORWARDS, &SOURCES, &frames::RULES];
+    let all =
+        [RAWS.as_slice(), &DESTINATIONS, &LOOPBACKS, &INPUTS, &FORWARDS, &SOURCES, &frames::RULES, &frames::LEAVING];
     all.into_iter().flatten()
 }
 

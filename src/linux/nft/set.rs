@@ -113,6 +113,7 @@ pub enum Set {
     Gateways,
     Gateway4,
     Gateway6,
+    Quiet,
 }
 
 /// What a set is.
@@ -187,7 +188,7 @@ const ANY: &str = "ports that may send from any address";
 
 impl Set {
     /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 36] = [
+    pub const ALL: [Set; 37] = [
         Set::Bridges,
         Set::Internal,
         Set::Engine,
@@ -224,6 +225,7 @@ impl Set {
         Set::Gateways,
         Set::Gateway4,
         Set::Gateway6,
+        Set::Quiet,
     ];
 
     /// What it is.
@@ -268,6 +270,7 @@ impl Set {
             }
             Set::Gateway4 => Spec::set("gateway4", &[Link, V4], GATEWAYS).of_frames(),
             Set::Gateway6 => Spec::set("gateway6", &[Link, V6], GATEWAYS).of_frames(),
+            Set::Quiet => Spec::set("quiet", &[Link], "tunnels that carry no broadcasts and multicasts").of_frames(),
         }
     }
 

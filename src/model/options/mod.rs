@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::overlay::Vni;
 use super::{IfName, NetworkId};
-pub use table::{ALLOCATED, ALLOW, ENDPOINT_OPTIONS, NETWORK_OPTIONS, OptionRow, Support, VNI, markdown};
+pub use table::{ALLOCATED, ALLOW, ENDPOINT_OPTIONS, MULTICAST, NETWORK_OPTIONS, OptionRow, Support, VNI, markdown};
 use table::{
     BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6,
     IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SPOOFCHECK, TRUSTED,
@@ -122,6 +122,9 @@ pub struct NetworkOptions {
     /// Other hosts of this overlay network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<IpAddr>,
+    /// Whether broadcasts and multicasts of this overlay network go to other hosts.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub multicast: bool,
     /// The network that Pontoon chose the number for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<NetworkId>,
@@ -129,6 +132,10 @@ pub struct NetworkOptions {
 
 fn yes() -> bool {
     true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// What a user may say about one endpoint; `None` leaves it to the network.
@@ -174,6 +181,7 @@ impl Default for NetworkOptions {
             spoofcheck: true,
             vni: None,
             peers: Vec::new(),
+            multicast: true,
             allocated: None,
         }
     }
@@ -230,6 +238,7 @@ impl NetworkOptions {
                     options.vni = Some(vni.ok_or_else(|| refused(row, given, row.value))?);
                 }
                 PEERS => options.peers = addresses(row, given)?,
+                MULTICAST => options.multicast = flag(row, given)?,
                 ALLOCATED => {
                     options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }
@@ -268,131 +277,4 @@ fn nearest(rows: &'static [OptionRow], key: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(pairs: &[(&str, &str)]) -> Result<NetworkOptions, OptionError> {
-        NetworkOptions::parse(&pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
-    }
-
-    #[test]
-    fn nothing_given_is_the_default() {
-        assert_eq!(parse(&[]).unwrap(), NetworkOptions::default());
-    }
-
-    #[test]
-    fn every_supported_row_parses_to_its_field() {
-        let options = parse(&[
-            (BRIDGE_NAME, "br-test"),
-            (MTU, "1400"),
-            (ENABLE_ICC, "false"),
-            (ENABLE_MASQUERADE, "0"),
-            (INHIBIT_IPV4, "T"),
-            (IFACE_PREFIX, "net"),
-            ("com.docker.network.enable_ipv6", "true"),
-        ])
-        .unwrap();
-        let expected = NetworkOptions {
-            bridge_name: Some(IfName::parse("br-test").unwrap()),
-            mtu: Some(1400),
-            icc: false,
-            masquerade: false,
-            inhibit_ipv4: true,
-            iface_prefix: "net".into(),
-            ..NetworkOptions::default()
-        };
-        assert_eq!(options, expected);
-        assert_eq!(parse(&[(MTU, "0")]).unwrap().mtu, None);
-    }
-
-    #[test]
-    fn a_typing_error_names_the_option_that_was_meant() {
-        for (typed, meant) in [
-            ("com.docker.network.bridge.enable_ic", ENABLE_ICC),
-            ("com.docker.network.bridge.enable_IP_masqerade", ENABLE_MASQUERADE),
-            ("mtu", MTU),
-            ("com.docker.network.drivr.mtu", MTU),
-            ("bridge.name", BRIDGE_NAME),
-        ] {
-            let error = parse(&[(typed, "1")]).unwrap_err();
-            assert_eq!(error, OptionError::Unknown { key: typed.into(), nearest: Some(meant) });
-            assert!(error.to_string().contains(meant) && error.to_string().contains(typed));
-        }
-        let far = parse(&[("colour", "red")]).unwrap_err().to_string();
-        assert!(far.contains("colour") && far.contains("docs/options.md"), "{far}");
-        assert!(parse(&[(&"x".repeat(5000), "")]).unwrap_err().to_string().len() < 300);
-    }
-
-    #[test]
-    fn bad_values_name_option_value_and_form() {
-        for (key, value) in [
-            (MTU, "67"),
-            (MTU, "65536"),
-            (MTU, "-1"),
-            (MTU, "big"),
-            (MTU, ""),
-            (ENABLE_ICC, "yes"),
-            (ENABLE_ICC, ""),
-            (BRIDGE_NAME, "a/b"),
-            (BRIDGE_NAME, ""),
-            (IFACE_PREFIX, "thirteenchars"),
-            (IFACE_PREFIX, ""),
-            (IFACE_PREFIX, "e h"),
-        ] {
-            let text = parse(&[(key, value)]).unwrap_err().to_string();
-            assert!(text.contains(key) && text.contains(&format!("{value:?}")), "{text}");
-        }
-    }
-
-    #[test]
-    fn options_of_the_outside() {
-        let options = parse(&[
-            (GATEWAY_MODE_4, "routed"),
-            (GATEWAY_MODE_6, "nat-unprotected"),
-            (HOST_BINDING, "127.0.0.1"),
-            (TRUSTED, "eth1:wg0"),
-            (HOST_IPV4, "192.0.2.7"),
-            (HOST_IPV6, "2001:db8::7"),
-            (ALLOW, "192.0.2.0/24, 2001:db8::/32,198.51.100.7,192.0.2.9"),
-            (SPOOFCHECK, "false"),
-        ])
-        .unwrap();
-        assert_eq!((options.mode4, options.mode6), (GatewayMode::Routed, GatewayMode::NatUnprotected));
-        assert_eq!(options.host_binding.unwrap().to_string(), "127.0.0.1");
-        assert_eq!(options.trusted.len(), 2);
-        // What another one covers is left out.
-        let allow: Vec<_> = options.allow.iter().map(ToString::to_string).collect();
-        assert_eq!(allow, ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"]);
-        assert!(!options.spoofcheck);
-        assert_eq!(parse(&[(HOST_BINDING, "0.0.0.0")]).unwrap().host_binding, None);
-        for (key, value) in [
-            (GATEWAY_MODE_4, "bridged"),
-            (HOST_BINDING, "everywhere"),
-            (TRUSTED, "eth1:a/b"),
-            (HOST_IPV4, "::1"),
-            (HOST_IPV6, "1.2.3.4"),
-            (ALLOW, "10.0.0.1/8"),
-            (ALLOW, ""),
-        ] {
-            assert!(parse(&[(key, value)]).unwrap_err().to_string().contains(key), "{key}={value}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_there_is_refused_by_name() {
-        let text = parse(&[("com.docker.network.bridge.default_bridge", "true")]).unwrap_err().to_string();
-        assert!(text.contains("default_bridge") && text.contains("not supported"), "{text}");
-    }
-
-    #[test]
-    fn endpoint_options() {
-        let mut options = EndpointOptions::default();
-        options.take(table::SYSCTLS, "x=1").unwrap();
-        options.take(ALLOW, "10.0.0.0/8").unwrap();
-        options.take(SPOOFCHECK, "0").unwrap();
-        assert_eq!((options.allow.as_ref().map(Vec::len), options.spoofcheck), (Some(1), Some(false)));
-        let mut refuse = |key: &str| options.take(key, "").unwrap_err().to_string();
-        assert!(refuse("com.docker.network.endpoint.sysctl").contains(table::SYSCTLS));
-        assert!(refuse("com.docker.network.endpoint.ifname").contains("container_iface_prefix"));
-    }
-}
+mod tests;

@@ -56,6 +56,8 @@ pub(super) const SPOOFCHECK: &str = "pontoon.spoofcheck";
 /// Key of the option that holds an overlay network's number.
 pub const VNI: &str = "pontoon.vni";
 pub(super) const PEERS: &str = "pontoon.peers";
+/// Key of the option that keeps broadcasts and multicasts of an overlay on their hosts.
+pub const MULTICAST: &str = "pontoon.multicast";
 /// Key of the option by which Pontoon knows the answers that it gave to the Swarm.
 pub const ALLOCATED: &str = "pontoon.allocated";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
@@ -178,6 +180,13 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "",
         Support::Pontoon,
         "Other hosts of this overlay, besides those that the Swarm and PONTOON_PEERS name.",
+    ),
+    row(
+        MULTICAST,
+        "true or false",
+        "true",
+        Support::Pontoon,
+        "Whether broadcasts and multicasts of this overlay go to the other hosts. false keeps them on their own, but for ARP and neighbour discovery.",
     ),
     row(
         ALLOCATED,

@@ -38,7 +38,7 @@ fn elements_read_back_whatever_their_neighbours() {
         all.extend([Element::Peer(ip(address)), Element::GatewayAddress(one(), ip(address))]);
     }
     all.extend([Element::TunnelPort(4789), Element::Tunnel(Vni::MAX), Element::Tunnel(Vni::new(1).unwrap())]);
-    all.push(Element::Gateway(one(), Mac::derive("bridge", "x")));
+    all.extend([Element::Gateway(one(), Mac::derive("bridge", "x")), Element::Quiet(one())]);
     let sets: BTreeSet<Set> = all.iter().map(set_of).collect();
     assert_eq!(sets.len(), Set::ALL.len(), "every set has an element here");
     for element in all {

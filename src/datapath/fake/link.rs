@@ -1,0 +1,70 @@
+//! Owns the fake's bridges and pairs: how they are made, and what they are called.
+
+use std::collections::BTreeMap;
+
+use super::{World, refused};
+use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, KernelError, Veth};
+use crate::model::IfName;
+
+impl World {
+    pub(super) fn create_bridge(&mut self, name: &IfName, bridge: &Bridge) -> Result<(), KernelError> {
+        if self.foreign.contains_key(name) {
+            return Err(refused("create bridge", name, libc::EEXIST));
+        }
+        self.datapath.bridges.insert(name.clone(), bridge.clone());
+        Ok(())
+    }
+
+    pub(super) fn create_veth(&mut self, host: &IfName, veth: &Veth) -> Result<(), KernelError> {
+        if let Some(bridge) = &veth.bridge {
+            self.port_of(bridge)?;
+            let ports = self.datapath.veths.iter().filter(|(h, v)| v.bridge.as_ref() == Some(bridge) && *h != host);
+            if ports.count() >= BRIDGE_PORTS {
+                return Err(refused("create veth", host, libc::EXFULL));
+            }
+        }
+        if self.foreign.contains_key(host) {
+            return Err(refused("create veth", host, libc::EEXIST));
+        }
+        self.datapath.veths.insert(host.clone(), veth.clone());
+        Ok(())
+    }
+
+    pub(super) fn port_of(&self, bridge: &IfName) -> Result<(), KernelError> {
+        let foreign = self.foreign.get(bridge).is_some_and(|link| link.kind == "bridge");
+        if foreign || self.datapath.bridges.contains_key(bridge) {
+            Ok(())
+        } else {
+            Err(refused("find bridge", bridge, libc::ENODEV))
+        }
+    }
+
+    /// Whoever has that name gets the other one, and stays the bridge of its ports.
+    pub(super) fn rename(&mut self, from: &IfName, to: &IfName) -> Result<(), KernelError> {
+        let datapath = &mut self.datapath;
+        let there = |name| {
+            let Datapath { bridges, veths, vxlans, .. } = &*datapath;
+            bridges.contains_key(name) || veths.contains_key(name) || vxlans.contains_key(name)
+        };
+        match (there(from), there(to) || self.foreign.contains_key(to)) {
+            (true, true) => return Err(refused("rename", to, libc::EEXIST)),
+            (false, true) => return Ok(()),
+            _ => {}
+        }
+        let moved = renamed(&mut datapath.bridges, from, to)
+            || renamed(&mut datapath.veths, from, to)
+            || renamed(&mut datapath.vxlans, from, to);
+        let ports = datapath.veths.values_mut().map(|veth| &mut veth.bridge);
+        let tunnels = datapath.vxlans.values_mut().map(|vxlan| &mut vxlan.bridge);
+        for bridge in ports.chain(tunnels).filter(|bridge| bridge.as_ref() == Some(from)) {
+            *bridge = Some(to.clone());
+        }
+        if moved { Ok(()) } else { Err(refused("rename", from, libc::ENODEV)) }
+    }
+}
+
+fn renamed<T>(links: &mut BTreeMap<IfName, T>, from: &IfName, to: &IfName) -> bool {
+    let Some(link) = links.remove(from) else { return false };
+    links.insert(to.clone(), link);
+    true
+}

@@ -1,0 +1,244 @@
+//! What the engine believes, what Pontoon holds and what the kernel has, compared with each other.
+//!
+//! What Pontoon holds beyond the engine's word is what lost replies left: endpoints and addresses go with time, networks
+//! and pools at `pontoon gc --yes` (docs/reliability.md). Both happen here, and then nothing may be left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    bed::{Bed, binary, fetches, text},
+    doctor::{findings, shell},
+    ledger,
+    support::{SOCKET, STATE, Signal, wait_until},
+};
+
+/// For what an engine does after a crash.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// For those who agree in the end to do so by themselves, before time is made to pass for Pontoon.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// What `check` and `doctor` look at that a crash may leave behind.
+const CHECKS: [&str; 10] = [
+    "daemon",
+    "state",
+    "kept_aside",
+    "drift",
+    "missing_bridges",
+    "dead_endpoints",
+    "leaked_endpoints",
+    "leaked_addresses",
+    "ports",
+    "engine",
+];
+
+/// A view of what there is: each line names one thing, whoever tells it.
+type View = BTreeSet<String>;
+
+/// Waits until all agree, and until every container that runs is reached: by `from`, and at its published ports.
+#[track_caller]
+pub fn reached(bed: &Bed, from: &str) {
+    if still_differ(bed, SHORT).is_some() {
+        time_passes(bed);
+        let left = still_differ(bed, LONG);
+        assert!(left.is_none(), "engine, Pontoon and kernel do not agree:\n{}", left.unwrap_or_default());
+    }
+    well(bed);
+    plan_is_empty(bed);
+    let engine = Engine::ask(bed);
+    all_answer(bed, from, &engine);
+}
+
+/// The differences that are left after this time; none if they went before.
+fn still_differ(bed: &Bed, time: Duration) -> Option<String> {
+    let began = Instant::now();
+    loop {
+        let found = differences(bed);
+        if found.is_none() || began.elapsed() > time {
+            return found;
+        }
+    }
+}
+
+/// Hours pass for Pontoon, and the operator asks for what the engine does not know to be removed.
+fn time_passes(bed: &Bed) {
+    bed.kill_pontoon(Signal::Kill);
+    ledger::age(&bed.path(&format!("{STATE}/ledger")));
+    bed.start_pontoon(&binary(), &[]);
+    shell(bed, "pontoon gc --docker=/lab/docker.sock --yes --wait 1").ok();
+}
+
+/// Names of the containers that the engine says run.
+pub fn running(bed: &Bed) -> BTreeSet<String> {
+    let names = bed.docker(&["ps", "--format", "{{.Names}}"]);
+    if names.success() { names.ok().lines().map(str::to_owned).collect() } else { BTreeSet::new() }
+}
+
+/// An attachment of a running container.
+struct Attachment {
+    network: String,
+    endpoint: String,
+    address: String,
+}
+
+/// What the engine believes.
+struct Engine {
+    /// Subnets and their gateways by the id of their network.
+    networks: BTreeMap<String, Vec<[String; 2]>>,
+    attachments: Vec<Attachment>,
+    /// Published ports by container.
+    ports: BTreeMap<String, Vec<String>>,
+}
+
+impl Engine {
+    #[track_caller]
+    fn ask(bed: &Bed) -> Self {
+        let ids = |args: &[&str]| -> Vec<String> { bed.docker(args).ok().lines().map(str::to_owned).collect() };
+        let inspect = |what: &[&str], ids: Vec<String>| -> Vec<Value> {
+            let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+            if ids.is_empty() {
+                return Vec::new();
+            }
+            bed.docker(&[what, &ids].concat()).json().as_array().cloned().unwrap_or_default()
+        };
+        let mut engine = Self { networks: BTreeMap::new(), attachments: Vec::new(), ports: BTreeMap::new() };
+        let networks = ["network", "ls", "-q", "--no-trunc", "--filter", "driver=pontoon"];
+        for network in inspect(&["network", "inspect"], ids(&networks)) {
+            let subnets = network["IPAM"]["Config"].as_array().into_iter().flatten();
+            let subnets =
+                subnets.map(|config| ["Subnet", "Gateway"].map(|key| text(&config[key]).to_owned())).collect();
+            engine.networks.insert(text(&network["Id"]).to_owned(), subnets);
+        }
+        for container in inspect(&["inspect"], ids(&["ps", "-q", "--no-trunc"])) {
+            let name = text(&container["Name"]).trim_start_matches('/').to_owned();
+            let before = engine.attachments.len();
+            for network in container["NetworkSettings"]["Networks"].as_object().into_iter().flatten().map(|(_, n)| n) {
+                engine.attachments.push(Attachment {
+                    network: text(&network["NetworkID"]).to_owned(),
+                    endpoint: text(&network["EndpointID"]).to_owned(),
+                    address: format!("{}/{}", text(&network["IPAddress"]), network["IPPrefixLen"]),
+                });
+            }
+            // One that was taken off all of its networks publishes nothing.
+            if engine.attachments.len() > before {
+                let bindings = container["HostConfig"]["PortBindings"].as_object().into_iter().flatten();
+                let ports = bindings.flat_map(|(_, at)| at.as_array().cloned().unwrap_or_default());
+                engine.ports.insert(name, ports.map(|at| text(&at["HostPort"]).to_owned()).collect());
+            }
+        }
+        engine
+    }
+
+    fn view(&self) -> View {
+        let networks = self.networks.iter().flat_map(|(id, subnets)| {
+            let subnet = subnets.iter().map(|[subnet, _]| subnet.as_str()).collect::<Vec<_>>().join(", ");
+            let pools = subnets
+                .iter()
+                .flat_map(|[subnet, gateway]| [format!("pool {subnet}"), format!("address {gateway} of {subnet}")]);
+            pools.chain([format!("network {id} with {subnet}")]).collect::<Vec<_>>()
+        });
+        let attachments = self.attachments.iter().flat_map(|at| {
+            let address = at.address.split('/').next().unwrap_or_default();
+            let subnets = self.networks.get(&at.network).into_iter().flatten();
+            let held = subnets.map(move |[subnet, _]| format!("address {address} of {subnet}"));
+            held.chain([format!("endpoint {} of {} at {}", at.endpoint, at.network, at.address)]).collect::<Vec<_>>()
+        });
+        networks.chain(attachments).collect()
+    }
+}
+
+/// What Pontoon holds, and the links that go with it.
+fn pontoon(bed: &Bed, status: &Value) -> (View, BTreeSet<String>) {
+    let (mut view, mut links) = (View::new(), BTreeSet::new());
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for network in list(&status["networks"]) {
+        let id = text(&network["id"]);
+        let subnets: Vec<_> = list(&network["subnets"]).iter().map(|subnet| text(subnet).to_owned()).collect();
+        view.insert(format!("network {id} with {}", subnets.join(", ")));
+        links.insert(text(&network["bridge"]).to_owned());
+        for endpoint in list(&network["endpoints"]) {
+            let addresses: Vec<_> = list(&endpoint["addresses"]).iter().map(|at| text(at).to_owned()).collect();
+            view.insert(format!("endpoint {} of {id} at {}", text(&endpoint["id"]), addresses.join(", ")));
+            links.insert(text(&endpoint["host"]).to_owned());
+        }
+    }
+    for pool in list(&status["pools"]) {
+        view.insert(format!("pool {}", text(&pool["subnet"])));
+    }
+    let facts = ledger::read(&bed.path(&format!("{STATE}/ledger")));
+    // A stale one is free for whoever needs it.
+    let had = facts.addresses.iter().filter(|(_, holder)| ledger::text(holder, "kind") != "stale");
+    let of = |pool: &String| facts.pools.get(pool).map_or("no pool", |pool| ledger::text(pool, "subnet"));
+    view.extend(had.map(|((pool, address), _)| format!("address {address} of {}", of(pool))));
+    (view, links)
+}
+
+/// In what engine, Pontoon and kernel differ, in words.
+fn differences(bed: &Bed) -> Option<String> {
+    let status = bed.exec(&["curl", "-s", "--unix-socket", SOCKET, "http://pontoon/status"]).json();
+    let engine = Engine::ask(bed).view();
+    let (pontoon, wanted) = pontoon(bed, &status);
+    let links = bed.exec(&["ip", "-json", "link"]).json();
+    let names = links.as_array().into_iter().flatten().map(|link| text(&link["ifname"]).to_owned());
+    let links: BTreeSet<String> = names.filter(|name| name.starts_with("pnt")).collect();
+    let mut words = Vec::new();
+    let mut compare = |who: [&str; 2], a: &BTreeSet<String>, b: &BTreeSet<String>| {
+        words.extend(a.difference(b).map(|line| format!("{} alone: {line}", who[0])));
+        words.extend(b.difference(a).map(|line| format!("{} alone: {line}", who[1])));
+    };
+    compare(["engine", "Pontoon"], &engine, &pontoon);
+    compare(["kernel", "Pontoon"], &links, &wanted);
+    (!words.is_empty()).then(|| words.join("\n"))
+}
+
+/// Neither the daemon's view of itself nor that of its ledger has a complaint.
+#[track_caller]
+fn well(bed: &Bed) {
+    for command in ["check", "doctor --docker=/lab/docker.sock"] {
+        let ill = || {
+            let (_, found) = findings(bed, command);
+            let concerns = |check: &str| CHECKS.contains(&check) || check == "engine_leaks";
+            let ill = |f: &Value| concerns(text(&f["check"])) && !matches!(text(&f["level"]), "ok" | "note");
+            found.into_iter().filter(ill).collect::<Vec<_>>()
+        };
+        let began = Instant::now();
+        let mut left = ill();
+        while !left.is_empty() && began.elapsed() < LONG {
+            left = ill();
+        }
+        assert!(left.is_empty(), "{command}: {left:#?}");
+    }
+}
+
+#[track_caller]
+fn plan_is_empty(bed: &Bed) {
+    let nothing = || shell(bed, "pontoon plan").ok().starts_with("# nothing to do");
+    wait_until(LONG, "a plan without steps", nothing);
+}
+
+/// Every container that runs answers at each of its addresses, and its server at its published ports.
+#[track_caller]
+fn all_answer(bed: &Bed, from: &str, engine: &Engine) {
+    let addresses = engine.attachments.iter().filter_map(|at| at.address.split('/').next());
+    let addresses: Vec<_> = addresses.filter(|address| address.parse::<IpAddr>().is_ok()).collect();
+    let distinct: BTreeSet<_> = addresses.iter().collect();
+    assert_eq!(distinct.len(), addresses.len(), "an address is had twice: {addresses:?}");
+    // Those of a client's own network are asked from the host: it is the gateway.
+    let script = format!("for at in {}; do ping -c1 -W1 $at >/dev/null || echo $at; done", addresses.join(" "));
+    wait_until(LONG, "the host to reach all containers", || shell(bed, &script).ok().is_empty());
+    let near = |at: &&str| at.starts_with("10.150.") || at.starts_with("10.151.");
+    let near: Vec<_> = addresses.iter().copied().filter(near).collect();
+    let script = format!("for at in {}; do ping -c1 -W1 $at >/dev/null || echo $at; done", near.join(" "));
+    let what = format!("{from} to reach all containers");
+    wait_until(LONG, &what, || bed.exec_in(from, &["sh", "-c", &script]).ok().is_empty());
+    for (container, port) in engine.ports.iter().flat_map(|(name, ports)| ports.iter().map(move |port| (name, port))) {
+        let what = format!("{container} at the published port {port}");
+        wait_until(LONG, &what, || fetches(bed, &format!("127.0.0.1:{port}")));
+    }
+}
