@@ -14,6 +14,7 @@ mod parsers;
 mod publish;
 mod reaper;
 mod reserve;
+mod services;
 mod spoof;
 mod town;
 mod watch;

@@ -49,6 +49,11 @@ impl Netns {
         Self { file, tid, _stop: stop }
     }
 
+    /// A thread inside, by which `/proc` shows it.
+    pub fn tid(&self) -> i32 {
+        self.tid
+    }
+
     /// Runs something inside.
     pub fn enter<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
