@@ -29,7 +29,7 @@ export PREFIX DESTDIR FORCE PURGE
 RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 
-.PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines crash soak bench lab fmt clippy \
+.PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines crash soak bench redeploy lab fmt clippy \
         deny fuzz check-tools as-root clean
 
 help: ## this list
@@ -89,6 +89,9 @@ soak: as-root build ## CRASH_LIVES lives of containers, with ends of Pontoon: no
 bench: as-root ## figures beside the kernel and the built-in bridge, all or PARTS; target/bench.json
 	@$(MAKE) --no-print-directory plugin lab >&2
 	@$(BENCH) $(PARTS)
+
+redeploy: as-root plugin lab ## all tasks of a service anew, again and again, beside the engine's own overlay; REDEPLOY=ROUNDSxTASKS
+	$(CARGO) test --locked --test swarm -- --ignored --nocapture beside_the_engines_own_overlay
 
 lab: as-root ## engine root and images for the tests, from Debian's packages
 	$(LAB) prepare

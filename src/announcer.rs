@@ -1,9 +1,13 @@
-//! Owns the thread that announces endpoints which have just arrived: at once, when nothing is
-//! ready to hear from them yet but others may look for them elsewhere, and a few times in the
-//! seconds after, because a flood may be lost. The verb that caused it has long answered.
+//! Owns the thread that announces endpoints: one that has just arrived at once, when nothing is
+//! ready to hear from it yet but others may look for it elsewhere, and a few times in the seconds
+//! after, because a flood may be lost; and all of them in turn, so that whatever was lost is right
+//! again. The verb that caused an announcement has long answered.
+//!
+//! Each announcement is a packet to every other host. A round of all endpoints is therefore spread
+//! over its whole time: one after the other, never two at once however late it is.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -20,21 +24,26 @@ const AFTER: [Duration; 5] = [
     Duration::from_secs(3),
 ];
 
+/// In how long all endpoints are announced once. Who judges peers by their silence counts on it
+/// (`state::peers`).
+pub const ROUND: Duration = Duration::from_secs(30);
+
 /// An endpoint of a network.
 pub type Arrival = (NetworkId, EndpointId);
 
 /// Starts the thread; arrivals go into the returned end.
-pub fn start(driver: Arc<Driver>) -> std::io::Result<Sender<Arrival>> {
+pub fn start(driver: Arc<Driver>, round: Duration) -> std::io::Result<Sender<Arrival>> {
     let (send, receive) = channel();
-    std::thread::Builder::new().name("announcer".to_owned()).spawn(move || run(&driver, &receive))?;
+    std::thread::Builder::new().name("announcer".to_owned()).spawn(move || run(&driver, round, &receive))?;
     Ok(send)
 }
 
-fn run(driver: &Driver, arrivals: &Receiver<Arrival>) {
+fn run(driver: &Driver, round: Duration, arrivals: &Receiver<Arrival>) {
     let mut due: BinaryHeap<Reverse<(Instant, Instant, usize, Arrival)>> = BinaryHeap::new();
+    let mut turns = Turns::new(round, Instant::now());
     loop {
-        let next = due.peek().map(|Reverse((at, ..))| at.saturating_duration_since(Instant::now()));
-        match arrivals.recv_timeout(next.unwrap_or(Duration::from_secs(3600))) {
+        let next = due.peek().map_or(turns.next, |Reverse((at, ..))| turns.next.min(*at));
+        match arrivals.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(arrival) => {
                 let began = Instant::now();
                 due.push(Reverse((began, began, 0, arrival)));
@@ -51,5 +60,113 @@ fn run(driver: &Driver, arrivals: &Receiver<Arrival>) {
                 due.push(Reverse((began + *after, began, turn + 1, (network, endpoint))));
             }
         }
+        if let Some((network, endpoint)) = turns.take(Instant::now(), || driver.announced()) {
+            driver.announce(&network, &endpoint);
+        }
+    }
+}
+
+/// Whose turn it is in a round of all endpoints. Pure: it is told the time.
+struct Turns {
+    round: Duration,
+    waiting: VecDeque<Arrival>,
+    /// Between two of this round.
+    gap: Duration,
+    /// When something is to be done next.
+    next: Instant,
+    /// When the next round may begin.
+    again: Instant,
+}
+
+impl Turns {
+    fn new(round: Duration, now: Instant) -> Self {
+        // Those who start a host have other things to do in its first second.
+        Self { round, waiting: VecDeque::new(), gap: round, next: now + round / 30, again: now }
+    }
+
+    /// The one whose turn it is, if it is anybody's. A round begins with all that are there then;
+    /// one that falls behind takes longer, and does not catch up.
+    fn take(&mut self, now: Instant, all: impl FnOnce() -> Vec<Arrival>) -> Option<Arrival> {
+        if now < self.next {
+            return None;
+        }
+        if self.waiting.is_empty() && now >= self.again {
+            self.waiting = all().into();
+            self.gap = self.round / u32::try_from(self.waiting.len()).unwrap_or(u32::MAX).max(1);
+            self.again = now + self.round;
+        }
+        let taken = self.waiting.pop_front();
+        self.next = if self.waiting.is_empty() { self.again.max(now + self.gap) } else { now + self.gap };
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn endpoints(count: usize) -> Vec<Arrival> {
+        let id = |n: usize| (NetworkId::parse("net").unwrap(), EndpointId::parse(&format!("e{n}")).unwrap());
+        (0..count).map(id).collect()
+    }
+
+    /// Those whose turn comes up to `until`, with the time of each since `began`.
+    fn taken(turns: &mut Turns, began: Instant, until: Duration, count: usize) -> Vec<(Duration, Arrival)> {
+        let mut taken = Vec::new();
+        while turns.next < began + until {
+            let now = turns.next;
+            taken.extend(turns.take(now, || endpoints(count)).map(|arrival| (now - began, arrival)));
+        }
+        taken
+    }
+
+    #[test]
+    fn a_round_has_everybody_once_and_is_spread_over_its_time() {
+        let began = Instant::now();
+        for count in [1, 7, 300, 5000] {
+            let mut turns = Turns::new(30 * SECOND, began);
+            let began = turns.next;
+            let first = taken(&mut turns, began, 30 * SECOND - SECOND / 1000, count);
+            let named: Vec<_> = first.iter().map(|(_, arrival)| arrival.clone()).collect();
+            assert_eq!(named, endpoints(count), "everybody, once, in one round");
+            let in_second = |n: u32| first.iter().filter(|(at, _)| (SECOND * n..SECOND * (n + 1)).contains(at)).count();
+            let most = (0..30).map(in_second).max().unwrap();
+            assert!(most <= count.div_ceil(30) + 1, "{most} of {count} in one second");
+            assert_eq!(taken(&mut turns, began, 60 * SECOND - SECOND / 1000, count).len(), count, "and again");
+        }
+    }
+
+    #[test]
+    fn a_round_that_fell_behind_does_not_catch_up() {
+        let began = Instant::now();
+        let mut turns = Turns::new(30 * SECOND, began);
+        assert!(turns.take(began, || endpoints(30)).is_none(), "not in the first second");
+        assert!(turns.take(began + SECOND, || endpoints(30)).is_some());
+        // The machine slept for a minute.
+        let late = began + 60 * SECOND;
+        assert!(turns.take(late, || endpoints(30)).is_some());
+        assert!(turns.take(late, || endpoints(30)).is_none(), "two at once");
+        assert!(turns.take(late + SECOND, || endpoints(30)).is_some());
+    }
+
+    #[test]
+    fn nobody_there_is_looked_at_once_a_round() {
+        let began = Instant::now();
+        let mut turns = Turns::new(30 * SECOND, began);
+        let mut asked = 0;
+        while turns.next < began + 300 * SECOND {
+            let now = turns.next;
+            assert!(
+                turns
+                    .take(now, || {
+                        asked += 1;
+                        Vec::new()
+                    })
+                    .is_none()
+            );
+        }
+        assert_eq!(asked, 10);
     }
 }

@@ -2,6 +2,7 @@
 //! State first, then the kernel, and the socket last: whoever can connect is served.
 
 pub mod inspect;
+pub mod vip;
 
 use std::io::Read;
 use std::path::Path;
@@ -23,7 +24,7 @@ use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
 use crate::state::{self, Ledger, Opened, Outcome, StoreError};
 use crate::upkeep::{self, Cause};
-use crate::{announcer, socket, telemetry};
+use crate::{announcer, heap, socket, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -58,6 +59,7 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> AppError {
 pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format);
+    heap::keep_little();
     let _only_one = socket::claim_namespace()?;
     let (seed, boot, resolvers) = (random_seed(), boot_id(), Resolvers::of_host());
     // The one thing that takes CAP_NET_RAW, which is given up next.
@@ -74,6 +76,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     };
     let overlay = OverlaySettings {
         scope: options.scope.into(),
+        connectivity: options.connectivity.into(),
         port: options.vxlan_port,
         data_path: options.data_path.clone(),
         peers: options.peers.clone(),
@@ -87,7 +90,10 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
     let for_verbs = causes.clone();
     driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
-    let arrivals = announcer::start(Arc::clone(&driver)).map_err(system("start the announcer's thread"))?;
+    let for_ledger = causes.clone();
+    driver.on_backlog(move || drop(for_ledger.send(Cause::Backlog)));
+    let arrivals =
+        announcer::start(Arc::clone(&driver), announcer::ROUND).map_err(system("start the announcer's thread"))?;
     driver.on_arrival(move |network, endpoint| drop(arrivals.send((network, endpoint))));
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
@@ -16,6 +17,19 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads this process's command line and environment; prints what is wrong and ends it. An
+    /// empty variable is as good as none: `docker plugin set` can empty a variable, not remove it.
+    pub fn read() -> Self {
+        let forgetful = |arg: Arg| {
+            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+            if empty { arg.env(Resettable::Reset) } else { arg }
+        };
+        let command = Self::command().mut_subcommands(|command| command.mut_args(forgetful));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// What to do.
@@ -35,6 +49,8 @@ pub enum Command {
     Repair(Asked),
     /// Find networks, endpoints and pools that the engine does not know any more, and remove them.
     Gc(Gc),
+    /// Let the containers of this host reach service addresses (VIPs) of a Swarm, until SIGTERM or SIGINT.
+    Vip(Vip),
     /// Print every network and endpoint option with its meaning, as Markdown.
     Options,
 }
@@ -71,6 +87,10 @@ pub struct Serve {
     /// How far networks reach: local is this host, global the Swarm.
     #[arg(long, env = "PONTOON_SCOPE", default_value = "local", value_name = "SCOPE")]
     pub scope: ScopeWord,
+
+    /// How far names reach on networks of a Swarm that are each host's own; global comes with --scope global.
+    #[arg(long, env = "PONTOON_CONNECTIVITY", default_value = "local", value_name = "SCOPE")]
+    pub connectivity: ScopeWord,
 
     /// UDP port of overlay networks, the same on every host.
     #[arg(long, env = "PONTOON_VXLAN_PORT", default_value_t = VXLAN_PORT, value_parser = clap::value_parser!(u16).range(1..),
@@ -201,6 +221,34 @@ pub struct Gc {
     pub none_known: bool,
 }
 
+/// Whose services, and where. Each has an environment variable, too.
+#[derive(Debug, Clone, Args)]
+pub struct Vip {
+    /// The engine of this host.
+    #[arg(long, env = "PONTOON_DOCKER", default_value = "/var/run/docker.sock", value_name = "PATH")]
+    pub docker: PathBuf,
+
+    /// Where the engine keeps files of its containers' network namespaces.
+    #[arg(long, env = "PONTOON_NETNS", default_value = "/run/docker/netns", value_name = "DIR")]
+    pub netns: PathBuf,
+
+    /// The driver whose networks these are, as the engine calls it.
+    #[arg(long, env = "PONTOON_DRIVER", default_value = "pontoon:latest", value_name = "NAME")]
+    pub driver: String,
+
+    /// How much to log, to standard error.
+    #[arg(long, env = "PONTOON_LOG", default_value = "info", value_name = "LEVEL")]
+    pub log: LogLevel,
+
+    /// Form of the log.
+    #[arg(long, env = "PONTOON_LOG_FORMAT", default_value = "text", value_name = "FORM")]
+    pub log_format: LogFormat,
+
+    /// Take service addresses away from the containers of this host, and end.
+    #[arg(long)]
+    pub clear: bool,
+}
+
 /// How much to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
@@ -232,7 +280,6 @@ fn peer(text: &str) -> Result<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

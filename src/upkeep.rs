@@ -37,6 +37,8 @@ pub enum Cause {
     Overrun,
     /// A verb left something behind: look at everything.
     Everything,
+    /// The ledger has something to take that no verb waits for.
+    Backlog,
 }
 
 /// Starts the thread; causes go into the returned end.
@@ -85,6 +87,7 @@ impl Work {
                 driver.counts.overruns.fetch_add(1, Ordering::Relaxed);
                 *self = Work { links: true, firewall: true, bridges: true };
             }
+            Cause::Backlog => driver.settle_ledger(),
             Cause::Everything => *self = Work { links: true, firewall: true, bridges: true },
         }
     }

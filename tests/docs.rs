@@ -87,6 +87,15 @@ fn firewall() {
     generated(page, "golden", &list);
 }
 
+/// The pages show the files that the tests run.
+#[test]
+fn examples() {
+    for (page, name) in [("swarm.md", "stack"), ("compose.md", "compose")] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.yml"));
+        generated(page, name, &format!("```yaml\n{}```\n", std::fs::read_to_string(file).unwrap()));
+    }
+}
+
 #[test]
 fn checks() {
     let mut table = String::from("| check | what it looks at |\n|---|---|\n");

@@ -10,7 +10,7 @@ mod source;
 use source::{Source, all, is_word, word};
 
 /// Layers and what each may import besides itself (design, section 2).
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("api", &[]),
     ("confinement", &[]),
     ("model", &[]),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("ipam", &["model", "state"]),
     ("datapath", &["model", "state"]),
     ("linux", &["model", "datapath"]),
+    ("vip", &["client"]),
     ("driver", &["api", "model", "state", "ipam", "datapath"]),
     ("server", &["api", "driver", "metrics", "telemetry"]),
     ("doctor", &["model", "state", "datapath", "driver", "client", "engine", "gc"]),

@@ -26,7 +26,7 @@ pub struct Confinement {
 
 /// Confines the calling thread and every thread it starts from now on.
 pub fn enter(reach: &Reach) -> Confinement {
-    let capabilities = held("capabilities stay as they are", privileges::shed());
+    let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::KEPT));
     // Landlock and seccomp both ask for it, and without it a set-user-id program gave it all back.
     let sealed = held("new privileges stay possible", privileges::seal());
     let (landlock, pins) = match files::restrict(reach) {
@@ -39,6 +39,15 @@ pub fn enter(reach: &Reach) -> Confinement {
     let seccomp = sealed && held("not confined to its own system calls", calls::restrict());
     tracing::info!(capabilities, no_new_privs = sealed, landlock_abi = landlock, seccomp, "confined");
     Confinement { capabilities, landlock, seccomp, _pins: pins }
+}
+
+/// What `pontoon vip` gives up: every capability but those to enter a container's network and to
+/// change its firewall, and new ones. It needs the engine's socket, and whoever has that has the
+/// host: the rest would be for show.
+pub fn keep_for_sandboxes() {
+    let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::SANDBOXES));
+    let sealed = held("new privileges stay possible", privileges::seal());
+    tracing::info!(capabilities, no_new_privs = sealed, "confined");
 }
 
 fn held(without: &str, result: Result<(), String>) -> bool {

@@ -5,33 +5,36 @@ use nix::sys::prctl;
 
 /// What the datapath needs, of what the process was given: links, addresses, routes, rules and
 /// `net.*` settings; and published ports below 1024.
-const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE];
+pub const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE];
 
-/// Drops every capability but [`KEPT`], from all five sets of the calling thread.
+/// What entering a sandbox and changing its firewall needs, which only `pontoon vip` does.
+pub const SANDBOXES: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS_ADMIN];
+
+/// Drops every capability but these, from all five sets of the calling thread.
 ///
 /// # Errors
 /// What could not be dropped and why. The bounding set needs CAP_SETPCAP; what it still has
 /// beyond that is an error only if a program could be run, which seccomp refuses, so it is told.
-pub fn shed() -> Result<(), String> {
-    let kept: CapsHashSet = KEPT.into_iter().collect();
+pub fn shed(keep: &[Capability]) -> Result<(), String> {
+    let kept: CapsHashSet = keep.iter().copied().collect();
     let failed = |set: &'static str| move |error| format!("the {set} set: {error}");
     let permitted = caps::read(None, CapSet::Permitted).map_err(failed("permitted"))?;
     let kept: CapsHashSet = permitted.intersection(&kept).copied().collect();
     caps::clear(None, CapSet::Ambient).map_err(failed("ambient"))?;
     // While CAP_SETPCAP is still there. Without it systemd or Docker has chosen the bounding set.
-    let bounded = bound();
+    let bounded = bound(keep);
     caps::clear(None, CapSet::Inheritable).map_err(failed("inheritable"))?;
     caps::set(None, CapSet::Effective, &kept).map_err(failed("effective"))?;
     caps::set(None, CapSet::Permitted, &kept).map_err(failed("permitted"))?;
     bounded
 }
 
-/// Drops all but [`KEPT`] from the bounding set. Asks for one after the other, since a list of
+/// Drops all others from the bounding set. Asks for one after the other, since a list of
 /// those that the running kernel has is in a file that may be out of sight.
-fn bound() -> Result<(), String> {
+fn bound(keep: &[Capability]) -> Result<(), String> {
     for capability in caps::all() {
         let held = caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
-        if held && !KEPT.contains(&capability) {
+        if held && !keep.contains(&capability) {
             caps::drop(None, CapSet::Bounding, capability).map_err(|error| format!("the bounding set: {error}"))?;
         }
     }

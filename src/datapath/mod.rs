@@ -281,6 +281,13 @@ pub trait Kernel: Send + Sync {
     /// true when none is left.
     fn settle(&self, patience: Duration) -> bool;
 
+    /// Calls `done` once every flow that was to be forgotten by now is gone or cannot be removed,
+    /// from any thread; never, when the process ends before. This default is for a kernel that
+    /// forgets at once.
+    fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+
     /// What an operator would type for a step: a line a command, and a line that starts with `#`
     /// for what no command does.
     fn commands(&self, step: &Step) -> Vec<String> {

@@ -1,5 +1,5 @@
 //! Owns the announcing of endpoints of overlay networks: who still believes that an address is
-//! elsewhere is told. Called off the verbs' path, by the announcer's thread and on the tick.
+//! elsewhere is told. Called off the verbs' path, by the announcer's thread.
 
 use super::Driver;
 use crate::datapath::{Announcement, KernelError};
@@ -35,19 +35,17 @@ impl Driver {
         true
     }
 
-    /// Announces every endpoint of every overlay network: whatever was lost is right again.
-    pub fn announce_all(&self) {
+    /// The endpoints of overlay networks that are in their sandboxes now.
+    pub fn announced(&self) -> Vec<(NetworkId, EndpointId)> {
+        let mut all = Vec::new();
         for id in self.table.ids() {
             let Some(slot) = self.table.find(&id) else { continue };
-            let ids: Vec<EndpointId> = match lock(&slot).as_ref() {
-                Some(held) if held.network.overlay.is_some() => held.endpoints.keys().cloned().collect(),
-                _ => continue,
-            };
-            // One lock each: a verb need not wait for all of them.
-            for endpoint in &ids {
-                self.announce(&id, endpoint);
-            }
+            let place = lock(&slot);
+            let Some(held) = place.as_ref().filter(|held| held.network.overlay.is_some()) else { continue };
+            let joined = held.endpoints.values().filter(|endpoint| endpoint.phase == Phase::Joined);
+            all.extend(joined.map(|endpoint| (id.clone(), endpoint.spec.id.clone())));
         }
+        all
     }
 
     fn tell(&self, held: &Held, endpoint: &Endpoint) {

@@ -1,5 +1,5 @@
 //! Owns the verbs that concern other nodes: discover_new, discover_delete, allocate_network and
-//! free_network. With the local scope nothing follows from them, and they succeed.
+//! free_network. With local connectivity nothing follows from them, and they succeed.
 
 use std::net::IpAddr;
 
@@ -108,7 +108,7 @@ impl Driver {
     /// The node that a request is about, and whether it is this one; `None` when there is nothing
     /// to learn from it.
     fn node(&self, request: &DiscoverRequest) -> Option<(IpAddr, bool)> {
-        if self.overlay.scope == Scope::Local || request.discovery_type != NODE {
+        if self.overlay.connectivity() == Scope::Local || request.discovery_type != NODE {
             return None;
         }
         let data = &request.discovery_data;

@@ -48,6 +48,18 @@ pub enum Error {
         /// Which.
         endpoint: EndpointId,
     },
+    /// A verb for something that may be in a ledger of a newer release.
+    #[error(
+        "{object}: a newer Pontoon wrote the ledger (format {found}, this one reads up to {known}); install the newer release again, nothing is lost"
+    )]
+    Unread {
+        /// What was asked for.
+        object: String,
+        /// The ledger's format.
+        found: u32,
+        /// The newest that this release reads.
+        known: u32,
+    },
     /// CreateNetwork for a known id with other settings, while endpoints use the network.
     #[error("network {network} exists with other settings and {endpoints} endpoints: remove those first")]
     NetworkDiffers {

@@ -1,13 +1,11 @@
 //! Owns the verbs of published ports: program_external_connectivity and
 //! revoke_external_connectivity.
 
-use std::net::IpAddr;
-
 use super::endpoint::ids;
 use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
-use crate::datapath::{Step, desired};
+use crate::datapath::desired;
 use crate::model::{Binding, Endpoint, EndpointId, NetworkId};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
@@ -64,48 +62,36 @@ impl Driver {
         let was = desired::endpoint(network, &before);
         let is = desired::endpoint(network, &after);
         let (withdrawn, new) = (gone(&before, &after), gone(&after, &before));
-        let write = || self.write(vec![Record::Endpoint(Box::new(after.clone()))]);
+        let addresses = before.spec.addresses().filter(|_| !withdrawn.is_empty());
+        let removal = self.flows.owe(addresses);
+        let write = || {
+            let changed = Record::Endpoint(Box::new(after.clone()));
+            self.write(removal.record().into_iter().chain([changed]).collect())
+        };
         let realise = || {
             self.realise(&was, &is).map_err(|source| {
                 let object = format!("published ports of endpoint {id} of network {}", network.spec.id);
                 Error::Kernel { object, source }
             })
         };
-        let forget = || {
-            if !withdrawn.is_empty() {
-                self.forget_flows(&before.spec.addresses().collect::<Vec<_>>());
-            }
-        };
         let done = if new.is_empty() {
             // What only ends stays in the ledger until the kernel has no rules of it: if this life
-            // ends in between, the next one still knows that there is something to do. Its flows
-            // are handed over before the record; their removal itself is in the background.
-            realise().and_then(|()| {
-                forget();
-                write()
-            })
+            // ends in between, the next one still knows that there is something to do.
+            realise().and_then(|()| write())
         } else {
-            write().and_then(|()| realise()).inspect(|()| forget())
+            write().and_then(|()| realise())
         };
         if let Err(error) = done {
             self.take_back(&before, &was, &is);
             self.give_ports_back(&new);
+            // It publishes what it did: its connections stay.
+            self.settle_flows_later(removal);
             return Err(error);
         }
+        self.remove_flows(removal);
         self.give_ports_back(&withdrawn);
         held.endpoints.insert(id.clone(), after);
         Ok(())
-    }
-
-    /// Has the tracked connections of these container addresses removed in the background. One
-    /// that survives is a nuisance, not a reason to fail a container.
-    pub(super) fn forget_flows(&self, addresses: &[IpAddr]) {
-        if addresses.is_empty() {
-            return;
-        }
-        if let Err(error) = self.kernel().apply(&[Step::ForgetFlows(addresses.to_vec())]) {
-            tracing::warn!(%error, ?addresses, "old flows may stick to these addresses");
-        }
     }
 
     fn take_back(&self, before: &Endpoint, was: &crate::datapath::Datapath, is: &crate::datapath::Datapath) {

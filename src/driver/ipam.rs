@@ -10,7 +10,7 @@ use crate::api::ipam::{
     ADDRESS_TYPE, AddressSpacesResponse, CapabilitiesResponse, GATEWAY, ReleaseAddressRequest, ReleasePoolRequest,
     RequestAddressRequest, RequestAddressResponse, RequestPoolRequest, RequestPoolResponse,
 };
-use crate::ipam::{GLOBAL_SPACE, HostView, LOCAL_SPACE, PoolAsk};
+use crate::ipam::{GLOBAL_SPACE, HostView, IpamError, LOCAL_SPACE, PoolAsk};
 use crate::state::table::lock;
 
 impl Driver {
@@ -58,7 +58,17 @@ impl Driver {
         };
         let host = HostView { routes: &routes, resolvers: &resolvers, ula_seed: self.ula_seed };
         let mut ipam = lock(&self.ipam);
-        let (pool, records) = ipam.request_pool(&ask, &host)?;
+        let mut granted = ipam.request_pool(&ask, &host);
+        if let (Err(IpamError::Overlap { other, .. }), LOCAL_SPACE) = (&granted, ask.space) {
+            let other = *other;
+            drop(ipam);
+            let forgotten = ask.pool == Some(other) && self.forget_network_of(&other)?;
+            ipam = lock(&self.ipam);
+            if forgotten {
+                granted = ipam.request_pool(&ask, &host);
+            }
+        }
+        let (pool, records) = granted?;
         self.commit(&mut ipam, &records)?;
         tracing::info!(pool = %pool.id, "pool granted");
         Ok(RequestPoolResponse { pool_id: pool.id, pool: pool.subnet.to_string(), data: Default::default() })

@@ -10,6 +10,7 @@ mod discovery;
 mod endpoint;
 pub mod error;
 mod external;
+mod flows;
 mod ipam;
 pub mod listing;
 mod network;
@@ -30,11 +31,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use error::Error;
+use flows::Flows;
 use overlay::Mesh;
 pub use overlay::OverlaySettings;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
-use crate::ipam::{DefaultPools, Ipam};
+use crate::ipam::{DefaultPools, Ipam, IpamError};
 use crate::model::{EndpointId, IfName, Network, NetworkId};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
@@ -75,8 +77,9 @@ pub struct Driver {
     ledger: Ledger,
     /// Ends that the ledger did not take; see `promise`.
     owed: Mutex<Vec<Record>>,
-    /// Whose tracked connections an earlier life may have left; see [`Opened`].
-    ended: Vec<IpAddr>,
+    flows: Flows,
+    /// Whether somebody was asked to rewrite the ledger and has not done so yet.
+    outgrown: AtomicBool,
     ipam: Mutex<Ipam>,
     ports: Mutex<Ports>,
     reconciler: Reconciler,
@@ -113,7 +116,8 @@ impl Driver {
             table: Table::default(),
             ledger: opened.ledger,
             owed: Mutex::default(),
-            ended: opened.ended,
+            flows: Flows::default(),
+            outgrown: AtomicBool::new(false),
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
             reconciler: Reconciler::new(kernel),
@@ -172,6 +176,7 @@ impl Driver {
                 self.reconciler.desire(&Datapath::default(), &desired);
                 held.endpoints.insert(id.clone(), (**endpoint).clone());
             }
+            Record::Flows { addresses } => drop(self.flows.owe(addresses.iter().copied())),
             // Pools and addresses are the address index's own.
             _ => {}
         }
@@ -187,6 +192,19 @@ impl Driver {
     /// What the ledger was like when it was opened.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
+    }
+
+    /// What an error means in this life. To one that cannot read its ledger everything is unknown,
+    /// and the remedies for what is unknown would have the user remove what is only unread.
+    pub fn explain(&self, error: Error) -> Error {
+        let Outcome::TooNew { found, known } = self.outcome else { return error };
+        let object = match &error {
+            Error::UnknownNetwork { network } => format!("network {network}"),
+            Error::UnknownEndpoint { network, endpoint } => format!("endpoint {endpoint} of network {network}"),
+            Error::Ipam(IpamError::UnknownPool { id }) => format!("pool {id}"),
+            _ => return error,
+        };
+        Error::Unread { object, found, known }
     }
 
     /// How many networks and endpoints there are. A network whose verb is under way counts

@@ -7,7 +7,7 @@ use crate::api::network::{
 };
 use crate::datapath::{Datapath, desired};
 use crate::model::options;
-use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec, Scope};
+use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, LinkOwner, lock};
 
@@ -20,7 +20,7 @@ impl Driver {
     pub fn get_capabilities(&self) -> CapabilitiesResponse {
         CapabilitiesResponse {
             scope: self.overlay.scope.word().to_owned(),
-            connectivity_scope: self.overlay.scope.word().to_owned(),
+            connectivity_scope: self.overlay.connectivity().word().to_owned(),
             gw_alloc_checker: true,
         }
     }
@@ -42,7 +42,7 @@ impl Driver {
         let slot = self.table.slot(&spec.id);
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
-            let of_swarm = self.overlay.scope == Scope::Global;
+            let of_swarm = self.is_of_swarm(&spec.id);
             if of_swarm {
                 self.forget_dead(held);
             }
@@ -136,7 +136,7 @@ impl Driver {
         }
         let overlay = self.spans_hosts(spec).and_then(|spans| match spans {
             true if !owns_bridge => Err(Error::ForeignBridge { bridge: bridge.clone(), option: options::VNI }),
-            true => self.claim_overlay(spec).map(Some),
+            true => self.claim_overlay(spec, None).map(Some),
             false => Ok(None),
         });
         let overlay = overlay.inspect_err(|_| {

@@ -22,6 +22,9 @@ use crate::state::vnis::Vnis;
 pub struct OverlaySettings {
     /// How far networks reach.
     pub scope: Scope,
+    /// How far the names of containers reach, and the word of other hosts; see
+    /// [`OverlaySettings::connectivity`].
+    pub connectivity: Scope,
     /// UDP port.
     pub port: u16,
     /// The way to other hosts; `None` leaves it to the Swarm, and without one to the default route.
@@ -32,7 +35,16 @@ pub struct OverlaySettings {
 
 impl Default for OverlaySettings {
     fn default() -> Self {
-        Self { scope: Scope::Local, port: overlay::VXLAN_PORT, data_path: None, peers: Vec::new() }
+        let (scope, connectivity) = (Scope::Local, Scope::Local);
+        Self { scope, connectivity, port: overlay::VXLAN_PORT, data_path: None, peers: Vec::new() }
+    }
+}
+
+impl OverlaySettings {
+    /// Whether the engine is to tell the Swarm's nodes of each other, and the containers of the
+    /// Swarm's networks by name: with networks of the Swarm always, with local ones when asked for.
+    pub(super) fn connectivity(&self) -> Scope {
+        if self.scope == Scope::Global { Scope::Global } else { self.connectivity }
     }
 }
 
@@ -163,8 +175,10 @@ impl Driver {
         }
     }
 
-    /// Takes a number and a link for an overlay network, and finds out which MTU it can have.
-    pub(super) fn claim_overlay(&self, spec: &NetworkSpec) -> Result<(Overlay, u32), Error> {
+    /// Takes a number and a link for an overlay network, and finds out which MTU it can have. One
+    /// that has a tunnel already (`held`) keeps its link, and its number until the tunnel follows.
+    /// After an error nothing was taken.
+    pub(super) fn claim_overlay(&self, spec: &NetworkSpec, held: Option<&Overlay>) -> Result<(Overlay, u32), Error> {
         let mut mesh = self.mesh();
         if mesh.underlay.is_none() {
             mesh.underlay = self.find_underlay(mesh.own).map_err(|source| self.of_network(spec, source))?;
@@ -174,19 +188,19 @@ impl Driver {
         if let Some(owner) = mesh.vnis.other_carrier(vni, &spec.id) {
             return Err(Error::VniTaken { vni, owner: owner.clone() });
         }
-        let owner = LinkOwner::Network(spec.id.clone());
-        let link = self.table.claim_link(LinkRole::Vxlan, spec.id.as_str(), owner);
-        let overlay = Overlay { vni, link };
-        // Taken from here on, so that no other verb gets it; the tunnel comes with the record.
-        mesh.vnis.carry(vni, &spec.id);
         let room = underlay.mtu.saturating_sub(overlay::overhead(underlay.address.is_ipv6()));
         let mtu = spec.options.mtu.unwrap_or(room);
         if mtu < if spec.v6.is_some() { 1280 } else { 68 } {
-            mesh.vnis.apply(&Record::NoNetwork { id: spec.id.clone() });
-            self.table.release_link(&overlay.link);
             return Err(Error::MtuTooSmall { network: spec.id.clone(), mtu, underlay: underlay.mtu });
         }
-        Ok((overlay, mtu))
+        let derived = || {
+            let owner = LinkOwner::Network(spec.id.clone());
+            self.table.claim_link(LinkRole::Vxlan, spec.id.as_str(), owner)
+        };
+        let link = held.map_or_else(derived, |held| held.link.clone());
+        // Taken from here on, so that no other verb gets it; the tunnel comes with the record.
+        mesh.vnis.carry(vni, &spec.id);
+        Ok((Overlay { vni, link }, mtu))
     }
 
     /// Gives number and link of a network back that has no tunnel (any more).
@@ -197,7 +211,7 @@ impl Driver {
         }
     }
 
-    /// Makes the tunnel of an overlay network, whose bridge is there.
+    /// Makes the tunnel of an overlay network, whose bridge is there. One that it had becomes this.
     pub(super) fn raise_tunnel(&self, network: &Network) -> Result<(), KernelError> {
         if network.overlay.is_none() {
             return Ok(());
@@ -289,12 +303,14 @@ impl Driver {
     ) -> Result<(), KernelError> {
         let port = self.overlay.port;
         let only = network.is_some_and(|network| mesh.networks.keys().all(|id| *id == network.spec.id));
+        let has_peers = |network: &Network| !network.spec.options.peers.is_empty();
+        let had_peers = network.and_then(|network| mesh.networks.get(&network.spec.id)).is_some_and(has_peers);
         let desired = |mesh: &Mesh| match network {
             None => mesh.desired(port),
             Some(network) => {
                 let tunnel = mesh.networks.get(&network.spec.id).map_or_else(nothing, |held| mesh.tunnel(held, port));
                 // Only the network's own peers can come or go with it; all do with the first and last.
-                if only || !network.spec.options.peers.is_empty() { united(tunnel, mesh.guard(port)) } else { tunnel }
+                if only || had_peers || has_peers(network) { united(tunnel, mesh.guard(port)) } else { tunnel }
             }
         };
         let before = desired(mesh);

@@ -7,6 +7,7 @@
 //! next, or on the next tick.
 
 use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
 
 use super::{Driver, Error};
 use crate::ipam::Ipam;
@@ -18,13 +19,39 @@ impl Driver {
     pub(super) fn write(&self, records: Vec<Record>) -> Result<(), Error> {
         let mut owed = lock(&self.owed);
         if owed.is_empty() {
-            return Ok(self.ledger.append(&records)?);
+            self.ledger.append(&records)?;
+        } else {
+            let all: Vec<Record> = owed.iter().cloned().chain(records).collect();
+            self.ledger.append(&all)?;
+            tracing::info!(records = owed.len(), "what the ledger did not take earlier is written");
+            owed.clear();
         }
-        let all: Vec<Record> = owed.iter().cloned().chain(records).collect();
-        self.ledger.append(&all)?;
-        tracing::info!(records = owed.len(), "what the ledger did not take earlier is written");
-        owed.clear();
+        drop(owed);
+        self.watch_size();
         Ok(())
+    }
+
+    /// Asks for the ledger to be rewritten when it has outgrown what is alive in it: once, for if
+    /// that fails the tick is soon enough to try again.
+    fn watch_size(&self) {
+        if self.ledger.compact_due() && !self.outgrown.swap(true, Ordering::Relaxed) {
+            self.flows.call();
+        }
+    }
+
+    /// Rewrites the ledger if it has outgrown what is alive in it. Verbs that write wait meanwhile.
+    pub(super) fn compact_ledger(&self) {
+        if !self.ledger.compact_due() {
+            return;
+        }
+        match self.ledger.compact() {
+            Ok(ended) => {
+                self.outgrown.store(false, Ordering::Relaxed);
+                // By now they are removed or about to be: only the ledger does not know.
+                self.settle_flows_later(self.flows.owe(ended));
+            }
+            Err(error) => tracing::error!(%error, "the ledger was not rewritten"),
+        }
     }
 
     /// Writes what must not be lost although it cannot be refused any more: an end, or the way

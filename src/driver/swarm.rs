@@ -2,14 +2,42 @@
 //! those networks nor their endpoints: it asks for the network again, with the settings of now,
 //! and never says a word of the endpoints of before (protocol.md 5.5).
 
+use ipnetwork::IpNetwork;
+
 use super::{Driver, Error, count};
 use crate::api::Empty;
+use crate::api::network::NetworkRequest;
 use crate::datapath::desired;
-use crate::model::{Endpoint, Network, NetworkSpec, Phase};
+use crate::model::{Endpoint, Network, NetworkId, NetworkSpec, Phase, Scope};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
 
 impl Driver {
+    /// Whether a network is the Swarm's, which means that its engine keeps nothing of it.
+    pub(super) fn is_of_swarm(&self, id: &NetworkId) -> bool {
+        self.overlay.scope == Scope::Global || id.is_of_swarm()
+    }
+
+    /// Forgets the network of the Swarm that has this subnet, with its pools, if nothing on it
+    /// lives; whether there was one. The engine asks for the pool as if nobody had it: it crashed,
+    /// and is about to make the network anew. Refused, this host would never again be part of it.
+    pub(super) fn forget_network_of(&self, subnet: &IpNetwork) -> Result<bool, Error> {
+        let Some(id) = self.table.subnet_owner(subnet).filter(|id| self.is_of_swarm(id)) else { return Ok(false) };
+        let Some(slot) = self.table.find(&id) else { return Ok(false) };
+        let subnets: Vec<IpNetwork> = match lock(&slot).as_ref() {
+            Some(held) if !held.endpoints.values().any(|endpoint| self.is_live(endpoint)) => {
+                held.network.spec.subnets().map(|subnet| subnet.pool).collect()
+            }
+            _ => return Ok(false),
+        };
+        tracing::info!(network = %id, %subnet, "the engine asks for this subnet anew, its network of before is removed");
+        self.delete_network(NetworkRequest { network_id: id.as_str().to_owned() })?;
+        let mut ipam = lock(&self.ipam);
+        let records: Vec<Record> = subnets.iter().flat_map(|subnet| ipam.release_subnet(subnet)).collect();
+        self.commit(&mut ipam, &records)?;
+        Ok(true)
+    }
+
     /// Removes the endpoints that no sandbox has. The engine asks for a network before it makes
     /// an endpoint of it, so none can be under way.
     pub(super) fn forget_dead(&self, held: &mut Held) {
@@ -32,10 +60,10 @@ impl Driver {
             && !matches!(self.kernel().link(&endpoint.peer), Ok(Some(_)))
     }
 
-    /// Gives a network other settings under endpoints that live, which keep what they have.
+    /// Gives a network other settings under endpoints that live, which keep what they have. The old
+    /// tunnel stands until the new one takes its place; after an error all is as before.
     pub(super) fn change_network(&self, held: &mut Held, spec: NetworkSpec) -> Result<Empty, Error> {
         let old = held.network.clone();
-        let failed = |source| Error::Kernel { object: format!("network {}", spec.id), source };
         if spec.options.bridge_name != old.spec.options.bridge_name {
             return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
         }
@@ -43,23 +71,71 @@ impl Driver {
         if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
             return Err(Error::SubnetOverlap { subnet, held, owner });
         }
-        self.lower_tunnel(&old);
-        self.release_overlay(&old);
-        let (overlay, mtu) = self.claim_overlay(&spec)?;
-        let network = Network { spec: spec.clone(), mtu, overlay: Some(overlay), ..old.clone() };
+        let claimed = self.spans_hosts(&spec).and_then(|spans| match spans {
+            true => self.claim_overlay(&spec, old.overlay.as_ref()).map(|(overlay, mtu)| (Some(overlay), mtu)),
+            false => Ok((None, spec.options.mtu.unwrap_or(old.mtu))),
+        });
+        let (overlay, mtu) = claimed.inspect_err(|_| self.take_subnets_back(&old))?;
+        let network = Network { spec, mtu, overlay, ..old.clone() };
+        if let Err(error) = self.move_to(held, &old, &network) {
+            self.put_back(held, &old, &network);
+            return Err(error);
+        }
+        if network.overlay.is_none() {
+            self.lower_tunnel(&old);
+            self.release_overlay(&old);
+        }
+        tracing::info!(network = %old.spec.id, endpoints = held.endpoints.len(), "network changed under its endpoints");
+        held.network = network;
+        Ok(Empty {})
+    }
+
+    fn move_to(&self, held: &Held, old: &Network, network: &Network) -> Result<(), Error> {
+        let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
         {
             let mut ipam = lock(&self.ipam);
             let mut records = vec![Record::Network(Box::new(network.clone()))];
-            records.extend(ipam.claim(&network));
+            records.extend(ipam.claim(network));
             self.commit(&mut ipam, &records)?;
         }
-        held.network = network.clone();
-        self.realise(&desired::network(&old), &desired::network(&network)).map_err(failed)?;
+        self.realise(&desired::network(old), &desired::network(network)).map_err(failed)?;
         for endpoint in held.endpoints.values() {
-            self.realise(&desired::endpoint(&old, endpoint), &desired::endpoint(&network, endpoint)).map_err(failed)?;
+            self.realise(&desired::endpoint(old, endpoint), &desired::endpoint(network, endpoint)).map_err(failed)?;
         }
-        self.raise_tunnel(&network).map_err(failed)?;
-        tracing::info!(network = %spec.id, endpoints = held.endpoints.len(), "network changed under its endpoints");
-        Ok(Empty {})
+        self.raise_tunnel(network).map_err(failed)
+    }
+
+    /// Makes a network again what it was before a change that failed. What the kernel refuses is
+    /// left to the next comparison.
+    fn put_back(&self, held: &Held, old: &Network, network: &Network) {
+        self.take_subnets_back(old);
+        {
+            let mut ipam = lock(&self.ipam);
+            let mut records = vec![Record::Network(Box::new(old.clone()))];
+            records.extend(ipam.claim(old));
+            if let Err(error) = self.commit_end(&mut ipam, records) {
+                tracing::error!(%error, network = %old.spec.id, "its record is written later");
+            }
+        }
+        let mut undone = self.reconciler.replace(&desired::network(network), &desired::network(old));
+        for endpoint in held.endpoints.values() {
+            let before = desired::endpoint(network, endpoint);
+            undone = undone.and(self.reconciler.replace(&before, &desired::endpoint(old, endpoint)));
+        }
+        if old.overlay.is_none() {
+            self.lower_tunnel(network);
+            self.release_overlay(network);
+        }
+        if let Err(error) = undone.and(self.raise_tunnel(old)) {
+            tracing::warn!(%error, network = %old.spec.id, "what a network was is left to the next comparison");
+            self.call_attention();
+        }
+    }
+
+    fn take_subnets_back(&self, network: &Network) {
+        let pools: Vec<_> = network.spec.subnets().map(|subnet| subnet.pool).collect();
+        if let Err((subnet, other, owner)) = self.table.claim_subnets(&network.spec.id, &pools) {
+            tracing::warn!(network = %network.spec.id, %subnet, %other, %owner, "another network took this subnet meanwhile");
+        }
     }
 }

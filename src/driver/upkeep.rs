@@ -28,7 +28,7 @@ impl Driver {
         self.retake_ports();
         self.reconciler.find_engine_bridges()?;
         let repaired = self.repair();
-        self.forget_flows(&self.ended);
+        self.resume_flows();
         self.sweep_leaks();
         repaired.whole().map(|_| ())
     }
@@ -105,12 +105,7 @@ impl Driver {
         }
         self.settle_debts();
         self.sweep_leaks();
-        self.announce_all();
-        if self.ledger.compact_due()
-            && let Err(error) = self.ledger.compact()
-        {
-            tracing::error!(%error, "the ledger was not rewritten");
-        }
+        self.settle_ledger();
     }
 
     /// Frees addresses that were requested and never showed up in an endpoint.

@@ -119,6 +119,11 @@ impl Ipam {
         self.pools.get(id).map(|_| Record::NoPool { id: id.to_owned() }).into_iter().collect()
     }
 
+    /// Releases the pool of the local space with exactly this subnet.
+    pub fn release_subnet(&self, subnet: &IpNetwork) -> Vec<Record> {
+        self.local(subnet).map(|pool| Record::NoPool { id: pool.record.id.clone() }).into_iter().collect()
+    }
+
     /// Grants an address, with the prefix length of its pool: `ask`, or the next free one. `now`
     /// is in seconds since 1970.
     ///

@@ -19,7 +19,12 @@ const HEADER: usize = 8;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
 const IFA_PROTO: u16 = 11;
+
+/// `IFA_F_TEMPORARY` (for IPv4 the same bit is `IFA_F_SECONDARY`), `IFA_F_DADFAILED`,
+/// `IFA_F_DEPRECATED` and `IFA_F_TENTATIVE`.
+const PASSING: u32 = 0x01 | 0x08 | 0x20 | 0x40;
 
 /// `IFAPROT_KERNEL_LL`: made by the kernel from the hardware address.
 const KERNEL_LINK_LOCAL: u8 = 3;
@@ -33,6 +38,8 @@ pub struct AddressRecord {
     pub address: IpNetwork,
     /// The kernel says that it made this link-local address itself (since Linux 5.18).
     pub automatic: bool,
+    /// Not one to be known by: temporary, going, not yet or never to be used.
+    pub passing: bool,
 }
 
 impl AddressRecord {
@@ -58,7 +65,10 @@ pub fn parse_address(payload: &[u8]) -> Option<AddressRecord> {
     let value = attributes.find(IFA_LOCAL).or_else(|| attributes.find(IFA_ADDRESS))?;
     let ip = ip(family, value)?;
     let automatic = attributes.find(IFA_PROTO).and_then(<[u8]>::first) == Some(&KERNEL_LINK_LOCAL);
-    Some(AddressRecord { index, address: IpNetwork::new(ip, prefix).ok()?, automatic })
+    // The byte in the header has room for half of the flags, and all of these.
+    let flags = attributes.find(IFA_FLAGS).and_then(native32).or(payload.get(2).map(|flags| u32::from(*flags)));
+    let passing = flags.unwrap_or(0) & PASSING != 0;
+    Some(AddressRecord { index, address: IpNetwork::new(ip, prefix).ok()?, automatic, passing })
 }
 
 /// An address from its bytes in network order.

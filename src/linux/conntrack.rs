@@ -2,10 +2,11 @@
 //! nfnetlink_conntrack.h): finding the entries of an address or of a published port, and removing
 //! them.
 //!
-//! Each question makes the kernel walk its whole table. Called by `sweeper`, never on a verb's way.
+//! Each question makes the kernel walk its whole table. Called by `sweeper` and `sandbox`, never on a
+//! verb's way.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::netlink::{Failure, Request, Socket};
 use super::tlv::{Attributes, Writer, big16};
@@ -163,6 +164,21 @@ pub fn forget_misled(
         }
     }
     remove(socket, &misled)
+}
+
+/// Removes, of the entries that came for one of these service addresses, those that lead nowhere
+/// because they began before the address was balanced, and those of UDP whose server is none of the
+/// address's any more: a client that never changes its port would keep it for ever. What TCP has is
+/// left alone, for a backend that ends may still finish what it has begun.
+pub fn forget_astray(socket: &mut Socket, leads: &BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>) -> Result<(), Failure> {
+    let astray = |flow: &Flow| {
+        let (IpAddr::V4(target), IpAddr::V4(server)) = (flow.target.0, flow.server.0) else { return false };
+        let Some(serving) = leads.get(&target) else { return false };
+        let gone = i32::from(flow.protocol) == libc::IPPROTO_UDP && !serving.contains(&server);
+        gone || (server == target && !serving.is_empty())
+    };
+    let flows = list(socket, &everything(false), astray)?;
+    remove(socket, &flows)
 }
 
 /// The one value that all of them have.

@@ -201,7 +201,13 @@ pub fn named(name: &IfName) -> LinkMessageBuilder<LinkUnspec> {
 /// # Errors
 /// `ENODEV` when there is no such link.
 pub fn change(socket: &mut Socket, link: LinkMessageBuilder<LinkUnspec>) -> Result<(), Failure> {
-    socket.execute(libc::RTM_SETLINK, 0, &encode(&link.build()))
+    let request = changing(link);
+    socket.execute(request.kind, request.flags, &request.body)
+}
+
+/// The request that carries out a change, for several at once.
+pub fn changing(link: LinkMessageBuilder<LinkUnspec>) -> Request {
+    Request { kind: libc::RTM_SETLINK, flags: 0, body: encode(&link.build()) }
 }
 
 /// Gives a link of ours another name. Kernels before 6.2 take it only for a link that is down

@@ -6,11 +6,13 @@
 //! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
 //! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
 //! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
-//! `announce` frames that say where an endpoint is, `survey` a look from outside (with `ways`, `offload` and `legacy`), `feature` what this kernel can do.
+//! `announce` frames that say where an endpoint is, `survey` a look from outside (with `ways`, `offload` and `legacy`),
+//! `feature` what this kernel can do; `sandbox` and `balance` are for `pontoon vip` alone.
 
 pub mod addr;
 pub mod announce;
 mod apply;
+pub mod balance;
 mod bridge;
 pub mod conntrack;
 mod descriptor;
@@ -28,6 +30,7 @@ mod overlay;
 mod reaper;
 mod reserve;
 pub mod route;
+pub mod sandbox;
 pub mod survey;
 mod sweeper;
 mod sysctl;
@@ -228,12 +231,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
-        if forward::engine_guards(&mut self.nft()).map_err(|f| f.of("look up", "the engine's rules"))? {
-            return Ok(BTreeSet::new());
-        }
-        let links = link::list(&mut self.route().socket).map_err(|f| f.of("list", "links"))?;
-        let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
-        Ok(named.filter_map(link::LinkRecord::ifname).collect())
+        observe::engine_bridges(&mut self.nft(), &mut self.route().socket)
     }
 
     fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {
@@ -253,6 +251,10 @@ impl Kernel for LinuxKernel {
         self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
     }
 
+    fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
+        self.sweeper.when_done(done);
+    }
+
     fn commands(&self, step: &Step) -> Vec<String> {
         words::commands(step)
     }
@@ -261,24 +263,4 @@ impl Kernel for LinuxKernel {
 /// What an operator would type for a step; see [`Kernel::commands`].
 pub fn commands(step: &Step) -> Vec<String> {
     words::commands(step)
-}
-
-fn is_engine_bridge(name: &str) -> bool {
-    let derived = |id: &str| id.len() == 12 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    matches!(name, "docker0" | "docker_gwbridge") || name.strip_prefix("br-").is_some_and(derived)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_engine_bridge;
-
-    #[test]
-    fn knows_the_engines_bridges_by_name() {
-        for name in ["docker0", "docker_gwbridge", "br-0123456789ab"] {
-            assert!(is_engine_bridge(name), "{name}");
-        }
-        for name in ["docker1", "br-0123456789AB", "br-0123", "br-lan", "pntb0123456789a"] {
-            assert!(!is_engine_bridge(name), "{name}");
-        }
-    }
 }

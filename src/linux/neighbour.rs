@@ -1,9 +1,9 @@
 //! Owns neighbour entries (`struct ndmsg`, include/uapi/linux/neighbour.h): the floods of a VXLAN
 //! link, what it learned, where a bridge looks for an address, and what the host remembers of one.
 //!
-//! Called by `vxlan`, `observe`, `announce` and `LinuxKernel`.
+//! Called by `vxlan`, `observe`, `announce`, `sandbox` and `LinuxKernel`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::addr::ip;
@@ -35,6 +35,9 @@ const USER_HZ: u64 = 100;
 
 /// The address that stands for all that are not known.
 const FLOOD: [u8; 6] = [0; 6];
+
+/// A group that bridges keep to themselves (IEEE 802.1Q, table 8-1).
+const NOWHERE: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
 
 /// An entry of a VXLAN link's own table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,16 @@ pub fn place(socket: &mut Socket, port: u32, mac: Mac) -> Result<(), Failure> {
 pub fn correct(socket: &mut Socket, link: u32, address: IpAddr, mac: Mac) -> Result<(), Failure> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let body = body(family, link, NUD_STALE, 0, Some(&mac.bytes()), Some(address));
+    match socket.execute(libc::RTM_NEWNEIGH, REPLACE, &body) {
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+/// Lets go what waits for an address on a link to answer, to where no bridge passes it on: nobody has
+/// that address, and what waits is repeated once it is gone. Nothing waiting is fine.
+pub fn let_go(socket: &mut Socket, link: u32, address: Ipv4Addr) -> Result<(), Failure> {
+    let body = body(libc::AF_INET, link, NUD_STALE, 0, Some(&NOWHERE), Some(address.into()));
     match socket.execute(libc::RTM_NEWNEIGH, REPLACE, &body) {
         Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(()),
         result => result,

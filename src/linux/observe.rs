@@ -14,7 +14,7 @@ use super::neighbour;
 use super::netlink::{Failure, Socket};
 use super::nft::table;
 use super::sysctl::Sysctls;
-use crate::datapath::{Bridge, Datapath, Forwarding, Veth, Vxlan};
+use crate::datapath::{Bridge, Datapath, Forwarding, KernelError, Veth, Vxlan};
 use crate::model::ifname::PREFIX;
 use crate::model::{IfName, Mac};
 
@@ -69,6 +69,21 @@ pub fn firewall(socket: &mut Socket, datapath: &mut Datapath) -> Result<(), Fail
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
     Ok(())
+}
+
+/// Bridges that the engine's built-in driver made and does not protect by itself.
+pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<BTreeSet<IfName>, KernelError> {
+    if forward::engine_guards(nft).map_err(|f| f.of("look up", "the engine's rules"))? {
+        return Ok(BTreeSet::new());
+    }
+    let links = link::list(route).map_err(|f| f.of("list", "links"))?;
+    let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
+    Ok(named.filter_map(LinkRecord::ifname).collect())
+}
+
+fn is_engine_bridge(name: &str) -> bool {
+    let derived = |id: &str| id.len() == 12 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    matches!(name, "docker0" | "docker_gwbridge") || name.strip_prefix("br-").is_some_and(derived)
 }
 
 fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls: &Sysctls) -> Bridge {
@@ -141,5 +156,15 @@ mod tests {
         }
         let odd = IfName::parse("eth0").unwrap();
         assert_eq!(peer_name(&odd), odd);
+    }
+
+    #[test]
+    fn knows_the_engines_bridges_by_name() {
+        for name in ["docker0", "docker_gwbridge", "br-0123456789ab"] {
+            assert!(is_engine_bridge(name), "{name}");
+        }
+        for name in ["docker1", "br-0123456789AB", "br-0123", "br-lan", "pntb0123456789a"] {
+            assert!(!is_engine_bridge(name), "{name}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rtnetlink::LinkUnspec;
 
 use super::link::{self, LinkRecord};
-use super::netlink::{Failure, Socket};
+use super::netlink::{Failure, Request, Socket};
 use super::touch::Touches;
 use crate::datapath::GROUP_DEAD;
 use crate::model::IfName;
@@ -190,33 +190,92 @@ impl Worker {
     /// Deletes a batch and what else is in the group; returns the names that are not in the group
     /// yet, and the last failure.
     fn delete(&mut self, batch: &BTreeSet<IfName>) -> (Vec<IfName>, Option<Failure>) {
-        let mut failed = Vec::new();
-        let mut last = None;
-        for name in batch {
-            if let Err(failure) = self.bury(name) {
-                failed.push(name.clone());
-                last = Some(failure);
+        match self.bury(batch) {
+            Err(failure) => (batch.iter().cloned().collect(), Some(failure)),
+            Ok((dead, failure)) => {
+                let in_group = |name: &&IfName| dead.iter().any(|link| link.name == name.as_str());
+                let failed = match &failure {
+                    Some(_) => batch.iter().filter(|name| !in_group(name)).cloned().collect(),
+                    None => Vec::new(),
+                };
+                let deleted = self.delete_group(dead);
+                (failed, deleted.err().or(failure))
             }
         }
-        let deleted = self.delete_group();
-        (failed, deleted.err().or(last))
     }
 
-    fn delete_group(&mut self) -> Result<(), Failure> {
+    /// Moves the links of a batch into the group, and returns all that are in it.
+    ///
+    /// One listing and one datagram, however many they are: while others change links, too, each
+    /// further request would queue for the kernel's lock anew, and the queue here would grow
+    /// faster than it shrinks. For the same reason the links stay up, and ports of their bridges:
+    /// the kernel waits a grace period for each that is taken down or out, under its lock, and
+    /// does both with the deletion anyway.
+    fn bury(&mut self, batch: &BTreeSet<IfName>) -> Result<(Vec<LinkRecord>, Option<Failure>), Failure> {
+        let mut links = self.survey(batch)?;
+        let mut moving = Vec::new();
+        for name in batch {
+            let Some(link) = links.iter().find(|link| link.name == name.as_str()) else { continue };
+            if !(link.live() || link.dead()) || !deletable(link) {
+                tracing::warn!(link = %name, kind = %link.kind, "not Pontoon's any more, it is left alone");
+                continue;
+            }
+            self.indexes.insert(link.index);
+            if !link.dead() {
+                self.touches.mark(name);
+                moving.push(link.index);
+            }
+        }
+        let request = |index: &u32| link::changing(LinkUnspec::new_with_index(*index).link_group(GROUP_DEAD));
+        let requests: Vec<Request> = moving.iter().map(request).collect();
+        let (mut done, mut failure) = (0, None);
+        while let Some(rest) = requests.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.socket.execute_all(rest) {
+                Ok(()) => break,
+                // It went by itself, as the other ends of sandboxes do. What is behind it is
+                // done already, only not heard of.
+                Err((at, gone)) if gone.errno() == Some(libc::ENODEV) => done += at + 1,
+                Err((_, other)) => {
+                    failure = Some(other);
+                    break;
+                }
+            }
+        }
+        if failure.is_none() {
+            links.iter_mut().filter(|link| moving.contains(&link.index)).for_each(|link| link.group = GROUP_DEAD);
+        }
+        links.retain(LinkRecord::dead);
+        Ok((links, failure))
+    }
+
+    /// All links in the group or with one of these names.
+    fn survey(&mut self, names: &BTreeSet<IfName>) -> Result<Vec<LinkRecord>, Failure> {
         let seen = RefCell::new(BTreeMap::new());
+        let wanted = |link: &LinkRecord| link.dead() || link.ifname().is_some_and(|name| names.contains(&name));
         let survey = link::survey(&mut self.socket, |link| {
-            if link.dead() {
+            if wanted(&link) {
                 seen.borrow_mut().insert(link.index, link);
             }
         });
-        // Where links come and go all the time, no listing is whole. Waiting for a quiet moment
-        // would let the queue grow without end; and what is looked for here, a link of somebody
-        // else's, stands still.
+        let mut links: Vec<LinkRecord> = seen.into_inner().into_values().collect();
         match survey {
-            Err(Failure::Torn) | Ok(()) => {}
+            Ok(()) => {}
+            // Where links come and go all the time, no listing is whole. Waiting for a quiet moment
+            // would let the queue grow without end; and what is looked for here stands still, a link
+            // of somebody else's, or may be asked for by its name.
+            Err(Failure::Torn) => {
+                for name in names {
+                    if !links.iter().any(|link| link.name == name.as_str()) {
+                        links.extend(link::find(&mut self.socket, name.as_str())?);
+                    }
+                }
+            }
             Err(failure) => return Err(failure),
         }
-        let dead: Vec<LinkRecord> = seen.into_inner().into_values().collect();
+        Ok(links)
+    }
+
+    fn delete_group(&mut self, dead: Vec<LinkRecord>) -> Result<(), Failure> {
         self.indexes.retain(|index| dead.iter().any(|link| link.index == *index));
         if dead.is_empty() {
             return Ok(());
@@ -230,25 +289,6 @@ impl Worker {
         tracing::warn!(?names, "links that are not Pontoon's are in its group for deletion; they are left alone");
         // In batches this is not possible; one by one it takes as long as it takes.
         ours.iter().try_for_each(|link| link::delete(&mut self.socket, link.index))
-    }
-
-    /// Takes a link out of service and into the group.
-    fn bury(&mut self, name: &IfName) -> Result<(), Failure> {
-        let Some(found) = link::find(&mut self.socket, name.as_str())? else { return Ok(()) };
-        if !(found.live() || found.dead()) || !deletable(&found) {
-            tracing::warn!(link = %name, kind = %found.kind, "not Pontoon's any more, it is left alone");
-            return Ok(());
-        }
-        self.indexes.insert(found.index);
-        if found.dead() {
-            return Ok(());
-        }
-        self.touches.mark(name);
-        let change = LinkUnspec::new_with_index(found.index).nocontroller().down().link_group(GROUP_DEAD);
-        match link::change(&mut self.socket, change) {
-            Err(failure) if failure.errno() == Some(libc::ENODEV) => Ok(()),
-            result => result,
-        }
     }
 }
 

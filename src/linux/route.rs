@@ -19,6 +19,7 @@ const HEADER: usize = 12;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTA_TABLE: u16 = 15;
@@ -27,7 +28,11 @@ const RT_TABLE_MAIN: u8 = 254;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 
-/// Addresses that are nowhere (RFC 5737, RFC 3849): only a default route leads to them.
+/// `RTM_F_FIB_MATCH`: answer with the route itself, not with what it means for the address.
+const FIB_MATCH: u32 = 0x2000;
+
+/// Addresses that are nowhere (RFC 5737, RFC 3849), so that a default route leads to them. Not
+/// always: a host may throw away what goes there, or use them after all.
 const OUTSIDE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
@@ -42,6 +47,8 @@ pub struct RouteRecord {
     pub destination: IpNetwork,
     /// Index of the link it uses, if it names one.
     pub link: Option<u32>,
+    /// Of two to the same destination the one with the smaller number is used.
+    pub metric: u32,
     /// Source address of packets that take it, if it tells.
     pub source: Option<IpAddr>,
 }
@@ -62,6 +69,7 @@ pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
         kind,
         destination: IpNetwork::new(destination, prefix).ok()?,
         link: attributes.find(RTA_OIF).and_then(native32),
+        metric: attributes.find(RTA_PRIORITY).and_then(native32).unwrap_or(0),
         source: attributes.find(RTA_PREFSRC).and_then(|bytes| ip(i32::from(family), bytes)),
     })
 }
@@ -77,21 +85,22 @@ pub fn destinations(socket: &mut Socket) -> Result<Vec<IpNetwork>, Failure> {
 
 /// The unicast routes in the main table, default routes included.
 pub fn all(socket: &mut Socket) -> Result<Vec<RouteRecord>, Failure> {
-    let mut found = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let mut header = [0u8; HEADER];
-        header[0] = family as u8;
-        header[4] = RT_TABLE_MAIN;
-        match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(in_main)) {
-            Ok(routes) => found.extend(routes),
-            // "FIB table does not exist": no route of this family has ever been made.
-            Err(failure) if failure.errno() == Some(libc::ENOENT) => {}
-            // IPv6 is switched off in this kernel.
-            Err(failure) if matches!(failure.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT)) => {}
-            Err(failure) => return Err(failure),
-        }
-    }
+    let mut found = of_family(socket, libc::AF_INET)?;
+    found.extend(of_family(socket, libc::AF_INET6)?);
     Ok(found)
+}
+
+fn of_family(socket: &mut Socket, family: i32) -> Result<Vec<RouteRecord>, Failure> {
+    let mut header = [0u8; HEADER];
+    header[0] = family as u8;
+    header[4] = RT_TABLE_MAIN;
+    match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(in_main)) {
+        // "FIB table does not exist": no route of this family has ever been made.
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
+        // IPv6 is switched off in this kernel.
+        Err(failure) if matches!(failure.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT)) => Ok(Vec::new()),
+        result => result,
+    }
 }
 
 fn in_main(route: &RouteRecord) -> bool {
@@ -120,11 +129,19 @@ pub fn underlay(socket: &mut Socket, path: &DataPath) -> Result<Option<Underlay>
             let Some(link) = link::find(socket, name.as_str())? else { return Ok(None) };
             let usable =
                 |record: &&addr::AddressRecord| record.index == link.index && !is_link_local(record.address.ip());
-            addresses.iter().filter(usable).min_by_key(|record| record.address.is_ipv6())
+            addresses.iter().filter(usable).min_by_key(|record| (record.address.is_ipv6(), record.passing))
         }
         DataPath::DefaultRoute => {
-            let source = way_out(socket)?.and_then(|route| route.source);
-            addresses.iter().find(|record| Some(record.address.ip()) == source)
+            let Some(route) = way_out(socket)? else { return Ok(None) };
+            let source = addresses.iter().find(|record| Some(record.address.ip()) == route.source);
+            // One that is replaced every day is no address to be known by.
+            let beside = |record: &&addr::AddressRecord| {
+                Some(record.index) == route.link
+                    && record.address.is_ipv6() == route.destination.is_ipv6()
+                    && !is_link_local(record.address.ip())
+                    && !record.passing
+            };
+            source.filter(|record| !record.passing).or_else(|| addresses.iter().find(beside)).or(source)
         }
     };
     let Some(record) = found else { return Ok(None) };
@@ -139,10 +156,17 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The route that leads outside, IPv4 first.
+/// The route that leads outside, IPv4 first: a default route, and only without any whatever
+/// leads there (two halves in its place, a table of somebody's own).
 fn way_out(socket: &mut Socket) -> Result<Option<RouteRecord>, Failure> {
     for address in OUTSIDE {
-        let route = look_up(socket, address)?.filter(|route| route.kind == RTN_UNICAST && route.link.is_some());
+        let default = default_route(socket, address)?;
+        if default.is_some() {
+            return Ok(default);
+        }
+    }
+    for address in OUTSIDE {
+        let route = look_up(socket, address, 0)?.filter(leads);
         if route.is_some() {
             return Ok(route);
         }
@@ -150,26 +174,44 @@ fn way_out(socket: &mut Socket) -> Result<Option<RouteRecord>, Failure> {
     Ok(None)
 }
 
-/// Whether what is sent to this address is for the host itself.
-pub fn is_local(socket: &mut Socket, address: IpAddr) -> Result<bool, Failure> {
-    Ok(look_up(socket, address)?.is_some_and(|route| route.kind == RTN_LOCAL))
+fn leads(route: &RouteRecord) -> bool {
+    route.kind == RTN_UNICAST && route.link.is_some()
 }
 
 /// The route that a packet to this address would take, and how large it may be if the host has
 /// come to know; `None` when there is none.
 pub fn way(socket: &mut Socket, address: IpAddr) -> Result<Option<(RouteRecord, Option<u32>)>, Failure> {
-    let Some(payload) = ask(socket, address)? else { return Ok(None) };
+    let Some(payload) = ask(socket, address, 0)? else { return Ok(None) };
     let metrics = Attributes::new(Attributes::after(&payload, HEADER).find(RTA_METRICS).unwrap_or_default());
     let mtu = metrics.find(RTAX_MTU).and_then(native32).filter(|mtu| *mtu > 0);
     Ok(parse_route(&payload).map(|route| (route, mtu)))
 }
 
-/// The route that a packet to this address would take; `None` when there is none.
-fn look_up(socket: &mut Socket, address: IpAddr) -> Result<Option<RouteRecord>, Failure> {
-    Ok(ask(socket, address)?.and_then(|payload| parse_route(&payload)))
+/// The default route of the family of `outside`. All routes are listed only when the one to there
+/// is another.
+fn default_route(socket: &mut Socket, outside: IpAddr) -> Result<Option<RouteRecord>, Failure> {
+    let is_default = |route: &RouteRecord| leads(route) && route.destination.prefix() == 0;
+    if look_up(socket, outside, FIB_MATCH)?.is_some_and(|route| is_default(&route)) {
+        // The same with the source address that goes with it.
+        return Ok(look_up(socket, outside, 0)?.filter(leads));
+    }
+    let family = if outside.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let routes = of_family(socket, family)?;
+    Ok(routes.into_iter().filter(is_default).min_by_key(|route| route.metric))
 }
 
-fn ask(socket: &mut Socket, address: IpAddr) -> Result<Option<Vec<u8>>, Failure> {
+/// Whether what is sent to this address is for the host itself.
+pub fn is_local(socket: &mut Socket, address: IpAddr) -> Result<bool, Failure> {
+    Ok(look_up(socket, address, 0)?.is_some_and(|route| route.kind == RTN_LOCAL))
+}
+
+/// The route that a packet to this address would take; `None` when there is none. `flags`: of
+/// `rtm_flags`.
+fn look_up(socket: &mut Socket, address: IpAddr, flags: u32) -> Result<Option<RouteRecord>, Failure> {
+    Ok(ask(socket, address, flags)?.and_then(|payload| parse_route(&payload)))
+}
+
+fn ask(socket: &mut Socket, address: IpAddr, flags: u32) -> Result<Option<Vec<u8>>, Failure> {
     let (family, bytes, bits) = match address {
         IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec(), 32),
         IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec(), 128),
@@ -177,6 +219,9 @@ fn ask(socket: &mut Socket, address: IpAddr) -> Result<Option<Vec<u8>>, Failure>
     let mut header = [0u8; HEADER];
     header[0] = family as u8;
     header[1] = bits;
+    if let Some(slot) = header.get_mut(8..12) {
+        slot.copy_from_slice(&flags.to_ne_bytes());
+    }
     let mut body = Writer::with_header(&header);
     body.bytes(RTA_DST, &bytes);
     match socket.get(libc::RTM_GETROUTE, &body.finish()) {

@@ -18,7 +18,7 @@ use super::nft::message::{
 use super::nft::ruleset::TABLE;
 use super::sysctl::Sysctls;
 use super::tlv::{Attributes, big32, text};
-use super::{Options, feature, forward, is_engine_bridge, legacy, observe, route, ways};
+use super::{Options, feature, legacy, observe, route, ways};
 use crate::datapath::host::{Host, HostChain, HostLink, HostRoute, Ways};
 use crate::datapath::{Datapath, ForwardRule, KernelError, LinkMatch, Underlay};
 use crate::model::ifname::PREFIX;
@@ -59,17 +59,12 @@ impl Survey {
         Ok(datapath)
     }
 
-    /// Bridges of the engine's built-in driver, as `Kernel::engine_bridges` finds them.
+    /// Bridges of the engine's built-in driver, as `Kernel::engine_bridges` reads them.
     ///
     /// # Errors
-    /// What the listing says.
+    /// As there.
     pub fn engine_bridges(&mut self) -> Result<BTreeSet<IfName>, KernelError> {
-        if forward::engine_guards(&mut self.nft).map_err(|f| f.of("look up", "the engine's rules"))? {
-            return Ok(BTreeSet::new());
-        }
-        let links = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
-        let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
-        Ok(named.filter_map(LinkRecord::ifname).collect())
+        observe::engine_bridges(&mut self.nft, &mut self.route)
     }
 
     /// Where the packets between hosts leave, as `Kernel::underlay` finds it.

@@ -7,6 +7,7 @@
 //! Called by `LinuxKernel`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,15 +30,28 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    addresses: BTreeSet<IpAddr>,
-    ports: BTreeSet<Published>,
+    queued: Queued,
     working: bool,
     stop: bool,
 }
 
-impl State {
+/// What is to be done, and who wants to hear of it.
+#[derive(Default)]
+struct Queued {
+    addresses: BTreeSet<IpAddr>,
+    ports: BTreeSet<Published>,
+    waiting: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Queued {
     fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.ports.is_empty()
+        self.addresses.is_empty() && self.ports.is_empty() && self.waiting.is_empty()
+    }
+}
+
+impl fmt::Debug for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}, {} waiting", self.addresses, self.ports, self.waiting.len())
     }
 }
 
@@ -55,19 +69,25 @@ impl Sweeper {
 
     /// Queues the removal of what comes from and goes to these container addresses.
     pub fn forget(&self, addresses: &[IpAddr]) {
-        self.shared.lock().addresses.extend(addresses);
+        self.shared.lock().queued.addresses.extend(addresses);
         self.shared.changed.notify_all();
     }
 
     /// Queues the removal of what came for these published ports and leads elsewhere.
     pub fn forget_misled(&self, ports: &[Published]) {
-        self.shared.lock().ports.extend(ports);
+        self.shared.lock().queued.ports.extend(ports);
+        self.shared.changed.notify_all();
+    }
+
+    /// Calls `done`, on the thread, when all that is queued by now is done.
+    pub fn when_done(&self, done: Box<dyn FnOnce() + Send>) {
+        self.shared.lock().queued.waiting.push(done);
         self.shared.changed.notify_all();
     }
 
     /// Waits until nothing is queued, at most `patience`; false when something is.
     pub fn settle(&self, patience: Duration) -> bool {
-        let busy = |state: &mut State| state.working || !state.is_empty();
+        let busy = |state: &mut State| state.working || !state.queued.is_empty();
         let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), patience, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -86,7 +106,7 @@ impl Shared {
     }
 
     fn work(&self, mut nft: Socket, mut links: Socket) {
-        while let Some((addresses, ports)) = self.take() {
+        while let Some(Queued { addresses, ports, waiting }) = self.take() {
             if let Err(failure) = conntrack::forget(&mut nft, &addresses) {
                 tracing::warn!(?failure, ?addresses, "connections of these containers live on until they expire");
             }
@@ -94,19 +114,20 @@ impl Shared {
             if let Err(failure) = conntrack::forget_misled(&mut nft, &ports, &mut local) {
                 tracing::warn!(?failure, "clients of ports that are published now may be let through to the host");
             }
+            waiting.into_iter().for_each(|done| done());
             self.lock().working = false;
             self.changed.notify_all();
         }
     }
 
     /// All that is queued; `None` when it is time to end.
-    fn take(&self) -> Option<(BTreeSet<IpAddr>, BTreeSet<Published>)> {
-        let idle = |state: &mut State| state.is_empty() && !state.stop;
+    fn take(&self) -> Option<Queued> {
+        let idle = |state: &mut State| state.queued.is_empty() && !state.stop;
         let mut state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        if state.is_empty() {
+        if state.queued.is_empty() {
             return None;
         }
         state.working = true;
-        Some((std::mem::take(&mut state.addresses), std::mem::take(&mut state.ports)))
+        Some(std::mem::take(&mut state.queued))
     }
 }

@@ -103,6 +103,13 @@ id!(
     NetworkId,
     "NetworkID"
 );
+impl NetworkId {
+    /// Whether a Swarm gave it: 25 letters and digits in base 36. An engine's own are 64 in hex.
+    pub fn is_of_swarm(&self) -> bool {
+        self.0.len() == 25
+    }
+}
+
 id!(
     /// One attachment of a container to a network; a restarted container gets a new one.
     EndpointId,
@@ -119,6 +126,12 @@ mod tests {
             assert_eq!(NetworkId::parse(id).unwrap().as_str(), id);
         }
         assert_eq!(NetworkId::parse("u4ylute1if55shzy1kj09qow0").unwrap().to_string(), "u4ylute1if55");
+        assert!(NetworkId::parse("u4ylute1if55shzy1kj09qow0").unwrap().is_of_swarm());
+        assert!(
+            !NetworkId::parse("adec5e726bb8aecb5e82e07e3f97960b5607cd74d7e10fffb9ae6b831f659072")
+                .unwrap()
+                .is_of_swarm()
+        );
     }
 
     #[test]

@@ -104,34 +104,38 @@ fn run(driver: &Driver, method: Method, body: &[u8]) -> Outcome {
             encode(&Manifest { implements })
         }
         Method::NetworkGetCapabilities => encode(&driver.get_capabilities()),
-        Method::GwAllocCheck => verb(body, |r| driver.gw_alloc_check(r)),
-        Method::CreateNetwork => verb(body, |r| driver.create_network(r)),
-        Method::DeleteNetwork => verb(body, |r| driver.delete_network(r)),
-        Method::CreateEndpoint => verb(body, |r| driver.create_endpoint(r)),
-        Method::DeleteEndpoint => verb(body, |r| driver.delete_endpoint(r)),
-        Method::EndpointOperInfo => verb(body, |r| Ok(driver.endpoint_oper_info(r))),
-        Method::Join => verb(body, |r| driver.join(r)),
-        Method::Leave => verb(body, |r| driver.leave(r)),
-        Method::ProgramExternalConnectivity => verb(body, |r| driver.program_external_connectivity(r)),
-        Method::RevokeExternalConnectivity => verb(body, |r| driver.revoke_external_connectivity(r)),
-        Method::DiscoverNew => verb(body, |r| driver.discover_new(r)),
-        Method::DiscoverDelete => verb(body, |r| driver.discover_delete(r)),
-        Method::AllocateNetwork => verb(body, |r| driver.allocate_network(r)),
-        Method::FreeNetwork => verb(body, |r| driver.free_network(r)),
+        Method::GwAllocCheck => verb(driver, body, |r| driver.gw_alloc_check(r)),
+        Method::CreateNetwork => verb(driver, body, |r| driver.create_network(r)),
+        Method::DeleteNetwork => verb(driver, body, |r| driver.delete_network(r)),
+        Method::CreateEndpoint => verb(driver, body, |r| driver.create_endpoint(r)),
+        Method::DeleteEndpoint => verb(driver, body, |r| driver.delete_endpoint(r)),
+        Method::EndpointOperInfo => verb(driver, body, |r| Ok(driver.endpoint_oper_info(r))),
+        Method::Join => verb(driver, body, |r| driver.join(r)),
+        Method::Leave => verb(driver, body, |r| driver.leave(r)),
+        Method::ProgramExternalConnectivity => verb(driver, body, |r| driver.program_external_connectivity(r)),
+        Method::RevokeExternalConnectivity => verb(driver, body, |r| driver.revoke_external_connectivity(r)),
+        Method::DiscoverNew => verb(driver, body, |r| driver.discover_new(r)),
+        Method::DiscoverDelete => verb(driver, body, |r| driver.discover_delete(r)),
+        Method::AllocateNetwork => verb(driver, body, |r| driver.allocate_network(r)),
+        Method::FreeNetwork => verb(driver, body, |r| driver.free_network(r)),
         Method::IpamGetCapabilities => encode(&driver.ipam_get_capabilities()),
         Method::GetDefaultAddressSpaces => encode(&driver.get_default_address_spaces()),
-        Method::RequestPool => verb(body, |r| driver.request_pool(r)),
-        Method::ReleasePool => verb(body, |r| driver.release_pool(r)),
-        Method::RequestAddress => verb(body, |r| driver.request_address(r)),
-        Method::ReleaseAddress => verb(body, |r| driver.release_address(r)),
+        Method::RequestPool => verb(driver, body, |r| driver.request_pool(r)),
+        Method::ReleasePool => verb(driver, body, |r| driver.release_pool(r)),
+        Method::RequestAddress => verb(driver, body, |r| driver.request_address(r)),
+        Method::ReleaseAddress => verb(driver, body, |r| driver.release_address(r)),
     }
 }
 
-fn verb<R: DeserializeOwned, A: Serialize>(body: &[u8], verb: impl FnOnce(R) -> Result<A, Error>) -> Outcome {
+fn verb<R: DeserializeOwned, A: Serialize>(
+    driver: &Driver,
+    body: &[u8],
+    verb: impl FnOnce(R) -> Result<A, Error>,
+) -> Outcome {
     match serde_json::from_slice(body) {
         Ok(request) => match verb(request) {
             Ok(answer) => encode(&answer),
-            Err(error) => Outcome::Failed(error.to_string()),
+            Err(error) => Outcome::Failed(driver.explain(error).to_string()),
         },
         Err(error) => Outcome::Undecodable(format!("the body is not what this method takes: {error}")),
     }

@@ -26,7 +26,10 @@ pub(super) struct Facts {
     reach: Option<ReachRecord>,
     vnis: BTreeMap<Vni, VniRecord>,
     puts: u64,
-    /// Addresses of endpoints that ended since the ledger was last rewritten.
+    /// Addresses whose tracked connections are to be removed.
+    flows: BTreeSet<IpAddr>,
+    /// Addresses of endpoints that ended since the ledger was last rewritten. Nobody writes down
+    /// when theirs are removed: that would be one more line for each container.
     ended: BTreeSet<IpAddr>,
 }
 
@@ -81,6 +84,8 @@ impl Facts {
             Record::NoVni { vni } => {
                 self.vnis.remove(&vni);
             }
+            Record::Flows { addresses } => self.flows.extend(addresses),
+            Record::NoFlows { addresses } => self.flows.retain(|address| !addresses.contains(address)),
         }
     }
 
@@ -89,6 +94,7 @@ impl Facts {
     pub fn reboot(&mut self) {
         self.endpoints.clear();
         self.ended.clear();
+        self.flows.clear();
         for of in self.addresses.values_mut() {
             of.retain(|_, (_, holder)| !matches!(holder, Holder::Endpoint { .. }));
             for (_, holder) in of.values_mut() {
@@ -99,20 +105,23 @@ impl Facts {
         }
     }
 
-    /// Addresses of endpoints that ended lately, which no other has by now.
-    pub fn ended(&self) -> Vec<IpAddr> {
-        let mut ended = self.ended.clone();
+    /// Before the ledger is rewritten: what ended lately is lost with its tombstones, so the
+    /// tracked connections of those addresses become a fact, unless another endpoint has the
+    /// address by now. Returns these addresses.
+    pub fn carry_over(&mut self) -> Vec<IpAddr> {
+        let mut ended = std::mem::take(&mut self.ended);
         for endpoint in self.endpoints.values().flat_map(BTreeMap::values) {
             for address in endpoint.spec.addresses() {
                 ended.remove(&address);
             }
         }
+        self.flows.extend(&ended);
         ended.into_iter().collect()
     }
 
     /// One put for each fact, in an order that depends on the facts alone: the ULA prefix, pools,
     /// addresses by their last put (the allocator reads its position off it), what other hosts have
-    /// to do with, networks, endpoints.
+    /// to do with, networks, endpoints, and whose tracked connections are to be removed.
     pub fn into_records(self) -> Vec<Record> {
         let mut addresses: Vec<(u64, AddressRecord)> = Vec::new();
         for (pool, of) in self.addresses {
@@ -122,6 +131,7 @@ impl Facts {
         }
         addresses.sort_by_key(|(put, _)| *put);
         let ula = self.ula.map(|prefix| Record::Ula { prefix });
+        let flows = Some(self.flows.into_iter().collect::<Vec<_>>()).filter(|flows| !flows.is_empty());
         ula.into_iter()
             .chain(self.pools.into_values().map(Record::Pool))
             .chain(addresses.into_iter().map(|(_, address)| Record::Address(address)))
@@ -131,6 +141,7 @@ impl Facts {
             .chain(self.vnis.into_values().map(Record::Vni))
             .chain(self.networks.into_values().map(Record::Network))
             .chain(self.endpoints.into_values().flat_map(BTreeMap::into_values).map(Record::Endpoint))
+            .chain(flows.map(|addresses| Record::Flows { addresses }))
             .collect()
     }
 }

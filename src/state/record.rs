@@ -150,6 +150,17 @@ pub enum Record {
         /// Which.
         vni: Vni,
     },
+    /// The tracked connections of these containers' addresses are to be removed: ports that they
+    /// published are not any more, or they are gone themselves.
+    Flows {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Those of these addresses are removed.
+    NoFlows {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
 }
 
 impl Record {
@@ -169,9 +180,12 @@ impl Record {
             | Record::Vni(_)
             | Record::NoVni { .. } => Durability::Synced,
             Record::Address(a) if matches!(a.holder, Holder::Gateway | Holder::Aux) => Durability::Synced,
-            Record::Address(_) | Record::NoAddress { .. } | Record::Endpoint(_) | Record::NoEndpoint { .. } => {
-                Durability::Handed
-            }
+            Record::Address(_)
+            | Record::NoAddress { .. }
+            | Record::Endpoint(_)
+            | Record::NoEndpoint { .. }
+            | Record::Flows { .. }
+            | Record::NoFlows { .. } => Durability::Handed,
         }
     }
 }

@@ -86,13 +86,10 @@ pub struct Opened {
     /// Takes the transactions from now on.
     pub ledger: Ledger,
     /// The facts that are alive, one put each: the ULA prefix, pools, addresses in order of their
-    /// last put, networks, endpoints.
+    /// last put, networks, endpoints, and whose tracked connections the last life may have left.
     pub records: Vec<Record>,
     /// How the file was found.
     pub outcome: Outcome,
-    /// Addresses of endpoints that ended lately and that no endpoint has now: the life that ended
-    /// them may have died before their tracked connections were removed.
-    pub ended: Vec<IpAddr>,
     /// Whether the host booted since the file was written: endpoints and their addresses are
     /// dropped from `records`, unclaimed addresses are stale. False when that cannot be known.
     pub rebooted: bool,
@@ -154,7 +151,7 @@ impl Ledger {
         if rebooted {
             replay.facts.reboot();
         }
-        let ended = replay.facts.ended();
+        replay.facts.carry_over();
         let records = replay.facts.into_records();
         let mut inner = Inner { tail: None, owed: snapshot(&place.ledger(), boot, &records)?, live: 0 };
         let (mut too_new, mut unwritten) = (None, None);
@@ -165,7 +162,7 @@ impl Ledger {
         }
         let kept_aside = place.kept_aside()?;
         let ledger = Ledger { place, boot: boot.to_owned(), too_new, inner: Mutex::new(inner) };
-        Ok(Opened { ledger, records, ended, outcome, rebooted, kept_aside, unwritten })
+        Ok(Opened { ledger, records, outcome, rebooted, kept_aside, unwritten })
     }
 
     /// Reads the ledger in `dir` without taking or changing anything; whoever has it may go on
@@ -237,7 +234,7 @@ impl Ledger {
         })
     }
 
-    /// Whether the file has outgrown what is alive in it; asked on the tick.
+    /// Whether the file has outgrown what is alive in it.
     pub fn compact_due(&self) -> bool {
         match self.inner() {
             Ok(inner) => inner.tail.as_ref().is_none_or(|tail| tail.good() > 4 * inner.live + SLACK),
@@ -249,16 +246,20 @@ impl Ledger {
     /// itself, under the lock of the appends: a transaction can neither be lost nor come back,
     /// whatever the callers hold in memory meanwhile.
     ///
+    /// Returns the addresses of endpoints that ended lately: that their tracked connections are to
+    /// be removed is in the file from now on, until a [`Record::NoFlows`] says otherwise.
+    ///
     /// An error loses nothing; if it leaves in doubt which file is the ledger, the next append
     /// writes it anew first.
-    pub fn compact(&self) -> Result<(), StoreError> {
+    pub fn compact(&self) -> Result<Vec<IpAddr>, StoreError> {
         let mut inner = self.inner()?;
         let path = self.place.ledger();
         let good = inner.tail(&self.place)?.good();
         let mut bytes = self.place.read(&path)?.unwrap_or_default();
         bytes.truncate(usize::try_from(good).unwrap_or(usize::MAX));
         let short = (bytes.len() as u64) < good;
-        let replay = replay(&bytes);
+        let mut replay = replay(&bytes);
+        drop(bytes);
         let (line, what) = match replay.ending {
             Ending::Whole if !short => (0, String::new()),
             Ending::Whole => (0, "lines are missing at its end".to_owned()),
@@ -268,12 +269,13 @@ impl Ledger {
         if !what.is_empty() {
             return Err(StoreError::Damaged { path, line, what });
         }
+        let ended = replay.facts.carry_over();
         let bytes = snapshot(&path, &self.boot, &replay.facts.into_records())?;
         let file = self.place.prepare(&bytes)?;
         // From here on the old file may be `ledger.prev`: nothing may be appended to it any more.
         inner.tail = None;
         inner.owed = bytes;
-        inner.adopt(&self.place, file).map(|_| ())
+        inner.adopt(&self.place, file).map(|_| ended)
     }
 
     fn inner(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {

@@ -131,6 +131,11 @@ impl Table {
         Ok(())
     }
 
+    /// The network that has exactly this subnet.
+    pub fn subnet_owner(&self, subnet: &IpNetwork) -> Option<NetworkId> {
+        lock(&self.register).subnets.iter().find(|(held, _)| held == subnet).map(|(_, owner)| owner.clone())
+    }
+
     /// Gives a network's subnets back.
     pub fn release_subnets(&self, id: &NetworkId) {
         lock(&self.register).subnets.retain(|(_, owner)| owner != id);

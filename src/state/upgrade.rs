@@ -17,7 +17,7 @@ type Step = fn(Value) -> Value;
 
 /// `STEPS[n]` turns version `n + 1` into `n + 2`.
 const STEPS: [Step; VERSION as usize - 1] = [
-    // 2 has records of other hosts and of overlay networks; those of 1 mean what they meant.
+    // 2 has records of other hosts, of overlay networks and of tracked connections; those of 1 mean what they meant.
     |records| records,
 ];
 

@@ -84,12 +84,8 @@ fn story(engine: &mut Engine<'_>) {
 }
 
 /// Runs the story with one fault at one call; `None` when the story has no such call.
-fn fail_at(
-    host: &Host,
-    engine: &mut Engine<'_>,
-    around: &Surroundings,
-    (at, fault, lasting): (i64, Fault, bool),
-) -> Option<String> {
+fn fail_at(engine: &mut Engine<'_>, around: &Surroundings, (at, fault, lasting): (i64, Fault, bool)) -> Option<String> {
+    let host = engine.host;
     let (ahead, hit) = (Arc::new(AtomicI64::new(-1)), Arc::new(Mutex::new(None)));
     let script = FailAt { ahead: Arc::clone(&ahead), fault, lasting, hit: Arc::clone(&hit) };
     host.kill();
@@ -126,25 +122,14 @@ fn fail_at(
 #[test]
 fn every_write_to_the_disk_may_fail() {
     let tried: Mutex<BTreeMap<String, u32>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for lasting in [false, true] {
-            let tried = &tried;
-            scope.spawn(move || {
-                let host = Host::new();
-                let around = stage::surround(&host);
-                let mut engine = Engine::new(&host, "d", 3);
-                stage::bystanders(&mut engine);
-                let stream = stage::Stream::start(&engine);
-                for (number, fault) in FAULTS.into_iter().enumerate() {
-                    // An everyday run takes each call with one of the faults.
-                    let step = if super::at_length() { 1 } else { FAULTS.len() };
-                    for at in (if step == 1 { 0 } else { number as i64 }..).step_by(step) {
-                        let Some(what) = fail_at(&host, &mut engine, &around, (at, fault, lasting)) else { break };
-                        *tried.lock().unwrap().entry(what).or_default() += 1;
-                    }
-                }
-                stream.lost_nothing();
-            });
+    stage::side_by_side(2, "d", |shard, engine, around| {
+        for (number, fault) in FAULTS.into_iter().enumerate() {
+            // An everyday run takes each call with one of the faults.
+            let step = if super::at_length() { 1 } else { FAULTS.len() };
+            for at in (if step == 1 { 0 } else { number as i64 }..).step_by(step) {
+                let Some(what) = fail_at(engine, around, (at, fault, shard == 1)) else { break };
+                *tried.lock().unwrap().entry(what).or_default() += 1;
+            }
         }
     });
     let tried = tried.into_inner().unwrap();
@@ -154,11 +139,14 @@ fn every_write_to_the_disk_may_fail() {
 
 #[test]
 fn a_start_on_a_bad_disk_loses_nothing() {
-    let host = Host::new();
-    let around = stage::surround(&host);
-    let mut engine = Engine::new(&host, "d", 2);
-    stage::bystanders(&mut engine);
-    let stream = stage::Stream::start(&engine);
+    let (tried, refused) = stage::play("d", 2, every_call_of_a_start);
+    println!("failures of the disk at a start: {tried}, {refused} of them refused to start");
+    assert!(tried > 20);
+}
+
+/// How many were tried, and after how many Pontoon would not start.
+fn every_call_of_a_start(engine: &mut Engine<'_>, around: &Surroundings) -> (u32, u32) {
+    let host = engine.host;
     let (mut tried, mut refused) = (0, 0);
     for (number, fault) in FAULTS.into_iter().enumerate() {
         for lasting in [false, true] {
@@ -189,13 +177,11 @@ fn a_start_on_a_bad_disk_loses_nothing() {
                     host.bury();
                     host.start();
                 }
-                stage::compare(&host, &[&engine], &around);
+                stage::compare(host, &[engine], around);
             }
         }
     }
-    stream.lost_nothing();
-    println!("failures of the disk at a start: {tried}, {refused} of them refused to start");
-    assert!(tried > 20);
+    (tried, refused)
 }
 
 /// What a disk would hold after a power cut: of each file what was synced, of each directory the
@@ -292,7 +278,7 @@ fn a_power_cut_leaves_every_network_that_was_answered() {
         }
         assert!(!facts.networks.contains_key(&gone), "a deleted network is back");
         let seen = super::witness::look(&host);
-        let wanted = super::witness::expect(&facts, &|_| None);
+        let wanted = super::expected::expect(&facts, &|_| None);
         assert_eq!(seen.objects.links.keys().collect::<Vec<_>>(), wanted.links.keys().collect::<Vec<_>>());
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::belief::{Attached, Kind, Lost, Network, Subnet};
 use super::host::{Host, Netns};
 use super::sandbox;
 use super::wire::{Trip, post};
@@ -20,47 +21,6 @@ pub struct Failure {
     pub message: String,
     /// The connection broke: the first attempt may have been carried out.
     pub doubtful: bool,
-}
-
-/// A network as the engine believes in it.
-#[derive(Debug, Clone)]
-pub struct Network {
-    pub pool: String,
-    pub subnet: String,
-    pub gateway: String,
-}
-
-/// An endpoint of a running container as the engine believes in it.
-#[derive(Debug, Clone)]
-pub struct Attached {
-    pub network: String,
-    /// With prefix length.
-    pub address: String,
-    pub source: String,
-    pub link: String,
-    /// Host port and protocol number, each leading to port 7 of the container.
-    pub ports: Vec<(u8, u16)>,
-    /// Which of the test's sandboxes it is in.
-    pub sandbox: usize,
-    /// Whether its link was moved there.
-    pub plugged: bool,
-}
-
-/// What may be left of calls that nobody knows the end of, or that were refused when something
-/// was to be removed.
-#[derive(Debug, Default, Clone)]
-pub struct Lost {
-    pub networks: BTreeSet<String>,
-    pub endpoints: BTreeSet<(String, String)>,
-    pub pools: BTreeSet<String>,
-    /// Addresses are in doubt; whose, the engine cannot tell.
-    pub addresses: bool,
-}
-
-impl Lost {
-    pub fn nothing(&self) -> bool {
-        self.networks.is_empty() && self.endpoints.is_empty() && self.pools.is_empty() && !self.addresses
-    }
 }
 
 /// What happens when nobody answers.
@@ -165,8 +125,43 @@ impl<'a> Engine<'a> {
 
     /// `docker network create`; returns the network's id.
     pub fn create_network(&mut self, subnet: &str) -> Result<String, Failure> {
+        self.create_network_of(Kind::default(), subnet)
+    }
+
+    /// The same with its options.
+    pub fn create_network_of(&mut self, kind: Kind, subnet: &str) -> Result<String, Failure> {
         let id = self.fresh("n");
-        let ask = json!({"AddressSpace": "pontoon-local", "Pool": subnet, "SubPool": "", "Options": {}, "V6": false});
+        let four = self.request_subnet(subnet)?;
+        let six = match kind.six {
+            "" => None,
+            six => Some(self.request_subnet(six).inspect_err(|_| self.release_subnet(&four))?),
+        };
+        let data = |of: &Subnet| json!([{"AddressSpace": "pontoon-local", "Pool": of.subnet, "Gateway": of.gateway}]);
+        let options: serde_json::Map<_, _> =
+            kind.options.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let body = json!({
+            "NetworkID": id,
+            "Options": {"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": six.is_some(),
+                "com.docker.network.internal": kind.internal, "com.docker.network.generic": options},
+            "IPv4Data": data(&four),
+            "IPv6Data": six.as_ref().map_or(json!([]), data),
+        });
+        if let Err(failure) = self.call("NetworkDriver.CreateNetwork", body) {
+            if failure.doubtful {
+                self.lost.networks.insert(id);
+            }
+            six.iter().chain([&four]).for_each(|subnet| self.release_subnet(subnet));
+            return Err(failure);
+        }
+        let Subnet { pool, subnet, gateway } = four;
+        self.networks.insert(id.clone(), Network { pool, subnet, gateway, six, ways: kind.ways() });
+        Ok(id)
+    }
+
+    /// A pool, and the gateway in it.
+    fn request_subnet(&mut self, subnet: &str) -> Result<Subnet, Failure> {
+        let ask = json!({"AddressSpace": "pontoon-local", "Pool": subnet, "SubPool": "", "Options": {},
+            "V6": subnet.contains(':')});
         let granted = self.call("IpamDriver.RequestPool", ask).inspect_err(|failure| {
             if failure.doubtful && !subnet.is_empty() {
                 self.lost.pools.insert(format!("pontoon-local/{subnet}"));
@@ -175,32 +170,24 @@ impl<'a> Engine<'a> {
         let granted = granted?;
         let (pool, subnet) = (string(&granted, "PoolID"), string(&granted, "Pool"));
         let gateway = json!({"RequestAddressType": "com.docker.network.gateway"});
-        let gateway =
-            self.call("IpamDriver.RequestAddress", json!({"PoolID": pool, "Address": "", "Options": gateway}));
-        let gateway = match gateway {
-            Ok(answer) => string(&answer, "Address"),
+        match self.call("IpamDriver.RequestAddress", json!({"PoolID": pool, "Address": "", "Options": gateway})) {
+            Ok(answer) => Ok(Subnet { pool, subnet, gateway: string(&answer, "Address") }),
             Err(failure) => {
                 self.release_pool(&pool);
-                return Err(failure);
+                Err(failure)
             }
-        };
-        let body = json!({
-            "NetworkID": id,
-            "Options": {"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": false,
-                "com.docker.network.generic": {}},
-            "IPv4Data": [{"AddressSpace": "pontoon-local", "Pool": subnet, "Gateway": gateway}],
-            "IPv6Data": [],
-        });
-        if let Err(failure) = self.call("NetworkDriver.CreateNetwork", body) {
-            if failure.doubtful {
-                self.lost.networks.insert(id);
-            }
-            self.release_address(&pool, &gateway);
-            self.release_pool(&pool);
-            return Err(failure);
         }
-        self.networks.insert(id.clone(), Network { pool, subnet, gateway });
-        Ok(id)
+    }
+
+    fn release_subnet(&mut self, subnet: &Subnet) {
+        self.release_address(&subnet.pool, &subnet.gateway);
+        self.release_pool(&subnet.pool);
+    }
+
+    fn request_address(&mut self, pool: &str) -> Result<String, Failure> {
+        let asked = self.call("IpamDriver.RequestAddress", json!({"PoolID": pool, "Address": "", "Options": null}));
+        let asked = asked.inspect_err(|failure| self.lost.addresses |= failure.doubtful)?;
+        Ok(string(&asked, "Address"))
     }
 
     /// A call that may be repeated, again if the kernel was too busy with others.
@@ -231,8 +218,7 @@ impl<'a> Engine<'a> {
     /// `docker network rm`. Never fails for the user.
     pub fn remove_network(&mut self, id: &str) {
         let Some(network) = self.networks.remove(id) else { return };
-        self.release_address(&network.pool, &network.gateway);
-        self.release_pool(&network.pool);
+        network.subnets().iter().for_each(|subnet| self.release_subnet(subnet));
         if self.call("NetworkDriver.DeleteNetwork", json!({"NetworkID": id})).is_err() {
             self.lost.networks.insert(id.to_owned());
         }
@@ -249,19 +235,34 @@ impl<'a> Engine<'a> {
     ) -> Result<String, Failure> {
         let endpoint = self.fresh("e");
         let of = self.networks[network].clone();
-        let asked = self.call("IpamDriver.RequestAddress", json!({"PoolID": of.pool, "Address": "", "Options": null}));
-        let asked = asked.inspect_err(|failure| self.lost.addresses |= failure.doubtful)?;
-        let address = string(&asked, "Address");
+        let address = self.request_address(&of.pool)?;
+        let six = match &of.six {
+            None => None,
+            Some(six) => {
+                let asked = self.request_address(&six.pool);
+                Some(asked.inspect_err(|_| self.release_address(&of.pool, &address))?)
+            }
+        };
         let ids = json!({"NetworkID": network, "EndpointID": endpoint});
         let body = json!({"NetworkID": network, "EndpointID": endpoint,
-            "Interface": {"Address": address, "AddressIPv6": "", "MacAddress": ""},
+            "Interface": {"Address": address, "AddressIPv6": six.as_deref().unwrap_or_default(), "MacAddress": ""},
             "Options": {"com.docker.network.portmap": port_map(ports), "com.docker.network.endpoint.exposedports": []}});
+        let mut attached = Attached {
+            network: network.to_owned(),
+            address,
+            six,
+            source: String::new(),
+            link: link.to_owned(),
+            ports: ports.to_vec(),
+            sandbox,
+            plugged: false,
+        };
         if let Err(failure) = self.call("NetworkDriver.CreateEndpoint", body) {
             if failure.doubtful {
                 self.lost.endpoints.insert((network.to_owned(), endpoint));
                 self.lost.addresses = true;
             }
-            self.release_address(&of.pool, &address);
+            self.release_addresses(&attached);
             return Err(failure);
         }
         let key = format!("/var/run/docker/netns/{}{sandbox}", self.name);
@@ -269,33 +270,26 @@ impl<'a> Engine<'a> {
         let joined = match self.call("NetworkDriver.Join", body) {
             Ok(answer) => answer,
             Err(failure) => {
-                self.delete_endpoint(network, &endpoint, &of.pool, &address);
+                self.delete_endpoint(&endpoint, &attached);
                 return Err(failure);
             }
         };
-        let source = string(&joined["InterfaceName"], "SrcName");
-        let plugged = self.next.is_multiple_of(self.plug_one_in);
-        if plugged {
-            sandbox::plug(&self.host.netns, &self.sandboxes[sandbox], &source, link, &address).unwrap_or_else(
-                |error| panic!("{source} cannot be moved into its sandbox: {error}\n{}", self.host.log()),
-            );
+        attached.source = string(&joined["InterfaceName"], "SrcName");
+        attached.plugged = self.next.is_multiple_of(self.plug_one_in);
+        if attached.plugged {
+            let addresses = std::iter::once(&attached.address).chain(&attached.six);
+            let inside = &self.sandboxes[sandbox];
+            sandbox::plug(&self.host.netns, inside, &attached.source, link, addresses).unwrap_or_else(|error| {
+                panic!("{} cannot be moved into its sandbox: {error}\n{}", attached.source, self.host.log())
+            });
         }
-        let attached = Attached {
-            network: network.to_owned(),
-            address: address.clone(),
-            source: source.clone(),
-            link: link.to_owned(),
-            ports: ports.to_vec(),
-            sandbox,
-            plugged,
-        };
         if !ports.is_empty() {
             let body = json!({"NetworkID": network, "EndpointID": endpoint,
                 "Options": {"com.docker.network.portmap": port_map(ports)}});
             if let Err(failure) = self.call("NetworkDriver.ProgramExternalConnectivity", body) {
                 let _ = self.call("NetworkDriver.Leave", ids);
                 self.unplug(&attached);
-                self.delete_endpoint(network, &endpoint, &of.pool, &address);
+                self.delete_endpoint(&endpoint, &attached);
                 return Err(failure);
             }
         }
@@ -313,8 +307,20 @@ impl<'a> Engine<'a> {
         }
         let _ = self.call("NetworkDriver.Leave", ids);
         self.unplug(&attached);
-        let pool = self.networks[&attached.network].pool.clone();
-        self.delete_endpoint(&attached.network, endpoint, &pool, &attached.address);
+        self.delete_endpoint(endpoint, &attached);
+    }
+
+    /// The container that runs publishes these ports from now on, and no others.
+    pub fn change_ports(&mut self, endpoint: &str, ports: &[(u8, u16)]) {
+        let network = self.attached[endpoint].network.clone();
+        let mut body = json!({"NetworkID": network, "EndpointID": endpoint});
+        if ports.is_empty() {
+            self.insist("NetworkDriver.RevokeExternalConnectivity", body);
+        } else {
+            body["Options"] = json!({"com.docker.network.portmap": port_map(ports)});
+            self.insist("NetworkDriver.ProgramExternalConnectivity", body);
+        }
+        self.attached.get_mut(endpoint).unwrap().ports = ports.to_vec();
     }
 
     fn unplug(&self, attached: &Attached) {
@@ -324,13 +330,22 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn delete_endpoint(&mut self, network: &str, endpoint: &str, pool: &str, address: &str) {
+    fn delete_endpoint(&mut self, endpoint: &str, attached: &Attached) {
+        let network = &attached.network;
         let ids = json!({"NetworkID": network, "EndpointID": endpoint});
         if self.call("NetworkDriver.DeleteEndpoint", ids).is_err() {
             self.lost.endpoints.insert((network.to_owned(), endpoint.to_owned()));
             self.lost.addresses = true;
         }
-        self.release_address(pool, address);
+        self.release_addresses(attached);
+    }
+
+    fn release_addresses(&mut self, attached: &Attached) {
+        let network = self.networks[&attached.network].clone();
+        self.release_address(&network.pool, &attached.address);
+        if let (Some(of), Some(address)) = (&network.six, &attached.six) {
+            self.release_address(&of.pool, address);
+        }
     }
 
     fn release_address(&mut self, pool: &str, address: &str) {

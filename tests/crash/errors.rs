@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::engine::Engine;
-use super::host::Host;
 use super::ledger;
 use super::stage;
 use super::tracee::{Call, Object, Tracee};
@@ -157,7 +156,8 @@ fn story(engine: &mut Engine<'_>) {
 }
 
 /// Tells the story with one fault at one message; `None` when it has no such message.
-fn fail_at(host: &Host, engine: &mut Engine<'_>, around: &Surroundings, at: i64, fault: Fault) -> Option<String> {
+fn fail_at(engine: &mut Engine<'_>, around: &Surroundings, at: i64, fault: Fault) -> Option<String> {
+    let host = engine.host;
     let (ahead, hit) = (Arc::new(AtomicI64::new(-1)), Arc::new(Mutex::new(None)));
     let script = FailAt { ahead: Arc::clone(&ahead), fault, hit: Arc::clone(&hit), target: None };
     host.kill();
@@ -189,26 +189,15 @@ fn fail_at(host: &Host, engine: &mut Engine<'_>, around: &Surroundings, at: i64,
 fn try_all(faults: &[Fault]) -> (u32, BTreeSet<String>) {
     let tried: Mutex<BTreeMap<String, u32>> = Mutex::default();
     const SHARDS: usize = 2;
-    std::thread::scope(|scope| {
-        for shard in 0..SHARDS {
-            let tried = &tried;
-            scope.spawn(move || {
-                let host = Host::new();
-                let around = stage::surround(&host);
-                let mut engine = Engine::new(&host, "k", 3);
-                stage::bystanders(&mut engine);
-                let stream = stage::Stream::start(&engine);
-                let own = faults.iter().enumerate().filter(|(number, _)| number % SHARDS == shard);
-                for (number, fault) in own {
-                    let step = if super::at_length() { 1 } else { faults.len() };
-                    let first = if step == 1 { 0 } else { number as i64 };
-                    for at in (first..).step_by(step) {
-                        let Some(what) = fail_at(&host, &mut engine, &around, at, *fault) else { break };
-                        *tried.lock().unwrap().entry(what).or_default() += 1;
-                    }
-                }
-                stream.lost_nothing();
-            });
+    stage::side_by_side(SHARDS, "k", |shard, engine, around| {
+        let own = faults.iter().enumerate().filter(|(number, _)| number % SHARDS == shard);
+        for (number, fault) in own {
+            let step = if super::at_length() { 1 } else { faults.len() };
+            let first = if step == 1 { 0 } else { number as i64 };
+            for at in (first..).step_by(step) {
+                let Some(what) = fail_at(engine, around, at, *fault) else { break };
+                *tried.lock().unwrap().entry(what).or_default() += 1;
+            }
         }
     });
     let tried = tried.into_inner().unwrap();
@@ -233,9 +222,5 @@ fn a_request_may_stay_without_an_answer() {
         println!("requests without an answer: {count}, {} kinds", kinds.len());
         return;
     }
-    let host = Host::new();
-    let around = stage::surround(&host);
-    let mut engine = Engine::new(&host, "s", 3);
-    stage::bystanders(&mut engine);
-    assert_ne!(fail_at(&host, &mut engine, &around, 12, Fault::Silent), None);
+    stage::play("s", 3, |engine, around| assert_ne!(fail_at(engine, around, 12, Fault::Silent), None));
 }

@@ -144,6 +144,8 @@ impl Host {
         let mut command = Command::new(binary());
         let log = File::options().create(true).append(true).open(self.paths.log()).unwrap();
         command.arg("serve").arg("--socket").arg(self.paths.socket()).arg("--state-dir").arg(&self.paths.state);
+        // The way to other hosts, where there is a wire.
+        command.env("PONTOON_DATA_PATH", "wire0");
         command.env("PONTOON_LOG", std::env::var("CRASH_LOG").unwrap_or("warn".to_owned()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command

@@ -1,6 +1,6 @@
 //! The ledger, read by hand: the tests' own understanding of its text, not Pontoon's code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -15,6 +15,8 @@ pub struct Facts {
     pub pools: BTreeMap<String, Value>,
     /// By pool and address: the holder.
     pub addresses: BTreeMap<(String, String), Value>,
+    /// Addresses whose tracked connections are still to be removed.
+    pub flows: BTreeSet<String>,
 }
 
 pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -69,9 +71,18 @@ impl Facts {
             }
             "address" => drop(self.addresses.insert(of_pool, record["holder"].clone())),
             "no_address" => drop(self.addresses.remove(&of_pool)),
+            "flows" => self.flows.extend(addresses(&record)),
+            "no_flows" => {
+                let done: Vec<String> = addresses(&record).collect();
+                self.flows.retain(|address| !done.contains(address));
+            }
             _ => {}
         }
     }
+}
+
+fn addresses(record: &Value) -> impl Iterator<Item = String> {
+    record["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned)
 }
 
 /// Rewrites every line of a ledger.

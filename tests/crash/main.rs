@@ -7,12 +7,15 @@
 #![cfg(target_arch = "x86_64")] // the tracer changes registers by their names
 #![allow(dead_code)]
 
+mod belief;
 mod clients;
 mod damage;
 mod disk;
 mod engine;
 mod errors;
+mod expected;
 mod filter;
+mod flows;
 mod host;
 mod ledger;
 mod points;
@@ -22,6 +25,7 @@ mod sandbox;
 mod second;
 mod soak;
 mod stage;
+mod stories;
 mod storm;
 mod tracee;
 mod tracer;

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use super::engine::Engine;
 use super::host::Host;
+use super::stories::Story;
 use super::tracee::{Call, Tracee};
 use super::tracer::{Entry, Exit, Script};
-use super::witness::{self, Surroundings};
+use super::witness::Surroundings;
 use super::{ledger, stage};
 
 /// Ends Pontoon at the stop that is so many stops ahead.
+#[derive(Clone)]
 struct KillAt {
     /// Stops ahead; negative is idle.
     ahead: Arc<AtomicI64>,
@@ -19,6 +21,10 @@ struct KillAt {
 }
 
 impl KillAt {
+    fn new(ahead: i64) -> Self {
+        Self { ahead: Arc::new(AtomicI64::new(ahead)), hit: Arc::default() }
+    }
+
     fn due(&self, call: &Call, when: &str) -> bool {
         if self.ahead.load(Ordering::SeqCst) < 0 || !matters(call) {
             return false;
@@ -28,6 +34,12 @@ impl KillAt {
         }
         *self.hit.lock().unwrap() = Some(format!("{when} {}", call.label));
         true
+    }
+
+    /// Ends nobody any more; the point at which it did, if it came to that.
+    fn rest(&self) -> Option<String> {
+        self.ahead.store(-1, Ordering::SeqCst);
+        self.hit.lock().unwrap().take()
     }
 }
 
@@ -50,62 +62,68 @@ impl Script for KillAt {
     }
 }
 
-/// What a test does with an engine; fails where the engine fails.
-type Story = fn(&mut Engine<'_>);
-
 /// Hosts that share the points of a story.
-const SHARDS: i64 = 2;
+const SHARDS: usize = 2;
 
-/// Runs `story` again and again, with the end of Pontoon at the first stop, the second, and so
-/// on, until the story is over before. Returns how often which point was met.
-fn everywhere(prepare: Story, story: Story) -> BTreeMap<String, u32> {
-    let points = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for shard in 0..SHARDS {
-            let points = &points;
-            scope.spawn(move || {
-                let host = Host::new();
-                let around = stage::surround(&host);
-                let mut engine = Engine::new(&host, "x", 3);
-                stage::bystanders(&mut engine);
-                let stream = stage::Stream::start(&engine);
-                prepare(&mut engine);
-                let seen = around.clone();
-                engine.after_death = Some(Box::new(move |engine| stage::after_death(engine, &seen)));
-                for at in (shard..).step_by(SHARDS as usize) {
-                    let Some(point) = die_at(&host, &mut engine, story, at) else { break };
-                    settle(&host, &mut engine, &around);
-                    *points.lock().unwrap().entry(point).or_default() += 1;
-                }
-                stream.lost_nothing();
-            });
+/// How often which point was met.
+#[derive(Default)]
+struct Points(Mutex<BTreeMap<String, u32>>);
+
+impl Points {
+    fn met(&self, point: &str, at: i64) {
+        *self.0.lock().unwrap().entry(format!("{point} (#{at})")).or_default() += 1;
+    }
+
+    fn all(self, of: &str) -> BTreeMap<String, u32> {
+        let points = self.0.into_inner().unwrap();
+        if super::at_length() {
+            points.keys().for_each(|point| println!("{point}"));
+        }
+        println!("points of {of}: {}", points.len());
+        points
+    }
+}
+
+/// Tells `story` again and again, with the end of Pontoon at the first stop, the second, and so
+/// on, until it is over before; or at every `stride`th of them.
+fn everywhere(name: &str, story: Story, stride: usize) -> BTreeMap<String, u32> {
+    let points = Points::default();
+    stage::side_by_side(SHARDS, "x", |shard, engine, around| {
+        let seen = around.clone();
+        engine.after_death = Some(Box::new(move |engine| stage::after_death(engine, &seen)));
+        for at in (shard as i64 * stride as i64..).step_by(SHARDS * stride) {
+            let Some(point) = die_at(engine, story, at) else { break };
+            settle(engine, around);
+            points.met(&point, at);
         }
     });
-    points.into_inner().unwrap()
+    points.all(name)
 }
 
 /// One telling of the story, with the end of Pontoon at one stop; `None` if it is over before.
-fn die_at(host: &Host, engine: &mut Engine<'_>, story: Story, at: i64) -> Option<String> {
-    let (ahead, hit) = (Arc::new(AtomicI64::new(-1)), Arc::new(Mutex::new(None)));
+fn die_at(engine: &mut Engine<'_>, story: Story, at: i64) -> Option<String> {
+    let (host, script) = (engine.host, KillAt::new(-1));
     host.kill();
-    host.begin(Some(Box::new(KillAt { ahead: Arc::clone(&ahead), hit: Arc::clone(&hit) })));
+    host.begin(Some(Box::new(script.clone())));
     assert!(host.serves(), "{}", host.log());
+    (story.open)(engine);
     engine.deaths = 0;
-    ahead.store(at, Ordering::SeqCst);
-    story(engine);
-    ahead.store(-1, Ordering::SeqCst);
-    let point = hit.lock().unwrap().take()?;
-    if engine.deaths == 0 {
+    script.ahead.store(at, Ordering::SeqCst);
+    (story.tell)(engine);
+    let point = script.rest();
+    if point.is_some() && engine.deaths == 0 {
         // It ended at its last answer, or at work that nobody waits for.
         host.bury();
         host.start();
     }
-    Some(format!("{point} (#{at})"))
+    (story.close)(engine);
+    point
 }
 
 /// After the story: what is there is what the engine believes; what it lost track of goes by
 /// itself, or with its word.
-fn settle(host: &Host, engine: &mut Engine<'_>, around: &Surroundings) {
+fn settle(engine: &mut Engine<'_>, around: &Surroundings) {
+    let host = engine.host;
     stage::compare(host, &[engine], around);
     if !engine.lost.nothing() {
         host.kill();
@@ -115,42 +133,12 @@ fn settle(host: &Host, engine: &mut Engine<'_>, around: &Surroundings) {
         engine.lost = Default::default();
         stage::compare(host, &[engine], around);
     }
-    witness::no_flows(host, "10.77.0.2");
-}
-
-fn nothing(_: &mut Engine<'_>) {}
-
-/// Everything that happens to a container: a network of its own, published ports, a second
-/// network, and all of it taken away again.
-fn life_of_a_container(engine: &mut Engine<'_>) {
-    let base = engine.networks.keys().next().unwrap().clone();
-    let Ok(network) = engine.create_network("10.77.0.0/24") else { return };
-    if let Ok(one) = engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]) {
-        let address = engine.attached[&one].address.split('/').next().unwrap().to_owned();
-        // what a start removes in the background may take the first one along
-        let leads = (0..3).any(|_| {
-            stage::send_to_port(engine.host, 5353);
-            !witness::translated_flows(engine.host, &address).is_empty()
-        });
-        assert!(leads, "a published port leads nowhere");
-        if let Ok(two) = engine.attach(&base, 2, "eth1", &[]) {
-            engine.detach(&two);
-        }
-        engine.detach(&one);
-        if engine.lost.endpoints.is_empty() {
-            witness::no_flows(engine.host, &address);
-        }
-    }
-    engine.remove_network(&network);
+    super::flows::no_flows(host, "10.77.0.2");
 }
 
 #[test]
 fn a_container_lives_through_an_end_at_every_point() {
-    let points = everywhere(nothing, life_of_a_container);
-    if super::at_length() {
-        points.keys().for_each(|point| println!("{point}"));
-    }
-    println!("points of a container's life: {}", points.len());
+    let points = everywhere("a container's life", Story::LIFE, 1);
     for kind in ["write state/ledger", "sync state/ledger", "send netlink", "write client", "write sysctl"] {
         for when in ["before", "after"] {
             let point = format!("{when} {kind}");
@@ -160,48 +148,57 @@ fn a_container_lives_through_an_end_at_every_point() {
     assert!(points.len() > 150, "only {} points: the tracer sees too little", points.len());
 }
 
+/// An everyday run takes some of the points of each.
+#[test]
+fn every_kind_of_network_lives_through_an_end_at_every_point() {
+    let stride = if super::at_length() { 1 } else { 9 };
+    for (name, story) in Story::KINDS {
+        let points = everywhere(name, story, stride);
+        assert!(points.len() * stride > 60, "only {} points of {name}: the tracer sees too little", points.len());
+    }
+}
+
+#[test]
+fn ports_change_through_an_end_at_every_point() {
+    for (name, story) in Story::CHANGES {
+        let points = everywhere(name, story, 1);
+        for kind in ["write state/ledger", "send netlink", "write client"] {
+            assert!(points.keys().any(|known| known.contains(kind)), "the tracer never saw: {kind} of {name}");
+        }
+    }
+}
+
 /// Starts again and again over a host on which something is amiss, with the end of Pontoon at the
 /// first stop of its start, the second, and so on.
 fn every_point_of_a_start() -> BTreeMap<String, u32> {
-    let points = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for shard in 0..SHARDS {
-            let points = &points;
-            scope.spawn(move || {
-                let host = Host::new();
-                let around = stage::surround(&host);
-                let mut engine = Engine::new(&host, "y", 3);
-                stage::bystanders(&mut engine);
-                let network = engine.insist_on_network("10.77.0.0/24");
-                engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]).expect("a container");
-                let stream = stage::Stream::start(&engine);
-                let bridge = format!("pntb{network}");
-                for at in (shard..).step_by(SHARDS as usize) {
-                    host.kill();
-                    amiss(&host, &bridge, at);
-                    let (ahead, hit) = (Arc::new(AtomicI64::new(at)), Arc::new(Mutex::new(None)));
-                    host.begin(Some(Box::new(KillAt { ahead: Arc::clone(&ahead), hit: Arc::clone(&hit) })));
-                    let served = host.serves();
-                    ahead.store(-1, Ordering::SeqCst);
-                    let point = hit.lock().unwrap().take();
-                    if !served || point.is_some() {
-                        host.bury();
-                        host.start();
-                    }
-                    stage::compare(&host, &[&engine], &around);
-                    let Some(point) = point else { break };
-                    *points.lock().unwrap().entry(format!("{point} (#{at})")).or_default() += 1;
-                }
-                stream.lost_nothing();
-            });
+    let points = Points::default();
+    stage::side_by_side(SHARDS, "y", |shard, engine, around| {
+        let host = engine.host;
+        let network = engine.insist_on_network("10.77.0.0/24");
+        engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]).expect("a container");
+        let bridge = format!("pntb{network}");
+        for at in (shard as i64..).step_by(SHARDS) {
+            host.kill();
+            amiss(host, &bridge, at);
+            let script = KillAt::new(at);
+            host.begin(Some(Box::new(script.clone())));
+            let served = host.serves();
+            let point = script.rest();
+            if !served || point.is_some() {
+                host.bury();
+                host.start();
+            }
+            stage::compare(host, &[engine], around);
+            let Some(point) = point else { break };
+            points.met(&point, at);
         }
     });
-    points.into_inner().unwrap()
+    points.all("a start")
 }
 
 /// Something happened while Pontoon was away; not to the network of those who talk.
 fn amiss(host: &Host, bridge: &str, which: i64) {
-    match which / SHARDS % 3 {
+    match which / SHARDS as i64 % 3 {
         0 => drop(host.netns.run(&["ip", "link", "delete", bridge])),
         1 => host.netns.ip(&format!("addr flush dev {bridge}\nlink set {bridge} down")),
         _ => drop(host.netns.run(&["nft", "delete table inet pontoon; delete table bridge pontoon"])),
@@ -211,6 +208,5 @@ fn amiss(host: &Host, bridge: &str, which: i64) {
 #[test]
 fn a_start_that_repairs_may_end_at_every_point() {
     let points = every_point_of_a_start();
-    println!("points of a start: {}", points.len());
     assert!(points.len() > 40, "only {} points: {points:?}", points.len());
 }

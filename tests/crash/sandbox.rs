@@ -3,8 +3,9 @@
 //! hundred thousand times.
 
 use std::ffi::CString;
+use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
@@ -15,6 +16,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_F_NODAD: u8 = 2;
 
 /// The index of a link in the calling thread's namespace.
 pub fn index(name: &str) -> Option<u32> {
@@ -65,25 +67,38 @@ fn move_link(index: u32, to: &Netns, name: &str) -> io::Result<()> {
     request(libc::RTM_SETLINK, 0, &link_header(index, false), &attributes)
 }
 
-fn add_address(index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
-    let mut header = vec![libc::AF_INET as u8, prefix, 0, 0];
+fn add_address(index: u32, address: &str) -> io::Result<()> {
+    let (address, prefix) = address.split_once('/').expect("an address with a prefix length");
+    let (address, prefix): (IpAddr, u8) = (address.parse().unwrap(), prefix.parse().unwrap());
+    let (family, octets) = match address {
+        IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
+    };
+    let mut header = vec![family as u8, prefix, IFA_F_NODAD, 0];
     header.extend_from_slice(&index.to_ne_bytes());
-    let octets = address.octets();
     // NLM_F_CREATE
     request(libc::RTM_NEWADDR, 0x400, &header, &[(IFA_LOCAL, &octets), (IFA_ADDRESS, &octets)])
 }
 
-/// As the engine does after Join: the end leaves the host, gets its name and address, goes up.
-pub fn plug(host: &Netns, sandbox: &Netns, source: &str, name: &str, address: &str) -> io::Result<()> {
+/// As the engine does after Join: the end leaves the host, gets its name and addresses, goes up.
+pub fn plug(
+    host: &Netns,
+    sandbox: &Netns,
+    source: &str,
+    name: &str,
+    addresses: impl IntoIterator<Item = impl AsRef<str>>,
+) -> io::Result<()> {
     host.enter(|| {
         let index = index(source).ok_or(io::Error::from_raw_os_error(libc::ENODEV))?;
         move_link(index, sandbox, name)
     })?;
-    let (address, prefix) = address.split_once('/').expect("an address with a prefix length");
-    let (address, prefix): (Ipv4Addr, u8) = (address.parse().unwrap(), prefix.parse().unwrap());
+    let addresses: Vec<String> = addresses.into_iter().map(|address| address.as_ref().to_owned()).collect();
     sandbox.enter(|| {
         let index = index(name).ok_or(io::Error::from_raw_os_error(libc::ENODEV))?;
-        add_address(index, address, prefix)?;
+        if addresses.iter().any(|address| address.contains(':')) {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+        }
+        addresses.iter().try_for_each(|address| add_address(index, address))?;
         request(libc::RTM_SETLINK, 0, &link_header(index, true), &[])
     })
 }

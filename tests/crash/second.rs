@@ -1,8 +1,9 @@
 //! Two Pontoons where there can be one: the second refuses and says why, the first goes on.
 
 use super::engine::Engine;
-use super::host::{Host, Netns, binary};
+use super::host::{Netns, binary};
 use super::stage;
+use super::witness::Surroundings;
 
 /// What a second one says, started in this namespace with these paths.
 fn second(netns: &Netns, socket: &str, state: &str) -> String {
@@ -14,11 +15,11 @@ fn second(netns: &Netns, socket: &str, state: &str) -> String {
 
 #[test]
 fn the_second_one_refuses_and_says_why() {
-    let host = Host::new();
-    let around = stage::surround(&host);
-    let mut engine = Engine::new(&host, "z", 2);
-    stage::bystanders(&mut engine);
-    let stream = stage::Stream::start(&engine);
+    stage::play("z", 2, refuse);
+}
+
+fn refuse(engine: &mut Engine<'_>, around: &Surroundings) {
+    let host = engine.host;
     let elsewhere = Netns::new();
     let at = |name: &str| host.paths.root.join(name).to_str().unwrap().to_owned();
     let (socket, state) = (host.paths.socket(), host.paths.state.clone());
@@ -34,6 +35,5 @@ fn the_second_one_refuses_and_says_why() {
 
     let network = engine.insist_on_network("10.77.0.0/24");
     engine.remove_network(&network);
-    stage::compare(&host, &[&engine], &around);
-    stream.lost_nothing();
+    stage::compare(host, &[engine], around);
 }

@@ -46,13 +46,16 @@ impl Patient<'_> {
     /// Breaks something; `well` is a command that succeeds again when it is repaired.
     #[track_caller]
     fn repaired(&self, breakage: &str, well: &str) {
-        let slow = (0..TURNS).all(|_| self.repaired_after(breakage, well) > NOTICED);
-        assert!(!slow, "{breakage} is repaired, but nobody noticed it");
+        // Two messages that come far apart are two changes.
+        let well_done =
+            || (0..TURNS).map(|_| self.repaired_after(breakage, well)).find(|turn| turn.0 < NOTICED && turn.1 == 1);
+        let done = well_done().is_some();
+        assert!(done, "{breakage}: not at once, or not logged once\n{}", self.bed.log_tail("pontoon"));
     }
 
-    /// The same, whatever time it takes; returns that.
+    /// The same, whatever time it takes; returns that, and how often it was logged.
     #[track_caller]
-    fn repaired_after(&self, breakage: &str, well: &str) -> Duration {
+    fn repaired_after(&self, breakage: &str, well: &str) -> (Duration, usize) {
         assert!(self.is(well), "{well} before {breakage}");
         let (counted, logged) = (metric(self.bed, "pontoon_repairs_total"), self.logged());
         let began = Instant::now();
@@ -63,8 +66,8 @@ impl Patient<'_> {
         wait_until(SOON, "the count", || metric(self.bed, "pontoon_repairs_total") > counted);
         self.rests();
         let told = self.logged() - logged;
-        assert_eq!(told, 1, "{breakage} is logged once\n{}", self.bed.log_tail("pontoon"));
-        took
+        assert!(told > 0, "{breakage} is logged\n{}", self.bed.log_tail("pontoon"));
+        (took, told)
     }
 
     /// Waits until no comparison was due for longer than Pontoon's memory of its own changes: what is not logged by then
@@ -110,10 +113,7 @@ fn drifts(bed: &Bed) {
     };
     // links
     repaired("ip link del BR", "ip link show ONE | grep -q 'master BR'");
-    repaired(
-        "ip link set BR down && ip link set BR name other",
-        "ip link show ONE | grep -q 'master BR' && ! ip link show other",
-    );
+    repaired("ip link set BR down name other", "ip link show ONE | grep -q 'master BR' && ! ip link show other");
     let named = "ip link show ONE | grep -q 'master BR' && ! ip link show other && ! ip link show pnthother";
     repaired("ip link set BR name other", named);
     repaired("ip link set ONE name other", named);
@@ -146,7 +146,7 @@ fn drifts(bed: &Bed) {
     repaired("nft delete table bridge pontoon", "nft list set bridge pontoon checked | grep -q ONE");
     repaired("nft flush chain inet pontoon forward_filter", all);
     let chain = "nft list chain inet pontoon prerouting_raw";
-    repaired("nft flush chain inet pontoon prerouting_raw && nft delete chain inet pontoon prerouting_raw", chain);
+    repaired("nft 'flush chain inet pontoon prerouting_raw; delete chain inet pontoon prerouting_raw'", chain);
     let element = "nft get element inet pontoon port4 '{ tcp . 8080 }'";
     repaired("nft delete element inet pontoon port4 '{ tcp . 8080 }'", element);
     repaired("nft flush set bridge pontoon checked", "nft list set bridge pontoon checked | grep -q ONE");
@@ -156,7 +156,7 @@ fn drifts(bed: &Bed) {
     // nobody tells of this one
     let setting = format!("net.ipv4.conf.{br}.route_localnet");
     let well = format!("test $(sysctl -n {setting}) = 1");
-    patient.repaired_after(&format!("sysctl -w {setting}=0"), &well);
+    assert_eq!(patient.repaired_after(&format!("sysctl -w {setting}=0"), &well).1, 1, "it is logged once");
     bed.ping_soon("one", "192.168.77.254");
     bed.ping_soon("two", "10.142.0.1");
 }

@@ -1,12 +1,12 @@
 //! Pontoon as a managed plugin, `pontoon:latest`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     bed::{Bed, SOON, plugin, text, traces},
-    restarts, stream,
+    ledger, restarts, stream,
     support::{Node, Options, Signal, wait_until},
 };
 
@@ -186,20 +186,37 @@ fn a_managed_plugin_rebuilds_after_a_reboot() {
     });
 }
 
-#[test]
-fn an_upgrade_keeps_the_state() {
+/// A node with two builds of the plugin in a registry, the one numbered `first` installed; and their names.
+fn with_two_builds(first: usize) -> (Node, [String; 2]) {
     let node = Node::up();
     let registry = node.start_registry();
     node.copy_in(&plugin(), "plugin");
-    for version in ["1", "2"] {
+    let builds = ["1", "2"].map(|version| {
         let name = format!("{registry}/pontoon:{version}");
         std::fs::write(node.shared().join("plugin/rootfs/version"), version).expect("a file");
         node.docker(&["plugin", "create", &name, "/lab/plugin"]).ok();
         node.docker(&["plugin", "push", &name]).ok();
         node.docker(&["plugin", "rm", &name]).ok();
+        name
+    });
+    node.docker(&["plugin", "install", "--grant-all-permissions", "--alias", "pontoon", &builds[first]]).ok();
+    (node, builds)
+}
+
+/// Another build in place of the one that runs, while `meanwhile` happens to the files.
+fn change_build(node: &Node, to: &str, meanwhile: impl FnOnce()) {
+    node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
+    meanwhile();
+    if node.inspect("pontoon")["PluginReference"] != to {
+        node.docker(&["plugin", "upgrade", "--grant-all-permissions", "--skip-remote-check", "pontoon", to]).ok();
     }
-    let (first, second) = (format!("{registry}/pontoon:1"), format!("{registry}/pontoon:2"));
-    node.docker(&["plugin", "install", "--grant-all-permissions", "--alias", "pontoon", &first]).ok();
+    node.docker(&["plugin", "enable", "pontoon"]).ok();
+    assert_eq!(node.inspect("pontoon")["PluginReference"], to);
+}
+
+#[test]
+fn an_upgrade_keeps_the_state() {
+    let (node, [_, second]) = with_two_builds(0);
     crate::bed::try_on(&node, DRIVER, |bed| {
         bed.network("net", &["--ipam-driver", DRIVER, "--subnet", "10.120.0.0/24"]);
         bed.run_container("one", &["--network", "net"]);
@@ -212,11 +229,7 @@ fn an_upgrade_keeps_the_state() {
     let running = traces(&node);
     let two = bed.container_addr("two", "net").v4.expect("an address").to_string();
     let stream = stream::Stream::start(&bed, "one", &two);
-    node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
-    node.docker(&["plugin", "upgrade", "--grant-all-permissions", "--skip-remote-check", "pontoon", &second]).ok();
-    stream.goes_on(&bed);
-    node.docker(&["plugin", "enable", "pontoon"]).ok();
-    assert_eq!(node.inspect("pontoon")["PluginReference"], second);
+    change_build(&node, &second, || ());
     stream.goes_on(&bed);
     stream.lost_nothing(&bed);
     assert_eq!(traces(&node), running);
@@ -225,4 +238,83 @@ fn an_upgrade_keeps_the_state() {
     bed.docker(&["restart", "-t", "5", "two"]).ok();
     bed.names("one", "-4", "two");
     bed.sweep();
+}
+
+#[test]
+fn a_downgrade_keeps_the_state_or_leaves_it_alone() {
+    let (node, [older, newer]) = with_two_builds(1);
+    let bed = Bed::new(&node, DRIVER);
+    bed.network("net", &["--ipam-driver", DRIVER, "--subnet", "10.121.0.0/24"]);
+    bed.network("foreign", &["--subnet", "10.122.0.0/24"]);
+    bed.run_container("one", &["--network", "net"]);
+    bed.run_container("two", &["--network", "net", "-p", "8080:80"]);
+    bed.serve("two", 80);
+    bed.host_gets("127.0.0.1:8080");
+    let two = bed.container_addr("two", "net").v4.expect("an address").to_string();
+    let stream = stream::Stream::start(&bed, "one", &two);
+    let running = traces(&node);
+
+    // A build that reads what the newer one wrote goes on with it.
+    change_build(&node, &older, || ());
+    stream.goes_on(&bed);
+    assert_eq!(traces(&node), running);
+    bed.host_gets("127.0.0.1:8080");
+    bed.run_container("three", &["--network", "net"]);
+    bed.names("three", "-4", "one");
+    bed.docker(&["rm", "-f", "three"]).ok();
+    bed.expect_traces(&running);
+    change_build(&node, &newer, || ());
+
+    // One that cannot read it touches nothing and says why.
+    let mut written = Vec::new();
+    change_build(&node, &older, || written = set_format(&node, 99));
+    let foreign = std::fs::read(ledger_of(&node)).expect("a ledger");
+    for refused in [
+        bed.try_network("fresh", &["--ipam-driver", DRIVER]),
+        bed.try_network("fresh", &[]),
+        bed.docker(&["run", "-d", "--name", "late", "--network", "net", "busybox"]),
+        bed.docker(&["run", "-d", "--name", "later", "--network", "foreign", "busybox"]),
+    ] {
+        let words = refused.err();
+        assert!(words.contains("install the newer release again"), "{words}");
+    }
+    bed.docker(&["rm", "-f", "late", "later"]).ok();
+    stream.goes_on(&bed);
+    assert_eq!(traces(&node), running, "nothing of what runs is touched");
+    bed.host_gets("127.0.0.1:8080");
+    assert_eq!(std::fs::read(ledger_of(&node)).expect("a ledger"), foreign, "nor is the ledger");
+
+    // And the way back finds everything.
+    change_build(&node, &newer, || std::fs::write(ledger_of(&node), &written).expect("the ledger is restored"));
+    stream.goes_on(&bed);
+    stream.lost_nothing(&bed);
+    assert_eq!(traces(&node), running);
+    bed.host_gets("127.0.0.1:8080");
+    bed.run_container("late", &["--network", "net"]);
+    bed.run_container("later", &["--network", "foreign"]);
+    bed.names("late", "-4", "one");
+    bed.ping_soon("later", "10.122.0.1");
+    bed.docker(&["restart", "-t", "5", "two"]).ok();
+    bed.names("one", "-4", "two");
+    bed.sweep();
+}
+
+/// The plugin's ledger, as this machine reaches it.
+fn ledger_of(node: &Node) -> PathBuf {
+    let id = node.inspect("pontoon")["Id"].as_str().expect("an id").to_owned();
+    node.path(&format!("/var/lib/docker/plugins/{id}/propagated-mount/ledger"))
+}
+
+/// Makes the ledger one of another format; returns what it was.
+fn set_format(node: &Node, version: u32) -> Vec<u8> {
+    let path = ledger_of(node);
+    let written = std::fs::read(&path).expect("a ledger");
+    ledger::rewrite(&path, |json| match serde_json::from_str::<Value>(json) {
+        Ok(mut header) if header["magic"].is_string() => {
+            header["version"] = version.into();
+            header.to_string()
+        }
+        _ => json.to_owned(),
+    });
+    written
 }

@@ -139,6 +139,11 @@ fn each_host_is_the_gateway_of_its_own_containers() {
     in_netns(|_| {
         let hosts = hosts(2, false);
         let (a, b) = (hosts[0].container("a", 11), hosts[1].container("b", 12));
+        // What one gateway says stays on its host, such as who it asks for: whoever hears a question
+        // remembers who asked.
+        assert!(!hosts[1].netns.pings("10.9.0.11") && !hosts[1].netns.pings("fd09::11"));
+        let heard = a.netns.run("ip neigh");
+        assert!(!heard.contains("10.9.0.1 ") && !heard.contains("fd09::1 "), "{heard}");
         // Every host answers for the gateway; only the own one is heard.
         for address in ["10.9.0.1", "fd09::1"] {
             assert!(a.netns.pings(address) && b.netns.pings(address));
@@ -148,6 +153,15 @@ fn each_host_is_the_gateway_of_its_own_containers() {
             let table = host.netns.run("bridge fdb show br pntbover");
             let learned = table.lines().any(|l| l.contains(&gateway) && l.contains("pntxover") && l.contains("master"));
             assert!(!learned, "{table}");
+        }
+        // Nor is the other host asked: who was asked for an address remembers who asked.
+        for (host, own, other) in [(&hosts[0], 11, 12), (&hosts[1], 12, 11)] {
+            let asked = host.netns.run("ip neigh show dev pntbover");
+            let by = |who: String| asked.lines().any(|line| line.starts_with(&who) && line.contains("lladdr"));
+            for subnet in ["10.9.0.", "fd09::"] {
+                assert!(by(format!("{subnet}{own} ")), "host {}: {asked}", host.n);
+                assert!(!by(format!("{subnet}{other} ")), "host {}: {asked}", host.n);
+            }
         }
         // Only one of the two counts the ping, whichever it is sent to.
         let echoes = |host: &Host| {
@@ -212,7 +226,7 @@ fn an_isolated_network_is_isolated_across_hosts() {
             let steps = [Step::Isolate(link, true), Step::Isolate(name("pntxover"), true)];
             host.do_in(|kernel| kernel.apply(&steps).unwrap());
         }
-        assert!(!a.netns.pings("10.9.0.12") && !b.netns.pings("fd09::b"));
+        assert!(!a.netns.pings("10.9.0.12") && !b.netns.pings("fd09::11"));
         assert!(a.netns.pings("10.9.0.1"), "the gateway is not isolated");
     });
 }
@@ -296,6 +310,47 @@ fn the_underlay_is_found_by_address_link_and_default_route() {
         assert_eq!(find(DataPath::DefaultRoute), found("2001:db8:77::1", 1480));
         run("ip route add default via 10.200.0.2");
         assert_eq!(find(DataPath::DefaultRoute), found("10.200.0.1", 1480));
+    });
+}
+
+/// The addresses that the default route is looked up with may be thrown away, or in use after all.
+#[test]
+fn the_default_route_is_found_whatever_becomes_of_documentation_addresses() {
+    in_netns(|kernel| {
+        let find = || kernel.underlay(&DataPath::DefaultRoute).unwrap().map(|found| found.address.to_string());
+        run("ip link set lo up");
+        for n in 0..2 {
+            run(&format!(
+                "ip link add up{n} type veth peer name down{n}; ip link set up{n} up; ip link set down{n} up"
+            ));
+            run(&format!("ip addr add 10.200.{n}.1/24 dev up{n}; ip addr add 2001:db8:{n}::1/64 dev up{n} nodad"));
+        }
+        // Neither family has one.
+        assert_eq!((find(), kernel.uplink_mtu().unwrap()), (None, None));
+        // Only IPv6 has one, and what IPv4 does with those addresses is nobody's business.
+        run("ip -6 route add default via 2001:db8:0::2 dev up0; ip route add blackhole 192.0.2.0/24");
+        assert_eq!(find().unwrap(), "2001:db8::1");
+        run("ip route replace 192.0.2.0/24 dev up1");
+        assert_eq!(find().unwrap(), "2001:db8::1");
+        // A temporary address beside it would be the kernel's choice for what it sends.
+        run(
+            "ip addr add 2001:db8:0::99/64 dev up0 nodad preferred_lft 0; ip -6 route replace default via 2001:db8:0::2 dev up0 src 2001:db8:0::99",
+        );
+        assert_eq!(find().unwrap(), "2001:db8::1");
+        // Both have one, of two the one with the smaller metric.
+        run("ip route add default via 10.200.1.2 metric 50; ip route add default via 10.200.0.2 metric 20");
+        assert_eq!(find().unwrap(), "10.200.0.1");
+        for throw in ["blackhole", "unreachable", "prohibit"] {
+            run(&format!("ip route replace {throw} 192.0.2.0/24"));
+            assert_eq!(find().unwrap(), "10.200.0.1", "{throw}");
+        }
+        // IPv6 throws them away too.
+        run("ip route del default metric 20; ip route del default metric 50; ip route del 192.0.2.0/24");
+        run("ip -6 route add unreachable 2001:db8::/32");
+        assert_eq!(find().unwrap(), "2001:db8::1");
+        // Two halves in place of a default route.
+        run("ip -6 route del default; ip route add 0.0.0.0/1 via 10.200.1.2; ip route add 128.0.0.0/1 via 10.200.1.2");
+        assert_eq!(find().unwrap(), "10.200.1.1");
     });
 }
 

@@ -153,6 +153,13 @@ impl Node {
         self.lab("start", &[], LAB).ok();
     }
 
+    /// Starts dockerd after a crash, again if it dies on its way up, as an init system does: 20.10 gives
+    /// up when a plugin does not come up in time (libnetwork asks it for capabilities all the same).
+    #[track_caller]
+    pub fn revive_dockerd(&self) {
+        poll::wait_until(LAB, "dockerd to come up", || self.lab("start", &[], LAB).success());
+    }
+
     /// Starts dockerd with other flags than before.
     #[track_caller]
     pub fn start_dockerd_with(&self, flags: &[&str]) {

@@ -28,6 +28,13 @@ impl Segment {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Runs a command of this machine in the switch's network namespace, where a node's cable is `portN`.
+    pub fn exec(&self, command: &[&str]) -> command::Output {
+        let mut exec = command::lab(["exec", &self.name]);
+        exec.args(command);
+        command::run(exec, Duration::from_secs(30))
+    }
 }
 
 impl Drop for Segment {

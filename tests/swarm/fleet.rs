@@ -1,37 +1,39 @@
 //! The fleet: three nodes with the managed plugin, made a Swarm by the commands of docs/swarm.md.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Node, Options, Output, Segment, wait_until};
+use crate::place::Places;
+use crate::probe::Probes;
+use crate::support::{Node, Options, Output, Segment, wait_for, wait_until};
+use crate::truth;
 
 /// For what a Swarm does by itself.
-const SOON: Duration = Duration::from_secs(40);
+pub const SOON: Duration = Duration::from_secs(120);
+
+/// Where each machine reaches the registry.
+pub const REGISTRY: &str = "127.0.0.1:5000";
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
 pub struct Fleet {
     nodes: Vec<Node>,
     page: String,
-    _segment: Segment,
+    segment: Segment,
 }
 
 /// A running task: on which node, and where it is reached.
 #[derive(Debug)]
 pub struct Task {
-    node: usize,
-    container: String,
-    address: String,
+    pub node: usize,
+    pub container: String,
+    pub address: String,
 }
 
 impl Fleet {
     /// Three nodes, the plugin on each, and a Swarm of them.
     pub fn up() -> Self {
-        let segment = Segment::up();
-        let nodes: Vec<Node> = (11..14).map(|n| Options::new().uplink(&segment, n).up()).collect();
-        let plugin = built("plugin");
-        nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
-        let mut fleet = Self { nodes, page: page(), _segment: segment };
+        let fleet = Self::machines(3, &Options::new());
         fleet.carry_out("Install the plugin");
         fleet.carry_out("Make them a Swarm");
         fleet.ready(3);
@@ -40,17 +42,55 @@ impl Fleet {
 
     /// Plain engines, with Pontoon as a program.
     pub fn plain(count: u8) -> Self {
-        let segment = Segment::up();
-        let nodes: Vec<Node> = (11..11 + count).map(|n| Options::new().uplink(&segment, n).up()).collect();
-        for node in &nodes {
+        let fleet = Self::machines(count, &Options::new());
+        for node in &fleet.nodes {
             node.start_pontoon(&built("pontoon"), &[]);
         }
-        Self { nodes, page: page(), _segment: segment }
+        fleet
+    }
+
+    /// Machines as the reader of a page has them: the plugin's directory is there, and that is all.
+    pub fn machines(count: u8, options: &Options) -> Self {
+        let segment = Segment::up();
+        let nodes: Vec<Node> = (11..11 + count).map(|n| options.clone().uplink(&segment, n).up()).collect();
+        let plugin = built("plugin");
+        nodes.iter().for_each(|node| node.copy_in(&plugin, "plugin"));
+        Self { nodes, page: page("swarm"), segment }
+    }
+
+    /// Goes on with another page.
+    pub fn turn_to(&mut self, name: &str) {
+        self.page = page(name);
+    }
+
+    /// The machines, with the names that they have on the pages.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Node)> {
+        NAMES.into_iter().zip(&self.nodes)
     }
 
     pub fn node(&self, name: &str) -> &Node {
         let at = NAMES.iter().position(|known| *known == name).unwrap_or_else(|| panic!("no machine {name}"));
         &self.nodes[at]
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Where the others reach a node.
+    pub fn address(&self, at: usize) -> String {
+        format!("192.168.77.{}", 11 + at)
+    }
+
+    #[track_caller]
+    pub fn node_id(&self, name: &str) -> String {
+        self.node(name).docker(&["info", "--format", "{{.Swarm.NodeID}}"]).ok()
+    }
+
+    /// The log of a node's engine, and of the plugin in it.
+    pub fn log(&self, name: &str) -> String {
+        let log = std::fs::read(self.node(name).shared().join("dockerd.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     #[track_caller]
@@ -60,17 +100,20 @@ impl Fleet {
 
     /// Carries out the commands of the page that follow a text, up to the end of their block.
     #[track_caller]
-    pub fn carry_out(&mut self, after: &str) {
+    pub fn carry_out(&self, after: &str) {
         let (_, rest) =
             self.page.split_once(&format!("\n{after}")).unwrap_or_else(|| panic!("no {after:?} on the page"));
         let block = rest.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
         for line in block.lines() {
             let (machine, command) = line.split_once("$ ").unwrap_or_else(|| panic!("{line:?} has no prompt"));
             let node = self.node(machine);
-            let command = self.as_typed(command);
+            let command = self.as_typed(node, command);
             let run = || node.exec(&["sh", "-c", &format!("cd /lab && {command}")]);
             // What looks at a service waits until that has started.
-            if command.starts_with("docker exec ") {
+            if ["docker exec ", "docker compose exec ", "docker-compose exec ", "curl "]
+                .iter()
+                .any(|w| command.starts_with(w))
+            {
                 wait_until(SOON, line, || run().success());
             } else {
                 run().ok();
@@ -78,16 +121,18 @@ impl Fleet {
         }
     }
 
-    /// The reader puts in the token; and machines are called by their names there.
-    fn as_typed(&self, command: &str) -> String {
-        let mut command = command.to_owned();
+    /// The reader puts in the token and the registry; and machines are called by their names there.
+    fn as_typed(&self, node: &Node, command: &str) -> String {
+        let mut command = command.replace("REGISTRY", REGISTRY);
+        if command.starts_with("docker compose ") && !node.docker(&["compose", "version"]).success() {
+            command = command.replacen("docker compose", "docker-compose", 1);
+        }
         if command.contains("TOKEN") {
             command = command.replace("TOKEN", &self.manager(&["swarm", "join-token", "-q", "worker"]));
         }
         if let Some(of_node) = command.strip_prefix("docker node update ") {
             let name = of_node.split_whitespace().last().expect("a machine");
-            let id = self.node(name).docker(&["info", "--format", "{{.Swarm.NodeID}}"]).ok();
-            command = command.replace(&format!(" {name}"), &format!(" {id}"));
+            command = command.replace(&format!(" {name}"), &format!(" {}", self.node_id(name)));
         }
         command
     }
@@ -99,7 +144,8 @@ impl Fleet {
             let listed = self.nodes[0].docker(&["node", "ls", "--format", "{{.Status}}"]);
             listed.success() && listed.ok().lines().filter(|line| *line == "Ready").count() == count
         };
-        wait_until(SOON, "all nodes to be ready", ready);
+        // Managers that were parted may elect a leader a few times.
+        wait_until(SOON * 4, "all nodes to be ready", ready);
     }
 
     /// Waits until an update is over.
@@ -112,7 +158,7 @@ impl Fleet {
         });
     }
 
-    fn tasks(&self, service: &str, network: &str) -> Vec<Task> {
+    pub fn tasks(&self, service: &str, network: &str) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
             let filter = format!("label=com.docker.swarm.service.name={service}");
@@ -137,6 +183,76 @@ impl Fleet {
         self.tasks(service, "fleet").iter().filter(|task| NAMES[task.node] == name).count()
     }
 
+    /// Waits until so many tasks run and no other, and until each container of the network answered
+    /// each other.
+    #[track_caller]
+    pub fn all_answer_all(&self, service: &str, network: &str, count: usize, when: &str) {
+        let (mut places, mut probes) = (Places::of(self, network), Probes::default());
+        let mut seen = (0, Vec::new());
+        let mut answered = || {
+            let now = places.look();
+            let tasks = now.iter().filter(|place| place.service.as_deref() == Some(service)).count();
+            probes.follow(&now);
+            probes.ask();
+            seen = (tasks, probes.missing());
+            let steady = seen.1.is_empty() && self.is_steady(service, count);
+            if steady && tasks < count {
+                self.replace_lost(&self.tasks(service, network));
+            }
+            steady && tasks == count
+        };
+        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(SOON * 2, &format!("{count} tasks to reach each other {when}"), &mut answered);
+        }));
+        assert!(held.is_ok(), "{when}: {} tasks; not reached: {:#?}\n{}", seen.0, seen.1, self.forwarding());
+    }
+
+    /// Waits until everything that is remembered of the containers of the one network is true.
+    #[track_caller]
+    pub fn settle(&self, network: &str, what: &str) {
+        let mut wrong = Vec::new();
+        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(SOON * 2, what, || {
+                wrong = truth::wrong(self, &Places::of(self, network).look());
+                wrong.is_empty()
+            });
+        }));
+        assert!(held.is_ok(), "{what}: {wrong:#?}\n{}", self.forwarding());
+    }
+
+    /// Removes a network as soon as nothing is on it.
+    #[track_caller]
+    pub fn remove_network(&self, network: &str) {
+        wait_until(SOON, &format!("{network} to be removed"), || {
+            self.nodes[0].docker(&["network", "rm", network]).success()
+        });
+    }
+
+    /// A number that the plugin on a node tells of itself.
+    pub fn metric(&self, at: usize, name: &str) -> Option<usize> {
+        let ask = "curl -sf --unix-socket /run/docker/plugins/*/pontoon.sock http://pontoon/metrics";
+        let told = self.nodes[at].exec(&["sh", "-c", ask]);
+        let line = told.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.trim().parse().ok()
+    }
+
+    /// Pulls a cable out of the switch, or puts it in again: `up` or `down`.
+    #[track_caller]
+    pub fn cable(&self, port: &str, way: &str) {
+        self.segment.exec(&["ip", "link", "set", port, way]).ok();
+    }
+
+    /// Has the switch lose so many of a hundred packets between tunnels, by chance.
+    #[track_caller]
+    pub fn lose(&self, percent: u32) {
+        let rules = format!(
+            "add table bridge loss; delete table bridge loss; add table bridge loss; \
+             add chain bridge loss forward {{ type filter hook forward priority 0; }}; \
+             add rule bridge loss forward ip protocol udp udp dport 4789 numgen random mod 100 < {percent} drop"
+        );
+        self.segment.exec(&["nft", &rules]).ok();
+    }
+
     /// Waits until so many tasks run and no other, then has each fetch something from every other:
     /// once, because what is only slow to be found was remembered wrongly.
     #[track_caller]
@@ -144,16 +260,33 @@ impl Fleet {
         let mut tasks = Vec::new();
         wait_until(SOON, &format!("{count} tasks to run"), || {
             tasks = self.tasks(service, network);
-            tasks.len() == count && self.is_steady(service, count)
+            let steady = tasks.len() == count && self.is_steady(service, count);
+            if steady {
+                self.replace_lost(&tasks);
+            }
+            steady && tasks.iter().all(|task| !task.address.is_empty())
         });
         for task in &tasks {
             let mut script = String::new();
             for other in &tasks {
-                let get = format!("wget -q -T 3 -O - http://{}/hostname >/dev/null 2>&1", other.address);
-                script += &format!("( {get} || echo {} ) & ", other.address);
+                let get = format!("wget -T 3 -O /dev/null http://{}/hostname 2>&1", other.address);
+                script += &format!("( said=$({get}) || echo {}: $said ) & ", other.address);
             }
             let failed = self.nodes[task.node].exec_in(&task.container, &["sh", "-c", &format!("{script} wait")]).ok();
-            assert_eq!(failed, "", "{task:?} does not reach these of {tasks:#?}");
+            if !failed.is_empty() {
+                let remembered = self.nodes[task.node].exec_in(&task.container, &["ip", "neigh"]);
+                panic!("{task:?} does not reach {failed}\nof {tasks:#?}\n{remembered}\n{}", self.forwarding());
+            }
+        }
+    }
+
+    /// An engine that removes a network with the last task on its node while it starts the next one
+    /// there tries that start again (moby#25550), and the second time it may run the container without
+    /// the network: no driver was asked for anything. The Swarm puts another in its place.
+    fn replace_lost(&self, tasks: &[Task]) {
+        for task in tasks.iter().filter(|task| task.address.is_empty()) {
+            eprintln!("the engine runs {} without its network", task.container);
+            self.nodes[task.node].docker(&["rm", "-f", &task.container]).ok();
         }
     }
 
@@ -171,6 +304,15 @@ impl Fleet {
         wait_until(SOON, &format!("the tasks of {service} to end"), || self.tasks(service, "own").is_empty());
     }
 
+    /// What every machine knows of hardware addresses, for people.
+    fn forwarding(&self) -> String {
+        let show = "ip -br link | grep pnt; bridge fdb show | grep 'pnt.* \\(self\\|master\\)'; nft list set inet pontoon peers4; \
+                    nft list chain inet pontoon input_filter; iptables -vnL FORWARD";
+        let shown =
+            self.nodes.iter().zip(NAMES).map(|(node, name)| format!("{name}: {}", node.exec(&["sh", "-c", show])));
+        shown.collect::<Vec<_>>().join("\n")
+    }
+
     /// Tunnels of a machine.
     pub fn tunnels(&self, name: &str) -> Vec<String> {
         links(self.node(name)).into_iter().filter(|link| link.starts_with("pntx")).collect()
@@ -184,20 +326,24 @@ impl Fleet {
                 let log = std::fs::read(node.shared().join(log)).unwrap_or_default();
                 assert!(!String::from_utf8_lossy(&log).contains("was not announced"), "{name} cannot announce");
             }
-            wait_until(SOON, &format!("nothing to be left on {name}"), || {
-                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]);
-                links(node).is_empty() && !tunnels.ok().contains("elements")
+            let began = Instant::now();
+            let left = wait_for(2 * SOON, "what is left", || {
+                let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]).ok();
+                let mut left = links(node);
+                left.extend(tunnels.lines().filter(|line| line.contains("elements")).map(str::to_owned));
+                (left.is_empty() || began.elapsed() > SOON).then_some(left)
             });
+            assert_eq!(left, Vec::<String>::new(), "left on {name}");
         }
     }
 }
 
-fn page() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/swarm.md")).unwrap()
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/{name}.md"))).unwrap()
 }
 
 /// Names of Pontoon's links.
-fn links(node: &Node) -> Vec<String> {
+pub fn links(node: &Node) -> Vec<String> {
     let listed: Output = node.exec(&["ip", "-o", "link", "show"]);
     let names = listed.ok();
     let names = names.lines().filter_map(|line| line.split(": ").nth(1));

@@ -4,9 +4,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compose;
 mod doctor;
+mod faults;
 mod fleet;
+mod install;
 mod multicast;
+mod place;
+mod probe;
+mod ranges;
+mod redeploy;
+mod settings;
+mod truth;
+mod vip;
 
 use std::time::Duration;
 
@@ -16,7 +26,7 @@ use support::Signal;
 /// From three machines to a service, through everything that may happen to it, to nothing.
 #[test]
 fn a_service_across_nodes() {
-    let mut fleet = Fleet::up();
+    let fleet = Fleet::up();
     fleet.carry_out("Make a network on a manager");
     fleet.all_reach_all("web", "fleet", 6);
     fleet.carry_out("Scale it");
@@ -29,8 +39,8 @@ fn a_service_across_nodes() {
     // A worker's engine dies with all its tasks, which come back, on the same network.
     let three = fleet.node("three");
     assert_eq!(fleet.tunnels("three").len(), usize::from(fleet.tasks_on("three", "web") > 0));
-    three.stop_dockerd(Signal::Kill);
-    three.start_dockerd();
+    three.kill_dockerd();
+    three.revive_dockerd();
     fleet.ready(3);
     fleet.all_reach_all("web", "fleet", 9);
 
@@ -83,7 +93,7 @@ fn both_of_pontoons(fleet: &Fleet) {
 /// The same without a Swarm: numbers and peers by hand.
 #[test]
 fn containers_of_two_plain_engines() {
-    let mut fleet = Fleet::plain(2);
+    let fleet = Fleet::plain(2);
     fleet.carry_out("The same overlay on plain engines");
     // Pontoon remembers, and so does the kernel.
     for name in ["one", "two"] {

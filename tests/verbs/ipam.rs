@@ -46,6 +46,29 @@ fn capabilities_and_spaces() {
     assert_eq!(capabilities, json!({"RequiresMACAddress": false, "RequiresRequestReplay": false}));
 }
 
+/// An engine forgets the Swarm's networks when it crashes, and asks for their pools anew.
+#[test]
+fn a_pool_of_a_network_of_the_swarm_is_granted_again_once_nothing_on_it_lives() {
+    const NET: &str = "u4ylute1if55shzy1kj09qow0";
+    let mut rig = Rig::new();
+    let id = make_network(&rig, NET, "10.7.0.0/24");
+    let address = request(&rig, &id, "");
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "one", &address));
+    rig.ok("NetworkDriver.Join", super::rig::join(NET, "one"));
+    assert!(rig.err("IpamDriver.RequestPool", ask("10.7.0.0/24")).contains("overlaps"), "a container is on it");
+    rig.kernel.meddle(|datapath| datapath.veths.clear());
+    rig.restart();
+    assert!(rig.err("IpamDriver.RequestPool", ask("10.7.0.0/25")).contains("overlaps"), "this is another's");
+    for _ in 0..2 {
+        assert_eq!(pool(&rig, "10.7.0.0/24"), id);
+    }
+    assert!(rig.kernel.datapath().bridges.is_empty());
+    assert_eq!(gateway(&rig, &id, ""), "10.7.0.1/24", "nothing is left of it");
+    // A network of the engine's own is not forgotten by it, and refused to others.
+    make_network(&rig, "a", "10.8.0.0/24");
+    assert!(rig.err("IpamDriver.RequestPool", ask("10.8.0.0/24")).contains("overlaps"));
+}
+
 #[test]
 fn a_chosen_pool_avoids_routes_pools_and_never_repeats() {
     let rig = Rig::new();

@@ -201,6 +201,17 @@ fn a_ledger_of_a_newer_release_is_neither_read_nor_written() {
     assert_eq!(rig.kernel.datapath(), before);
     let message = rig.err("NetworkDriver.CreateNetwork", network("fresh", 77, false));
     assert!(message.contains("99") && message.contains("ledger"), "{message}");
+    // Nobody is told to remove what is only unread.
+    let address = json!({"PoolID": "pontoon-local/10.1.0.0/24", "Address": "", "Options": {}});
+    for (method, body) in [
+        ("NetworkDriver.CreateEndpoint", endpoint("net1", "late", "10.1.0.9/24")),
+        ("NetworkDriver.Join", join("net1", "net1e2")),
+        ("IpamDriver.RequestAddress", address),
+    ] {
+        let message = rig.err(method, body);
+        assert!(message.contains("format 99") && message.contains("install the newer release again"), "{message}");
+        assert!(!message.contains("remove") && !message.contains("network rm"), "{message}");
+    }
     rig.ok("NetworkDriver.GetCapabilities", json!(null));
     rig.ok("NetworkDriver.EndpointOperInfo", of("net1", "net1e2"));
     rig.life = None;

@@ -4,6 +4,8 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod again;
+mod backlog;
 mod bad_input;
 mod endpoints;
 mod failures;

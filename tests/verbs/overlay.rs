@@ -32,6 +32,11 @@ fn local() -> Rig {
     Rig::with(OverlaySettings::default(), host)
 }
 
+/// Networks of the Swarm that are each host's own, with the Swarm's word of the hosts.
+fn each_its_own() -> Rig {
+    Rig::with(OverlaySettings { connectivity: Scope::Global, ..OverlaySettings::default() }, host)
+}
+
 fn allocate(id: &str, options: Value) -> Value {
     json!({"NetworkID": id, "Options": options, "IPv6Data": null,
         "IPv4Data": [{"AddressSpace": "", "Gateway": "10.55.0.1/24", "Pool": "10.55.0.0/24"}]})
@@ -69,6 +74,8 @@ fn the_scope_is_what_the_operator_says() {
     assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("global"), &json!("global")));
     let answer = local().ok("NetworkDriver.GetCapabilities", Value::Null);
     assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("local"), &json!("local")));
+    let answer = each_its_own().ok("NetworkDriver.GetCapabilities", Value::Null);
+    assert_eq!((&answer["Scope"], &answer["ConnectivityScope"]), (&json!("local"), &json!("global")));
 }
 
 #[test]
@@ -235,6 +242,16 @@ fn broadcasts_stay_on_their_host_only_where_they_would_leave_it() {
 }
 
 #[test]
+fn a_network_of_a_hosts_own_has_the_swarms_peers_when_it_has_a_number() {
+    let rig = each_its_own();
+    rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.9", false));
+    rig.ok("NetworkDriver.CreateNetwork", with_options(NET, 1, json!({"pontoon.vni": "4242"})));
+    assert_eq!((tunnel(&rig).vni.get(), peers(&rig)), (4242, vec!["192.0.2.9".to_owned()]));
+    rig.ok("NetworkDriver.CreateNetwork", network(OTHER, 2, false));
+    assert_eq!(tunnel(&rig).vni.get(), 4242, "the other is no overlay");
+}
+
+#[test]
 fn a_host_without_an_address_says_what_to_do() {
     let rig = Rig::with(OverlaySettings { scope: Scope::Global, ..OverlaySettings::default() }, |_| {});
     let message = rig.err("NetworkDriver.CreateNetwork", network(NET, 55, false));
@@ -290,8 +307,7 @@ fn endpoints_are_announced_when_they_arrive_and_not_once_they_left() {
     rig.life().driver.on_arrival(move |network, endpoint| drop(send.send((network, endpoint))));
     rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
     let made = rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "one", "10.55.0.7/24"));
-    rig.life().driver.announce_all();
-    assert!(rig.kernel.take_announced().is_empty(), "not before it is in its sandbox");
+    assert!(rig.life().driver.announced().is_empty(), "not before it is in its sandbox");
     rig.ok("NetworkDriver.Join", join(NET, "one"));
     let (net, id) = arrivals.try_recv().unwrap();
     assert!(rig.kernel.take_announced().is_empty(), "the verb itself sends nothing");
@@ -301,17 +317,85 @@ fn endpoints_are_announced_when_they_arrive_and_not_once_they_left() {
         (said[0].mac.to_string(), said[0].addresses.clone()),
         (made["Interface"]["MacAddress"].as_str().unwrap().to_owned(), vec![ip("10.55.0.7")])
     );
-    rig.life().driver.tick();
-    assert_eq!(rig.kernel.take_announced(), said, "and on every tick");
+    assert_eq!(rig.life().driver.announced(), [(net.clone(), id.clone())]);
     rig.ok("NetworkDriver.Leave", of(NET, "one"));
-    rig.life().driver.announce_all();
+    assert!(rig.life().driver.announced().is_empty());
     assert!(!rig.life().driver.announce(&net, &id) && rig.kernel.take_announced().is_empty());
     let rig = local();
     rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("a", "one", "10.1.0.7/24"));
     rig.ok("NetworkDriver.Join", join("a", "one"));
-    rig.life().driver.announce_all();
-    assert!(rig.kernel.take_announced().is_empty(), "a local network needs none");
+    assert!(rig.life().driver.announced().is_empty(), "a local network needs none");
+}
+
+#[test]
+fn all_endpoints_are_announced_in_rounds() {
+    let rig = swarm();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    for (id, n) in [("one", 7), ("two", 8)] {
+        rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, id, &format!("10.55.0.{n}/24")));
+        rig.ok("NetworkDriver.Join", join(NET, id));
+    }
+    // Nobody said that they arrived: an earlier life did.
+    let arrivals = pontoon::announcer::start(rig.life().driver.clone(), Duration::from_millis(20)).unwrap();
+    let mut said = Vec::new();
+    let began = std::time::Instant::now();
+    while said.len() < 6 && began.elapsed() < Duration::from_secs(40) {
+        said.extend(rig.kernel.take_announced());
+        std::thread::yield_now();
+    }
+    let of = |n: u8| said.iter().filter(|one| one.addresses == [ip(&format!("10.55.0.{n}"))]).count();
+    assert!(of(7) >= 3 && of(8) >= 3, "{said:?}");
+    drop(arrivals);
+}
+
+#[test]
+fn a_change_that_fails_leaves_the_tunnel_that_was() {
+    use pontoon::datapath::{Step, fake::Fault};
+    let mut rig = swarm();
+    rig.ok("NetworkDriver.CreateNetwork", network(OTHER, 56, false));
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "live", "10.55.0.3/24"));
+    rig.ok("NetworkDriver.Join", join(NET, "live"));
+    let before = rig.kernel.datapath();
+    let other = before.vxlans.values().find(|vxlan| vxlan.vni == Vni::derive(OTHER)).unwrap().vni;
+    let changed = |vni: u32, mtu: &str| {
+        let mut body = network(NET, 57, false);
+        body["Options"]["com.docker.network.generic"] =
+            json!({"com.docker.network.driver.mtu": mtu, "pontoon.vni": vni.to_string()});
+        body
+    };
+    // What is refused before anything is done touches nothing: a number that is taken, an MTU that
+    // does not fit, somebody else's subnet.
+    rig.kernel.take_steps();
+    assert!(rig.err("NetworkDriver.CreateNetwork", changed(other.get(), "1300")).contains("pontoon.vni"));
+    rig.err("NetworkDriver.CreateNetwork", changed(777_777, "20"));
+    rig.err("NetworkDriver.CreateNetwork", with_options(NET, 56, json!({"pontoon.vni": "777777"})));
+    assert_eq!(rig.kernel.take_steps(), [], "the tunnel stands all the while");
+    rig.ok("NetworkDriver.CreateNetwork", network("second", 57, false));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "second"}));
+    // The kernel refuses the new tunnel, in the verb, in its comparison and in their second tries:
+    // the old one is made again, and the number and the subnet that were meant for it are free.
+    for _ in 0..4 {
+        let new = |step: &Step| matches!(step, Step::CreateVxlan(_, vxlan) if vxlan.vni.get() == 777_777);
+        rig.kernel.inject(new, Fault::Refuse(libc::EEXIST));
+    }
+    rig.err("NetworkDriver.CreateNetwork", changed(777_777, "1300"));
+    assert_eq!(rig.kernel.datapath(), before, "{}", rig.kernel.render());
+    let mut third = network("third", 57, false);
+    third["Options"]["com.docker.network.generic"] = json!({"pontoon.vni": "777777"});
+    rig.ok("NetworkDriver.CreateNetwork", third);
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "third"}));
+    // The ledger says the same, and the change may be asked for again.
+    rig.restart();
+    assert_eq!(rig.kernel.datapath(), before, "{}", rig.kernel.render());
+    rig.ok("NetworkDriver.CreateNetwork", changed(777_777, "1300"));
+    let vxlans = rig.kernel.datapath().vxlans;
+    let mut numbers: Vec<_> = vxlans.values().map(|vxlan| (vxlan.vni.get(), vxlan.mtu)).collect();
+    numbers.sort_unstable();
+    let mut meant = [(other.get(), 1450), (777_777, 1300)];
+    meant.sort_unstable();
+    assert_eq!(numbers, meant);
 }
 
 #[test]
@@ -341,6 +425,19 @@ fn an_engine_that_crashed_may_ask_for_a_network_again() {
     assert_eq!(veths.values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
     // The address of the dead one is free for the next.
     rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "next", "10.55.0.2/24"));
+    // The same with a network of the Swarm that is this host's own: it does not become an overlay.
+    let rig = each_its_own();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
+    for (id, n) in [("live", 3), ("unborn", 4)] {
+        rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, id, &format!("10.55.0.{n}/24")));
+    }
+    rig.ok("NetworkDriver.Join", join(NET, "live"));
+    let mtu = json!({"com.docker.network.driver.mtu": "1300"});
+    rig.ok("NetworkDriver.CreateNetwork", with_options(NET, 55, mtu));
+    assert_eq!(rig.life().driver.sizes(), (1, 1));
+    let made = rig.kernel.datapath();
+    assert!(made.vxlans.is_empty());
+    assert_eq!(made.veths.values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
     // Outside a Swarm that stays an error.
     let rig = local();
     rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));

@@ -6,6 +6,7 @@
 //! they can read it back. Used by `ruleset` and `forward`; `accept` reads rules back.
 
 use super::element::Set;
+use super::message::NAMELESS;
 use super::part::From;
 pub use super::part::{Direction, Part, Side};
 use crate::linux::tlv::Writer;
@@ -203,6 +204,21 @@ impl Expressions {
     /// Rewrites the source to the address that the map has for these parts.
     pub fn source_from(self, parts: &[Part], map: Set) -> Self {
         self.load(parts).translate(NAT_SOURCE, map, None)
+    }
+
+    /// Rewrites the destination to the IPv4 address that a map without a name has for a random number
+    /// below `count` (`NFT_NG_RANDOM`).
+    pub fn destination_drawn_from(mut self, map: u32, count: u32) -> Self {
+        self.push("numgen", |data| {
+            data.big(1, REGISTERS).big(2, count).big(3, 1);
+        });
+        self.push("lookup", |data| {
+            data.text(1, NAMELESS).big(2, REGISTERS).big(3, REGISTERS).big(4, map);
+        });
+        self.push("nat", |data| {
+            data.big(1, NAT_DESTINATION).big(2, libc::NFPROTO_IPV4 as u32).big(3, REGISTERS);
+        });
+        self
     }
 
     /// The finished list.

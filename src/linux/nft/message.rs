@@ -69,6 +69,7 @@ const SET_ID: u16 = 10;
 const SET_USERDATA: u16 = 13;
 pub(super) const ELEMENTS_SET: u16 = 2;
 pub(super) const ELEMENTS_LIST: u16 = 3;
+const ELEMENTS_SET_ID: u16 = 4;
 pub(super) const LIST_ITEM: u16 = 1;
 pub(super) const ELEMENT_KEY: u16 = 1;
 pub(super) const ELEMENT_DATA: u16 = 2;
@@ -88,6 +89,9 @@ const UDATA_SET_DATA_ORDER: u8 = 1;
 
 /// Elements in one message: an attribute holds 64 KiB, the largest element takes about 90 bytes.
 pub(super) const CHUNK: usize = 512;
+
+/// The kernel puts a number into it; until then such a map is known by its id.
+pub(super) const NAMELESS: &str = "__map%d";
 
 /// A base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +221,45 @@ pub(super) fn listed(table: &str, set: Set, entries: &[Entry], values: bool) -> 
         }
     });
     message
+}
+
+/// Makes a map from numbers, as a drawing gives them, to IPv4 addresses: one without a name, which
+/// goes with its rule. `id` is any number that is unique within the transaction.
+pub fn new_drawing_map(family: u8, table: &str, id: u32) -> Request {
+    // `NFT_SET_ANONYMOUS`, `NFT_SET_CONSTANT`, `NFT_SET_MAP`; nft's numbers for integers and addresses.
+    const FLAGS: u32 = 1 | 2 | 8;
+    const INTEGER: u32 = 4;
+    const ADDRESS: u32 = 7;
+    let mut message = body(family);
+    message.text(TABLE_NAME, table).text(SET_NAME, NAMELESS).big(SET_FLAGS, FLAGS).big(SET_ID, id);
+    message.big(SET_KEY_TYPE, INTEGER).big(SET_KEY_LEN, 4).big(SET_DATA_TYPE, ADDRESS).big(SET_DATA_LEN, 4);
+    // Numbers are in the machine's byte order (1), addresses in the network's (2).
+    let order = |kind: u8, order: u32| [&[kind, 4][..], &order.to_ne_bytes()].concat();
+    let data = [order(UDATA_SET_KEY_ORDER, 1), order(UDATA_SET_DATA_ORDER, 2)].concat();
+    message.bytes(SET_USERDATA, &data);
+    request(NEW_SET, CREATE, message)
+}
+
+/// Adds numbers and their addresses to such a map.
+pub fn numbered(family: u8, table: &str, id: u32, entries: &[([u8; 4], [u8; 4])]) -> Vec<Request> {
+    let chunk = |entries: &[([u8; 4], [u8; 4])]| {
+        let mut message = body(family);
+        message.text(TABLE_NAME, table).text(ELEMENTS_SET, NAMELESS).big(ELEMENTS_SET_ID, id);
+        message.nest(ELEMENTS_LIST, |list| {
+            for (number, address) in entries {
+                list.nest(LIST_ITEM, |element| {
+                    element.nest(ELEMENT_KEY, |data| {
+                        data.bytes(DATA_VALUE, number);
+                    });
+                    element.nest(ELEMENT_DATA, |data| {
+                        data.bytes(DATA_VALUE, address);
+                    });
+                });
+            }
+        });
+        request(NEW_ELEMENTS, CREATE, message)
+    };
+    entries.chunks(CHUNK).map(chunk).collect()
 }
 
 /// Appends a rule to the end of a chain.

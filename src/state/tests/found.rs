@@ -158,7 +158,7 @@ fn the_ledger_of_a_newer_release_is_left_alone() {
     let opened = dir.open();
     assert_eq!(opened.outcome, Outcome::TooNew { found: 3, known: 2 });
     assert!(opened.records.is_empty() && !opened.ledger.compact_due());
-    for error in [opened.ledger.append(&[free(1)]), opened.ledger.append(&[]), opened.ledger.compact()] {
+    for error in [opened.ledger.append(&[free(1)]), opened.ledger.append(&[]), opened.ledger.compact().map(drop)] {
         let text = error.unwrap_err().to_string();
         assert!(text.contains("/ledger: its format is 3 and this release knows up to 2; install"), "{text}");
     }
@@ -200,7 +200,7 @@ fn includes(found: &Value, expected: &Value) -> bool {
 }
 
 #[test]
-fn endpoints_that_ended_lately_are_told_once() {
+fn tracked_connections_are_told_of_until_they_are_removed() {
     let (dir, _) = written();
     let at = |network: &str, id: &str, address: &str| {
         let Record::Endpoint(mut endpoint) = endpoint(network, id) else { unreachable!() };
@@ -211,8 +211,13 @@ fn endpoints_that_ended_lately_are_told_once() {
         network: NetworkId::parse(network).unwrap(),
         id: EndpointId::parse(id).unwrap(),
     };
+    let flows = |opened: &Opened| -> Vec<std::net::IpAddr> {
+        let flows =
+            |record: &Record| if let Record::Flows { addresses } = record { addresses.clone() } else { Vec::new() };
+        opened.records.iter().flat_map(flows).collect()
+    };
     let opened = dir.open();
-    assert!(opened.ended.is_empty());
+    assert!(flows(&opened).is_empty());
     for (id, address) in [("e2", "10.0.0.4/24"), ("e3", "10.0.0.5/24"), ("e4", "10.0.0.6/24")] {
         opened.ledger.append(&[at("n1", id, address)]).unwrap();
     }
@@ -220,10 +225,24 @@ fn endpoints_that_ended_lately_are_told_once() {
     opened.ledger.append(&[end("n1", "e2"), end("n1", "e3")]).unwrap();
     opened.ledger.append(&[at("n2", "e5", "10.0.0.5/24")]).unwrap();
     opened.ledger.append(&[Record::NoNetwork { id: NetworkId::parse("n1").unwrap() }]).unwrap();
+    // and one that lives on and publishes less
+    let fewer: std::net::IpAddr = [10, 0, 0, 9].into();
+    opened.ledger.append(&[Record::Flows { addresses: vec![fewer] }]).unwrap();
     drop(opened);
-    let expected: [std::net::IpAddr; 2] = [[10, 0, 0, 4].into(), [10, 0, 0, 6].into()];
-    assert_eq!(dir.open().ended, expected);
-    assert!(dir.open().ended.is_empty(), "the ledger was rewritten");
+    let ended: [std::net::IpAddr; 2] = [[10, 0, 0, 4].into(), [10, 0, 0, 6].into()];
+    let all = [ended[0], ended[1], fewer];
+    assert_eq!(flows(&dir.open()), all);
+    let opened = dir.open();
+    assert_eq!(flows(&opened), all, "the life before may have had no time for it");
+    opened.ledger.append(&[Record::NoFlows { addresses: ended.to_vec() }]).unwrap();
+    assert!(opened.ledger.compact().unwrap().is_empty());
+    opened.ledger.append(&[end("n2", "e5")]).unwrap();
+    assert_eq!(opened.ledger.compact().unwrap(), [std::net::IpAddr::from([10, 0, 0, 5])], "its tombstone is gone");
+    drop(opened);
+    let opened = dir.open();
+    assert_eq!(flows(&opened), [std::net::IpAddr::from([10, 0, 0, 5]), fewer]);
+    drop(opened);
+    assert!(flows(&Ledger::open(&dir.0, "another boot").unwrap()).is_empty());
 }
 
 #[test]

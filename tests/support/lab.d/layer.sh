@@ -2,7 +2,7 @@
 # The layer: what a host may have besides its engine. Well-known servers and their clients, and the firewalls that
 # distributions bring. It lies on top of the engine root in nodes that ask for it (`lab up --full`).
 
-layer_packages=(firewalld ufw dbus-daemon nginx dnsmasq-base knot-dnsutils redis-server iperf3)
+layer_packages=(firewalld ufw dbus-daemon nginx dnsmasq-base knot-dnsutils redis-server iperf3 docker-compose)
 # what a node without systemd has no use for
 layer_skips='^(systemd|libsystemd-shared|libpam-|polkitd|libpolkit|libcryptsetup|libnm0|gir1.2-nm|dbus-session|sgml-base|xml-core)'
 

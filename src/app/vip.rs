@@ -1,0 +1,325 @@
+//! Owns `pontoon vip`: it has the containers of this host reach service addresses (VIPs) on
+//! Pontoon's networks, and follows the services as they change. A process of its own, which the
+//! operator starts or does not; the daemon knows nothing of it.
+//!
+//! Asks the engine and the containers' name servers, and writes a table into the containers'
+//! network namespaces. Whatever fails leaves what is there: nobody loses a service because the
+//! engine is slow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ipnetwork::IpNetwork;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{AppError, system};
+use crate::cli;
+use crate::confinement;
+use crate::linux::sandbox::{self, SandboxId};
+use crate::telemetry;
+use crate::vip::feed::Feed;
+use crate::vip::{self, Answers, Backends, Network, resolver};
+
+/// How often the directory of sandboxes is looked at: a container that starts should find its
+/// service addresses before its program asks for them.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// How long a sandbox or an endpoint is looked for at every glance: it is being made.
+const EXPECTED: Duration = Duration::from_secs(5);
+
+/// Runs until a signal ends it; what it wrote stays.
+///
+/// # Errors
+/// It could not begin, or its thread ended.
+pub fn run(options: cli::Vip) -> Result<(), AppError> {
+    telemetry::start(options.log, options.log_format);
+    confinement::keep_for_sandboxes();
+    if options.clear {
+        return clear(&options);
+    }
+    let mut agent = Agent::new(options)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
+    let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+    let work = move || {
+        let _alive = alive;
+        agent.follow();
+    };
+    std::thread::Builder::new().name("services".to_owned()).spawn(work).map_err(system("start a thread"))?;
+    runtime.block_on(async {
+        // By hand, for as the first process of a container it would not end otherwise.
+        let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
+        let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            _ = ended => return Err(system("follow the services")(std::io::Error::other("the thread ended"))),
+        }
+        tracing::info!("stopped; containers go on with the backends of now. `pontoon vip --clear` takes them away");
+        Ok(())
+    })
+}
+
+/// Takes the tables away from all sandboxes.
+fn clear(options: &cli::Vip) -> Result<(), AppError> {
+    for (name, _) in sandbox::list(&options.netns).map_err(system("list the sandboxes"))? {
+        let none = Backends::new();
+        match sandbox::within(&options.netns.join(&name), || sandbox::balance(&none, &none)) {
+            Ok(cleared) => cleared?,
+            Err(error) => tracing::warn!(%error, sandbox = %name.display(), "not entered"),
+        }
+    }
+    Ok(())
+}
+
+/// An endpoint: the network's id, and the address.
+type Endpoint = (String, IpNetwork);
+
+/// A sandbox with endpoints on Pontoon's networks.
+#[derive(Debug)]
+struct Resident {
+    endpoints: BTreeSet<Endpoint>,
+    /// What it has; `None` when this process has not written it yet.
+    written: Option<Backends>,
+    since: Instant,
+}
+
+impl Resident {
+    fn new() -> Self {
+        Self { endpoints: BTreeSet::new(), written: None, since: Instant::now() }
+    }
+
+    fn is_on(&self, network: &str) -> bool {
+        self.endpoints.iter().any(|(id, _)| id == network)
+    }
+}
+
+#[derive(Debug)]
+struct Agent {
+    options: cli::Vip,
+    feed: Feed,
+    networks: BTreeMap<String, Network>,
+    /// When each sandbox was seen first.
+    present: BTreeMap<SandboxId, Instant>,
+    residents: BTreeMap<SandboxId, Resident>,
+    homeless: BTreeSet<Endpoint>,
+    /// When `homeless` became what it is.
+    since: Instant,
+    turn: usize,
+    complaint: String,
+}
+
+impl Agent {
+    fn new(options: cli::Vip) -> Result<Self, AppError> {
+        // Better now than never: without the directory nothing would ever be found.
+        sandbox::list(&options.netns).map_err(system("list the sandboxes (is --netns the engine's directory?)"))?;
+        Ok(Self {
+            feed: Feed::start(&options.docker, &options.driver).map_err(system("ask the engine"))?,
+            options,
+            networks: BTreeMap::new(),
+            present: BTreeMap::new(),
+            residents: BTreeMap::new(),
+            homeless: BTreeSet::new(),
+            since: Instant::now(),
+            turn: 0,
+            complaint: String::new(),
+        })
+    }
+
+    fn follow(&mut self) {
+        tracing::info!(docker = %self.options.docker.display(), driver = self.options.driver, "following the services");
+        loop {
+            let glanced = self.glance();
+            self.greet();
+            match (glanced, self.feed.heard()) {
+                (Err(error), _) | (_, Some(Err(error))) => self.tell(Some(error)),
+                (Ok(()), Some(Ok(networks))) => {
+                    self.networks = networks;
+                    let unsettled = self.settle();
+                    self.tell(unsettled);
+                    self.follow_up();
+                }
+                (Ok(()), None) => {}
+            }
+            if !self.homeless.is_empty() && self.since.elapsed() < EXPECTED {
+                self.feed.hurry();
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Which sandboxes there are now.
+    fn glance(&mut self) -> Result<(), String> {
+        let listed = sandbox::list(&self.options.netns);
+        let listed = listed.map_err(|error| format!("{}: {error}", self.options.netns.display()))?;
+        let seen = |id: SandboxId| {
+            let since = self.present.get(&id).copied().unwrap_or_else(Instant::now);
+            (id, since)
+        };
+        let present: BTreeMap<SandboxId, Instant> = listed.into_iter().map(seen).collect();
+        if present.keys().any(|id| !self.present.contains_key(id)) {
+            self.feed.hurry();
+        }
+        self.residents.retain(|id, _| present.contains_key(id));
+        self.present = present;
+        Ok(())
+    }
+
+    /// A sandbox that is new gets, as soon as it has an address on a network that is known, what is
+    /// known of the services there: before the engine tells of it, and before its program starts.
+    fn greet(&mut self) {
+        let new: Vec<SandboxId> = self
+            .present
+            .iter()
+            .filter(|(id, since)| since.elapsed() < EXPECTED && !self.residents.contains_key(*id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in new {
+            let within = |address: &IpNetwork| {
+                let found = self.networks.values().find(|network| network.subnets.contains(&subnet(address)));
+                found.map(|network| (network.id.clone(), *address))
+            };
+            let endpoints: BTreeSet<Endpoint> = self.addresses(&id).iter().filter_map(within).collect();
+            if endpoints.is_empty() {
+                continue;
+            }
+            let mut resident = Resident { endpoints, ..Resident::new() };
+            let backends = vip::backends(on(&self.networks, &resident), &Answers::new(), &Backends::new());
+            let done =
+                sandbox::within(&self.options.netns.join(&id.0), || sandbox::balance(&Backends::new(), &backends));
+            if matches!(done, Ok(Ok(()))) {
+                tracing::debug!(sandbox = %id.0.display(), ?backends, "greeted");
+                resident.written = Some(backends);
+            }
+            self.residents.insert(id, resident);
+        }
+    }
+
+    /// Says what is wrong once, and once that it is well again.
+    fn tell(&mut self, complaint: Option<String>) {
+        let complaint = complaint.unwrap_or_default();
+        if complaint == self.complaint {
+            return;
+        }
+        match complaint.is_empty() {
+            true => tracing::info!("well again"),
+            false => tracing::warn!("{complaint}; everything stays as it is meanwhile"),
+        }
+        self.complaint = complaint;
+    }
+
+    /// Finds the sandbox of each endpoint by its address; what is wrong when there is none.
+    fn settle(&mut self) -> Option<String> {
+        let listed = self.networks.values();
+        let endpoints: BTreeSet<Endpoint> =
+            listed.flat_map(|network| network.endpoints.iter().map(|at| (network.id.clone(), *at))).collect();
+        // One that was greeted may not be listed yet.
+        for resident in self.residents.values_mut().filter(|resident| resident.since.elapsed() > EXPECTED) {
+            resident.endpoints.retain(|endpoint| endpoints.contains(endpoint));
+        }
+        let homes = |residents: &BTreeMap<SandboxId, Resident>| -> BTreeSet<Endpoint> {
+            let settled = residents.values().flat_map(|resident| &resident.endpoints).cloned().collect();
+            &endpoints - &settled
+        };
+        let homeless = homes(&self.residents);
+        if !homeless.is_empty() {
+            for id in self.present.keys().cloned().collect::<Vec<_>>() {
+                let addresses = self.addresses(&id);
+                let here: Vec<Endpoint> = homeless.iter().filter(|(_, at)| addresses.contains(at)).cloned().collect();
+                if !here.is_empty() {
+                    self.residents.entry(id).or_insert_with(Resident::new).endpoints.extend(here);
+                }
+            }
+        }
+        let homeless = homes(&self.residents);
+        if homeless != self.homeless {
+            (self.homeless, self.since) = (homeless, Instant::now());
+        }
+        let (_, address) = self.homeless.first().filter(|_| self.since.elapsed() > EXPECTED)?;
+        let netns = self.options.netns.display();
+        Some(format!("no sandbox in {netns} has the address {address}: is it shown here with its mounts (rslave)?"))
+    }
+
+    /// Its addresses; none while it is being made, or when it is gone again.
+    fn addresses(&self, id: &SandboxId) -> Vec<IpNetwork> {
+        let listed = sandbox::within(&self.options.netns.join(&id.0), sandbox::addresses);
+        listed.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Has each resident have what it should have now.
+    fn follow_up(&mut self) {
+        let answers = self.ask_witnesses();
+        let outdated = |resident: &Resident| match &resident.written {
+            Some(written) => *written != vip::backends(on(&self.networks, resident), &answers, written),
+            None => !resident.endpoints.is_empty(),
+        };
+        let outdated: Vec<SandboxId> =
+            self.residents.iter().filter(|(_, resident)| outdated(resident)).map(|(id, _)| id.clone()).collect();
+        for id in outdated {
+            self.visit(&id);
+        }
+        let has_something = |written: &Backends| !written.is_empty();
+        self.residents.retain(|_, resident| {
+            !resident.endpoints.is_empty() || resident.written.as_ref().is_some_and(has_something)
+        });
+    }
+
+    /// In each network one container after the other is asked, so that nobody is believed for
+    /// others: what one says makes others be asked themselves, no more.
+    fn ask_witnesses(&mut self) -> Answers {
+        self.turn = self.turn.wrapping_add(1);
+        let mut answers = Answers::new();
+        for network in self.networks.keys().cloned().collect::<Vec<_>>() {
+            let on_it = self.residents.iter().filter(|(_, resident)| resident.is_on(&network));
+            let on_it: Vec<SandboxId> = on_it.map(|(id, _)| id.clone()).collect();
+            if let Some(witness) = self.turn.checked_rem(on_it.len()).and_then(|turn| on_it.get(turn)) {
+                answers.extend(self.visit(witness));
+            }
+        }
+        answers
+    }
+
+    /// Asks a container, and writes what follows for it and for it alone.
+    fn visit(&mut self, id: &SandboxId) -> Answers {
+        let Some(resident) = self.residents.get_mut(id) else { return Answers::new() };
+        let networks: Vec<&Network> = on(&self.networks, resident).collect();
+        let before = resident.written.clone().unwrap_or_default();
+        let work = || {
+            let names = networks.iter().flat_map(|network| network.services.keys());
+            let answers = resolver::ask(names).unwrap_or_default();
+            let backends = vip::backends(networks.iter().copied(), &answers, &before);
+            let done = match resident.written.as_ref() == Some(&backends) {
+                true => Ok(()),
+                false => sandbox::balance(&before, &backends),
+            };
+            (answers, backends, done)
+        };
+        match sandbox::within(&self.options.netns.join(&id.0), work) {
+            Ok((answers, backends, Ok(()))) => {
+                if resident.written.as_ref() != Some(&backends) {
+                    tracing::debug!(sandbox = %id.0.display(), ?backends, "written");
+                    resident.written = Some(backends);
+                }
+                answers
+            }
+            Ok((answers, _, Err(error))) => {
+                tracing::warn!(%error, sandbox = %id.0.display(), "its services stay as they are");
+                answers
+            }
+            Err(error) => {
+                tracing::debug!(%error, sandbox = %id.0.display(), "not entered");
+                Answers::new()
+            }
+        }
+    }
+}
+
+/// The network that an address is in.
+fn subnet(address: &IpNetwork) -> IpNetwork {
+    IpNetwork::new(address.network(), address.prefix()).unwrap_or(*address)
+}
+
+/// The networks that a resident is on.
+fn on<'a>(networks: &'a BTreeMap<String, Network>, resident: &Resident) -> impl Iterator<Item = &'a Network> {
+    networks.values().filter(|network| resident.is_on(&network.id)).collect::<Vec<_>>().into_iter()
+}

@@ -1,0 +1,111 @@
+//! What the kernel should hold for the facts of a ledger, by the tests' own understanding.
+
+use serde_json::Value;
+
+use super::ledger::{Facts, text};
+use super::witness::{Objects, plain};
+
+/// The host's address on the way to others, see `stage::surround`.
+const UNDERLAY: &str = "198.51.100.1";
+
+/// What the kernel should hold for these facts. `inside` are the endpoints whose other end is in
+/// a sandbox; of all others it is on the host.
+pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
+    let mut objects = Objects::default();
+    // Group numbers as they are documented: "pnt" and 1.
+    let group = 0x706e_7401_u32;
+    let mut tunnels = Vec::new();
+    let mut element = |set: &str, element: String| {
+        objects.elements.insert(format!("{set}: {element}"));
+    };
+    for network in facts.networks.values() {
+        let (bridge, spec) = (text(network, "bridge"), &network["spec"]);
+        let internal = spec["internal"] == true;
+        let mut addresses = Vec::new();
+        for family in ["4", "6"] {
+            let Some(subnet) = spec.get(format!("v{family}")) else { continue };
+            let pool = text(subnet, "pool");
+            addresses.push(format!("{}/{}", text(subnet, "gateway"), pool.split('/').nth(1).unwrap()));
+            match text(&spec["options"], &format!("mode{family}")) {
+                _ if internal => {}
+                "routed" => element(&format!("routed{family}"), bridge.to_owned()),
+                _ => element(&format!("masq{family}"), pool.to_owned()),
+            }
+            if let Some(overlay) = network.get("overlay") {
+                element(
+                    &format!("gateway{family}"),
+                    format!("{} . {}", text(overlay, "link"), text(subnet, "gateway")),
+                );
+            }
+        }
+        if internal {
+            element("internal", bridge.to_owned());
+        }
+        let isolated = spec["options"]["icc"] == false;
+        if let Some(overlay) = network.get("overlay") {
+            let link = text(overlay, "link");
+            element("tunnel_ports", "4789".to_owned());
+            element("vnis", (overlay["vni"].as_u64().unwrap() << 8).to_string());
+            element("gateways", format!("{link} . {bridge}"));
+            let mut peers: Vec<&str> =
+                spec["options"]["peers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            peers.sort_unstable();
+            peers.iter().for_each(|peer| element("peers4", (*peer).to_owned()));
+            let line = format!(
+                "vxlan up group {group} mtu {} master {bridge:?} [] isolated {isolated} hairpin false \
+                 vni {} port 4789 local {UNDERLAY} floods {peers:?}",
+                network["mtu"], overlay["vni"]
+            );
+            tunnels.push((link.to_owned(), line));
+        }
+        addresses.sort();
+        element("bridges", bridge.to_owned());
+        element("intra", format!("{bridge} . {bridge}"));
+        let alias = format!("pontoon network {}", text(spec, "id"));
+        let off = if spec.get("v6").is_some() { 0 } else { 1 };
+        let line = format!(
+            "bridge up group {group} mtu {} master \"\" {addresses:?} localnet {} ipv6 off {off} {alias:?}",
+            network["mtu"],
+            u8::from(!internal)
+        );
+        objects.links.insert(bridge.to_owned(), line);
+    }
+    for ((network, id), endpoint) in &facts.endpoints {
+        let network = &facts.networks[network];
+        let (host, peer, bridge) = (text(endpoint, "host"), text(endpoint, "peer"), text(network, "bridge"));
+        let mtu = &network["mtu"];
+        let options = &network["spec"]["options"];
+        let published = endpoint["published"].as_array().map_or(0, Vec::len);
+        let flags = format!("isolated {} hairpin {}", options["icc"] == false, published > 0);
+        let line = format!("veth up group {group} mtu {mtu} master {bridge:?} [] {flags}");
+        objects.links.insert(host.to_owned(), line);
+        if inside(id) == Some(false) {
+            let line = format!("veth down group default mtu {mtu} master \"\" [] isolated false hairpin false");
+            objects.links.insert(peer.to_owned(), line);
+        }
+        element("checked", host.to_owned());
+        element("macs", format!("{host} . {}", text(endpoint, "mac")));
+        for family in ["v4", "v6"] {
+            let Some(address) = endpoint["spec"].get(family).and_then(Value::as_str) else { continue };
+            let (family, address) = (&family[1..], plain(address));
+            element(&format!("addr{family}"), format!("{host} . {address}"));
+            let routed = text(options, &format!("mode{family}")) == "routed" && network["spec"]["internal"] != true;
+            for binding in endpoint["bindings"].as_array().into_iter().flatten().filter(|_| routed) {
+                let port = format!("{} . {}", text(binding, "protocol"), binding["container_port"]);
+                element(&format!("open{family}"), format!("{address} . {port}"));
+            }
+        }
+        for published in endpoint["published"].as_array().into_iter().flatten() {
+            let (on, to) = (&published["host"], text(published, "container"));
+            let family = if to.contains(':') { 6 } else { 4 };
+            let key = format!("{} . {}", text(on, "protocol"), on["port"]);
+            let value = format!("{to} . {}", published["container_port"]);
+            match text(on, "address") {
+                "0.0.0.0" | "::" => element(&format!("port{family}"), format!("{key} : {value}")),
+                address => element(&format!("at{family}"), format!("{address} . {key} : {value}")),
+            }
+        }
+    }
+    objects.links.extend(tunnels);
+    objects
+}

@@ -1,0 +1,53 @@
+//! The compose file: one machine, and another that asks it.
+
+use serde_json::Value;
+
+use crate::{
+    fleet::Fleet,
+    install::example,
+    support::{Node, Options},
+};
+
+#[test]
+fn a_compose_file_on_one_host() {
+    let mut fleet = Fleet::machines(2, &Options::new().full());
+    fleet.turn_to("compose");
+    for (_, node) in fleet.named() {
+        node.docker(&["plugin", "create", "pontoon", "/lab/plugin"]).ok();
+        node.docker(&["plugin", "enable", "pontoon"]).ok();
+    }
+    fleet.node("one").copy_in(&example("compose.yml"), "compose.yml");
+    fleet.carry_out("A test runs these");
+    made_as_written(fleet.node("one"));
+    reached_as_written(&fleet);
+    fleet.carry_out("Take it down");
+    fleet.nothing_left();
+}
+
+/// Every line of the file has its effect.
+fn made_as_written(node: &Node) {
+    let network = node.inspect("lab_lan");
+    assert_eq!((&network["Driver"], &network["IPAM"]["Driver"]), (&"pontoon:latest".into(), &"pontoon:latest".into()));
+    let (web, client) = (of_service(node, "web"), of_service(node, "client"));
+    let at = |container: &Value| container["NetworkSettings"]["Networks"]["lab_lan"]["IPAddress"].clone();
+    assert_eq!(at(&web), "10.66.0.10");
+    assert!(at(&client).as_str().is_some_and(|address| address.starts_with("10.66.0.")), "{}", at(&client));
+    let id = client["Id"].as_str().expect("an id");
+    assert_eq!(node.exec_in(id, &["cat", "/sys/class/net/eth0/mtu"]).ok(), "1400");
+}
+
+fn of_service(node: &Node, service: &str) -> Value {
+    let label = format!("label=com.docker.compose.service={service}");
+    node.inspect(&node.docker(&["ps", "-q", "--filter", &label]).ok())
+}
+
+/// The published port is open to the subnet in the file, and to nobody else.
+fn reached_as_written(fleet: &Fleet) {
+    let (one, two) = (fleet.node("one"), fleet.node("two"));
+    let url = "http://192.168.77.11:8080/hostname";
+    two.exec(&["curl", "-sf", "--max-time", "20", url]).ok();
+    two.exec(&["ip", "address", "add", "192.0.2.2/32", "dev", "eth0"]).ok();
+    one.exec(&["ip", "route", "add", "192.0.2.2/32", "via", "192.168.77.12"]).ok();
+    one.exec(&["ping", "-c", "1", "-W", "20", "192.0.2.2"]).ok();
+    two.exec(&["curl", "-sf", "--max-time", "3", "--interface", "192.0.2.2", url]).err();
+}

@@ -1,0 +1,85 @@
+//! Pontoon from a registry, on three machines, and a stack on it.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    fleet::{Fleet, REGISTRY},
+    support::Options,
+};
+
+/// What the registry serves. Each machine has one on its own loopback, and all of them the same storage.
+struct Storage(PathBuf);
+
+impl Storage {
+    fn new() -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("registry-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        Self(dir)
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_registry_serves_a_swarm_and_a_stack_runs_on_it() {
+    let storage = Storage::new();
+    let mut fleet = Fleet::machines(3, &Options::new().bind(&format!("{}:/var/lib/registry", storage.0.display())));
+    for (_, node) in fleet.named() {
+        assert_eq!(node.start_registry(), REGISTRY);
+    }
+    fleet.carry_out("## From a registry");
+    for (name, node) in fleet.named() {
+        let plugin = node.inspect("pontoon:latest");
+        assert_eq!(plugin["PluginReference"], format!("{REGISTRY}/pontoon:latest"), "{name}");
+        assert_eq!(plugin["Enabled"], true, "{name}");
+        let env = plugin["Settings"]["Env"].to_string();
+        assert!(env.contains("PONTOON_SCOPE=global"), "{name}: {env}");
+    }
+    fleet.carry_out("Make them a Swarm");
+    fleet.ready(3);
+    stack(&mut fleet);
+    by_its_long_name(&fleet);
+}
+
+/// The example runs as the page says, and is what its file says.
+fn stack(fleet: &mut Fleet) {
+    fleet.node("one").copy_in(&example("stack.yml"), "stack.yml");
+    fleet.carry_out("## A stack");
+    fleet.all_reach_all("shop_app", "shop_fleet", 6);
+    let seen = fleet.node("one").inspect("shop_fleet");
+    assert_eq!((seen["Scope"].as_str(), seen["Driver"].as_str()), (Some("swarm"), Some("pontoon:latest")));
+    assert_eq!(seen["IPAM"]["Config"][0]["Subnet"], "10.44.0.0/24");
+    for task in fleet.tasks("shop_app", "shop_fleet") {
+        let (_, node) = fleet.named().nth(task.node).expect("a machine");
+        assert!(task.address.starts_with("10.44.0."), "{task:?}");
+        assert_eq!(node.exec_in(&task.container, &["cat", "/sys/class/net/eth0/mtu"]).ok(), "1400");
+    }
+    // The port is each machine's, and what answers there asks tasks of others, too.
+    let hosts: std::collections::BTreeSet<String> = (0..30)
+        .map(|_| {
+            fleet.node("two").exec(&["curl", "-sf", "--max-time", "20", "http://192.168.77.13:8080/cgi-bin/app"]).ok()
+        })
+        .collect();
+    assert!(hosts.len() > 1, "{hosts:?}");
+    fleet.carry_out("And off again");
+    fleet.nothing_left();
+}
+
+/// Without `--alias` the driver is called by where it came from.
+fn by_its_long_name(fleet: &Fleet) {
+    let node = fleet.node("three");
+    node.docker(&["plugin", "rm", "-f", "pontoon"]).ok();
+    node.docker(&["plugin", "install", "--grant-all-permissions", &format!("{REGISTRY}/pontoon")]).ok();
+    node.docker(&["network", "create", "-d", &format!("{REGISTRY}/pontoon:latest"), "net"]).ok();
+    node.run_container("one", &["--network", "net"]);
+    node.run_container("two", &["--network", "net"]);
+    node.ping_soon("one", "two");
+}
+
+pub fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+}

@@ -1,0 +1,111 @@
+//! Every setting of the managed plugin, and that it does what docs say.
+
+use serde_json::Value;
+
+use crate::{
+    fleet::Fleet,
+    support::{Node, Options},
+};
+
+#[test]
+fn every_setting_has_its_effect() {
+    let mut fleet = Fleet::machines(2, &Options::new());
+    for (_, node) in fleet.named() {
+        node.docker(&["plugin", "create", "pontoon", "/lab/plugin"]).ok();
+        node.docker(&["plugin", "enable", "pontoon"]).ok();
+    }
+    data_path_port_and_peers(&mut fleet);
+    log_and_pools(&mut fleet);
+    let one = fleet.node("one");
+    scope(one);
+    confinement(one);
+    a_wrong_value(one);
+}
+
+/// Changes settings of the plugin as the pages say.
+fn set(node: &Node, settings: &[&str]) {
+    node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
+    node.docker(&[&["plugin", "set", "pontoon"], settings].concat()).ok();
+    node.docker(&["plugin", "enable", "pontoon"]).ok();
+}
+
+fn data_path_port_and_peers(fleet: &mut Fleet) {
+    fleet.carry_out("Here two plain hosts");
+    for (name, own, peer) in [("one", "fd77::11", "fd77::12"), ("two", "fd77::12", "fd77::11")] {
+        let made = tunnel(fleet, name);
+        assert_eq!((&made["port"], &made["local6"]), (&8472.into(), &own.into()), "{name}: {made}");
+        assert_eq!(floods(fleet, name), [peer]);
+    }
+    // The network is there, and its containers run: it moves to what is said now. A link is its first address.
+    set(fleet.node("one"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=eth0", "PONTOON_PEERS=192.168.77.12"]);
+    set(fleet.node("two"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=", "PONTOON_PEERS=192.168.77.11"]);
+    fleet.node("one").ping_soon("probe", "10.9.0.80");
+    for (name, own, peer) in [("one", "192.168.77.11", "192.168.77.12"), ("two", "192.168.77.12", "192.168.77.11")] {
+        let made = tunnel(fleet, name);
+        assert_eq!((&made["port"], &made["local"]), (&4789.into(), &own.into()), "{name}: {made}");
+        assert_eq!(floods(fleet, name), [peer]);
+    }
+}
+
+/// What the kernel says of the one tunnel of a machine.
+fn tunnel(fleet: &Fleet, name: &str) -> Value {
+    let links = fleet.node(name).exec(&["ip", "-d", "-json", "link", "show", "type", "vxlan"]).json();
+    assert_eq!(links.as_array().map(Vec::len), Some(1), "{links}");
+    links[0]["linkinfo"]["info_data"].clone()
+}
+
+/// To whom the one tunnel of a machine floods.
+fn floods(fleet: &Fleet, name: &str) -> Vec<String> {
+    let listed = fleet.node(name).exec(&["bridge", "fdb", "show", "dev", &fleet.tunnels(name)[0]]).ok();
+    let floods = listed.lines().filter(|line| line.starts_with("00:00:00:00:00:00 "));
+    floods.filter_map(|line| line.split("dst ").nth(1)?.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn log_and_pools(fleet: &mut Fleet) {
+    let of_pontoon = |node: &Node| {
+        let log = std::fs::read(node.shared().join("dockerd.log")).expect("a log");
+        let log = String::from_utf8_lossy(&log).into_owned();
+        log.lines().filter(|line| line.contains(" plugin=")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = of_pontoon(fleet.node("one"));
+    assert!(before.iter().any(|line| line.contains("INFO")), "{before:#?}");
+    assert!(!before.iter().any(|line| line.contains("DEBUG") || line.contains("{")), "{before:#?}");
+    fleet.carry_out("The log and the subnets");
+    let node = fleet.node("one");
+    let after = &of_pontoon(node)[before.len()..];
+    let debug = |line: &String| line.contains(r#"\"level\":\"DEBUG\""#);
+    assert!(after.iter().any(debug), "{after:#?}");
+    let subnet = &node.inspect("small")["IPAM"]["Config"][0]["Subnet"];
+    assert!(subnet.as_str().is_some_and(|s| s.starts_with("10.96.") && s.ends_with("/26")), "{subnet}");
+}
+
+/// What a network reaches is what the setting says when the network is made.
+fn scope(node: &Node) {
+    node.docker(&["swarm", "init", "--advertise-addr", "192.168.77.11"]).ok();
+    for (setting, scope) in [("global", "swarm"), ("local", "local")] {
+        set(node, &[&format!("PONTOON_SCOPE={setting}")]);
+        node.docker(&["network", "create", "-d", "pontoon:latest", setting]).ok();
+        assert_eq!(node.inspect(setting)["Scope"], scope);
+    }
+}
+
+fn confinement(node: &Node) {
+    for (setting, locked) in [("off", "0"), ("on", "1")] {
+        set(node, &[&format!("PONTOON_CONFINE={setting}")]);
+        let pid = node.exec(&["pgrep", "-x", "pontoon"]).ok();
+        let status = node.exec(&["cat", &format!("/proc/{pid}/status")]).ok();
+        assert!(status.contains(&format!("NoNewPrivs:\t{locked}")), "{setting}: {status}");
+    }
+}
+
+/// Docker takes any value; Pontoon does not start with it, and says why where Docker logs.
+fn a_wrong_value(node: &Node) {
+    node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
+    node.docker(&["plugin", "set", "pontoon", "PONTOON_SCOPE=galactic"]).ok();
+    node.docker(&["plugin", "enable", "pontoon"]).err();
+    let log = String::from_utf8_lossy(&std::fs::read(node.shared().join("dockerd.log")).expect("a log")).into_owned();
+    let line = log.lines().find(|line| line.contains("galactic")).expect("a line about it");
+    assert!(line.contains("--scope"), "{line}");
+    node.docker(&["plugin", "set", "pontoon", "PONTOON_SCOPE=local"]).ok();
+    node.docker(&["plugin", "enable", "pontoon"]).ok();
+}
