@@ -16,7 +16,7 @@ use super::{AppError, boot_id};
 use crate::cli::{Asked, Doctor, Gc, LogFormat, LogLevel};
 use crate::client::{Client, ClientError};
 use crate::datapath::{KernelError, Protected, desired, diff, tunnel};
-use crate::doctor::look::{Disk, Process, Settings, Wiring};
+use crate::doctor::look::{self, Disk, Process, Settings, Wiring};
 use crate::doctor::{Facts, Source, Tunnels, examine, overlay, path, report, verdict};
 use crate::driver::reach::{ReachLine, tunnels_of};
 use crate::driver::status::{self, PlanLines, StateLine, Status};
@@ -100,6 +100,7 @@ fn facts(options: &Doctor, daemon: bool) -> Facts {
     Facts {
         engine: options.docker.as_ref().map(|docker| Engine::ask(docker, &held).map_err(|error| error.to_string())),
         wiring: Wiring::read(&asked.socket),
+        serves_vips: look::serves_vips(),
         settings: Settings::read(&uplink.into_iter().collect::<Vec<_>>()),
         disk: Disk::read(&asked.state_dir),
         state_dir: asked.state_dir.clone(),

@@ -52,3 +52,28 @@ pub(super) fn conntrack(facts: &Facts) -> Vec<Finding> {
     let finding = Finding::new(level, format!("{title}: when the table is full, new connections are dropped"));
     vec![finding.mended_by(format!("sysctl -w net.netfilter.nf_conntrack_max={}", room * 2))]
 }
+
+/// Linux counts the entries of all namespaces together, and above the limit pings between
+/// containers that have nothing to do with each other fail (`neigh_alloc`, net/core/neighbour.c).
+pub(super) fn neighbours(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for family in ["ipv4", "ipv6"] {
+        let number = |what: &str| facts.settings.number(&format!("{family}/neigh/{what}"));
+        let (Some(entries), Some(room)) = (number("entries"), number("default/gc_thresh3")) else { continue };
+        let refused = number("refused").unwrap_or(0);
+        let title = format!("{entries} of {room} {family} neighbours, of all containers together");
+        let level = match (entries.saturating_mul(100) / room.max(1), refused) {
+            (90.., _) => Level::Degraded,
+            (_, 1..) => Level::Note,
+            _ => {
+                findings.push(Finding::ok(title));
+                continue;
+            }
+        };
+        let finding = Finding::new(level, format!("{title}: when the table is full, addresses are not found"));
+        let finding = finding.seen(format!("{refused} were refused since the host started"));
+        let setting = |n: u32, value: u64| format!("net.{family}.neigh.default.gc_thresh{n}={value}");
+        findings.push(finding.mended_by(format!("sysctl -w {} {}", setting(2, room * 2), setting(3, room * 4))));
+    }
+    findings
+}

@@ -15,7 +15,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use crate::client::Client;
 
 /// Settings that checks ask for, below `/proc/sys/net`.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 11] = [
     "ipv4/ip_forward",
     "ipv6/conf/all/forwarding",
     "ipv4/conf/all/rp_filter",
@@ -25,7 +25,13 @@ const SETTINGS: [&str; 9] = [
     "netfilter/nf_conntrack_count",
     "netfilter/nf_conntrack_max",
     "ipv6/conf/all/disable_ipv6",
+    "ipv4/neigh/default/gc_thresh3",
+    "ipv6/neigh/default/gc_thresh3",
 ];
+
+/// Tables of neighbours that all namespaces share, and where their counts are. Only the host's own
+/// namespace has them, and their limits (net/core/neighbour.c).
+const NEIGHBOURS: [(&str, &str); 2] = [("ipv4", "/proc/net/stat/arp_cache"), ("ipv6", "/proc/net/stat/ndisc_cache")];
 
 /// Where engines look for plugins (docs.docker.com/engine/extend/plugin_api).
 const SPEC_DIRS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
@@ -54,16 +60,19 @@ impl Settings {
         let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
         let values =
             wanted.into_iter().filter_map(|path| Some((path.clone(), read(&format!("/proc/sys/net/{path}"))?)));
+        let mut values: BTreeMap<String, String> = values.collect();
+        for (family, path) in NEIGHBOURS {
+            if let Some((entries, refused)) = neighbours(&read(path).unwrap_or_default()) {
+                values.insert(format!("{family}/neigh/entries"), entries.to_string());
+                values.insert(format!("{family}/neigh/refused"), refused.to_string());
+            }
+        }
         let mut legacy = Vec::new();
         for names in ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"] {
             let prefix = if names.contains("ip6") { "ip6tables" } else { "iptables" };
             legacy.extend(read(names).unwrap_or_default().lines().map(|table| format!("{prefix} {table}")));
         }
-        Self {
-            values: values.collect(),
-            release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
-            legacy_tables: legacy,
-        }
+        Self { values, release: read("/proc/sys/kernel/osrelease").unwrap_or_default(), legacy_tables: legacy }
     }
 
     /// Made of these values, for tests.
@@ -81,6 +90,34 @@ impl Settings {
     pub fn number(&self, path: &str) -> Option<u64> {
         self.get(path)?.parse().ok()
     }
+}
+
+/// Entries in a table of neighbours, and how many were refused for want of room since the host
+/// started: a line of names, and one of hexadecimal numbers for each processor.
+fn neighbours(text: &str) -> Option<(u64, u64)> {
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next()?.split_whitespace().collect();
+    let column = |name: &str| names.iter().position(|column| *column == name);
+    let (entries, refused) = (column("entries")?, column("table_fulls")?);
+    let mut counts = (0, 0);
+    for line in lines {
+        let values: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| values.get(at).and_then(|value| u64::from_str_radix(value, 16).ok());
+        // The first is of the whole table on every line.
+        counts = (number(entries)?, number(refused)?.saturating_add(counts.1));
+    }
+    Some(counts)
+}
+
+/// Whether `pontoon vip` runs on this host.
+pub fn serves_vips() -> bool {
+    let is_agent = |entry: fs::DirEntry| {
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = command.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.rsplit(|byte| *byte == b'/').next() == Some(b"pontoon".as_slice()))
+            && words.next() == Some(b"vip".as_slice())
+    };
+    fs::read_dir("/proc").is_ok_and(|entries| entries.flatten().any(is_agent))
 }
 
 /// A process.
@@ -216,5 +253,22 @@ impl Disk {
         let found = nix::sys::statvfs::statvfs(dir).ok()?;
         let free = found.blocks_available().saturating_mul(found.fragment_size());
         Some(Self { free, read_only: found.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_neighbours_are_read() {
+        let text = "entries  allocs   destroys forced_gc_runs unresolved_discards table_fulls\n\
+                    0000040a 00000001 00000002 00000000       00000000            00000010\n\
+                    0000040a 00000001 00000002 00000000       00000000            0000000f\n";
+        assert_eq!(neighbours(text), Some((1034, 31)));
+        for end in 0..text.len() {
+            neighbours(&text[..end]);
+        }
+        assert_eq!((neighbours(""), neighbours("entries table_fulls\nx y")), (None, None));
     }
 }

@@ -140,6 +140,8 @@ pub struct Facts {
     pub tunnels: Option<Tunnels>,
     /// When, in seconds since 1970.
     pub now: u64,
+    /// Whether `pontoon vip` runs here.
+    pub serves_vips: bool,
     /// What the engine knows, if it was to be asked.
     pub engine: Option<Result<Engine, String>>,
 }
@@ -173,6 +175,7 @@ pub const CHECKS: &[Check] = &[
     ("kernel_release", "Linux 6.1 or newer", kernel::release),
     ("kernel_features", "bridges, veth pairs, VXLAN, nf_tables, NAT, connection tracking", kernel::features),
     ("conntrack", "how full the table of tracked connections is", kernel::conntrack),
+    ("neighbours", "how full the tables of neighbours are, which all containers share", kernel::neighbours),
     ("ip_forward", "forwarding of each family that a network needs", host::ip_forward),
     ("accept_ra", "an IPv6 default route that the uplink ignores because the host forwards", host::accept_ra),
     ("rp_filter", "strict reverse path filtering with several ways out", host::rp_filter),

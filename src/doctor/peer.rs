@@ -56,6 +56,9 @@ pub(super) fn vips(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     };
     let (engine, services) = services;
+    if facts.serves_vips {
+        return vec![Finding::ok("`pontoon vip` serves the virtual addresses of services")];
+    }
     let mut findings = Vec::new();
     for service in services.iter().filter(|service| service.vip) {
         let on = of_the_swarm(engine)
@@ -63,8 +66,9 @@ pub(super) fn vips(facts: &Facts) -> Vec<Finding> {
         let Some((_, network)) = on else { continue };
         let title =
             format!("service {} has a virtual address on network {}: nobody answers there", service.name, network.name);
-        let finding = Finding::new(Level::Degraded, title)
-            .seen("its endpoint mode is vip, which Docker serves on its own overlay alone");
+        let finding = Finding::new(Level::Degraded, title).seen(
+            "its endpoint mode is vip, which Docker serves on its own overlay alone, and no `pontoon vip` runs here",
+        );
         findings.push(finding.mended_by(format!("docker service update --endpoint-mode dnsrr {}", service.name)));
     }
     if findings.is_empty() { vec![Finding::ok("services on Pontoon's networks lead to their tasks")] } else { findings }

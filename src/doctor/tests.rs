@@ -56,12 +56,16 @@ fn well() -> Facts {
     let mut settings = Settings::of(&[
         ("ipv4/ip_forward", "1"),
         ("ipv6/conf/all/forwarding", "1"),
+        ("ipv4/neigh/entries", "10"),
+        ("ipv4/neigh/refused", "0"),
+        ("ipv4/neigh/default/gc_thresh3", "1024"),
         ("netfilter/nf_conntrack_count", "10"),
         ("netfilter/nf_conntrack_max", "1000"),
     ]);
     settings.release = "6.1.0-1".to_owned();
     Facts {
         source: Source::Daemon,
+        serves_vips: false,
         status: Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: 7,
@@ -217,6 +221,14 @@ fn each_check_finds_what_it_is_for() {
         ("kernel_features", Level::Broken, |f| host(f).features[0].refused = Some("EOPNOTSUPP".into())),
         ("kernel_features", Level::Broken, |f| f.host = Err("EPERM".into())),
         ("ip_forward", Level::Broken, |f| f.settings = Settings::of(&[("ipv4/ip_forward", "0")])),
+        ("neighbours", Level::Degraded, |f| {
+            f.settings = Settings::of(&[("ipv4/neigh/entries", "1000"), ("ipv4/neigh/default/gc_thresh3", "1024")]);
+        }),
+        ("neighbours", Level::Note, |f| {
+            let seen = [("entries", "10"), ("refused", "1"), ("default/gc_thresh3", "1024")];
+            let seen = seen.map(|(what, value)| (format!("ipv6/neigh/{what}"), value));
+            f.settings = Settings::of(&seen.each_ref().map(|(what, value)| (what.as_str(), *value)));
+        }),
         ("conntrack", Level::Broken, |f| {
             f.settings =
                 Settings::of(&[("netfilter/nf_conntrack_count", "990"), ("netfilter/nf_conntrack_max", "1000")]);
@@ -277,6 +289,10 @@ fn each_check_finds_what_it_is_for() {
         ("service_vips", Level::Ok, |f| {
             let service = &mut engine(f).services.as_mut().unwrap()[0];
             (service.vip, service.networks) = (true, vec!["another".into()]);
+        }),
+        ("service_vips", Level::Ok, |f| {
+            engine(f).services.as_mut().unwrap()[0].vip = true;
+            f.serves_vips = true;
         }),
         ("allocation", Level::Degraded, |f| fleet(f).driver.clear()),
         ("engine", Level::Degraded, |f| f.engine = Some(Err("no answer".into()))),
