@@ -2,7 +2,7 @@
 //! the network says so, stay on their own, and addresses are found all the same.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::time::Duration;
 
 use pontoon::datapath::{Element, Kernel, Step};
@@ -38,16 +38,27 @@ fn answers(from: &Container, target: &str) -> BTreeSet<String> {
 /// The three kinds of groups.
 const TARGETS: [&str; 3] = ["-b 10.9.0.255", "224.0.0.1", "-6 -I fd09::11 ff02::1%eth0"];
 
+/// Binds, once nobody else has the port: what another test starts has this process's sockets, those
+/// that were closed here too, until it is the program that it should be.
+fn bind(address: IpAddr) -> UdpSocket {
+    let mut bound = None;
+    wait_for("the port", || {
+        bound = UdpSocket::bind((address, PORT)).ok();
+        bound.is_some()
+    });
+    bound.unwrap()
+}
+
 /// A socket on the port of mDNS in a container, in both of its groups.
 fn listener(container: &Container, v6: bool) -> UdpSocket {
     let socket = container.netns.enter(|| {
         if v6 {
             let eth0 = nix::net::if_::if_nametoindex("eth0").unwrap();
-            let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+            let socket = bind(Ipv6Addr::UNSPECIFIED.into());
             socket.join_multicast_v6(&GROUP6, eth0).unwrap();
             socket
         } else {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();
+            let socket = bind(Ipv4Addr::UNSPECIFIED.into());
             socket.join_multicast_v4(&GROUP4, &Ipv4Addr::UNSPECIFIED).unwrap();
             socket.set_multicast_ttl_v4(255).unwrap();
             socket

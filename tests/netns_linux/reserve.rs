@@ -28,10 +28,11 @@ fn ports_are_taken_all_or_none() {
         let error = kernel.reserve(&wanted).unwrap_err();
         assert!(matches!(error, ReserveError::Taken { port } if port == wanted[2]), "{error}");
         assert_eq!(error.to_string(), "port 0.0.0.0:83/tcp is already taken on this host");
-        TcpListener::bind("127.0.0.1:81").unwrap();
-        UdpSocket::bind("127.0.0.1:82").unwrap();
+        // What another test starts has this process's sockets for a moment, those closed here too.
+        wait_for("port 81", || TcpListener::bind("127.0.0.1:81").is_ok());
+        wait_for("port 82", || UdpSocket::bind("127.0.0.1:82").is_ok());
         drop(taken);
-        kernel.reserve(&wanted).unwrap();
+        wait_for("the ports", || kernel.reserve(&wanted).is_ok());
         // Our own are conflicts too, also of a protocol that this kernel does not have.
         for port in [port(Tcp, "127.0.0.1", 80), port(Sctp, "127.0.0.1", 80)] {
             assert!(matches!(kernel.reserve(&[port]), Err(ReserveError::Taken { .. })), "{port}");
@@ -40,7 +41,7 @@ fn ports_are_taken_all_or_none() {
         assert!(matches!(error, ReserveError::NoAddress { .. }), "{error}");
         kernel.release(&all);
         kernel.release(&all);
-        TcpListener::bind("0.0.0.0:80").unwrap();
+        wait_for("port 80", || TcpListener::bind("0.0.0.0:80").is_ok());
         assert!(TcpListener::bind("127.0.0.1:81").is_err(), "the others are held");
         let (range, _) = kernel.ephemeral_ports().unwrap();
         assert!(range.contains(&40000), "{range:?}");
@@ -57,7 +58,7 @@ fn remains_of_old_connections_are_no_conflict() {
         drop((accepted, server));
         drop(client);
         wait_for("the remains", || run("ss -tan state time-wait").contains(":85"));
-        kernel.reserve(&[port(Protocol::Tcp, "0.0.0.0", 85)]).unwrap();
+        wait_for("the port", || kernel.reserve(&[port(Protocol::Tcp, "0.0.0.0", 85)]).is_ok());
         assert!(TcpListener::bind("127.0.0.1:85").is_err());
         assert!(!answers("127.0.0.1:85"));
     });
