@@ -9,7 +9,7 @@ use crate::{
     support::{Node, Output, Signal, wait_for, wait_until},
 };
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Runs in the node, where `pontoon` is the program under test.
 fn shell(node: &Node, script: &str) -> Output {

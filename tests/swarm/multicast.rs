@@ -7,7 +7,7 @@ use crate::{
     support::{Node, Output, wait_until},
 };
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
 
 const MDNS: &str = include_str!("mdns.pl");
 

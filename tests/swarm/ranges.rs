@@ -7,7 +7,7 @@ use crate::{
     support::{Node, Options, Signal, wait_until},
 };
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
 
 /// The subnets from which each machine gives addresses, on the LAN and on the overlay.
 const RANGES: [(&str, u8, u8); 3] = [("one", 32, 1), ("two", 64, 2), ("three", 96, 3)];

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    fleet::Fleet,
-    support::{Node, Options},
+    fleet::{Fleet, SOON},
+    support::{Node, Options, wait_until},
 };
 
 #[test]
@@ -107,5 +107,6 @@ fn a_wrong_value(node: &Node) {
     let line = log.lines().find(|line| line.contains("galactic")).expect("a line about it");
     assert!(line.contains("--scope"), "{line}");
     node.docker(&["plugin", "set", "pontoon", "PONTOON_SCOPE=local"]).ok();
-    node.docker(&["plugin", "enable", "pontoon"]).ok();
+    // Docker may still be removing the container that did not start: "id already in use".
+    wait_until(SOON, "the plugin with a right value", || node.docker(&["plugin", "enable", "pontoon"]).success());
 }
