@@ -321,5 +321,5 @@ fn subnet(address: &IpNetwork) -> IpNetwork {
 
 /// The networks that a resident is on.
 fn on<'a>(networks: &'a BTreeMap<String, Network>, resident: &Resident) -> impl Iterator<Item = &'a Network> {
-    networks.values().filter(|network| resident.is_on(&network.id)).collect::<Vec<_>>().into_iter()
+    networks.values().filter(|network| resident.is_on(&network.id))
 }

@@ -119,6 +119,17 @@ pub struct Datapath {
     pub forward6: Option<BTreeSet<ForwardRule>>,
 }
 
+impl Datapath {
+    /// What was a port of this bridge is one of that, as it is when a bridge gets another name.
+    fn bridge_renamed(&mut self, from: &IfName, to: &IfName) {
+        let ports = self.veths.values_mut().map(|veth| &mut veth.bridge);
+        let tunnels = self.vxlans.values_mut().map(|vxlan| &mut vxlan.bridge);
+        for bridge in ports.chain(tunnels).filter(|bridge| bridge.as_ref() == Some(from)) {
+            *bridge = Some(to.clone());
+        }
+    }
+}
+
 /// One link, looked up by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkInfo {

@@ -22,11 +22,7 @@ pub(super) fn called_back<'a>(have: &'a Datapath, want: &Datapath) -> (Vec<Step>
     let mut back = have.clone();
     for (to, from) in &found {
         put_back(&mut back.bridges, &want.bridges, from, to);
-        let ports = back.veths.values_mut().map(|veth| &mut veth.bridge);
-        let tunnels = back.vxlans.values_mut().map(|vxlan| &mut vxlan.bridge);
-        for bridge in ports.chain(tunnels).filter(|bridge| bridge.as_ref() == Some(from)) {
-            *bridge = Some(to.clone());
-        }
+        back.bridge_renamed(from, to);
     }
     veths.iter().for_each(|(to, from)| put_back(&mut back.veths, &want.veths, from, to));
     vxlans.iter().for_each(|(to, from)| put_back(&mut back.vxlans, &want.vxlans, from, to));

@@ -46,9 +46,7 @@ impl OverlaySettings {
     pub(super) fn connectivity(&self) -> Scope {
         if self.scope == Scope::Global { Scope::Global } else { self.connectivity }
     }
-}
 
-impl OverlaySettings {
     /// Those that the daemon had which wrote these records.
     pub fn of_records(records: &[Record]) -> Self {
         let told = records.iter().rev().find_map(|record| match record {

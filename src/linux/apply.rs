@@ -98,31 +98,10 @@ impl LinuxKernel {
     /// Tells watchers that a change of this link is ours.
     fn announce(&self, step: &Step) {
         match step {
-            Step::CreateBridge(name, _)
-            | Step::SetMtu(name, _)
-            | Step::SetUp(name)
-            | Step::EnableIpv6(name)
-            | Step::AddAddress(name, _)
-            | Step::RemoveAddress(name, _)
-            | Step::Rename { to: name, .. }
-            | Step::SetMaster(name, _)
-            | Step::Isolate(name, _)
-            | Step::Hairpin(name)
-            | Step::RouteLocalnet(name)
-            | Step::CreateVxlan(name, _)
-            | Step::RetireVxlan(name)
-            | Step::RetireBridge(name) => self.touches.mark(name),
-            // A new pair is nothing that a watcher reports; giving one up is announced when it
-            // happens. The rest is no link.
-            Step::CreateVeth(..)
-            | Step::RetireVeth(_)
-            | Step::Forward { .. }
-            | Step::CreateTable(_)
-            | Step::Elements { .. }
-            | Step::Flood { .. }
-            | Step::ForgetFlows(_)
-            | Step::ForgetMisled(_)
-            | Step::ForwardRules { .. } => {}
+            // A new pair is nothing that a watcher reports, nor is what a tunnel floods to; giving a
+            // pair up is announced when it happens.
+            Step::CreateVeth(..) | Step::RetireVeth(_) | Step::Flood { .. } => {}
+            _ => step.link().into_iter().for_each(|link| self.touches.mark(link)),
         }
     }
 

@@ -1,15 +1,13 @@
 //! What `pontoon doctor` says of tunnels and of a Swarm, and what `plan` and `repair` make of tunnels without a daemon.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::{
-    fleet::{Fleet, built},
+    fleet::{Fleet, SOON, built},
     support::{Node, Output, Signal, wait_for, wait_until},
 };
-
-const SOON: Duration = Duration::from_secs(120);
 
 /// Runs in the node, where `pontoon` is the program under test.
 fn shell(node: &Node, script: &str) -> Output {

@@ -1,13 +1,9 @@
 //! What is said to everybody on a network reaches the other hosts, or stays, as the network says.
 
-use std::time::Duration;
-
 use crate::{
-    fleet::Fleet,
+    fleet::{Fleet, SOON},
     support::{Node, Output, wait_until},
 };
-
-const SOON: Duration = Duration::from_secs(120);
 
 const MDNS: &str = include_str!("mdns.pl");
 

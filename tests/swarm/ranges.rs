@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    fleet::Fleet,
+    fleet::{Fleet, SOON},
     support::{Node, Options, Signal, wait_until},
 };
-
-const SOON: Duration = Duration::from_secs(120);
 
 /// The subnets from which each machine gives addresses, on the LAN and on the overlay.
 const RANGES: [(&str, u8, u8); 3] = [("one", 32, 1), ("two", 64, 2), ("three", 96, 3)];

@@ -2,13 +2,9 @@
 //! happen to a service, who answers at its address.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, SOON};
 use crate::support::wait_until;
-
-/// For what a Swarm does by itself, and for a machine's death to be noticed.
-const SOON: Duration = Duration::from_secs(120);
 
 /// Connections in a row: with six backends, to miss one of them is one in ten thousand.
 const DRAWS: usize = 60;

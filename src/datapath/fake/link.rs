@@ -54,11 +54,7 @@ impl World {
         let moved = renamed(&mut datapath.bridges, from, to)
             || renamed(&mut datapath.veths, from, to)
             || renamed(&mut datapath.vxlans, from, to);
-        let ports = datapath.veths.values_mut().map(|veth| &mut veth.bridge);
-        let tunnels = datapath.vxlans.values_mut().map(|vxlan| &mut vxlan.bridge);
-        for bridge in ports.chain(tunnels).filter(|bridge| bridge.as_ref() == Some(from)) {
-            *bridge = Some(to.clone());
-        }
+        datapath.bridge_renamed(from, to);
         if moved { Ok(()) } else { Err(refused("rename", from, libc::ENODEV)) }
     }
 }
