@@ -1,8 +1,10 @@
 //! kill -9 before and after every write, every netlink message and every answer: each point once.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use nix::unistd::Pid;
 
 use super::engine::Engine;
 use super::host::Host;
@@ -12,35 +14,76 @@ use super::tracer::{Entry, Exit, Script};
 use super::witness::Surroundings;
 use super::{ledger, stage};
 
-/// Ends Pontoon at the stop that is so many stops ahead.
-#[derive(Clone)]
+/// Before or after the nth call of a name. What is done in the background comes sooner in one
+/// telling and later in the next: a point that were a number of all calls would be another one
+/// each time, and some would never be met.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    call: String,
+    nth: u32,
+    after: bool,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} (#{})", if self.after { "after" } else { "before" }, self.call, self.nth)
+    }
+}
+
+/// What the calls of a telling were, and the point at which it is to end.
+#[derive(Default)]
+struct Watch {
+    on: bool,
+    calls: BTreeMap<String, u32>,
+    end: Option<Point>,
+    met: bool,
+}
+
+/// Counts calls, and ends Pontoon at one of them.
+#[derive(Clone, Default)]
 struct KillAt {
-    /// Stops ahead; negative is idle.
-    ahead: Arc<AtomicI64>,
-    hit: Arc<Mutex<Option<String>>>,
+    watch: Arc<Mutex<Watch>>,
+    /// The calls that threads are in.
+    entered: HashMap<Pid, Point>,
 }
 
 impl KillAt {
-    fn new(ahead: i64) -> Self {
-        Self { ahead: Arc::new(AtomicI64::new(ahead)), hit: Arc::default() }
+    /// Counts from now on, up to `end`.
+    fn watch(&self, end: Option<&Point>) {
+        *self.watch.lock().unwrap() = Watch { on: true, end: end.cloned(), ..Watch::default() };
     }
 
-    fn due(&self, call: &Call, when: &str) -> bool {
-        if self.ahead.load(Ordering::SeqCst) < 0 || !matters(call) {
+    /// Counts and ends nothing any more; what was counted, and whether the end was met.
+    fn rest(&self) -> (BTreeMap<String, u32>, bool) {
+        let seen = std::mem::take(&mut *self.watch.lock().unwrap());
+        (seen.calls, seen.met)
+    }
+
+    fn due(&self, point: &Point) -> bool {
+        let mut watch = self.watch.lock().unwrap();
+        if !watch.on || watch.end.as_ref() != Some(point) {
             return false;
         }
-        if self.ahead.fetch_sub(1, Ordering::SeqCst) != 0 {
-            return false;
-        }
-        *self.hit.lock().unwrap() = Some(format!("{when} {}", call.label));
+        (watch.on, watch.met) = (false, true);
         true
     }
 
-    /// Ends nobody any more; the point at which it did, if it came to that.
-    fn rest(&self) -> Option<String> {
-        self.ahead.store(-1, Ordering::SeqCst);
-        self.hit.lock().unwrap().take()
+    fn count(&self, call: &Call) -> Option<Point> {
+        let mut watch = self.watch.lock().unwrap();
+        if !watch.on || !matters(call) {
+            return None;
+        }
+        let call = place(&call.label);
+        let nth = watch.calls.entry(call.clone()).or_default();
+        *nth += 1;
+        Some(Point { call, nth: *nth, after: false })
     }
+}
+
+/// The name of a call without the names of links, which differ from telling to telling.
+fn place(label: &str) -> String {
+    let parts = label.split('/').map(|part| if part.starts_with("pnt") { "*" } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// Reading changes nothing: a point at a receive is the one after the send before it. The long
@@ -55,69 +98,109 @@ fn matters(call: &Call) -> bool {
 
 impl Script for KillAt {
     fn before(&mut self, call: &Call, _: &Tracee) -> Entry {
-        if self.due(call, "before") { Entry::Kill } else { Entry::Pass }
+        let Some(point) = self.count(call) else { return Entry::Pass };
+        if self.due(&point) {
+            return Entry::Kill;
+        }
+        self.entered.insert(call.tid, Point { after: true, ..point });
+        Entry::Pass
     }
     fn after(&mut self, call: &Call, _: i64, _: &Tracee) -> Exit {
-        if self.due(call, "after") { Exit::Kill } else { Exit::Pass }
+        let due = self.entered.remove(&call.tid).is_some_and(|point| self.due(&point));
+        if due { Exit::Kill } else { Exit::Pass }
     }
 }
 
 /// Hosts that share the points of a story.
 const SHARDS: usize = 2;
 
-/// How often which point was met.
+/// Tellings from which the points are learned, and that a point is given to be met.
+const TRIES: usize = 3;
+
+/// The points there are, as the first of the hosts that share them has learned.
 #[derive(Default)]
-struct Points(Mutex<BTreeMap<String, u32>>);
+struct Points {
+    all: OnceLock<Vec<Point>>,
+    met: Mutex<BTreeSet<Point>>,
+}
 
 impl Points {
-    fn met(&self, point: &str, at: i64) {
-        *self.0.lock().unwrap().entry(format!("{point} (#{at})")).or_default() += 1;
+    /// A host's share of what is counted in each of several tellings.
+    fn share(&self, shard: usize, stride: usize, tell: impl FnMut(usize) -> BTreeMap<String, u32>) -> Vec<Point> {
+        let learn = || {
+            let both = |one: BTreeMap<String, u32>, other: BTreeMap<String, u32>| {
+                one.into_iter()
+                    .filter_map(|(call, count)| other.get(&call).map(|more| (call, count.min(*more))))
+                    .collect()
+            };
+            let always = (0..TRIES).map(tell).reduce(both).unwrap_or_default();
+            let calls = always.into_iter().flat_map(|(call, count)| (1..=count).map(move |nth| (call.clone(), nth)));
+            calls.flat_map(|(call, nth)| [false, true].map(|after| Point { call: call.clone(), nth, after })).collect()
+        };
+        self.all.get_or_init(learn).iter().step_by(stride).skip(shard).step_by(SHARDS).cloned().collect()
     }
 
-    fn all(self, of: &str) -> BTreeMap<String, u32> {
-        let points = self.0.into_inner().unwrap();
-        if super::at_length() {
-            points.keys().for_each(|point| println!("{point}"));
+    /// Tells until the point is met; what is done in the background is not done each time.
+    fn meet(&self, point: Point, mut tell: impl FnMut(&Point) -> bool) {
+        if (0..TRIES).any(|_| tell(&point)) {
+            self.met.lock().unwrap().insert(point);
         }
-        println!("points of {of}: {}", points.len());
-        points
+    }
+
+    /// The names of all points that were met.
+    fn names(self, of: &str, stride: usize) -> Vec<String> {
+        let (all, met) = (self.all.into_inner().unwrap(), self.met.into_inner().unwrap());
+        let names: Vec<_> = met.iter().map(Point::to_string).collect();
+        if super::at_length() {
+            names.iter().for_each(|point| println!("{point}"));
+        }
+        println!("points of {of}: {} of {}", names.len(), all.len().div_ceil(stride));
+        names
     }
 }
 
-/// Tells `story` again and again, with the end of Pontoon at the first stop, the second, and so
-/// on, until it is over before; or at every `stride`th of them.
-fn everywhere(name: &str, story: Story, stride: usize) -> BTreeMap<String, u32> {
+/// Tells `story` again and again, with the end of Pontoon at one of its points after the other, or
+/// at every `stride`th of them.
+fn everywhere(name: &str, story: Story, stride: usize) -> Vec<String> {
     let points = Points::default();
     stage::side_by_side(SHARDS, "x", |shard, engine, around| {
         let seen = around.clone();
         engine.after_death = Some(Box::new(move |engine| stage::after_death(engine, &seen)));
-        for at in (shard as i64 * stride as i64..).step_by(SHARDS * stride) {
-            let Some(point) = die_at(engine, story, at) else { break };
+        let mine = points.share(shard, stride, |_| {
+            let (calls, _) = tell(engine, story, None);
             settle(engine, around);
-            points.met(&point, at);
+            calls
+        });
+        for point in mine {
+            points.meet(point, |point| {
+                let (_, met) = tell(engine, story, Some(point));
+                settle(engine, around);
+                met
+            });
         }
     });
-    points.all(name)
+    points.names(name, stride)
 }
 
-/// One telling of the story, with the end of Pontoon at one stop; `None` if it is over before.
-fn die_at(engine: &mut Engine<'_>, story: Story, at: i64) -> Option<String> {
-    let (host, script) = (engine.host, KillAt::new(-1));
+/// One telling of the story, with the end of Pontoon at one point: the calls up to there, and
+/// whether it came to that.
+fn tell(engine: &mut Engine<'_>, story: Story, end: Option<&Point>) -> (BTreeMap<String, u32>, bool) {
+    let (host, script) = (engine.host, KillAt::default());
     host.kill();
     host.begin(Some(Box::new(script.clone())));
     assert!(host.serves(), "{}", host.log());
     (story.open)(engine);
     engine.deaths = 0;
-    script.ahead.store(at, Ordering::SeqCst);
+    script.watch(end);
     (story.tell)(engine);
-    let point = script.rest();
-    if point.is_some() && engine.deaths == 0 {
+    let (calls, met) = script.rest();
+    if met && engine.deaths == 0 {
         // It ended at its last answer, or at work that nobody waits for.
         host.bury();
         host.start();
     }
     (story.close)(engine);
-    point
+    (calls, met)
 }
 
 /// After the story: what is there is what the engine believes; what it lost track of goes by
@@ -136,15 +219,18 @@ fn settle(engine: &mut Engine<'_>, around: &Surroundings) {
     super::flows::no_flows(host, "10.77.0.2");
 }
 
+/// Whether at least one call of each of these kinds was a point, before it and after it.
+fn saw(points: &[String], of: &str, kinds: &[&str]) {
+    for point in kinds.iter().flat_map(|kind| ["before", "after"].map(|when| format!("{when} {kind}"))) {
+        assert!(points.iter().any(|known| known.starts_with(&point)), "the tracer never saw: {point} of {of}");
+    }
+}
+
 #[test]
 fn a_container_lives_through_an_end_at_every_point() {
     let points = everywhere("a container's life", Story::LIFE, 1);
-    for kind in ["write state/ledger", "sync state/ledger", "send netlink", "write client", "write sysctl"] {
-        for when in ["before", "after"] {
-            let point = format!("{when} {kind}");
-            assert!(points.keys().any(|known| known.starts_with(&point)), "the tracer never saw: {point}");
-        }
-    }
+    let kinds = ["write state/ledger", "sync state/ledger", "send netlink", "write client", "write sysctl"];
+    saw(&points, "a container's life", &kinds);
     assert!(points.len() > 150, "only {} points: the tracer sees too little", points.len());
 }
 
@@ -162,43 +248,57 @@ fn every_kind_of_network_lives_through_an_end_at_every_point() {
 fn ports_change_through_an_end_at_every_point() {
     for (name, story) in Story::CHANGES {
         let points = everywhere(name, story, 1);
-        for kind in ["write state/ledger", "send netlink", "write client"] {
-            assert!(points.keys().any(|known| known.contains(kind)), "the tracer never saw: {kind} of {name}");
-        }
+        saw(&points, name, &["write state/ledger", "send netlink", "write client"]);
     }
 }
 
-/// Starts again and again over a host on which something is amiss, with the end of Pontoon at the
-/// first stop of its start, the second, and so on.
-fn every_point_of_a_start() -> BTreeMap<String, u32> {
-    let points = Points::default();
+/// Starts again and again over a host on which something is amiss, with the end of Pontoon at one
+/// point of its start after the other.
+fn every_point_of_a_start() -> Vec<String> {
+    let points = [(); AMISS].map(|()| Points::default());
     stage::side_by_side(SHARDS, "y", |shard, engine, around| {
-        let host = engine.host;
         let network = engine.insist_on_network("10.77.0.0/24");
         engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]).expect("a container");
         let bridge = format!("pntb{network}");
-        for at in (shard as i64..).step_by(SHARDS) {
-            host.kill();
-            amiss(host, &bridge, at);
-            let script = KillAt::new(at);
-            host.begin(Some(Box::new(script.clone())));
-            let served = host.serves();
-            let point = script.rest();
-            if !served || point.is_some() {
-                host.bury();
-                host.start();
+        for (which, points) in points.iter().enumerate() {
+            for point in points.share(shard, 1, |_| start(engine, around, &bridge, which, None).0) {
+                points.meet(point, |point| start(engine, around, &bridge, which, Some(point)).1);
             }
-            stage::compare(host, &[engine], around);
-            let Some(point) = point else { break };
-            points.met(&point, at);
         }
     });
-    points.all("a start")
+    let names = points.into_iter().enumerate().map(|(which, points)| points.names(&format!("start {which}"), 1));
+    names.flatten().collect()
 }
 
+/// One start, as [`tell`] tells a story.
+fn start(
+    engine: &mut Engine<'_>,
+    around: &Surroundings,
+    bridge: &str,
+    which: usize,
+    end: Option<&Point>,
+) -> (BTreeMap<String, u32>, bool) {
+    let (host, script) = (engine.host, KillAt::default());
+    host.kill();
+    amiss(host, bridge, which);
+    script.watch(end);
+    host.begin(Some(Box::new(script.clone())));
+    let served = host.serves();
+    let (calls, met) = script.rest();
+    if !served || met {
+        host.bury();
+        host.start();
+    }
+    stage::compare(host, &[engine], around);
+    (calls, met)
+}
+
+/// Things that may be amiss.
+const AMISS: usize = 3;
+
 /// Something happened while Pontoon was away; not to the network of those who talk.
-fn amiss(host: &Host, bridge: &str, which: i64) {
-    match which / SHARDS as i64 % 3 {
+fn amiss(host: &Host, bridge: &str, which: usize) {
+    match which {
         0 => drop(host.netns.run(&["ip", "link", "delete", bridge])),
         1 => host.netns.ip(&format!("addr flush dev {bridge}\nlink set {bridge} down")),
         _ => drop(host.netns.run(&["nft", "delete table inet pontoon; delete table bridge pontoon"])),
