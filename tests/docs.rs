@@ -12,7 +12,7 @@ mod ruleset;
 use ruleset::Ruleset;
 
 /// What tests/golden/ has, and what is special about each: compared with the folder.
-const GOLDEN: [(&str, &str); 15] = [
+const GOLDEN: [(&str, &str); 16] = [
     ("nothing", "no network at all: chains and rules alone"),
     ("typical", "IPv4 and IPv6, two ports, sources checked, Docker's own docker0 beside it: what this page shows"),
     ("nat", "a network with IPv4 and the defaults"),
@@ -28,6 +28,7 @@ const GOLDEN: [(&str, &str); 15] = [
     ("snat", "`host_ipv4` and `host_ipv6`"),
     ("overlay", "an overlay network, with a peer of each family"),
     ("quiet", "`pontoon.multicast=false`"),
+    ("shortcut", "table `netdev pontoon` of a host with a tunnel and two containers, one of them not checked"),
 ];
 
 /// Compares (or writes) what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
@@ -84,6 +85,8 @@ fn firewall() {
         assert!(!chain.rules.is_empty(), "{} {}", chain.table, chain.name);
         generated(page, &chain.name, &chain.listing());
     }
+    let shortcut = std::fs::read_to_string(folder.join("shortcut.txt")).unwrap();
+    generated(page, "shortcut", &format!("```nft\n{shortcut}```\n"));
     generated(page, "golden", &list);
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{AppError, boot_id};
 use crate::cli::{Asked, Doctor, Gc, LogFormat, LogLevel};
 use crate::client::{Client, ClientError};
-use crate::datapath::{KernelError, Protected, desired, diff, tunnel};
+use crate::datapath::{KernelError, Protected, desired, diff, shortcut, tunnel};
 use crate::doctor::look::{self, Disk, Process, Settings, Wiring};
 use crate::doctor::{Facts, Source, Tunnels, examine, overlay, path, report, verdict};
 use crate::driver::reach::{ReachLine, tunnels_of};
@@ -177,6 +177,7 @@ fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), Kerne
     let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?);
     let (tunnels, reach) = tunnels_of(&seen.records, |path| survey.underlay(path))?;
     desired::add(&mut want, tunnels);
+    want.shortcuts = want.shortcuts.map(shortcut::whole);
     let foreign = want.bridges.iter().filter(|(_, bridge)| !bridge.owned).map(|(name, _)| name.clone()).collect();
     let have = survey.observe(&foreign)?;
     let mut protected = Protected::default();

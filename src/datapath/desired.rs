@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::reconcile::unite;
-use super::{Bridge, Datapath, Element, ForwardRule, Forwarding, LinkMatch, Veth};
+use super::{Bridge, Datapath, Element, ForwardRule, Forwarding, LinkMatch, Veth, shortcut};
 use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, Phase, ifname};
 
 /// The part of the datapath that one network without endpoints needs.
@@ -55,11 +55,14 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
     // Once it joined, nobody can tell from outside where the container end is.
     let sandboxed = (endpoint.phase != Phase::Ready).then(|| endpoint.host.clone()).into_iter().collect();
     let mut elements = reach(network, endpoint);
-    elements.extend(checks(network, endpoint));
+    let checks = checks(network, endpoint);
+    let shortcuts = shortcut::of_endpoint(network, endpoint, !checks.is_empty());
+    elements.extend(checks);
     Datapath {
         veths: [(endpoint.host.clone(), veth)].into(),
         sandboxed,
         elements: Some(elements),
+        shortcuts: Some(shortcuts),
         ..Datapath::default()
     }
 }
@@ -107,6 +110,7 @@ pub fn base() -> Datapath {
         elements: Some(BTreeSet::new()),
         forward4: Some(rules.clone()),
         forward6: Some(rules),
+        shortcuts: Some(BTreeSet::new()),
         ..Datapath::default()
     }
 }
@@ -116,6 +120,7 @@ pub fn add(to: &mut Datapath, more: Datapath) {
     unite(&mut to.elements, &more.elements);
     unite(&mut to.forward4, &more.forward4);
     unite(&mut to.forward6, &more.forward6);
+    unite(&mut to.shortcuts, &more.shortcuts);
     to.bridges.extend(more.bridges);
     to.veths.extend(more.veths);
     to.vxlans.extend(more.vxlans);

@@ -147,6 +147,7 @@ impl World {
             Step::CreateTable(elements) => self.datapath.elements = Some(elements.iter().cloned().collect()),
             Step::Elements { add, remove } => self.elements(add, remove)?,
             Step::ForwardRules { v6, rules } => self.forward_rules(*v6, rules),
+            Step::Shortcuts { add, remove } => self.shortcuts(add, remove),
             Step::CreateBridge(name, bridge) => self.create_bridge(name, bridge)?,
             Step::CreateVeth(host, veth) => self.create_veth(host, veth)?,
             Step::SetMtu(link, mtu) => {
@@ -248,6 +249,7 @@ impl Kernel for FakeKernel {
             return Err(KernelError::Torn { operation: "list links", tries: 5 });
         }
         let mut seen = world.datapath.clone();
+        seen.shortcuts.get_or_insert_default();
         for veth in seen.veths.values_mut() {
             veth.peer_mac = None;
         }
@@ -274,6 +276,7 @@ impl Kernel for FakeKernel {
             elements: seen.elements,
             forward4: seen.forward4,
             forward6: seen.forward6,
+            shortcuts: Some(seen.shortcuts.unwrap_or_default()),
             ..Datapath::default()
         })
     }

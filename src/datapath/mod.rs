@@ -15,6 +15,7 @@ pub mod fake;
 pub mod host;
 pub mod plan;
 pub mod reconcile;
+pub mod shortcut;
 pub mod step;
 mod stray;
 pub mod tunnel;
@@ -29,6 +30,7 @@ use ipnetwork::IpNetwork;
 use crate::model::{DataPath, HostPort, IfName, Mac};
 pub use plan::{Plan, Protected, diff};
 pub use reconcile::{Reconciler, Repair};
+pub use shortcut::Shortcut;
 pub use step::{Element, ForwardRule, LinkMatch, Step};
 pub use tunnel::{Announcement, Underlay, Vxlan};
 
@@ -117,6 +119,8 @@ pub struct Datapath {
     pub forward4: Option<BTreeSet<ForwardRule>>,
     /// The same in `ip6 filter`.
     pub forward6: Option<BTreeSet<ForwardRule>>,
+    /// Ways past the bridges of overlay networks; `None` where the kernel has none to offer.
+    pub shortcuts: Option<BTreeSet<Shortcut>>,
 }
 
 impl Datapath {
@@ -240,7 +244,7 @@ pub trait Kernel: Send + Sync {
     /// firewall table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError>;
 
-    /// Reads only the firewall's part ([`Datapath::elements`], `forward4`, `forward6`).
+    /// Reads only the firewall's part ([`Datapath::elements`], `forward4`, `forward6`, `shortcuts`).
     fn observe_firewall(&self) -> Result<Datapath, KernelError>;
 
     /// Carries out `steps` in order and stops at the first that fails. Each step is idempotent:

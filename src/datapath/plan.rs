@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bridge, Datapath, Element, Step, Veth, Vxlan, stray};
+use super::{Bridge, Datapath, Element, Step, Veth, Vxlan, shortcut, stray};
 use crate::model::{IfName, Protocol};
 
 /// What must survive although nothing in the state explains it: when the ledger was missing or
@@ -48,6 +48,7 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     bridges(&mut plan, have, want);
     vxlans(&mut plan, have, want);
     veths(&mut plan, have, want);
+    shortcuts(&mut plan, have, want, protected);
     // One that has no name of ours at either end may be anybody's.
     let ours = |host: &IfName, veth: &Veth| host.has_prefix() || veth.peer.has_prefix();
     let kept = |link: &IfName| protected.links.contains(link);
@@ -213,6 +214,18 @@ fn veths(plan: &mut Plan, have: &Datapath, want: &Datapath) {
             None if want.sandboxed.contains(host) => plan.dead.push(host.clone()),
             None => plan.steps.push(Step::CreateVeth(host.clone(), wanted.clone())),
         }
+    }
+}
+
+fn shortcuts(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) {
+    let (Some(held), Some(wanted)) = (&have.shortcuts, &want.shortcuts) else { return };
+    let made = plan.steps.iter().filter_map(|step| match step {
+        Step::CreateVxlan(link, _) | Step::CreateVeth(link, _) => Some(link),
+        _ => None,
+    });
+    let (add, remove) = shortcut::difference(held, wanted, &made.collect(), protected);
+    if !add.is_empty() || !remove.is_empty() {
+        plan.steps.push(Step::Shortcuts { add, remove });
     }
 }
 

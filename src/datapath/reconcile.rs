@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ailment::{Ailments, Subject};
-use super::{Datapath, Kernel, KernelError, Plan, Protected, Step, desired, diff, tunnel};
+use super::{Datapath, Kernel, KernelError, Plan, Protected, Step, desired, diff, shortcut, tunnel};
 use crate::model::IfName;
 use crate::state::table::lock;
 
@@ -108,6 +108,7 @@ impl Reconciler {
         subtract(&mut desired.elements, &before.elements);
         subtract(&mut desired.forward4, &before.forward4);
         subtract(&mut desired.forward6, &before.forward6);
+        subtract(&mut desired.shortcuts, &before.shortcuts);
         desired::add(&mut desired, after.clone());
     }
 
@@ -193,6 +194,7 @@ impl Reconciler {
                 elements: all.elements,
                 forward4: all.forward4,
                 forward6: all.forward6,
+                shortcuts: all.shortcuts,
                 ..Datapath::default()
             };
             Ok(self.close(&have, want, true))
@@ -255,6 +257,7 @@ impl Reconciler {
     fn want(&self) -> Datapath {
         let mut want = lock(&self.desired).clone();
         unite(&mut want.elements, &Some(desired::engine_bridges(&lock(&self.engine))));
+        want.shortcuts = want.shortcuts.map(shortcut::whole);
         want
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{Bridge, Veth, Vxlan};
+use super::{Bridge, Shortcut, Veth, Vxlan};
 use crate::model::{IfName, Mac, Protocol, Published, Vni};
 
 /// An element of one of the sets in table `inet pontoon`.
@@ -111,6 +111,14 @@ pub enum Step {
         /// All of Pontoon's rules there.
         rules: Vec<ForwardRule>,
     },
+    /// Changes ways past bridges in one transaction, removals first. Where the kernel has none to
+    /// offer nothing is done; nor for ports of a network that has none yet.
+    Shortcuts {
+        /// Those that must be there afterwards.
+        add: Vec<Shortcut>,
+        /// Those that must not.
+        remove: Vec<Shortcut>,
+    },
     /// Creates a bridge, up, with its addresses, MTU (sticky), MAC and group.
     CreateBridge(IfName, Bridge),
     /// Sets the MTU of a bridge of ours, of a host end or of a VXLAN link.
@@ -191,6 +199,7 @@ impl Step {
             | Step::CreateTable(_)
             | Step::Elements { .. }
             | Step::ForwardRules { .. }
+            | Step::Shortcuts { .. }
             | Step::ForgetFlows(_)
             | Step::ForgetMisled(_) => None,
         }
@@ -198,6 +207,13 @@ impl Step {
 
     /// Whether a look at the firewall alone finds it.
     pub fn is_firewall(&self) -> bool {
-        matches!(self, Step::CreateTable(_) | Step::Elements { .. } | Step::ForwardRules { .. } | Step::ForgetMisled(_))
+        matches!(
+            self,
+            Step::CreateTable(_)
+                | Step::Elements { .. }
+                | Step::ForwardRules { .. }
+                | Step::Shortcuts { .. }
+                | Step::ForgetMisled(_)
+        )
     }
 }

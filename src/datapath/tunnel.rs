@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Datapath, Element, Protected};
+use super::{Datapath, Element, Protected, shortcut};
 use crate::model::{IfName, Mac, Network, Vni};
 
 /// A VXLAN link, as it should be or as it is. Which number, port and own address it has is fixed
@@ -85,7 +85,8 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
     ]);
     elements.extend((!spec.options.multicast).then(|| Element::Quiet(link())));
     elements.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Element::GatewayAddress(link(), ip)));
-    Datapath { vxlans: [(link(), vxlan)].into(), elements: Some(elements), ..Datapath::default() }
+    let shortcuts = Some(shortcut::of_network(network));
+    Datapath { vxlans: [(link(), vxlan)].into(), elements: Some(elements), shortcuts, ..Datapath::default() }
 }
 
 /// Whose packets the tunnels take, and on which port.

@@ -173,7 +173,7 @@ pub const CHECKS: &[Check] = &[
     ("ports", "published ports that another process took while Pontoon was away", drift::ports),
     ("overruns", "notifications of the kernel's that were lost", drift::overruns),
     ("kernel_release", "Linux 6.1 or newer", kernel::release),
-    ("kernel_features", "bridges, veth pairs, VXLAN, nf_tables, NAT, connection tracking", kernel::features),
+    ("kernel_features", "bridges, veth pairs, VXLAN, nf_tables, NAT, connection tracking, shortcuts", kernel::features),
     ("conntrack", "how full the table of tracked connections is", kernel::conntrack),
     ("neighbours", "how full the tables of neighbours are, which all containers share", kernel::neighbours),
     ("ip_forward", "forwarding of each family that a network needs", host::ip_forward),

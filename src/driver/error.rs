@@ -184,17 +184,13 @@ pub enum Error {
         /// Which.
         network: NetworkId,
     },
-    /// Peers of a network that has none.
-    #[error("network {network}: pontoon.peers is for overlay networks: add pontoon.vni, or remove it")]
-    PeersWithoutVni {
+    /// An option of overlay networks on a network that reaches no other host anyway.
+    #[error("network {network}: {option} is for overlay networks: add pontoon.vni, or remove it")]
+    WithoutVni {
         /// Which.
         network: NetworkId,
-    },
-    /// A network that reaches no other host anyway.
-    #[error("network {network}: pontoon.multicast is for overlay networks: add pontoon.vni, or remove it")]
-    QuietWithoutVni {
-        /// Which.
-        network: NetworkId,
+        /// The option.
+        option: &'static str,
     },
     /// An overlay network on a host that does not know where its packets should leave.
     #[error(

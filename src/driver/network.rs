@@ -235,5 +235,5 @@ impl Driver {
 
 /// A datapath without any object, with the table in place: what a network is made from.
 pub(super) fn nothing() -> Datapath {
-    Datapath { elements: Some(Default::default()), ..Datapath::default() }
+    Datapath { elements: Some(Default::default()), shortcuts: Some(Default::default()), ..Datapath::default() }
 }

@@ -155,6 +155,7 @@ impl Mesh {
 fn united(mut one: Datapath, other: Datapath) -> Datapath {
     one.vxlans.extend(other.vxlans);
     one.elements.get_or_insert_default().extend(other.elements.into_iter().flatten());
+    one.shortcuts.get_or_insert_default().extend(other.shortcuts.into_iter().flatten());
     one
 }
 
@@ -166,9 +167,8 @@ impl Driver {
     /// Whether a network with these settings spans hosts.
     pub(super) fn spans_hosts(&self, spec: &NetworkSpec) -> Result<bool, Error> {
         let overlay = spec.options.vni.is_some() || self.overlay.scope == Scope::Global;
-        match spec.options.peers.first() {
-            Some(_) if !overlay => Err(Error::PeersWithoutVni { network: spec.id.clone() }),
-            None if !overlay && !spec.options.multicast => Err(Error::QuietWithoutVni { network: spec.id.clone() }),
+        match spec.options.of_overlays() {
+            Some(option) if !overlay => Err(Error::WithoutVni { network: spec.id.clone(), option }),
             _ => Ok(overlay),
         }
     }

@@ -36,6 +36,7 @@ impl LinuxKernel {
                 table::change(&mut self.nft(), &add, &remove)
             }
             Step::ForwardRules { v6, rules } => forward::ensure(&mut self.nft(), *v6, rules),
+            Step::Shortcuts { add, remove } => self.change_shortcuts(add, remove),
             Step::CreateBridge(name, bridge) => self.create_bridge(name, bridge),
             Step::SetMtu(name, mtu) => link::change(&mut self.route().socket, link::named(name).mtu(*mtu)),
             Step::SetUp(name) => link::change(&mut self.route().socket, link::named(name).up()),
@@ -248,6 +249,7 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::CreateTable(_) => ("create tables", tables),
         Step::Elements { .. } => ("change elements of tables", tables),
         Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6)),
+        Step::Shortcuts { .. } => ("change shortcuts in table", "netdev pontoon".to_owned()),
         Step::CreateBridge(name, _) => ("create bridge", name.to_string()),
         Step::SetMtu(name, mtu) => ("set MTU of", format!("{name} to {mtu}")),
         Step::SetUp(name) => ("bring up", name.to_string()),

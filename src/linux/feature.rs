@@ -6,7 +6,7 @@
 use nix::sched::{CloneFlags, unshare};
 
 use super::netlink::{CREATE, EXCLUSIVE, Failure, OwnPorts, Protocol, Socket};
-use super::nft::table;
+use super::nft::{shortcut, table};
 use super::tlv::Writer;
 use crate::datapath::host::Feature;
 
@@ -22,7 +22,7 @@ const TRACKED: u16 = (1 << 8) | 1;
 type Try = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
 
 /// What is tried: its name, the modules that bring it, whether there is no Pontoon without it.
-const TRIES: [(&str, &str, bool, Try); 5] = [
+const TRIES: [(&str, &str, bool, Try); 6] = [
     ("bridges", "bridge", true, |route, _| make(route, "try-bridge", "bridge", |_| {})),
     ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
     ("VXLAN", "vxlan", false, |route, _| {
@@ -36,6 +36,7 @@ const TRIES: [(&str, &str, bool, Try); 5] = [
         true,
         |_, nft| table::create(nft, &Default::default()),
     ),
+    ("ways past the bridges of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| shortcut::offered(nft)),
     ("listing of tracked connections", "nf_conntrack_netlink", false, |_, nft| {
         nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop)
     }),
@@ -46,16 +47,28 @@ const TRIES: [(&str, &str, bool, Try); 5] = [
 /// # Errors
 /// Why no namespace can be had to try it in.
 pub fn try_all() -> Result<Vec<Feature>, String> {
+    apart(|route, nft| {
+        let tried = TRIES.iter().map(|(name, modules, needed, attempt)| {
+            let refused = attempt(route, nft).err().map(said);
+            Feature { name, modules, needed: *needed, refused }
+        });
+        tried.collect()
+    })
+}
+
+/// Whether there are shortcuts; where nothing can be tried they are taken to be there.
+pub fn offers_shortcuts() -> bool {
+    apart(|_, nft| shortcut::offered(nft).is_ok()).unwrap_or(true)
+}
+
+/// Does something in a namespace of its own.
+fn apart<T: Send + 'static>(act: impl FnOnce(&mut Socket, &mut Socket) -> T + Send + 'static) -> Result<T, String> {
     let thread = std::thread::Builder::new().name("features".to_owned()).spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("a network namespace to try it in: {errno}"))?;
         let ports = std::sync::Arc::new(OwnPorts::default());
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(said);
         let (mut route, mut nft) = (open(Protocol::Route)?, open(Protocol::Netfilter)?);
-        let tried = TRIES.iter().map(|(name, modules, needed, attempt)| {
-            let refused = attempt(&mut route, &mut nft).err().map(said);
-            Feature { name, modules, needed: *needed, refused }
-        });
-        Ok(tried.collect())
+        Ok(act(&mut route, &mut nft))
     });
     let joined = thread.map_err(|error| error.to_string())?.join();
     joined.unwrap_or_else(|_| Err("the attempt broke off".to_owned()))

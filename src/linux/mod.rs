@@ -46,6 +46,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,7 @@ pub struct LinuxKernel {
     reservations: Reservations,
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
+    has_no_shortcuts: AtomicBool,
     /// Absent where the process never had the privilege to open it.
     sender: Option<Arc<announce::Sender>>,
 }
@@ -141,6 +143,7 @@ impl LinuxKernel {
             reservations: Reservations::new(),
             ports,
             touches,
+            has_no_shortcuts: AtomicBool::new(false),
             sender: options.sender.or_else(|| announce::Sender::open().map(Arc::new)),
         })
     }
@@ -153,6 +156,15 @@ impl LinuxKernel {
     pub fn watch(&self, deliver: Box<dyn Fn(Event) + Send>) -> Result<Watch, KernelError> {
         Watch::start(self.ports.clone(), self.touches.clone(), deliver)
             .map_err(|failure| failure.of("watch", "links and firewall"))
+    }
+
+    fn observe_rules(&self, datapath: &mut Datapath) -> Result<(), KernelError> {
+        let links = || link::list(&mut self.route().socket);
+        observe::firewall(&mut self.nft(), links, datapath).map_err(|f| f.of("observe", "the firewall"))?;
+        if self.has_no_shortcuts.load(Ordering::Relaxed) {
+            datapath.shortcuts = None;
+        }
+        Ok(())
     }
 
     fn route(&self) -> MutexGuard<'_, Route> {
@@ -182,13 +194,13 @@ impl Kernel for LinuxKernel {
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
         let read = observe::links(&mut self.route().socket, &self.sysctls, foreign);
         let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
-        observe::firewall(&mut self.nft(), &mut datapath).map_err(|f| f.of("observe", "the firewall"))?;
+        self.observe_rules(&mut datapath)?;
         Ok(datapath)
     }
 
     fn observe_firewall(&self) -> Result<Datapath, KernelError> {
         let mut datapath = Datapath::default();
-        observe::firewall(&mut self.nft(), &mut datapath).map_err(|f| f.of("observe", "the firewall"))?;
+        self.observe_rules(&mut datapath)?;
         Ok(datapath)
     }
 

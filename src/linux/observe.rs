@@ -12,7 +12,7 @@ use super::forward;
 use super::link::{self, LinkRecord};
 use super::neighbour;
 use super::netlink::{Failure, Socket};
-use super::nft::table;
+use super::nft::{shortcut, table};
 use super::sysctl::Sysctls;
 use crate::datapath::{Bridge, Datapath, Forwarding, KernelError, Veth, Vxlan};
 use crate::model::ifname::PREFIX;
@@ -62,12 +62,21 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
     Ok(heard)
 }
 
-/// Reads the table and the accepting rules into `datapath`.
-pub fn firewall(socket: &mut Socket, datapath: &mut Datapath) -> Result<(), Failure> {
+/// Reads the tables and the accepting rules into `datapath`.
+/// `links` is asked at most a few times, and only on a host with shortcuts.
+pub fn firewall(
+    socket: &mut Socket,
+    mut links: impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
+    datapath: &mut Datapath,
+) -> Result<(), Failure> {
     let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
     datapath.elements = table::read(socket)?;
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
+    let ours = || {
+        Ok(links()?.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
+    };
+    datapath.shortcuts = Some(shortcut::read(socket, ours)?);
     Ok(())
 }
 

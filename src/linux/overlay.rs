@@ -1,12 +1,17 @@
 //! Owns what the kernel does for overlay networks beyond one request: a VXLAN link whose name or
-//! number may still be held by one that is going, and the announcing of an endpoint.
+//! number may still be held by one that is going, shortcuts where the kernel has them, and the
+//! announcing of an endpoint.
 //!
 //! Part of `LinuxKernel`; the steps come from `apply`.
 
+use std::sync::atomic::Ordering;
+
 use super::apply::{PATIENCE, TRIES, foreign, with_master};
+use super::link::LinkRecord;
 use super::netlink::Failure;
+use super::nft::shortcut;
 use super::{LinuxKernel, announce, link, neighbour, vxlan};
-use crate::datapath::{Announcement, Vxlan};
+use crate::datapath::{Announcement, Shortcut, Vxlan};
 use crate::model::IfName;
 
 impl LinuxKernel {
@@ -46,6 +51,23 @@ impl LinuxKernel {
             }
         }
         Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    }
+
+    /// Where the kernel has no shortcuts to offer, all goes by the bridges.
+    pub(super) fn change_shortcuts(&self, add: &[Shortcut], remove: &[Shortcut]) -> Result<(), Failure> {
+        if self.has_no_shortcuts.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut at = shortcut::Indexes::new();
+        for name in add.iter().filter_map(Shortcut::link) {
+            let found = link::find(&mut self.route().socket, name.as_str())?;
+            at.extend(found.filter(LinkRecord::live).map(|link| (name.clone(), link.index)));
+        }
+        let Err(failure) = shortcut::change(&mut self.nft(), &at, add, remove) else { return Ok(()) };
+        let Err(lacking) = shortcut::offered(&mut self.nft()) else { return Err(failure) };
+        self.has_no_shortcuts.store(true, Ordering::Relaxed);
+        tracing::info!(?lacking, "no shortcuts in this kernel (nft_fwd_netdev): overlay frames go by the bridges");
+        Ok(())
     }
 
     /// Whether a link that is not going has this number at this port.

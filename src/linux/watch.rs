@@ -20,7 +20,7 @@ use super::descriptor::{Protocol, open_fd, receive};
 use super::frame::{Frame, Frames};
 use super::link::{self, LinkRecord, parse_link, parse_port};
 use super::netlink::{Failure, OwnPorts, Socket};
-use super::nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, RULE_CHAIN, TABLE_NAME, attributes, wire};
+use super::nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
 use super::nft::ruleset::TABLE;
 use super::tlv::{Attributes, native32, text};
 use super::touch::{ECHO, Touches};
@@ -57,7 +57,7 @@ pub enum Event {
     AddressGone(IfName),
     /// Forwarding of a family was turned off for the host.
     ForwardingOff,
-    /// Table `inet pontoon` or `bridge pontoon`, or the engine's `FORWARD` chain changed.
+    /// Table `inet pontoon`, `bridge pontoon` or `netdev pontoon`, or the engine's `FORWARD` chain changed.
     Firewall,
     /// Notifications were lost; anything may have happened.
     Overrun,
@@ -302,7 +302,7 @@ fn concerns_us(frame: &Frame<'_>) -> bool {
     let object = attributes(frame.payload);
     let table = object.find(TABLE_NAME).and_then(text);
     match (frame.payload.first(), table, kind) {
-        (Some(&(INET | BRIDGE)), Some(table), _) => table == TABLE,
+        (Some(&(INET | BRIDGE | NETDEV)), Some(table), _) => table == TABLE,
         (Some(&(IPV4 | IPV6)), Some("filter"), 0..=2) => true,
         (Some(&(IPV4 | IPV6)), Some("filter"), 3..=5) => object.find(CHAIN_NAME).and_then(text) == Some("FORWARD"),
         (Some(&(IPV4 | IPV6)), Some("filter"), 6..=8) => object.find(RULE_CHAIN).and_then(text) == Some("FORWARD"),

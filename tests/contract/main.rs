@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::datapath::{Bridge, Datapath, Element, Kernel, Protected, ReserveError, Step, Veth, Vxlan, diff};
+use pontoon::datapath::{
+    Bridge, Datapath, Element, Kernel, Protected, ReserveError, Shortcut, Step, Veth, Vxlan, diff,
+};
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
 
@@ -73,6 +75,7 @@ fn wanted() -> Datapath {
     }
     datapath.elements =
         Some([Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())].into());
+    datapath.shortcuts = Some(BTreeSet::new());
     datapath
 }
 
@@ -112,7 +115,8 @@ fn what_is_gone_may_be_retired_again() {
         for _ in 0..2 {
             kernel.apply(&end).unwrap();
             assert!(kernel.settle(Duration::from_secs(10)));
-            let nothing = Datapath { elements: Some(BTreeSet::new()), ..Datapath::default() };
+            let nothing =
+                Datapath { elements: Some(BTreeSet::new()), shortcuts: Some(BTreeSet::new()), ..Datapath::default() };
             assert_eq!(observe(kernel), nothing);
         }
         kernel.apply(&build()).unwrap();
@@ -161,7 +165,8 @@ fn a_port_of_no_bridge_and_a_change_of_no_table_are_refused() {
         let error =
             kernel.apply(&[Step::Elements { add: vec![Element::Bridge(name("pntb1"))], remove: vec![] }]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
-        assert_eq!(observe(kernel), Datapath::default(), "nothing is left of either");
+        let nothing = Datapath { shortcuts: Some(BTreeSet::new()), ..Datapath::default() };
+        assert_eq!(observe(kernel), nothing, "nothing is left of either");
     });
 }
 
@@ -296,6 +301,38 @@ fn tunnels_are_made_changed_and_taken_down() {
             assert!(kernel.settle(Duration::from_secs(10)));
             assert_eq!(observe(kernel), gone);
         }
+    });
+}
+
+#[test]
+fn shortcuts_are_made_changed_and_taken_away() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let mut want = tunnels();
+        let port = |host: &str, addresses: &[&str]| Shortcut::Port {
+            tunnel: name("pntx1"),
+            port: name(host),
+            mac: Mac::derive("peer", host),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        };
+        let network = Shortcut::Network { tunnel: name("pntx1"), gateway: Mac::derive("bridge", "one") };
+        for shortcuts in [
+            vec![network.clone()],
+            vec![network.clone(), port("pnth1", &["10.77.0.2", "fd00::2"]), port("pnth2", &[])],
+            vec![network.clone(), port("pnth1", &["10.77.0.3"]), port("pnth2", &["10.77.0.4"])],
+            vec![network, port("pnth2", &["10.77.0.4"])],
+            vec![],
+        ] {
+            want.shortcuts = Some(shortcuts.into_iter().collect());
+            assert!(!reach(kernel, &want).is_empty());
+            assert_eq!(observe(kernel), want);
+            assert_eq!(reach(kernel, &want), []);
+        }
+        // Nothing leads past a bridge of which nothing else does.
+        let alone =
+            Step::Shortcuts { add: vec![port("pnth1", &["10.77.0.2"])], remove: vec![port("pnth2", &["10.77.0.4"])] };
+        kernel.apply(&[alone]).unwrap();
+        assert_eq!(observe(kernel), want);
     });
 }
 

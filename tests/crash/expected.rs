@@ -14,7 +14,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
     let mut objects = Objects::default();
     // Group numbers as they are documented: "pnt" and 1.
     let group = 0x706e_7401_u32;
-    let mut tunnels = Vec::new();
+    let (mut tunnels, mut passages) = (Vec::new(), Vec::new());
     let mut element = |set: &str, element: String| {
         objects.elements.insert(format!("{set}: {element}"));
     };
@@ -47,6 +47,9 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             element("tunnel_ports", "4789".to_owned());
             element("vnis", (overlay["vni"].as_u64().unwrap() << 8).to_string());
             element("gateways", format!("{link} . {bridge}"));
+            if !isolated {
+                passages.extend(network_passages(link, bridge));
+            }
             let mut peers: Vec<&str> =
                 spec["options"]["peers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             peers.sort_unstable();
@@ -83,6 +86,9 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             let line = format!("veth down group default mtu {mtu} master \"\" [] isolated false hairpin false");
             objects.links.insert(peer.to_owned(), line);
         }
+        if let Some(overlay) = network.get("overlay").filter(|_| options["icc"] != false) {
+            passages.extend(port_passages(text(overlay, "link"), endpoint));
+        }
         element("checked", host.to_owned());
         element("macs", format!("{host} . {}", text(endpoint, "mac")));
         for family in ["v4", "v6"] {
@@ -106,6 +112,28 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             }
         }
     }
+    objects.elements.extend(passages);
     objects.links.extend(tunnels);
     objects
+}
+
+/// What lets frames past the bridge of an overlay network.
+fn network_passages(tunnel: &str, bridge: &str) -> Vec<String> {
+    let rules = [(format!("{tunnel}_on"), 2), (tunnel.to_owned(), 4)];
+    let rule = |chain: &str, nth: usize| format!("rule {chain} {nth} network {tunnel} now {bridge}");
+    let rules = rules.iter().flat_map(|(chain, count)| (1..=*count).map(move |nth| rule(chain, nth)));
+    let named = [format!("chain {tunnel}_on"), format!("chain {tunnel}")];
+    let sets = [format!("map {tunnel}_here"), format!("set {tunnel}_there")];
+    rules.chain(named).chain(sets).collect()
+}
+
+/// What lets those of a container past it.
+fn port_passages(tunnel: &str, endpoint: &Value) -> Vec<String> {
+    let (host, mac) = (text(endpoint, "host"), text(endpoint, "mac"));
+    let addresses = ["v4", "v6"].iter().filter_map(|family| endpoint["spec"].get(family)?.as_str());
+    let addresses: Vec<String> = addresses.map(plain).collect();
+    let count = addresses.iter().map(|address| if address.contains(':') { 2 } else { 1 }).sum();
+    let rule = |nth: usize| format!("rule {host} {nth} port {tunnel} now {mac} {}", addresses.join(" "));
+    let other = [format!("chain {host}"), format!("{tunnel}_here: {mac} : {host}")];
+    (1..=count).map(rule).chain(other).collect()
 }

@@ -66,10 +66,15 @@ pub fn look(host: &Host) -> Seen {
             seen.surroundings.0.insert(format!("link {name} {} {line}", text(link, "address")));
         }
     }
+    let mut rules_of = BTreeMap::new();
     let rules: Value = serde_json::from_str(&host.netns.run(&["nft", "-j", "list", "ruleset"])).unwrap();
     for item in rules["nftables"].as_array().unwrap() {
         let (kind, value) = item.as_object().unwrap().iter().next().unwrap();
         let ours = text(value, if kind == "table" { "name" } else { "table" }) == "pontoon";
+        if ours && text(value, "family") == "netdev" {
+            seen.objects.elements.extend(passages(kind, value, &links, &mut rules_of));
+            continue;
+        }
         if ours && matches!(kind.as_str(), "set" | "map") {
             for element in value["elem"].as_array().or(value["elements"].as_array()).into_iter().flatten() {
                 let mut element = format!("{}: {}", text(value, "name"), canonical(element));
@@ -89,6 +94,36 @@ pub fn look(host: &Host) -> Seen {
         }
     }
     seen
+}
+
+/// What matters of an object of the table whose chains come and go with links. The table itself stays
+/// once it is there.
+fn passages(kind: &str, value: &Value, links: &[Value], rules_of: &mut BTreeMap<String, usize>) -> Vec<String> {
+    let (name, chain) = (text(value, "name"), text(value, "chain"));
+    match kind {
+        "chain" | "map" | "set" => {
+            let elements = value["elem"].as_array().into_iter().flatten().filter(|_| kind == "map");
+            let mut seen: Vec<_> = elements.map(|element| format!("{name}: {}", canonical(element))).collect();
+            // nft 1.0.6 does not say of which link a chain is; the rules do.
+            seen.push(format!("{kind} {name}"));
+            seen
+        }
+        "rule" => {
+            let nth = rules_of.entry(chain.to_owned()).or_default();
+            *nth += 1;
+            let mut words: Vec<String> = text(value, "comment").split(' ').map(str::to_owned).collect();
+            // It was written for the link that is there now, and the gateway is one of the bridges.
+            let of = if words[0] == "network" { words[1].clone() } else { chain.to_owned() };
+            let link = links.iter().find(|link| text(link, "ifname") == of);
+            if link.is_some_and(|link| link["ifindex"].as_u64() == words[2].parse().ok()) {
+                words[2] = "now".to_owned();
+            }
+            let gateway = links.iter().find(|link| words[0] == "network" && text(link, "address") == words[3]);
+            words[3] = gateway.map_or(words[3].clone(), |bridge| text(bridge, "ifname").to_owned());
+            vec![format!("rule {chain} {nth} {}", words.join(" "))]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// What else belongs to a bridge: its settings and its alias.

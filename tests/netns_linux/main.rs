@@ -15,6 +15,7 @@ mod publish;
 mod reaper;
 mod reserve;
 mod services;
+mod shortcut;
 mod spoof;
 mod town;
 mod watch;

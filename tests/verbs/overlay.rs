@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::datapath::{Element, Underlay, Vxlan};
+use pontoon::datapath::{Element, Shortcut, Underlay, Vxlan};
 use pontoon::driver::OverlaySettings;
 use pontoon::model::{IfName, Scope, Vni};
 use serde_json::{Value, json};
@@ -239,6 +239,52 @@ fn broadcasts_stay_on_their_host_only_where_they_would_leave_it() {
     assert_eq!(quiet(&rig), 0);
     let message = rig.err("NetworkDriver.CreateNetwork", with_options("c", 3, json!({"pontoon.multicast": "false"})));
     assert!(message.contains("pontoon.vni"), "{message}");
+}
+
+#[test]
+fn shortcuts_come_and_go_with_the_endpoints_of_overlay_networks() {
+    let mut rig = local();
+    let ports = |rig: &Rig| {
+        let shortcuts = rig.kernel.datapath().shortcuts.unwrap_or_default();
+        let checked = |shortcut: &Shortcut| match shortcut {
+            Shortcut::Port { addresses, .. } => Some(!addresses.is_empty()),
+            _ => None,
+        };
+        (shortcuts.len(), shortcuts.iter().filter_map(checked).collect::<Vec<_>>())
+    };
+    let overlay = |id: &str, n: u8, vni: &str, key: &str, value: &str| {
+        rig.ok("NetworkDriver.CreateNetwork", with_options(id, n, json!({"pontoon.vni": vni, key: value})));
+    };
+    overlay("a", 1, "4242", "pontoon.shortcut", "true");
+    assert_eq!(ports(&rig), (1, vec![]));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("a", "e1", "10.1.0.2/24"));
+    assert_eq!(ports(&rig), (2, vec![true]));
+    // Those without, of one kind and another.
+    overlay("b", 2, "4243", "pontoon.shortcut", "false");
+    overlay("c", 3, "4244", "com.docker.network.bridge.enable_icc", "false");
+    rig.ok("NetworkDriver.CreateNetwork", network("d", 4, false));
+    for (n, id) in ["b", "c", "d"].into_iter().enumerate() {
+        rig.ok("NetworkDriver.CreateEndpoint", endpoint(id, &format!("{id}1"), &format!("10.{}.0.2/24", n + 2)));
+    }
+    assert_eq!(ports(&rig), (2, vec![true]));
+    let mut unchecked = endpoint("a", "e2", "10.1.0.3/24");
+    unchecked["Options"]["pontoon.spoofcheck"] = json!("false");
+    rig.ok("NetworkDriver.CreateEndpoint", unchecked);
+    assert_eq!(ports(&rig).0, 3);
+    let before = rig.kernel.datapath().shortcuts;
+    rig.restart();
+    assert_eq!(rig.kernel.datapath().shortcuts, before, "the ledger keeps what they follow from");
+    rig.kernel.meddle(|datapath| datapath.shortcuts = Some(Default::default()));
+    rig.restart();
+    assert_eq!(rig.kernel.datapath().shortcuts, before, "and they are made again");
+    for id in ["e1", "e2"] {
+        rig.ok("NetworkDriver.DeleteEndpoint", of("a", id));
+    }
+    assert_eq!(ports(&rig), (1, vec![]));
+    rig.ok("NetworkDriver.DeleteNetwork", of("a", ""));
+    assert_eq!(ports(&rig), (0, vec![]));
+    let message = rig.err("NetworkDriver.CreateNetwork", with_options("f", 5, json!({"pontoon.shortcut": "false"})));
+    assert!(message.contains("pontoon.shortcut") && message.contains("pontoon.vni"), "{message}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{FakeKernel, World, refused};
-use crate::datapath::{Announcement, KernelError, Step, Underlay, Vxlan};
+use crate::datapath::shortcut;
+use crate::datapath::{Announcement, KernelError, Shortcut, Step, Underlay, Vxlan};
 use crate::model::{DataPath, IfName};
 
 /// What the fake knows of other hosts.
@@ -62,6 +63,14 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// As the real one: no way leads past a link that is not there.
+    pub(super) fn shortcuts(&mut self, add: &[Shortcut], remove: &[Shortcut]) {
+        let held = self.datapath.shortcuts.get_or_insert_default();
+        held.retain(|shortcut| !remove.contains(shortcut));
+        held.extend(add.iter().cloned());
+        *held = shortcut::whole(std::mem::take(held));
     }
 
     pub(super) fn vxlan(&mut self, link: &IfName, operation: &'static str) -> Result<&mut Vxlan, KernelError> {

@@ -20,8 +20,8 @@ pub(super) const VERDICT_CODE: u16 = 1;
 
 /// The register of a verdict, and the first of those of four bytes: a concatenated key takes
 /// several, one behind the other.
-const REGISTER_VERDICT: u32 = 0;
-const REGISTERS: u32 = 8;
+pub(super) const REGISTER_VERDICT: u32 = 0;
+pub(super) const REGISTERS: u32 = 8;
 
 const CT_STATE: u32 = 0;
 const CT_DIRECTION: u32 = 1;
@@ -227,7 +227,7 @@ impl Expressions {
     }
 
     /// Puts parts into registers, one behind the other.
-    fn load(mut self, parts: &[Part]) -> Self {
+    pub(super) fn load(mut self, parts: &[Part]) -> Self {
         let mut register = REGISTERS;
         for part in parts {
             match part.from {
@@ -337,7 +337,7 @@ impl Expressions {
         self
     }
 
-    fn push(&mut self, name: &str, fill: impl FnOnce(&mut Writer)) {
+    pub(super) fn push(&mut self, name: &str, fill: impl FnOnce(&mut Writer)) {
         self.list.nest(LIST_ITEM, |item| {
             item.text(EXPR_NAME, name).nest(EXPR_DATA, fill);
         });

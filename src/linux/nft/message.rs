@@ -14,6 +14,8 @@ use crate::linux::tlv::{Attributes, Writer};
 pub const INET: u8 = 1;
 /// `NFPROTO_IPV4`.
 pub const IPV4: u8 = 2;
+/// `NFPROTO_NETDEV`.
+pub const NETDEV: u8 = 5;
 /// `NFPROTO_BRIDGE`.
 pub const BRIDGE: u8 = 7;
 /// `NFPROTO_IPV6`.
@@ -23,16 +25,18 @@ pub const IPV6: u8 = 10;
 pub const NEW_TABLE: u16 = 0;
 pub(in crate::linux) const GET_TABLE: u16 = 1;
 const DEL_TABLE: u16 = 2;
-const NEW_CHAIN: u16 = 3;
+pub(super) const NEW_CHAIN: u16 = 3;
 pub(in crate::linux) const GET_CHAIN: u16 = 4;
 const NEW_RULE: u16 = 6;
 pub(in crate::linux) const GET_RULE: u16 = 7;
-const DEL_RULE: u16 = 8;
-const NEW_SET: u16 = 9;
+pub(super) const DEL_CHAIN: u16 = 5;
+pub(super) const DEL_RULE: u16 = 8;
+pub(super) const NEW_SET: u16 = 9;
 pub(super) const GET_SET: u16 = 10;
-const NEW_ELEMENTS: u16 = 12;
+pub(super) const DEL_SET: u16 = 11;
+pub(super) const NEW_ELEMENTS: u16 = 12;
 pub(super) const GET_ELEMENTS: u16 = 13;
-const DEL_ELEMENTS: u16 = 14;
+pub(super) const DEL_ELEMENTS: u16 = 14;
 pub(in crate::linux) const GET_GENERATION: u16 = 16;
 
 /// Bytes of `struct nfgenmsg`.
@@ -60,13 +64,13 @@ pub(in crate::linux) const RULE_USERDATA: u16 = 7;
 pub(super) const SET_NAME: u16 = 2;
 pub(super) const SET_FLAGS: u16 = 3;
 pub(super) const SET_KEY_TYPE: u16 = 4;
-const SET_KEY_LEN: u16 = 5;
+pub(super) const SET_KEY_LEN: u16 = 5;
 pub(super) const SET_DATA_TYPE: u16 = 6;
-const SET_DATA_LEN: u16 = 7;
-const SET_DESC: u16 = 9;
+pub(super) const SET_DATA_LEN: u16 = 7;
+pub(super) const SET_DESC: u16 = 9;
 const SET_DESC_CONCAT: u16 = 2;
-const SET_ID: u16 = 10;
-const SET_USERDATA: u16 = 13;
+pub(super) const SET_ID: u16 = 10;
+pub(super) const SET_USERDATA: u16 = 13;
 pub(super) const ELEMENTS_SET: u16 = 2;
 pub(super) const ELEMENTS_LIST: u16 = 3;
 const ELEMENTS_SET_ID: u16 = 4;
@@ -82,10 +86,10 @@ pub(super) const INTERVAL_END: u32 = 1;
 /// User data is a list of (type u8, length u8, value): nft's own convention for what the kernel
 /// only keeps. Comments of tables, chains and rules have type 0, those of sets 7; a set's type 0
 /// tells nft the byte order of its keys, for printing.
-const UDATA_COMMENT: u8 = 0;
-const UDATA_SET_COMMENT: u8 = 7;
-const UDATA_SET_KEY_ORDER: u8 = 0;
-const UDATA_SET_DATA_ORDER: u8 = 1;
+pub(super) const UDATA_COMMENT: u8 = 0;
+pub(super) const UDATA_SET_COMMENT: u8 = 7;
+pub(super) const UDATA_SET_KEY_ORDER: u8 = 0;
+pub(super) const UDATA_SET_DATA_ORDER: u8 = 1;
 
 /// Elements in one message: an attribute holds 64 KiB, the largest element takes about 90 bytes.
 pub(super) const CHUNK: usize = 512;
@@ -120,7 +124,7 @@ pub fn body(family: u8) -> Writer {
     Writer::with_header(&[family, 0, 0, 0])
 }
 
-fn request(kind: u16, flags: u16, body: Writer) -> Request {
+pub(super) fn request(kind: u16, flags: u16, body: Writer) -> Request {
     Request { kind: wire(kind), flags, body: body.finish() }
 }
 
@@ -296,7 +300,7 @@ pub fn attributes(payload: &[u8]) -> Attributes<'_> {
     Attributes::after(payload, HEADER)
 }
 
-fn comment_data(kind: u8, comment: &str) -> Vec<u8> {
+pub(super) fn comment_data(kind: u8, comment: &str) -> Vec<u8> {
     // With its zero, the length must fit one byte.
     let text = comment.get(..comment.len().min(250)).unwrap_or_default();
     let mut data = vec![kind, text.len() as u8 + 1];

@@ -1,9 +1,9 @@
-//! Owns nf_tables: the encoding of its netlink messages, and the tables `inet pontoon` and
-//! `bridge pontoon`.
+//! Owns nf_tables: the encoding of its netlink messages, and the tables `inet pontoon`,
+//! `bridge pontoon` and `netdev pontoon`.
 //!
 //! `message`, `part` and `expression` know the wire format, `set` which sets there are, `element` what is
 //! in one, `ruleset` the rules, `table` how all is written, `shape` whether what is there is of
-//! this release's shape. Nothing here runs a program.
+//! this release's shape; `shortcut` is all of the third table, whose chains come and go with links. Nothing here runs a program.
 //! Called by `LinuxKernel`, by `observe` and by `forward`.
 
 pub mod accept;
@@ -15,4 +15,5 @@ pub mod part;
 pub mod ruleset;
 pub mod set;
 mod shape;
+pub mod shortcut;
 pub mod table;

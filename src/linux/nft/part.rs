@@ -84,6 +84,8 @@ impl Part {
     pub const TRANSPORT: Part = Part::meta(16, 1);
     /// What an Ethernet frame carries (`meta protocol`): behind a VLAN tag, what is tagged.
     pub const CARRIES: Part = Part::meta(1, 2);
+    /// Kind of the link that it came in by (`meta iiftype`), in the machine's byte order.
+    pub const LINK_TYPE: Part = Part::meta(8, 2);
     /// Destination port of TCP, UDP and SCTP.
     pub const PORT: Part = Part::payload(2, 2, 2);
     /// Number of an overlay network and the byte behind it, in a VXLAN packet: behind the UDP
@@ -93,6 +95,8 @@ impl Part {
     pub const FRAME_TARGET: Part = Part::payload(0, 0, 6);
     /// Sender of an Ethernet frame.
     pub const FRAME_SOURCE: Part = Part::payload(0, 6, 6);
+    /// What comes behind the header of an IPv6 packet.
+    pub const NEXT_HEADER: Part = Part::header(6, 1);
     /// Hardware address that an ARP packet announces.
     pub const ARP_MAC: Part = Part::header(8, 6);
     /// Address that an ARP packet announces.

@@ -134,7 +134,7 @@ fn read_sets(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
     })
 }
 
-fn generation(socket: &mut Socket) -> Result<u32, Failure> {
+pub(super) fn generation(socket: &mut Socket) -> Result<u32, Failure> {
     let payload = socket.get(wire(GET_GENERATION), &body(0).finish())?;
     attributes(&payload).find(1).and_then(big32).ok_or(Failure::Malformed("a generation without number"))
 }

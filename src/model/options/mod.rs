@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::overlay::Vni;
 use super::{IfName, NetworkId};
-pub use table::{ALLOCATED, ALLOW, ENDPOINT_OPTIONS, MULTICAST, NETWORK_OPTIONS, OptionRow, Support, VNI, markdown};
+pub use table::{
+    ALLOCATED, ALLOW, ENDPOINT_OPTIONS, MULTICAST, NETWORK_OPTIONS, OptionRow, SHORTCUT, Support, VNI, markdown,
+};
 use table::{
     BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6,
     IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SPOOFCHECK, TRUSTED,
@@ -125,6 +127,9 @@ pub struct NetworkOptions {
     /// Whether broadcasts and multicasts of this overlay network go to other hosts.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub multicast: bool,
+    /// Whether frames between containers of this overlay network go past the bridge.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub shortcut: bool,
     /// The network that Pontoon chose the number for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<NetworkId>,
@@ -182,6 +187,7 @@ impl Default for NetworkOptions {
             vni: None,
             peers: Vec::new(),
             multicast: true,
+            shortcut: true,
             allocated: None,
         }
     }
@@ -200,6 +206,13 @@ impl NetworkOptions {
         ]
         .into_iter()
         .find_map(|(given, key)| given.then_some(key))
+    }
+
+    /// The first option that only an overlay network can do something with.
+    pub fn of_overlays(&self) -> Option<&'static str> {
+        [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST), (!self.shortcut, SHORTCUT)]
+            .into_iter()
+            .find_map(|(given, key)| given.then_some(key))
     }
 
     /// Parses the map under `com.docker.network.generic`.
@@ -239,6 +252,7 @@ impl NetworkOptions {
                 }
                 PEERS => options.peers = addresses(row, given)?,
                 MULTICAST => options.multicast = flag(row, given)?,
+                SHORTCUT => options.shortcut = flag(row, given)?,
                 ALLOCATED => {
                     options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }

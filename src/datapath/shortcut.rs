@@ -1,0 +1,183 @@
+//! Owns the shortcuts of overlay networks: which frames between containers go from port to tunnel, from
+//! tunnel to port and from port to port without the bridge between them.
+//!
+//! A bridge in the host's own namespace shows each frame to the host's firewall as soon as somebody
+//! turns `net.bridge.bridge-nf-call-iptables` on, and Docker does: every rule of the host and its
+//! connection tracking are then on the way between two containers of one network, which costs a
+//! quarter of the round trip. The engine's own overlay has its bridges in namespaces where there are
+//! no rules. A shortcut takes a frame as it enters by a link, before the bridge sees it.
+//!
+//! It is an addition: what no shortcut knows goes by the bridge, with the same result. So it takes only
+//! what is surely right: TCP, UDP and IPv4 with the very addresses that the port may send from (the
+//! checks of table `bridge pontoon` would let it pass), to a container that is here or a hardware
+//! address that was heard from the tunnel. Broadcasts, ARP, neighbour discovery, the gateway and
+//! whatever is new are the bridge's.
+//!
+//! Pure. Used by `desired` and `tunnel`; the form in the kernel is `crate::linux::nft::shortcut`.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::Protected;
+use crate::model::{Endpoint, IfName, Mac, Network};
+
+/// A part of table `netdev pontoon`. Networks come before ports, which lean on them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shortcut {
+    /// What the ports of a network share, and the way in by its tunnel.
+    Network {
+        /// The tunnel, by whose name the network goes here.
+        tunnel: IfName,
+        /// The hardware address of the network's gateway, which each host has.
+        gateway: Mac,
+    },
+    /// The way in and out of a container.
+    Port {
+        /// The tunnel of its network.
+        tunnel: IfName,
+        /// The host end of its pair.
+        port: IfName,
+        /// The hardware address of the container.
+        mac: Mac,
+        /// What it may send from. None: it is not checked, speaks by the bridge, and is not looked for
+        /// behind the tunnel.
+        addresses: BTreeSet<IpAddr>,
+    },
+    /// What is left of one that is not whole; never wanted.
+    Rest(Rest),
+}
+
+/// See [`Shortcut::Rest`]. The names are the kernel's, and may be anything.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rest {
+    /// The whole table, when it is of another release.
+    Table,
+    /// The chain of a link.
+    Chain(String),
+    /// Where a container is, by the name of its network's tunnel.
+    Place(String, Mac),
+    /// What the ports of a network share, by the name of its tunnel.
+    Network(String),
+}
+
+impl Shortcut {
+    /// Whether it is, or leads by, one of these links.
+    fn is_of(&self, protected: &Protected) -> bool {
+        let named = |name: &str| protected.links.iter().any(|link| link.as_str() == name);
+        match self {
+            Shortcut::Network { tunnel, .. } => protected.links.contains(tunnel),
+            Shortcut::Port { tunnel, port, .. } => protected.links.contains(tunnel) || protected.links.contains(port),
+            Shortcut::Rest(Rest::Table) => false,
+            Shortcut::Rest(Rest::Chain(name) | Rest::Place(name, _) | Rest::Network(name)) => named(name),
+        }
+    }
+
+    /// The link without which it cannot be.
+    pub fn link(&self) -> Option<&IfName> {
+        match self {
+            Shortcut::Network { tunnel, .. } => Some(tunnel),
+            Shortcut::Port { port, .. } => Some(port),
+            Shortcut::Rest(_) => None,
+        }
+    }
+}
+
+/// The tunnel of a network that has shortcuts: not where containers do not talk to each other, nor
+/// on a bridge whose owner may filter.
+fn tunnel(network: &Network) -> Option<&IfName> {
+    let options = &network.spec.options;
+    let overlay = network.overlay.as_ref().filter(|_| options.shortcut && options.icc && network.owns_bridge);
+    overlay.map(|overlay| &overlay.link)
+}
+
+/// What an overlay network with a tunnel has.
+pub fn of_network(network: &Network) -> BTreeSet<Shortcut> {
+    let gateway = Mac::derive("bridge", network.spec.id.as_str());
+    tunnel(network).map(|tunnel| Shortcut::Network { tunnel: tunnel.clone(), gateway }).into_iter().collect()
+}
+
+/// What an endpoint of it has. `checked` says whether its source addresses are checked.
+pub fn of_endpoint(network: &Network, endpoint: &Endpoint, checked: bool) -> BTreeSet<Shortcut> {
+    let addresses: BTreeSet<_> = endpoint.spec.addresses().filter(|_| checked).collect();
+    let port = |tunnel: &IfName| Shortcut::Port {
+        tunnel: tunnel.clone(),
+        port: endpoint.host.clone(),
+        mac: endpoint.mac,
+        addresses: addresses.clone(),
+    };
+    tunnel(network).map(port).into_iter().collect()
+}
+
+/// Without the ports of networks that have no tunnel now, for lack of an address of this host.
+pub fn whole(mut wanted: BTreeSet<Shortcut>) -> BTreeSet<Shortcut> {
+    let of_network = |shortcut: &Shortcut| match shortcut {
+        Shortcut::Network { tunnel, .. } => Some(tunnel.clone()),
+        _ => None,
+    };
+    let networks: BTreeSet<_> = wanted.iter().filter_map(of_network).collect();
+    wanted.retain(|shortcut| !matches!(shortcut, Shortcut::Port { tunnel, .. } if !networks.contains(tunnel)));
+    wanted
+}
+
+/// What to add and what to remove. `made` are links that are made by then: the kernel takes the chain of
+/// a link along when that goes, so those of a link that is made again are always added.
+pub(super) fn difference(
+    have: &BTreeSet<Shortcut>,
+    want: &BTreeSet<Shortcut>,
+    made: &BTreeSet<&IfName>,
+    protected: &Protected,
+) -> (Vec<Shortcut>, Vec<Shortcut>) {
+    let again = |shortcut: &Shortcut| shortcut.link().is_some_and(|link| made.contains(link));
+    let add: Vec<_> = want.iter().filter(|shortcut| !have.contains(*shortcut) || again(shortcut)).cloned().collect();
+    // What is made anew takes the place of its own remains, which others may lean on.
+    let renewed: BTreeSet<&str> = add.iter().filter_map(Shortcut::link).map(IfName::as_str).collect();
+    let replaced = |shortcut: &Shortcut| match shortcut {
+        Shortcut::Rest(Rest::Chain(name) | Rest::Network(name)) => renewed.contains(name.as_str()),
+        _ => false,
+    };
+    let gone = |shortcut: &&Shortcut| !replaced(shortcut) && !shortcut.is_of(protected);
+    let remove = have.difference(want).filter(gone).cloned().collect();
+    (add, remove)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> IfName {
+        IfName::parse(text).unwrap()
+    }
+
+    fn port(tunnel: &str, port: &str) -> Shortcut {
+        let addresses = ["10.9.0.2".parse().unwrap()].into();
+        Shortcut::Port { tunnel: name(tunnel), port: name(port), mac: Mac::derive("peer", port), addresses }
+    }
+
+    fn network(tunnel: &str) -> Shortcut {
+        Shortcut::Network { tunnel: name(tunnel), gateway: Mac::derive("bridge", tunnel) }
+    }
+
+    #[test]
+    fn a_network_without_a_tunnel_has_no_ports() {
+        let wanted = BTreeSet::from([network("pntx1"), port("pntx1", "pnth1"), port("pntx2", "pnth2")]);
+        assert_eq!(whole(wanted), [network("pntx1"), port("pntx1", "pnth1")].into());
+    }
+
+    #[test]
+    fn those_of_a_link_that_is_made_again_are_added_again() {
+        let all = BTreeSet::from([network("pntx1"), port("pntx1", "pnth1")]);
+        let none = (vec![], vec![]);
+        assert_eq!(difference(&all, &all, &BTreeSet::new(), &Protected::default()), none);
+        let made = BTreeSet::from([&name("pnth1")].map(|link| link.clone()));
+        let (add, remove) = difference(&all, &all, &made.iter().collect(), &Protected::default());
+        assert_eq!((add, remove), (vec![port("pntx1", "pnth1")], vec![]));
+    }
+
+    #[test]
+    fn what_is_protected_stays() {
+        let have = BTreeSet::from([network("pntx1"), port("pntx1", "pnth1"), port("pntx2", "pnth2")]);
+        let protected = Protected { links: [name("pntx1")].into(), ..Protected::default() };
+        let (_, remove) = difference(&have, &BTreeSet::new(), &BTreeSet::new(), &protected);
+        assert_eq!(remove, [port("pntx2", "pnth2")]);
+    }
+}

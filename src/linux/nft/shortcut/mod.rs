@@ -1,0 +1,189 @@
+//! Owns table `netdev pontoon` in the kernel: the ways of frames past the bridges of overlay networks.
+//!
+//! Of each network a map `..._here` (where its containers of this host are), a set `..._there`
+//! (hardware addresses heard from the tunnel, which the kernel fills itself), a chain `..._on` that
+//! looks into both, and a chain where the tunnel is entered; of each container a chain where its port
+//! is entered. Chains of links are named as their links. When a link goes the kernel takes its chain
+//! along, or keeps it for the next link of the name (since 6.16; `nf_tables_netdev_event`,
+//! net/netfilter/nft_chain_filter.c). What `fwd` wants is an index, and the next link has another one: so
+//! rules say which index they were written for.
+//!
+//! Every write is one transaction. `rules` says what is in the chains, `read` reads it back. Called by
+//! `LinuxKernel` and `observe`.
+
+mod passage;
+mod read;
+mod rules;
+
+use std::collections::BTreeMap;
+
+use super::element::parse_elements;
+use super::message::{
+    self, CHAIN_HOOK, CHAIN_NAME, DATA_VALUE, DEL_CHAIN, DEL_ELEMENTS, DEL_RULE, DEL_SET, ELEMENT_DATA, ELEMENT_KEY,
+    ELEMENTS_LIST, ELEMENTS_SET, GET_CHAIN, GET_ELEMENTS, GET_SET, GET_TABLE, LIST_ITEM, NETDEV, NEW_CHAIN,
+    NEW_ELEMENTS, RULE_CHAIN, SET_NAME, TABLE_NAME, body, request, wire,
+};
+use super::ruleset::TABLE;
+use super::table::transact;
+use crate::datapath::Shortcut;
+use crate::datapath::shortcut::Rest;
+use crate::linux::netlink::{CREATE, Failure, Request, Socket};
+use crate::linux::tlv::Writer;
+use crate::model::{IfName, Mac};
+pub use read::read;
+
+/// Comment of the table, raised with every change of the form.
+const SHAPE: &str = "pontoon shortcuts 1";
+
+/// Indexes of links by their names; those that are not there have none.
+pub type Indexes = BTreeMap<IfName, u32>;
+
+/// Removes some and adds some. What is there already is written anew, what is not there needs no
+/// removal; what has no link cannot be, and a port whose network has nothing here is left out.
+///
+/// The usual case is one transaction without a question. Only when the kernel objects is it asked what
+/// of it is there.
+///
+/// # Errors
+/// What the kernel says; [`offered`] tells whether that is for lack of it all.
+pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Shortcut]) -> Result<(), Failure> {
+    let pieces = pieces(remove);
+    let mut messages: Vec<_> = pieces.iter().map(Piece::deletion).collect();
+    messages.extend(add.iter().flat_map(|shortcut| rules::of(shortcut, at)));
+    match transact(socket, &messages) {
+        Err(failure) if matches!(failure.errno(), Some(libc::ENOENT | libc::EEXIST | libc::EBUSY)) => {}
+        result => return result,
+    }
+    let mut messages = Vec::new();
+    for piece in pieces {
+        messages.extend(piece.is_there(socket)?.then(|| piece.deletion()));
+    }
+    for shortcut in add {
+        if let Shortcut::Port { tunnel, mac, .. } = shortcut {
+            let coming = add.iter().any(|other| matches!(other, Shortcut::Network { tunnel: of, .. } if of == tunnel));
+            if !coming && !Piece::Chain(on(tunnel.as_str())).is_there(socket)? {
+                continue;
+            }
+            // Of a link that is gone, and its number with it.
+            let place = Piece::Place(here(tunnel.as_str()), *mac);
+            let removed = remove.contains(&Shortcut::Rest(Rest::Place(tunnel.as_str().to_owned(), *mac)));
+            if !removed && place.is_there(socket)? {
+                messages.push(place.deletion());
+            }
+        }
+        messages.extend(rules::of(shortcut, at));
+    }
+    transact(socket, &messages)
+}
+
+/// Tries whether this kernel has what shortcuts are made of, in a table that is gone with the try.
+///
+/// # Errors
+/// Whatever it says when it has not: no family `netdev`, no `fwd`, no sets that learn.
+pub fn offered(socket: &mut Socket) -> Result<(), Failure> {
+    let mut messages = vec![message::new_table(NETDEV, TRIED, SHAPE)];
+    messages.extend(rules::sample(TRIED));
+    messages.push(message::delete_table(NETDEV, TRIED));
+    transact(socket, &messages)
+}
+
+/// Name of the table of [`offered`].
+const TRIED: &str = "pontoon_try";
+
+fn here(tunnel: &str) -> String {
+    format!("{tunnel}_here")
+}
+
+fn there(tunnel: &str) -> String {
+    format!("{tunnel}_there")
+}
+
+fn on(tunnel: &str) -> String {
+    format!("{tunnel}_on")
+}
+
+/// One object of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Table,
+    Chain(String),
+    Set(String),
+    /// An element of a map, by the map's name and the key.
+    Place(String, Mac),
+}
+
+/// What these consist of, in an order in which nothing is deleted that something else leans on.
+fn pieces(remove: &[Shortcut]) -> Vec<Piece> {
+    let (networks, ports): (Vec<_>, Vec<_>) = remove.iter().partition(|shortcut| {
+        matches!(shortcut, Shortcut::Network { .. } | Shortcut::Rest(Rest::Network(_) | Rest::Table))
+    });
+    let shared = |tunnel: &str| vec![Piece::Chain(on(tunnel)), Piece::Set(here(tunnel)), Piece::Set(there(tunnel))];
+    let of = |shortcut: &Shortcut| match shortcut {
+        Shortcut::Network { tunnel, .. } => {
+            [vec![Piece::Chain(tunnel.as_str().to_owned())], shared(tunnel.as_str())].concat()
+        }
+        Shortcut::Port { tunnel, port, mac, addresses } => {
+            let place = (!addresses.is_empty()).then(|| Piece::Place(here(tunnel.as_str()), *mac));
+            std::iter::once(Piece::Chain(port.as_str().to_owned())).chain(place).collect()
+        }
+        Shortcut::Rest(Rest::Table) => vec![Piece::Table],
+        Shortcut::Rest(Rest::Chain(name)) => vec![Piece::Chain(name.clone())],
+        Shortcut::Rest(Rest::Place(tunnel, mac)) => vec![Piece::Place(here(tunnel), *mac)],
+        Shortcut::Rest(Rest::Network(tunnel)) => shared(tunnel),
+    };
+    ports.into_iter().chain(networks).flat_map(of).collect()
+}
+
+impl Piece {
+    fn deletion(&self) -> Request {
+        let message = self.named();
+        match self {
+            Piece::Table => message::delete_table(NETDEV, TABLE),
+            Piece::Chain(_) => request(DEL_CHAIN, 0, message),
+            Piece::Set(_) => request(DEL_SET, 0, message),
+            Piece::Place(..) => request(DEL_ELEMENTS, 0, message),
+        }
+    }
+
+    fn is_there(&self, socket: &mut Socket) -> Result<bool, Failure> {
+        let kind = match self {
+            Piece::Table => GET_TABLE,
+            Piece::Chain(_) => GET_CHAIN,
+            Piece::Set(_) => GET_SET,
+            Piece::Place(..) => GET_ELEMENTS,
+        };
+        match socket.get(wire(kind), &self.named().finish()) {
+            Ok(payload) => Ok(!matches!(self, Piece::Place(..)) || !parse_elements(&payload).is_empty()),
+            Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn named(&self) -> Writer {
+        let mut message = body(NETDEV);
+        message.text(TABLE_NAME, TABLE);
+        match self {
+            Piece::Table => {}
+            Piece::Chain(name) => drop(message.text(CHAIN_NAME, name)),
+            Piece::Set(name) => drop(message.text(SET_NAME, name)),
+            Piece::Place(map, mac) => place(&mut message, map, *mac, None),
+        }
+        message
+    }
+}
+
+/// Names an element of a map of places.
+fn place(message: &mut Writer, map: &str, mac: Mac, index: Option<u32>) {
+    message.text(ELEMENTS_SET, map).nest(ELEMENTS_LIST, |list| {
+        list.nest(LIST_ITEM, |element| {
+            element.nest(ELEMENT_KEY, |data| {
+                data.bytes(DATA_VALUE, &mac.bytes());
+            });
+            if let Some(index) = index {
+                element.nest(ELEMENT_DATA, |data| {
+                    data.native(DATA_VALUE, index);
+                });
+            }
+        });
+    });
+}

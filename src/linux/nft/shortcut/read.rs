@@ -1,0 +1,153 @@
+//! Owns reading shortcuts back: which are whole, and what is left of those that are not.
+//!
+//! Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rules::{self, parse_label};
+use super::{
+    CHAIN_NAME, ELEMENTS_SET, Failure, GET_CHAIN, GET_ELEMENTS, GET_SET, GET_TABLE, Indexes, NETDEV, RULE_CHAIN, Rest,
+    SET_NAME, SHAPE, Shortcut, Socket, TABLE, TABLE_NAME, body, message, on, parse_elements, wire,
+};
+use crate::linux::netlink::retry_torn;
+use crate::linux::nft::message::{GET_RULE, RULE_USERDATA, TABLE_USERDATA, attributes};
+use crate::linux::nft::table::generation;
+use crate::linux::tlv::{Attributes, native32, text};
+use crate::model::Mac;
+
+/// Everything in the table, whole or not; nothing when there is none. `links` are asked for only when
+/// there is something, and after it was read.
+pub fn read(
+    socket: &mut Socket,
+    mut links: impl FnMut() -> Result<Indexes, Failure>,
+) -> Result<BTreeSet<Shortcut>, Failure> {
+    retry_torn(|| {
+        let before = generation(socket)?;
+        let read = read_once(socket, &mut links)?;
+        // Several listings make one answer only if nothing changed between them.
+        if generation(socket)? == before { Ok(read) } else { Err(Failure::Torn) }
+    })
+}
+
+fn read_once(
+    socket: &mut Socket,
+    links: &mut impl FnMut() -> Result<Indexes, Failure>,
+) -> Result<BTreeSet<Shortcut>, Failure> {
+    let mut query = body(NETDEV);
+    query.text(TABLE_NAME, TABLE);
+    let query = query.finish();
+    let table = match socket.get(wire(GET_TABLE), &query) {
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(BTreeSet::new()),
+        result => result?,
+    };
+    if attributes(&table).find(TABLE_USERDATA).and_then(message::comment) != Some(SHAPE) {
+        return Ok([Shortcut::Rest(Rest::Table)].into());
+    }
+    let mut found = Found::default();
+    for name in socket.list(wire(GET_CHAIN), &query, |_, payload| named(payload, CHAIN_NAME))? {
+        found.chains.entry(name).or_default();
+    }
+    let rules = socket.list(wire(GET_RULE), &query, |_, payload| {
+        let rule = ours(payload)?;
+        let label = rule.find(RULE_USERDATA).and_then(message::comment).unwrap_or_default();
+        Some((rule.find(RULE_CHAIN).and_then(text)?.to_owned(), label.to_owned()))
+    })?;
+    for (chain, label) in rules {
+        found.chains.entry(chain).or_default().push(label);
+    }
+    for set in socket.list(wire(GET_SET), &query, |_, payload| named(payload, SET_NAME))? {
+        if let Some(tunnel) = set.strip_suffix("_here") {
+            found
+                .places
+                .extend(places(socket, &set)?.into_iter().map(|(mac, index)| ((tunnel.to_owned(), mac), index)));
+        }
+        found.networks.extend(set.rsplit_once('_').map(|(tunnel, _)| tunnel.to_owned()));
+    }
+    found.links = if found.chains.is_empty() { Indexes::new() } else { links()? };
+    Ok(found.judged())
+}
+
+fn places(socket: &mut Socket, map: &str) -> Result<Vec<(Mac, u32)>, Failure> {
+    let mut query = body(NETDEV);
+    query.text(TABLE_NAME, TABLE).text(ELEMENTS_SET, map);
+    let parts = socket.list(wire(GET_ELEMENTS), &query.finish(), |_, payload| Some(parse_elements(payload)));
+    let parts = match parts {
+        // It went away meanwhile, which the generation will tell.
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => Vec::new(),
+        parts => parts?,
+    };
+    let place = |key: &[u8], value: &[u8]| Some((Mac::from_bytes(*key.first_chunk()?), native32(value)?));
+    Ok(parts.into_iter().flatten().filter_map(|entry| place(&entry.key, &entry.value)).collect())
+}
+
+/// What the kernel listed.
+#[derive(Default)]
+struct Found {
+    /// The labels of each chain's rules.
+    chains: BTreeMap<String, Vec<String>>,
+    /// By the tunnel's name and the hardware address, the index of a link.
+    places: BTreeMap<(String, Mac), u32>,
+    links: Indexes,
+    /// Names of tunnels that sets are named after.
+    networks: BTreeSet<String>,
+}
+
+impl Found {
+    fn judged(mut self) -> BTreeSet<Shortcut> {
+        let mut judged = BTreeSet::new();
+        for (name, labels) in &self.chains {
+            if let Some(tunnel) = name.strip_suffix("_on") {
+                self.networks.insert(tunnel.to_owned());
+                continue;
+            }
+            match self.whole(name, labels) {
+                Some(shortcut) => drop(judged.insert(shortcut)),
+                None => drop(judged.insert(Shortcut::Rest(Rest::Chain(name.clone())))),
+            }
+        }
+        for shortcut in &judged {
+            match shortcut {
+                Shortcut::Network { tunnel, .. } => drop(self.networks.remove(tunnel.as_str())),
+                Shortcut::Port { tunnel, mac, addresses, .. } if !addresses.is_empty() => {
+                    self.places.remove(&(tunnel.as_str().to_owned(), *mac));
+                }
+                _ => {}
+            }
+        }
+        judged.extend(self.networks.into_iter().map(|tunnel| Shortcut::Rest(Rest::Network(tunnel))));
+        judged.extend(self.places.into_keys().map(|(tunnel, mac)| Shortcut::Rest(Rest::Place(tunnel, mac))));
+        judged
+    }
+
+    /// What the rules of a link's chain say that it is, if they and the rest of it are all there.
+    fn whole(&self, name: &str, labels: &[String]) -> Option<Shortcut> {
+        let label = labels.first()?;
+        let (shortcut, index) = parse_label(name, label)?;
+        let as_written = shortcut.link().and_then(|link| self.links.get(link)) == Some(&index);
+        let all = |labels: &[String], count: usize| labels.len() == count && labels.iter().all(|other| other == label);
+        let whole = match &shortcut {
+            Shortcut::Network { tunnel, .. } => {
+                all(labels, rules::TUNNEL) && all(self.chains.get(&on(tunnel.as_str()))?, rules::ON)
+            }
+            Shortcut::Port { tunnel, mac, addresses, .. } => {
+                let place = self.places.get(&(tunnel.as_str().to_owned(), *mac));
+                let placed = addresses.is_empty() || place == Some(&index);
+                let addresses: Vec<_> = addresses.iter().copied().collect();
+                placed && all(labels, rules::of_port(&addresses))
+            }
+            Shortcut::Rest(_) => false,
+        };
+        (whole && as_written).then_some(shortcut)
+    }
+}
+
+fn named(payload: &[u8], kind: u16) -> Option<String> {
+    ours(payload)?.find(kind).and_then(text).map(str::to_owned)
+}
+
+/// The attributes of an object, if it is in our table: not every kernel filters a listing.
+fn ours(payload: &[u8]) -> Option<Attributes<'_>> {
+    let object = attributes(payload);
+    let in_table = payload.first() == Some(&NETDEV) && object.find(TABLE_NAME).and_then(text) == Some(TABLE);
+    in_table.then_some(object)
+}

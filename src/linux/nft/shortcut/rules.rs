@@ -1,0 +1,241 @@
+//! Owns what is in the chains and sets of shortcuts, and the labels by which they are known again: the
+//! comment of every rule says what the shortcut is that it belongs to.
+//!
+//! Pure. Used by the parent, which writes it, and by `read`.
+
+use std::net::IpAddr;
+
+use super::passage::Memory;
+use super::{
+    CHAIN_HOOK, CHAIN_NAME, CREATE, DEL_ELEMENTS, DEL_RULE, ELEMENTS_SET, Indexes, NETDEV, NEW_CHAIN, NEW_ELEMENTS,
+    RULE_CHAIN, Request, SET_NAME, SHAPE, Shortcut, TABLE, TABLE_NAME, body, here, message, on, place, request, there,
+};
+use crate::linux::nft::expression::Expressions;
+use crate::linux::nft::message::{
+    CHAIN_POLICY, CHAIN_TYPE, HOOK_NUMBER, HOOK_PRIORITY, NEW_SET, SET_DATA_LEN, SET_DATA_TYPE, SET_DESC, SET_FLAGS,
+    SET_ID, SET_KEY_LEN, SET_KEY_TYPE, SET_USERDATA, UDATA_COMMENT, UDATA_SET_COMMENT, UDATA_SET_DATA_ORDER,
+    UDATA_SET_KEY_ORDER, comment_data,
+};
+use crate::linux::nft::part::{Part, Side};
+use crate::model::{IfName, Mac};
+
+/// `NFTA_HOOK_DEV`; `NF_NETDEV_INGRESS`.
+const HOOK_LINK: u16 = 3;
+const INGRESS: u32 = 0;
+/// `NFTA_CHAIN_USERDATA`.
+const CHAIN_USERDATA: u16 = 12;
+/// `NFTA_SET_DESC_SIZE`, `NFTA_SET_TIMEOUT` (milliseconds).
+const SET_DESC_SIZE: u16 = 1;
+const SET_TIMEOUT: u16 = 11;
+/// `NFT_SET_MAP`; `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`.
+const MAP: u32 = 0x8;
+const LEARNED: u32 = 0x10 | 0x20;
+/// nft's numbers for a hardware address and the index of a link; byte orders.
+const ETHER: u32 = 9;
+const LINK_INDEX: u32 = 20;
+const HOST_ORDER: u32 = 1;
+const NETWORK_ORDER: u32 = 2;
+/// Most hardware addresses that a network remembers, and for how long: as long as the tunnel does.
+const CROWD: u32 = 65_536;
+const MEMORY: u64 = 300_000;
+
+const IP: [u8; 2] = 0x0800u16.to_be_bytes();
+const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
+
+/// The messages that make one, over whatever there is of it but its place.
+pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
+    match shortcut {
+        Shortcut::Network { tunnel, gateway } => {
+            at.get(tunnel).map(|index| network(tunnel, *index, *gateway)).unwrap_or_default()
+        }
+        Shortcut::Port { tunnel, port, mac, addresses } => {
+            let addresses: Vec<_> = addresses.iter().copied().collect();
+            at.get(port).map(|index| self::port(tunnel, port, *index, *mac, &addresses)).unwrap_or_default()
+        }
+        Shortcut::Rest(_) => Vec::new(),
+    }
+}
+
+/// The start of a rule about Ethernet frames, which these are all. Without it nft would not show
+/// hardware addresses as such.
+fn frame() -> Expressions {
+    Expressions::default().is(Part::LINK_TYPE, &libc::ARPHRD_ETHER.to_ne_bytes())
+}
+
+/// Rules of chain `..._on`, and of the tunnel's.
+pub const ON: usize = 2;
+pub const TUNNEL: usize = 4;
+
+fn network(tunnel: &IfName, index: u32, gateway: Mac) -> Vec<Request> {
+    let [here, there, on] = [here, there, on].map(|name| name(tunnel.as_str()));
+    let label = network_label(tunnel, index, gateway);
+    let rule = |chain: &str, rule: Expressions| message::new_rule(NETDEV, TABLE, chain, rule, &label);
+    let any = frame;
+    let (to, from) = (Part::FRAME_TARGET, Part::FRAME_SOURCE);
+    // What was heard from a tunnel that this one replaces may be behind no tunnel at all.
+    let mut forgotten = body(NETDEV);
+    forgotten.text(TABLE_NAME, TABLE).text(ELEMENTS_SET, &there);
+    let mut messages = vec![
+        message::new_table(NETDEV, TABLE, SHAPE),
+        places(&here),
+        heard(TABLE, &there),
+        request(DEL_ELEMENTS, 0, forgotten),
+    ];
+    messages.extend(chain(&on, None, "where a frame goes on to"));
+    messages.push(rule(&on, any().sent_by(to, &here)));
+    messages.push(rule(&on, any().known_in(to, &there).sent_to(index)));
+    messages.extend(chain(tunnel.as_str(), Some(tunnel), "from other hosts"));
+    // Each host has the gateway; the bridge knows what to do with another one's.
+    messages.push(rule(tunnel.as_str(), any().is(from, &gateway.bytes()).accept()));
+    messages.push(rule(tunnel.as_str(), any().noted(from, &there, Memory::Remember)));
+    messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), any().is(Part::CARRIES, &what).sent_by(to, &here))));
+    messages
+}
+
+/// A chain and a set in another table with what this kernel may lack.
+pub fn sample(table: &str) -> Vec<Request> {
+    let (name, set) = ("on", "there");
+    let mut chain = body(NETDEV);
+    chain.text(TABLE_NAME, table).text(CHAIN_NAME, name);
+    let known = Expressions::default().noted(Part::FRAME_SOURCE, set, Memory::Remember);
+    let rule = known.known_in(Part::FRAME_TARGET, set).sent_to(1);
+    vec![heard(table, set), request(NEW_CHAIN, CREATE, chain), message::new_rule(NETDEV, table, name, rule, "")]
+}
+
+/// How many rules the chain of a port has.
+pub fn of_port(addresses: &[IpAddr]) -> usize {
+    addresses.iter().map(|address| if address.is_ipv4() { 1 } else { 2 }).sum::<usize>().max(1)
+}
+
+fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &[IpAddr]) -> Vec<Request> {
+    let label = port_label(tunnel, index, mac, addresses);
+    let mut messages = chain(port.as_str(), Some(port), "from a container");
+    let mut rule = |rule: Expressions| {
+        messages.push(message::new_rule(NETDEV, TABLE, port.as_str(), rule, &label));
+    };
+    let on = on(tunnel.as_str());
+    for address in addresses {
+        let own = |what: [u8; 2], bytes: &[u8]| {
+            let rule = frame().is(Part::FRAME_SOURCE, &mac.bytes()).is(Part::CARRIES, &what);
+            rule.is(Side::Source.address(address.is_ipv6()), bytes)
+        };
+        match address {
+            IpAddr::V4(ip) => rule(own(IP, &ip.octets()).decided_by(&on)),
+            // Neighbour discovery is the bridge's to judge, wherever in a packet it may hide.
+            IpAddr::V6(ip) => [libc::IPPROTO_TCP, libc::IPPROTO_UDP].into_iter().for_each(|protocol| {
+                rule(own(IPV6, &ip.octets()).is(Part::NEXT_HEADER, &[protocol as u8]).decided_by(&on));
+            }),
+        }
+    }
+    if addresses.is_empty() {
+        // Who speaks here is not behind the tunnel, whatever was heard from there before.
+        let set = there(tunnel.as_str());
+        rule(frame().noted(Part::FRAME_SOURCE, &set, Memory::Forget));
+    } else {
+        let mut element = body(NETDEV);
+        element.text(TABLE_NAME, TABLE);
+        place(&mut element, &here(tunnel.as_str()), mac, Some(index));
+        messages.push(request(NEW_ELEMENTS, CREATE, element));
+    }
+    messages
+}
+
+/// An empty chain, where `link` is entered if one is given.
+fn chain(name: &str, link: Option<&IfName>, comment: &str) -> Vec<Request> {
+    let mut new = body(NETDEV);
+    new.text(TABLE_NAME, TABLE).text(CHAIN_NAME, name);
+    if let Some(link) = link {
+        new.text(CHAIN_TYPE, "filter").nest(CHAIN_HOOK, |hook| {
+            hook.big(HOOK_NUMBER, INGRESS).big(HOOK_PRIORITY, libc::NF_IP_PRI_FILTER as u32);
+            hook.text(HOOK_LINK, link.as_str());
+        });
+        new.big(CHAIN_POLICY, libc::NF_ACCEPT as u32);
+    }
+    new.bytes(CHAIN_USERDATA, &comment_data(UDATA_COMMENT, comment));
+    let mut emptied = body(NETDEV);
+    emptied.text(TABLE_NAME, TABLE).text(RULE_CHAIN, name);
+    vec![request(NEW_CHAIN, CREATE, new), request(DEL_RULE, 0, emptied)]
+}
+
+/// Numbers that are unique within a transaction only name sets that have no other name; ours do.
+const SOME_ID: u32 = 1;
+
+fn places(name: &str) -> Request {
+    let mut set = body(NETDEV);
+    set.text(TABLE_NAME, TABLE).text(SET_NAME, name).big(SET_FLAGS, MAP).big(SET_ID, SOME_ID);
+    set.big(SET_KEY_TYPE, ETHER).big(SET_KEY_LEN, 6).big(SET_DATA_TYPE, LINK_INDEX).big(SET_DATA_LEN, 4);
+    let orders = [order(UDATA_SET_KEY_ORDER, NETWORK_ORDER), order(UDATA_SET_DATA_ORDER, HOST_ORDER)].concat();
+    let comment = comment_data(UDATA_SET_COMMENT, "containers of this host, and their ports");
+    set.bytes(SET_USERDATA, &[orders, comment].concat());
+    request(NEW_SET, CREATE, set)
+}
+
+fn heard(table: &str, name: &str) -> Request {
+    let mut set = body(NETDEV);
+    set.text(TABLE_NAME, table).text(SET_NAME, name).big(SET_FLAGS, LEARNED).big(SET_ID, SOME_ID + 1);
+    set.big(SET_KEY_TYPE, ETHER).big(SET_KEY_LEN, 6).bytes(SET_TIMEOUT, &MEMORY.to_be_bytes());
+    set.nest(SET_DESC, |desc| {
+        desc.big(SET_DESC_SIZE, CROWD);
+    });
+    let comment = comment_data(UDATA_SET_COMMENT, "who was heard from other hosts");
+    set.bytes(SET_USERDATA, &[order(UDATA_SET_KEY_ORDER, NETWORK_ORDER), comment].concat());
+    request(NEW_SET, CREATE, set)
+}
+
+fn order(kind: u8, order: u32) -> Vec<u8> {
+    [&[kind, 4][..], &order.to_ne_bytes()].concat()
+}
+
+/// What the rules of a network say.
+pub fn network_label(tunnel: &IfName, index: u32, gateway: Mac) -> String {
+    format!("network {tunnel} {index} {gateway}")
+}
+
+/// What the rules of a port say.
+pub fn port_label(tunnel: &IfName, index: u32, mac: Mac, addresses: &[IpAddr]) -> String {
+    let addresses: String = addresses.iter().map(|address| format!(" {address}")).collect();
+    format!("port {tunnel} {index} {mac}{addresses}")
+}
+
+/// What the label of chain `name` says: a shortcut and the index of its link.
+pub fn parse_label(name: &str, label: &str) -> Option<(Shortcut, u32)> {
+    let mut words = label.split(' ');
+    let kind = words.next()?;
+    let tunnel = IfName::parse(words.next()?).ok()?;
+    let index = words.next()?.parse().ok()?;
+    let mac = Mac::parse(words.next()?).ok()?;
+    let shortcut = match kind {
+        "network" if name == tunnel.as_str() => Shortcut::Network { tunnel, gateway: mac },
+        "port" => {
+            let addresses = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+            Shortcut::Port { tunnel, port: IfName::parse(name).ok()?, mac, addresses }
+        }
+        _ => return None,
+    };
+    Some((shortcut, index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_read_back_and_others_are_none() {
+        let (tunnel, link) = (IfName::parse("pntx1").unwrap(), IfName::parse("pnth1").unwrap());
+        let mac = Mac::derive("peer", "one");
+        let network = Shortcut::Network { tunnel: tunnel.clone(), gateway: mac };
+        assert_eq!(parse_label("pntx1", &network_label(&tunnel, 7, mac)), Some((network, 7)));
+        for addresses in [vec![], vec!["10.9.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]] {
+            let label = port_label(&tunnel, 8, mac, &addresses);
+            let addresses = addresses.into_iter().collect();
+            let port = Shortcut::Port { tunnel: tunnel.clone(), port: link.clone(), mac, addresses };
+            assert_eq!(parse_label("pnth1", &label), Some((port, 8)));
+        }
+        let text = network_label(&tunnel, 7, mac);
+        for broken in ["", "network", "port pntx1 7", "network pntx1 x 02:00:00:00:00:01", &text.replace("net", "not")]
+        {
+            assert_eq!(parse_label("pntx1", broken), None, "{broken}");
+        }
+        assert_eq!(parse_label("pntx2", &text), None, "another link's");
+    }
+}
