@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use super::nft::element::{Set, set_of};
 use super::nft::message::BRIDGE;
-use crate::datapath::shortcut::Rest;
-use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Shortcut, Step, Veth, Vxlan};
+use super::nft::shortcut::words as shortcut;
+use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth, Vxlan};
 use crate::model::{HostPort, IfName};
 
 /// The lines for a step.
@@ -30,8 +30,7 @@ pub fn commands(step: &Step) -> Vec<String> {
         }
         Step::ForwardRules { v6, rules } => rules.iter().map(|rule| forward(*v6, rule)).collect(),
         Step::Shortcuts { add, remove } => {
-            let gone = remove.iter().map(|shortcut| passed("remove", shortcut));
-            gone.chain(add.iter().map(|shortcut| passed("make", shortcut))).collect()
+            shortcut::removals(remove).into_iter().chain(add.iter().filter_map(shortcut::addition)).collect()
         }
         Step::CreateBridge(name, bridge) => create_bridge(name, bridge),
         Step::SetMtu(name, mtu) => vec![format!("ip link set dev {} mtu {mtu}", word(name))],
@@ -59,19 +58,6 @@ pub fn commands(step: &Step) -> Vec<String> {
             vec![format!("! {} || ip link del dev {}", is_there(name), word(name))]
         }
     }
-}
-
-/// There is no short command for a chain with its rules and the index of a link.
-fn passed(verb: &str, shortcut: &Shortcut) -> String {
-    let what = match shortcut {
-        Shortcut::Network { tunnel, .. } => format!("the shortcut of tunnel {tunnel}"),
-        Shortcut::Port { tunnel, port, .. } => format!("the shortcut between port {port} and tunnel {tunnel}"),
-        Shortcut::Rest(Rest::Table) => "the table of another release".to_owned(),
-        Shortcut::Rest(Rest::Chain(name)) => format!("chain {name}"),
-        Shortcut::Rest(Rest::Place(tunnel, mac)) => format!("element {mac} of map {tunnel}_here"),
-        Shortcut::Rest(Rest::Network(tunnel)) => format!("map, set and chain of tunnel {tunnel}"),
-    };
-    format!("# pontoon repair: {verb} {what} in table netdev pontoon (no nft command)")
 }
 
 fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {

@@ -108,11 +108,34 @@ fn what_is_not_surely_right_is_left_to_the_bridge() {
         assert!(!ping(&a, "-I 10.9.0.99 10.9.0.12") && !ping(&a, "-I 10.9.0.99 10.9.0.13"), "another's address");
         // The gateway is the bridge, and what it forwards is the firewall's to judge; what it says itself is not.
         assert!(ping(&a, "10.9.0.1"));
+        // Nor does another host's gateway come by, which has the same addresses.
         let own = Mac::derive("peer", "a");
-        a.netns.run("ip link set eth0 address 02:00:00:00:00:99");
-        assert!(!ping(&a, "10.9.0.13"), "another's hardware address");
-        a.netns.run(&format!("ip link set eth0 address {own}"));
-        assert!(ping(&a, "10.9.0.13"));
+        hosts[1].netns.run(&format!("ip neigh replace 10.9.0.11 lladdr {own} dev pntbover nud permanent"));
+        let came = |to: &Container| {
+            let counts = to.netns.run("grep ^Udp: /proc/net/snmp | tail -1");
+            counts.split(' ').nth(2).unwrap().parse::<u64>().unwrap()
+        };
+        let before = came(&a);
+        for (from, arrives) in [(&hosts[1], 0), (&hosts[0], 1)] {
+            from.netns.enter(|| {
+                let socket = std::net::UdpSocket::bind("10.9.0.1:0").unwrap();
+                socket.send_to(b"x", "10.9.0.11:9999").unwrap();
+            });
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            assert_eq!(came(&a) - before, arrives);
+        }
+        let (c_mac, before) = (Mac::derive("peer", "c"), came(&c));
+        for (mac, arrives) in [("02:00:00:00:00:99".to_owned(), 0), (own.to_string(), 1)] {
+            a.netns.run(&format!(
+                "ip link set eth0 address {mac}; ip neigh replace 10.9.0.13 lladdr {c_mac} dev eth0 nud permanent"
+            ));
+            a.netns.enter(|| {
+                let socket = std::net::UdpSocket::bind("10.9.0.11:0").unwrap();
+                socket.send_to(b"x", "10.9.0.13:9999").unwrap();
+            });
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            assert_eq!(came(&c) - before, arrives, "from {mac}");
+        }
         // Who is not checked speaks by the bridge.
         hosts[0].do_in(|kernel| change(kernel, &[port("a", None)], &[port("a", Some(11))]));
         assert!(!ping(&a, "10.9.0.13") && !ping(&c, "10.9.0.11"));
@@ -239,6 +262,45 @@ fn shortcuts_are_made_lost_and_made_again() {
             change(kernel, &[], &[port("a", Some(11)), network()]);
             assert_eq!(held(kernel), [].into());
             assert_eq!(run("nft list table netdev pontoon").matches("chain").count(), 0);
+        });
+    });
+}
+
+/// What `pontoon plan` prints does what Pontoon does, once and twice.
+#[test]
+fn typed_by_hand_they_are_the_same() {
+    in_netns(|_| {
+        let (hosts, [a, _b, _c]) = shut_town();
+        hosts[0].do_in(|kernel| {
+            let wholes = [network(), port("a", Some(11)), port("c", Some(13))];
+            let other = [network(), port("a", Some(15)), port("c", None)];
+            let broken = Shortcut::Rest(Rest::Network("pntxold".to_owned()));
+            for damage in [
+                "nft delete table netdev pontoon",
+                "nft add map netdev pontoon pntxold_here '{ type ether_addr : iface_index; }'",
+            ] {
+                run(damage);
+                assert!(damage.contains("delete") || held(kernel).contains(&broken));
+                for all in [&wholes, &other, &wholes] {
+                    let have = observe(kernel);
+                    let mut want = have.clone();
+                    want.shortcuts = Some(all.iter().cloned().collect());
+                    let steps = diff(&have, &want, &Protected::default()).steps;
+                    let script = steps.iter().flat_map(|step| kernel.commands(step)).collect::<Vec<_>>().join("\n");
+                    for _ in 0..2 {
+                        run(&format!("set -e\n{script}"));
+                        assert_eq!(held(kernel), all.iter().cloned().collect(), "{script}");
+                    }
+                }
+            }
+            let gone = Step::Shortcuts { add: vec![], remove: [&wholes[1..], &wholes[..1]].concat() };
+            let script = kernel.commands(&gone).join("\n");
+            assert!(a.netns.pings("10.9.0.13"));
+            for _ in 0..2 {
+                run(&format!("set -e\n{script}"));
+                assert_eq!(held(kernel), [].into(), "{script}");
+            }
+            assert!(!a.netns.pings("10.9.0.13"), "the bridge is closed");
         });
     });
 }

@@ -36,7 +36,7 @@ const LINK_INDEX: u32 = 20;
 const HOST_ORDER: u32 = 1;
 const NETWORK_ORDER: u32 = 2;
 /// Most hardware addresses that a network remembers, and for how long: as long as the tunnel does.
-const CROWD: u32 = 65_536;
+pub const HEARD_SIZE: u32 = 65_536;
 const MEMORY: u64 = 300_000;
 
 const IP: [u8; 2] = 0x0800u16.to_be_bytes();
@@ -175,7 +175,7 @@ fn heard(table: &str, name: &str) -> Request {
     set.text(TABLE_NAME, table).text(SET_NAME, name).big(SET_FLAGS, LEARNED).big(SET_ID, SOME_ID + 1);
     set.big(SET_KEY_TYPE, ETHER).big(SET_KEY_LEN, 6).bytes(SET_TIMEOUT, &MEMORY.to_be_bytes());
     set.nest(SET_DESC, |desc| {
-        desc.big(SET_DESC_SIZE, CROWD);
+        desc.big(SET_DESC_SIZE, HEARD_SIZE);
     });
     let comment = comment_data(UDATA_SET_COMMENT, "who was heard from other hosts");
     set.bytes(SET_USERDATA, &[order(UDATA_SET_KEY_ORDER, NETWORK_ORDER), comment].concat());
