@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::fleet::Fleet;
 use crate::place::{Place, Places};
 use crate::probe::Probes;
+use crate::support::wait_until;
 use crate::truth;
 
 /// What is still remembered wrongly when a container ran for so long is stale: Pontoon announces
@@ -55,18 +56,33 @@ impl<'a> Service<'a> {
         let how = ["--stop-grace-period", "1s", "--restart-delay", "0s", "busybox"];
         let what = ["service", "create", "--detach", "--name", name];
         let service = Self { fleet, network, name, tasks };
-        service.round(|| drop(fleet.manager(&[&what[..], &on, &how].concat())));
+        service.round(false, || drop(fleet.manager(&[&what[..], &on, &how].concat())));
         service
+    }
+
+    /// From half of the tasks to all of them: how long it takes until all reach all.
+    fn scale(&self) -> Duration {
+        let scale = |tasks: usize| {
+            self.fleet.manager(&["service", "scale", "--detach", &format!("{}={tasks}", self.name)]);
+        };
+        let half = self.tasks / 2;
+        scale(half);
+        let mut places = Places::of(self.fleet, self.network);
+        wait_until(PATIENCE + PATIENCE_EACH * self.tasks as u32, "half of the tasks to be gone", || {
+            places.look().iter().filter(|place| place.service.as_deref() == Some(self.name)).count() == half
+        });
+        self.round(true, || scale(self.tasks)).took
     }
 
     fn redeploy(&self) -> Round {
         let update = ["service", "update", "--detach", "--force", "--update-parallelism", "0", self.name];
-        self.round(|| drop(self.fleet.manager(&update)))
+        self.round(false, || drop(self.fleet.manager(&update)))
     }
 
-    /// Gives the command, and asks all pairs until every one of the new tasks is reached.
+    /// Gives the command, and asks all pairs until every task is reached: of those that were there
+    /// before only if they stay.
     #[track_caller]
-    fn round(&self, command: impl FnOnce()) -> Round {
+    fn round(&self, stay: bool, command: impl FnOnce()) -> Round {
         let mut places = Places::of(self.fleet, self.network);
         let is_task = |place: &Place| place.service.as_deref() == Some(self.name);
         let before: BTreeMap<_, _> = places.look().into_iter().map(|place| (place.id.clone(), place)).collect();
@@ -78,7 +94,7 @@ impl<'a> Service<'a> {
         loop {
             if looked.is_none_or(|at: Instant| at.elapsed() > Duration::from_millis(100)) {
                 now = places.look();
-                now.retain(|place| !is_task(place) || !before.contains_key(&place.id));
+                now.retain(|place| stay || !is_task(place) || !before.contains_key(&place.id));
                 looked = Some(Instant::now());
                 probes.follow(&now);
                 // Sampled while it matters: what heals later was wrong all the same.
@@ -149,12 +165,15 @@ fn beside_the_engines_own_overlay() {
     let fleet = Fleet::up();
     let ours = Service::create(&fleet, "pontoon:latest", "fleet", "web", tasks);
     let theirs = Service::create(&fleet, "overlay", "builtin", "other", tasks);
-    let mut results = [Vec::new(), Vec::new()];
+    let (mut results, mut scaled) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for round in 0..rounds {
         for side in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            results[side].push([&ours, &theirs][side].redeploy());
+            let service = [&ours, &theirs][side];
+            results[side].push(service.redeploy());
+            scaled[side].push(service.scale());
         }
     }
+    scaled.iter_mut().for_each(|times| times.sort());
     let (major, minor) = fleet.nodes()[0].engine_version();
     println!("\n{rounds} rounds of {tasks} tasks on three nodes, engine {major}.{minor}, in turns\n");
     println!("| what | Pontoon | built-in overlay | ratio |\n|---|---|---|---|");
@@ -177,6 +196,7 @@ fn beside_the_engines_own_overlay() {
     row("the same, 95 of 100", 0.95, &arrivals);
     row("the same, slowest", 1.0, &arrivals);
     row("from the command until all reach all, median", 0.5, &took);
+    row("from `docker service scale`, half of the tasks to all, until all reach all, median", 0.5, &scaled);
     let moved = results.each_ref().map(|rounds| rounds.iter().map(|round: &Round| round.moved).sum::<usize>());
     println!("| addresses that went to another node | {} | {} | |", moved[0], moved[1]);
     println!("| stale entries | 0 | not judged | |");
