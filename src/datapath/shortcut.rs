@@ -119,8 +119,8 @@ pub fn whole(mut wanted: BTreeSet<Shortcut>) -> BTreeSet<Shortcut> {
     wanted
 }
 
-/// What to add and what to remove. `made` are links that are made by then: the kernel takes the chain of
-/// a link along when that goes, so those of a link that is made again are always added.
+/// What to add and what to remove. `made` are links that are made by then: one that is made again is
+/// another one to the kernel, so its shortcut is always added.
 pub(super) fn difference(
     have: &BTreeSet<Shortcut>,
     want: &BTreeSet<Shortcut>,
