@@ -2,7 +2,10 @@
 //! each address is on another node the moment it is free. Every pair of tasks is asked from the
 //! first moment, and what is remembered is held against what is true.
 //!
-//! `REDEPLOY=10x240` has ten rounds of 240 tasks. `make redeploy` does the same on the engine's own
+//! `REDEPLOY=10x240` has ten rounds of 240 tasks. All hosts of the lab share one kernel's table of
+//! neighbours: from 32 tasks on, who each know all others, its usual 1,024 entries are not enough
+//! (`net.ipv4.neigh.default.gc_thresh1` to `gc_thresh3`). Choose numbers a few below a power of two, so that
+//! addresses are scarce. `make redeploy` does the same on the engine's own
 //! overlay, in turns, and prints how long tasks take to be reached.
 
 use std::collections::BTreeMap;
