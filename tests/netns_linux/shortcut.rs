@@ -216,6 +216,11 @@ fn shortcuts_are_made_lost_and_made_again() {
                 assert_eq!(held(kernel), [network(), port("a", Some(11))].into());
             }
             mend("removal");
+            // Another address, while the chain of the one before is gone.
+            run(&format!("nft delete chain netdev pontoon {}", veth("a", "pntbover").0));
+            change(kernel, &[port("a", Some(15))], &[port("a", Some(11))]);
+            assert_eq!(held(kernel), [network(), port("a", Some(15)), port("c", Some(13))].into());
+            change(kernel, &[port("a", Some(11))], &[port("a", Some(15))]);
             // A port of a network without a tunnel.
             let elsewhere = Shortcut::Port {
                 tunnel: name("pntxnone"),
@@ -238,6 +243,7 @@ fn shortcuts_are_made_lost_and_made_again() {
                 format!("nft 'delete element netdev pontoon pntxover_here {{ {mac} }}; add element netdev pontoon pntxover_here {{ {mac} : \"lo\" }}'"),
                 "nft 'add element netdev pontoon pntxover_here { 02:00:00:00:00:77 : \"lo\" }'".to_owned(),
                 "nft 'add chain netdev pontoon more; add map netdev pontoon some_here { type ether_addr : iface_index; }'".to_owned(),
+                "nft add set netdev pontoon some_thing '{ type ether_addr; }'".to_owned(),
                 "nft 'delete table netdev pontoon; add table netdev pontoon'".to_owned(),
             ] {
                 run(&damage);

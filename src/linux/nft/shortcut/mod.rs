@@ -56,7 +56,7 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
         result => return result,
     }
     let mut messages = Vec::new();
-    for piece in pieces {
+    for piece in &pieces {
         messages.extend(piece.is_there(socket)?.then(|| piece.deletion()));
     }
     for shortcut in add {
@@ -67,8 +67,7 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
             }
             // Of a link that is gone, and its number with it.
             let place = Piece::Place(here(tunnel.as_str()), *mac);
-            let removed = remove.contains(&Shortcut::Rest(Rest::Place(tunnel.as_str().to_owned(), *mac)));
-            if !removed && place.is_there(socket)? {
+            if !pieces.contains(&place) && place.is_there(socket)? {
                 messages.push(place.deletion());
             }
         }

@@ -56,12 +56,17 @@ fn read_once(
         found.chains.entry(chain).or_default().push(label);
     }
     for set in socket.list(wire(GET_SET), &query, |_, payload| named(payload, SET_NAME))? {
-        if let Some(tunnel) = set.strip_suffix("_here") {
-            found
-                .places
-                .extend(places(socket, &set)?.into_iter().map(|(mac, index)| ((tunnel.to_owned(), mac), index)));
-        }
-        found.networks.extend(set.rsplit_once('_').map(|(tunnel, _)| tunnel.to_owned()));
+        let tunnel = match (set.strip_suffix("_here"), set.strip_suffix("_there")) {
+            (Some(tunnel), _) => {
+                let places = places(socket, &set)?.into_iter();
+                found.places.extend(places.map(|(mac, index)| ((tunnel.to_owned(), mac), index)));
+                tunnel
+            }
+            (None, Some(tunnel)) => tunnel,
+            // None of ours: as with the other tables, all of it is made anew.
+            (None, None) => return Ok([Shortcut::Rest(Rest::Table)].into()),
+        };
+        found.networks.insert(tunnel.to_owned());
     }
     found.links = if found.chains.is_empty() { Indexes::new() } else { links()? };
     Ok(found.judged())
