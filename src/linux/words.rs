@@ -259,7 +259,8 @@ fn word(name: &IfName) -> String {
     quoted(name.as_str())
 }
 
-fn quoted(text: &str) -> String {
+/// A text as a word of the shell.
+pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/=@+".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

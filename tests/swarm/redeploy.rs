@@ -63,6 +63,14 @@ impl<'a> Service<'a> {
         service
     }
 
+    fn is_task(&self, place: &Place) -> bool {
+        place.service.as_deref() == Some(self.name)
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE + PATIENCE_EACH * self.tasks as u32
+    }
+
     /// From half of the tasks to all of them: how long it takes until all reach all.
     fn scale(&self) -> Duration {
         let scale = |tasks: usize| {
@@ -71,8 +79,8 @@ impl<'a> Service<'a> {
         let half = self.tasks / 2;
         scale(half);
         let mut places = Places::of(self.fleet, self.network);
-        wait_until(PATIENCE + PATIENCE_EACH * self.tasks as u32, "half of the tasks to be gone", || {
-            places.look().iter().filter(|place| place.service.as_deref() == Some(self.name)).count() == half
+        wait_until(self.patience(), "half of the tasks to be gone", || {
+            places.look().iter().filter(|place| self.is_task(place)).count() == half
         });
         self.round(true, || scale(self.tasks)).took
     }
@@ -87,11 +95,11 @@ impl<'a> Service<'a> {
     #[track_caller]
     fn round(&self, stay: bool, command: impl FnOnce()) -> Round {
         let mut places = Places::of(self.fleet, self.network);
-        let is_task = |place: &Place| place.service.as_deref() == Some(self.name);
+        let is_task = |place: &Place| self.is_task(place);
         let before: BTreeMap<_, _> = places.look().into_iter().map(|place| (place.id.clone(), place)).collect();
         let began = Instant::now();
         command();
-        let deadline = PATIENCE + PATIENCE_EACH * self.tasks as u32;
+        let deadline = self.patience();
         let (mut probes, mut looked, mut stale) = (Probes::default(), None, Vec::new());
         let mut now = Vec::new();
         loop {

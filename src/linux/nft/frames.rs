@@ -38,9 +38,9 @@ pub const POSTROUTING: Chain = Chain {
 const SEVERAL: [u8; 6] = [1, 0, 0, 0, 0, 0];
 
 /// What an Ethernet frame carries.
-const IP: [u8; 2] = 0x0800u16.to_be_bytes();
+pub(super) const IP: [u8; 2] = 0x0800u16.to_be_bytes();
 const ARP: [u8; 2] = 0x0806u16.to_be_bytes();
-const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
+pub(super) const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
 const VLAN: [u8; 2] = 0x8100u16.to_be_bytes();
 const VLAN_SERVICE: [u8; 2] = 0x88a8u16.to_be_bytes();
 
@@ -54,7 +54,7 @@ const fn rule(comment: &'static str, write: fn(Expressions) -> Expressions) -> R
     Rule { chain: PREROUTING, comment, write }
 }
 
-fn carries(rule: Expressions, what: [u8; 2]) -> Expressions {
+pub(super) fn carries(rule: Expressions, what: [u8; 2]) -> Expressions {
     rule.is(Part::CARRIES, &what)
 }
 

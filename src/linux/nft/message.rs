@@ -57,6 +57,7 @@ pub(in crate::linux) const HOOK_NUMBER: u16 = 1;
 pub(super) const HOOK_PRIORITY: u16 = 2;
 pub(in crate::linux) const CHAIN_POLICY: u16 = 5;
 pub(super) const CHAIN_TYPE: u16 = 7;
+pub(super) const CHAIN_USERDATA: u16 = 12;
 pub(in crate::linux) const RULE_CHAIN: u16 = 2;
 pub(in crate::linux) const RULE_HANDLE: u16 = 3;
 pub(in crate::linux) const RULE_EXPRESSIONS: u16 = 4;
@@ -156,8 +157,7 @@ pub fn new_chain(table: &str, chain: &Chain) -> Request {
         hook.big(HOOK_NUMBER, chain.hook).big(HOOK_PRIORITY, chain.priority as u32);
     });
     message.big(CHAIN_POLICY, libc::NF_ACCEPT as u32);
-    // NFTA_CHAIN_USERDATA
-    message.bytes(12, &comment_data(UDATA_COMMENT, chain.comment));
+    message.bytes(CHAIN_USERDATA, &comment_data(UDATA_COMMENT, chain.comment));
     request(NEW_CHAIN, CREATE, message)
 }
 
@@ -181,11 +181,9 @@ pub fn new_set(table: &str, set: Set, id: u32) -> Request {
             });
         });
     }
-    let mut data = vec![UDATA_SET_KEY_ORDER, 4];
-    data.extend(spec.byte_order().to_ne_bytes());
+    let mut data = order_data(UDATA_SET_KEY_ORDER, spec.byte_order());
     if spec.is_map() {
-        data.extend([UDATA_SET_DATA_ORDER, 4]);
-        data.extend(spec.byte_order().to_ne_bytes());
+        data.extend(order_data(UDATA_SET_DATA_ORDER, spec.byte_order()));
     }
     data.extend(comment_data(UDATA_SET_COMMENT, spec.comment));
     message.bytes(SET_USERDATA, &data);
@@ -237,9 +235,8 @@ pub fn new_drawing_map(family: u8, table: &str, id: u32) -> Request {
     let mut message = body(family);
     message.text(TABLE_NAME, table).text(SET_NAME, NAMELESS).big(SET_FLAGS, FLAGS).big(SET_ID, id);
     message.big(SET_KEY_TYPE, INTEGER).big(SET_KEY_LEN, 4).big(SET_DATA_TYPE, ADDRESS).big(SET_DATA_LEN, 4);
-    // Numbers are in the machine's byte order (1), addresses in the network's (2).
-    let order = |kind: u8, order: u32| [&[kind, 4][..], &order.to_ne_bytes()].concat();
-    let data = [order(UDATA_SET_KEY_ORDER, 1), order(UDATA_SET_DATA_ORDER, 2)].concat();
+    let orders = [(UDATA_SET_KEY_ORDER, set::ORDER_HOST), (UDATA_SET_DATA_ORDER, set::ORDER_NETWORK)];
+    let data = orders.map(|(kind, order)| order_data(kind, order)).concat();
     message.bytes(SET_USERDATA, &data);
     request(NEW_SET, CREATE, message)
 }
@@ -298,6 +295,11 @@ pub fn comment(data: &[u8]) -> Option<&str> {
 /// The attributes of an answer.
 pub fn attributes(payload: &[u8]) -> Attributes<'_> {
     Attributes::after(payload, HEADER)
+}
+
+/// The byte order of a set's keys or values, as nft wants to be told of it.
+pub(super) fn order_data(kind: u8, order: u32) -> Vec<u8> {
+    [&[kind, 4][..], &order.to_ne_bytes()].concat()
 }
 
 pub(super) fn comment_data(kind: u8, comment: &str) -> Vec<u8> {

@@ -3,7 +3,8 @@
 //!
 //! `message`, `part` and `expression` know the wire format, `set` which sets there are, `element` what is
 //! in one, `ruleset` the rules, `table` how all is written, `shape` whether what is there is of
-//! this release's shape; `shortcut` is all of the third table, whose chains come and go with links. Nothing here runs a program.
+//! this release's shape; `shortcut` is all of the third table, whose chains come and go with links.
+//! Nothing here runs a program.
 //! Called by `LinuxKernel`, by `observe` and by `forward`.
 
 pub mod accept;

@@ -7,12 +7,12 @@ use super::message::{BRIDGE, INET};
 
 /// `NFT_SET_INTERVAL`, `NFT_SET_MAP` and `NFT_SET_CONCAT`.
 const FLAG_INTERVAL: u32 = 0x4;
-const FLAG_MAP: u32 = 0x8;
+pub(super) const FLAG_MAP: u32 = 0x8;
 const FLAG_CONCAT: u32 = 0x80;
 
 /// nft's numbers for byte orders.
-const ORDER_HOST: u32 = 1;
-const ORDER_NETWORK: u32 = 2;
+pub(super) const ORDER_HOST: u32 = 1;
+pub(super) const ORDER_NETWORK: u32 = 2;
 
 /// One part of a key or of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

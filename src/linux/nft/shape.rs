@@ -33,7 +33,7 @@ pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
 }
 
 /// What to ask for everything of one table.
-fn query(family: u8) -> Vec<u8> {
+pub(super) fn query(family: u8) -> Vec<u8> {
     let mut query = body(family);
     query.text(TABLE_NAME, TABLE);
     query.finish()
@@ -87,13 +87,18 @@ fn parse_chain(payload: &[u8], family: u8) -> Option<BaseChain> {
     })
 }
 
-fn rules_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
-    let found = socket.list(wire(GET_RULE), &query(family), |_, payload| {
+/// Chain and comment of each rule of one table, in order.
+pub(super) fn rules_of(socket: &mut Socket, family: u8) -> Result<Vec<(String, String)>, Failure> {
+    socket.list(wire(GET_RULE), &query(family), |_, payload| {
         let rule = ours(payload, family)?;
         let chain = rule.find(RULE_CHAIN).and_then(text)?.to_owned();
         let comment = rule.find(RULE_USERDATA).and_then(message::comment).unwrap_or_default();
         Some((chain, comment.to_owned()))
-    })?;
+    })
+}
+
+fn rules_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+    let found = rules_of(socket, family)?;
     let in_chain = |name: &str| -> Vec<String> {
         found.iter().filter(|(chain, _)| chain == name).map(|(_, comment)| comment.clone()).collect()
     };
@@ -118,7 +123,7 @@ fn sets_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
 }
 
 /// The attributes of an object, if it is in our table: not every kernel filters a listing.
-fn ours(payload: &[u8], family: u8) -> Option<Attributes<'_>> {
+pub(super) fn ours(payload: &[u8], family: u8) -> Option<Attributes<'_>> {
     let object = attributes(payload);
     let in_table = payload.first() == Some(&family) && object.find(TABLE_NAME).and_then(text) == Some(TABLE);
     in_table.then_some(object)

@@ -126,15 +126,22 @@ pub fn read(socket: &mut Socket) -> Result<Option<BTreeSet<Element>>, Failure> {
 }
 
 fn read_sets(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSet<Element>>, Failure> {
+    as_one(socket, |socket| read_once(socket, sets))
+}
+
+/// Several listings, which make one answer only if nothing changed between them.
+pub(super) fn as_one<T>(
+    socket: &mut Socket,
+    mut read: impl FnMut(&mut Socket) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     retry_torn(|| {
         let before = generation(socket)?;
-        let read = read_once(socket, sets)?;
-        // Several listings make one answer only if nothing changed between them.
+        let read = read(socket)?;
         if generation(socket)? == before { Ok(read) } else { Err(Failure::Torn) }
     })
 }
 
-pub(super) fn generation(socket: &mut Socket) -> Result<u32, Failure> {
+fn generation(socket: &mut Socket) -> Result<u32, Failure> {
     let payload = socket.get(wire(GET_GENERATION), &body(0).finish())?;
     attributes(&payload).find(1).and_then(big32).ok_or(Failure::Malformed("a generation without number"))
 }
@@ -145,7 +152,7 @@ fn read_once(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
     }
     let mut elements = BTreeSet::new();
     for set in sets {
-        match element::decode(*set, &read_entries(socket, *set)?) {
+        match element::decode(*set, &read_entries(socket, set.spec().family, set.spec().name)?) {
             Some(decoded) => elements.extend(decoded),
             None => return Ok(None),
         }
@@ -153,9 +160,9 @@ fn read_once(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
     Ok(Some(elements))
 }
 
-fn read_entries(socket: &mut Socket, set: Set) -> Result<Vec<Entry>, Failure> {
-    let mut query = body(set.spec().family);
-    query.text(TABLE_NAME, TABLE).text(ELEMENTS_SET, set.spec().name);
+pub(super) fn read_entries(socket: &mut Socket, family: u8, set: &str) -> Result<Vec<Entry>, Failure> {
+    let mut query = body(family);
+    query.text(TABLE_NAME, TABLE).text(ELEMENTS_SET, set);
     let parts = socket.list(wire(GET_ELEMENTS), &query.finish(), |_, payload| Some(element::parse_elements(payload)));
     match parts {
         Ok(parts) => Ok(parts.into_iter().flatten().collect()),

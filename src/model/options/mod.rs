@@ -15,12 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::overlay::Vni;
 use super::{IfName, NetworkId};
-pub use table::{
-    ALLOCATED, ALLOW, ENDPOINT_OPTIONS, MULTICAST, NETWORK_OPTIONS, OptionRow, SHORTCUT, Support, VNI, markdown,
-};
+pub use table::{ALLOCATED, ALLOW, ENDPOINT_OPTIONS, MULTICAST, NETWORK_OPTIONS, OptionRow, Support, VNI, markdown};
 use table::{
     BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6,
-    IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SPOOFCHECK, TRUSTED,
+    IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SHORTCUT, SPOOFCHECK, TRUSTED,
 };
 use value::{addresses, flag, iface_prefix, links, mode, refused, shorten, subnets};
 

@@ -59,7 +59,7 @@ pub(super) const PEERS: &str = "pontoon.peers";
 /// Key of the option that keeps broadcasts and multicasts of an overlay on their hosts.
 pub const MULTICAST: &str = "pontoon.multicast";
 /// Key of the option that keeps the shortcuts of an overlay off.
-pub const SHORTCUT: &str = "pontoon.shortcut";
+pub(super) const SHORTCUT: &str = "pontoon.shortcut";
 /// Key of the option by which Pontoon knows the answers that it gave to the Swarm.
 pub const ALLOCATED: &str = "pontoon.allocated";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";

@@ -8,8 +8,8 @@
 //! net/netfilter/nft_chain_filter.c). What `fwd` wants is an index, and the next link has another one: so
 //! rules say which index they were written for.
 //!
-//! Every write is one transaction. `rules` says what is in the chains, `read` reads it back, `words` says it for people. Called by
-//! `LinuxKernel` and `observe`.
+//! Every write is one transaction. `rules` says what is in the chains, `read` reads it back, `words`
+//! says it for people. Called by `LinuxKernel`, `observe` and `words`.
 
 mod passage;
 mod read;

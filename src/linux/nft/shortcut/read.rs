@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::{self, parse_label};
 use super::{
-    CHAIN_NAME, ELEMENTS_SET, Failure, GET_CHAIN, GET_ELEMENTS, GET_SET, GET_TABLE, Indexes, NETDEV, RULE_CHAIN, Rest,
-    SET_NAME, SHAPE, Shortcut, Socket, TABLE, TABLE_NAME, body, message, on, parse_elements, wire,
+    CHAIN_NAME, Failure, GET_CHAIN, GET_SET, GET_TABLE, Indexes, NETDEV, Rest, SET_NAME, SHAPE, Shortcut, Socket,
+    message, on, wire,
 };
-use crate::linux::netlink::retry_torn;
-use crate::linux::nft::message::{GET_RULE, RULE_USERDATA, TABLE_USERDATA, attributes};
-use crate::linux::nft::table::generation;
-use crate::linux::tlv::{Attributes, native32, text};
+use crate::linux::nft::message::{TABLE_USERDATA, attributes};
+use crate::linux::nft::shape::{ours, query, rules_of};
+use crate::linux::nft::table::{as_one, read_entries};
+use crate::linux::tlv::{native32, text};
 use crate::model::Mac;
 
 /// Everything in the table, whole or not; nothing when there is none. `links` are asked for only when
@@ -21,21 +21,14 @@ pub fn read(
     socket: &mut Socket,
     mut links: impl FnMut() -> Result<Indexes, Failure>,
 ) -> Result<BTreeSet<Shortcut>, Failure> {
-    retry_torn(|| {
-        let before = generation(socket)?;
-        let read = read_once(socket, &mut links)?;
-        // Several listings make one answer only if nothing changed between them.
-        if generation(socket)? == before { Ok(read) } else { Err(Failure::Torn) }
-    })
+    as_one(socket, |socket| read_once(socket, &mut links))
 }
 
 fn read_once(
     socket: &mut Socket,
     links: &mut impl FnMut() -> Result<Indexes, Failure>,
 ) -> Result<BTreeSet<Shortcut>, Failure> {
-    let mut query = body(NETDEV);
-    query.text(TABLE_NAME, TABLE);
-    let query = query.finish();
+    let query = query(NETDEV);
     let table = match socket.get(wire(GET_TABLE), &query) {
         Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(BTreeSet::new()),
         result => result?,
@@ -47,12 +40,7 @@ fn read_once(
     for name in socket.list(wire(GET_CHAIN), &query, |_, payload| named(payload, CHAIN_NAME))? {
         found.chains.entry(name).or_default();
     }
-    let rules = socket.list(wire(GET_RULE), &query, |_, payload| {
-        let rule = ours(payload)?;
-        let label = rule.find(RULE_USERDATA).and_then(message::comment).unwrap_or_default();
-        Some((rule.find(RULE_CHAIN).and_then(text)?.to_owned(), label.to_owned()))
-    })?;
-    for (chain, label) in rules {
+    for (chain, label) in rules_of(socket, NETDEV)? {
         found.chains.entry(chain).or_default().push(label);
     }
     for set in socket.list(wire(GET_SET), &query, |_, payload| named(payload, SET_NAME))? {
@@ -73,16 +61,9 @@ fn read_once(
 }
 
 fn places(socket: &mut Socket, map: &str) -> Result<Vec<(Mac, u32)>, Failure> {
-    let mut query = body(NETDEV);
-    query.text(TABLE_NAME, TABLE).text(ELEMENTS_SET, map);
-    let parts = socket.list(wire(GET_ELEMENTS), &query.finish(), |_, payload| Some(parse_elements(payload)));
-    let parts = match parts {
-        // It went away meanwhile, which the generation will tell.
-        Err(failure) if failure.errno() == Some(libc::ENOENT) => Vec::new(),
-        parts => parts?,
-    };
     let place = |key: &[u8], value: &[u8]| Some((Mac::from_bytes(*key.first_chunk()?), native32(value)?));
-    Ok(parts.into_iter().flatten().filter_map(|entry| place(&entry.key, &entry.value)).collect())
+    let entries = read_entries(socket, NETDEV, map)?.into_iter();
+    Ok(entries.filter_map(|entry| place(&entry.key, &entry.value)).collect())
 }
 
 /// What the kernel listed.
@@ -137,8 +118,7 @@ impl Found {
             Shortcut::Port { tunnel, mac, addresses, .. } => {
                 let place = self.places.get(&(tunnel.as_str().to_owned(), *mac));
                 let placed = addresses.is_empty() || place == Some(&index);
-                let addresses: Vec<_> = addresses.iter().copied().collect();
-                placed && all(labels, rules::of_port(&addresses))
+                placed && all(labels, rules::of_port(addresses))
             }
             Shortcut::Rest(_) => false,
         };
@@ -147,12 +127,5 @@ impl Found {
 }
 
 fn named(payload: &[u8], kind: u16) -> Option<String> {
-    ours(payload)?.find(kind).and_then(text).map(str::to_owned)
-}
-
-/// The attributes of an object, if it is in our table: not every kernel filters a listing.
-fn ours(payload: &[u8]) -> Option<Attributes<'_>> {
-    let object = attributes(payload);
-    let in_table = payload.first() == Some(&NETDEV) && object.find(TABLE_NAME).and_then(text) == Some(TABLE);
-    in_table.then_some(object)
+    ours(payload, NETDEV)?.find(kind).and_then(text).map(str::to_owned)
 }

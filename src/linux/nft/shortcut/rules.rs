@@ -3,6 +3,7 @@
 //!
 //! Pure. Used by the parent, which writes it, and by `read`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::passage::Memory;
@@ -11,36 +12,30 @@ use super::{
     RULE_CHAIN, Request, SET_NAME, SHAPE, Shortcut, TABLE, TABLE_NAME, body, here, message, on, place, request, there,
 };
 use crate::linux::nft::expression::Expressions;
+use crate::linux::nft::frames::{IP, IPV6, carries};
 use crate::linux::nft::message::{
-    CHAIN_POLICY, CHAIN_TYPE, HOOK_NUMBER, HOOK_PRIORITY, NEW_SET, SET_DATA_LEN, SET_DATA_TYPE, SET_DESC, SET_FLAGS,
-    SET_ID, SET_KEY_LEN, SET_KEY_TYPE, SET_USERDATA, UDATA_COMMENT, UDATA_SET_COMMENT, UDATA_SET_DATA_ORDER,
-    UDATA_SET_KEY_ORDER, comment_data,
+    CHAIN_POLICY, CHAIN_TYPE, CHAIN_USERDATA, HOOK_NUMBER, HOOK_PRIORITY, NEW_SET, SET_DATA_LEN, SET_DATA_TYPE,
+    SET_DESC, SET_FLAGS, SET_ID, SET_KEY_LEN, SET_KEY_TYPE, SET_USERDATA, UDATA_COMMENT, UDATA_SET_COMMENT,
+    UDATA_SET_DATA_ORDER, UDATA_SET_KEY_ORDER, comment_data, order_data,
 };
 use crate::linux::nft::part::{Part, Side};
+use crate::linux::nft::set::{self, FLAG_MAP, Field, ORDER_HOST, ORDER_NETWORK};
 use crate::model::{IfName, Mac};
 
 /// `NFTA_HOOK_DEV`; `NF_NETDEV_INGRESS`.
 const HOOK_LINK: u16 = 3;
 const INGRESS: u32 = 0;
-/// `NFTA_CHAIN_USERDATA`.
-const CHAIN_USERDATA: u16 = 12;
 /// `NFTA_SET_DESC_SIZE`, `NFTA_SET_TIMEOUT` (milliseconds).
 const SET_DESC_SIZE: u16 = 1;
 const SET_TIMEOUT: u16 = 11;
-/// `NFT_SET_MAP`; `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`.
-const MAP: u32 = 0x8;
+/// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`.
 const LEARNED: u32 = 0x10 | 0x20;
-/// nft's numbers for a hardware address and the index of a link; byte orders.
-const ETHER: u32 = 9;
+/// A key of the sets, and nft's number for what the map has for it, the index of a link.
+const KEY: &[Field] = &[Field::Mac];
 const LINK_INDEX: u32 = 20;
-const HOST_ORDER: u32 = 1;
-const NETWORK_ORDER: u32 = 2;
 /// Most hardware addresses that a network remembers, and for how long: as long as the tunnel does.
 pub const HEARD_SIZE: u32 = 65_536;
 const MEMORY: u64 = 300_000;
-
-const IP: [u8; 2] = 0x0800u16.to_be_bytes();
-const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
 
 /// The messages that make one, over whatever there is of it but its place.
 pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
@@ -49,8 +44,7 @@ pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
             at.get(tunnel).map(|index| network(tunnel, *index, *gateway)).unwrap_or_default()
         }
         Shortcut::Port { tunnel, port, mac, addresses } => {
-            let addresses: Vec<_> = addresses.iter().copied().collect();
-            at.get(port).map(|index| self::port(tunnel, port, *index, *mac, &addresses)).unwrap_or_default()
+            at.get(port).map(|index| self::port(tunnel, port, *index, *mac, addresses)).unwrap_or_default()
         }
         Shortcut::Rest(_) => Vec::new(),
     }
@@ -88,7 +82,7 @@ fn network(tunnel: &IfName, index: u32, gateway: Mac) -> Vec<Request> {
     // Each host has the gateway; the bridge knows what to do with another one's.
     messages.push(rule(tunnel.as_str(), any().is(from, &gateway.bytes()).accept()));
     messages.push(rule(tunnel.as_str(), any().noted(from, &there, Memory::Remember)));
-    messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), any().is(Part::CARRIES, &what).sent_by(to, &here))));
+    messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), carries(any(), what).sent_by(to, &here))));
     messages
 }
 
@@ -103,11 +97,11 @@ pub fn sample(table: &str) -> Vec<Request> {
 }
 
 /// How many rules the chain of a port has.
-pub fn of_port(addresses: &[IpAddr]) -> usize {
+pub fn of_port(addresses: &BTreeSet<IpAddr>) -> usize {
     addresses.iter().map(|address| if address.is_ipv4() { 1 } else { 2 }).sum::<usize>().max(1)
 }
 
-fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &[IpAddr]) -> Vec<Request> {
+fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<IpAddr>) -> Vec<Request> {
     let label = port_label(tunnel, index, mac, addresses);
     let mut messages = chain(port.as_str(), Some(port), "from a container");
     let mut rule = |rule: Expressions| {
@@ -116,7 +110,7 @@ fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &[IpAdd
     let on = on(tunnel.as_str());
     for address in addresses {
         let own = |what: [u8; 2], bytes: &[u8]| {
-            let rule = frame().is(Part::FRAME_SOURCE, &mac.bytes()).is(Part::CARRIES, &what);
+            let rule = carries(frame().is(Part::FRAME_SOURCE, &mac.bytes()), what);
             rule.is(Side::Source.address(address.is_ipv6()), bytes)
         };
         match address {
@@ -161,29 +155,33 @@ fn chain(name: &str, link: Option<&IfName>, comment: &str) -> Vec<Request> {
 const SOME_ID: u32 = 1;
 
 fn places(name: &str) -> Request {
-    let mut set = body(NETDEV);
-    set.text(TABLE_NAME, TABLE).text(SET_NAME, name).big(SET_FLAGS, MAP).big(SET_ID, SOME_ID);
-    set.big(SET_KEY_TYPE, ETHER).big(SET_KEY_LEN, 6).big(SET_DATA_TYPE, LINK_INDEX).big(SET_DATA_LEN, 4);
-    let orders = [order(UDATA_SET_KEY_ORDER, NETWORK_ORDER), order(UDATA_SET_DATA_ORDER, HOST_ORDER)].concat();
+    let mut message = body(NETDEV);
+    message.text(TABLE_NAME, TABLE).text(SET_NAME, name).big(SET_FLAGS, FLAG_MAP).big(SET_ID, SOME_ID);
+    message
+        .big(SET_KEY_TYPE, set::kind(KEY))
+        .big(SET_KEY_LEN, set::len(KEY) as u32)
+        .big(SET_DATA_TYPE, LINK_INDEX)
+        .big(SET_DATA_LEN, 4);
+    let orders =
+        [order_data(UDATA_SET_KEY_ORDER, ORDER_NETWORK), order_data(UDATA_SET_DATA_ORDER, ORDER_HOST)].concat();
     let comment = comment_data(UDATA_SET_COMMENT, "containers of this host, and their ports");
-    set.bytes(SET_USERDATA, &[orders, comment].concat());
-    request(NEW_SET, CREATE, set)
+    message.bytes(SET_USERDATA, &[orders, comment].concat());
+    request(NEW_SET, CREATE, message)
 }
 
 fn heard(table: &str, name: &str) -> Request {
-    let mut set = body(NETDEV);
-    set.text(TABLE_NAME, table).text(SET_NAME, name).big(SET_FLAGS, LEARNED).big(SET_ID, SOME_ID + 1);
-    set.big(SET_KEY_TYPE, ETHER).big(SET_KEY_LEN, 6).bytes(SET_TIMEOUT, &MEMORY.to_be_bytes());
-    set.nest(SET_DESC, |desc| {
+    let mut message = body(NETDEV);
+    message.text(TABLE_NAME, table).text(SET_NAME, name).big(SET_FLAGS, LEARNED).big(SET_ID, SOME_ID + 1);
+    message
+        .big(SET_KEY_TYPE, set::kind(KEY))
+        .big(SET_KEY_LEN, set::len(KEY) as u32)
+        .bytes(SET_TIMEOUT, &MEMORY.to_be_bytes());
+    message.nest(SET_DESC, |desc| {
         desc.big(SET_DESC_SIZE, HEARD_SIZE);
     });
     let comment = comment_data(UDATA_SET_COMMENT, "who was heard from other hosts");
-    set.bytes(SET_USERDATA, &[order(UDATA_SET_KEY_ORDER, NETWORK_ORDER), comment].concat());
-    request(NEW_SET, CREATE, set)
-}
-
-fn order(kind: u8, order: u32) -> Vec<u8> {
-    [&[kind, 4][..], &order.to_ne_bytes()].concat()
+    message.bytes(SET_USERDATA, &[order_data(UDATA_SET_KEY_ORDER, ORDER_NETWORK), comment].concat());
+    request(NEW_SET, CREATE, message)
 }
 
 /// What the rules of a network say.
@@ -192,7 +190,7 @@ pub fn network_label(tunnel: &IfName, index: u32, gateway: Mac) -> String {
 }
 
 /// What the rules of a port say.
-pub fn port_label(tunnel: &IfName, index: u32, mac: Mac, addresses: &[IpAddr]) -> String {
+pub fn port_label(tunnel: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<IpAddr>) -> String {
     let addresses: String = addresses.iter().map(|address| format!(" {address}")).collect();
     format!("port {tunnel} {index} {mac}{addresses}")
 }
@@ -225,9 +223,8 @@ mod tests {
         let mac = Mac::derive("peer", "one");
         let network = Shortcut::Network { tunnel: tunnel.clone(), gateway: mac };
         assert_eq!(parse_label("pntx1", &network_label(&tunnel, 7, mac)), Some((network, 7)));
-        for addresses in [vec![], vec!["10.9.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]] {
+        for addresses in [BTreeSet::new(), ["10.9.0.2", "fd00::2"].map(|text| text.parse().unwrap()).into()] {
             let label = port_label(&tunnel, 8, mac, &addresses);
-            let addresses = addresses.into_iter().collect();
             let port = Shortcut::Port { tunnel: tunnel.clone(), port: link.clone(), mac, addresses };
             assert_eq!(parse_label("pnth1", &label), Some((port, 8)));
         }

@@ -2,10 +2,12 @@
 //!
 //! Pure, and never run by Pontoon. Each line may be repeated.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::rules::{HEARD_SIZE, network_label, port_label};
 use super::{Piece, SHAPE, Shortcut, here, on, pieces, there};
+use crate::linux::words::quoted;
 use crate::model::{IfName, Mac};
 
 /// Stands for the index of the link until the shell looks it up.
@@ -20,9 +22,7 @@ pub fn removals(remove: &[Shortcut]) -> Vec<String> {
 pub fn addition(shortcut: &Shortcut) -> Option<String> {
     let (link, script) = match shortcut {
         Shortcut::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
-        Shortcut::Port { tunnel, port, mac, addresses } => {
-            (port, self::port(tunnel, port, *mac, &addresses.iter().copied().collect::<Vec<_>>()))
-        }
+        Shortcut::Port { tunnel, port, mac, addresses } => (port, self::port(tunnel, port, *mac, addresses)),
         Shortcut::Rest(_) => return None,
     };
     // Those that Pontoon derives are nothing else, and nothing that the shell or nft would not take.
@@ -60,7 +60,7 @@ fn network(tunnel: &IfName, gateway: Mac) -> Vec<String> {
     script
 }
 
-fn port(tunnel: &IfName, port: &IfName, mac: Mac, addresses: &[IpAddr]) -> Vec<String> {
+fn port(tunnel: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) -> Vec<String> {
     let [here, there, on] = [here, there, on].map(|name| name(tunnel.as_str()));
     let label = format!("comment \"{}\"", port_label(tunnel, INDEX, mac, addresses));
     let mut rules: Vec<String> = Vec::new();
@@ -89,7 +89,6 @@ fn chain(link: &IfName) -> Vec<String> {
 }
 
 fn removal(piece: &Piece) -> String {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let (look, what) = match piece {
         Piece::Table => ("list", "table netdev pontoon".to_owned()),
         Piece::Chain(name) => ("list", format!("chain netdev pontoon {}", quoted(name))),
