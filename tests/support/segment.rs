@@ -1,6 +1,8 @@
 //! A segment: a switch that nodes hang on.
 
 use std::{
+    fs,
+    path::PathBuf,
     process::{self, ChildStdin},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -27,6 +29,13 @@ impl Segment {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The switch's network namespace.
+    pub fn netns(&self) -> PathBuf {
+        let dir = command::run(command::lab(["path", &self.name]), Duration::from_secs(30)).ok();
+        let keeper = fs::read_to_string(PathBuf::from(dir).join("keeper")).expect("the switch is up");
+        PathBuf::from(format!("/proc/{}/ns/net", keeper.trim()))
     }
 
     /// Runs a command of this machine in the switch's network namespace, where a node's cable is `portN`.

@@ -121,7 +121,7 @@ fn workers_come_and_go() {
 }
 
 /// Managers: the leader's engine killed, a node cut off for longer than it may be silent, and a
-/// segment that loses a quarter of all packets between hosts.
+/// segment that loses a quarter of all packets between hosts, or brings them out of order.
 #[test]
 fn managers_and_cables_fail() {
     let fleet = Fleet::up();
@@ -201,5 +201,12 @@ fn managers_and_cables_fail() {
     fleet.converges("while a quarter of the packets is lost");
     fleet.lose(0);
     fleet.converges("once nothing is lost any more");
+
+    let shuffle = fleet.shuffle();
+    fleet.redeploy();
+    fleet.converges("while packets overtake each other");
+    let overtaken = shuffle.end();
+    assert!(overtaken > 50, "{overtaken} packets were overtaken: hardly anything was tried");
+    fleet.converges("once they are in order again");
     fleet.end();
 }

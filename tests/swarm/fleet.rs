@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::place::Places;
 use crate::probe::Probes;
+use crate::shuffle::Shuffle;
 use crate::support::{Node, Options, Output, Segment, wait_for, wait_until};
 use crate::truth;
 
@@ -251,6 +252,12 @@ impl Fleet {
              add rule bridge loss forward ip protocol udp udp dport 4789 numgen random mod 100 < {percent} drop"
         );
         self.segment.exec(&["nft", &rules]).ok();
+    }
+
+    /// Has the switch bring packets out of order until that is ended.
+    #[track_caller]
+    pub fn shuffle(&self) -> Shuffle<'_> {
+        Shuffle::begin(&self.segment, &[11, 12, 13])
     }
 
     /// Waits until so many tasks run and no other, then has each fetch something from every other:

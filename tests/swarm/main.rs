@@ -15,6 +15,7 @@ mod probe;
 mod ranges;
 mod redeploy;
 mod settings;
+mod shuffle;
 mod truth;
 mod vip;
 

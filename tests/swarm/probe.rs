@@ -3,101 +3,146 @@
 //! same way whoever's network it is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
+    io::IoSliceMut,
     net::Ipv4Addr,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     thread,
     time::{Duration, SystemTime},
 };
 
-use crate::place::Place;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-/// Who asks whom.
-type Pair = (String, String);
+use crate::place::Place;
 
 /// `ICMP_FILTER` (include/uapi/linux/icmp.h).
 const ICMP_FILTER: libc::c_int = 1;
 
+/// What was not answered is asked again after so long.
+const AGAIN: Duration = Duration::from_millis(20);
+
 struct End {
     place: Place,
     socket: OwnedFd,
+    /// Whom it asked.
+    asked: BTreeMap<Ipv4Addr, Question>,
+}
+
+struct Question {
+    first: SystemTime,
+    last: SystemTime,
+    answer: Option<Answer>,
+}
+
+/// How long it took until one reached another.
+#[derive(Clone, Copy)]
+struct Answer {
+    /// After both ran.
+    running: Duration,
+    /// After it was asked for the first time, which is as soon as the engines told of both.
+    asked: Duration,
+}
+
+/// How long it took until a container was reached by all others, in its slowest pair.
+#[derive(Clone, Copy, Default)]
+pub struct Arrival {
+    /// After it ran, the time included that the engine takes to tell.
+    pub running: Duration,
+    /// After it was asked for the first time.
+    pub asked: Duration,
 }
 
 /// The ends between which it is asked, and what came of it.
 #[derive(Default)]
 pub struct Probes {
     ends: BTreeMap<String, End>,
-    /// For each pair that was reached, how long after both ran.
-    reached: BTreeMap<Pair, Duration>,
 }
 
 impl Probes {
     /// Takes new containers in and lets those go that are there no longer. One whose namespace
     /// has gone meanwhile is left out.
     pub fn follow(&mut self, places: &[Place]) {
-        self.ends.retain(|id, _| places.iter().any(|place| place.id == *id));
-        let ends = &self.ends;
-        self.reached.retain(|(from, to), _| ends.contains_key(from) && ends.contains_key(to));
+        let ids: BTreeSet<_> = places.iter().map(|place| &place.id).collect();
+        self.ends.retain(|id, _| ids.contains(id));
+        let left: BTreeSet<_> = self.ends.values().map(|end| end.place.address).collect();
+        for end in self.ends.values_mut() {
+            end.asked.retain(|address, _| left.contains(address));
+        }
         for place in places {
             if !self.ends.contains_key(&place.id)
                 && let Some(socket) = open(place)
             {
-                self.ends.insert(place.id.clone(), End { place: place.clone(), socket });
+                let end = End { place: place.clone(), socket, asked: BTreeMap::new() };
+                self.ends.insert(place.id.clone(), end);
             }
         }
     }
 
     /// Asks for every pair that was not reached yet, and takes the answers that are there.
     pub fn ask(&mut self) {
-        let by_address: BTreeMap<Ipv4Addr, &Place> =
-            self.ends.values().map(|end| (end.place.address, &end.place)).collect();
-        for end in self.ends.values() {
-            for to in self.ends.values().filter(|to| Self::asks(&end.place, &to.place)) {
-                if !self.reached.contains_key(&(end.place.id.clone(), to.place.id.clone())) {
-                    send(&end.socket, to.place.address);
+        let all: Vec<_> = self.ends.values().map(|end| end.place.clone()).collect();
+        for end in self.ends.values_mut() {
+            for to in all.iter().filter(|to| asks(&end.place, to)) {
+                let now = SystemTime::now();
+                let question = end.asked.entry(to.address).or_insert(Question {
+                    first: now,
+                    last: SystemTime::UNIX_EPOCH,
+                    answer: None,
+                });
+                let waited = now.duration_since(question.last).unwrap_or_default();
+                if question.answer.is_none() && waited >= AGAIN {
+                    question.last = now;
+                    send(&end.socket, to.address);
                 }
             }
         }
-        for end in self.ends.values() {
-            while let Some(from) = receive(&end.socket) {
-                let Some(to) = by_address.get(&from) else { continue };
-                let both = end.place.started.max(to.started);
-                let took = SystemTime::now().duration_since(both).unwrap_or_default();
-                self.reached.entry((end.place.id.clone(), to.id.clone())).or_insert(took);
+        let started: BTreeMap<Ipv4Addr, SystemTime> = all.iter().map(|place| (place.address, place.started)).collect();
+        for end in self.ends.values_mut() {
+            while let Some((from, at)) = receive(&end.socket) {
+                let Some((question, started)) = end.asked.get_mut(&from).zip(started.get(&from)) else { continue };
+                let since = |when: SystemTime| at.duration_since(when).unwrap_or_default();
+                let answer = Answer { running: since(end.place.started.max(*started)), asked: since(question.first) };
+                question.answer.get_or_insert(answer);
             }
         }
-    }
-
-    /// Whether the first is to ask the second. What was there before is asked by nobody who came
-    /// after: the question would tell it what it should know already.
-    fn asks(from: &Place, to: &Place) -> bool {
-        from.id != to.id && (from.service.is_none() || to.service.is_some())
     }
 
     pub fn missing(&self) -> Vec<String> {
-        let all = self.ends.values().flat_map(|from| self.ends.values().map(move |to| (&from.place, &to.place)));
-        all.filter(|(from, to)| Self::asks(from, to) && !self.reached.contains_key(&(from.id.clone(), to.id.clone())))
-            .map(|(from, to)| format!("{} on {} to {} on {}", from.address, from.node, to.address, to.node))
+        self.pairs()
+            .filter(|(.., answer)| answer.is_none())
+            .map(|(from, to, _)| format!("{} on {} to {} on {}", from.address, from.node, to.address, to.node))
             .collect()
     }
 
-    /// How long after it ran each container that `counts` was reached from all others: its slowest
-    /// pair in which it is the younger.
-    pub fn arrivals(&self, counts: impl Fn(&Place) -> bool) -> Vec<Duration> {
-        let mut slowest: BTreeMap<&str, Duration> = BTreeMap::new();
-        for ((from, to), took) in &self.reached {
-            let (from, to) = (&self.ends[from].place, &self.ends[to].place);
+    /// When each container that `counts` was reached by all others: its slowest pair in which it
+    /// is the younger.
+    pub fn arrivals(&self, counts: impl Fn(&Place) -> bool) -> Vec<Arrival> {
+        let mut slowest: BTreeMap<&str, Arrival> = BTreeMap::new();
+        for (from, to, answer) in self.pairs() {
             let younger = if from.started > to.started { from } else { to };
-            if counts(younger) {
+            if let Some(answer) = answer.filter(|_| counts(younger)) {
                 let slowest = slowest.entry(&younger.id).or_default();
-                *slowest = (*slowest).max(*took);
+                slowest.running = slowest.running.max(answer.running);
+                slowest.asked = slowest.asked.max(answer.asked);
             }
         }
-        let mut times: Vec<_> = slowest.into_values().collect();
-        times.sort();
-        times
+        slowest.into_values().collect()
     }
+
+    fn pairs(&self) -> impl Iterator<Item = (&Place, &Place, Option<Answer>)> {
+        let all = self.ends.values().flat_map(|from| self.ends.values().map(move |to| (from, &to.place)));
+        all.filter(|(from, to)| asks(&from.place, to)).map(|(from, to)| {
+            let answer = from.asked.get(&to.address).and_then(|question| question.answer);
+            (&from.place, to, answer)
+        })
+    }
+}
+
+/// Whether the first is to ask the second. What was there before is asked by nobody who came
+/// after: the question would tell it what it should know already.
+fn asks(from: &Place, to: &Place) -> bool {
+    from.id != to.id && (from.service.is_none() || to.service.is_some())
 }
 
 /// Does something in a network namespace; `None` when that is gone.
@@ -122,13 +167,14 @@ fn open(place: &Place) -> Option<OwnedFd> {
         assert!(fd >= 0, "a raw socket: {}", std::io::Error::last_os_error());
         // SAFETY: the descriptor is new, valid and nobody else's.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let others: u32 = !1;
-        // SAFETY: the pointer is to a live value of the given length.
-        let set = unsafe {
-            let value = std::ptr::from_ref(&others).cast();
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_RAW, ICMP_FILTER, value, 4)
-        };
-        assert_eq!(set, 0, "the filter of a raw socket");
+        for (level, name, value) in [(libc::SOL_RAW, ICMP_FILTER, !1), (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)] {
+            // SAFETY: the pointer is to a live value of the given length.
+            let set = unsafe {
+                let value = std::ptr::from_ref::<libc::c_int>(&value).cast();
+                libc::setsockopt(socket.as_raw_fd(), level, name, value, 4)
+            };
+            assert_eq!(set, 0, "option {name} of a raw socket");
+        }
         socket
     })
 }
@@ -153,10 +199,16 @@ fn send(socket: &OwnedFd, to: Ipv4Addr) {
     }
 }
 
-/// Who answered; `None` when there is no more.
-fn receive(socket: &OwnedFd) -> Option<Ipv4Addr> {
+/// Who answered, and when that came to the kernel; `None` when there is no more.
+fn receive(socket: &OwnedFd) -> Option<(Ipv4Addr, SystemTime)> {
     let mut packet = [0u8; 128];
-    // SAFETY: the pointer is to a live buffer of the given length.
-    let len = unsafe { libc::recv(socket.as_raw_fd(), packet.as_mut_ptr().cast(), packet.len(), 0) };
-    (len >= 28).then(|| Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]))
+    let mut told = nix::cmsg_space!(libc::timespec);
+    let mut parts = [IoSliceMut::new(&mut packet)];
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut told), MsgFlags::empty()).ok()?;
+    let at = received.cmsgs().ok()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(at) => Some(SystemTime::UNIX_EPOCH + at.into()),
+        _ => None,
+    })?;
+    let len = received.bytes;
+    (len >= 28).then(|| (Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]), at))
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::fleet::Fleet;
 use crate::place::{Place, Places};
-use crate::probe::Probes;
+use crate::probe::{Arrival, Probes};
 use crate::support::wait_until;
 use crate::truth;
 
@@ -37,8 +37,8 @@ struct Service<'a> {
 
 /// What came of one round.
 struct Round {
-    /// How long after it ran each task was reached from everywhere, and reached everywhere.
-    arrivals: Vec<Duration>,
+    /// When each task was reached from everywhere, and reached everywhere.
+    arrivals: Vec<Arrival>,
     /// From the command until then, for all of them.
     took: Duration,
     /// Addresses that went to another node.
@@ -188,24 +188,28 @@ fn beside_the_engines_own_overlay() {
     let (major, minor) = fleet.nodes()[0].engine_version();
     println!("\n{rounds} rounds of {tasks} tasks on three nodes, engine {major}.{minor}, in turns\n");
     println!("| what | Pontoon | built-in overlay | ratio |\n|---|---|---|---|");
-    let arrivals = results.each_ref().map(|rounds| {
-        let mut all: Vec<_> = rounds.iter().flat_map(|round: &Round| round.arrivals.clone()).collect();
-        all.sort();
-        all
-    });
+    let arrivals = |of: fn(&Arrival) -> Duration| {
+        results.each_ref().map(|rounds| {
+            let mut all: Vec<_> = rounds.iter().flat_map(|round: &Round| round.arrivals.iter().map(of)).collect();
+            all.sort();
+            all
+        })
+    };
     let took = results.each_ref().map(|rounds| {
         let mut all: Vec<_> = rounds.iter().map(|round: &Round| round.took).collect();
         all.sort();
         all
     });
     let row = |what: &str, at: f64, times: &[Vec<Duration>; 2]| {
-        let [ours, theirs] =
-            times.each_ref().map(|times| times[((times.len() - 1) as f64 * at).round() as usize].as_secs_f64());
-        println!("| {what} | {:.0} ms | {:.0} ms | {:.2} |", ours * 1e3, theirs * 1e3, ours / theirs);
+        let [ours, theirs] = times.each_ref().map(|times| times[((times.len() - 1) as f64 * at).round() as usize]);
+        println!("| {what} | {ours:.1?} | {theirs:.1?} | {:.2} |", ours.as_secs_f64() / theirs.as_secs_f64());
     };
-    row("a task runs until all reach it and it reaches all, median", 0.5, &arrivals);
-    row("the same, 95 of 100", 0.95, &arrivals);
-    row("the same, slowest", 1.0, &arrivals);
+    let asked = arrivals(|arrival| arrival.asked);
+    row("a task is asked by all and asks all until the last answer, median", 0.5, &asked);
+    row("the same, 95 of 100", 0.95, &asked);
+    row("the same, slowest", 1.0, &asked);
+    let running = arrivals(|arrival| arrival.running);
+    row("a task runs, its engine tells of it, and so on until the last answer, median", 0.5, &running);
     row("from the command until all reach all, median", 0.5, &took);
     row("from `docker service scale`, half of the tasks to all, until all reach all, median", 0.5, &scaled);
     let moved = results.each_ref().map(|rounds| rounds.iter().map(|round: &Round| round.moved).sum::<usize>());

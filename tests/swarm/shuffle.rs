@@ -1,0 +1,189 @@
+//! Shuffle: a switch that brings packets out of order. Each UDP packet between two nodes is held for
+//! a time of its own, so that tunnels and gossip see what was sent later come first. By hand, as not
+//! every kernel has a queueing discipline for it.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    fs::File,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::support::Segment;
+
+/// For so long a packet is held at most: enough for a hundred that come after it.
+const LONGEST: Duration = Duration::from_millis(20);
+
+/// What a socket of this family is told (include/uapi/linux/if_packet.h).
+const PACKET_VNET_HDR: libc::c_int = 15;
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+/// The header of those packets: checksums that are still to be made are so on the other side, too.
+const VNET_HDR: usize = 10;
+
+/// Goes on until it is ended.
+pub struct Shuffle<'a> {
+    segment: &'a Segment,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl<'a> Shuffle<'a> {
+    /// Between these hosts of a segment, by the last byte of their addresses.
+    #[track_caller]
+    pub fn begin(segment: &'a Segment, hosts: &[u8]) -> Self {
+        let (switch, hosts) = (File::open(segment.netns()).expect("the switch"), hosts.to_vec());
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&ended);
+        let thread = thread::spawn(move || {
+            nix::sched::setns(switch, nix::sched::CloneFlags::CLONE_NEWNET).expect("the switch's namespace");
+            shuffle(&hosts.iter().map(|host| Port::open(*host)).collect::<Vec<_>>(), &end)
+        });
+        // What is held is not switched as well.
+        let rules = "add table bridge shuffle; \
+                     add chain bridge shuffle forward { type filter hook forward priority 0; }; \
+                     add rule bridge shuffle forward ether type ip ip protocol udp drop";
+        segment.exec(&["nft", rules]).ok();
+        Self { segment, ended, thread: Some(thread) }
+    }
+
+    /// Switches as before. How many packets were overtaken by a later one to the same host.
+    pub fn end(mut self) -> u64 {
+        self.stop().expect("it was not ended before")
+    }
+
+    fn stop(&mut self) -> Option<u64> {
+        let thread = self.thread.take()?;
+        self.segment.exec(&["nft", "delete table bridge shuffle"]);
+        self.ended.store(true, Ordering::Relaxed);
+        thread.join().ok()
+    }
+}
+
+impl Drop for Shuffle<'_> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A host's cable, at the switch's end.
+struct Port {
+    host: u8,
+    socket: OwnedFd,
+}
+
+/// By when it goes out, and in which order it came.
+type Held = Reverse<(Instant, u64, Vec<u8>)>;
+
+fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
+    let (mut held, mut chance) = (BinaryHeap::<Held>::new(), Chance(1));
+    let (mut came, mut overtaken, mut newest) = (0, 0, [0; 256]);
+    let mut buffer = vec![0; 1 << 17];
+    while !(ended.load(Ordering::Relaxed) && held.is_empty()) {
+        let mut waiting: Vec<_> =
+            ports.iter().map(|port| PollFd::new(port.socket.as_fd(), PollFlags::POLLIN)).collect();
+        poll(&mut waiting, PollTimeout::from(1u8)).expect("sockets to wait for");
+        for port in ports {
+            while let Some(frame) = port.receive(&mut buffer) {
+                came += 1;
+                held.push(Reverse((Instant::now() + chance.of(LONGEST), came, frame)));
+            }
+        }
+        while held.peek().is_some_and(|Reverse((due, ..))| *due <= Instant::now()) {
+            let Some(Reverse((_, order, frame))) = held.pop() else { break };
+            // The hardware address that the lab gives a host ends like the address.
+            let host = frame[VNET_HDR + 5];
+            let newest = &mut newest[usize::from(host)];
+            overtaken += u64::from(order < *newest);
+            *newest = order.max(*newest);
+            if let Some(port) = ports.iter().find(|port| port.host == host) {
+                port.send(&frame);
+            }
+        }
+    }
+    overtaken
+}
+
+impl Port {
+    fn open(host: u8) -> Self {
+        // SAFETY: socket(2) takes three numbers; its result is checked before it is owned.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+        assert!(fd >= 0, "a packet socket: {}", std::io::Error::last_os_error());
+        // SAFETY: the descriptor is new, valid and nobody else's.
+        let port = Self { host, socket: unsafe { OwnedFd::from_raw_fd(fd) } };
+        port.set(libc::SOL_PACKET, PACKET_VNET_HDR, &1);
+        port.set(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1);
+        // EtherType IPv4 and protocol UDP, whole; of anything else nothing.
+        let step = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+        let mut program = [
+            step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 12),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 3, 0x0800),
+            step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 23),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::IPPROTO_UDP as u32),
+            step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        port.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter);
+        let link = nix::net::if_::if_nametoindex(format!("port{host}").as_str()).expect("the host's cable");
+        // SAFETY: every field of this structure may be zero.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_ifindex = link as i32;
+        // SAFETY: the pointer is to a live value of the given length, which the kernel only reads.
+        let bound = unsafe {
+            let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            libc::bind(port.socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), len)
+        };
+        assert_eq!(bound, 0, "a packet socket on port{host}: {}", std::io::Error::last_os_error());
+        port
+    }
+
+    fn set<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) {
+        // SAFETY: the pointer is to a live value of the given length, which the kernel only reads.
+        let set = unsafe {
+            let len = size_of::<T>() as libc::socklen_t;
+            libc::setsockopt(self.socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len)
+        };
+        assert_eq!(set, 0, "option {name} of a packet socket: {}", std::io::Error::last_os_error());
+    }
+
+    /// A packet with its header; `None` when there is no more. What cannot be told, as it is to be
+    /// cut into several by the card, is lost.
+    fn receive(&self, buffer: &mut [u8]) -> Option<Vec<u8>> {
+        loop {
+            // SAFETY: the pointer is to a live buffer of the given length.
+            let len = unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+            match usize::try_from(len) {
+                Ok(len) if len > VNET_HDR + 14 => return Some(buffer[..len].to_vec()),
+                Err(_) if std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN) => return None,
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&self, frame: &[u8]) {
+        // SAFETY: the pointer is to a live buffer of the given length, which the kernel only reads.
+        unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+    }
+}
+
+/// Numbers that look like chance, and are the same each time (xorshift64).
+struct Chance(u64);
+
+impl Chance {
+    fn of(&mut self, longest: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        longest.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}
