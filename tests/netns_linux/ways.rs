@@ -20,7 +20,7 @@ fn line() -> [Netns; 3] {
         host.run(&format!("ip addr add fd05:{n}::1/64 dev eth0 nodad; ip -6 route add default via fd05:{n}::ff"));
         router.take(&format!("far{n}"), &format!("10.5.{n}.254/24"), "");
         router.run(&format!(
-            "ip addr add fd05:{n}::ff/64 dev eth0 nodad; ip link set eth0 down name to{n}; ip link set to{n} up"
+            "ip addr add fd05:{n}::ff/64 dev eth0 nodad; ip link set eth0 down; ip link set eth0 name to{n}; ip link set to{n} up"
         ));
         router.run(&format!(
             "ip addr replace 10.5.{n}.254/24 dev to{n}; ip addr replace fd05:{n}::ff/64 dev to{n} nodad"
