@@ -8,6 +8,7 @@ mod compose;
 mod doctor;
 mod faults;
 mod fleet;
+mod ingress;
 mod install;
 mod multicast;
 mod place;

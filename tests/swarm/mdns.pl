@@ -5,7 +5,6 @@
 use strict;
 use Socket qw(:all);
 use IO::Select;
-use Time::HiRes qw(time);
 
 $| = 1;
 alarm 60;
@@ -44,12 +43,10 @@ if ($verb eq 'know') {
     }
 }
 my ($socket, $group) = @{of($word)};
-my ($select, $end) = (IO::Select->new($socket), time + 40);
-while (time < $end) {
+my $select = IO::Select->new($socket);
+for (1 .. 130) {
     send $socket, pack('n6', 0, 0, 1, 0, 0, 0) . $name . pack('nn', 1, 1), 0, $group;
-    my $round = time + 0.3;
-    while ((my $left = $round - time) > 0) {
-        next unless $select->can_read($left);
+    while ($select->can_read(0.3)) {
         recv($socket, my $packet, 512, 0);
         next unless ord(substr $packet, 2, 1) & 0x80 && index($packet, $name) >= 0;
         print inet_ntoa(substr $packet, -4), "\n";

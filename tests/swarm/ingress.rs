@@ -1,0 +1,35 @@
+//! Docker's own publishing, mode ingress, of a service on a network of Pontoon's: its tasks are on both.
+
+use crate::fleet::{Fleet, SOON};
+use crate::support::{Node, wait_until};
+
+/// Tasks reach each other as without it, and with IPVS in the kernel each node answers for all of them.
+#[test]
+fn the_routing_mesh_beside_us() {
+    let fleet = Fleet::up();
+    fleet.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "fleet"]);
+    let what = ["service", "create", "--detach", "--name", "mesh", "--stop-grace-period", "1s", "--replicas", "3"];
+    let how = ["--network", "fleet", "--publish", "published=8090,target=80", "busybox", "httpd", "-f", "-h", "/etc"];
+    fleet.manager(&[&what[..], &how].concat());
+    fleet.all_reach_all("mesh", "fleet", 3);
+    let balances = fleet.nodes().iter().all(|node| node.exec(&["test", "-e", "/proc/net/ip_vs"]).success());
+    for node in fleet.nodes().iter().filter(|_| balances) {
+        wait_until(SOON, "the mesh to answer", || answers(node));
+    }
+    // The names lead to Pontoon's addresses of the tasks, whatever else they have.
+    let tasks = fleet.tasks("mesh", "fleet");
+    let asked = &tasks[0];
+    let named = fleet.nodes()[asked.node].exec_in(&asked.container, &["nslookup", "tasks.mesh"]).stdout;
+    assert!(tasks.iter().all(|task| named.contains(&task.address)), "{tasks:?}: {named}");
+    eprintln!("{}", if balances { "answered by the mesh" } else { "no IPVS here: the mesh was not asked" });
+
+    fleet.manager(&["service", "rm", "mesh"]);
+    fleet.remove_network("fleet");
+    fleet.nothing_left();
+}
+
+/// Several in a row, so that tasks on other nodes are among those that are asked.
+fn answers(node: &Node) -> bool {
+    let ask = "for n in 1 2 3 4 5 6; do curl -sf -m 5 http://127.0.0.1:8090/hostname || exit; done";
+    node.exec(&["sh", "-c", ask]).success()
+}
