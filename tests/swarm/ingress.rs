@@ -1,4 +1,7 @@
 //! Docker's own publishing, mode ingress, of a service on a network of Pontoon's: its tasks are on both.
+//!
+//! On a kernel with IPVS, set `net.ipv4.ip_forward` on the machine as well: Docker's sandbox has it from
+//! there, not from the node.
 
 use crate::fleet::{Fleet, SOON};
 use crate::support::{Node, wait_until};
