@@ -118,7 +118,10 @@ impl Engine {
         for container in inspect(&["inspect"], ids(&["ps", "-q", "--no-trunc"])) {
             let name = text(&container["Name"]).trim_start_matches('/').to_owned();
             let before = engine.attachments.len();
-            for network in container["NetworkSettings"]["Networks"].as_object().into_iter().flatten().map(|(_, n)| n) {
+            let networks = container["NetworkSettings"]["Networks"].as_object().into_iter().flatten().map(|(_, n)| n);
+            // Engine 20.10 that is told to start what it is just starting ("task already exists") takes the
+            // network from it and lets it run: it names no endpoint then.
+            for network in networks.filter(|network| !text(&network["EndpointID"]).is_empty()) {
                 engine.attachments.push(Attachment {
                     network: text(&network["NetworkID"]).to_owned(),
                     endpoint: text(&network["EndpointID"]).to_owned(),
