@@ -119,9 +119,11 @@ impl Engine {
             let name = text(&container["Name"]).trim_start_matches('/').to_owned();
             let before = engine.attachments.len();
             let networks = container["NetworkSettings"]["Networks"].as_object().into_iter().flatten().map(|(_, n)| n);
-            // Engine 20.10 that is told to start what it is just starting ("task already exists") takes the
-            // network from it and lets it run: it names no endpoint then.
-            for network in networks.filter(|network| !text(&network["EndpointID"]).is_empty()) {
+            // A start that fails ("task already exists") releases the networks (`Cleanup`, daemon/start.go); 20.10
+            // was seen to call such a container running, and to name neither network nor endpoint.
+            let is_named =
+                |network: &&Value| ["NetworkID", "EndpointID"].iter().any(|id| !text(&network[id]).is_empty());
+            for network in networks.filter(is_named) {
                 engine.attachments.push(Attachment {
                     network: text(&network["NetworkID"]).to_owned(),
                     endpoint: text(&network["EndpointID"]).to_owned(),

@@ -76,9 +76,10 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
             "bridge fdb del 00:00:00:00:00:00 dev pntxone dst 192.0.2.2",
             "bridge fdb append 00:00:00:00:00:00 dev pntxone dst 192.0.2.9",
             "ip link set pntxone nomaster mtu 1400 down",
-            "ip link set pnthabc down; ip link set pnthabc name foo; ip link set foo up",
-            "ip link set pntbone down; ip link set pntbone name foo; ip link set foo up",
-            "ip link set pntxone down; ip link set pntxone name foo; ip link set foo up",
+            // Kernels before 6.2 rename only what is down.
+            "ip link set pnthabc name foo || { ip link set pnthabc down; ip link set pnthabc name foo; ip link set foo up; }",
+            "ip link set pntbone name foo || { ip link set pntbone down; ip link set pntbone name foo; ip link set foo up; }",
+            "ip link set pntxone name foo || { ip link set pntxone down; ip link set pntxone name foo; ip link set foo up; }",
             "ip link add pntxnew group 1886286849 type vxlan id 7 local 127.0.0.1 dstport 4789",
             "ip link add pntbnew group 1886286849 type bridge",
             "ip link add pnthnew group 1886286849 type veth peer name pntcnew",
@@ -157,7 +158,8 @@ fn a_survey_sees_the_host_and_changes_nothing() {
         );
         run("nft add rule inet mine onward iifname '\"pnt*\"' counter accept");
         let mut survey = Survey::open(Options::default()).unwrap();
-        let all = || run("ip -o link; ip -o address | sed 's/ tentative//'; nft -s list ruleset; ip route");
+        wait_for("addresses that are not tentative any more", || !run("ip -o address").contains(" tentative"));
+        let all = || run("ip -o link; ip -o address; nft -s list ruleset; ip route");
         let before = all();
         let host = survey.host().unwrap();
         assert_eq!(survey.observe(&BTreeSet::new()).unwrap(), observe(kernel));

@@ -13,10 +13,13 @@ mod install;
 mod multicast;
 mod place;
 mod probe;
+#[path = "../crash/random.rs"]
+mod random;
 mod ranges;
 mod redeploy;
 mod settings;
 mod shuffle;
+mod socket;
 mod truth;
 mod vip;
 

@@ -4,17 +4,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     io::IoSliceMut,
     net::Ipv4Addr,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    thread,
+    os::fd::{AsRawFd, OwnedFd},
+    rc::Rc,
     time::{Duration, SystemTime},
 };
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use crate::place::Place;
+use crate::socket::{self, inside, raw};
 
 /// `ICMP_FILTER` (include/uapi/linux/icmp.h).
 const ICMP_FILTER: libc::c_int = 1;
@@ -23,7 +23,7 @@ const ICMP_FILTER: libc::c_int = 1;
 const AGAIN: Duration = Duration::from_millis(20);
 
 struct End {
-    place: Place,
+    place: Rc<Place>,
     socket: OwnedFd,
     /// Whom it asked.
     asked: BTreeMap<Ipv4Addr, Question>,
@@ -73,7 +73,7 @@ impl Probes {
             if !self.ends.contains_key(&place.id)
                 && let Some(socket) = open(place)
             {
-                let end = End { place: place.clone(), socket, asked: BTreeMap::new() };
+                let end = End { place: Rc::new(place.clone()), socket, asked: BTreeMap::new() };
                 self.ends.insert(place.id.clone(), end);
             }
         }
@@ -81,7 +81,7 @@ impl Probes {
 
     /// Asks for every pair that was not reached yet, and takes the answers that are there.
     pub fn ask(&mut self) {
-        let all: Vec<_> = self.ends.values().map(|end| end.place.clone()).collect();
+        let all: Vec<_> = self.ends.values().map(|end| Rc::clone(&end.place)).collect();
         for end in self.ends.values_mut() {
             for to in all.iter().filter(|to| asks(&end.place, to)) {
                 let now = SystemTime::now();
@@ -131,10 +131,10 @@ impl Probes {
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&Place, &Place, Option<Answer>)> {
-        let all = self.ends.values().flat_map(|from| self.ends.values().map(move |to| (from, &to.place)));
+        let all = self.ends.values().flat_map(|from| self.ends.values().map(move |to| (from, &*to.place)));
         all.filter(|(from, to)| asks(&from.place, to)).map(|(from, to)| {
             let answer = from.asked.get(&to.address).and_then(|question| question.answer);
-            (&from.place, to, answer)
+            (&*from.place, to, answer)
         })
     }
 }
@@ -145,36 +145,12 @@ fn asks(from: &Place, to: &Place) -> bool {
     from.id != to.id && (from.service.is_none() || to.service.is_some())
 }
 
-/// Does something in a network namespace; `None` when that is gone.
-pub fn inside<T: Send>(place: &Place, work: impl FnOnce() -> T + Send) -> Option<T> {
-    let file = File::open(&place.netns).ok()?;
-    thread::scope(|scope| {
-        let entered = scope.spawn(|| {
-            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
-            Some(work())
-        });
-        entered.join().expect("the work in the namespace ends")
-    })
-}
-
-/// A raw socket that hears echo replies only.
+/// A raw socket that hears echo replies only, and when they came.
 fn open(place: &Place) -> Option<OwnedFd> {
-    inside(place, || {
-        // SAFETY: socket(2) takes three numbers; its result is checked before it is owned.
-        let fd = unsafe {
-            libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, libc::IPPROTO_ICMP)
-        };
-        assert!(fd >= 0, "a raw socket: {}", std::io::Error::last_os_error());
-        // SAFETY: the descriptor is new, valid and nobody else's.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        for (level, name, value) in [(libc::SOL_RAW, ICMP_FILTER, !1), (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)] {
-            // SAFETY: the pointer is to a live value of the given length.
-            let set = unsafe {
-                let value = std::ptr::from_ref::<libc::c_int>(&value).cast();
-                libc::setsockopt(socket.as_raw_fd(), level, name, value, 4)
-            };
-            assert_eq!(set, 0, "option {name} of a raw socket");
-        }
+    inside(&place.netns, || {
+        let socket = raw(libc::AF_INET, libc::IPPROTO_ICMP);
+        socket::set(&socket, libc::SOL_RAW, ICMP_FILTER, &!1u32);
+        socket::set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1);
         socket
     })
 }

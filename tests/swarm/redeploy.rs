@@ -184,26 +184,21 @@ fn beside_the_engines_own_overlay() {
             scaled[side].push(service.scale());
         }
     }
-    scaled.iter_mut().for_each(|times| times.sort());
     let (major, minor) = fleet.nodes()[0].engine_version();
     println!("\n{rounds} rounds of {tasks} tasks on three nodes, engine {major}.{minor}, in turns\n");
     println!("| what | Pontoon | built-in overlay | ratio |\n|---|---|---|---|");
-    let arrivals = |of: fn(&Arrival) -> Duration| {
-        results.each_ref().map(|rounds| {
-            let mut all: Vec<_> = rounds.iter().flat_map(|round: &Round| round.arrivals.iter().map(of)).collect();
-            all.sort();
-            all
-        })
-    };
-    let took = results.each_ref().map(|rounds| {
-        let mut all: Vec<_> = rounds.iter().map(|round: &Round| round.took).collect();
-        all.sort();
-        all
-    });
     let row = |what: &str, at: f64, times: &[Vec<Duration>; 2]| {
-        let [ours, theirs] = times.each_ref().map(|times| times[((times.len() - 1) as f64 * at).round() as usize]);
+        let [ours, theirs] = times.each_ref().map(|times| {
+            let mut times = times.clone();
+            times.sort();
+            times[((times.len() - 1) as f64 * at).round() as usize]
+        });
         println!("| {what} | {ours:.1?} | {theirs:.1?} | {:.2} |", ours.as_secs_f64() / theirs.as_secs_f64());
     };
+    let arrivals = |of: fn(&Arrival) -> Duration| {
+        results.each_ref().map(|rounds| rounds.iter().flat_map(|round| round.arrivals.iter().map(of)).collect())
+    };
+    let took = results.each_ref().map(|rounds| rounds.iter().map(|round| round.took).collect());
     let asked = arrivals(|arrival| arrival.asked);
     row("a task is asked by all and asks all until the last answer, median", 0.5, &asked);
     row("the same, 95 of 100", 0.95, &asked);

@@ -5,8 +5,7 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    fs::File,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +16,8 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::random::Random;
+use crate::socket::{self, inside, raw};
 use crate::support::Segment;
 
 /// For so long a packet is held at most: enough for a hundred that come after it.
@@ -39,13 +40,11 @@ impl<'a> Shuffle<'a> {
     /// Between these hosts of a segment, by the last byte of their addresses.
     #[track_caller]
     pub fn begin(segment: &'a Segment, hosts: &[u8]) -> Self {
-        let (switch, hosts) = (File::open(segment.netns()).expect("the switch"), hosts.to_vec());
+        let open = || hosts.iter().map(|host| Port::open(*host)).collect::<Vec<_>>();
+        let ports = inside(&segment.netns(), open).expect("the switch is up");
         let ended = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ended);
-        let thread = thread::spawn(move || {
-            nix::sched::setns(switch, nix::sched::CloneFlags::CLONE_NEWNET).expect("the switch's namespace");
-            shuffle(&hosts.iter().map(|host| Port::open(*host)).collect::<Vec<_>>(), &end)
-        });
+        let thread = thread::spawn(move || shuffle(&ports, &end));
         // What is held is not switched as well.
         let rules = "add table bridge shuffle; \
                      add chain bridge shuffle forward { type filter hook forward priority 0; }; \
@@ -83,7 +82,7 @@ struct Port {
 type Held = Reverse<(Instant, u64, Vec<u8>)>;
 
 fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
-    let (mut held, mut chance) = (BinaryHeap::<Held>::new(), Chance(1));
+    let (mut held, mut chance) = (BinaryHeap::<Held>::new(), Random::new(0));
     let (mut came, mut overtaken, mut newest) = (0, 0, [0; 256]);
     let mut buffer = vec![0; 1 << 17];
     while !(ended.load(Ordering::Relaxed) && held.is_empty()) {
@@ -93,7 +92,11 @@ fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
         for port in ports {
             while let Some(frame) = port.receive(&mut buffer) {
                 came += 1;
-                held.push(Reverse((Instant::now() + chance.of(LONGEST), came, frame)));
+                held.push(Reverse((
+                    Instant::now() + Duration::from_micros(chance.below(LONGEST.as_micros() as u64)),
+                    came,
+                    frame,
+                )));
             }
         }
         while held.peek().is_some_and(|Reverse((due, ..))| *due <= Instant::now()) {
@@ -113,13 +116,9 @@ fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
 
 impl Port {
     fn open(host: u8) -> Self {
-        // SAFETY: socket(2) takes three numbers; its result is checked before it is owned.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
-        assert!(fd >= 0, "a packet socket: {}", std::io::Error::last_os_error());
-        // SAFETY: the descriptor is new, valid and nobody else's.
-        let port = Self { host, socket: unsafe { OwnedFd::from_raw_fd(fd) } };
-        port.set(libc::SOL_PACKET, PACKET_VNET_HDR, &1);
-        port.set(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1);
+        let socket = raw(libc::AF_PACKET, 0);
+        socket::set(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1);
+        socket::set(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1);
         // EtherType IPv4 and protocol UDP, whole; of anything else nothing.
         let step = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
         let mut program = [
@@ -131,7 +130,7 @@ impl Port {
             step(libc::BPF_RET | libc::BPF_K, 0, 0),
         ];
         let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-        port.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter);
+        socket::set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter);
         let link = nix::net::if_::if_nametoindex(format!("port{host}").as_str()).expect("the host's cable");
         // SAFETY: every field of this structure may be zero.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -141,19 +140,10 @@ impl Port {
         // SAFETY: the pointer is to a live value of the given length, which the kernel only reads.
         let bound = unsafe {
             let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-            libc::bind(port.socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), len)
+            libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), len)
         };
         assert_eq!(bound, 0, "a packet socket on port{host}: {}", std::io::Error::last_os_error());
-        port
-    }
-
-    fn set<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) {
-        // SAFETY: the pointer is to a live value of the given length, which the kernel only reads.
-        let set = unsafe {
-            let len = size_of::<T>() as libc::socklen_t;
-            libc::setsockopt(self.socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len)
-        };
-        assert_eq!(set, 0, "option {name} of a packet socket: {}", std::io::Error::last_os_error());
+        Self { host, socket }
     }
 
     /// A packet with its header; `None` when there is no more. What cannot be told, as it is to be
@@ -173,17 +163,5 @@ impl Port {
     fn send(&self, frame: &[u8]) {
         // SAFETY: the pointer is to a live buffer of the given length, which the kernel only reads.
         unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-    }
-}
-
-/// Numbers that look like chance, and are the same each time (xorshift64).
-struct Chance(u64);
-
-impl Chance {
-    fn of(&mut self, longest: Duration) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        longest.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::fleet::{Fleet, links};
 use crate::place::Place;
-use crate::probe::inside;
+use crate::socket::inside;
 
 /// Everything that is remembered wrongly of these containers, which are all there are.
 pub fn wrong(fleet: &Fleet, places: &[Place]) -> Vec<String> {
@@ -36,7 +36,7 @@ pub fn remembered(places: &[Place]) -> Vec<String> {
     let truth: BTreeMap<String, &Place> = places.iter().map(|place| (place.address.to_string(), place)).collect();
     let mut wrong = Vec::new();
     for place in places {
-        let table = inside(place, || std::fs::read_to_string("/proc/thread-self/net/arp").unwrap_or_default());
+        let table = inside(&place.netns, || std::fs::read_to_string("/proc/thread-self/net/arp").unwrap_or_default());
         for line in table.unwrap_or_default().lines().skip(1) {
             let fields: Vec<_> = line.split_whitespace().collect();
             let &[address, _, flags, mac, ..] = &fields[..] else { continue };
