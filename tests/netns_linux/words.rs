@@ -53,6 +53,11 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
         };
         want.vxlans = [(name("pntxone"), vxlan)].into();
         typed(kernel, &want);
+        // Kernels before 6.2 rename only what is down.
+        let renamed = |link| {
+            let rename = format!("ip link set {link} name foo");
+            format!("{rename} || {{ ip link set {link} down; {rename}; ip link set foo up; }}")
+        };
         // Each difference that links and settings can have, one by one.
         for breakage in [
             "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
@@ -76,10 +81,9 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
             "bridge fdb del 00:00:00:00:00:00 dev pntxone dst 192.0.2.2",
             "bridge fdb append 00:00:00:00:00:00 dev pntxone dst 192.0.2.9",
             "ip link set pntxone nomaster mtu 1400 down",
-            // Kernels before 6.2 rename only what is down.
-            "ip link set pnthabc name foo || { ip link set pnthabc down; ip link set pnthabc name foo; ip link set foo up; }",
-            "ip link set pntbone name foo || { ip link set pntbone down; ip link set pntbone name foo; ip link set foo up; }",
-            "ip link set pntxone name foo || { ip link set pntxone down; ip link set pntxone name foo; ip link set foo up; }",
+            &renamed("pnthabc"),
+            &renamed("pntbone"),
+            &renamed("pntxone"),
             "ip link add pntxnew group 1886286849 type vxlan id 7 local 127.0.0.1 dstport 4789",
             "ip link add pntbnew group 1886286849 type bridge",
             "ip link add pnthnew group 1886286849 type veth peer name pntcnew",

@@ -184,6 +184,13 @@ impl Fleet {
         self.tasks(service, "fleet").iter().filter(|task| NAMES[task.node] == name).count()
     }
 
+    /// Whether a name leads a task to all of these; if not, what it was told.
+    pub fn resolves(&self, asker: &Task, name: &str, tasks: &[Task]) -> Result<(), String> {
+        let told = self.nodes[asker.node].exec_in(&asker.container, &["nslookup", name]);
+        let all = tasks.iter().all(|task| told.stdout.contains(&task.address));
+        if all { Ok(()) } else { Err(format!("{tasks:?}: {told}")) }
+    }
+
     /// Waits until so many tasks run and no other, and until each container of the network answered
     /// each other.
     #[track_caller]

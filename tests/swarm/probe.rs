@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{AddressFamily, ControlMessageOwned, MsgFlags, SockProtocol, recvmsg};
 
 use crate::place::Place;
 use crate::socket::{self, inside, raw};
@@ -148,7 +148,7 @@ fn asks(from: &Place, to: &Place) -> bool {
 /// A raw socket that hears echo replies only, and when they came.
 fn open(place: &Place) -> Option<OwnedFd> {
     inside(&place.netns, || {
-        let socket = raw(libc::AF_INET, libc::IPPROTO_ICMP);
+        let socket = raw(AddressFamily::Inet, Some(SockProtocol::Icmp));
         socket::set(&socket, libc::SOL_RAW, ICMP_FILTER, &!1u32);
         socket::set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1);
         socket

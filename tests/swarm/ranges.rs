@@ -84,8 +84,7 @@ fn names_reach_everywhere(fleet: &Fleet) {
             let (_, node) = fleet.named().nth(task.node).expect("a machine");
             for name in [service.to_owned(), format!("tasks.{service}")] {
                 wait_until(SOON, &format!("all of {name} on {}", node.name()), || {
-                    let found = node.exec_in(&task.container, &["nslookup", &name]).to_string();
-                    tasks.iter().all(|other| found.contains(&other.address))
+                    fleet.resolves(task, &name, &tasks).is_ok()
                 });
             }
         }

@@ -111,7 +111,7 @@ fn a_wrong_value(node: &Node) {
     // then, told once, start the plugin again by itself (`HandleExitEvent`, plugin/manager.go): "already enabled".
     wait_until(SOON, "the plugin with a right value", || {
         node.docker(&["plugin", "enable", "pontoon"]);
-        node.docker(&["plugin", "inspect", "-f", "{{.Enabled}}", "pontoon"]).ok() == "true"
+        node.inspect("pontoon:latest")["Enabled"] == true
     });
     node.docker(&["network", "create", "-d", "pontoon:latest", "again"]).ok();
 }

@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::AddressFamily,
+};
 
 use crate::random::Random;
 use crate::socket::{self, inside, raw};
@@ -92,11 +95,8 @@ fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
         for port in ports {
             while let Some(frame) = port.receive(&mut buffer) {
                 came += 1;
-                held.push(Reverse((
-                    Instant::now() + Duration::from_micros(chance.below(LONGEST.as_micros() as u64)),
-                    came,
-                    frame,
-                )));
+                let due = Instant::now() + Duration::from_micros(chance.below(LONGEST.as_micros() as u64));
+                held.push(Reverse((due, came, frame)));
             }
         }
         while held.peek().is_some_and(|Reverse((due, ..))| *due <= Instant::now()) {
@@ -116,7 +116,7 @@ fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
 
 impl Port {
     fn open(host: u8) -> Self {
-        let socket = raw(libc::AF_PACKET, 0);
+        let socket = raw(AddressFamily::Packet, None);
         socket::set(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1);
         socket::set(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1);
         // EtherType IPv4 and protocol UDP, whole; of anything else nothing.

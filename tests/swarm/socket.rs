@@ -3,9 +3,14 @@
 use std::{
     fs::File,
     io::Error,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
     path::Path,
     thread,
+};
+
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
 };
 
 /// Does something in a network namespace; `None` when that is gone. A socket stays where it was opened.
@@ -13,7 +18,7 @@ pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> Option<
     let file = File::open(netns).ok()?;
     thread::scope(|scope| {
         let entered = scope.spawn(|| {
-            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+            setns(file, CloneFlags::CLONE_NEWNET).ok()?;
             Some(work())
         });
         entered.join().expect("the work in the namespace ends")
@@ -21,12 +26,8 @@ pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> Option<
 }
 
 /// One that never waits.
-pub fn raw(family: libc::c_int, protocol: libc::c_int) -> OwnedFd {
-    // SAFETY: socket(2) takes three numbers; its result is checked before it is owned.
-    let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol) };
-    assert!(fd >= 0, "a raw socket: {}", Error::last_os_error());
-    // SAFETY: the descriptor is new, valid and nobody else's.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+pub fn raw(family: AddressFamily, protocol: Option<SockProtocol>) -> OwnedFd {
+    socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol).expect("a raw socket")
 }
 
 /// Sets an option, whose value has the layout that the kernel has for it.
