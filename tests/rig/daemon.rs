@@ -19,7 +19,12 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it in a namespace of its own and waits until it listens.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut daemon = Self::launch(dir, "pontoon", args, &["unshare", "--net"]);
+        Self::start_by(dir, args, &["unshare", "--net"])
+    }
+
+    /// Starts it by `prefix` (a command that runs another) and waits until it listens.
+    pub fn start_by(dir: &Path, args: &[&str], prefix: &[&str]) -> Self {
+        let mut daemon = Self::launch(dir, "pontoon", args, prefix);
         let socket = daemon.socket.clone();
         daemon.until("it to answer", |_| answers(&socket).is_ok_and(|length| length > 0));
         daemon

@@ -1,0 +1,16 @@
+//! Attacks on Pontoon: the program as it is shipped, in a network namespace of its own, with
+//! namespaces as containers and no engine. Each test attacks, sees the attack fail, and sees it
+//! succeed once the guard is removed.
+#![allow(dead_code)]
+
+#[path = "../rig/daemon.rs"]
+mod daemon;
+mod host;
+#[path = "../netns_support/mod.rs"]
+mod netns_support;
+#[path = "../rig/mod.rs"]
+mod rig;
+#[path = "../netns_linux/town.rs"]
+mod town;
+
+mod baseline;
