@@ -152,6 +152,7 @@ fn cause(event: Event) -> Cause {
     match event {
         Event::LinkGone(name) | Event::LinkChanged(name) | Event::AddressGone(name) => Cause::Link(name),
         Event::LinkNew(name) => Cause::Bridge(name),
+        Event::HostAddress => Cause::Address,
         Event::ForwardingOff => Cause::Forwarding,
         Event::Firewall => Cause::Firewall,
         Event::Overrun => Cause::Overrun,

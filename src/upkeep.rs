@@ -29,6 +29,8 @@ pub enum Cause {
     Link(IfName),
     /// A bridge appeared that may be the engine's.
     Bridge(IfName),
+    /// An address of the host's own came or went.
+    Address,
     /// Somebody turned forwarding off for the host.
     Forwarding,
     /// Someone else changed the ruleset.
@@ -70,7 +72,7 @@ fn run(driver: &Driver, causes: &Receiver<Cause>) {
 struct Work {
     links: bool,
     firewall: bool,
-    bridges: bool,
+    host: bool,
 }
 
 impl Work {
@@ -78,22 +80,22 @@ impl Work {
         match cause {
             Cause::Link(name) => {
                 self.links |= driver.reconciler().wants(name);
-                self.bridges |= driver.reconciler().is_engine_bridge(name);
+                self.host |= driver.reconciler().is_engine_bridge(name);
             }
-            Cause::Bridge(_) => self.bridges = true,
+            Cause::Bridge(_) | Cause::Address => self.host = true,
             Cause::Forwarding => self.links = true,
             Cause::Firewall => self.firewall = true,
             Cause::Overrun => {
                 driver.counts.overruns.fetch_add(1, Ordering::Relaxed);
-                *self = Work { links: true, firewall: true, bridges: true };
+                *self = Work { links: true, firewall: true, host: true };
             }
             Cause::Backlog => driver.settle_ledger(),
-            Cause::Everything => *self = Work { links: true, firewall: true, bridges: true },
+            Cause::Everything => *self = Work { links: true, firewall: true, host: true },
         }
     }
 
     fn is_none(&self) -> bool {
-        !(self.links || self.firewall || self.bridges)
+        !(self.links || self.firewall || self.host)
     }
 }
 
@@ -109,10 +111,11 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     {
         work.add(driver, &next);
     }
-    // Which bridges the engine leaves to us is told by its bridges and by its rules. A table that is
-    // not there cannot follow: then it is repaired, and follows by that.
-    let look = work.bridges || work.firewall;
-    let followed = !look || driver.reconciler().follow_engine_bridges().unwrap_or(false);
+    // Which bridges the engine leaves to us is told by its bridges and by its rules, and where
+    // broadcasts are taken by addresses. A table that is not there cannot follow: then it is
+    // repaired, and follows by that.
+    let look = work.host || work.firewall;
+    let followed = !look || driver.reconciler().follow_host().unwrap_or(false);
     // What fails is told by the comparison, and tried again by us.
     if work.links {
         let _ = driver.repair();

@@ -174,7 +174,7 @@ fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), Kerne
         return Ok((PlanLines::default(), None));
     }
     let mut survey = Survey::open(linux::Options::default())?;
-    let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?);
+    let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
     let (tunnels, reach) = tunnels_of(&seen.records, |path| survey.underlay(path))?;
     desired::add(&mut want, tunnels);
     want.shortcuts = want.shortcuts.map(shortcut::whole);

@@ -4,11 +4,11 @@
 //! (creation, removal, repair) follows from the difference.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::reconcile::unite;
 use super::{Bridge, Datapath, Element, ForwardRule, Forwarding, LinkMatch, Veth, shortcut};
-use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, Phase, ifname};
+use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, Phase, Protocol, Published, ifname};
 
 /// The part of the datapath that one network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {
@@ -71,6 +71,8 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
 fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
     let options = &network.spec.options;
     let mut set: BTreeSet<Element> = endpoint.published.iter().copied().map(Element::Port).collect();
+    let all_of_v4 = |p: &&Published| p.host.protocol == Protocol::Udp && p.host.address == Ipv4Addr::UNSPECIFIED;
+    set.extend(endpoint.published.iter().filter(all_of_v4).map(|p| Element::BroadcastPort(p.host.port)));
     for (net, mode) in [(endpoint.spec.v4, options.mode4), (endpoint.spec.v6, options.mode6)] {
         let Some(address) = net.map(|net| net.ip()) else { continue };
         if network.spec.internal || endpoint.bindings.is_empty() {

@@ -280,6 +280,12 @@ pub trait Kernel: Send + Sync {
     /// `br-` and twelve hex digits) and does not protect by itself: none from version 28 on.
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError>;
 
+    /// Where the host takes IPv4 broadcasts that may be for a published port, as the elements
+    /// [`Element::Broadcast`]. This default is for a kernel without any.
+    fn broadcasts(&self) -> Result<BTreeSet<Element>, KernelError> {
+        Ok(BTreeSet::new())
+    }
+
     /// Takes ports on the host by binding a socket to each, all of them or none, so that a conflict
     /// with any process is found by either side. They stay taken until [`Kernel::release`].
     /// Ports that this process holds already are fine.

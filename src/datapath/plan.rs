@@ -91,8 +91,9 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
                 if !add.is_empty() {
                     // A key that changes its value is removed and added in one transaction: at no
                     // time is a port published twice, or not at all.
-                    let (now, later) =
-                        removed.into_iter().partition(|e| matches!(e, Element::Port(_) | Element::SourceNat(..)));
+                    let has_value =
+                        |e: &Element| matches!(e, Element::Port(_) | Element::SourceNat(..) | Element::Broadcast(..));
+                    let (now, later) = removed.into_iter().partition(has_value);
                     removed = later;
                     let misled = misled(&add);
                     plan.steps.push(Step::Elements { add, remove: now });

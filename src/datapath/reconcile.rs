@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ailment::{Ailments, Subject};
-use super::{Datapath, Kernel, KernelError, Plan, Protected, Step, desired, diff, shortcut, tunnel};
+use super::{Datapath, Element, Kernel, KernelError, Plan, Protected, Step, desired, diff, shortcut, tunnel};
 use crate::model::IfName;
 use crate::state::table::lock;
 
@@ -54,6 +54,7 @@ pub struct Reconciler {
     kernel: Arc<dyn Kernel>,
     desired: Mutex<Datapath>,
     engine: Mutex<BTreeSet<IfName>>,
+    broadcasts: Mutex<BTreeSet<Element>>,
     protected: Mutex<Protected>,
     ailments: Mutex<Ailments>,
     gate: RwLock<()>,
@@ -68,6 +69,7 @@ impl Reconciler {
             kernel,
             desired: Mutex::new(desired::base()),
             engine: Mutex::default(),
+            broadcasts: Mutex::default(),
             protected: Mutex::default(),
             ailments: Mutex::default(),
             gate: RwLock::new(()),
@@ -136,7 +138,14 @@ impl Reconciler {
                 .chain(have.vxlans.keys().filter(|link| !desired.vxlans.contains_key(*link)))
                 .cloned()
                 .collect(),
-            elements: have.elements.unwrap_or_default().difference(&wanted).cloned().collect(),
+            // Those of the host are known at any time.
+            elements: have
+                .elements
+                .unwrap_or_default()
+                .difference(&wanted)
+                .filter(|element| !matches!(element, Element::Broadcast(..)))
+                .cloned()
+                .collect(),
         };
         let count = protected.links.len();
         *lock(&self.protected) = protected;
@@ -235,25 +244,30 @@ impl Reconciler {
         lock(&self.engine).contains(name)
     }
 
-    /// Reads again which bridges belong to the engine's built-in driver, and has the firewall follow
-    /// them: nobody meddled, so it is no repair. False when that did not succeed, and a comparison
-    /// is due.
-    pub fn follow_engine_bridges(&self) -> Result<bool, KernelError> {
-        let found = self.kernel.engine_bridges()?;
+    /// Reads again what the firewall must know of the host, and has it follow: nobody meddled, so it
+    /// is no repair. False when that did not succeed, and a comparison is due.
+    pub fn follow_host(&self) -> Result<bool, KernelError> {
+        let before = self.of_host();
+        self.find_host()?;
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let mut engine = lock(&self.engine);
-        let [was, is] = [&*engine, &found]
-            .map(|bridges| Datapath { elements: Some(desired::engine_bridges(bridges)), ..Datapath::default() });
-        *engine = found;
-        let plan = diff(&was, &is, &Protected::default());
+        let elements = |elements| Datapath { elements: Some(elements), ..Datapath::default() };
+        let plan = diff(&elements(before), &elements(self.of_host()), &Protected::default());
         Ok(plan.steps.is_empty() || self.kernel.apply(&plan.steps).is_ok())
     }
 
-    /// Reads which bridges belong to the engine's built-in driver, and leaves the rest to the next
-    /// comparison.
-    pub fn find_engine_bridges(&self) -> Result<(), KernelError> {
-        *lock(&self.engine) = self.kernel.engine_bridges()?;
+    /// Reads what the firewall must know of the host, and leaves the rest to the next comparison:
+    /// bridges of the engine's built-in driver, and where broadcasts are taken.
+    pub fn find_host(&self) -> Result<(), KernelError> {
+        let (engine, broadcasts) = (self.kernel.engine_bridges()?, self.kernel.broadcasts()?);
+        *lock(&self.engine) = engine;
+        *lock(&self.broadcasts) = broadcasts;
         Ok(())
+    }
+
+    fn of_host(&self) -> BTreeSet<Element> {
+        let mut elements = desired::engine_bridges(&lock(&self.engine));
+        elements.extend(lock(&self.broadcasts).iter().cloned());
+        elements
     }
 
     fn observe(&self) -> Result<Datapath, KernelError> {
@@ -264,7 +278,7 @@ impl Reconciler {
 
     fn want(&self) -> Datapath {
         let mut want = lock(&self.desired).clone();
-        unite(&mut want.elements, &Some(desired::engine_bridges(&lock(&self.engine))));
+        unite(&mut want.elements, &Some(self.of_host()));
         want.shortcuts = want.shortcuts.map(shortcut::whole);
         want
     }

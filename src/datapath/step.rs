@@ -1,6 +1,6 @@
 //! Owns the steps: the only changes Pontoon ever makes to a kernel.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
@@ -64,6 +64,11 @@ pub enum Element {
     /// Table `bridge pontoon`, set `quiet`: a tunnel that carries no broadcasts and multicasts but
     /// those that find addresses.
     Quiet(IfName),
+    /// Set `broadcast_ports`: a UDP port that is published on every IPv4 address.
+    BroadcastPort(u16),
+    /// Map `broadcasts`: a link of the host's, a broadcast address that it takes, and the host's own
+    /// address there, which a packet to a published port is meant for.
+    Broadcast(IfName, Ipv4Addr, Ipv4Addr),
 }
 
 /// Which links a rule in a foreign chain matches.

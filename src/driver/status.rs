@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reach::{OverlayLine, ReachLine};
 use super::{Driver, now};
-use crate::datapath::{Datapath, Plan, desired};
+use crate::datapath::{Datapath, Element, Plan, desired};
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase};
 use crate::state::Outcome;
 use crate::state::record::{Holder, Record};
@@ -194,8 +194,9 @@ pub fn of_records(records: &[Record], state: StateLine) -> Status {
     }
 }
 
-/// What the kernel should hold according to the records of a ledger.
-pub fn desired_of(records: &[Record], engine: &BTreeSet<IfName>) -> Datapath {
+/// What the kernel should hold according to the records of a ledger, beside these bridges of the
+/// engine's and these broadcasts of the host's.
+pub fn desired_of(records: &[Record], engine: &BTreeSet<IfName>, broadcasts: BTreeSet<Element>) -> Datapath {
     let mut want = desired::base();
     for held in held_of(records) {
         desired::add(&mut want, desired::network(&held.network));
@@ -203,8 +204,9 @@ pub fn desired_of(records: &[Record], engine: &BTreeSet<IfName>) -> Datapath {
             desired::add(&mut want, desired::endpoint(&held.network, endpoint));
         }
     }
-    let engine = Datapath { elements: Some(desired::engine_bridges(engine)), ..Datapath::default() };
-    desired::add(&mut want, engine);
+    for elements in [desired::engine_bridges(engine), broadcasts] {
+        desired::add(&mut want, Datapath { elements: Some(elements), ..Datapath::default() });
+    }
     want
 }
 

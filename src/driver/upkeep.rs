@@ -26,7 +26,7 @@ impl Driver {
         self.remember_reach();
         self.desire_tunnels();
         self.retake_ports();
-        self.reconciler.find_engine_bridges()?;
+        self.reconciler.find_host()?;
         let repaired = self.repair();
         self.resume_flows();
         self.sweep_leaks();
@@ -77,7 +77,7 @@ impl Driver {
     /// out.
     pub fn repair_all(&self) -> Result<PlanLines, Error> {
         let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
-        self.reconciler.find_engine_bridges().map_err(kernel)?;
+        self.reconciler.find_host().map_err(kernel)?;
         self.reconciler.hurry();
         let plan = self.repair().whole().map_err(kernel)?;
         self.settle_debts();
@@ -98,7 +98,7 @@ impl Driver {
     /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
         // A failure is told by the comparison, which looks at the same things.
-        let _ = self.reconciler.follow_engine_bridges();
+        let _ = self.reconciler.follow_host();
         let _ = self.repair();
         if let Err(error) = self.attend_mesh() {
             tracing::error!(%error, "overlay networks are looked after at the next tick");

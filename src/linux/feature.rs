@@ -22,7 +22,7 @@ const TRACKED: u16 = (1 << 8) | 1;
 type Try = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
 
 /// What is tried: its name, the modules that bring it, whether there is no Pontoon without it.
-const TRIES: [(&str, &str, bool, Try); 6] = [
+const TRIES: [(&str, &str, bool, Try); 7] = [
     ("bridges", "bridge", true, |route, _| make(route, "try-bridge", "bridge", |_| {})),
     ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
     ("VXLAN", "vxlan", false, |route, _| {
@@ -36,6 +36,9 @@ const TRIES: [(&str, &str, bool, Try); 6] = [
         true,
         |_, nft| table::create(nft, &Default::default()),
     ),
+    ("refusal of what comes to a published port untranslated", "nft_socket nft_reject_inet", false, |_, nft| {
+        table::create_with(nft, &Default::default(), true)
+    }),
     ("ways past the bridges of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| shortcut::offered(nft)),
     ("listing of tracked connections", "nf_conntrack_netlink", false, |_, nft| {
         nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop)

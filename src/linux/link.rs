@@ -32,6 +32,7 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
@@ -65,6 +66,8 @@ pub struct LinkRecord {
     pub isolated: bool,
     /// Whether it is a port of a bridge that sends frames back where they came from.
     pub hairpin: bool,
+    /// Whether it is a bridge that calls iptables whatever the others do.
+    pub calls_iptables: bool,
     /// What is fixed of a VXLAN link.
     pub vxlan: Option<Identity>,
     /// What any VXLAN link listens for.
@@ -119,6 +122,10 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
                 if link.kind == "vxlan" {
                     let data = info.find(IFLA_INFO_DATA);
                     (link.vxlan, link.tunnel) = (data.and_then(vxlan::identity), data.and_then(vxlan::listens));
+                }
+                if link.kind == "bridge" {
+                    let data = Attributes::new(info.find(IFLA_INFO_DATA).unwrap_or_default());
+                    link.calls_iptables = data.find(IFLA_BR_NF_CALL_IPTABLES).and_then(<[u8]>::first) == Some(&1);
                 }
                 if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
                     let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());

@@ -53,7 +53,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
-use crate::datapath::{Announcement, Datapath, Kernel, KernelError, LinkInfo, ReserveError, Step, Underlay};
+use crate::datapath::{Announcement, Datapath, Element, Kernel, KernelError, LinkInfo, ReserveError, Step, Underlay};
 use crate::model::{DataPath, HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
@@ -244,6 +244,10 @@ impl Kernel for LinuxKernel {
 
     fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
         observe::engine_bridges(&mut self.nft(), &mut self.route().socket)
+    }
+
+    fn broadcasts(&self) -> Result<BTreeSet<Element>, KernelError> {
+        observe::broadcasts(&mut self.route().socket, &self.sysctls)
     }
 
     fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {

@@ -4,8 +4,10 @@
 //! Changes nothing. Called by `LinuxKernel`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
+
+use ipnetwork::IpNetwork;
 
 use super::addr::{self, AddressRecord};
 use super::forward;
@@ -14,7 +16,7 @@ use super::neighbour;
 use super::netlink::{Failure, Socket};
 use super::nft::{shortcut, table};
 use super::sysctl::Sysctls;
-use crate::datapath::{Bridge, Datapath, Forwarding, KernelError, Veth, Vxlan};
+use crate::datapath::{Bridge, Datapath, Element, Forwarding, KernelError, Veth, Vxlan};
 use crate::model::ifname::PREFIX;
 use crate::model::{IfName, Mac};
 
@@ -88,6 +90,33 @@ pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<BTreeSet<I
     let links = link::list(route).map_err(|f| f.of("list", "links"))?;
     let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
     Ok(named.filter_map(LinkRecord::ifname).collect())
+}
+
+/// Where the host takes IPv4 broadcasts, and what its own address is there: that of the subnet, and
+/// for the broadcast of all the first one of the link.
+///
+/// Not on Pontoon's bridges, where a broadcast is for the network alone; and not on a bridge that
+/// calls iptables, where the frame would no longer reach the other ports.
+pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Element>, KernelError> {
+    let links = link::list(socket).map_err(|f| f.of("list", "links"))?;
+    let addresses = addr::list(socket).map_err(|f| f.of("list", "addresses"))?;
+    let called = sysctls.bridges_call_iptables();
+    let takes = |link: &&LinkRecord| {
+        let bridged = link.kind == "bridge" && (called || link.calls_iptables);
+        !(link.live() || link.dead() || bridged || link.name == "lo")
+    };
+    let mut found = BTreeMap::new();
+    for link in links.iter().filter(takes) {
+        let Some(name) = link.ifname() else { continue };
+        for own in addresses.iter().filter(|a| a.index == link.index) {
+            let IpNetwork::V4(net) = own.address else { continue };
+            if net.prefix() < 31 {
+                found.entry((name.clone(), net.broadcast())).or_insert(net.ip());
+            }
+            found.entry((name.clone(), Ipv4Addr::BROADCAST)).or_insert(net.ip());
+        }
+    }
+    Ok(found.into_iter().map(|((link, at), own)| Element::Broadcast(link, at, own)).collect())
 }
 
 fn is_engine_bridge(name: &str) -> bool {

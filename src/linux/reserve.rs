@@ -17,6 +17,10 @@ use nix::sys::socket::{
 use crate::datapath::ReserveError;
 use crate::model::{HostPort, Protocol};
 
+/// Mark of the sockets, by which the firewall knows that a packet would end at one of them. "PNT", and
+/// a zero.
+pub const MARK: u32 = 0x504e_5400;
+
 /// The ports that are held. One of a protocol that this kernel does not know has no socket: no
 /// other process can have it either.
 #[derive(Debug)]
@@ -112,6 +116,10 @@ fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
         Err(errno) => return Err(errno),
     };
     drop_everything(&socket)?;
+    // Without the mark packets end at the socket in silence, but the port is held.
+    if let Err(errno) = setsockopt(&socket, sockopt::Mark, &MARK) {
+        tracing::debug!(%errno, "a socket that holds a port has no mark");
+    }
     if port.protocol == Protocol::Udp {
         // As small as it gets; a system that refuses has its reasons. A socket that listens has none.
         let _ = setsockopt(&socket, sockopt::RcvBuf, &1);

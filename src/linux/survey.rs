@@ -20,7 +20,7 @@ use super::sysctl::Sysctls;
 use super::tlv::{Attributes, big32, text};
 use super::{Options, feature, legacy, observe, route, ways};
 use crate::datapath::host::{Host, HostChain, HostLink, HostRoute, Ways};
-use crate::datapath::{Datapath, ForwardRule, KernelError, LinkMatch, Underlay};
+use crate::datapath::{Datapath, Element, ForwardRule, KernelError, LinkMatch, Underlay};
 use crate::model::ifname::PREFIX;
 use crate::model::{DataPath, IfName};
 
@@ -71,6 +71,14 @@ impl Survey {
     /// As there.
     pub fn engine_bridges(&mut self) -> Result<BTreeSet<IfName>, KernelError> {
         observe::engine_bridges(&mut self.nft, &mut self.route)
+    }
+
+    /// Where the host takes broadcasts, as `Kernel::broadcasts` reads it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn broadcasts(&mut self) -> Result<BTreeSet<Element>, KernelError> {
+        observe::broadcasts(&mut self.route, &self.sysctls)
     }
 
     /// Where the packets between hosts leave, as `Kernel::underlay` finds it.

@@ -75,6 +75,11 @@ impl Sysctls {
         self.ensure(&localnet(link), "1")
     }
 
+    /// Whether bridges show IPv4 frames to iptables; false without br_netfilter.
+    pub fn bridges_call_iptables(&self) -> bool {
+        self.read("bridge/bridge-nf-call-iptables").is_ok_and(|value| value != "0")
+    }
+
     /// The range of ports that nobody chose, and those never to be taken from it.
     pub fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), Failure> {
         let read = |setting| {

@@ -55,6 +55,8 @@ pub enum Event {
     LinkNew(IfName),
     /// A link of ours lost an address.
     AddressGone(IfName),
+    /// A link that is not ours got or lost an IPv4 address.
+    HostAddress,
     /// Forwarding of a family was turned off for the host.
     ForwardingOff,
     /// Table `inet pontoon`, `bridge pontoon` or `netdev pontoon`, or the engine's `FORWARD` chain changed.
@@ -238,6 +240,8 @@ impl Known {
                 let named = gone.filter(|link| !echo && reported(link)).and_then(|link| link.ifname());
                 named.map(Event::LinkGone).into_iter().collect()
             }
+            libc::RTM_NEWADDR => self.address_of_host(frame.payload).into_iter().collect(),
+            libc::RTM_DELADDR if self.address_of_host(frame.payload).is_some() => vec![Event::HostAddress],
             libc::RTM_DELADDR => {
                 let record = parse_address(frame.payload);
                 let link = record.and_then(|record| {
@@ -250,6 +254,13 @@ impl Known {
             NEWNETCONF if !echo && forwarding_off(frame.payload) => vec![Event::ForwardingOff],
             _ => Vec::new(),
         }
+    }
+
+    /// The event of an IPv4 address of a link that is not ours. IPv6 has no broadcasts.
+    fn address_of_host(&self, payload: &[u8]) -> Option<Event> {
+        let record = parse_address(payload).filter(|record| record.address.is_ipv4())?;
+        let ours = self.links.get(&record.index).is_some_and(|link| link.live() || link.dead());
+        (!ours).then_some(Event::HostAddress)
     }
 
     /// What `bridge link set` changes is told in a message of the bridge's own.

@@ -237,7 +237,8 @@ fn key_and_value(element: &Element) -> (String, String) {
         }
         Element::Open(protocol, address, port) => format!("{address} . {protocol} . {port}"),
         Element::Guarded(address) | Element::Peer(address) => address.to_string(),
-        Element::TunnelPort(port) => port.to_string(),
+        Element::TunnelPort(port) | Element::BroadcastPort(port) => port.to_string(),
+        Element::Broadcast(link, at, own) => return (format!("{} . {at}", name(link)), format!(" : {own}")),
         Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),
         Element::Gateway(link, mac) => format!("{} . {mac}", name(link)),
         Element::GatewayAddress(link, address) => format!("{} . {address}", name(link)),

@@ -14,3 +14,4 @@ mod rig;
 mod town;
 
 mod baseline;
+mod ports;

@@ -77,6 +77,25 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
 }
 
 #[test]
+fn a_kernel_that_cannot_refuse_has_the_rest() {
+    in_netns(|kernel| {
+        let all = BTreeSet::from([masquerade("10.0.0.0/24")]);
+        let ports = pontoon::linux::netlink::OwnPorts::default().into();
+        let mut socket =
+            pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, ports).unwrap();
+        pontoon::linux::nft::table::create_with(&mut socket, &all, false).unwrap();
+        let text = run("nft list table inet pontoon");
+        assert!(text.contains("without refusals") && !text.contains("reject"), "{text}");
+        assert_eq!(elements(kernel), Some(all.clone()));
+        run("nft add rule inet pontoon input_refuse accept");
+        assert_eq!(elements(kernel), None);
+        kernel.apply(&[Step::CreateTable(all.iter().cloned().collect())]).unwrap();
+        assert!(run("nft list table inet pontoon").contains("reject with tcp reset"));
+        assert_eq!(elements(kernel), Some(all));
+    });
+}
+
+#[test]
 fn elements_are_changed_idempotently_and_in_any_number() {
     in_netns(|kernel| {
         kernel.apply(&[Step::CreateTable(vec![])]).unwrap();

@@ -64,6 +64,8 @@ pub fn set_of(element: &Element) -> Set {
         Element::Gateway(..) => Set::Gateways,
         Element::GatewayAddress(_, address) => either(address.is_ipv6(), Set::Gateway4, Set::Gateway6),
         Element::Quiet(_) => Set::Quiet,
+        Element::BroadcastPort(_) => Set::BroadcastPorts,
+        Element::Broadcast(..) => Set::Broadcasts,
     }
 }
 
@@ -94,7 +96,11 @@ pub fn entries(element: &Element) -> Vec<Entry> {
         }
         Element::Open(protocol, address, port) => key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()]),
         Element::Guarded(address) | Element::Peer(address) => key(&[&octets(*address)]),
-        Element::TunnelPort(port) => key(&[&port.to_be_bytes()]),
+        Element::TunnelPort(port) | Element::BroadcastPort(port) => key(&[&port.to_be_bytes()]),
+        Element::Broadcast(link, at, own) => {
+            let key = packed(&[&padded(link), &at.octets()]);
+            vec![Entry { key, value: own.octets().to_vec(), ..Entry::default() }]
+        }
         Element::Tunnel(vni) => key(&[&(vni.get() << 8).to_be_bytes()]),
         Element::Gateway(link, mac) => key(&[&padded(link), &mac.bytes()]),
         Element::GatewayAddress(link, address) => key(&[&padded(link), &octets(*address)]),
@@ -192,6 +198,11 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::Gateways => Element::Gateway(key.link()?, key.mac()?),
             Set::Gateway4 | Set::Gateway6 => Element::GatewayAddress(key.link()?, key.address(v6)?),
             Set::Quiet => Element::Quiet(key.link()?),
+            Set::BroadcastPorts => Element::BroadcastPort(key.port()?),
+            Set::Broadcasts => {
+                let own = Reader(&entry.value).all(|value| value.v4())?;
+                Element::Broadcast(key.link()?, key.v4()?, own)
+            }
             Set::Any4 | Set::Any6 => Element::SourceAddress(key.link()?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
         })
@@ -264,8 +275,12 @@ impl Reader<'_> {
         if v6 {
             self.take(Field::V6)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets).into())
         } else {
-            self.take(Field::V4)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets).into())
+            self.v4().map(IpAddr::V4)
         }
+    }
+
+    fn v4(&mut self) -> Option<Ipv4Addr> {
+        self.take(Field::V4)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
     }
 
     fn mac(&mut self) -> Option<Mac> {

@@ -127,6 +127,11 @@ impl Expressions {
         self.compare(if yes { CMP_EQUAL } else { CMP_DIFFERENT }, &local)
     }
 
+    /// The packet belongs to no connection that was let through before.
+    pub fn is_no_answer(self) -> Self {
+        self.connection(CT_STATE, ANSWERS, CMP_EQUAL)
+    }
+
     /// The packet belongs to a connection that was let through before, or is an error about one.
     pub fn is_answer(self) -> Self {
         self.connection(CT_STATE, ANSWERS, CMP_DIFFERENT)
@@ -243,7 +248,7 @@ impl Expressions {
         self
     }
 
-    fn compare(mut self, operation: u32, value: &[u8]) -> Self {
+    pub(super) fn compare(mut self, operation: u32, value: &[u8]) -> Self {
         self.push("cmp", |data| {
             data.big(1, REGISTERS).big(2, operation).nest(3, |d| {
                 d.bytes(DATA_VALUE, value);
@@ -289,11 +294,13 @@ impl Expressions {
 
     /// Writes the register into an address of the packet; checksums that contain it follow
     /// (`NFT_PAYLOAD_L4CSUM_PSEUDOHDR`).
-    fn write(mut self, address: Part) -> Self {
+    pub(super) fn write(mut self, address: Part) -> Self {
+        // IPv4 has a checksum of its own header (`NFT_PAYLOAD_CSUM_INET`), at byte 10.
+        let (kind, at) = if address.len == 4 { (1, 10) } else { (0, 0) };
         if let From::Payload(base, offset) = address.from {
             self.push("payload", |data| {
                 data.big(5, REGISTERS).big(2, base).big(3, offset).big(4, address.len);
-                data.big(6, 0).big(7, 0).big(8, 1);
+                data.big(6, kind).big(7, at).big(8, 1);
             });
         }
         self
@@ -313,7 +320,7 @@ impl Expressions {
         self.load(&[part]).mask(&mask)
     }
 
-    fn mask(mut self, mask: &[u8]) -> Self {
+    pub(super) fn mask(mut self, mask: &[u8]) -> Self {
         self.push("bitwise", |data| {
             data.big(1, REGISTERS).big(2, REGISTERS).big(3, mask.len() as u32);
             data.nest(4, |d| {

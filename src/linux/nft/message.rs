@@ -183,7 +183,7 @@ pub fn new_set(table: &str, set: Set, id: u32) -> Request {
     }
     let mut data = order_data(UDATA_SET_KEY_ORDER, spec.byte_order());
     if spec.is_map() {
-        data.extend(order_data(UDATA_SET_DATA_ORDER, spec.byte_order()));
+        data.extend(order_data(UDATA_SET_DATA_ORDER, spec.value_order()));
     }
     data.extend(comment_data(UDATA_SET_COMMENT, spec.comment));
     message.bytes(SET_USERDATA, &data);

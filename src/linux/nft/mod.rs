@@ -18,3 +18,4 @@ pub mod set;
 mod shape;
 pub mod shortcut;
 pub mod table;
+mod untranslated;

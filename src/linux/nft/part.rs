@@ -7,6 +7,7 @@ const META_IIF: u32 = 4;
 const META_OIF: u32 = 5;
 pub(super) const META_IIFNAME: u32 = 6;
 pub(super) const META_OIFNAME: u32 = 7;
+pub(super) const META_PACKET_TYPE: u32 = 19;
 
 /// Which link of a packet is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,10 @@ impl Part {
     pub const TRANSPORT: Part = Part::meta(16, 1);
     /// What an Ethernet frame carries (`meta protocol`): behind a VLAN tag, what is tagged.
     pub const CARRIES: Part = Part::meta(1, 2);
+    /// For whom the link took it (`meta pkttype`).
+    pub const PACKET_TYPE: Part = Part::meta(META_PACKET_TYPE, 1);
+    /// Flags of a TCP segment.
+    pub const TCP_FLAGS: Part = Part::payload(2, 13, 1);
     /// Kind of the link that it came in by (`meta iiftype`), in the machine's byte order.
     pub const LINK_TYPE: Part = Part::meta(8, 2);
     /// Destination port of TCP, UDP and SCTP.

@@ -14,6 +14,7 @@ use super::element::Set;
 use super::expression::{Direction, Expressions, Part, Side};
 use super::frames;
 use super::message::{BRIDGE, Chain, INET};
+use super::untranslated;
 
 /// Name of the tables.
 pub const TABLE: &str = "pontoon";
@@ -23,7 +24,10 @@ pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
 
 /// Comment of the tables. Raised with every change of the shape: a table of another release has
 /// another comment, and is replaced as a whole.
-pub const SHAPE: &str = "pontoon ruleset 5";
+pub const SHAPE: &str = "pontoon ruleset 6";
+
+/// The same where the kernel cannot hold the rules that refuse.
+pub const SHAPE_WITHOUT_REFUSALS: &str = "pontoon ruleset 6, without refusals";
 
 const fn chain(
     name: &'static str,
@@ -41,7 +45,7 @@ pub const RAW: Chain = chain(
     "filter",
     libc::NF_INET_PRE_ROUTING,
     libc::NF_IP_PRI_RAW,
-    "what no container may send to the host",
+    "what no container may send to the host, and broadcasts to it",
 );
 
 /// Published ports, for what comes in from anywhere.
@@ -98,13 +102,14 @@ pub const LOOPBACK_HERE: Chain = chain(
 );
 
 /// All chains.
-pub const CHAINS: [Chain; 10] = [
+pub const CHAINS: [Chain; 11] = [
     RAW,
     PREROUTING,
     LOOPBACK_IN,
     LOOPBACK_HERE,
     OUTPUT,
     INPUT,
+    untranslated::REFUSE,
     FORWARD,
     POSTROUTING,
     frames::PREROUTING,
@@ -121,10 +126,21 @@ pub struct Rule {
     pub write: fn(Expressions) -> Expressions,
 }
 
-/// All rules, in order.
-pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    let all =
-        [RAWS.as_slice(), &DESTINATIONS, &LOOPBACKS, &INPUTS, &FORWARDS, &SOURCES, &frames::RULES, &frames::LEAVING];
+/// All rules, in order; those that not every kernel can hold only if they are `wanted`.
+pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
+    let refusals: &[Rule] = if wanted { &untranslated::REFUSALS } else { &[] };
+    let all = [
+        RAWS.as_slice(),
+        &untranslated::BROADCASTS,
+        &DESTINATIONS,
+        &LOOPBACKS,
+        &INPUTS,
+        refusals,
+        &FORWARDS,
+        &SOURCES,
+        &frames::RULES,
+        &frames::LEAVING,
+    ];
     all.into_iter().flatten()
 }
 
@@ -180,7 +196,13 @@ fn from_links(rule: Expressions, map: Set) -> Expressions {
 }
 
 fn from_host(rule: Expressions, map: Set) -> Expressions {
-    translated(rule.family(map.v6()).local(Side::Destination, true), map)
+    let rule = rule.family(map.v6());
+    let rule = match map.v6() {
+        false => rule,
+        // The source would be link-local as well, and the container could not answer it.
+        true => rule.outside(Side::Destination.address(true), &LINK_LOCAL.0, LINK_LOCAL.1),
+    };
+    translated(rule.local(Side::Destination, true), map)
 }
 
 static DESTINATIONS: [Rule; 8] = [

@@ -114,6 +114,8 @@ pub enum Set {
     Gateway4,
     Gateway6,
     Quiet,
+    BroadcastPorts,
+    Broadcasts,
 }
 
 /// What a set is.
@@ -170,6 +172,11 @@ impl Spec {
     pub fn byte_order(&self) -> u32 {
         if matches!(self.key, [Field::Link, ..]) { ORDER_HOST } else { ORDER_NETWORK }
     }
+
+    /// Byte order of values; for printing only. All are addresses.
+    pub fn value_order(&self) -> u32 {
+        ORDER_NETWORK
+    }
 }
 
 const PUBLISHED: &str = "ports published on every address of the host, and where they lead";
@@ -188,7 +195,7 @@ const ANY: &str = "ports that may send from any address";
 
 impl Set {
     /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 37] = [
+    pub const ALL: [Set; 39] = [
         Set::Bridges,
         Set::Internal,
         Set::Engine,
@@ -226,6 +233,8 @@ impl Set {
         Set::Gateway4,
         Set::Gateway6,
         Set::Quiet,
+        Set::BroadcastPorts,
+        Set::Broadcasts,
     ];
 
     /// What it is.
@@ -271,6 +280,13 @@ impl Set {
             Set::Gateway4 => Spec::set("gateway4", &[Link, V4], GATEWAYS).of_frames(),
             Set::Gateway6 => Spec::set("gateway6", &[Link, V6], GATEWAYS).of_frames(),
             Set::Quiet => Spec::set("quiet", &[Link], "tunnels that carry no broadcasts and multicasts").of_frames(),
+            Set::BroadcastPorts => {
+                Spec::set("broadcast_ports", &[Port], "published UDP ports, to which broadcasts may be sent")
+            }
+            Set::Broadcasts => {
+                let comment = "link and broadcast address of the host, and its own address there";
+                Spec::set("broadcasts", &[Link, V4], comment).holding(&[V4])
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::message::{
     HOOK_PRIORITY, RULE_CHAIN, RULE_USERDATA, SET_DATA_TYPE, SET_FLAGS, SET_KEY_TYPE, SET_NAME, TABLE_FLAGS,
     TABLE_NAME, TABLE_USERDATA, attributes, body, wire,
 };
-use super::ruleset::{CHAINS, FAMILIES, SHAPE, TABLE, rules};
+use super::ruleset::{CHAINS, FAMILIES, SHAPE, SHAPE_WITHOUT_REFUSALS, TABLE, rules};
 use super::set::{Set, kind};
 use crate::linux::netlink::{Failure, Socket};
 use crate::linux::tlv::{Attributes, big32, text};
@@ -21,10 +21,8 @@ const NO_FLAGS: u32 = 0;
 /// Whether both tables are there and are of this release's shape.
 pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
     for family in FAMILIES {
-        let fits = table_fits(socket, family)?
-            && chains_fit(socket, family)?
-            && rules_fit(socket, family)?
-            && sets_fit(socket, family)?;
+        let Some(refusals) = table_fits(socket, family)? else { return Ok(false) };
+        let fits = chains_fit(socket, family)? && rules_fit(socket, family, refusals)? && sets_fit(socket, family)?;
         if !fits {
             return Ok(false);
         }
@@ -39,14 +37,19 @@ pub(super) fn query(family: u8) -> Vec<u8> {
     query.finish()
 }
 
-fn table_fits(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+/// Whether the table has the rules that refuse; `None` when it is missing or of another shape.
+fn table_fits(socket: &mut Socket, family: u8) -> Result<Option<bool>, Failure> {
     let payload = match socket.get(wire(GET_TABLE), &query(family)) {
-        Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(false),
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(None),
         result => result?,
     };
     let table = attributes(&payload);
-    let shape = table.find(TABLE_USERDATA).and_then(message::comment);
-    Ok(shape == Some(SHAPE) && table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS)
+    let refusals = match table.find(TABLE_USERDATA).and_then(message::comment) {
+        Some(SHAPE) => Some(true),
+        Some(SHAPE_WITHOUT_REFUSALS) => Some(false),
+        _ => None,
+    };
+    Ok(refusals.filter(|_| table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS))
 }
 
 fn chains_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
@@ -97,13 +100,13 @@ pub(super) fn rules_of(socket: &mut Socket, family: u8) -> Result<Vec<(String, S
     })
 }
 
-fn rules_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+fn rules_fit(socket: &mut Socket, family: u8, refusals: bool) -> Result<bool, Failure> {
     let found = rules_of(socket, family)?;
     let in_chain = |name: &str| -> Vec<String> {
         found.iter().filter(|(chain, _)| chain == name).map(|(_, comment)| comment.clone()).collect()
     };
     Ok(CHAINS.iter().filter(|chain| chain.family == family).all(|chain| {
-        let wanted: Vec<&str> = rules().filter(|r| r.chain.name == chain.name).map(|r| r.comment).collect();
+        let wanted: Vec<&str> = rules(refusals).filter(|r| r.chain.name == chain.name).map(|r| r.comment).collect();
         in_chain(chain.name) == wanted
     }))
 }

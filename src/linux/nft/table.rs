@@ -10,7 +10,7 @@ use super::expression::Expressions;
 use super::message::{
     self, CHUNK, ELEMENTS_SET, GET_ELEMENTS, GET_GENERATION, TABLE_NAME, attributes, body, listed, wire,
 };
-use super::ruleset::{CHAINS, FAMILIES, SHAPE, TABLE, rules};
+use super::ruleset::{CHAINS, FAMILIES, SHAPE, SHAPE_WITHOUT_REFUSALS, TABLE, rules};
 use super::shape;
 use crate::datapath::Element;
 use crate::linux::netlink::{Failure, Request, Socket, retry_torn};
@@ -25,17 +25,27 @@ pub fn transact(socket: &mut Socket, messages: &[Request]) -> Result<(), Failure
     socket.transact(&begin, messages, &end)
 }
 
-/// Makes the tables with exactly these elements, in place of whatever has their names.
+/// Makes the tables with exactly these elements, in place of whatever has their names; without the
+/// rules that refuse, where the kernel does not know their expressions.
 pub fn create(socket: &mut Socket, elements: &BTreeSet<Element>) -> Result<(), Failure> {
+    match create_with(socket, elements, true) {
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => create_with(socket, elements, false),
+        result => result,
+    }
+}
+
+/// Makes them with or without these rules.
+pub fn create_with(socket: &mut Socket, elements: &BTreeSet<Element>, refusals: bool) -> Result<(), Failure> {
+    let shape = if refusals { SHAPE } else { SHAPE_WITHOUT_REFUSALS };
     let mut messages = Vec::new();
     for family in FAMILIES {
         // Deleting what is not there fails, making what is there does not.
-        let new = || message::new_table(family, TABLE, SHAPE);
+        let new = || message::new_table(family, TABLE, shape);
         messages.extend([new(), message::delete_table(family, TABLE), new()]);
     }
     messages.extend(Set::ALL.iter().zip(1..).map(|(set, id)| message::new_set(TABLE, *set, id)));
     messages.extend(CHAINS.iter().map(|chain| message::new_chain(TABLE, chain)));
-    for rule in rules() {
+    for rule in rules(refusals) {
         let expressions = (rule.write)(Expressions::default());
         messages.push(message::new_rule(rule.chain.family, TABLE, rule.chain.name, expressions, rule.comment));
     }

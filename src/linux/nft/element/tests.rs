@@ -39,6 +39,9 @@ fn elements_read_back_whatever_their_neighbours() {
     }
     all.extend([Element::TunnelPort(4789), Element::Tunnel(Vni::MAX), Element::Tunnel(Vni::new(1).unwrap())]);
     all.extend([Element::Gateway(one(), Mac::derive("bridge", "x")), Element::Quiet(one())]);
+    let v4 = |text: &str| text.parse().unwrap();
+    all.push(Element::BroadcastPort(8080));
+    all.push(Element::Broadcast(two(), v4("192.0.2.255"), v4("192.0.2.1")));
     let sets: BTreeSet<Set> = all.iter().map(set_of).collect();
     assert_eq!(sets.len(), Set::ALL.len(), "every set has an element here");
     for element in all {

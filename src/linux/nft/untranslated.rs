@@ -1,0 +1,121 @@
+//! Owns the rules for what comes to a published port and is not translated as it is: broadcasts,
+//! which become packets to the host, and everything else that would end at the socket that holds
+//! the port, which is refused.
+//!
+//! Pure. Part of `ruleset`.
+
+use super::element::Set;
+use super::expression::{CMP_EQUAL, Direction, Expressions, REGISTERS};
+use super::message::{Chain, INET};
+use super::part::{META_PACKET_TYPE, Part, Side};
+use super::ruleset::{RAW, Rule};
+use crate::linux::reserve::MARK;
+
+/// Behind the filters of others: what they drop needs no answer.
+pub const REFUSE: Chain = Chain {
+    family: INET,
+    name: "input_refuse",
+    kind: "filter",
+    hook: libc::NF_INET_LOCAL_IN as u32,
+    priority: libc::NF_IP_PRI_SECURITY,
+    comment: "what came to a published port untranslated",
+};
+
+/// `PACKET_HOST` and `PACKET_BROADCAST` (include/uapi/linux/if_packet.h).
+const FOR_HOST: u8 = 0;
+const FOR_ALL: u8 = 1;
+
+/// FIN, SYN, RST and ACK; of these the first segment of a connection has the second alone.
+const STAGES: u8 = 0x17;
+const FIRST: u8 = 0x02;
+
+/// `NFT_SOCKET_MARK`.
+const SOCKET_MARK: u32 = 1;
+
+/// `NFT_REJECT_TCP_RST`, and `NFT_REJECT_ICMPX_UNREACH` with `NFT_REJECT_ICMPX_PORT_UNREACH`.
+const RESET: u32 = 1;
+const UNREACHABLE: u32 = 2;
+const PORT_UNREACHABLE: u8 = 1;
+
+impl Expressions {
+    /// The socket that the packet would reach holds a published port.
+    fn for_reserving_socket(mut self) -> Self {
+        self.push("socket", |data| {
+            data.big(1, SOCKET_MARK).big(2, REGISTERS);
+        });
+        self.compare(CMP_EQUAL, &MARK.to_ne_bytes())
+    }
+
+    /// Writes the address that the map has for the packet's link and destination into the packet,
+    /// as its destination.
+    fn destination_replaced_from(self, map: Set) -> Self {
+        let address = Side::Destination.address(map.v6());
+        let mut rule = self.load(&[Direction::In.name(), address]);
+        rule.push("lookup", |data| {
+            data.text(1, map.spec().name).big(2, REGISTERS).big(3, REGISTERS);
+        });
+        rule.write(address)
+    }
+
+    /// Makes it a packet that the link took for this host alone: no other is forwarded.
+    fn taken_for_host(mut self) -> Self {
+        self.push("immediate", |data| {
+            data.big(1, REGISTERS).nest(2, |value| {
+                value.bytes(1, &[FOR_HOST]);
+            });
+        });
+        self.push("meta", |data| {
+            data.big(2, META_PACKET_TYPE).big(3, REGISTERS);
+        });
+        self
+    }
+
+    /// Refuses the packet in the way of its protocol.
+    fn refuse(mut self, kind: u32, code: u8) -> Self {
+        self.push("reject", |data| {
+            data.big(1, kind).bytes(2, &[code]);
+        });
+        self
+    }
+}
+
+/// The first segment of a TCP connection.
+fn first_segment(rule: Expressions) -> Expressions {
+    let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_TCP as u8]).load(&[Part::TCP_FLAGS]);
+    rule.mask(&[STAGES]).compare(CMP_EQUAL, &[FIRST])
+}
+
+/// Connection tracking would send answers from the broadcast address: so the destination is
+/// replaced before it looks, and all else is as with a packet to the host's own address. Who has
+/// no address yet cannot be answered either.
+pub static BROADCASTS: [Rule; 1] = [Rule {
+    chain: RAW,
+    comment: "broadcasts to published ports are for the host",
+    write: |rule| {
+        let rule = rule.is(Part::PACKET_TYPE, &[FOR_ALL]).family(false);
+        let rule = rule.is_not(Side::Source.address(false), &[0; 4]);
+        let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]).key_in(&[Part::PORT], Set::BroadcastPorts);
+        rule.destination_replaced_from(Set::Broadcasts).taken_for_host()
+    },
+}];
+
+/// In place of the silence of a socket that drops everything: whoever asks may try another address.
+/// The kernel without these rules (`nft_socket`, `nft_reject_inet`) is silent.
+///
+/// Not for other segments of TCP: while a flushed table is repaired, those of connections that go on
+/// come here too.
+pub static REFUSALS: [Rule; 2] = [
+    Rule {
+        chain: REFUSE,
+        comment: "a connection is reset",
+        write: |rule| first_segment(rule).for_reserving_socket().counter().refuse(RESET, 0),
+    },
+    Rule {
+        chain: REFUSE,
+        comment: "a datagram is unreachable",
+        write: |rule| {
+            let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]).is(Part::PACKET_TYPE, &[FOR_HOST]);
+            rule.is_no_answer().for_reserving_socket().counter().refuse(UNREACHABLE, PORT_UNREACHABLE)
+        },
+    },
+];

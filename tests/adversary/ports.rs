@@ -1,0 +1,256 @@
+//! What comes to a published port and is not translated: broadcasts reach the container and are
+//! answered with the host's address, everything else is refused at once.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crate::host::{Container, Host, Network, Publish};
+use crate::netns_support::Netns;
+use crate::town::{TCP, UDP, ask, serve};
+
+const SOON: Duration = Duration::from_millis(700);
+
+/// A host with a server that has TCP and UDP 8080 published, and 8081 on 192.0.2.1 alone.
+fn served(options: &[(&'static str, &'static str)]) -> (Host, Network, Container) {
+    let host = Host::start(&[]);
+    let mut network = Network::new("one", 1);
+    network.options.extend(options);
+    host.create(&network);
+    let at = Publish { host_address: "192.0.2.1", ..Publish::new(17, 8081, 80) };
+    let ports = [Publish::new(6, 8080, 80), Publish::new(17, 8080, 80), at];
+    let server = host.container_with(&network, 2, &ports);
+    serve(&server);
+    (host, network, server)
+}
+
+/// Sends a broadcast, and says who answered, and how it sees the client.
+fn call(from: &Netns, bound: &str, to: &str) -> Option<(String, String)> {
+    from.enter(|| {
+        let socket = UdpSocket::bind(bound).unwrap();
+        socket.set_broadcast(true).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(b"who", to).unwrap();
+        let mut answer = [0; 64];
+        let (len, whose) = socket.recv_from(&mut answer).ok()?;
+        Some((whose.to_string(), String::from_utf8_lossy(&answer[..len]).into_owned()))
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Answered,
+    Refused,
+    Silence,
+}
+
+/// What becomes of a question within a moment; `to` may have a zone: `[fe80::1%3]:80`.
+fn outcome(from: &Netns, tcp: bool, to: &str) -> Outcome {
+    let refused = |error: std::io::Error| match error.kind() {
+        ErrorKind::ConnectionRefused => Outcome::Refused,
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Outcome::Silence,
+        _ => panic!("{to}: {error}"),
+    };
+    from.enter(|| {
+        let to: SocketAddr = to.parse().unwrap();
+        if tcp {
+            return TcpStream::connect_timeout(&to, SOON).map_or_else(refused, |_| Outcome::Answered);
+        }
+        let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.connect(to).unwrap();
+        socket.send(b"who").unwrap();
+        socket.recv(&mut [0; 64]).map_or_else(refused, |_| Outcome::Answered)
+    })
+}
+
+fn answered() -> Option<(String, String)> {
+    Some(("192.0.2.1:8080".to_owned(), "192.0.2.2".to_owned()))
+}
+
+/// The link-local address of a link, with the number of `by`, a link of the namespace that asks.
+fn link_local(of: &Netns, link: &str, asks: &Netns, by: &str) -> String {
+    let address = of.run(&format!("ip -6 -o addr show dev {link} scope link | sed -E 's/.*inet6 ([^/]*).*/\\1/'"));
+    let index = asks.run(&format!("ip -o link show {by} | cut -d: -f1"));
+    format!("[{}%{}]:8080", address.trim(), index.trim())
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn broadcasts_reach_a_published_port_and_are_answered_by_the_host() {
+    let (host, ..) = served(&[]);
+    for called in ["0", "1"] {
+        host.run(&format!("sysctl -qw net.bridge.bridge-nf-call-iptables={called}"));
+        for to in ["255.255.255.255:8080", "192.0.2.255:8080"] {
+            assert_eq!(call(&host.outside, "192.0.2.2:0", to), answered(), "{to}, called: {called}");
+        }
+    }
+    // A socket at one address of the host would get none either.
+    assert_eq!(call(&host.outside, "192.0.2.2:0", "255.255.255.255:8081"), None);
+    // The same source goes on as it began, and asks the host itself too.
+    assert_eq!(call(&host.outside, "192.0.2.2:5555", "255.255.255.255:8080"), answered());
+    assert_eq!(call(&host.outside, "192.0.2.2:5555", "192.0.2.1:8080"), answered());
+    assert_eq!(call(&host.outside, "192.0.2.2:5555", "192.0.2.255:8080"), answered());
+    // Other broadcasts stay what they are.
+    let mine = host.netns.enter(|| UdpSocket::bind("0.0.0.0:8082").unwrap());
+    mine.set_read_timeout(Some(SOON)).unwrap();
+    let _ = call(&host.outside, "192.0.2.2:0", "255.255.255.255:8082");
+    assert!(mine.recv(&mut [0; 64]).is_ok(), "the host's own server");
+    // The guard: without the rule they end at the socket that holds the port.
+    host.run(&format!("kill -STOP {}", host.daemon().pid()));
+    assert_eq!(host.remove_rules("inet pontoon prerouting_raw", "broadcast"), 1);
+    assert_eq!(call(&host.outside, "192.0.2.2:0", "255.255.255.255:8080"), None);
+}
+
+#[test]
+fn an_address_that_comes_later_takes_broadcasts_too() {
+    let (mut host, ..) = served(&[]);
+    host.run("ip addr add 198.51.100.1/24 dev up0");
+    host.outside.run("ip addr add 198.51.100.2/24 dev eth0");
+    let later = Some(("198.51.100.1:8080".to_owned(), "198.51.100.2".to_owned()));
+    wait_until("the second subnet", || call(&host.outside, "198.51.100.2:0", "198.51.100.255:8080") == later);
+    host.run("ip addr del 192.0.2.1/24 dev up0; ip addr add 192.0.2.9/24 dev up0");
+    let moved = Some(("192.0.2.9:8080".to_owned(), "192.0.2.2".to_owned()));
+    wait_until("the new address", || call(&host.outside, "192.0.2.2:0", "192.0.2.255:8080") == moved);
+    host.begin();
+    assert_eq!(call(&host.outside, "192.0.2.2:0", "192.0.2.255:8080"), moved, "after a restart");
+    host.end();
+    assert_eq!(call(&host.outside, "192.0.2.2:0", "192.0.2.255:8080"), moved, "without the daemon");
+}
+
+#[test]
+fn broadcasts_open_nothing_that_is_shut() {
+    let (host, network, server) = served(&[("pontoon.publish.allow", "192.0.2.0/28")]);
+    host.outside.run("ip addr add 192.0.2.200/24 dev eth0");
+    assert_eq!(call(&host.outside, "192.0.2.200:0", "192.0.2.255:8080"), None, "a source that is not allowed");
+    assert_eq!(call(&host.outside, "192.0.2.2:0", "192.0.2.255:8080"), answered());
+    // A broadcast in a network is for that network: not translated, neither there nor elsewhere.
+    let sibling = host.container(&network, 3);
+    let two = Network::new("two", 2);
+    host.create(&two);
+    let stranger = host.container(&two, 2);
+    server.run("nft 'table inet t { chain c { type filter hook input priority 0; udp dport 80 counter; }; }'");
+    for (from, bound, to) in [(&sibling, "10.1.0.3:0", "10.1.0.255:8080"), (&stranger, "10.2.0.2:0", "10.2.0.255:8080")]
+    {
+        for to in [to, "255.255.255.255:8080"] {
+            assert_eq!(call(from, bound, to), None, "{bound} to {to}");
+        }
+    }
+    assert!(server.run("nft list table inet t").contains("packets 0 "), "nothing came in");
+}
+
+#[test]
+fn a_bridge_that_calls_iptables_keeps_its_broadcasts_for_all_its_ports() {
+    let (host, ..) = served(&[]);
+    // A bridge of the user's with two neighbours; one sends a broadcast to a published port.
+    host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=0");
+    let (one, two) = (Netns::new(), Netns::new());
+    host.run("ip link add br-lan type bridge; ip addr add 203.0.113.1/24 dev br-lan; ip link set br-lan up");
+    for (n, neighbour) in [(2, &one), (3, &two)] {
+        host.run(&format!("ip link add lan{n} type veth peer name eth0 netns {}", neighbour.tid()));
+        host.run(&format!("ip link set lan{n} master br-lan up"));
+        neighbour.run(&format!("ip addr add 203.0.113.{n}/24 dev eth0; ip link set eth0 up"));
+    }
+    let mine = two.enter(|| UdpSocket::bind("0.0.0.0:8080").unwrap());
+    mine.set_read_timeout(Some(SOON)).unwrap();
+    let there = Some(("203.0.113.1:8080".to_owned(), "203.0.113.2".to_owned()));
+    wait_until("the bridge's broadcasts", || call(&one, "203.0.113.2:0", "203.0.113.255:8080") == there);
+    assert!(mine.recv(&mut [0; 64]).is_ok());
+    // With br_netfilter the neighbour goes first.
+    host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1; ip addr add 203.0.113.7/24 dev br-lan");
+    wait_until("no broadcasts of the bridge", || !host.run("nft list map inet pontoon broadcasts").contains("br-lan"));
+    mine.set_read_timeout(Some(SOON)).unwrap();
+    while mine.recv(&mut [0; 64]).is_ok() {}
+    call(&one, "203.0.113.2:0", "203.0.113.255:8080");
+    assert!(mine.recv(&mut [0; 64]).is_ok(), "the neighbour");
+}
+
+#[test]
+fn what_is_not_translated_is_refused_at_once() {
+    let (mut host, network, _server) = served(&[]);
+    let from_outside = link_local(&host.netns, "up0", &host.outside, "eth0");
+    let own = link_local(&host.netns, "up0", &host.netns, "up0");
+    let sibling = host.container(&network, 3);
+    let gateway = link_local(&host.netns, &network.bridge(), &sibling, "eth0");
+    for netns in [&host.netns, &host.outside, &sibling] {
+        wait_until("duplicate address detection", || !netns.run("ip -6 addr show").contains("tentative"));
+    }
+    let check = |host: &Host, what: &str| {
+        let mut silent = Vec::new();
+        for tcp in [true, false] {
+            for (who, from, to) in [
+                ("outside", &host.outside, &from_outside),
+                ("host", &host.netns, &own),
+                ("sibling", &sibling, &gateway),
+            ] {
+                // A container may well ask from an address that can be answered.
+                let outcome = outcome(from, tcp, to);
+                if outcome == Outcome::Silence || (outcome == Outcome::Answered && who != "sibling") {
+                    silent.push(format!("{what}: {who}, TCP {tcp}, to {to}: {outcome:?}"));
+                }
+            }
+        }
+        assert!(silent.is_empty(), "{silent:#?}\n{}", host.run("nft list chain inet pontoon input_refuse"));
+    };
+    check(&host, "link-local");
+    // What a rule of the user's keeps from connection tracking.
+    host.run("nft 'table inet mine { chain c { type filter hook prerouting priority raw; th dport 8080 notrack; }; chain o { type filter hook output priority raw; th dport 8080 notrack; }; }'");
+    let mut silent = Vec::new();
+    for tcp in [true, false] {
+        for (from, to) in [
+            (&host.outside, "192.0.2.1:8080"),
+            (&host.outside, "[2001:db8::1]:8080"),
+            (&host.netns, "127.0.0.1:8080"),
+            (&host.netns, "[::1]:8080"),
+        ] {
+            let outcome = outcome(from, tcp, to);
+            if outcome != Outcome::Refused {
+                silent.push(format!("untracked: TCP {tcp}, to {to}: {outcome:?}"));
+            }
+        }
+    }
+    host.run("nft delete table inet mine");
+    assert!(silent.is_empty(), "{silent:#?}");
+    for protocol in [TCP, UDP] {
+        assert!(host.outside.enter(|| ask(protocol, "192.0.2.1:8080")).is_some(), "translated again");
+    }
+    host.begin();
+    check(&host, "after a restart");
+    // The guard: without the rules there is silence. Pontoon must not put them back meanwhile.
+    host.run(&format!("kill -STOP {}", host.daemon().pid()));
+    assert_eq!(host.remove_rules("inet pontoon input_refuse", "reject"), 2);
+    assert_eq!(outcome(&host.outside, true, &from_outside), Outcome::Silence);
+}
+
+#[test]
+fn connections_outlive_a_flush_of_the_table() {
+    let (host, _network, server) = served(&[]);
+    let listener = server.enter(|| std::net::TcpListener::bind("[::]:81").unwrap());
+    let two = host.container_with(&Network::new("one", 1), 3, &[Publish::new(6, 8090, 81)]);
+    drop(listener);
+    let listener = two.enter(|| std::net::TcpListener::bind("[::]:81").unwrap());
+    let echo = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut reader, mut buffer) = (stream.try_clone().unwrap(), [0; 8]);
+        while let Ok(len @ 1..) = std::io::Read::read(&mut reader, &mut buffer) {
+            std::io::Write::write_all(&mut stream, &buffer[..len]).unwrap();
+        }
+    });
+    let mut client = host.outside.enter(|| TcpStream::connect("192.0.2.1:8090").unwrap());
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for _ in 0..5 {
+        host.run("nft flush ruleset");
+        std::io::Write::write_all(&mut client, b"x").unwrap();
+        std::io::Read::read_exact(&mut client, &mut [0]).expect("it goes on");
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    drop(client);
+    echo.join().unwrap();
+}
