@@ -1,30 +1,31 @@
 //! Owns the composition of the daemon: which parts there are and in which order they start.
 //! State first, then the kernel, and the socket last: whoever can connect is served.
 
+mod begin;
 pub mod inspect;
+mod settings;
+mod standby;
 pub mod vip;
 
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{Confine, Serve};
-use crate::confinement::{self, Confinement, Reach};
+use self::begin::{Begin, Ready};
+use crate::cli::Serve;
 use crate::datapath::KernelError;
-use crate::driver::{Driver, OverlaySettings, Settings};
-use crate::ipam::DefaultPools;
-use crate::linux::{self, LinuxKernel, watch::Event};
+use crate::driver::Driver;
+use crate::linux::claim::ClaimError;
+use crate::linux::{LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
 use crate::resolvers::Resolvers;
 use crate::server::{self, Service};
 use crate::socket::{PluginSocket, SocketError};
-use crate::state::{self, Ledger, Opened, Outcome, StoreError};
+use crate::state::StoreError;
 use crate::upkeep::{self, Cause};
-use crate::{announcer, heap, socket, telemetry};
+use crate::{announcer, heap, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -38,6 +39,9 @@ pub enum AppError {
     /// The plugin socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Another Pontoon.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -60,28 +64,23 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format);
     heap::keep_little();
-    let _only_one = socket::claim_namespace()?;
-    let (seed, boot, resolvers) = (random_seed(), boot_id(), Resolvers::of_host());
-    // The one thing that takes CAP_NET_RAW, which is given up next.
-    let sender = linux::announce::Sender::open().map(Arc::new);
-    // Before anything else is opened, so that what confinement forbids fails now and not later;
-    // before any thread is started, for it holds for threads that come after it.
-    let _confined = confine(&options)?;
-    let opened = Ledger::open(&options.state_dir, &boot)?;
-    report(&opened, &options);
-    let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone(), sender })?);
-    let pools = match options.default_address_pools.as_slice() {
-        [] => DefaultPools::default(),
-        pools => DefaultPools::new(pools.to_vec()),
+    settings::report(&options.unreadable);
+    let (mut begin, resolvers) = (Begin::new(), Resolvers::of_host());
+    let mut socket = None;
+    let ready = match begin.attempt(&options) {
+        Err(error) if standby::waits(&options, &error) => {
+            let opened = socket.insert(PluginSocket::open(&options.socket)?);
+            standby::wait(&options, &mut begin, opened, error)?
+        }
+        attempt => Some(attempt?),
     };
-    let overlay = OverlaySettings {
-        scope: options.scope.into(),
-        connectivity: options.connectivity.into(),
-        port: options.vxlan_port,
-        data_path: options.data_path.clone(),
-        peers: options.peers.clone(),
+    let Some(Ready { opened, kernel }) = ready else {
+        if let Some(socket) = socket {
+            socket.remove();
+        }
+        return Ok(());
     };
-    let settings = Settings { pools, ula_seed: seed, overlay };
+    let settings = settings::of_driver(&options, &opened.records, begin.seed);
     let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now()));
     if let Err(error) = driver.start() {
         // Serving with errors beats not serving: the engine would wait 15 s for every call.
@@ -97,7 +96,8 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     driver.on_arrival(move |network, endpoint| drop(arrivals.send((network, endpoint))));
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 
-    let (listener, path) = PluginSocket::open(&options.socket)?.into_parts();
+    let socket = socket.map_or_else(|| PluginSocket::open(&options.socket), Ok)?;
+    let listener = socket.listener.try_clone().map_err(system("listen"))?;
     let metrics = Arc::new(Metrics::default());
     let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, verb_time: server::VERB_TIME });
     let runtime =
@@ -121,31 +121,11 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         }
         Ok(())
     });
-    if let Some(path) = path {
-        let _ = std::fs::remove_file(path);
-    }
+    socket.remove();
     tracing::info!("stopped; links and rules stay as they are");
     // Verbs that no client waits for any more: their ledger records make them repeatable.
     runtime.shutdown_timeout(Duration::from_millis(50));
     done
-}
-
-/// Gives up what serving does not need. The directories that stay within reach are made first.
-fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
-    if options.confine == Confine::Off {
-        tracing::warn!("not confined: PONTOON_CONFINE is off");
-        return Ok(None);
-    }
-    state::make_directory(&options.state_dir)?;
-    // Nothing is lost if that fails: binding the socket tries again, and tells.
-    let sockets = options.socket.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let _ = std::fs::create_dir_all(sockets);
-    Ok(Some(confinement::enter(&Reach {
-        state: options.state_dir.clone(),
-        sockets: sockets.to_owned(),
-        settings: options.sysctl_root.clone(),
-        read: vec![Resolvers::reach(), "/proc/self".into(), "/proc/sys/kernel/random".into()],
-    })))
 }
 
 fn cause(event: Event) -> Cause {
@@ -157,45 +137,4 @@ fn cause(event: Event) -> Cause {
         Event::Firewall => Cause::Firewall,
         Event::Overrun => Cause::Overrun,
     }
-}
-
-/// Says once, at the start, what the ledger was like and what follows.
-fn report(opened: &Opened, options: &Serve) {
-    let file = options.state_dir.join("ledger");
-    let file = file.display();
-    match &opened.outcome {
-        Outcome::Absent => tracing::info!("{file}: there was none, a new one is begun"),
-        Outcome::Loaded => {}
-        outcome @ Outcome::Torn { .. } => tracing::warn!("{file}: {outcome}"),
-        outcome => tracing::error!("{file}: {outcome}"),
-    }
-    for kept in &opened.kept_aside {
-        tracing::warn!(
-            "{} is kept from an earlier damage: no link is removed for lack of a record; delete the file once all networks are there",
-            kept.display()
-        );
-    }
-    if let Some(error) = &opened.unwritten {
-        tracing::error!(%error, "the ledger could not be rewritten, the next change tries again");
-    }
-    if opened.rebooted {
-        tracing::info!("the host was rebooted: endpoints of the earlier boot are forgotten");
-    }
-}
-
-/// Identifies the host's boot; empty when the kernel does not tell, which then counts as one
-/// endless boot (endpoints are verified against the kernel anyway).
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-fn random_seed() -> [u8; 5] {
-    let mut seed = [0; 5];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
-    if let Err(error) = read {
-        tracing::warn!(%error, "/dev/urandom cannot be read: IPv6 pools derive from the clock");
-        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos());
-        seed.copy_from_slice(&time.to_le_bytes()[..5]);
-    }
-    seed
 }

@@ -1,11 +1,14 @@
 //! Owns the command line: what can be typed. What it means is decided in `app`.
 
+pub mod environment;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::builder::Resettable;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use self::environment::Unreadable;
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
 use crate::model::{DataPath, Scope};
@@ -20,15 +23,24 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads this process's command line and environment; prints what is wrong and ends it. An
-    /// empty variable is as good as none: `docker plugin set` can empty a variable, not remove it.
+    /// Reads this process's command line and environment. What is wrong with the command line is
+    /// printed and ends it; what is wrong with the environment does not.
     pub fn read() -> Self {
-        let forgetful = |arg: Arg| {
-            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-            if empty { arg.env(Resettable::Reset) } else { arg }
-        };
-        let command = Self::command().mut_subcommands(|command| command.mut_args(forgetful));
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let (command, unreadable) = environment::forget_unreadable(Self::command());
+        let matches = command.get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let name = matches.subcommand_name().unwrap_or_default();
+        let own = unreadable.into_iter().filter(|(subcommand, _)| subcommand == name).map(|(_, one)| one).collect();
+        match &mut cli.command {
+            Command::Serve(serve) => {
+                serve.state_dir_typed = environment::is_typed(&matches, "state_dir");
+                serve.unreadable = own;
+            }
+            Command::Vip(vip) => vip.unreadable = own,
+            // What the others take from the environment are paths.
+            _ => {}
+        }
+        cli
     }
 }
 
@@ -112,6 +124,19 @@ pub struct Serve {
     /// Whether to give up every privilege that serving does not need; off is for debugging.
     #[arg(long, env = "PONTOON_CONFINE", default_value = "on", value_name = "WHETHER")]
     pub confine: Confine,
+
+    /// Whether Docker runs this as a managed plugin, which shows in the log; config.json sets it.
+    #[arg(long, env = "PONTOON_MANAGED", default_value = "off", action = ArgAction::Set, value_parser = BoolishValueParser::new(),
+        value_name = "WHETHER")]
+    pub managed: bool,
+
+    /// Whether the state directory was typed, and not set in the environment.
+    #[arg(skip)]
+    pub state_dir_typed: bool,
+
+    /// Variables that cannot be read.
+    #[arg(skip)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Whether the daemon confines itself.
@@ -247,6 +272,10 @@ pub struct Vip {
     /// Take service addresses away from the containers of this host, and end.
     #[arg(long)]
     pub clear: bool,
+
+    /// Variables that cannot be read.
+    #[arg(skip)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// How much to log.

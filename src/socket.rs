@@ -1,11 +1,9 @@
-//! Owns how the plugin socket comes to be (handed over by systemd, or bound by us), and that one
-//! Pontoon at most serves a network namespace.
+//! Owns how the plugin socket comes to be: handed over by systemd, or bound by us.
 
 use std::io;
 use std::os::fd::FromRawFd;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// First descriptor that systemd hands over (sd_listen_fds(3)).
@@ -20,11 +18,6 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
-    /// Two Pontoons would take each other's links for orphans.
-    #[error(
-        "another Pontoon serves this network namespace already (managed plugin and socket plugin?): stop one of them"
-    )]
-    SecondInNamespace,
     /// Something that is not a socket has the name.
     #[error("{} exists and is not a socket; remove it, or choose another --socket", path.display())]
     NotASocket {
@@ -66,23 +59,18 @@ impl PluginSocket {
         Ok(Self { listener, path: path_bound })
     }
 
-    /// Hands the listener out; the returned path is to be unlinked at a clean stop.
-    pub fn into_parts(self) -> (UnixListener, Option<PathBuf>) {
-        (self.listener, self.path)
+    /// Removes the path that was bound, at a clean stop.
+    pub fn remove(self) {
+        if let Some(path) = self.path {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
-/// Makes this process the only Pontoon of its network namespace, as long as the returned socket
-/// lives: names of abstract sockets are the namespace's own and end with the process, however it
-/// ends (unix(7)). Nobody connects to it.
-pub fn claim_namespace() -> Result<UnixListener, SocketError> {
-    let path = Path::new("@pontoon");
-    let failed = |source| SocketError::Io { operation: "bind", path: path.to_owned(), source };
-    let address = SocketAddr::from_abstract_name("pontoon").map_err(failed)?;
-    UnixListener::bind_addr(&address).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => SocketError::SecondInNamespace,
-        _ => failed(source),
-    })
+/// Whether systemd has a socket for this process.
+pub fn is_handed_over() -> bool {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS").is_some_and(|count| count > 0)
 }
 
 fn bind(path: &Path) -> Result<UnixListener, SocketError> {
@@ -107,9 +95,7 @@ fn bind(path: &Path) -> Result<UnixListener, SocketError> {
 
 /// The one socket of `LISTEN_FDS`, if it is meant for this process.
 fn inherited() -> Option<UnixListener> {
-    let meant = std::env::var("LISTEN_PID").ok()?.parse::<u32>().ok()? == std::process::id();
-    let count = std::env::var("LISTEN_FDS").ok()?.parse::<i32>().ok()?;
-    if !meant || count < 1 {
+    if !is_handed_over() {
         return None;
     }
     // SAFETY: systemd passes ownership of descriptors 3 .. 3+LISTEN_FDS to the process that
@@ -138,14 +124,6 @@ mod tests {
         assert!(matches!(PluginSocket::open(&path), Err(SocketError::Busy { .. })));
         drop(live);
         std::fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn one_pontoon_a_namespace() {
-        let first = claim_namespace().unwrap();
-        assert!(matches!(claim_namespace(), Err(SocketError::SecondInNamespace)));
-        drop(first);
-        claim_namespace().unwrap();
     }
 
     #[test]

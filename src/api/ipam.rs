@@ -22,6 +22,13 @@ pub struct CapabilitiesResponse {
     pub requires_request_replay: bool,
 }
 
+impl CapabilitiesResponse {
+    /// What this driver answers: its ledger replays, the engine need not.
+    pub fn ours() -> Self {
+        Self { requires_mac_address: false, requires_request_replay: false }
+    }
+}
+
 /// The answer to GetDefaultAddressSpaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -131,6 +131,13 @@ pub struct Manifest {
     pub implements: Vec<String>,
 }
 
+impl Manifest {
+    /// A network driver and an IPAM driver.
+    pub fn of_both() -> Self {
+        Self { implements: vec!["NetworkDriver".to_owned(), "IpamDriver".to_owned()] }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Method;

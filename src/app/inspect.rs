@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{AppError, boot_id};
+use super::AppError;
+use super::begin::{boot_id, random_seed};
 use crate::cli::{Asked, Doctor, Gc, LogFormat, LogLevel};
 use crate::client::{Client, ClientError};
 use crate::datapath::{KernelError, Protected, desired, diff, shortcut, tunnel};
@@ -20,15 +21,18 @@ use crate::doctor::look::{self, Disk, Process, Settings, Wiring};
 use crate::doctor::{Facts, Source, Tunnels, examine, overlay, path, report, verdict};
 use crate::driver::reach::{ReachLine, tunnels_of};
 use crate::driver::status::{self, PlanLines, StateLine, Status};
+use crate::driver::unread::SettingLine;
 use crate::driver::{Driver, OverlaySettings, Settings as DriverSettings};
 use crate::engine::{Engine, EngineError};
 use crate::gc::{self, Leak, Look};
+use crate::linux::claim::Claim;
 use crate::linux::survey::Survey;
 use crate::linux::{self, LinuxKernel};
 use crate::resolvers::Resolvers;
 use crate::state::peers::Standing;
+use crate::state::record::Record;
 use crate::state::{Ledger, Outcome, Seen};
-use crate::{api, socket, telemetry};
+use crate::{api, telemetry};
 
 /// How long a repair without a daemon waits for links that go in the background.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -163,6 +167,7 @@ fn compared(seen: &Seen) -> Status {
         Ok((plan, reach)) => (status.plan, status.reach) = (plan, reach),
         Err(error) => status.blind = Some(error.to_string()),
     }
+    status.settings = unusable(&seen.records).into_iter().collect();
     status
 }
 
@@ -193,6 +198,13 @@ fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), Kerne
         protected.elements.extend(there.elements);
     }
     Ok((PlanLines::new(&diff(&have, &want, &protected), linux::commands), reach))
+}
+
+/// A data path of the daemon's that this host does not have.
+fn unusable(records: &[Record]) -> Option<SettingLine> {
+    let path = OverlaySettings::of_records(records).data_path?;
+    let found = Survey::open(linux::Options::default()).and_then(|mut survey| survey.underlay(&path)).ok()?;
+    found.is_none().then(|| SettingLine::no_data_path(&path))
 }
 
 /// `pontoon plan`.
@@ -250,17 +262,17 @@ pub fn repair(asked: &Asked) -> Result<(), InspectError> {
 struct Alone {
     driver: Driver,
     kernel: Arc<LinuxKernel>,
-    _only_one: std::os::unix::net::UnixListener,
+    _only_one: Claim,
 }
 
 impl Alone {
     fn begin(state_dir: &Path) -> Result<Self, AppError> {
         telemetry::start(LogLevel::Warn, LogFormat::Text);
-        let only_one = socket::claim_namespace()?;
+        let only_one = Claim::take()?;
         let opened = Ledger::open(state_dir, &boot_id())?;
         let kernel = Arc::new(LinuxKernel::new(linux::Options::default())?);
         let overlay = OverlaySettings::of_records(&opened.records);
-        let settings = DriverSettings { ula_seed: super::random_seed(), overlay, ..DriverSettings::default() };
+        let settings = DriverSettings { ula_seed: random_seed(), overlay, ..DriverSettings::default() };
         let resolvers = Resolvers::of_host();
         let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now());
         driver.protect()?;

@@ -33,6 +33,7 @@ const EXPECTED: Duration = Duration::from_secs(5);
 /// It could not begin, or its thread ended.
 pub fn run(options: cli::Vip) -> Result<(), AppError> {
     telemetry::start(options.log, options.log_format);
+    super::settings::report(&options.unreadable);
     confinement::keep_for_sandboxes();
     if options.clear {
         return clear(&options);

@@ -1,5 +1,7 @@
 //! Owns the checks of the daemon's process.
 
+use crate::driver::unread::{Affected, SettingLine};
+
 use super::{Facts, Finding, Level, Source, wiring};
 
 /// Numbers of capabilities (include/uapi/linux/capability.h).
@@ -17,7 +19,13 @@ pub(super) fn answers(facts: &Facts) -> Vec<Finding> {
             vec![Finding::ok(format!("looked at without the daemon, by the ledger in {}", facts.state_dir.display()))]
         }
         Source::Ledger(Some(why)) | Source::Nowhere(why) => {
-            let finding = Finding::new(Level::Broken, "the daemon does not answer").seen(why.clone());
+            // What it says is the reason, not that of a missing socket.
+            let title = if why.contains("(status ") {
+                "the daemon runs, and answers every request with an error"
+            } else {
+                "the daemon does not answer"
+            };
+            let finding = Finding::new(Level::Broken, title).seen(why.clone());
             vec![finding.mended_by(wiring::start(facts))]
         }
     }
@@ -32,6 +40,29 @@ pub(super) fn version(facts: &Facts) -> Vec<Finding> {
         }
         _ => vec![Finding::ok(format!("version {own}"))],
     }
+}
+
+pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
+    let lines = &facts.status.settings;
+    if lines.is_empty() {
+        return vec![Finding::ok("every setting of the daemon can be used")];
+    }
+    let correct = |variable: &str| match wiring::is_managed(facts) {
+        true => format!(
+            "docker plugin disable -f pontoon:latest; docker plugin set pontoon:latest {variable}=...; docker plugin enable pontoon:latest"
+        ),
+        false => format!("correct {variable} in /etc/default/pontoon; {}", wiring::start(facts)),
+    };
+    let finding = |line: &SettingLine| {
+        let effect = match line.affected {
+            Affected::Nothing => "it has its default, and nothing is refused for it",
+            Affected::Subnets => "networks without --subnet are refused",
+            Affected::Overlays => "new overlay networks are refused; those that exist keep what they had",
+            Affected::Networks => "new networks are refused",
+        };
+        Finding::new(Level::Degraded, line.to_string()).seen(effect).mended_by(correct(&line.variable))
+    };
+    lines.iter().map(finding).collect()
 }
 
 pub(super) fn capabilities(facts: &Facts) -> Vec<Finding> {

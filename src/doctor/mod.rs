@@ -153,6 +153,7 @@ type Check = (&'static str, &'static str, fn(&Facts) -> Vec<Finding>);
 pub const CHECKS: &[Check] = &[
     ("daemon", "the daemon answers", daemon::answers),
     ("version", "daemon and command are of one version", daemon::version),
+    ("settings", "settings of the daemon that cannot be used, and what is refused for them", daemon::settings),
     ("capabilities", "CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports below 1024", daemon::capabilities),
     ("descriptors", "file descriptors, one for each published port", daemon::descriptors),
     ("socket", "the plugin socket: there, not stale, mode 0600, answers `Plugin.Activate`", wiring::socket),

@@ -6,8 +6,9 @@ use crate::datapath::host::{Feature, HostChain, HostLink, HostRoute, HostTunnel,
 use crate::datapath::{ForwardRule, LinkMatch};
 use crate::driver::reach::{OverlayLine, PeerLine, ReachLine};
 use crate::driver::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
+use crate::driver::unread::SettingLine;
 use crate::engine::{EngineNetwork, EngineService};
-use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
+use crate::model::{DataPath, EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
 use crate::state::peers::Standing;
 
 fn port(number: u16) -> HostPort {
@@ -181,6 +182,9 @@ fn each_check_finds_what_it_is_for() {
     let cases: &[(&str, Level, Break)] = &[
         ("daemon", Level::Broken, |f| f.source = Source::Ledger(Some("refused".into()))),
         ("version", Level::Note, |f| f.status.version = "0.0.9".into()),
+        ("settings", Level::Degraded, |f| {
+            f.status.settings = vec![SettingLine::no_data_path(&DataPath::parse("nosuch0").unwrap())];
+        }),
         ("capabilities", Level::Broken, |f| f.process.as_mut().unwrap().capabilities = 1 << 10),
         ("capabilities", Level::Degraded, |f| f.process.as_mut().unwrap().capabilities = 1 << 12),
         ("descriptors", Level::Degraded, |f| f.process.as_mut().unwrap().open = Some(900)),

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::unread::Affected;
 use super::{Driver, Error, now, spec};
 use crate::api::Empty;
 use crate::api::network::{AllocateNetworkRequest, AllocateNetworkResponse, DiscoverRequest, NetworkRequest};
@@ -62,6 +63,7 @@ impl Driver {
         if !repeated && options.allocated.is_some() {
             return Err(Error::NotAllocated { network: id });
         }
+        self.check_settings(&[Affected::Networks, Affected::Overlays], || format!("network {id}"))?;
         let mesh = &mut *self.mesh();
         let vni = options.vni.unwrap_or_else(|| mesh.vnis.choose(&id));
         if let Some(owner) = mesh.vnis.other_owner(vni, &id) {

@@ -212,6 +212,16 @@ pub enum Error {
         /// What the link has.
         underlay: u32,
     },
+    /// A setting that the request depends on cannot be used.
+    #[error(
+        "{object}: {setting}; correct it (`docker plugin set` while the plugin is disabled, or /etc/default/pontoon and a restart)"
+    )]
+    Setting {
+        /// What was asked for.
+        object: String,
+        /// The setting, and what is wrong with it.
+        setting: String,
+    },
     /// A value under one of the engine's keys cannot be read.
     #[error("{what} {text:?} is not an address")]
     NotAnAddress {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::unread::Affected;
 use super::{Driver, Error, now};
 use crate::api::Empty;
 use crate::api::ipam::{
@@ -16,16 +17,13 @@ use crate::state::table::lock;
 impl Driver {
     /// IpamDriver.GetCapabilities: the ledger replays, the engine need not.
     pub fn ipam_get_capabilities(&self) -> CapabilitiesResponse {
-        CapabilitiesResponse { requires_mac_address: false, requires_request_replay: false }
+        CapabilitiesResponse::ours()
     }
 
     /// GetDefaultAddressSpaces. Two different names: the engine checks overlaps only outside the
     /// global one.
     pub fn get_default_address_spaces(&self) -> AddressSpacesResponse {
-        AddressSpacesResponse {
-            local_default_address_space: LOCAL_SPACE.to_owned(),
-            global_default_address_space: GLOBAL_SPACE.to_owned(),
-        }
+        address_spaces()
     }
 
     /// RequestPool. Host routes and resolvers are looked at only when Pontoon chooses: a subnet
@@ -46,6 +44,9 @@ impl Driver {
         }
         if !request.sub_pool.is_empty() {
             ask.range = Some(cidr("ip-range", &request.sub_pool)?);
+        }
+        if ask.pool.is_none() {
+            self.check_settings(&[Affected::Subnets], || "choice of a subnet".to_owned())?;
         }
         let (routes, resolvers) = if ask.pool.is_some() {
             (Vec::new(), Vec::new())
@@ -99,6 +100,14 @@ impl Driver {
         let records = ipam.release_address(&request.pool_id, address);
         self.commit(&mut ipam, &records)?;
         Ok(Empty {})
+    }
+}
+
+/// The answer to GetDefaultAddressSpaces.
+pub fn address_spaces() -> AddressSpacesResponse {
+    AddressSpacesResponse {
+        local_default_address_space: LOCAL_SPACE.to_owned(),
+        global_default_address_space: GLOBAL_SPACE.to_owned(),
     }
 }
 

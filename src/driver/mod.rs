@@ -22,6 +22,7 @@ mod sandbox;
 pub mod spec;
 pub mod status;
 mod swarm;
+pub mod unread;
 mod upkeep;
 
 use std::net::IpAddr;
@@ -32,8 +33,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use error::Error;
 use flows::Flows;
+pub use ipam::address_spaces;
 use overlay::Mesh;
 pub use overlay::OverlaySettings;
+use unread::SettingLine;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam, IpamError};
@@ -56,6 +59,8 @@ pub struct Settings {
     pub ula_seed: [u8; 5],
     /// How far networks reach, and how.
     pub overlay: OverlaySettings,
+    /// Those that cannot be read.
+    pub unread: Vec<SettingLine>,
 }
 
 /// Counts that the operator can read.
@@ -85,6 +90,7 @@ pub struct Driver {
     reconciler: Reconciler,
     ula_seed: [u8; 5],
     overlay: OverlaySettings,
+    unread: Vec<SettingLine>,
     mesh: Mutex<Mesh>,
     outcome: Outcome,
     kept_aside: Vec<PathBuf>,
@@ -124,6 +130,7 @@ impl Driver {
             ula_seed: settings.ula_seed,
             mesh: Mutex::new(Mesh::new(&settings.overlay)),
             overlay: settings.overlay,
+            unread: settings.unread,
             degraded: !matches!(opened.outcome, Outcome::Loaded) || !opened.kept_aside.is_empty(),
             outcome: opened.outcome,
             kept_aside: opened.kept_aside,

@@ -1,5 +1,6 @@
 //! Owns the verbs of networks: gw_alloc_check, create_network, delete_network.
 
+use super::unread::Affected;
 use super::{Driver, Error, spec};
 use crate::api::Empty;
 use crate::api::network::{
@@ -18,11 +19,7 @@ impl Driver {
     /// NetworkDriver.GetCapabilities. Pure, and must never fail: an engine that once saw it fail
     /// does not register the driver until it is restarted (protocol.md 1.3).
     pub fn get_capabilities(&self) -> CapabilitiesResponse {
-        CapabilitiesResponse {
-            scope: self.overlay.scope.word().to_owned(),
-            connectivity_scope: self.overlay.connectivity().word().to_owned(),
-            gw_alloc_checker: true,
-        }
+        self.overlay.capabilities()
     }
 
     /// GwAllocCheck: a network without a bridge address needs no gateway.
@@ -101,6 +98,7 @@ impl Driver {
     /// Takes bridge name and subnets, and finds out what the host must tell.
     fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
         let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
+        self.check_settings(&[Affected::Networks], || format!("network {}", spec.id))?;
         let owner = LinkOwner::Network(spec.id.clone());
         let (bridge, found) = match &spec.options.bridge_name {
             None => (self.table.claim_link(LinkRole::Bridge, spec.id.as_str(), owner), None),

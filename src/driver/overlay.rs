@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::sync::MutexGuard;
 
 use super::network::nothing;
+use super::unread::{Affected, SettingLine};
 use super::{Driver, Error, now};
+use crate::api::network::CapabilitiesResponse;
 use crate::datapath::{Datapath, KernelError, Underlay, tunnel};
 use crate::model::{DataPath, LinkRole, Network, NetworkId, NetworkSpec, Overlay, Scope, overlay};
 use crate::state::peers::Peers;
@@ -45,6 +47,15 @@ impl OverlaySettings {
     /// Swarm's networks by name: with networks of the Swarm always, with local ones when asked for.
     pub(super) fn connectivity(&self) -> Scope {
         if self.scope == Scope::Global { Scope::Global } else { self.connectivity }
+    }
+
+    /// The answer to NetworkDriver.GetCapabilities.
+    pub fn capabilities(&self) -> CapabilitiesResponse {
+        CapabilitiesResponse {
+            scope: self.scope.word().to_owned(),
+            connectivity_scope: self.connectivity().word().to_owned(),
+            gw_alloc_checker: true,
+        }
     }
 
     /// Those that the daemon had which wrote these records.
@@ -177,11 +188,14 @@ impl Driver {
     /// that has a tunnel already (`held`) keeps its link, and its number until the tunnel follows.
     /// After an error nothing was taken.
     pub(super) fn claim_overlay(&self, spec: &NetworkSpec, held: Option<&Overlay>) -> Result<(Overlay, u32), Error> {
+        if held.is_none() {
+            self.check_settings(&[Affected::Overlays], || format!("network {}", spec.id))?;
+        }
         let mut mesh = self.mesh();
         if mesh.underlay.is_none() {
             mesh.underlay = self.find_underlay(mesh.own).map_err(|source| self.of_network(spec, source))?;
         }
-        let underlay = mesh.underlay.ok_or_else(|| Error::NoUnderlay { network: spec.id.clone() })?;
+        let underlay = mesh.underlay.ok_or_else(|| self.no_underlay(spec))?;
         let vni = spec.options.vni.unwrap_or_else(|| mesh.vnis.choose(&spec.id));
         if let Some(owner) = mesh.vnis.other_carrier(vni, &spec.id) {
             return Err(Error::VniTaken { vni, owner: owner.clone() });
@@ -315,6 +329,11 @@ impl Driver {
         change(mesh);
         let after = desired(mesh);
         if before == after { Ok(()) } else { self.realise(&before, &after) }
+    }
+
+    fn no_underlay(&self, spec: &NetworkSpec) -> Error {
+        let Some(path) = &self.overlay.data_path else { return Error::NoUnderlay { network: spec.id.clone() } };
+        Error::Setting { object: format!("network {}", spec.id), setting: SettingLine::no_data_path(path).to_string() }
     }
 
     fn of_network(&self, spec: &NetworkSpec, source: KernelError) -> Error {

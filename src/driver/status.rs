@@ -13,6 +13,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::reach::{OverlayLine, ReachLine};
+use super::unread::SettingLine;
 use super::{Driver, now};
 use crate::datapath::{Datapath, Element, Plan, desired};
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase};
@@ -138,6 +139,9 @@ pub struct Status {
     pub blind: Option<String>,
     /// Published ports that could not be taken on the host, and why.
     pub unreserved: Vec<(HostPort, String)>,
+    /// Settings that cannot be used.
+    #[serde(default)]
+    pub settings: Vec<SettingLine>,
     /// How often notifications of the kernel's were lost.
     pub overruns: u64,
     /// Comparisons with the kernel that failed.
@@ -164,6 +168,7 @@ impl Driver {
             pid: std::process::id(),
             state: StateLine::new(&self.outcome, self.is_degraded(), self.kept_aside.clone()),
             unreserved: self.unreserved(&held),
+            settings: self.unusable_settings(),
             networks: network_lines(&held, now()),
             pools: pool_lines(&pools, now()),
             reach: self.reach(),

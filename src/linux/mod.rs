@@ -7,13 +7,14 @@
 //! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
 //! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
 //! `announce` frames that say where an endpoint is, `survey` a look from outside (with `ways`,
-//! `offload` and `legacy`), `feature` what this kernel can do; `sandbox` and `balance` are for `pontoon vip` alone.
+//! `offload` and `legacy`), `claim` that this process is alone here, `feature` what this kernel can do; `sandbox` and `balance` are for `pontoon vip` alone.
 
 pub mod addr;
 pub mod announce;
 mod apply;
 pub mod balance;
 mod bridge;
+pub mod claim;
 pub mod conntrack;
 mod descriptor;
 mod feature;

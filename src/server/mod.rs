@@ -9,9 +9,11 @@ mod body;
 mod crowd;
 mod deadline;
 mod route;
+mod unserved;
 
 pub use body::MAX_BODY;
 pub use route::call_directly;
+pub use unserved::Unserved;
 
 use std::convert::Infallible;
 use std::io;
@@ -58,7 +60,29 @@ pub struct Service {
 }
 
 /// Serves until `stop` turns true, then waits for the requests under way.
-pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+pub async fn serve(listener: UnixListener, service: Arc<Service>, stop: watch::Receiver<bool>) {
+    answer_all(listener, Answers::Service(service), stop).await;
+}
+
+/// The same for a daemon that cannot serve yet: each request is answered with the reason.
+pub async fn refuse_all(listener: UnixListener, why: Unserved, stop: watch::Receiver<bool>) {
+    answer_all(listener, Answers::Reason(Arc::new(why)), stop).await;
+}
+
+/// Who answers.
+#[derive(Clone)]
+enum Answers {
+    Service(Arc<Service>),
+    Reason(Arc<Unserved>),
+}
+
+impl Answers {
+    fn time(&self) -> Duration {
+        if let Answers::Service(service) = self { service.verb_time } else { VERB_TIME }
+    }
+}
+
+async fn answer_all(listener: UnixListener, answers: Answers, mut stop: watch::Receiver<bool>) {
     let (crowd, room) = (Crowd::new(MAX_CONNECTIONS), Room::default());
     let mut number = 0;
     loop {
@@ -75,7 +99,7 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watc
                     place = crowd.admit(number) => place,
                     _ = stop.changed() => break,
                 };
-                let shared = Shared { service: Arc::clone(&service), room: room.clone(), stop: stop.clone() };
+                let shared = Shared { answers: answers.clone(), room: room.clone(), stop: stop.clone() };
                 place.map_or(Ok(()), |place| begin(stream, place, shared))
             }
             Err(error) => Err(error),
@@ -92,7 +116,7 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watc
 
 /// What a connection has of the others.
 struct Shared {
-    service: Arc<Service>,
+    answers: Answers,
     room: Room,
     stop: watch::Receiver<bool>,
 }
@@ -101,7 +125,7 @@ struct Shared {
 /// request costs as much as a good part of the kernel's work, and the engine keeps few connections.
 fn begin(stream: UnixStream, place: Place, shared: Shared) -> io::Result<()> {
     let stream = stream.into_std()?;
-    let deadline = Arc::new(Deadline::new(stream.try_clone()?, shared.service.verb_time));
+    let deadline = Arc::new(Deadline::new(stream.try_clone()?, shared.answers.time()));
     let kept = Arc::clone(&deadline);
     let keeper = tokio::spawn(async move { kept.keep().await }).abort_handle();
     let ended = keeper.clone();
@@ -126,13 +150,18 @@ async fn connection(
     deadline: Arc<Deadline>,
 ) -> io::Result<()> {
     let stream = UnixStream::from_std(stream)?;
-    let Shared { service, room, mut stop } = shared;
+    let Shared { answers, room, mut stop } = shared;
     let place = Arc::new(place);
     let seat = Arc::clone(&place);
     let answer = service_fn(move |request| {
-        let (service, room) = (Arc::clone(&service), room.clone());
+        let (answers, room) = (answers.clone(), room.clone());
         let (seat, deadline) = (Arc::clone(&seat), Arc::clone(&deadline));
-        async move { Ok::<_, Infallible>(respond(&service, &room, &seat, &deadline, request).await) }
+        async move {
+            Ok::<_, Infallible>(match &answers {
+                Answers::Service(service) => respond(service, &room, &seat, &deadline, request).await,
+                Answers::Reason(why) => why.respond(&room, request).await,
+            })
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     // Who has said all that it wants to say may still want to hear, and who has hung up must not

@@ -99,10 +99,7 @@ fn is_light(method: Method) -> bool {
 
 fn run(driver: &Driver, method: Method, body: &[u8]) -> Outcome {
     match method {
-        Method::Activate => {
-            let implements = vec!["NetworkDriver".to_owned(), "IpamDriver".to_owned()];
-            encode(&Manifest { implements })
-        }
+        Method::Activate => encode(&Manifest::of_both()),
         Method::NetworkGetCapabilities => encode(&driver.get_capabilities()),
         Method::GwAllocCheck => verb(driver, body, |r| driver.gw_alloc_check(r)),
         Method::CreateNetwork => verb(driver, body, |r| driver.create_network(r)),

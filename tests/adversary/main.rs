@@ -15,3 +15,5 @@ mod town;
 
 mod baseline;
 mod ports;
+mod claim;
+mod settings;

@@ -1,0 +1,119 @@
+//! Owns what has to be there before the daemon serves, in its order: the namespace to itself, fewer
+//! privileges, the ledger, the kernel. What fails may be tried again.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::AppError;
+use crate::cli::{Confine, Serve};
+use crate::confinement::{self, Confinement, Reach};
+use crate::linux::announce::Sender;
+use crate::linux::claim::Claim;
+use crate::linux::{self, LinuxKernel};
+use crate::resolvers::Resolvers;
+use crate::state::{self, Ledger, Opened, Outcome};
+
+/// What was reached so far, and what had to be read before privileges went.
+pub(super) struct Begin {
+    pub seed: [u8; 5],
+    boot: String,
+    claim: Option<Claim>,
+    sender: Option<Arc<Sender>>,
+    confined: Option<Option<Confinement>>,
+}
+
+/// What the daemon serves with.
+pub(super) struct Ready {
+    pub opened: Opened,
+    pub kernel: Arc<LinuxKernel>,
+}
+
+impl Begin {
+    pub fn new() -> Self {
+        Self {
+            seed: random_seed(),
+            boot: boot_id(),
+            claim: None,
+            // The one thing that takes CAP_NET_RAW, which is given up later.
+            sender: Sender::open().map(Arc::new),
+            confined: None,
+        }
+    }
+
+    /// Goes on where the last attempt failed.
+    pub fn attempt(&mut self, options: &Serve) -> Result<Ready, AppError> {
+        if self.claim.is_none() {
+            self.claim = Some(Claim::take()?);
+        }
+        // Before anything else is opened, so that what confinement forbids fails now and not later;
+        // before any thread is started that lasts, for it holds for threads that come after it.
+        if self.confined.is_none() {
+            self.confined = Some(confine(options)?);
+        }
+        let opened = Ledger::open(&options.state_dir, &self.boot)?;
+        let sender = self.sender.clone();
+        let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone(), sender })?);
+        report(&opened, options);
+        Ok(Ready { opened, kernel })
+    }
+}
+
+/// Gives up what serving does not need. The directories that stay within reach are made first.
+fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
+    if options.confine == Confine::Off {
+        tracing::warn!("not confined: PONTOON_CONFINE is off");
+        return Ok(None);
+    }
+    state::make_directory(&options.state_dir)?;
+    // Nothing is lost if that fails: binding the socket tries again, and tells.
+    let sockets = options.socket.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = std::fs::create_dir_all(sockets);
+    Ok(Some(confinement::enter(&Reach {
+        state: options.state_dir.clone(),
+        sockets: sockets.to_owned(),
+        settings: options.sysctl_root.clone(),
+        read: vec![Resolvers::reach(), "/proc/self".into(), "/proc/sys/kernel/random".into()],
+    })))
+}
+
+/// Says once, at the start, what the ledger was like and what follows.
+fn report(opened: &Opened, options: &Serve) {
+    let file = options.state_dir.join("ledger");
+    let file = file.display();
+    match &opened.outcome {
+        Outcome::Absent => tracing::info!("{file}: there was none, a new one is begun"),
+        Outcome::Loaded => {}
+        outcome @ Outcome::Torn { .. } => tracing::warn!("{file}: {outcome}"),
+        outcome => tracing::error!("{file}: {outcome}"),
+    }
+    for kept in &opened.kept_aside {
+        tracing::warn!(
+            "{} is kept from an earlier damage: no link is removed for lack of a record; delete the file once all networks are there",
+            kept.display()
+        );
+    }
+    if let Some(error) = &opened.unwritten {
+        tracing::error!(%error, "the ledger could not be rewritten, the next change tries again");
+    }
+    if opened.rebooted {
+        tracing::info!("the host was rebooted: endpoints of the earlier boot are forgotten");
+    }
+}
+
+/// Identifies the host's boot; empty when the kernel does not tell, which then counts as one
+/// endless boot (endpoints are verified against the kernel anyway).
+pub(super) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+pub(super) fn random_seed() -> [u8; 5] {
+    let mut seed = [0; 5];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
+    if let Err(error) = read {
+        tracing::warn!(%error, "/dev/urandom cannot be read: IPv6 pools derive from the clock");
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos());
+        seed.copy_from_slice(&time.to_le_bytes()[..5]);
+    }
+    seed
+}

@@ -1,0 +1,77 @@
+//! Owns what the daemon makes of its settings: what the driver gets of them, and what is refused for
+//! one that cannot be read.
+
+use crate::cli::Serve;
+use crate::cli::environment::Unreadable;
+use crate::driver::unread::{Affected, SettingLine};
+use crate::driver::{OverlaySettings, Settings};
+use crate::ipam::DefaultPools;
+use crate::state::record::Record;
+
+/// The driver's settings. Where one about the way to other hosts cannot be read, what the last life
+/// had stays in force, so that networks which work go on working.
+pub(super) fn of_driver(options: &Serve, records: &[Record], seed: [u8; 5]) -> Settings {
+    let pools = match options.default_address_pools.as_slice() {
+        [] => DefaultPools::default(),
+        pools => DefaultPools::new(pools.to_vec()),
+    };
+    let last = OverlaySettings::of_records(records);
+    let unreadable = |variable: &str| options.unreadable.iter().any(|one| one.variable == variable);
+    let mut overlay = overlay(options);
+    if unreadable("PONTOON_VXLAN_PORT") {
+        overlay.port = last.port;
+    }
+    if unreadable("PONTOON_DATA_PATH") {
+        overlay.data_path = last.data_path;
+    }
+    if unreadable("PONTOON_PEERS") {
+        overlay.peers = last.peers;
+    }
+    let unread = options.unreadable.iter().map(line).chain(no_sysctls(options)).collect();
+    Settings { pools, ula_seed: seed, overlay, unread }
+}
+
+/// What is set for overlay networks, whatever cannot be read.
+pub(super) fn overlay(options: &Serve) -> OverlaySettings {
+    OverlaySettings {
+        scope: options.scope.into(),
+        connectivity: options.connectivity.into(),
+        port: options.vxlan_port,
+        data_path: options.data_path.clone(),
+        peers: options.peers.clone(),
+    }
+}
+
+/// Says once, at the start, which settings cannot be read.
+pub(super) fn report(unreadable: &[Unreadable]) {
+    for one in unreadable {
+        let line = line(one);
+        tracing::error!(refused = ?line.affected, "a setting cannot be read: {line}");
+    }
+}
+
+/// Where the kernel's settings are not, no network's can be made.
+fn no_sysctls(options: &Serve) -> Option<SettingLine> {
+    if options.sysctl_root.join("ipv4").is_dir() {
+        return None;
+    }
+    let line = SettingLine {
+        variable: "PONTOON_SYSCTL_ROOT".to_owned(),
+        value: options.sysctl_root.display().to_string(),
+        why: "this directory is not the host's /proc/sys/net".to_owned(),
+        affected: Affected::Networks,
+    };
+    tracing::error!(refused = ?line.affected, "{line}");
+    Some(line)
+}
+
+fn line(unreadable: &Unreadable) -> SettingLine {
+    let affected = match unreadable.variable.as_str() {
+        "PONTOON_DEFAULT_ADDRESS_POOLS" => Affected::Subnets,
+        "PONTOON_VXLAN_PORT" | "PONTOON_DATA_PATH" | "PONTOON_PEERS" => Affected::Overlays,
+        "PONTOON_SCOPE" | "PONTOON_CONNECTIVITY" => Affected::Networks,
+        _ => Affected::Nothing,
+    };
+    let Unreadable { variable, value, why } = unreadable.clone();
+    SettingLine { variable, value, why, affected }
+}

@@ -1,0 +1,179 @@
+//! Owns the claim that makes a process the only Pontoon of its network namespace. It ends with the
+//! process, however that ends.
+//!
+//! What is claimed has to be out of reach of those whom it keeps out: a user without privileges, and
+//! a container in the host's network that is root there without CAP_NET_ADMIN. They can bind any
+//! abstract socket, port, file lock of theirs. A group of the kernel's packet log takes CAP_NET_ADMIN,
+//! belongs to one socket of one namespace, and nobody logs to this one.
+//!
+//! Earlier releases claimed the abstract socket `pontoon`. It is still bound where that is possible,
+//! for such a release that starts later; one that runs is told by its privileges.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, UnixCredentials, connect, getsockopt, socket, sockopt,
+};
+use nix::unistd::geteuid;
+
+use super::netlink::{Failure, OwnPorts, Protocol, Socket};
+use super::tlv::Writer;
+
+/// The group of the packet log that stands for Pontoon.
+const GROUP: u16 = 0x706e;
+/// Another one, to tell a group that is taken from a privilege that is missing: both are EPERM.
+const PROBE: u16 = GROUP + 1;
+/// `NFNL_SUBSYS_ULOG` and `NFULNL_MSG_CONFIG`, as they stand in a message type.
+const CONFIGURE: u16 = (4 << 8) | 1;
+/// `NFULA_CFG_CMD` and `NFULNL_CFG_CMD_BIND` (include/uapi/linux/netfilter/nfnetlink_log.h).
+const COMMAND: u16 = 1;
+const BIND: u8 = 1;
+
+/// The abstract socket of earlier releases.
+const NAME: &str = "pontoon";
+
+/// `NETLINK_NETFILTER`, and the bit of `NFNLGRP_NFTABLES` among a socket's groups: only a process
+/// with CAP_NET_ADMIN is a member, and each Pontoon is.
+const NETFILTER: &str = "12";
+const NFTABLES: u32 = 1 << 6;
+
+/// Why the namespace cannot be claimed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Two Pontoons would take each other's links for orphans.
+    #[error(
+        "another Pontoon serves this network namespace already (managed plugin and socket plugin?): stop one of them"
+    )]
+    Taken,
+    /// The system refused.
+    #[error("cannot claim this network namespace for Pontoon: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The claim; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    _group: Option<Socket>,
+    _name: Option<UnixListener>,
+}
+
+impl Claim {
+    /// Claims the network namespace of the calling thread. Opens sockets that confinement forbids:
+    /// call it before.
+    ///
+    /// # Errors
+    /// [`ClaimError::Taken`] when another Pontoon has it. Nobody else can cause that.
+    pub fn take() -> Result<Self, ClaimError> {
+        let group = take_group()?;
+        let name = take_name(group.is_some())?;
+        Ok(Self { _group: group, _name: name })
+    }
+}
+
+/// `None` when this kernel has no packet log, or this process no CAP_NET_ADMIN, which opening the
+/// kernel's sockets says in better words.
+fn take_group() -> Result<Option<Socket>, ClaimError> {
+    let system = |failure: Failure| io::Error::from_raw_os_error(failure.errno().unwrap_or(libc::EIO));
+    let mut socket = Socket::open(Protocol::Netfilter, Arc::new(OwnPorts::default())).map_err(system)?;
+    let Err(failure) = bind(&mut socket, GROUP) else { return Ok(Some(socket)) };
+    let forbidden = |failure: &Failure| failure.errno() == Some(libc::EPERM);
+    if failure.errno() == Some(libc::EBUSY) || forbidden(&failure) && bind(&mut socket, PROBE).is_ok() {
+        return Err(ClaimError::Taken);
+    }
+    if !forbidden(&failure) {
+        tracing::debug!(?failure, "this kernel has no packet log: an abstract socket alone claims the namespace");
+    }
+    Ok(None)
+}
+
+fn bind(socket: &mut Socket, group: u16) -> Result<(), Failure> {
+    // struct nfgenmsg: no family, version 0, the group.
+    let [high, low] = group.to_be_bytes();
+    let mut body = Writer::with_header(&[0, 0, high, low]);
+    body.bytes(COMMAND, &[BIND]);
+    socket.execute(CONFIGURE, 0, &body.finish())
+}
+
+/// Binds the abstract socket. One that somebody else has counts only if that may be an earlier
+/// release; `None` if it is not.
+fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
+    let address = SocketAddr::from_abstract_name(NAME)?;
+    match UnixListener::bind_addr(&address) {
+        Ok(listener) => return Ok(Some(listener)),
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(error.into()),
+        Err(_) => {}
+    }
+    let holder = holder();
+    let trusted = match &holder {
+        Holder::Listens(peer) => peer.uid() == 0 || peer.uid() == geteuid().as_raw(),
+        // Its queue is full, which nobody waits for to change.
+        Holder::Busy => true,
+        Holder::Silent => false,
+    };
+    if trusted && (!claimed || somebody_watches_the_firewall()) {
+        return Err(ClaimError::Taken);
+    }
+    tracing::warn!(?holder, "a process that is no Pontoon has the abstract socket @pontoon: it is ignored");
+    Ok(None)
+}
+
+/// Who has the abstract socket.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the log tells")]
+enum Holder {
+    /// A process that listens.
+    Listens(UnixCredentials),
+    /// One that lets nobody connect, because too many wait.
+    Busy,
+    /// One that does not listen, or that has gone.
+    Silent,
+}
+
+fn holder() -> Holder {
+    let ask = || -> Result<UnixCredentials, Errno> {
+        // Whoever has it may never accept.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(fd.as_raw_fd(), &UnixAddr::new_abstract(NAME.as_bytes())?)?;
+        getsockopt(&fd, sockopt::PeerCredentials)
+    };
+    match ask() {
+        Ok(peer) => Holder::Listens(peer),
+        Err(Errno::EAGAIN) => Holder::Busy,
+        Err(_) => Holder::Silent,
+    }
+}
+
+/// Whether a process with CAP_NET_ADMIN is told of changes of the firewall in this namespace.
+fn somebody_watches_the_firewall() -> bool {
+    let Ok(table) = fs::read_to_string("/proc/thread-self/net/netlink") else { return true };
+    table.lines().any(watches)
+}
+
+/// A line of `/proc/net/netlink`: address, protocol, port, groups in hexadecimal, and more.
+fn watches(line: &str) -> bool {
+    let mut words = line.split_whitespace().skip(1);
+    let (protocol, groups) = (words.next(), words.nth(1));
+    let groups = groups.and_then(|groups| u32::from_str_radix(groups, 16).ok());
+    protocol == Some(NETFILTER) && groups.is_some_and(|groups| groups & NFTABLES != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_the_firewalls_group_are_found() {
+        let head = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode";
+        let watcher = "0000000000000000 12  -1234567   00000040 0        0        0     2        0        4711";
+        let other = "0000000000000000 12  4711       00000000 0        0        0     2        0        4712";
+        let route = "0000000000000000 0   4711       00000040 0        0        0     2        0        4713";
+        assert_eq!([head, watcher, other, route, ""].map(watches), [false, true, false, false, false]);
+    }
+}

@@ -1,0 +1,147 @@
+//! Who keeps Pontoon from starting: another Pontoon, and nobody else. A local user, and root of a
+//! container in the host's network without CAP_NET_ADMIN, take whatever can be taken.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::daemon::Daemon;
+use crate::host::{Host, Network};
+use crate::rig::{Dir, request};
+
+/// Root, who becomes an ordinary user in the program: python may be out of such a user's reach.
+const USER: &str = "env USER=nobody";
+/// What Docker leaves to root of a container, of what matters here.
+const CONTAINER: &str = "setpriv --inh-caps=-all --bounding-set=-all,+net_bind_service,+net_raw,+kill,+setuid,+setgid";
+const ROOT: &str = "env";
+
+/// A python program in the host's network; it prints a line when it is ready.
+struct Squatter(Child);
+
+impl Squatter {
+    fn start(host: &Host, by: &str, script: &str) -> Self {
+        let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), host.netns.tid());
+        let user = "if os.environ.get('USER') == 'nobody':\n  os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)";
+        let script =
+            format!("import os, socket, struct, time\n{user}\n{script}\nprint('ready', flush=True)\ntime.sleep(600)");
+        let mut command = Command::new("nsenter");
+        command.arg(&net).args(by.split(' ')).args(["python3", "-c", &script]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("nsenter, setpriv and python3");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "{by}: {script}");
+        Self(child)
+    }
+}
+
+impl Drop for Squatter {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const STREAM: &str = "s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.bind('\\0pontoon')";
+const WATCHER: &str = "n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12); n.bind((0, 1 << 6))";
+/// The message that takes the kernel's group, and its answer's error number.
+const GROUP: &str = "n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+n.send(struct.pack('=IHHII', 28, (4 << 8) | 1, 5, 1, 0) + struct.pack('!BBH', 0, 0, 0x706e) + struct.pack('=HHBxxx', 5, 1, 1))
+error = -struct.unpack('=i', n.recv(4096)[16:20])[0]";
+
+#[test]
+fn what_others_take_does_not_keep_it_from_starting() {
+    let names = [
+        ("bound", STREAM.to_owned()),
+        ("listening", format!("{STREAM}; s.listen(8)")),
+        (
+            "full",
+            format!(
+                "{STREAM}; s.listen(0)\nfor i in range(4):\n  c = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); c.setblocking(False); c.connect_ex('\\0pontoon'); globals()['c%d' % i] = c"
+            ),
+        ),
+        ("datagram", "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind('\\0pontoon')".to_owned()),
+    ];
+    for by in [USER, CONTAINER] {
+        for (what, script) in &names {
+            let mut host = Host::without_daemon();
+            let _squatter = Squatter::start(&host, by, script);
+            host.begin();
+            let network = Network::new("one", 1);
+            host.create(&network);
+            assert!(host.daemon().log().contains("listening"), "{by}: {what}");
+        }
+        let host = Host::without_daemon();
+        let script = format!("{GROUP}\nassert error == 1, error");
+        drop(Squatter::start(&host, by, &script));
+    }
+}
+
+/// Whoever may change the host's network may also stop Pontoon: that the guard is the group shows.
+#[test]
+fn the_group_is_what_counts() {
+    let host = Host::without_daemon();
+    let squatter = Squatter::start(&host, ROOT, &format!("{GROUP}\nassert error == 0, error"));
+    let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), host.netns.tid());
+    let (status, log) = Daemon::launch(&host.dir.0, "second", &[], &["nsenter", &net]).end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("another Pontoon serves this network namespace already"), "{log}");
+    drop(squatter);
+    Daemon::start_by(&host.dir.0, &[], &["nsenter", &net]);
+}
+
+/// A release that knew only the abstract socket: root, who is told of changes of the firewall.
+#[test]
+fn an_earlier_release_is_still_noticed() {
+    let host = Host::without_daemon();
+    let _earlier = Squatter::start(&host, ROOT, &format!("{STREAM}; s.listen(8)\n{WATCHER}"));
+    let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), host.netns.tid());
+    let (status, log) = Daemon::launch(&host.dir.0, "second", &[], &["nsenter", &net]).end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("another Pontoon serves this network namespace already"), "{log}");
+}
+
+/// And notices this one.
+#[test]
+fn an_earlier_release_notices_this_one() {
+    let host = Host::start(&[]);
+    let script = format!("try:\n  {STREAM}; raise SystemExit('bound')\nexcept OSError as e: assert e.errno == 98, e");
+    drop(Squatter::start(&host, ROOT, &script));
+}
+
+/// What Docker starts has nobody who reads the log: the reason comes with every answer, until the
+/// other one is gone.
+#[test]
+fn a_managed_plugin_says_why_and_serves_when_it_can() {
+    let mut first = Host::start(&[]);
+    let dir = Dir::new();
+    let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), first.netns.tid());
+    let environment = ["env", "PONTOON_MANAGED=on", "PONTOON_SCOPE=global", "nsenter", &net];
+    let mut second = Daemon::start_by(&dir.0, &[], &environment);
+    let call = |second: &Daemon, method: &str| {
+        request(&second.socket, "POST", &format!("/{method}"), json!({"NetworkID": "one"}).to_string().as_bytes())
+    };
+    assert_eq!(call(&second, "Plugin.Activate").json(), json!({"Implements": ["NetworkDriver", "IpamDriver"]}));
+    assert_eq!(call(&second, "NetworkDriver.GetCapabilities").json()["Scope"], "global");
+    assert!(call(&second, "IpamDriver.GetDefaultAddressSpaces").body.contains("pontoon"));
+    for (method, key) in [
+        ("NetworkDriver.CreateNetwork", "Err"),
+        ("NetworkDriver.Join", "Err"),
+        ("NetworkDriver.DeleteNetwork", "Err"),
+        ("IpamDriver.RequestPool", "Error"),
+    ] {
+        let answer = call(&second, method).json();
+        let said = answer[key].as_str().unwrap_or_else(|| panic!("{method}: {answer}"));
+        assert!(said.contains("another Pontoon serves this network namespace already"), "{said}");
+    }
+    let status = request(&second.socket, "GET", "/status", b"");
+    assert_eq!(status.status, 503);
+    assert!(status.body.contains("another Pontoon"), "{}", status.body);
+    assert!(first.call("NetworkDriver.CreateNetwork", &Network::new("one", 1).body()).is_ok(), "the first goes on");
+    first.end();
+    second.until("it to serve", |second| second.log().contains("listening"));
+    assert_eq!(call(&second, "NetworkDriver.DeleteNetwork").json(), json!({}));
+    // Confined as one that began at once.
+    assert_eq!(second.of_threads("Seccomp"), vec!["2"; second.of_threads("Seccomp").len()]);
+    assert_eq!(second.of_threads("NoNewPrivs"), vec!["1"; second.of_threads("NoNewPrivs").len()]);
+}
