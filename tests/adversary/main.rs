@@ -14,6 +14,6 @@ mod rig;
 mod town;
 
 mod baseline;
-mod ports;
 mod claim;
+mod ports;
 mod settings;
