@@ -1,14 +1,12 @@
 //! Owns the command line: what can be typed. What it means is decided in `app`.
 
-pub mod environment;
-
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use self::environment::Unreadable;
+use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
 use crate::model::{DataPath, Scope};

@@ -13,6 +13,7 @@ pub mod datapath;
 pub mod doctor;
 pub mod driver;
 pub mod engine;
+pub mod environment;
 pub mod gc;
 pub mod heap;
 pub mod ipam;

@@ -2,7 +2,7 @@
 //! one that cannot be read.
 
 use crate::cli::Serve;
-use crate::cli::environment::Unreadable;
+use crate::environment::Unreadable;
 use crate::driver::unread::{Affected, SettingLine};
 use crate::driver::{OverlaySettings, Settings};
 use crate::ipam::DefaultPools;

@@ -21,7 +21,7 @@ pub struct Unreadable {
 
 /// Leaves out variables that are empty, for `docker plugin set` can empty one and not remove it,
 /// and those that cannot be read, which are returned, each with the subcommand that takes it.
-pub(super) fn forget_unreadable(command: Command) -> (Command, Vec<(String, Unreadable)>) {
+pub fn forget_unreadable(command: Command) -> (Command, Vec<(String, Unreadable)>) {
     let bare = command.clone().mut_subcommands(|sub| sub.mut_args(|arg| arg.env(Resettable::Reset)));
     let mut unreadable = Vec::new();
     let command = command.mut_subcommands(|sub| {
@@ -41,7 +41,7 @@ pub(super) fn forget_unreadable(command: Command) -> (Command, Vec<(String, Unre
 }
 
 /// Whether the setting was typed, and not taken from the environment or by default.
-pub(super) fn is_typed(matches: &ArgMatches, id: &str) -> bool {
+pub fn is_typed(matches: &ArgMatches, id: &str) -> bool {
     matches.subcommand().is_some_and(|(_, sub)| sub.value_source(id) == Some(ValueSource::CommandLine))
 }
 
