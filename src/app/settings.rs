@@ -2,9 +2,9 @@
 //! one that cannot be read.
 
 use crate::cli::Serve;
-use crate::environment::Unreadable;
 use crate::driver::unread::{Affected, SettingLine};
 use crate::driver::{OverlaySettings, Settings};
+use crate::environment::Unreadable;
 use crate::ipam::DefaultPools;
 use crate::state::record::Record;
 
