@@ -171,11 +171,11 @@ pub struct Ports {
     #[arg(long, env = "PONTOON_SOCKET", default_value = "/run/docker/plugins/pontoon.sock", value_name = "PATH")]
     pub socket: PathBuf,
 
-    /// Only networks whose id starts with this.
+    /// Only networks whose id starts with this; with --docker, or the one of this name.
     #[arg(long, value_name = "ID")]
     pub network: Option<String>,
 
-    /// Only endpoints whose id starts with this.
+    /// Only endpoints whose id starts with this; with --docker, or the container of this name.
     #[arg(long, value_name = "ID")]
     pub endpoint: Option<String>,
 

@@ -1,5 +1,8 @@
 //! Owns the command `pontoon ports`: asks the running daemon for its published ports and shows
 //! them, by container name when the operator gives it the engine's socket.
+//!
+//! A network or endpoint that is asked for and that nobody knows is an error: an empty list would
+//! say that it publishes nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,18 +12,54 @@ use serde_json::Value;
 use crate::cli::Ports;
 use crate::client::{Client, ClientError};
 use crate::driver::listing::PortLine;
+use crate::driver::status::Status;
+
+/// Why there is no list.
+#[derive(Debug, thiserror::Error)]
+pub enum PortsError {
+    /// The daemon or the engine.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What the flag names is not there.
+    #[error("--{flag} {given}: Pontoon has no {flag} whose id begins so{}", hint(*.named))]
+    Unknown {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        given: String,
+        /// Whether names were looked at, too.
+        named: bool,
+    },
+}
+
+fn hint(named: bool) -> &'static str {
+    if named { ", and Docker knows none of that name here" } else { "; with --docker it may be a name" }
+}
 
 /// Prints the table, or JSON.
-pub fn run(options: &Ports) -> Result<(), ClientError> {
-    let mut lines: Vec<PortLine> = Client::new(&options.socket, "socket")?.get("/ports")?;
-    lines.retain(|line| {
-        let starts = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|wanted| id.starts_with(wanted));
-        starts(&options.network, &line.network) && starts(&options.endpoint, &line.endpoint)
-    });
+pub fn run(options: &Ports) -> Result<(), PortsError> {
+    let client = Client::new(&options.socket, "socket")?;
+    let mut lines: Vec<PortLine> = client.get("/ports")?;
     let names = match &options.docker {
         Some(socket) => names(socket)?,
         None => BTreeMap::new(),
     };
+    let wanted = |given: &Option<String>, id: &str| given.as_ref().is_none_or(|given| is_meant(given, id, &names));
+    lines.retain(|line| wanted(&options.network, &line.network) && wanted(&options.endpoint, &line.endpoint));
+    if lines.is_empty() && (options.network.is_some() || options.endpoint.is_some()) {
+        let status: Status = client.get("/status")?;
+        let endpoints = status.networks.iter().flat_map(|network| &network.endpoints);
+        let networks: Vec<&str> = status.networks.iter().map(|network| network.id.as_str()).collect();
+        let endpoints: Vec<&str> = endpoints.map(|endpoint| endpoint.id.as_str()).collect();
+        for (flag, given, ids) in [("network", &options.network, networks), ("endpoint", &options.endpoint, endpoints)]
+        {
+            if let Some(given) = given
+                && !ids.iter().any(|id| is_meant(given, id, &names))
+            {
+                return Err(PortsError::Unknown { flag, given: given.clone(), named: options.docker.is_some() });
+            }
+        }
+    }
     if options.json {
         println!("{}", json(&lines, &names));
     } else {
@@ -29,9 +68,15 @@ pub fn run(options: &Ports) -> Result<(), ClientError> {
     Ok(())
 }
 
+/// Whether a text is the beginning of the id, or the name that the engine has for it.
+fn is_meant(given: &str, id: &str, names: &BTreeMap<String, String>) -> bool {
+    !given.is_empty() && (id.starts_with(given) || names.get(id).is_some_and(|name| name == given))
+}
+
 /// Endpoint ids to container names, and network ids to network names, as the engine knows them.
 fn names(socket: &Path) -> Result<BTreeMap<String, String>, ClientError> {
-    let containers: Vec<Value> = Client::new(socket, "docker")?.get("/containers/json")?;
+    let client = Client::new(socket, "docker")?;
+    let containers: Vec<Value> = client.get("/containers/json")?;
     let mut names = BTreeMap::new();
     for container in &containers {
         let name = container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/');
@@ -40,6 +85,12 @@ fn names(socket: &Path) -> Result<BTreeMap<String, String>, ClientError> {
             let id = |key: &str| attached[key].as_str().unwrap_or_default().to_owned();
             names.insert(id("EndpointID"), name.to_owned());
             names.insert(id("NetworkID"), network.clone());
+        }
+    }
+    // Those without a running container have names, too.
+    for network in client.get::<Vec<Value>>("/networks")? {
+        if let (Some(id), Some(name)) = (network["Id"].as_str(), network["Name"].as_str()) {
+            names.insert(id.to_owned(), name.to_owned());
         }
     }
     names.remove("");
@@ -100,6 +151,17 @@ mod tests {
             container_port: 80,
             ephemeral,
         }
+    }
+
+    #[test]
+    fn a_network_is_meant_by_the_beginning_of_its_id_or_by_its_name() {
+        let names = BTreeMap::from([("0123abcd".to_owned(), "blue".to_owned())]);
+        for (given, meant) in [("0123", true), ("blue", true), ("blu", false), ("123", false), ("", false)] {
+            assert_eq!(is_meant(given, "0123abcd", &names), meant, "{given}");
+        }
+        let error = PortsError::Unknown { flag: "network", given: "blue".into(), named: false };
+        let text = "--network blue: Pontoon has no network whose id begins so; with --docker it may be a name";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! endpoint_oper_info.
 
 use super::network::nothing;
-use super::{Driver, Error, now, spec, subnets_of};
+use super::{Driver, Error, now, sanity, spec, subnets_of};
 use crate::api::Empty;
 use crate::api::network::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse,
@@ -152,12 +152,12 @@ fn answer(endpoint: &Endpoint) -> CreateEndpointResponse {
 
 fn check_addresses(network: &Network, spec: &EndpointSpec) -> Result<(), Error> {
     for (asked, subnet) in [(&spec.v4, &network.spec.v4), (&spec.v6, &network.spec.v6)] {
-        if let (Some(asked), Some(subnet)) = (asked, subnet)
-            && !subnet.pool.contains(asked.ip())
-        {
+        let (Some(asked), Some(subnet)) = (asked, subnet) else { continue };
+        if !subnet.pool.contains(asked.ip()) {
             let subnets = subnets_of(network);
             return Err(Error::AddressOutside { address: asked.ip(), network: spec.network.clone(), subnets });
         }
+        sanity::endpoint(network, asked.ip(), subnet)?;
     }
     Ok(())
 }

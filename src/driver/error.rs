@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::sanity::SanityError;
 use super::spec::SpecError;
 use crate::datapath::{BRIDGE_PORTS, KernelError, ReserveError};
 use crate::ipam::IpamError;
@@ -18,6 +19,9 @@ pub enum Error {
     /// The request's values do not parse.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The settings parse, and cannot work.
+    #[error(transparent)]
+    Sanity(#[from] SanityError),
     /// The ledger did not take a record.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -161,7 +165,11 @@ pub enum Error {
         protocol: Protocol,
     },
     /// A binding to a host address of a family that the container does not have.
-    #[error("a port cannot be published at {address}: the container has no {} address on network {network}", if .address.is_ipv4() { "IPv4" } else { "IPv6" })]
+    #[error(
+        "a port cannot be published at {address}: the container has no {} address on network {network}; publish it at an address of the other family, or create the network {}",
+        if .address.is_ipv4() { "IPv4" } else { "IPv6" },
+        if .address.is_ipv4() { "with IPv4" } else { "with --ipv6" }
+    )]
     NoFamily {
         /// The host's address.
         address: IpAddr,

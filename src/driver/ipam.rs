@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::unread::Affected;
-use super::{Driver, Error, now};
+use super::{Driver, Error, now, sanity};
 use crate::api::Empty;
 use crate::api::ipam::{
     ADDRESS_TYPE, AddressSpacesResponse, CapabilitiesResponse, GATEWAY, ReleaseAddressRequest, ReleasePoolRequest,
@@ -59,6 +59,10 @@ impl Driver {
         };
         let host = HostView { routes: &routes, resolvers: &resolvers, ula_seed: self.ula_seed };
         let mut ipam = lock(&self.ipam);
+        // One that is in force is asked for again by each new leader of a Swarm.
+        if let Some(pool) = ask.pool.filter(|pool| !ipam.has(ask.space, pool)) {
+            sanity::subnet(&pool)?;
+        }
         let mut granted = ipam.request_pool(&ask, &host);
         if let (Err(IpamError::Overlap { other, .. }), LOCAL_SPACE) = (&granted, ask.space) {
             let other = *other;

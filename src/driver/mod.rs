@@ -19,6 +19,7 @@ mod promise;
 mod publish;
 pub mod reach;
 mod sandbox;
+mod sanity;
 pub mod spec;
 pub mod status;
 mod swarm;

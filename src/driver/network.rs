@@ -1,7 +1,7 @@
 //! Owns the verbs of networks: gw_alloc_check, create_network, delete_network.
 
 use super::unread::Affected;
-use super::{Driver, Error, spec};
+use super::{Driver, Error, sanity, spec};
 use crate::api::Empty;
 use crate::api::network::{
     CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
@@ -57,12 +57,16 @@ impl Driver {
             *place = None;
             self.unmake(&old)?;
         }
-        let created = self.claim(&spec).and_then(|network| {
-            self.make(&network).inspect_err(|_| self.release(&network))?;
-            Ok(network)
-        });
+        let created =
+            sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim(&spec)).and_then(|network| {
+                self.make(&network).inspect_err(|_| self.release(&network))?;
+                Ok(network)
+            });
         match created {
             Ok(network) => {
+                for idle in sanity::without_effect(&spec) {
+                    tracing::warn!(network = %spec.id, "an option has no effect: {idle}");
+                }
                 tracing::info!(network = %spec.id, bridge = %network.bridge, mtu = network.mtu, "network created");
                 *place = Some(Held { network, endpoints: Default::default() });
                 Ok(Empty {})

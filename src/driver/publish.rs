@@ -222,6 +222,16 @@ fn held(endpoint: &Endpoint, group: &Group) -> Option<u16> {
     own.next().map(|p| p.host.port)
 }
 
+/// Whether the network's default host address leaves a container that could publish its ports
+/// without any: it is of the family that the container does not have.
+fn publishes_nothing(network: &Network, endpoint: &Endpoint, host: IpAddr) -> bool {
+    let options = &network.spec.options;
+    let (other, mode) =
+        if host.is_ipv4() { (endpoint.spec.v6, options.mode6) } else { (endpoint.spec.v4, options.mode4) };
+    let translated = matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected);
+    translated && !network.spec.internal && other.is_some()
+}
+
 /// Puts bindings together that share a port, and finds the ways of each. Families in which
 /// nothing is translated (`routed`, `isolated`, internal networks) have none.
 fn groups(network: &Network, endpoint: &Endpoint, bindings: &[Binding], v6: bool) -> Result<Vec<Group>, Error> {
@@ -240,7 +250,7 @@ fn groups(network: &Network, endpoint: &Endpoint, bindings: &[Binding], v6: bool
             Some(host) => {
                 let (container, address) =
                     if host.is_ipv4() { (four, endpoint.spec.v4) } else { (six, endpoint.spec.v6) };
-                if address.is_none() && !default {
+                if address.is_none() && (!default || publishes_nothing(network, endpoint, host)) {
                     return Err(Error::NoFamily { address: host, network: network.spec.id.clone() });
                 }
                 container.map(|container| (host, container)).into_iter().collect()

@@ -2,7 +2,7 @@
 //! link in and out; here is only said which link, what it is called and where the way out is.
 
 use super::endpoint::ids;
-use super::{Driver, Error, now};
+use super::{Driver, Error, now, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, InterfaceName, JoinRequest, JoinResponse};
 use crate::datapath::desired;
@@ -23,6 +23,11 @@ impl Driver {
         let sandbox = request.sandbox_key.chars().take(256).collect();
         self.change_phase(held, &id, Phase::Joined, Some(sandbox))?.ok_or_else(unknown)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
+        if held.network.spec.internal && publish::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty())
+        {
+            // No refusal: the container may publish them by another network, now or later.
+            tracing::warn!(%network, endpoint = %id, "its container publishes ports, which nobody reaches by an internal network: connect it to a network that is not internal");
+        }
         self.arrived(&held.network, &id);
         Ok(answer(&held.network, endpoint))
     }

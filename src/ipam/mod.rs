@@ -120,6 +120,11 @@ impl Ipam {
         self.pools.values().filter(move |pool| pool.record.space == space)
     }
 
+    /// Whether this subnet is granted in the address space.
+    pub fn has(&self, space: &str, subnet: &IpNetwork) -> bool {
+        self.in_space(space).any(|pool| pool.record.subnet == *subnet)
+    }
+
     /// The pool of the local space with exactly this subnet.
     fn local(&self, subnet: &IpNetwork) -> Option<&Pool> {
         self.pools.get(self.by_subnet.get(subnet)?)

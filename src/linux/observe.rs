@@ -17,7 +17,7 @@ use super::netlink::{Failure, Socket};
 use super::nft::{shortcut, table};
 use super::sysctl::Sysctls;
 use crate::datapath::{Bridge, Datapath, Element, Forwarding, KernelError, Veth, Vxlan};
-use crate::model::ifname::PREFIX;
+use crate::model::ifname::{PREFIX, is_engine_bridge};
 use crate::model::{IfName, Mac};
 
 /// Reads links, addresses and settings.
@@ -117,11 +117,6 @@ pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Ele
         }
     }
     Ok(found.into_iter().map(|((link, at), own)| Element::Broadcast(link, at, own)).collect())
-}
-
-fn is_engine_bridge(name: &str) -> bool {
-    let derived = |id: &str| id.len() == 12 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    matches!(name, "docker0" | "docker_gwbridge") || name.strip_prefix("br-").is_some_and(derived)
 }
 
 fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls: &Sysctls) -> Bridge {

@@ -112,6 +112,13 @@ impl IfName {
     }
 }
 
+/// Whether the engine's built-in driver gives its bridges such a name: `docker0`, `docker_gwbridge`,
+/// `br-` and twelve hexadecimal digits.
+pub fn is_engine_bridge(name: &str) -> bool {
+    let derived = |id: &str| id.len() == 12 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    matches!(name, "docker0" | "docker_gwbridge") || name.strip_prefix("br-").is_some_and(derived)
+}
+
 fn base36(mut value: u64, width: usize) -> String {
     let mut text = String::with_capacity(width);
     for _ in 0..width {

@@ -254,3 +254,24 @@ fn connections_outlive_a_flush_of_the_table() {
     drop(client);
     echo.join().unwrap();
 }
+
+#[test]
+fn the_list_of_ports_knows_what_is_not_there() {
+    let (host, network, server) = served(&[]);
+    let empty = Network::new("two", 2);
+    host.create(&empty);
+    let list = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pontoon"));
+        let output = command.arg("ports").arg("--socket").arg(&host.daemon().socket).args(args).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    for args in [&["--network", &network.id][..], &["--endpoint", &server.first.endpoint], &[]] {
+        let (done, text) = list(args);
+        assert!(done && text.contains("0.0.0.0:8080/udp"), "{args:?}: {text}");
+    }
+    assert!(list(&["--network", "two"]).0, "a network without ports");
+    for args in [["--network", "blue"], ["--endpoint", "web"], ["--network", ""]] {
+        let (done, text) = list(&args);
+        assert!(!done && text.contains(args[1]) && text.contains("--docker"), "{args:?}: {text}");
+    }
+}

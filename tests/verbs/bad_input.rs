@@ -186,3 +186,157 @@ fn absurd_values_are_named_and_leave_nothing() {
     }
     assert!(rig.kernel.datapath().veths.is_empty());
 }
+
+/// A body of CreateNetwork with other subnets and options.
+fn shaped(v4: &serde_json::Value, v6: &serde_json::Value, options: &serde_json::Value) -> serde_json::Value {
+    let mut body = network("bb", 9, !v6.is_null());
+    body["IPv4Data"] = json!([v4]);
+    if !v6.is_null() {
+        body["IPv6Data"] = json!([v6]);
+    }
+    for (key, value) in options.as_object().unwrap() {
+        match key.as_str() {
+            "internal" => body["Options"]["com.docker.network.internal"] = value.clone(),
+            key => body["Options"]["com.docker.network.generic"][key] = value.clone(),
+        }
+    }
+    body
+}
+
+#[test]
+fn networks_that_cannot_work_are_refused_with_a_remedy_and_leave_nothing() {
+    let rig = Rig::new();
+    let (none, plain) = (json!({}), json!({"Pool": "10.9.0.0/24", "Gateway": "10.9.0.1/24"}));
+    let pool = |pool: &str| json!({"Pool": pool});
+    let null = serde_json::Value::Null;
+    let mode = |family: u8| format!("com.docker.network.bridge.gateway_mode_ipv{family}");
+    let mut cases = vec![
+        (pool("127.0.0.0/8"), null.clone(), none.clone(), "every host keeps to itself"),
+        (pool("255.255.255.0/24"), null.clone(), none.clone(), "255.255.255.255"),
+        (pool("224.0.0.0/24"), null.clone(), none.clone(), "multicast"),
+        (pool("0.1.0.0/24"), null.clone(), none.clone(), "0.0.0.0/8"),
+        (plain.clone(), pool("::1/128"), none.clone(), "loopback"),
+        (plain.clone(), pool("fe80::/64"), none.clone(), "fe80::/10"),
+        (plain.clone(), pool("ff02::/64"), none.clone(), "multicast"),
+        (plain.clone(), pool("::ffff:10.0.0.0/112"), none.clone(), "IPv4"),
+        (json!({"Pool": "10.9.0.0/24", "Gateway": "10.9.0.255/24"}), null.clone(), none.clone(), "broadcast"),
+        (json!({"Pool": "10.9.0.0/24", "Gateway": "10.9.0.0/24"}), null.clone(), none.clone(), "network address"),
+        (
+            json!({"Pool": "10.9.0.0/24", "AuxAddresses": {"DefaultGatewayIPv4": "10.9.0.255/24"}}),
+            null.clone(),
+            none.clone(),
+            "default gateway 10.9.0.255",
+        ),
+    ];
+    for key in [mode(4), mode(6)] {
+        for value in ["routed", "nat-unprotected"] {
+            cases.push((plain.clone(), null.clone(), json!({"internal": true, &key: value}), "--internal"));
+        }
+    }
+    for (key, value, says) in [
+        ("com.docker.network.bridge.trusted_host_interfaces", "eth0,eth1", "':'"),
+        ("com.docker.network.bridge.trusted_host_interfaces", "eth0 eth1", "' '"),
+        ("com.docker.network.bridge.name", "docker0", "Docker's own"),
+        ("com.docker.network.bridge.name", "docker_gwbridge", "Docker's own"),
+        ("com.docker.network.bridge.name", "br-0123456789ab", "Docker's own"),
+        ("com.docker.network.bridge.name", "all", "several links"),
+        ("com.docker.network.bridge.name", "default", "several links"),
+        ("com.docker.network.bridge.name", "lan+", "several links"),
+        ("com.docker.network.bridge.host_binding_ipv4", "224.0.0.1", "host_binding_ipv4"),
+        ("com.docker.network.bridge.host_binding_ipv4", "255.255.255.255", "host_binding_ipv4"),
+        ("com.docker.network.bridge.host_binding_ipv4", "fe80::1", "host_binding_ipv4"),
+        ("com.docker.network.host_ipv4", "0.0.0.0", "host_ipv4"),
+        ("com.docker.network.host_ipv4", "127.0.0.1", "host_ipv4"),
+        ("com.docker.network.host_ipv4", "fd00::1", "IPv4 address"),
+        ("com.docker.network.host_ipv6", "::", "host_ipv6"),
+        ("com.docker.network.host_ipv6", "fe80::1", "host_ipv6"),
+        ("com.docker.network.host_ipv6", "::ffff:192.0.2.1", "host_ipv6"),
+        ("pontoon.publish.allow", "", "subnets"),
+        ("pontoon.publish.allow", "10.0.0.1/8", "subnets"),
+        ("pontoon.publish.allow", "10.0.0.0/8:fd00::/8", "subnets"),
+        ("com.docker.network.driver.mtu", "-1", "68 to 65535"),
+        ("com.docker.network.driver.mtu", "1500 bytes", "68 to 65535"),
+        ("com.docker.network.bridge.enable_icc", "maybe", "true or false"),
+        ("com.docker.network.bridge.gateway_mode_ipv4", "isolated", "--internal"),
+        ("com.docker.network.container_iface_prefix", "a/b", "character"),
+        ("pontoon.vni", "0", "16777215"),
+        ("pontoon.multicast", "false", "pontoon.vni"),
+        ("pontoon.spoofchek", "false", "pontoon.spoofcheck"),
+        ("colour", "blue", "pontoon options"),
+    ] {
+        cases.push((plain.clone(), null.clone(), json!({ key: value }), says));
+    }
+    for (v4, v6, options, says) in cases {
+        let text = rig.err("NetworkDriver.CreateNetwork", shaped(&v4, &v6, &options));
+        let line = text.contains(says) && text.len() < 300 && !text.contains('\n');
+        assert!(line, "{v4} {v6} {options}: {text}");
+    }
+    assert_eq!(rig.life().driver.sizes(), (0, 0));
+    assert!(rig.kernel.datapath().bridges.is_empty());
+    // What looks odd and works.
+    let routed_alone = json!({"com.docker.network.bridge.gateway_mode_ipv6": "routed"});
+    for (v4, options) in [
+        (json!({"Pool": "169.254.170.0/24", "Gateway": "169.254.170.1/24"}), none.clone()),
+        (json!({"Pool": "10.9.0.0/31", "Gateway": "10.9.0.0/31"}), none.clone()),
+        (plain.clone(), routed_alone),
+        (plain.clone(), json!({"internal": true, "pontoon.publish.allow": "10.0.0.0/8"})),
+        (plain.clone(), json!({"com.docker.network.bridge.trusted_host_interfaces": "eth0:eth1"})),
+    ] {
+        rig.ok("NetworkDriver.CreateNetwork", shaped(&v4, &null, &options));
+        rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "bb"}));
+    }
+}
+
+#[test]
+fn subnets_that_cannot_work_are_refused_by_the_ipam_too() {
+    let rig = Rig::new();
+    let ask = |pool: &str| json!({"AddressSpace": "pontoon-local", "Pool": pool, "SubPool": "", "Options": {}, "V6": pool.contains("::")});
+    for pool in ["127.0.0.0/8", "255.255.255.0/24", "239.0.0.0/24", "::1/128", "fe80::/64", "ff00::/64"] {
+        let text = rig.err("IpamDriver.RequestPool", ask(pool));
+        assert!(text.contains("--subnet") && text.contains("addresses of"), "{pool}: {text}");
+    }
+    let pool = rig.ok("IpamDriver.RequestPool", ask("10.9.0.0/24"))["PoolID"].clone();
+    for (address, says) in [("10.9.0.0", "network"), ("10.9.0.255", "broadcast"), ("10.8.0.1", "not in pool")] {
+        let body = json!({"PoolID": pool, "Address": address, "Options": {"RequestAddressType": "com.docker.network.gateway"}});
+        let text = rig.err("IpamDriver.RequestAddress", body);
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
+fn endpoints_have_addresses_of_their_own() {
+    let rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, true));
+    let mut six = endpoint("aa", "e1", "10.1.0.2/24");
+    six["Interface"]["AddressIPv6"] = json!("fd01::1/64");
+    for (body, says) in [
+        (endpoint("aa", "e1", "10.1.0.1/24"), "gateway of the network"),
+        (endpoint("aa", "e1", "10.1.0.0/24"), "network address"),
+        (endpoint("aa", "e1", "10.1.0.255/24"), "broadcast address"),
+        (endpoint("aa", "e1", "10.2.0.2/24"), "not in network"),
+        (six, "gateway of the network"),
+    ] {
+        let text = rig.err("NetworkDriver.CreateEndpoint", body);
+        assert!(text.contains(says) && text.contains("choose another") | text.contains("not in"), "{text}");
+    }
+    assert!(rig.kernel.datapath().veths.is_empty());
+    // Where the bridge does not have the gateway's address, a container may be the router.
+    let mut inhibited = network("bb", 2, false);
+    inhibited["Options"]["com.docker.network.generic"] = json!({"com.docker.network.bridge.inhibit_ipv4": "true"});
+    rig.ok("NetworkDriver.CreateNetwork", inhibited);
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("bb", "e1", "10.2.0.1/24"));
+}
+
+#[test]
+fn a_default_host_address_that_publishes_nothing_is_refused() {
+    let rig = Rig::new();
+    let mut body = network("aa", 1, false);
+    body["Options"]["com.docker.network.generic"] = json!({"com.docker.network.bridge.host_binding_ipv4": "::1"});
+    rig.ok("NetworkDriver.CreateNetwork", body);
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    let mut program = endpoint("aa", "e1", "10.1.0.2/24");
+    program["Options"]["com.docker.network.portmap"] =
+        json!([{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080}]);
+    let text = rig.err("NetworkDriver.ProgramExternalConnectivity", program);
+    assert!(text.contains("::1") && text.contains("--ipv6"), "{text}");
+}

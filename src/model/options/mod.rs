@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::overlay::Vni;
 use super::{IfName, NetworkId};
-pub use table::{ALLOCATED, ALLOW, ENDPOINT_OPTIONS, MULTICAST, NETWORK_OPTIONS, OptionRow, Support, VNI, markdown};
-use table::{
-    BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6,
-    IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SHORTCUT, SPOOFCHECK, TRUSTED,
+pub use table::{
+    ALLOCATED, ALLOW, ENDPOINT_OPTIONS, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6, MULTICAST,
+    NETWORK_OPTIONS, OptionRow, Support, TRUSTED, VNI, markdown,
 };
+use table::{BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SHORTCUT, SPOOFCHECK};
 use value::{addresses, flag, iface_prefix, links, mode, refused, shorten, subnets};
 
 /// Why options are refused. Each message is one line with the remedy.
@@ -56,7 +56,7 @@ pub enum OptionError {
 fn suggestion(nearest: &Option<&'static str>) -> String {
     match nearest {
         Some(key) => format!(", did you mean {key:?}?"),
-        None => "; docs/options.md lists the known ones".to_owned(),
+        None => "; the command `pontoon options` lists the known ones".to_owned(),
     }
 }
 

@@ -44,12 +44,18 @@ pub(super) const ENABLE_ICC: &str = "com.docker.network.bridge.enable_icc";
 pub(super) const ENABLE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 pub(super) const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";
 pub(super) const IFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
-pub(super) const GATEWAY_MODE_4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
-pub(super) const GATEWAY_MODE_6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
-pub(super) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
-pub(super) const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
-pub(super) const HOST_IPV4: &str = "com.docker.network.host_ipv4";
-pub(super) const HOST_IPV6: &str = "com.docker.network.host_ipv6";
+/// Key of the option that says how IPv4 meets the outside.
+pub const GATEWAY_MODE_4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+/// Key of the option that says how IPv6 meets the outside.
+pub const GATEWAY_MODE_6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
+/// Key of the option with the host address of ports that name none.
+pub const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+/// Key of the option with links from which open ports are reached directly.
+pub const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
+/// Key of the option with the source address of outbound IPv4.
+pub const HOST_IPV4: &str = "com.docker.network.host_ipv4";
+/// Key of the option with the source address of outbound IPv6.
+pub const HOST_IPV6: &str = "com.docker.network.host_ipv6";
 /// Key of the option that says who may reach published ports, of a network or an endpoint.
 pub const ALLOW: &str = "pontoon.publish.allow";
 pub(super) const SPOOFCHECK: &str = "pontoon.spoofcheck";
