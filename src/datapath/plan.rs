@@ -177,7 +177,7 @@ fn vxlans(plan: &mut Plan, have: &Datapath, want: &Datapath) {
             plan.steps.push(Step::CreateVxlan(link.clone(), wanted.clone()));
             continue;
         };
-        let fixed = |vxlan: &Vxlan| (vxlan.vni, vxlan.port, vxlan.local, vxlan.mac);
+        let fixed = |vxlan: &Vxlan| (vxlan.vni, vxlan.port, vxlan.local, vxlan.mac, vxlan.low_ports);
         if fixed(held) == fixed(wanted) {
             vxlan(plan, link, held, wanted);
         } else {

@@ -55,6 +55,9 @@ pub enum Element {
     Tunnel(Vni),
     /// Set `peers4`/`peers6`: a host whose packets overlay networks take.
     Peer(IpAddr),
+    /// Set `here4`/`here6`: the address of this host that the tunnels have. What comes for them to
+    /// another one is not from a peer's tunnel.
+    Here(IpAddr),
     /// Table `bridge pontoon`, set `gateways`: (tunnel, hardware address of the network's gateway):
     /// what comes from there with it is another host's gateway.
     Gateway(IfName, Mac),

@@ -36,6 +36,8 @@ pub struct Vxlan {
     pub isolated: bool,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether its packets leave from source ports below 1024, which only root may use.
+    pub low_ports: bool,
     /// Whom it floods to.
     pub peers: BTreeSet<IpAddr>,
 }
@@ -76,6 +78,7 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
         bridge: Some(network.bridge.clone()),
         isolated: !spec.options.icc,
         up: true,
+        low_ports: true,
         peers: peers.iter().chain(&spec.options.peers).filter(reachable).copied().collect(),
     };
     let link = || overlay.link.clone();
@@ -89,10 +92,11 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
     Datapath { vxlans: [(link(), vxlan)].into(), elements: Some(elements), shortcuts, ..Datapath::default() }
 }
 
-/// Whose packets the tunnels take, and on which port.
-pub fn guard(port: u16, accepted: &BTreeSet<IpAddr>) -> Datapath {
+/// Whose packets the tunnels take, on which port, and to which address of this host.
+pub fn guard(port: u16, accepted: &BTreeSet<IpAddr>, local: Option<IpAddr>) -> Datapath {
     let peers = accepted.iter().copied().map(Element::Peer);
-    Datapath { elements: Some(peers.chain([Element::TunnelPort(port)]).collect()), ..Datapath::default() }
+    let here = local.map(Element::Here);
+    Datapath { elements: Some(peers.chain(here).chain([Element::TunnelPort(port)]).collect()), ..Datapath::default() }
 }
 
 /// What of tunnels is there, to be left alone by whoever does not know how the daemon makes them:
@@ -104,6 +108,7 @@ pub fn present(have: &Datapath) -> Protected {
             Element::TunnelPort(_)
                 | Element::Tunnel(_)
                 | Element::Peer(_)
+                | Element::Here(_)
                 | Element::Gateway(..)
                 | Element::GatewayAddress(..)
                 | Element::Quiet(_)

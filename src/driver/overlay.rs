@@ -143,14 +143,15 @@ impl Mesh {
         if network.overlay.is_some() { tunnel } else { nothing() }
     }
 
-    /// A host without overlay networks has nothing to guard.
+    /// A host that knows no other, and has no overlay networks, has nothing to guard. One that knows
+    /// others is known to them, too: what it sends they believe.
     fn guard(&self, port: u16) -> Datapath {
-        if self.networks.is_empty() {
-            return nothing();
-        }
         let mut accepted = self.peers.accepted();
         accepted.extend(self.named_by_networks());
-        tunnel::guard(port, &accepted)
+        if self.networks.is_empty() && accepted.is_empty() {
+            return nothing();
+        }
+        tunnel::guard(port, &accepted, self.underlay.map(|underlay| underlay.address))
     }
 
     /// All tunnels, and whose packets they take.

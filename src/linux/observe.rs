@@ -147,6 +147,7 @@ fn vxlan(socket: &mut Socket, link: &LinkRecord, names: &BTreeMap<u32, &LinkReco
         bridge: link.master.and_then(|index| names.get(&index)).and_then(|link| link.ifname()),
         isolated: link.isolated,
         up: link.up,
+        low_ports: identity.low_ports,
         peers: floods.map(|entry| entry.peer).collect(),
     }))
 }

@@ -36,7 +36,8 @@ impl LinuxKernel {
                 Some(found) if found.kind == "vxlan" && found.dead() => self.reaper.retire(name),
                 Some(found) if found.kind == "vxlan" && found.live() => {
                     let same = found.vxlan.is_some_and(|is| {
-                        (is.vni, is.port, is.local) == (wanted.vni, wanted.port, wanted.local)
+                        (is.vni, is.port, is.local, is.low_ports)
+                            == (wanted.vni, wanted.port, wanted.local, wanted.low_ports)
                             && found.mac == Some(wanted.mac)
                     });
                     if same {

@@ -25,14 +25,26 @@ const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_LOCAL: u16 = 4;
 const IFLA_VXLAN_LEARNING: u16 = 7;
 const IFLA_VXLAN_AGEING: u16 = 8;
+const IFLA_VXLAN_LIMIT: u16 = 9;
+const IFLA_VXLAN_PORT_RANGE: u16 = 10;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_UDP_CSUM: u16 = 18;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
+const IFLA_VXLAN_LOCALBYPASS: u16 = 31;
 
 /// Seconds after which an address that was not heard from is flooded to again; the kernel's own
 /// default (`FDB_AGE_DEFAULT`, drivers/net/vxlan), written down because peers are judged by it.
 const AGEING: u32 = 300;
+
+/// Source ports of what tunnels send: a process needs CAP_NET_BIND_SERVICE for one below 1024. The
+/// translation of source ports keeps to the same range (`nf_nat_l4proto_unique_tuple`,
+/// net/netfilter/nf_nat_core.c). Lower ones are those of services that are filtered on the way, as they are
+/// misused for amplification.
+pub const LOW_PORTS: std::ops::Range<u16> = 768..1024;
+
+/// Most addresses that a tunnel learns; frames for others are flooded.
+pub const MOST_LEARNED: u32 = 65_536;
 
 /// What is fixed when a link is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +55,8 @@ pub struct Identity {
     pub port: u16,
     /// This host's address.
     pub local: IpAddr,
+    /// Whether its packets leave from [`LOW_PORTS`].
+    pub low_ports: bool,
 }
 
 /// Reads `IFLA_INFO_DATA` of a link of this kind; `None` for one that Pontoon never makes.
@@ -54,7 +68,13 @@ pub fn identity(data: &[u8]) -> Option<Identity> {
         vni: data.find(IFLA_VXLAN_ID).and_then(native32).and_then(|id| Vni::new(id).ok())?,
         port: data.find(IFLA_VXLAN_PORT)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))?,
         local: v4.or(v6)?,
+        low_ports: data.find(IFLA_VXLAN_PORT_RANGE) == Some(&source_ports()),
     })
+}
+
+fn source_ports() -> [u8; 4] {
+    let ([a, b], [c, d]) = (LOW_PORTS.start.to_be_bytes(), LOW_PORTS.end.to_be_bytes());
+    [a, b, c, d]
 }
 
 /// Number and port of any link of this kind; the number is 0 for one that takes all.
@@ -132,6 +152,13 @@ fn creation(name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Vec<u8> {
                 IpAddr::V6(ip) => data.bytes(IFLA_VXLAN_LOCAL6, &ip.octets()),
             };
             data.bytes(IFLA_VXLAN_LEARNING, &[1]).native(IFLA_VXLAN_AGEING, AGEING);
+            data.native(IFLA_VXLAN_LIMIT, MOST_LEARNED);
+            if vxlan.low_ports {
+                data.bytes(IFLA_VXLAN_PORT_RANGE, &source_ports());
+            }
+            // Else a frame for an address of this host would come back past the firewall. Kernels before
+            // 6.5 do not know it, and pass over it.
+            data.bytes(IFLA_VXLAN_LOCALBYPASS, &[0]);
         });
     });
     body.finish()

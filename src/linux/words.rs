@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::nft::element::{Set, set_of};
 use super::nft::message::BRIDGE;
 use super::nft::shortcut::words as shortcut;
+use super::vxlan::{LOW_PORTS, MOST_LEARNED};
 use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth, Vxlan};
 use crate::model::{HostPort, IfName};
 
@@ -91,13 +92,16 @@ fn create_vxlan(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
     let link = word(name);
     let sums = if vxlan.local.is_ipv4() { " noudpcsum" } else { "" };
     let mut lines = vec![format!(
-        "{} || ip link add name {link} mtu {} address {} group {GROUP_LIVE} type vxlan id {} local {} dstport {}{sums} learning",
+        "{} || ip link add name {link} mtu {} address {} group {GROUP_LIVE} type vxlan id {} local {} srcport {} {} dstport {}{sums} learning maxaddress {}",
         is_there(name),
         vxlan.mtu,
         vxlan.mac,
         vxlan.vni,
         vxlan.local,
-        vxlan.port
+        LOW_PORTS.start,
+        LOW_PORTS.end,
+        vxlan.port,
+        MOST_LEARNED
     )];
     lines.push(format!("ip link set dev {link} alias {}", quoted(&format!("pontoon overlay {}", vxlan.vni))));
     lines.extend(vxlan.bridge.iter().map(|bridge| format!("ip link set dev {link} master {}", word(bridge))));
@@ -236,7 +240,7 @@ fn key_and_value(element: &Element) -> (String, String) {
             return (key, format!(" : {} . {}", port.container, port.container_port));
         }
         Element::Open(protocol, address, port) => format!("{address} . {protocol} . {port}"),
-        Element::Guarded(address) | Element::Peer(address) => address.to_string(),
+        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) => address.to_string(),
         Element::TunnelPort(port) | Element::BroadcastPort(port) => port.to_string(),
         Element::Broadcast(link, at, own) => return (format!("{} . {at}", name(link)), format!(" : {own}")),
         Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),

@@ -135,11 +135,12 @@ fn tunnels_are_made_as_pontoon_makes_them() {
         bridge,
         peers: ["192.0.2.2".parse().unwrap()].into(),
         up: true,
+        low_ports: true,
     };
     let made = |local, checksum| {
         format!(
             "ip link show dev pntx1 >/dev/null 2>&1 || ip link add name pntx1 mtu 1450 address 02:00:00:00:00:04 group 1886286849 \
-             type vxlan id 70000 local {local} dstport 4789{checksum} learning\n\
+             type vxlan id 70000 local {local} srcport 768 1024 dstport 4789{checksum} learning maxaddress 65536\n\
              ip link set dev pntx1 alias 'pontoon overlay 70000'\n"
         )
     };

@@ -9,6 +9,9 @@ use crate::daemon::Daemon;
 use crate::netns_support::Netns;
 use crate::rig::{Dir, request};
 
+/// Endpoints of different hosts have different ids.
+static HOSTS: AtomicU32 = AtomicU32::new(0);
+
 /// A host with Pontoon: 192.0.2.1 and 2001:db8::1 on link `up0`; `outside` has .2 and ::2 and
 /// routes everything to the host.
 pub struct Host {
@@ -130,7 +133,14 @@ impl Host {
             .run("ip addr add 192.0.2.2/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up");
         outside.run("ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1");
         netns.run("ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2");
-        Self { netns, outside, dir: Dir::new(), args: Vec::new(), daemon: None, count: AtomicU32::new(0) }
+        Self {
+            netns,
+            outside,
+            dir: Dir::new(),
+            args: Vec::new(),
+            daemon: None,
+            count: AtomicU32::new(HOSTS.fetch_add(100, Ordering::Relaxed)),
+        }
     }
 
     /// Starts the daemon and waits until it answers. State and socket stay the same in each life.
@@ -139,6 +149,12 @@ impl Host {
         let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), self.netns.tid());
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         self.daemon = Some(Daemon::start_by(&self.dir.0, &args, &["nsenter", &net]));
+    }
+
+    /// Starts the daemon with these further arguments, in this life and the next ones.
+    pub fn begin_with(&mut self, args: &[String]) {
+        self.args = args.to_vec();
+        self.begin();
     }
 
     /// Kills the daemon.

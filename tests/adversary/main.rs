@@ -15,5 +15,6 @@ mod town;
 
 mod baseline;
 mod claim;
+mod overlay;
 mod ports;
 mod settings;

@@ -242,6 +242,7 @@ fn vxlan(vni: u32, local: &str, peers: &[&str]) -> Vxlan {
         bridge: Some(name("pntb1")),
         isolated: false,
         up: true,
+        low_ports: true,
         peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
     }
 }

@@ -66,7 +66,7 @@ impl Ruleset {
                     (chain.hook, chain.priority) = (hook.to_owned(), priority.trim_end_matches(';').to_owned());
                 }
                 ["type", ..] => sets.last_mut().unwrap().holds = words[1..].join(" "),
-                [] | ["flags", ..] => {}
+                [] | ["flags" | "size" | "timeout", ..] => {}
                 _ if in_elements => {
                     sets.last_mut().unwrap().elements.push(line.trim().trim_end_matches(',').to_owned())
                 }

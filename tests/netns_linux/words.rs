@@ -49,6 +49,7 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
             bridge: Some(one.clone()),
             isolated: true,
             up: true,
+            low_ports: true,
             peers: ["192.0.2.2", "192.0.2.3"].map(|peer| peer.parse().unwrap()).into(),
         };
         want.vxlans = [(name("pntxone"), vxlan)].into();
@@ -129,6 +130,7 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
                 Element::Open(Protocol::Udp, address, 53),
                 Element::Guarded(address),
                 Element::Peer(host.parse().unwrap()),
+                Element::Here(host.parse().unwrap()),
                 Element::GatewayAddress(link(), address),
                 Element::Allow(address, net(subnet)),
                 Element::SourceAddress(link(), address),

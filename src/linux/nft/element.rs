@@ -61,6 +61,7 @@ pub fn set_of(element: &Element) -> Set {
         Element::TunnelPort(_) => Set::TunnelPorts,
         Element::Tunnel(_) => Set::Tunnels,
         Element::Peer(address) => either(address.is_ipv6(), Set::Peers4, Set::Peers6),
+        Element::Here(address) => either(address.is_ipv6(), Set::Here4, Set::Here6),
         Element::Gateway(..) => Set::Gateways,
         Element::GatewayAddress(_, address) => either(address.is_ipv6(), Set::Gateway4, Set::Gateway6),
         Element::Quiet(_) => Set::Quiet,
@@ -95,7 +96,7 @@ pub fn entries(element: &Element) -> Vec<Entry> {
             vec![Entry { key, value, ..Entry::default() }]
         }
         Element::Open(protocol, address, port) => key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()]),
-        Element::Guarded(address) | Element::Peer(address) => key(&[&octets(*address)]),
+        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) => key(&[&octets(*address)]),
         Element::TunnelPort(port) | Element::BroadcastPort(port) => key(&[&port.to_be_bytes()]),
         Element::Broadcast(link, at, own) => {
             let key = packed(&[&padded(link), &at.octets()]);
@@ -195,6 +196,7 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::TunnelPorts => Element::TunnelPort(key.port()?),
             Set::Tunnels => Element::Tunnel(key.vni()?),
             Set::Peers4 | Set::Peers6 => Element::Peer(key.address(v6)?),
+            Set::Here4 | Set::Here6 => Element::Here(key.address(v6)?),
             Set::Gateways => Element::Gateway(key.link()?, key.mac()?),
             Set::Gateway4 | Set::Gateway6 => Element::GatewayAddress(key.link()?, key.address(v6)?),
             Set::Quiet => Element::Quiet(key.link()?),
@@ -205,6 +207,7 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             }
             Set::Any4 | Set::Any6 => Element::SourceAddress(key.link()?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
+            Set::Low4 | Set::Low6 | Set::Strangers4 | Set::Strangers6 => return None,
         })
     })?;
     (set_of(&element) == set).then_some(element)

@@ -34,9 +34,15 @@ const BACK: u8 = 1;
 pub(super) const CMP_EQUAL: u32 = 0;
 const CMP_DIFFERENT: u32 = 1;
 const LOOKUP_INVERTED: u32 = 1;
+const DYNSET_ADD: u32 = 0;
 const NAT_SOURCE: u32 = 0;
 const NAT_DESTINATION: u32 = 1;
+const CMP_AT_LEAST: u32 = 5;
+const CMP_LESS: u32 = 2;
+const FIB_LINK: u32 = 1;
 const FIB_ADDRESS_TYPE: u32 = 3;
+/// `NFTA_FIB_F_IIF`: only ways by the link that the packet came in by.
+const FIB_BACK: u32 = 8;
 
 /// `established` and `related`, as bits of the connection's state.
 const ANSWERS: u32 = (1 << 1) | (1 << 2);
@@ -95,6 +101,34 @@ impl Expressions {
     /// A part of the packet is anything but this.
     pub fn is_not(self, part: Part, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_DIFFERENT, value)
+    }
+
+    /// A part of the packet is a number of at least this.
+    pub fn at_least(self, part: Part, value: &[u8]) -> Self {
+        self.load(&[part]).compare(CMP_AT_LEAST, value)
+    }
+
+    /// A part of the packet is a number below this.
+    pub fn below(self, part: Part, value: &[u8]) -> Self {
+        self.load(&[part]).compare(CMP_LESS, value)
+    }
+
+    /// No route leads to the source by the link that the packet came in by.
+    pub fn no_way_back(mut self) -> Self {
+        self.push("fib", |data| {
+            data.big(1, REGISTERS).big(2, FIB_LINK).big(3, Side::Source.fib() | FIB_BACK);
+        });
+        self.compare(CMP_EQUAL, &[0; 4])
+    }
+
+    /// Parts of the packet, put together, are in the set from now on. Nothing is, once it is full: what
+    /// follows in the rule is not done then.
+    pub fn noted_in(self, parts: &[Part], set: Set) -> Self {
+        let mut noted = self.load(parts);
+        noted.push("dynset", |data| {
+            data.text(1, set.spec().name).big(3, DYNSET_ADD).big(4, REGISTERS);
+        });
+        noted
     }
 
     /// An address starts with the same `prefix` bits as this one.

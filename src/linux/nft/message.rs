@@ -69,6 +69,9 @@ pub(super) const SET_KEY_LEN: u16 = 5;
 pub(super) const SET_DATA_TYPE: u16 = 6;
 pub(super) const SET_DATA_LEN: u16 = 7;
 pub(super) const SET_DESC: u16 = 9;
+/// Milliseconds.
+pub(super) const SET_TIMEOUT: u16 = 11;
+pub(super) const SET_DESC_SIZE: u16 = 1;
 const SET_DESC_CONCAT: u16 = 2;
 pub(super) const SET_ID: u16 = 10;
 pub(super) const SET_USERDATA: u16 = 13;
@@ -170,16 +173,14 @@ pub fn new_set(table: &str, set: Set, id: u32) -> Request {
     if spec.is_map() {
         message.big(SET_DATA_TYPE, set::kind(spec.value)).big(SET_DATA_LEN, set::len(spec.value) as u32);
     }
-    if spec.is_concatenated() {
+    if let Some((most, milliseconds)) = spec.notes {
+        message.bytes(SET_TIMEOUT, &milliseconds.to_be_bytes());
         message.nest(SET_DESC, |desc| {
-            desc.nest(SET_DESC_CONCAT, |concat| {
-                for field in spec.key {
-                    concat.nest(LIST_ITEM, |item| {
-                        item.big(1, field.size() as u32);
-                    });
-                }
-            });
+            desc.big(SET_DESC_SIZE, most);
+            concatenated(desc, spec.key);
         });
+    } else if spec.is_concatenated() {
+        message.nest(SET_DESC, |desc| concatenated(desc, spec.key));
     }
     let mut data = order_data(UDATA_SET_KEY_ORDER, spec.byte_order());
     if spec.is_map() {
@@ -188,6 +189,17 @@ pub fn new_set(table: &str, set: Set, id: u32) -> Request {
     data.extend(comment_data(UDATA_SET_COMMENT, spec.comment));
     message.bytes(SET_USERDATA, &data);
     request(NEW_SET, CREATE, message)
+}
+
+/// The sizes of the parts of a key.
+fn concatenated(desc: &mut Writer, key: &[set::Field]) {
+    desc.nest(SET_DESC_CONCAT, |concat| {
+        for field in key {
+            concat.nest(LIST_ITEM, |item| {
+                item.big(1, field.size() as u32);
+            });
+        }
+    });
 }
 
 /// Adds or removes entries of a set, in as many messages as they need.

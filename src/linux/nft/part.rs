@@ -114,6 +114,16 @@ impl Part {
     pub const ICMPV6_TYPE: Part = Part::payload(2, 0, 1);
     /// Address that a neighbour advertisement is about.
     pub const NEIGHBOUR: Part = Part::payload(2, 8, 16);
+    /// Source port of TCP, UDP and SCTP.
+    pub const SOURCE_PORT: Part = Part::payload(2, 0, 2);
+    /// The first byte of the Ethernet frame that a packet is in; of a packet of a tunnel that this host
+    /// sends, of the frame in it. What a process sends is in no frame yet, and a rule that asks for
+    /// it does not apply.
+    pub const IN_A_FRAME: Part = Part::payload(0, 0, 1);
+    /// User of the process that sends; a rule that asks for it does not apply to what the kernel sends.
+    pub const USER: Part = Part::meta(10, 4);
+    /// Kind of the link that it came in by; a rule that asks for it does not apply to hardware.
+    pub const LINK_KIND: Part = Part::meta(26, 16);
     /// Name of the link that it came in by.
     pub const LINK: Part = Part::meta(META_IIFNAME, 16);
 

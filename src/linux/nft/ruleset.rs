@@ -12,9 +12,9 @@
 
 use super::element::Set;
 use super::expression::{Direction, Expressions, Part, Side};
-use super::frames;
 use super::message::{BRIDGE, Chain, INET};
 use super::untranslated;
+use super::{frames, tunnels};
 
 /// Name of the tables.
 pub const TABLE: &str = "pontoon";
@@ -102,7 +102,7 @@ pub const LOOPBACK_HERE: Chain = chain(
 );
 
 /// All chains.
-pub const CHAINS: [Chain; 11] = [
+pub const CHAINS: [Chain; 12] = [
     RAW,
     PREROUTING,
     LOOPBACK_IN,
@@ -111,6 +111,7 @@ pub const CHAINS: [Chain; 11] = [
     INPUT,
     untranslated::REFUSE,
     FORWARD,
+    tunnels::OUTPUT,
     POSTROUTING,
     frames::PREROUTING,
     frames::POSTROUTING,
@@ -134,7 +135,7 @@ pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
         &untranslated::BROADCASTS,
         &DESTINATIONS,
         &LOOPBACKS,
-        &INPUTS,
+        &tunnels::RULES,
         refusals,
         &FORWARDS,
         &SOURCES,
@@ -144,7 +145,7 @@ pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
     all.into_iter().flatten()
 }
 
-const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
+pub(super) const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
     Rule { chain, comment, write }
 }
 
@@ -214,18 +215,6 @@ static DESTINATIONS: [Rule; 8] = [
     rule(OUTPUT, "IPv4, on all addresses", |rule| from_host(rule, Set::Port4)),
     rule(OUTPUT, "IPv6, on one address", |rule| from_host(rule, Set::At6)),
     rule(OUTPUT, "IPv6, on all addresses", |rule| from_host(rule, Set::Port6)),
-];
-
-/// A packet of an overlay network of ours; the engine's own may use the same port.
-fn strange(rule: Expressions, peers: Set) -> Expressions {
-    let rule = rule.family(peers.v6()).is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]);
-    let rule = rule.key_in(&[Part::PORT], Set::TunnelPorts).key_in(&[Part::VNI], Set::Tunnels);
-    rule.key_not_in(&[Side::Source.address(peers.v6())], peers)
-}
-
-static INPUTS: [Rule; 2] = [
-    rule(INPUT, "IPv4 hosts that are no peers", |rule| strange(rule, Set::Peers4).counter().drop()),
-    rule(INPUT, "IPv6 hosts that are no peers", |rule| strange(rule, Set::Peers6).counter().drop()),
 ];
 
 /// What a container answers to ::1 goes to the address of its bridge, and has its destination

@@ -9,6 +9,8 @@ use super::message::{BRIDGE, INET};
 const FLAG_INTERVAL: u32 = 0x4;
 pub(super) const FLAG_MAP: u32 = 0x8;
 const FLAG_CONCAT: u32 = 0x80;
+/// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`: packets add elements, which end by themselves.
+const FLAG_NOTES: u32 = 0x10 | 0x20;
 
 /// nft's numbers for byte orders.
 pub(super) const ORDER_HOST: u32 = 1;
@@ -110,6 +112,12 @@ pub enum Set {
     Tunnels,
     Peers4,
     Peers6,
+    Here4,
+    Here6,
+    Low4,
+    Low6,
+    Strangers4,
+    Strangers6,
     Gateways,
     Gateway4,
     Gateway6,
@@ -133,11 +141,14 @@ pub struct Spec {
     pub value: &'static [Field],
     /// Whether the last part of the key is a range of addresses.
     pub interval: bool,
+    /// How much of what passes rules note in it, and for how many milliseconds. Such a set has no
+    /// elements of ours.
+    pub notes: Option<(u32, u64)>,
 }
 
 impl Spec {
     const fn set(name: &'static str, key: &'static [Field], comment: &'static str) -> Self {
-        Self { family: INET, name, comment, key, value: &[], interval: false }
+        Self { family: INET, name, comment, key, value: &[], interval: false, notes: None }
     }
 
     const fn holding(self, value: &'static [Field]) -> Self {
@@ -148,6 +159,10 @@ impl Spec {
         Self { interval: true, ..self }
     }
 
+    const fn noting(self, most: u32, milliseconds: u64) -> Self {
+        Self { notes: Some((most, milliseconds)), ..self }
+    }
+
     const fn of_frames(self) -> Self {
         Self { family: BRIDGE, ..self }
     }
@@ -155,7 +170,10 @@ impl Spec {
     /// The kernel's flags.
     pub fn flags(&self) -> u32 {
         let flag = |on: bool, flag| if on { flag } else { 0 };
-        flag(self.interval, FLAG_INTERVAL) | flag(self.is_map(), FLAG_MAP) | flag(self.is_concatenated(), FLAG_CONCAT)
+        flag(self.interval, FLAG_INTERVAL)
+            | flag(self.is_map(), FLAG_MAP)
+            | flag(self.notes.is_some(), FLAG_NOTES)
+            | flag(self.is_concatenated(), FLAG_CONCAT)
     }
 
     /// Whether its keys have values.
@@ -190,12 +208,20 @@ const GUARDED: &str = "containers that only certain sources reach";
 const ALLOWED: &str = "container and the sources that reach it";
 const ADDRESSES: &str = "addresses that a port may send from";
 const PEERS: &str = "hosts whose packets overlay networks take";
+const HERE: &str = "address of this host that overlay networks have";
+const LOW: &str = "hosts and networks heard from source ports below 1024 lately";
+const STRANGERS: &str = "hosts that are no peers and sent to overlay networks lately";
+/// Most that such a set notes, and for how long: a host that has containers is heard twice a minute.
+const NOTED: u32 = 65_536;
+const FIVE_MINUTES: u64 = 300_000;
+const STRANGERS_NOTED: u32 = 1024;
+const HOUR: u64 = 3_600_000;
 const GATEWAYS: &str = "tunnel and the address of the gateway that each host has";
 const ANY: &str = "ports that may send from any address";
 
 impl Set {
     /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 39] = [
+    pub const ALL: [Set; 45] = [
         Set::Bridges,
         Set::Internal,
         Set::Engine,
@@ -229,6 +255,12 @@ impl Set {
         Set::Tunnels,
         Set::Peers4,
         Set::Peers6,
+        Set::Here4,
+        Set::Here6,
+        Set::Low4,
+        Set::Low6,
+        Set::Strangers4,
+        Set::Strangers6,
         Set::Gateways,
         Set::Gateway4,
         Set::Gateway6,
@@ -274,6 +306,12 @@ impl Set {
             Set::Tunnels => Spec::set("vnis", &[Vni], "overlay networks, as VNI and a zero"),
             Set::Peers4 => Spec::set("peers4", &[V4], PEERS),
             Set::Peers6 => Spec::set("peers6", &[V6], PEERS),
+            Set::Here4 => Spec::set("here4", &[V4], HERE),
+            Set::Here6 => Spec::set("here6", &[V6], HERE),
+            Set::Low4 => Spec::set("low4", &[V4, Vni], LOW).noting(NOTED, FIVE_MINUTES),
+            Set::Low6 => Spec::set("low6", &[V6, Vni], LOW).noting(NOTED, FIVE_MINUTES),
+            Set::Strangers4 => Spec::set("strangers4", &[V4, Vni], STRANGERS).noting(STRANGERS_NOTED, HOUR),
+            Set::Strangers6 => Spec::set("strangers6", &[V6, Vni], STRANGERS).noting(STRANGERS_NOTED, HOUR),
             Set::Gateways => {
                 Spec::set("gateways", &[Link, Mac], "tunnel and the gateway that each host has").of_frames()
             }

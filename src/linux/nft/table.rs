@@ -161,7 +161,7 @@ fn read_once(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
         return Ok(None);
     }
     let mut elements = BTreeSet::new();
-    for set in sets {
+    for set in sets.iter().filter(|set| set.spec().notes.is_none()) {
         match element::decode(*set, &read_entries(socket, set.spec().family, set.spec().name)?) {
             Some(decoded) => elements.extend(decoded),
             None => return Ok(None),

@@ -35,6 +35,7 @@ fn elements_read_back_whatever_their_neighbours() {
         all.push(Element::SourceNat(subnet.parse().unwrap(), ip(address)));
         all.push(Element::SourceAddress(one(), ip(address)));
         all.push(Element::SourceAddress(one(), unspecified(v6)));
+        all.push(Element::Here(ip(address)));
         all.extend([Element::Peer(ip(address)), Element::GatewayAddress(one(), ip(address))]);
     }
     all.extend([Element::TunnelPort(4789), Element::Tunnel(Vni::MAX), Element::Tunnel(Vni::new(1).unwrap())]);
@@ -43,7 +44,8 @@ fn elements_read_back_whatever_their_neighbours() {
     all.push(Element::BroadcastPort(8080));
     all.push(Element::Broadcast(two(), v4("192.0.2.255"), v4("192.0.2.1")));
     let sets: BTreeSet<Set> = all.iter().map(set_of).collect();
-    assert_eq!(sets.len(), Set::ALL.len(), "every set has an element here");
+    let held = Set::ALL.iter().filter(|set| set.spec().notes.is_none());
+    assert_eq!(sets.len(), held.count(), "every set has an element here");
     for element in all {
         let (set, entries) = (set_of(&element), entries(&element));
         assert!(entries.iter().all(|entry| entry.key.len() == len(set.spec().key)), "{element:?}");

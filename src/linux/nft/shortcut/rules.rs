@@ -15,8 +15,8 @@ use crate::linux::nft::expression::Expressions;
 use crate::linux::nft::frames::{IP, IPV6, carries};
 use crate::linux::nft::message::{
     CHAIN_POLICY, CHAIN_TYPE, CHAIN_USERDATA, HOOK_NUMBER, HOOK_PRIORITY, NEW_SET, SET_DATA_LEN, SET_DATA_TYPE,
-    SET_DESC, SET_FLAGS, SET_ID, SET_KEY_LEN, SET_KEY_TYPE, SET_USERDATA, UDATA_COMMENT, UDATA_SET_COMMENT,
-    UDATA_SET_DATA_ORDER, UDATA_SET_KEY_ORDER, comment_data, order_data,
+    SET_DESC, SET_DESC_SIZE, SET_FLAGS, SET_ID, SET_KEY_LEN, SET_KEY_TYPE, SET_TIMEOUT, SET_USERDATA, UDATA_COMMENT,
+    UDATA_SET_COMMENT, UDATA_SET_DATA_ORDER, UDATA_SET_KEY_ORDER, comment_data, order_data,
 };
 use crate::linux::nft::part::{Part, Side};
 use crate::linux::nft::set::{self, FLAG_MAP, Field, ORDER_HOST, ORDER_NETWORK};
@@ -25,9 +25,6 @@ use crate::model::{IfName, Mac};
 /// `NFTA_HOOK_DEV`; `NF_NETDEV_INGRESS`.
 const HOOK_LINK: u16 = 3;
 const INGRESS: u32 = 0;
-/// `NFTA_SET_DESC_SIZE`, `NFTA_SET_TIMEOUT` (milliseconds).
-const SET_DESC_SIZE: u16 = 1;
-const SET_TIMEOUT: u16 = 11;
 /// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`.
 const LEARNED: u32 = 0x10 | 0x20;
 /// A key of the sets, and nft's number for what the map has for it, the index of a link.

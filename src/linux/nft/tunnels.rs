@@ -1,0 +1,143 @@
+//! Owns the rules about the packets of overlay networks (VXLAN): only the kernel's own tunnels send them,
+//! and only those of peers are taken.
+//!
+//! What a container or a process sends to a peer's tunnel leaves with this host's address, so the peer
+//! cannot tell it from this host's tunnel. It is stopped here: forwarded packets in chain
+//! `forward_filter`, those of processes in `output_tunnel`. Chain `input_filter` judges what arrives.
+//! Others may use the same port: packets of other networks pass, but to peers only the kernel and
+//! peers send any.
+//!
+//! Pure. Part of `ruleset`.
+
+use super::element::Set;
+use super::expression::{Expressions, Part, Side};
+use super::message::{Chain, INET};
+use super::ruleset::{FORWARD, INPUT, RAW, Rule, rule};
+
+/// Decides who may send to overlay networks.
+pub const OUTPUT: Chain = Chain {
+    family: INET,
+    name: "output_tunnel",
+    kind: "filter",
+    hook: libc::NF_INET_LOCAL_OUT as u32,
+    priority: libc::NF_IP_PRI_FILTER,
+    comment: "who may send to overlay networks",
+};
+
+/// The first port that needs no privilege.
+const UNPRIVILEGED: [u8; 2] = 1024u16.to_be_bytes();
+
+/// No user.
+const NOBODY: [u8; 4] = u32::MAX.to_ne_bytes();
+
+/// Kinds of links that lead to other hosts as hardware does: a peer's packets may come in by one and go
+/// out by another.
+const TO_OTHER_HOSTS: [&str; 6] = ["vlan", "bond", "team", "vrf", "macvlan", "ipvlan"];
+
+const UDP: [u8; 1] = [libc::IPPROTO_UDP as u8];
+
+fn source(v6: bool) -> Part {
+    Side::Source.address(v6)
+}
+
+fn destination(v6: bool) -> Part {
+    Side::Destination.address(v6)
+}
+
+/// To the port of the tunnels, in the family of `set`.
+fn to_tunnels(rule: Expressions, set: Set) -> Expressions {
+    rule.is(Part::TRANSPORT, &UDP).key_in(&[Part::PORT], Set::TunnelPorts).family(set.v6())
+}
+
+/// A packet that says it is a peer's, by a link that does not lead to the peer: one of a bridge's or a
+/// container's. Connection tracking has put fragments together before.
+fn forged(rule: Expressions, peers: Set) -> Expressions {
+    let rule = to_tunnels(rule, peers).key_in(&[source(peers.v6())], peers);
+    let rule = TO_OTHER_HOSTS.iter().fold(rule, |rule, kind| {
+        let mut name = [0; 16];
+        name.iter_mut().zip(kind.bytes()).for_each(|(byte, letter)| *byte = letter);
+        rule.is_not(Part::LINK_KIND, &name)
+    });
+    rule.no_way_back().counter().drop()
+}
+
+/// Forwarded, and not from one peer to another. A peer has more addresses than the one that is known.
+fn forwarded_to_peer(rule: Expressions, peers: Set) -> Expressions {
+    let rule = to_tunnels(rule, peers).key_in(&[destination(peers.v6())], peers);
+    rule.key_not_in(&[source(peers.v6())], peers).counter().drop()
+}
+
+fn forwarded_of_ours(rule: Expressions, peers: Set) -> Expressions {
+    let rule = to_tunnels(rule, peers).key_in(&[Part::VNI], Set::Tunnels);
+    rule.key_not_in(&[source(peers.v6())], peers).counter().drop()
+}
+
+/// What a process sends: the kernel sends for no user.
+fn by_a_process(rule: Expressions) -> Expressions {
+    rule.is_not(Part::USER, &NOBODY).counter().drop()
+}
+
+fn to_peer(rule: Expressions, peers: Set) -> Expressions {
+    by_a_process(rule.family(peers.v6()).key_in(&[destination(peers.v6())], peers))
+}
+
+fn no_peer(rule: Expressions, peers: Set) -> Expressions {
+    rule.family(peers.v6()).key_not_in(&[source(peers.v6())], peers)
+}
+
+fn elsewhere(rule: Expressions, here: Set) -> Expressions {
+    rule.family(here.v6()).key_not_in(&[destination(here.v6())], here).counter().drop()
+}
+
+fn sender(set: Set) -> [Part; 2] {
+    [source(set.v6()), Part::VNI]
+}
+
+fn low(rule: Expressions, set: Set) -> Expressions {
+    rule.family(set.v6()).below(Part::SOURCE_PORT, &UNPRIVILEGED).noted_in(&sender(set), set)
+}
+
+fn high(rule: Expressions, set: Set) -> Expressions {
+    let rule = rule.family(set.v6()).at_least(Part::SOURCE_PORT, &UNPRIVILEGED);
+    rule.key_in(&sender(set), set).counter().drop()
+}
+
+/// All of them; within a chain in this order.
+pub static RULES: [Rule; 26] = [
+    rule(RAW, "an IPv4 peer that does not come this way", |rule| forged(rule, Set::Peers4)),
+    rule(RAW, "an IPv6 peer that does not come this way", |rule| forged(rule, Set::Peers6)),
+    rule(FORWARD, "to an IPv4 peer's tunnels", |rule| forwarded_to_peer(rule, Set::Peers4)),
+    rule(FORWARD, "to an IPv6 peer's tunnels", |rule| forwarded_to_peer(rule, Set::Peers6)),
+    rule(FORWARD, "to overlay networks, over IPv4", |rule| forwarded_of_ours(rule, Set::Peers4)),
+    rule(FORWARD, "to overlay networks, over IPv6", |rule| forwarded_of_ours(rule, Set::Peers6)),
+    // What is no business of the rest leaves early.
+    rule(OUTPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
+    rule(OUTPUT, "to other ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
+    rule(OUTPUT, "tunnels of this host, whoever's", |rule| rule.at_least(Part::IN_A_FRAME, &[0]).accept()),
+    rule(OUTPUT, "a process, to an IPv4 peer's tunnels", |rule| to_peer(rule, Set::Peers4)),
+    rule(OUTPUT, "a process, to an IPv6 peer's tunnels", |rule| to_peer(rule, Set::Peers6)),
+    rule(OUTPUT, "a process, to overlay networks", |rule| by_a_process(rule.key_in(&[Part::VNI], Set::Tunnels))),
+    rule(INPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
+    rule(INPUT, "to other ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
+    rule(INPUT, "networks of others", |rule| rule.key_not_in(&[Part::VNI], Set::Tunnels).accept()),
+    rule(INPUT, "this host itself", |rule| rule.is(Part::LINK, &LOOPBACK).counter().drop()),
+    rule(INPUT, "to another IPv4 address than the tunnels'", |rule| elsewhere(rule, Set::Here4)),
+    rule(INPUT, "to another IPv6 address than the tunnels'", |rule| elsewhere(rule, Set::Here6)),
+    rule(INPUT, "who is no peer, over IPv4", |rule| {
+        no_peer(rule, Set::Peers4).noted_in(&sender(Set::Strangers4), Set::Strangers4)
+    }),
+    rule(INPUT, "IPv4 hosts that are no peers", |rule| no_peer(rule, Set::Peers4).counter().drop()),
+    rule(INPUT, "who is no peer, over IPv6", |rule| {
+        no_peer(rule, Set::Peers6).noted_in(&sender(Set::Strangers6), Set::Strangers6)
+    }),
+    rule(INPUT, "IPv6 hosts that are no peers", |rule| no_peer(rule, Set::Peers6).counter().drop()),
+    // Tunnels of this release send from ports that only root may use. Where a peer is known to, nothing
+    // else is believed of it; one of an earlier release is, while it is the only one that sends.
+    rule(INPUT, "peers that send from low ports, over IPv4", |rule| low(rule, Set::Low4)),
+    rule(INPUT, "peers that send from low ports, over IPv6", |rule| low(rule, Set::Low6)),
+    rule(INPUT, "a process of an IPv4 peer", |rule| high(rule, Set::Low4)),
+    rule(INPUT, "a process of an IPv6 peer", |rule| high(rule, Set::Low6)),
+];
+
+/// Name of the link to this host itself.
+const LOOPBACK: [u8; 16] = *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
