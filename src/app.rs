@@ -133,7 +133,7 @@ fn cause(event: Event) -> Cause {
         Event::LinkGone(name) | Event::LinkChanged(name) | Event::AddressGone(name) => Cause::Link(name),
         Event::LinkNew(name) => Cause::Bridge(name),
         Event::HostAddress => Cause::Address,
-        Event::ForwardingOff => Cause::Forwarding,
+        Event::Forwarding => Cause::Forwarding,
         Event::Firewall => Cause::Firewall,
         Event::Overrun => Cause::Overrun,
     }

@@ -115,6 +115,10 @@ pub struct Serve {
     #[arg(long, env = "PONTOON_PEERS", value_delimiter = ',', value_parser = peer, value_name = "ADDRESSES")]
     pub peers: Vec<IpAddr>,
 
+    /// Whether to turn on the host's forwarding when a network needs it, as dockerd does without --ip-forward=false.
+    #[arg(long, env = "PONTOON_IP_FORWARD", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), value_name = "WHETHER")]
+    pub ip_forward: bool,
+
     /// Where the host's /proc/sys/net is to be found.
     #[arg(long, env = "PONTOON_SYSCTL_ROOT", default_value = "/proc/sys/net", value_name = "DIR")]
     pub sysctl_root: PathBuf,

@@ -15,6 +15,10 @@ const TICK: Duration = Duration::from_secs(30);
 /// Least time between a repair that failed and the next try without any cause.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Time between looks at who has forwarding on, while that is Pontoon: nobody is told when another
+/// one turns on what is on already.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Changes come in bursts (a flush deletes every rule, then the table); the repair waits until
 /// none came for this long, and no longer than [`BURST`].
 const QUIET: Duration = Duration::from_millis(30);
@@ -31,7 +35,7 @@ pub enum Cause {
     Bridge(IfName),
     /// An address of the host's own came or went.
     Address,
-    /// Somebody turned forwarding off for the host.
+    /// Somebody turned forwarding on or off for the host.
     Forwarding,
     /// Someone else changed the ruleset.
     Firewall,
@@ -55,13 +59,23 @@ fn run(driver: &Driver, causes: &Receiver<Cause>) {
     loop {
         // What failed a moment ago is not tried again before another moment has passed.
         let again = driver.reconciler().next_try().map(|at| at.max(Instant::now() + AGAIN));
-        let until = again.map_or(next_tick, |again| again.min(next_tick));
+        let mut until = again.map_or(next_tick, |again| again.min(next_tick));
+        if driver.reconciler().keeps_apart() {
+            until = until.min(Instant::now() + LOOK);
+        }
         match causes.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(first) => repair(driver, first, causes),
-            Err(RecvTimeoutError::Timeout) if until < next_tick => drop(driver.repair()),
-            Err(RecvTimeoutError::Timeout) => {
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= next_tick => {
                 driver.tick();
                 next_tick = Instant::now() + TICK;
+            }
+            Err(RecvTimeoutError::Timeout) if again.is_some_and(|again| Instant::now() >= again) => {
+                drop(driver.repair());
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if driver.reconciler().is_taken_over() {
+                    drop(driver.repair_forwarding());
+                }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }

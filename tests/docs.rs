@@ -12,10 +12,11 @@ mod ruleset;
 use ruleset::Ruleset;
 
 /// What tests/golden/ has, and what is special about each: compared with the folder.
-const GOLDEN: [(&str, &str); 16] = [
+const GOLDEN: [(&str, &str); 17] = [
     ("nothing", "no network at all: chains and rules alone"),
     ("typical", "IPv4 and IPv6, two ports, sources checked, Docker's own docker0 beside it: what this page shows"),
     ("nat", "a network with IPv4 and the defaults"),
+    ("closed", "forwarding that Pontoon turned on, links that forwarded before, a container on a bridge of the user's"),
     ("dual", "the same with IPv6"),
     ("published", "ports on all addresses, on one, and on 127.0.0.1 and ::1"),
     ("spoofcheck", "containers whose sources are checked, one of them without known addresses in a family"),

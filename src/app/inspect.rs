@@ -16,7 +16,7 @@ use super::AppError;
 use super::begin::{boot_id, random_seed};
 use crate::cli::{Asked, Doctor, Gc, LogFormat, LogLevel};
 use crate::client::{Client, ClientError};
-use crate::datapath::{KernelError, Protected, desired, diff, shortcut, tunnel};
+use crate::datapath::{KernelError, Protected, closed, desired, diff, shortcut, tunnel};
 use crate::doctor::look::{self, Disk, Process, Settings, Wiring};
 use crate::doctor::{Facts, Source, Tunnels, examine, overlay, path, report, verdict};
 use crate::driver::reach::{ReachLine, tunnels_of};
@@ -185,6 +185,8 @@ fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), Kerne
     want.shortcuts = want.shortcuts.map(shortcut::whole);
     let foreign = want.bridges.iter().filter(|(_, bridge)| !bridge.owned).map(|(name, _)| name.clone()).collect();
     let have = survey.observe(&foreign)?;
+    let closed = closed::elements(&have, &want);
+    want.elements.get_or_insert_default().extend(closed);
     let mut protected = Protected::default();
     if keep {
         let links = have.bridges.keys().chain(have.veths.keys()).chain(have.vxlans.keys());

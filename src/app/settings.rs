@@ -27,8 +27,10 @@ pub(super) fn of_driver(options: &Serve, records: &[Record], seed: [u8; 5]) -> S
     if unreadable("PONTOON_PEERS") {
         overlay.peers = last.peers;
     }
+    // What cannot be read was hardly meant to say what holds without it.
+    let leave_forwarding = !options.ip_forward || unreadable("PONTOON_IP_FORWARD");
     let unread = options.unreadable.iter().map(line).chain(no_sysctls(options)).collect();
-    Settings { pools, ula_seed: seed, overlay, unread }
+    Settings { pools, ula_seed: seed, overlay, leave_forwarding, unread }
 }
 
 /// What is set for overlay networks, whatever cannot be read.
@@ -69,7 +71,7 @@ fn line(unreadable: &Unreadable) -> SettingLine {
     let affected = match unreadable.variable.as_str() {
         "PONTOON_DEFAULT_ADDRESS_POOLS" => Affected::Subnets,
         "PONTOON_VXLAN_PORT" | "PONTOON_DATA_PATH" | "PONTOON_PEERS" => Affected::Overlays,
-        "PONTOON_SCOPE" | "PONTOON_CONNECTIVITY" => Affected::Networks,
+        "PONTOON_SCOPE" | "PONTOON_CONNECTIVITY" | "PONTOON_IP_FORWARD" => Affected::Networks,
         _ => Affected::Nothing,
     };
     let Unreadable { variable, value, why } = unreadable.clone();

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::reconcile::unite;
 use super::{Bridge, Datapath, Element, ForwardRule, Forwarding, LinkMatch, Veth, shortcut};
-use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, Phase, Protocol, Published, ifname};
+use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
 
 /// The part of the datapath that one network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {
@@ -31,12 +31,17 @@ pub fn network(network: &Network) -> Datapath {
     };
     Datapath {
         bridges: [(network.bridge.clone(), bridge)].into(),
-        forwarding: Forwarding { v4: spec.v4.is_some() && !spec.internal, v6: spec.v6.is_some() && !spec.internal },
+        forwarding: forwarding(spec),
         elements: Some(elements(network)),
         forward4: Some(forward_rules(network)),
         forward6: Some(forward_rules(network)),
         ..Datapath::default()
     }
+}
+
+/// Which families a network needs to be forwarded.
+pub fn forwarding(spec: &NetworkSpec) -> Forwarding {
+    Forwarding { v4: spec.v4.is_some() && !spec.internal, v6: spec.v6.is_some() && !spec.internal }
 }
 
 /// The part of the datapath that one endpoint needs, on top of its network's.
@@ -56,6 +61,9 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
     let sandboxed = (endpoint.phase != Phase::Ready).then(|| endpoint.host.clone()).into_iter().collect();
     let mut elements = reach(network, endpoint);
     let checks = checks(network, endpoint);
+    if !network.owns_bridge && !network.spec.internal {
+        elements.extend(endpoint.spec.addresses().map(Element::Guest));
+    }
     let shortcuts = shortcut::of_endpoint(network, endpoint, !checks.is_empty());
     elements.extend(checks);
     Datapath {

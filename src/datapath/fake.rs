@@ -17,8 +17,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Announcement, Bridge, Datapath, Element, ForwardRule, GROUP_LIVE, Kernel, KernelError, LinkInfo, ReserveError,
-    Step, Underlay, Veth,
+    Announcement, Bridge, Datapath, Element, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
+    ReserveError, Step, Underlay, Veth,
 };
 use crate::model::{DataPath, HostPort, IfName, Mac};
 
@@ -142,8 +142,7 @@ fn refused(operation: &'static str, object: impl ToString, errno: i32) -> Kernel
 impl World {
     fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
         match step {
-            Step::Forward { v6: false } => self.datapath.forwarding.v4 = true,
-            Step::Forward { v6: true } => self.datapath.forwarding.v6 = true,
+            Step::Forward { v6 } => self.forward(*v6)?,
             Step::CreateTable(elements) => self.datapath.elements = Some(elements.iter().cloned().collect()),
             Step::Elements { add, remove } => self.elements(add, remove)?,
             Step::ForwardRules { v6, rules } => self.forward_rules(*v6, rules),
@@ -232,6 +231,18 @@ impl World {
         Ok(())
     }
 
+    fn forward(&mut self, v6: bool) -> Result<(), KernelError> {
+        let families = |forwarding: &Forwarding| if v6 { forwarding.v6 } else { forwarding.v4 };
+        if families(&self.datapath.forwarding) {
+            return Ok(());
+        }
+        self.elements(&[Element::Closed(v6)], &[])?;
+        for forwarding in [&mut self.datapath.forwarding, &mut self.datapath.turned_on] {
+            *(if v6 { &mut forwarding.v6 } else { &mut forwarding.v4 }) = true;
+        }
+        Ok(())
+    }
+
     fn forward_rules(&mut self, v6: bool, rules: &[ForwardRule]) {
         let chain = if v6 { &mut self.datapath.forward6 } else { &mut self.datapath.forward4 };
         if let Some(held) = chain {
@@ -277,6 +288,8 @@ impl Kernel for FakeKernel {
             forward4: seen.forward4,
             forward6: seen.forward6,
             shortcuts: Some(seen.shortcuts.unwrap_or_default()),
+            forwarding: seen.forwarding,
+            turned_on: seen.turned_on,
             ..Datapath::default()
         })
     }
@@ -328,6 +341,11 @@ impl Kernel for FakeKernel {
     fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError> {
         self.world().beyond.announced.push(endpoint.clone());
         Ok(())
+    }
+
+    fn forwarding(&self) -> (Forwarding, Forwarding) {
+        let world = self.world();
+        (world.datapath.forwarding, world.datapath.turned_on)
     }
 
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {

@@ -10,6 +10,7 @@
 //! same contract suite. Called by the driver (verbs) and by the app (start, tick, events).
 
 pub mod ailment;
+pub mod closed;
 pub mod desired;
 pub mod fake;
 pub mod host;
@@ -111,6 +112,11 @@ pub struct Datapath {
     pub sandboxed: BTreeSet<IfName>,
     /// Whether packets are forwarded between links.
     pub forwarding: Forwarding,
+    /// Whether it was Pontoon alone that turned forwarding on. Only read from the kernel.
+    pub turned_on: Forwarding,
+    /// Links (true is IPv6) whose packets are forwarded by a setting of their own. Only read from
+    /// the kernel, and only where that matters: while Pontoon alone has forwarding on.
+    pub routers: BTreeSet<(IfName, bool)>,
     /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or is
     /// not of this release's shape.
     pub elements: Option<BTreeSet<Element>>,
@@ -244,7 +250,8 @@ pub trait Kernel: Send + Sync {
     /// firewall table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError>;
 
-    /// Reads only the firewall's part ([`Datapath::elements`], `forward4`, `forward6`, `shortcuts`).
+    /// Reads only the firewall's part ([`Datapath::elements`], `forward4`, `forward6`, `shortcuts`),
+    /// and forwarding, which it depends on.
     fn observe_firewall(&self) -> Result<Datapath, KernelError>;
 
     /// Carries out `steps` in order and stops at the first that fails. Each step is idempotent:
@@ -272,6 +279,9 @@ pub trait Kernel: Send + Sync {
     fn announces(&self) -> bool {
         true
     }
+
+    /// Which families are forwarded, and which of them by Pontoon's decision alone.
+    fn forwarding(&self) -> (Forwarding, Forwarding);
 
     /// Destinations of all routes of the host except default routes.
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;

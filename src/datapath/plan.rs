@@ -35,13 +35,13 @@ pub struct Plan {
 /// `have.elements` means that the whole table has to be made.
 pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     let mut plan = Plan::default();
+    let removed_elements = protect(&mut plan, have, want, protected);
     if want.forwarding.v4 && !have.forwarding.v4 {
         plan.steps.push(Step::Forward { v6: false });
     }
     if want.forwarding.v6 && !have.forwarding.v6 {
         plan.steps.push(Step::Forward { v6: true });
     }
-    let removed_elements = protect(&mut plan, have, want, protected);
     let (renames, have) = stray::called_back(have, want);
     let have = have.as_ref();
     plan.steps.extend(renames);

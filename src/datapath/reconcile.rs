@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ailment::{Ailments, Subject};
-use super::{Datapath, Element, Kernel, KernelError, Plan, Protected, Step, desired, diff, shortcut, tunnel};
+use super::{
+    Datapath, Element, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, desired, diff, shortcut, tunnel,
+};
 use crate::model::IfName;
 use crate::state::table::lock;
 
@@ -58,13 +60,17 @@ pub struct Reconciler {
     protected: Mutex<Protected>,
     ailments: Mutex<Ailments>,
     gate: RwLock<()>,
+    /// Whether forwarding may be turned on.
+    opens: bool,
+    /// The families that were last seen to be forwarded by Pontoon's decision alone.
+    turned_on: Mutex<Forwarding>,
     /// What happened so far.
     pub counts: Counts,
 }
 
 impl Reconciler {
-    /// Starts with nothing desired but the base.
-    pub fn new(kernel: Arc<dyn Kernel>) -> Self {
+    /// Starts with nothing desired but the base. Without `opens`, forwarding is left as it is.
+    pub fn new(kernel: Arc<dyn Kernel>, opens: bool) -> Self {
         Self {
             kernel,
             desired: Mutex::new(desired::base()),
@@ -73,6 +79,8 @@ impl Reconciler {
             protected: Mutex::default(),
             ailments: Mutex::default(),
             gate: RwLock::new(()),
+            opens,
+            turned_on: Mutex::default(),
             counts: Counts::default(),
         }
     }
@@ -89,7 +97,8 @@ impl Reconciler {
     pub fn replace(&self, before: &Datapath, after: &Datapath) -> Result<(), KernelError> {
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         self.desire(before, after);
-        let plan = diff(before, after, &Protected::default());
+        let mut plan = diff(before, after, &Protected::default());
+        plan.steps.retain(|step| self.opens || !closed::opens(step));
         let is_extra = |step: &Step| matches!(step, Step::Shortcuts { .. });
         for steps in plan.steps.chunk_by(|one, next| is_extra(one) == is_extra(next)) {
             match self.kernel.apply(steps) {
@@ -126,8 +135,8 @@ impl Reconciler {
     /// rest of this life. For a ledger that was missing or damaged.
     pub fn protect_what_is_there(&self) -> Result<usize, KernelError> {
         let have = self.observe()?;
+        let wanted = self.want(&have).elements.unwrap_or_default();
         let desired = lock(&self.desired);
-        let wanted = desired.elements.clone().unwrap_or_default();
         let protected = Protected {
             links: have
                 .bridges
@@ -177,7 +186,7 @@ impl Reconciler {
     fn look(&self) -> Result<Repair, KernelError> {
         let have = self.observe()?;
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.close(&have, self.want(), false))
+        Ok(self.close(&have, self.want(&have), false))
     }
 
     /// What [`Reconciler::reconcile`] would do now; nothing is changed. A verb that ends between
@@ -189,7 +198,7 @@ impl Reconciler {
         let look = || {
             let have = self.observe()?;
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-            Ok(diff(&have, &self.want(), &lock(&self.protected)))
+            Ok(diff(&have, &self.want(&have), &lock(&self.protected)))
         };
         let mut plan = look()?;
         if plan != Plan::default() {
@@ -206,7 +215,7 @@ impl Reconciler {
         self.compared(|| {
             let have = self.kernel.observe_firewall()?;
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-            let all = self.want();
+            let all = self.want(&have);
             let want = Datapath {
                 elements: all.elements,
                 forward4: all.forward4,
@@ -216,6 +225,22 @@ impl Reconciler {
             };
             Ok(self.close(&have, want, true))
         })
+    }
+
+    /// Whether forwarding is turned on when a network needs it.
+    pub fn opens(&self) -> bool {
+        self.opens
+    }
+
+    /// Whether links of others are kept apart, because it was Pontoon that turned forwarding on.
+    pub fn keeps_apart(&self) -> bool {
+        *lock(&self.turned_on) != Forwarding::default()
+    }
+
+    /// Whether somebody else has decided about forwarding since the last comparison. The kernel says
+    /// so by itself only when it is turned off.
+    pub fn is_taken_over(&self) -> bool {
+        self.kernel.forwarding().1 != *lock(&self.turned_on)
     }
 
     /// How many repairs fail again and again.
@@ -276,9 +301,15 @@ impl Reconciler {
         self.kernel.observe(&foreign)
     }
 
-    fn want(&self) -> Datapath {
+    fn want(&self, have: &Datapath) -> Datapath {
         let mut want = lock(&self.desired).clone();
         unite(&mut want.elements, &Some(self.of_host()));
+        if !self.opens {
+            want.forwarding = Forwarding::default();
+        }
+        let closed = closed::elements(have, &want);
+        want.elements.get_or_insert_default().extend(closed);
+        *lock(&self.turned_on) = have.turned_on;
         want.shortcuts = want.shortcuts.map(shortcut::whole);
         want
     }

@@ -72,6 +72,14 @@ pub enum Element {
     /// Map `broadcasts`: a link of the host's, a broadcast address that it takes, and the host's own
     /// address there, which a packet to a published port is meant for.
     Broadcast(IfName, Ipv4Addr, Ipv4Addr),
+    /// Set `closed`: a family (true is IPv6) whose forwarding Pontoon turned on, and nobody else:
+    /// between links that are not Pontoon's it stays off.
+    Closed(bool),
+    /// Sets `routers4`/`routers6`: a link whose packets the kernel forwarded before Pontoon turned
+    /// forwarding on for all links. The flag is IPv6.
+    Router(IfName, bool),
+    /// Sets `guests4`/`guests6`: a container on a bridge of the user's, which is forwarded for.
+    Guest(IpAddr),
 }
 
 /// Which links a rule in a foreign chain matches.
@@ -96,7 +104,8 @@ pub enum ForwardRule {
 /// One idempotent change of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Turns on `net.ipv4.ip_forward` (false) or `net.ipv6.conf.all.forwarding` (true).
+    /// Turns on `net.ipv4.ip_forward` (false) or `net.ipv6.conf.all.forwarding` (true), and closes
+    /// the family first: see [`Element::Closed`]. Where it is on, nothing is done.
     Forward {
         /// Which of the two.
         v6: bool,

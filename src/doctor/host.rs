@@ -2,8 +2,11 @@
 
 use ipnetwork::IpNetwork;
 
-use super::{Facts, Finding, Level};
+use super::{Facts, Finding, Level, wiring};
 use crate::driver::status::NetworkLine;
+
+/// What Pontoon writes to turn forwarding on, as the kernel shows it.
+const FORWARDED_BY_PONTOON: &str = "706";
 
 /// Networks with a subnet of this family that somebody reaches through routing.
 fn routed(facts: &Facts, v6: bool) -> impl Iterator<Item = &NetworkLine> {
@@ -25,7 +28,13 @@ pub(super) fn ip_forward(facts: &Facts) -> Vec<Finding> {
             Some("0") => {
                 let title = format!("{family} is not forwarded: {networks} networks have no way out");
                 let finding = Finding::new(Level::Broken, title).seen(format!("{name} = 0"));
-                finding.mended_by(format!("sysctl -w {name}=1"))
+                finding.mended_by(format!(
+                    "{}   # where PONTOON_IP_FORWARD=false: sysctl -w {name}=1, which forwards between all links",
+                    wiring::command(facts, "repair")
+                ))
+            }
+            Some(FORWARDED_BY_PONTOON) => {
+                Finding::ok(format!("{family} is forwarded for Pontoon's networks, other links are kept apart"))
             }
             Some(_) => Finding::ok(format!("{family} is forwarded")),
             None => {
@@ -42,7 +51,7 @@ pub(super) fn accept_ra(facts: &Facts) -> Vec<Finding> {
     let Some(uplink) = &host.uplink else { return Vec::new() };
     let setting = format!("ipv6/conf/{uplink}/accept_ra");
     let default = host.routes.iter().any(|route| route.destination.is_ipv6() && route.destination.prefix() == 0);
-    let forwarded = facts.settings.get("ipv6/conf/all/forwarding") == Some("1");
+    let forwarded = facts.settings.get("ipv6/conf/all/forwarding").is_some_and(|value| value != "0");
     match facts.settings.get(&setting) {
         Some("1") if forwarded && !default && routed(facts, true).next().is_some() => {
             let title = format!("{uplink} takes no IPv6 default route from its router, because the host forwards");

@@ -90,6 +90,18 @@ pub enum Error {
         /// Whose.
         owner: NetworkId,
     },
+    /// A network that needs forwarding, which is off and which Pontoon is not to turn on.
+    #[error(
+        "network {network} needs forwarding of {family}, which is off on this host and which PONTOON_IP_FORWARD=false keeps Pontoon from turning on: sysctl -w {setting}=1, or create the network with --internal"
+    )]
+    Unforwarded {
+        /// Which.
+        network: NetworkId,
+        /// The family.
+        family: &'static str,
+        /// Its setting.
+        setting: &'static str,
+    },
     /// Two networks on one bridge would be one segment.
     #[error("bridge {bridge} already carries network {owner}: choose another com.docker.network.bridge.name")]
     BridgeTaken {

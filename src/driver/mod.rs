@@ -62,6 +62,8 @@ pub struct Settings {
     pub overlay: OverlaySettings,
     /// Those that cannot be read.
     pub unread: Vec<SettingLine>,
+    /// Never to turn on forwarding: the operator does that, or nobody.
+    pub leave_forwarding: bool,
 }
 
 /// Counts that the operator can read.
@@ -127,7 +129,7 @@ impl Driver {
             outgrown: AtomicBool::new(false),
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
-            reconciler: Reconciler::new(kernel),
+            reconciler: Reconciler::new(kernel, !settings.leave_forwarding),
             ula_seed: settings.ula_seed,
             mesh: Mutex::new(Mesh::new(&settings.overlay)),
             overlay: settings.overlay,

@@ -132,6 +132,9 @@ impl Driver {
         if let Some(option) = spec.options.needs_rules().filter(|_| !owns_bridge) {
             return release(Error::ForeignBridge { bridge: bridge.clone(), option });
         }
+        if let Some(error) = self.unforwarded(spec).filter(|_| owns_bridge) {
+            return release(error);
+        }
         let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();
         if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
             return release(Error::SubnetOverlap { subnet, held, owner });
@@ -161,6 +164,20 @@ impl Driver {
             },
         };
         Ok(Network { spec: spec.clone(), bridge, owns_bridge, mtu, overlay: None })
+    }
+
+    /// Why a network cannot be: it needs forwarding, which is off and is to stay so.
+    fn unforwarded(&self, spec: &NetworkSpec) -> Option<Error> {
+        if self.reconciler.opens() {
+            return None;
+        }
+        let (need, (have, _)) = (desired::forwarding(spec), self.kernel().forwarding());
+        let families = [
+            (need.v4 && !have.v4, "IPv4", "net.ipv4.ip_forward"),
+            (need.v6 && !have.v6, "IPv6", "net.ipv6.conf.all.forwarding"),
+        ];
+        let (_, family, setting) = families.into_iter().find(|(missing, ..)| *missing)?;
+        Some(Error::Unforwarded { network: spec.id.clone(), family, setting })
     }
 
     fn release(&self, network: &Network) {

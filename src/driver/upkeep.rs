@@ -95,6 +95,12 @@ impl Driver {
         repair
     }
 
+    /// The same when somebody else has decided about forwarding: nobody meddled.
+    pub fn repair_forwarding(&self) -> Repair {
+        tracing::info!("somebody else has decided about forwarding");
+        self.reconciler.reconcile_firewall()
+    }
+
     /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
         // A failure is told by the comparison, which looks at the same things.

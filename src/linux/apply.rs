@@ -3,6 +3,7 @@
 //!
 //! Decides nothing: what is to be done comes from the plan. Called through `Kernel::apply`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
@@ -10,8 +11,8 @@ use rtnetlink::LinkUnspec;
 use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::{LinuxKernel, Route, addr, bridge, forward, link, neighbour, veth};
-use crate::datapath::{Bridge, GROUP_DEAD, KernelError, Step, Veth};
+use super::{LinuxKernel, Route, addr, bridge, forward, link, neighbour, observe, veth};
+use crate::datapath::{Bridge, Element, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;
 
 /// How long a step waits for a link of the same name that is being deleted.
@@ -29,7 +30,7 @@ impl LinuxKernel {
 
     fn try_out(&self, step: &Step) -> Result<(), Failure> {
         match step {
-            Step::Forward { v6 } => self.sysctls.forward(*v6),
+            Step::Forward { v6 } => self.turn_on_forwarding(*v6),
             Step::CreateTable(elements) => table::create(&mut self.nft(), &elements.iter().cloned().collect()),
             Step::Elements { add, remove } => {
                 let (add, remove) = (add.iter().cloned().collect(), remove.iter().cloned().collect());
@@ -94,6 +95,27 @@ impl LinuxKernel {
             }
             Step::RetireBridge(name) => self.retire_bridge(name),
         }
+    }
+
+    /// What must stay apart is closed before it opens.
+    fn turn_on_forwarding(&self, v6: bool) -> Result<(), Failure> {
+        if self.sysctls.forwarding(v6) {
+            return Ok(());
+        }
+        let links = link::list(&mut self.route().socket)?;
+        let routers: Vec<_> = observe::routers(&links, v6).collect();
+        let mut closed = BTreeSet::from([Element::Closed(v6)]);
+        closed.extend(routers.iter().map(|link| Element::Router(link.clone(), v6)));
+        table::change(&mut self.nft(), &closed, &BTreeSet::new())?;
+        self.sysctls.forward(v6)?;
+        for link in routers.iter().filter(|_| !v6) {
+            // The link may be gone; and the element says the same.
+            if let Err(failure) = self.sysctls.forward_from(link) {
+                tracing::warn!(%link, ?failure, "its own setting for forwarding is lost, its packets are forwarded all the same");
+            }
+        }
+        tracing::info!(family = family(v6), "forwarding is turned on, for Pontoon's networks alone");
+        Ok(())
     }
 
     /// Tells watchers that a change of this link is ours.
@@ -240,15 +262,18 @@ pub(super) fn foreign(name: &IfName, kind: &str) -> Failure {
     Failure::refused(libc::EEXIST, &format!("{name} is a {kind} that is not Pontoon's"))
 }
 
+fn family(v6: bool) -> &'static str {
+    if v6 { "IPv6" } else { "IPv4" }
+}
+
 /// What a step is called in an error, and its object.
 fn describe(step: &Step) -> (&'static str, String) {
-    let family = |v6: bool| if v6 { "IPv6" } else { "IPv4" }.to_owned();
     let tables = "inet pontoon and bridge pontoon".to_owned();
     match step {
-        Step::Forward { v6 } => ("turn on forwarding of", family(*v6)),
+        Step::Forward { v6 } => ("turn on forwarding of", family(*v6).to_owned()),
         Step::CreateTable(_) => ("create tables", tables),
         Step::Elements { .. } => ("change elements of tables", tables),
-        Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6)),
+        Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6).to_owned()),
         Step::Shortcuts { .. } => ("change shortcuts in table", "netdev pontoon".to_owned()),
         Step::CreateBridge(name, _) => ("create bridge", name.to_string()),
         Step::SetMtu(name, mtu) => ("set MTU of", format!("{name} to {mtu}")),

@@ -25,6 +25,7 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
@@ -35,6 +36,12 @@ const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
+
+/// `IFLA_INET_CONF` with `IPV4_DEVCONF_FORWARDING` first, and `IFLA_INET6_CONF` with
+/// `DEVCONF_FORCE_FORWARDING` (Linux 6.17), which counts bytes here.
+const IFLA_INET_CONF: u16 = 1;
+const IFLA_INET6_CONF: u16 = 2;
+const FORCE_FORWARDING: usize = 59 * 4;
 
 /// `RTEXT_FILTER_SKIP_STATS`: counters are most of an answer, and nobody here reads them.
 const SKIP_STATS: u32 = 1 << 3;
@@ -72,6 +79,10 @@ pub struct LinkRecord {
     pub vxlan: Option<Identity>,
     /// What any VXLAN link listens for.
     pub tunnel: Option<HostTunnel>,
+    /// Whether IPv4 packets from it are forwarded: its own setting, whatever that of all links is.
+    pub forwards4: u32,
+    /// Whether IPv6 packets from it are forwarded although those from others are not.
+    pub forwards6: u32,
 }
 
 impl LinkRecord {
@@ -116,6 +127,13 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
             IFLA_LINK_NETNSID => elsewhere = true,
             IFLA_IFALIAS => link.alias = text(value).unwrap_or_default().to_owned(),
             IFLA_ADDRESS => link.mac = <[u8; 6]>::try_from(value).ok().map(Mac::from_bytes),
+            IFLA_AF_SPEC => {
+                let families = Attributes::new(value);
+                let conf = |family: i32, kind| Attributes::new(families.find(family as u16)?).find(kind);
+                link.forwards4 = conf(libc::AF_INET, IFLA_INET_CONF).and_then(native32).unwrap_or_default();
+                let forced = conf(libc::AF_INET6, IFLA_INET6_CONF).and_then(|conf| conf.get(FORCE_FORWARDING..));
+                link.forwards6 = forced.and_then(native32).unwrap_or_default();
+            }
             IFLA_LINKINFO => {
                 let info = Attributes::new(value);
                 link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();

@@ -54,7 +54,9 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
-use crate::datapath::{Announcement, Datapath, Element, Kernel, KernelError, LinkInfo, ReserveError, Step, Underlay};
+use crate::datapath::{
+    Announcement, Datapath, Element, Forwarding, Kernel, KernelError, LinkInfo, ReserveError, Step, Underlay,
+};
 use crate::model::{DataPath, HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
@@ -161,7 +163,8 @@ impl LinuxKernel {
 
     fn observe_rules(&self, datapath: &mut Datapath) -> Result<(), KernelError> {
         let links = || link::list(&mut self.route().socket);
-        observe::firewall(&mut self.nft(), links, datapath).map_err(|f| f.of("observe", "the firewall"))?;
+        observe::firewall(&mut self.nft(), &self.sysctls, links, datapath)
+            .map_err(|f| f.of("observe", "the firewall"))?;
         if self.has_no_shortcuts.load(Ordering::Relaxed) {
             datapath.shortcuts = None;
         }
@@ -237,6 +240,10 @@ impl Kernel for LinuxKernel {
 
     fn announces(&self) -> bool {
         self.sender.is_some()
+    }
+
+    fn forwarding(&self) -> (Forwarding, Forwarding) {
+        observe::forwarding(&self.sysctls)
     }
 
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {

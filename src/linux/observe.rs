@@ -15,7 +15,7 @@ use super::link::{self, LinkRecord};
 use super::neighbour;
 use super::netlink::{Failure, Socket};
 use super::nft::{shortcut, table};
-use super::sysctl::Sysctls;
+use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
 use crate::datapath::{Bridge, Datapath, Element, Forwarding, KernelError, Veth, Vxlan};
 use crate::model::ifname::{PREFIX, is_engine_bridge};
 use crate::model::{IfName, Mac};
@@ -28,10 +28,7 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
     let names: BTreeMap<u32, &LinkRecord> = all.iter().map(|link| (link.index, link)).collect();
-    let mut datapath = Datapath {
-        forwarding: Forwarding { v4: sysctls.forwarding(false), v6: sysctls.forwarding(true) },
-        ..Datapath::default()
-    };
+    let mut datapath = Datapath::default();
     for link in all.iter().filter(|link| !link.dead()) {
         let Some(name) = link.ifname() else { continue };
         match link.kind.as_str() {
@@ -52,6 +49,40 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
     Ok(datapath)
 }
 
+/// Which families are forwarded, and which of them by Pontoon's decision alone.
+pub fn forwarding(sysctls: &Sysctls) -> (Forwarding, Forwarding) {
+    (
+        Forwarding { v4: sysctls.forwarding(false), v6: sysctls.forwarding(true) },
+        Forwarding { v4: sysctls.forwarded_by_pontoon(false), v6: sysctls.forwarded_by_pontoon(true) },
+    )
+}
+
+/// Links whose packets of the family are forwarded by a setting of their own.
+pub fn routers(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
+    let own = move |link: &&LinkRecord| match v6 {
+        true => link.forwards6 != 0,
+        false => link.forwards4 != 0 && link.forwards4 != FORWARDED_BY_PONTOON,
+    };
+    let others = links.iter().filter(own).filter_map(LinkRecord::ifname);
+    others.filter(|name| !name.has_prefix())
+}
+
+/// The same while Pontoon alone has forwarding on, with those that lost their setting when Pontoon
+/// turned it on and died before it gave the setting back.
+fn still_routers(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, bool)> {
+    let families = [(false, datapath.turned_on.v4), (true, datapath.turned_on.v6)];
+    let families = families.into_iter().filter(|(_, closed)| *closed);
+    let mut found: BTreeSet<_> = families.flat_map(|(v6, _)| routers(links, v6).map(move |link| (link, v6))).collect();
+    for element in datapath.elements.iter().flatten() {
+        if let Element::Router(link, false) = element
+            && links.iter().any(|l| l.name == link.as_str() && l.forwards4 == FORWARDED_BY_PONTOON)
+        {
+            found.insert((link.clone(), false));
+        }
+    }
+    found
+}
+
 /// How long ago an entry that was learned from another host was in use, over all tunnels of ours.
 pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure> {
     let mut heard: BTreeMap<IpAddr, Duration> = BTreeMap::new();
@@ -64,10 +95,12 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
     Ok(heard)
 }
 
-/// Reads the tables and the accepting rules into `datapath`.
-/// `links` is asked at most a few times, and only on a host with shortcuts.
+/// Reads the tables, the accepting rules and forwarding into `datapath`.
+/// `links` is asked at most a few times, and only on a host with shortcuts, or where Pontoon turned
+/// forwarding on.
 pub fn firewall(
     socket: &mut Socket,
+    sysctls: &Sysctls,
     mut links: impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
     datapath: &mut Datapath,
 ) -> Result<(), Failure> {
@@ -79,6 +112,10 @@ pub fn firewall(
         Ok(links()?.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
     };
     datapath.shortcuts = Some(shortcut::read(socket, ours)?);
+    (datapath.forwarding, datapath.turned_on) = forwarding(sysctls);
+    if datapath.turned_on != Forwarding::default() {
+        datapath.routers = still_routers(&links()?, datapath);
+    }
     Ok(())
 }
 

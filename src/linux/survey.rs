@@ -55,7 +55,7 @@ impl Survey {
     pub fn observe(&mut self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
         let read = observe::links(&mut self.route, &self.sysctls, foreign);
         let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
-        observe::firewall(&mut self.nft, || link::list(&mut self.route), &mut datapath)
+        observe::firewall(&mut self.nft, &self.sysctls, || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
         // Where there are none beside a tunnel, there may be none to be had.
         let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty) && !datapath.vxlans.is_empty();

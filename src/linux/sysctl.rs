@@ -12,6 +12,12 @@ use std::path::PathBuf;
 use super::netlink::Failure;
 use crate::model::IfName;
 
+/// What Pontoon writes to turn forwarding on. The kernel takes every number but zero for on, and
+/// everybody else who turns it on writes 1, whether it is 0 or this one before, for Docker and
+/// others look for the 1. So this number says that nobody but Pontoon has turned it on since the
+/// start of the host, and nothing else has to be remembered.
+pub const FORWARDED_BY_PONTOON: u32 = 706;
+
 /// The tree of settings.
 #[derive(Debug, Clone)]
 pub struct Sysctls {
@@ -29,6 +35,11 @@ impl Sysctls {
         self.read(forwarding(v6)).is_ok_and(|value| value != "0")
     }
 
+    /// Whether it was Pontoon alone that turned forwarding of the family on.
+    pub fn forwarded_by_pontoon(&self, v6: bool) -> bool {
+        self.read(forwarding(v6)).is_ok_and(|value| value == FORWARDED_BY_PONTOON.to_string())
+    }
+
     /// Turns forwarding on.
     ///
     /// # Errors
@@ -37,7 +48,16 @@ impl Sysctls {
         if self.forwarding(v6) {
             return Ok(());
         }
-        self.write(forwarding(v6), "1")
+        self.write(forwarding(v6), &FORWARDED_BY_PONTOON.to_string())
+    }
+
+    /// Says again that packets from this link were forwarded before: what is set for all links
+    /// overwrites what was set for one. Only IPv4 has that.
+    ///
+    /// # Errors
+    /// A refusal that names the setting: the link is gone, or the file cannot be written.
+    pub fn forward_from(&self, link: &IfName) -> Result<(), Failure> {
+        self.ensure(&format!("ipv4/conf/{link}/forwarding"), "1")
     }
 
     /// Whether IPv6 is on for this link.

@@ -22,6 +22,7 @@ use super::link::{self, LinkRecord, parse_link, parse_port};
 use super::netlink::{Failure, OwnPorts, Socket};
 use super::nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
 use super::nft::ruleset::TABLE;
+use super::sysctl::FORWARDED_BY_PONTOON;
 use super::tlv::{Attributes, native32, text};
 use super::touch::{ECHO, Touches};
 use crate::model::IfName;
@@ -57,8 +58,8 @@ pub enum Event {
     AddressGone(IfName),
     /// A link that is not ours got or lost an IPv4 address.
     HostAddress,
-    /// Forwarding of a family was turned off for the host.
-    ForwardingOff,
+    /// Forwarding of a family was turned on or off for the host.
+    Forwarding,
     /// Table `inet pontoon`, `bridge pontoon` or `netdev pontoon`, or the engine's `FORWARD` chain changed.
     Firewall,
     /// Notifications were lost; anything may have happened.
@@ -251,7 +252,7 @@ impl Known {
                 let name = link.and_then(LinkRecord::ifname).filter(|_| !echo);
                 name.and_then(|name| self.unless_echo(name, Event::AddressGone)).into_iter().collect()
             }
-            NEWNETCONF if !echo && forwarding_off(frame.payload) => vec![Event::ForwardingOff],
+            NEWNETCONF if !echo && is_forwarding(frame.payload) => vec![Event::Forwarding],
             _ => Vec::new(),
         }
     }
@@ -326,11 +327,12 @@ fn lost_flag(before: (bool, bool), now: (bool, bool)) -> bool {
     (before.0 && !now.0) || (before.1 && !now.1)
 }
 
-/// Whether a notification says that a family is forwarded no more. Pontoon never turns it off.
-fn forwarding_off(payload: &[u8]) -> bool {
+/// Whether a notification says that somebody turned a family's forwarding on or off.
+fn is_forwarding(payload: &[u8]) -> bool {
     let settings = Attributes::after(payload, NETCONF_HEADER);
     let number = |kind| settings.find(kind).and_then(native32);
-    number(NETCONF_LINK) == Some(NETCONF_ALL) && number(NETCONF_FORWARDING) == Some(0)
+    let by_others = number(NETCONF_FORWARDING).is_some_and(|value| value != FORWARDED_BY_PONTOON);
+    number(NETCONF_LINK) == Some(NETCONF_ALL) && by_others
 }
 
 /// Links whose state is kept.

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::nft::element::{Set, set_of};
 use super::nft::message::BRIDGE;
 use super::nft::shortcut::words as shortcut;
+use super::sysctl::FORWARDED_BY_PONTOON;
 use super::vxlan::{LOW_PORTS, MOST_LEARNED};
 use crate::datapath::{Bridge, Element, ForwardRule, GROUP_LIVE, LinkMatch, Step, Veth, Vxlan};
 use crate::model::{HostPort, IfName};
@@ -17,8 +18,7 @@ use crate::model::{HostPort, IfName};
 /// The lines for a step.
 pub fn commands(step: &Step) -> Vec<String> {
     match step {
-        Step::Forward { v6: false } => vec!["sysctl -w net.ipv4.ip_forward=1".to_owned()],
-        Step::Forward { v6: true } => vec!["sysctl -w net.ipv6.conf.all.forwarding=1".to_owned()],
+        Step::Forward { v6 } => vec![nft("add", &Element::Closed(*v6)), turn_on_forwarding(*v6)],
         Step::CreateTable(elements) => {
             let count = elements.len();
             vec![format!(
@@ -59,6 +59,12 @@ pub fn commands(step: &Step) -> Vec<String> {
             vec![format!("! {} || ip link del dev {}", is_there(name), word(name))]
         }
     }
+}
+
+/// What is on already stays as it is.
+fn turn_on_forwarding(v6: bool) -> String {
+    let name = if v6 { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
+    format!("sysctl -n {name} | grep -qvx 0 || sysctl -w {name}={FORWARDED_BY_PONTOON}")
 }
 
 fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
@@ -226,7 +232,9 @@ fn key_and_value(element: &Element) -> (String, String) {
         | Element::Direct(link, _)
         | Element::Routed(link, _)
         | Element::Checked(link)
+        | Element::Router(link, _)
         | Element::Quiet(link) => name(link),
+        Element::Closed(v6) => (if *v6 { "ipv6" } else { "ipv4" }).to_owned(),
         Element::Intra(link) => format!("{} . {}", name(link), name(link)),
         Element::Trusted(from, to) => format!("{} . {}", name(from), name(to)),
         Element::Masquerade(subnet) => subnet.to_string(),
@@ -240,7 +248,9 @@ fn key_and_value(element: &Element) -> (String, String) {
             return (key, format!(" : {} . {}", port.container, port.container_port));
         }
         Element::Open(protocol, address, port) => format!("{address} . {protocol} . {port}"),
-        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) => address.to_string(),
+        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) | Element::Guest(address) => {
+            address.to_string()
+        }
         Element::TunnelPort(port) | Element::BroadcastPort(port) => port.to_string(),
         Element::Broadcast(link, at, own) => return (format!("{} . {at}", name(link)), format!(" : {own}")),
         Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),

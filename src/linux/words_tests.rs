@@ -31,8 +31,16 @@ fn each_step_has_its_command() {
     let link = || name("pntb1");
     let address: ipnetwork::IpNetwork = "10.1.0.1/24".parse().unwrap();
     for (step, text) in [
-        (Step::Forward { v6: false }, "sysctl -w net.ipv4.ip_forward=1"),
-        (Step::Forward { v6: true }, "sysctl -w net.ipv6.conf.all.forwarding=1"),
+        (
+            Step::Forward { v6: false },
+            "nft add element inet pontoon closed '{ ipv4 }'\n\
+             sysctl -n net.ipv4.ip_forward | grep -qvx 0 || sysctl -w net.ipv4.ip_forward=706",
+        ),
+        (
+            Step::Forward { v6: true },
+            "nft add element inet pontoon closed '{ ipv6 }'\n\
+             sysctl -n net.ipv6.conf.all.forwarding | grep -qvx 0 || sysctl -w net.ipv6.conf.all.forwarding=706",
+        ),
         (Step::SetMtu(link(), 1400), "ip link set dev pntb1 mtu 1400"),
         (Step::SetUp(link()), "ip link set dev pntb1 up"),
         (
@@ -180,6 +188,9 @@ fn elements_stand_in_their_sets() {
         Element::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
         Element::GatewayAddress(link(), "fd00::1".parse().unwrap()),
         Element::Quiet(link()),
+        Element::Closed(true),
+        Element::Router(link(), false),
+        Element::Guest("fd00::3".parse().unwrap()),
     ];
     assert_eq!(
         lines(Step::Elements { add, remove }),
@@ -200,6 +211,9 @@ fn elements_stand_in_their_sets() {
          nft add element inet pontoon peers4 '{ 192.0.2.2 }'\n\
          nft add element bridge pontoon gateways '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
          nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'\n\
-         nft add element bridge pontoon quiet '{ \"pnth1\" }'"
+         nft add element bridge pontoon quiet '{ \"pnth1\" }'\n\
+         nft add element inet pontoon closed '{ ipv6 }'\n\
+         nft add element inet pontoon routers4 '{ \"pnth1\" }'\n\
+         nft add element inet pontoon guests6 '{ fd00::3 }'"
     );
 }

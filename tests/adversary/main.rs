@@ -15,6 +15,7 @@ mod town;
 
 mod baseline;
 mod claim;
+mod forwarding;
 mod overlay;
 mod ports;
 mod settings;

@@ -44,6 +44,21 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
                 ],
             ),
         ),
+        // Forwarding that Pontoon turned on, and a container on a bridge of the user's.
+        (
+            "closed",
+            with(
+                network(true, true),
+                &[
+                    Element::Closed(false),
+                    Element::Closed(true),
+                    Element::Router(name("eth1"), false),
+                    Element::Router(name("eth1"), true),
+                    Element::Guest(ip("10.9.0.2")),
+                    Element::Guest(ip("fd09::2")),
+                ],
+            ),
+        ),
         ("nat", network(false, true)),
         ("dual", network(true, true)),
         ("internal", with(network(false, false), &[Element::Internal(br())])),

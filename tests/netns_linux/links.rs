@@ -53,6 +53,7 @@ fn addresses_and_settings_are_idempotent() {
         twice(
             kernel,
             &[
+                Step::CreateTable(vec![]),
                 Step::Forward { v6: false },
                 Step::Forward { v6: true },
                 Step::EnableIpv6(br.clone()),

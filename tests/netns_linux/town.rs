@@ -56,7 +56,7 @@ impl Town {
         run("ip addr add 2001:db8::1/64 dev up0 nodad");
         outside.take("up1", "192.0.2.2/24", "192.0.2.1");
         outside.run("ip addr add 2001:db8::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8::1");
-        let mut steps = vec![Step::Forward { v6: false }, Step::Forward { v6: true }, Step::CreateTable(elements)];
+        let mut steps = vec![Step::CreateTable(elements), Step::Forward { v6: false }, Step::Forward { v6: true }];
         for n in [1, 2] {
             let br = name(if n == 1 { "pntbone" } else { "pntbtwo" });
             let mut bridge = bridge(br.as_str(), &[&format!("10.{n}.0.1/24"), &format!("fd00:{n}::1/64")]);

@@ -50,8 +50,8 @@ fn a_watcher_reports_others_and_not_ourselves() {
         expect("nft flush ruleset", Event::Firewall);
         expect("iptables-nft -P FORWARD DROP", Event::Firewall);
         run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
-        expect("sysctl -qw net.ipv4.ip_forward=0", Event::ForwardingOff);
-        expect("sysctl -qw net.ipv6.conf.all.forwarding=0", Event::ForwardingOff);
+        expect("sysctl -qw net.ipv4.ip_forward=0", Event::Forwarding);
+        expect("sysctl -qw net.ipv6.conf.all.forwarding=0", Event::Forwarding);
         expect("ip link set pnthabc type bridge_slave isolated off", Event::LinkChanged(host.clone()));
         expect(
             "bridge link set dev pnthabc isolated on; bridge link set dev pnthabc isolated off",

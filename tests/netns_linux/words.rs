@@ -35,7 +35,9 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
         let mut four = bridge("one", &["10.1.0.1/24"]);
         let mut six = bridge("other", &["10.2.0.1/24", "fd00:2::1/64"]);
         (four.localnet, six.localnet, six.mtu) = (true, true, 1400);
+        kernel.apply(&[Step::CreateTable(vec![])]).unwrap();
         let mut want = observe(kernel);
+        want.elements = Some([Element::Closed(false), Element::Closed(true)].into());
         want.forwarding.v4 = true;
         want.forwarding.v6 = true;
         want.bridges = [(one.clone(), four), (other.clone(), six)].into();
@@ -117,6 +119,12 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
             Element::Tunnel(Vni::new(70000).unwrap()),
             Element::Gateway(link(), Mac::derive("bridge", "x")),
             Element::Quiet(link()),
+            Element::Closed(false),
+            Element::Closed(true),
+            Element::Router(link(), false),
+            Element::Router(link(), true),
+            Element::Guest("10.1.0.2".parse().unwrap()),
+            Element::Guest("fd00::2".parse().unwrap()),
         ]);
         for (v6, any, host, ip, subnet) in [
             (false, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),

@@ -29,7 +29,9 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     assert!(elements.contains(&Element::Masquerade("fd07::/64".parse().unwrap())));
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "0123456789abcdef"}));
     let after = rig.kernel.datapath();
-    assert!(after.bridges.is_empty() && after.elements.unwrap().is_empty());
+    assert!(
+        after.bridges.is_empty() && after.elements.unwrap() == [Element::Closed(false), Element::Closed(true)].into()
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Owns the fake's state as text.
 
-use super::FakeKernel;
+use super::{Element, FakeKernel};
 use crate::model::IfName;
 
 impl FakeKernel {
@@ -24,7 +24,11 @@ impl FakeKernel {
         }
         match &world.datapath.elements {
             None => lines.push("no table inet pontoon".to_owned()),
-            Some(elements) => lines.extend(elements.iter().map(|e| format!("element {e:?}"))),
+            // Forwarding stays on, and this with it, when nothing needs it any more.
+            Some(elements) => {
+                let lasting = elements.iter().filter(|element| !matches!(element, Element::Closed(_)));
+                lines.extend(lasting.map(|e| format!("element {e:?}")));
+            }
         }
         lines.join("\n")
     }

@@ -67,6 +67,9 @@ pub fn set_of(element: &Element) -> Set {
         Element::Quiet(_) => Set::Quiet,
         Element::BroadcastPort(_) => Set::BroadcastPorts,
         Element::Broadcast(..) => Set::Broadcasts,
+        Element::Closed(_) => Set::Closed,
+        Element::Router(_, v6) => either(*v6, Set::Routers4, Set::Routers6),
+        Element::Guest(address) => either(address.is_ipv6(), Set::Guests4, Set::Guests6),
     }
 }
 
@@ -80,6 +83,7 @@ pub fn entries(element: &Element) -> Vec<Entry> {
         | Element::Direct(link, _)
         | Element::Routed(link, _)
         | Element::Checked(link)
+        | Element::Router(link, _)
         | Element::Quiet(link) => key(&[&padded(link)]),
         Element::Intra(link) => key(&[&padded(link), &padded(link)]),
         Element::Trusted(from, to) => key(&[&padded(from), &padded(to)]),
@@ -96,12 +100,15 @@ pub fn entries(element: &Element) -> Vec<Entry> {
             vec![Entry { key, value, ..Entry::default() }]
         }
         Element::Open(protocol, address, port) => key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()]),
-        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) => key(&[&octets(*address)]),
+        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) | Element::Guest(address) => {
+            key(&[&octets(*address)])
+        }
         Element::TunnelPort(port) | Element::BroadcastPort(port) => key(&[&port.to_be_bytes()]),
         Element::Broadcast(link, at, own) => {
             let key = packed(&[&padded(link), &at.octets()]);
             vec![Entry { key, value: own.octets().to_vec(), ..Entry::default() }]
         }
+        Element::Closed(v6) => key(&[&[family(*v6)]]),
         Element::Tunnel(vni) => key(&[&(vni.get() << 8).to_be_bytes()]),
         Element::Gateway(link, mac) => key(&[&padded(link), &mac.bytes()]),
         Element::GatewayAddress(link, address) => key(&[&padded(link), &octets(*address)]),
@@ -205,9 +212,12 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
                 let own = Reader(&entry.value).all(|value| value.v4())?;
                 Element::Broadcast(key.link()?, key.v4()?, own)
             }
+            Set::Closed => Element::Closed(key.v6()?),
+            Set::Routers4 | Set::Routers6 => Element::Router(key.link()?, v6),
+            Set::Guests4 | Set::Guests6 => Element::Guest(key.address(v6)?),
             Set::Any4 | Set::Any6 => Element::SourceAddress(key.link()?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
-            Set::Low4 | Set::Low6 | Set::Strangers4 | Set::Strangers6 => return None,
+            Set::Low4 | Set::Low6 | Set::Strangers4 | Set::Strangers6 | Set::Bridged => return None,
         })
     })?;
     (set_of(&element) == set).then_some(element)
@@ -294,6 +304,11 @@ impl Reader<'_> {
         self.take(Field::Protocol)?.first().and_then(|number| Protocol::from_number(*number))
     }
 
+    fn v6(&mut self) -> Option<bool> {
+        let number = *self.take(Field::Family)?.first()?;
+        [false, true].into_iter().find(|v6| family(*v6) == number)
+    }
+
     fn vni(&mut self) -> Option<Vni> {
         let bytes = self.take(Field::Vni)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))?;
         Vni::new(bytes >> 8).ok().filter(|_| bytes & 0xff == 0)
@@ -327,6 +342,10 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     }
+}
+
+fn family(v6: bool) -> u8 {
+    (if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 }) as u8
 }
 
 fn unspecified(v6: bool) -> IpAddr {

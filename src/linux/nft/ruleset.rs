@@ -160,7 +160,7 @@ pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0
 /// the refusal back. Other links keep the kernel's own, or whatever their owner made of it: no
 /// rule here translates what comes to 127.0.0.0/8 from a link, and `FORWARDS` lets nothing from
 /// there in. IPv6 needs none: the kernel takes ::1 from no link but `lo` (ipv6_rcv).
-static RAWS: [Rule; 2] = [
+static RAWS: [Rule; 3] = [
     rule(RAW, "the host's loopback addresses are its own", |rule| {
         let rule = rule.family(false).within(Side::Destination.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
@@ -168,6 +168,13 @@ static RAWS: [Rule; 2] = [
     rule(RAW, "nobody else sends from them", |rule| {
         let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
+    }),
+    // With br_netfilter the forward chain is asked about frames within a bridge of others, too, and
+    // cannot tell them by itself from packets that are routed: it does by what is noted here.
+    rule(RAW, "which bridges of others may forward within", |rule| {
+        let name = Direction::In.name();
+        let rule = rule.is(Part::LINK_KIND, b"bridge\0\0\0\0\0\0\0\0\0\0").key_in(&[Part::FAMILY], Set::Closed);
+        rule.link_not_in(Direction::In, Set::Bridges).noted_in(&[name, name], Set::Bridged)
     }),
 ];
 
@@ -249,8 +256,23 @@ fn icmp(rule: Expressions, routed: Set) -> Expressions {
     rule.family(routed.v6()).is(Part::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
 }
 
-static FORWARDS: [Rule; 18] = [
+/// A packet that the kernel forwards only because Pontoon turned forwarding on, and that is none
+/// of its networks'.
+fn between_others(rule: Expressions, v6: bool) -> Expressions {
+    let (routers, guests) =
+        (Set::either(v6, Set::Routers4, Set::Routers6), Set::either(v6, Set::Guests4, Set::Guests6));
+    let rule = rule.key_in(&[Part::FAMILY], Set::Closed).family(v6);
+    let rule = rule.link_not_in(Direction::In, Set::Bridges).link_not_in(Direction::Out, Set::Bridges);
+    let rule = rule.key_not_in(&[Side::Source.address(v6)], guests);
+    let rule = rule.key_not_in(&[Side::Destination.address(v6)], guests).link_not_in(Direction::In, routers);
+    rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::Bridged)
+}
+
+static FORWARDS: [Rule; 20] = [
     rule(FORWARD, "within one network", |rule| rule.links_in(Set::Intra).accept()),
+    // Before the answers: a connection may be from the time when somebody else had forwarding on.
+    rule(FORWARD, "IPv4 between links of others", |rule| between_others(rule, false).counter().drop()),
+    rule(FORWARD, "IPv6 between links of others", |rule| between_others(rule, true).counter().drop()),
     rule(FORWARD, "nothing leaves an internal network", |rule| {
         rule.link_in(Direction::In, Set::Internal).counter().drop()
     }),

@@ -33,6 +33,8 @@ pub enum Field {
     Port,
     /// The number of an overlay network and the byte behind it, as they stand in a packet.
     Vni,
+    /// A family of packets.
+    Family,
 }
 
 impl Field {
@@ -42,7 +44,7 @@ impl Field {
             Field::Link | Field::V6 => 16,
             Field::V4 | Field::Vni => 4,
             Field::Mac => 6,
-            Field::Protocol => 1,
+            Field::Protocol | Field::Family => 1,
             Field::Port => 2,
         }
     }
@@ -52,6 +54,7 @@ impl Field {
         match self {
             // A mark: of all types of four bytes the one that nft prints as it is, in hexadecimal.
             Field::Vni => 19,
+            Field::Family => 2,
             Field::V4 => 7,
             Field::V6 => 8,
             Field::Mac => 9,
@@ -124,6 +127,12 @@ pub enum Set {
     Quiet,
     BroadcastPorts,
     Broadcasts,
+    Closed,
+    Routers4,
+    Routers6,
+    Guests4,
+    Guests6,
+    Bridged,
 }
 
 /// What a set is.
@@ -188,7 +197,7 @@ impl Spec {
 
     /// Byte order of keys, in nft's numbers; for printing only.
     pub fn byte_order(&self) -> u32 {
-        if matches!(self.key, [Field::Link, ..]) { ORDER_HOST } else { ORDER_NETWORK }
+        if matches!(self.key, [Field::Link | Field::Family, ..]) { ORDER_HOST } else { ORDER_NETWORK }
     }
 
     /// Byte order of values; for printing only. All are addresses.
@@ -217,11 +226,13 @@ const FIVE_MINUTES: u64 = 300_000;
 const STRANGERS_NOTED: u32 = 1024;
 const HOUR: u64 = 3_600_000;
 const GATEWAYS: &str = "tunnel and the address of the gateway that each host has";
+const ROUTERS: &str = "links that forwarded before Pontoon turned forwarding on";
+const GUESTS: &str = "containers on bridges of the user's";
 const ANY: &str = "ports that may send from any address";
 
 impl Set {
     /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 45] = [
+    pub const ALL: [Set; 51] = [
         Set::Bridges,
         Set::Internal,
         Set::Engine,
@@ -267,11 +278,17 @@ impl Set {
         Set::Quiet,
         Set::BroadcastPorts,
         Set::Broadcasts,
+        Set::Closed,
+        Set::Routers4,
+        Set::Routers6,
+        Set::Guests4,
+        Set::Guests6,
+        Set::Bridged,
     ];
 
     /// What it is.
     pub const fn spec(self) -> Spec {
-        use Field::{Link, Mac, Port, Protocol, V4, V6, Vni};
+        use Field::{Family, Link, Mac, Port, Protocol, V4, V6, Vni};
         match self {
             Set::Bridges => Spec::set("bridges", &[Link], "bridges of networks, not to be entered from elsewhere"),
             Set::Internal => Spec::set("internal", &[Link], "bridges of internal networks"),
@@ -312,6 +329,13 @@ impl Set {
             Set::Low6 => Spec::set("low6", &[V6, Vni], LOW).noting(NOTED, FIVE_MINUTES),
             Set::Strangers4 => Spec::set("strangers4", &[V4, Vni], STRANGERS).noting(STRANGERS_NOTED, HOUR),
             Set::Strangers6 => Spec::set("strangers6", &[V6, Vni], STRANGERS).noting(STRANGERS_NOTED, HOUR),
+            Set::Closed => Spec::set("closed", &[Family], "families that only Pontoon has turned forwarding on for"),
+            Set::Routers4 => Spec::set("routers4", &[Link], ROUTERS),
+            Set::Routers6 => Spec::set("routers6", &[Link], ROUTERS),
+            Set::Guests4 => Spec::set("guests4", &[V4], GUESTS),
+            Set::Guests6 => Spec::set("guests6", &[V6], GUESTS),
+            Set::Bridged => Spec::set("bridged", &[Link, Link], "bridges of others, and what they forward within")
+                .noting(NOTED, HOUR),
             Set::Gateways => {
                 Spec::set("gateways", &[Link, Mac], "tunnel and the gateway that each host has").of_frames()
             }

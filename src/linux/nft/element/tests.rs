@@ -43,6 +43,9 @@ fn elements_read_back_whatever_their_neighbours() {
     let v4 = |text: &str| text.parse().unwrap();
     all.push(Element::BroadcastPort(8080));
     all.push(Element::Broadcast(two(), v4("192.0.2.255"), v4("192.0.2.1")));
+    for v6 in [false, true] {
+        all.extend([Element::Closed(v6), Element::Router(two(), v6), Element::Guest(unspecified(v6))]);
+    }
     let sets: BTreeSet<Set> = all.iter().map(set_of).collect();
     let held = Set::ALL.iter().filter(|set| set.spec().notes.is_none());
     assert_eq!(sets.len(), held.count(), "every set has an element here");

@@ -1,0 +1,30 @@
+//! Owns what keeps links of others apart although Pontoon turned forwarding on: the kernel has one
+//! switch for all links, and only Pontoon's networks need it.
+//!
+//! Pure. Who turned forwarding on is read from the kernel ([`Datapath::turned_on`]), never
+//! remembered: somebody else who turns it on takes it over, and nothing is kept apart any more.
+
+use std::collections::BTreeSet;
+
+use super::{Datapath, Element, Step};
+
+/// The elements that belong to forwarding as it is, or as it will be once it is turned on.
+pub fn elements(have: &Datapath, want: &Datapath) -> BTreeSet<Element> {
+    let will = |is: bool, wanted: bool, by_pontoon: bool| by_pontoon || (wanted && !is);
+    let families = [
+        (false, will(have.forwarding.v4, want.forwarding.v4, have.turned_on.v4)),
+        (true, will(have.forwarding.v6, want.forwarding.v6, have.turned_on.v6)),
+    ];
+    let mut elements = BTreeSet::new();
+    for (v6, _) in families.into_iter().filter(|(_, closed)| *closed) {
+        elements.insert(Element::Closed(v6));
+        let routers = have.routers.iter().filter(|(_, of)| *of == v6);
+        elements.extend(routers.map(|(link, v6)| Element::Router(link.clone(), *v6)));
+    }
+    elements
+}
+
+/// Whether a step turns forwarding on.
+pub(super) fn opens(step: &Step) -> bool {
+    matches!(step, Step::Forward { .. })
+}
