@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::reconcile::unite;
-use super::{Bridge, Datapath, Element, ForwardRule, Forwarding, LinkMatch, Veth, shortcut};
-use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
+use super::{Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, LinkMatch, Veth, shortcut};
+use crate::model::{Endpoint, GatewayMode, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
 
 /// The part of the datapath that one network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {
@@ -61,8 +61,8 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
     let sandboxed = (endpoint.phase != Phase::Ready).then(|| endpoint.host.clone()).into_iter().collect();
     let mut elements = reach(network, endpoint);
     let checks = checks(network, endpoint);
-    if !network.owns_bridge && !network.spec.internal {
-        elements.extend(endpoint.spec.addresses().map(Element::Guest));
+    if !network.owns_bridge && (!network.spec.internal || !network.spec.options.icc) {
+        elements.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Element::Guest));
     }
     let shortcuts = shortcut::of_endpoint(network, endpoint, !checks.is_empty());
     elements.extend(checks);
@@ -140,9 +140,12 @@ pub fn add(to: &mut Datapath, more: Datapath) {
     to.forwarding.v6 |= more.forwarding.v6;
 }
 
-/// Bridges of the engine's built-in driver, which containers of ours must not enter unpublished.
-pub fn engine_bridges(bridges: &BTreeSet<IfName>) -> BTreeSet<Element> {
-    bridges.iter().cloned().map(Element::Engine).collect()
+/// Bridges of the engine's built-in driver: their containers are neighbours, and where the engine
+/// does not see to it itself, containers of ours must not enter them unpublished.
+pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Element> {
+    let links = || engine.links.iter().cloned();
+    let closed = links().filter(|_| !engine.guarded).map(Element::Engine);
+    links().map(Element::Neighbour).chain(closed).collect()
 }
 
 fn prefix() -> LinkMatch {
@@ -150,14 +153,22 @@ fn prefix() -> LinkMatch {
 }
 
 /// A bridge that the user brought keeps the user's own filtering: only what its containers need
-/// is added (masquerading), nothing that would cut other traffic through it.
+/// is added (masquerading, keeping them apart), nothing that would cut other traffic through it.
 fn elements(network: &Network) -> BTreeSet<Element> {
     let spec = &network.spec;
     let bridge = || network.bridge.clone();
     let mut set = BTreeSet::new();
-    if network.owns_bridge {
+    if !spec.options.icc {
+        set.insert(Element::Apart(bridge()));
+    } else if network.owns_bridge {
         set.insert(Element::Intra(bridge()));
+    }
+    // Of a bridge that the user brought, the gateway may be another host: then nothing is ever sent
+    // from its address here.
+    set.extend(spec.subnets().filter_map(|subnet| subnet.gateway).map(Element::OwnAddress));
+    if network.owns_bridge {
         set.insert(Element::Bridge(bridge()));
+        set.insert(Element::Neighbour(bridge()));
         if spec.internal {
             set.insert(Element::Internal(bridge()));
         }

@@ -17,8 +17,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Announcement, Bridge, Datapath, Element, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
-    ReserveError, Step, Underlay, Veth,
+    Announcement, Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError,
+    LinkInfo, ReserveError, Step, Underlay, Veth,
 };
 use crate::model::{DataPath, HostPort, IfName, Mac};
 
@@ -352,9 +352,10 @@ impl Kernel for FakeKernel {
         Ok(self.world().routes.clone())
     }
 
-    fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
+    fn engine_bridges(&self) -> Result<EngineBridges, KernelError> {
         let is_engines = |name: &IfName| name.as_str() == "docker0" || name.as_str().starts_with("br-");
-        Ok(self.world().foreign.keys().filter(|name| is_engines(name)).cloned().collect())
+        let links = self.world().foreign.keys().filter(|name| is_engines(name)).cloned().collect();
+        Ok(EngineBridges { links, guarded: false })
     }
 
     fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {

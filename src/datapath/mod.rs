@@ -68,6 +68,15 @@ pub struct Bridge {
     pub up: bool,
 }
 
+/// Bridges of the engine's built-in driver.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EngineBridges {
+    /// Their names.
+    pub links: BTreeSet<IfName>,
+    /// Whether the engine's own rules say who enters them, as from version 28 on.
+    pub guarded: bool,
+}
+
 /// A veth pair, named by its host end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Veth {
@@ -286,9 +295,9 @@ pub trait Kernel: Send + Sync {
     /// Destinations of all routes of the host except default routes.
     fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;
 
-    /// Names of bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`,
-    /// `br-` and twelve hex digits) and does not protect by itself: none from version 28 on.
-    fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError>;
+    /// Bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`, `br-` and
+    /// twelve hex digits).
+    fn engine_bridges(&self) -> Result<EngineBridges, KernelError>;
 
     /// Where the host takes IPv4 broadcasts that may be for a published port, as the elements
     /// [`Element::Broadcast`]. This default is for a kernel without any.

@@ -17,7 +17,8 @@ use std::time::Instant;
 
 use super::ailment::{Ailments, Subject};
 use super::{
-    Datapath, Element, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, desired, diff, shortcut, tunnel,
+    Datapath, Element, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, desired, diff,
+    shortcut, tunnel,
 };
 use crate::model::IfName;
 use crate::state::table::lock;
@@ -55,7 +56,7 @@ impl Repair {
 pub struct Reconciler {
     kernel: Arc<dyn Kernel>,
     desired: Mutex<Datapath>,
-    engine: Mutex<BTreeSet<IfName>>,
+    engine: Mutex<EngineBridges>,
     broadcasts: Mutex<BTreeSet<Element>>,
     protected: Mutex<Protected>,
     ailments: Mutex<Ailments>,
@@ -266,7 +267,7 @@ impl Reconciler {
 
     /// Whether this bridge was one of the engine's when they were last read.
     pub fn is_engine_bridge(&self, name: &IfName) -> bool {
-        lock(&self.engine).contains(name)
+        lock(&self.engine).links.contains(name)
     }
 
     /// Reads again what the firewall must know of the host, and has it follow: nobody meddled, so it

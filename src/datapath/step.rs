@@ -16,6 +16,12 @@ pub enum Element {
     Internal(IfName),
     /// Set `intra`: the pair (bridge, bridge), traffic within one network.
     Intra(IfName),
+    /// Set `apart`: the pair (bridge, bridge) of a network whose containers do not reach each other.
+    Apart(IfName),
+    /// Set `neighbours`: a bridge that containers are on, whoever made it.
+    Neighbour(IfName),
+    /// Set `own4`/`own6`: an address of the host on the bridge of a network.
+    OwnAddress(IpAddr),
     /// Set `masq4` or `masq6`: a subnet whose outbound traffic is masqueraded.
     Masquerade(IpNetwork),
     /// Set `engine`: a bridge of the engine's built-in driver, not to be entered unpublished.

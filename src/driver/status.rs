@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::reach::{OverlayLine, ReachLine};
 use super::unread::SettingLine;
 use super::{Driver, now};
-use crate::datapath::{Datapath, Element, Plan, desired};
+use crate::datapath::{Datapath, Element, EngineBridges, Plan, desired};
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase};
 use crate::state::Outcome;
 use crate::state::record::{Holder, Record};
@@ -201,7 +201,7 @@ pub fn of_records(records: &[Record], state: StateLine) -> Status {
 
 /// What the kernel should hold according to the records of a ledger, beside these bridges of the
 /// engine's and these broadcasts of the host's.
-pub fn desired_of(records: &[Record], engine: &BTreeSet<IfName>, broadcasts: BTreeSet<Element>) -> Datapath {
+pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeSet<Element>) -> Datapath {
     let mut want = desired::base();
     for held in held_of(records) {
         desired::add(&mut want, desired::network(&held.network));

@@ -55,7 +55,8 @@ use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
 use crate::datapath::{
-    Announcement, Datapath, Element, Forwarding, Kernel, KernelError, LinkInfo, ReserveError, Step, Underlay,
+    Announcement, Datapath, Element, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, ReserveError, Step,
+    Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
@@ -250,7 +251,7 @@ impl Kernel for LinuxKernel {
         route::destinations(&mut self.route().socket).map_err(|f| f.of("list", "routes"))
     }
 
-    fn engine_bridges(&self) -> Result<BTreeSet<IfName>, KernelError> {
+    fn engine_bridges(&self) -> Result<EngineBridges, KernelError> {
         observe::engine_bridges(&mut self.nft(), &mut self.route().socket)
     }
 

@@ -16,7 +16,7 @@ use super::neighbour;
 use super::netlink::{Failure, Socket};
 use super::nft::{shortcut, table};
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
-use crate::datapath::{Bridge, Datapath, Element, Forwarding, KernelError, Veth, Vxlan};
+use crate::datapath::{Bridge, Datapath, Element, EngineBridges, Forwarding, KernelError, Veth, Vxlan};
 use crate::model::ifname::{PREFIX, is_engine_bridge};
 use crate::model::{IfName, Mac};
 
@@ -119,14 +119,12 @@ pub fn firewall(
     Ok(())
 }
 
-/// Bridges that the engine's built-in driver made and does not protect by itself.
-pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<BTreeSet<IfName>, KernelError> {
-    if forward::engine_guards(nft).map_err(|f| f.of("look up", "the engine's rules"))? {
-        return Ok(BTreeSet::new());
-    }
+/// Bridges that the engine's built-in driver made, and whether it protects them by itself.
+pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<EngineBridges, KernelError> {
+    let guarded = forward::engine_guards(nft).map_err(|f| f.of("look up", "the engine's rules"))?;
     let links = link::list(route).map_err(|f| f.of("list", "links"))?;
     let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
-    Ok(named.filter_map(LinkRecord::ifname).collect())
+    Ok(EngineBridges { links: named.filter_map(LinkRecord::ifname).collect(), guarded })
 }
 
 /// Where the host takes IPv4 broadcasts, and what its own address is there: that of the subnet, and

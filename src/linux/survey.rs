@@ -20,7 +20,7 @@ use super::sysctl::Sysctls;
 use super::tlv::{Attributes, big32, text};
 use super::{Options, feature, legacy, observe, route, ways};
 use crate::datapath::host::{Host, HostChain, HostLink, HostRoute, Ways};
-use crate::datapath::{Datapath, Element, ForwardRule, KernelError, LinkMatch, Underlay};
+use crate::datapath::{Datapath, Element, EngineBridges, ForwardRule, KernelError, LinkMatch, Underlay};
 use crate::model::ifname::PREFIX;
 use crate::model::{DataPath, IfName};
 
@@ -69,7 +69,7 @@ impl Survey {
     ///
     /// # Errors
     /// As there.
-    pub fn engine_bridges(&mut self) -> Result<BTreeSet<IfName>, KernelError> {
+    pub fn engine_bridges(&mut self) -> Result<EngineBridges, KernelError> {
         observe::engine_bridges(&mut self.nft, &mut self.route)
     }
 

@@ -229,13 +229,14 @@ fn key_and_value(element: &Element) -> (String, String) {
         Element::Bridge(link)
         | Element::Internal(link)
         | Element::Engine(link)
+        | Element::Neighbour(link)
         | Element::Direct(link, _)
         | Element::Routed(link, _)
         | Element::Checked(link)
         | Element::Router(link, _)
         | Element::Quiet(link) => name(link),
         Element::Closed(v6) => (if *v6 { "ipv6" } else { "ipv4" }).to_owned(),
-        Element::Intra(link) => format!("{} . {}", name(link), name(link)),
+        Element::Intra(link) | Element::Apart(link) => format!("{} . {}", name(link), name(link)),
         Element::Trusted(from, to) => format!("{} . {}", name(from), name(to)),
         Element::Masquerade(subnet) => subnet.to_string(),
         Element::SourceNat(subnet, address) => return (subnet.to_string(), format!(" : {address}")),
@@ -248,9 +249,11 @@ fn key_and_value(element: &Element) -> (String, String) {
             return (key, format!(" : {} . {}", port.container, port.container_port));
         }
         Element::Open(protocol, address, port) => format!("{address} . {protocol} . {port}"),
-        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) | Element::Guest(address) => {
-            address.to_string()
-        }
+        Element::Guarded(address)
+        | Element::Peer(address)
+        | Element::Here(address)
+        | Element::OwnAddress(address)
+        | Element::Guest(address) => address.to_string(),
         Element::TunnelPort(port) | Element::BroadcastPort(port) => port.to_string(),
         Element::Broadcast(link, at, own) => return (format!("{} . {at}", name(link)), format!(" : {own}")),
         Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),

@@ -175,6 +175,9 @@ fn elements_stand_in_their_sets() {
         port("0.0.0.0", "10.1.0.3"),
         port("::1", "fd00::3"),
         Element::Intra(link()),
+        Element::Apart(link()),
+        Element::Neighbour(link()),
+        Element::OwnAddress("10.1.0.1".parse().unwrap()),
         Element::Masquerade("10.1.0.0/24".parse().unwrap()),
         Element::SourceNat("10.1.0.0/24".parse().unwrap(), "192.0.2.1".parse().unwrap()),
         Element::SourceMac(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
@@ -199,6 +202,9 @@ fn elements_stand_in_their_sets() {
          nft add element inet pontoon port4 '{ tcp . 8080 : 10.1.0.3 . 80 }'\n\
          nft add element inet pontoon at6 '{ ::1 . tcp . 8080 : fd00::3 . 80 }'\n\
          nft add element inet pontoon intra '{ \"pnth1\" . \"pnth1\" }'\n\
+         nft add element inet pontoon apart '{ \"pnth1\" . \"pnth1\" }'\n\
+         nft add element inet pontoon neighbours '{ \"pnth1\" }'\n\
+         nft add element inet pontoon own4 '{ 10.1.0.1 }'\n\
          nft add element inet pontoon masq4 '{ 10.1.0.0/24 }'\n\
          nft add element inet pontoon snat4 '{ 10.1.0.0/24 : 192.0.2.1 }'\n\
          nft add element bridge pontoon macs '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\

@@ -6,6 +6,8 @@
 #[path = "../rig/daemon.rs"]
 mod daemon;
 mod host;
+mod isolation;
+mod nat;
 #[path = "../netns_support/mod.rs"]
 mod netns_support;
 #[path = "../rig/mod.rs"]

@@ -178,7 +178,7 @@ fn looking_a_link_up() {
         let link = kernel.link(&name("pntb1")).unwrap().unwrap();
         assert_eq!((link.kind.as_str(), link.mtu, link.group), ("bridge", 1400, pontoon::datapath::GROUP_LIVE));
         assert_eq!(kernel.link(&name("pnth1")).unwrap().unwrap().kind, "veth");
-        assert!(kernel.engine_bridges().unwrap().is_empty());
+        assert!(kernel.engine_bridges().unwrap().links.is_empty());
     });
 }
 

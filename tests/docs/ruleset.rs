@@ -97,6 +97,8 @@ impl Ruleset {
                 ("filter", false) => "filter, 0",
                 ("filter", true) => "filter, -200 there",
                 ("security", _) => "security, 50",
+                ("900", _) => "900, behind others' dstnat",
+                ("1100", _) => "1100, behind others' srcnat",
                 ("srcnat", _) => "srcnat, 100",
                 (other, _) => other,
             };

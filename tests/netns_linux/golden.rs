@@ -12,7 +12,9 @@ use crate::town::{TCP, UDP, ip, port};
 /// The elements of a network: (`one`, 10.1.0.0/24) or, with IPv6, (`one`, and fd00:1::/64).
 fn network(v6: bool, masquerade: bool) -> Vec<Element> {
     let br = name("pntbone");
-    let mut elements = vec![Element::Bridge(br.clone()), Element::Intra(br)];
+    let mut elements = vec![Element::Bridge(br.clone()), Element::Neighbour(br.clone()), Element::Intra(br)];
+    elements.push(Element::OwnAddress(ip("10.1.0.1")));
+    elements.extend(v6.then(|| Element::OwnAddress(ip("fd00:1::1"))));
     if masquerade {
         elements.push(Element::Masquerade(net("10.1.0.0/24")));
         elements.extend(v6.then(|| Element::Masquerade(net("fd00:1::/64"))));
@@ -34,6 +36,7 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
                 network(true, true),
                 &[
                     Element::Engine(name("docker0")),
+                    Element::Neighbour(name("docker0")),
                     port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
                     port(TCP, "::", 8080, "fd00:1::2"),
                     port(UDP, "192.0.2.1", 53, "10.1.0.2"),
@@ -62,8 +65,25 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
         ("nat", network(false, true)),
         ("dual", network(true, true)),
         ("internal", with(network(false, false), &[Element::Internal(br())])),
-        // Isolation within a network is a flag of its ports, not a rule.
-        ("icc-off", network(false, true)),
+        // Isolation within a network is a flag of its ports; that the host does not undo it, a rule.
+        (
+            "icc-off",
+            with(
+                network(false, true).into_iter().filter(|element| *element != Element::Intra(br())).collect(),
+                &[Element::Apart(br())],
+            ),
+        ),
+        // A bridge of the user's, with and without isolation.
+        (
+            "own-bridge",
+            vec![
+                Element::Apart(name("lan0")),
+                Element::OwnAddress(ip("10.1.0.1")),
+                Element::Masquerade(net("10.1.0.0/24")),
+                Element::Guest(v4),
+                port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
+            ],
+        ),
         (
             "routed",
             with(

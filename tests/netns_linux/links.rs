@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use pontoon::datapath::{GROUP_LIVE, Kernel, KernelError, Step};
+use pontoon::datapath::{EngineBridges, GROUP_LIVE, Kernel, KernelError, Step};
 
 use crate::netns_support::*;
 
@@ -175,17 +175,20 @@ fn looks_at_the_hosts_own_links_and_routes() {
         let expected = ["10.7.0.0/16", "192.0.3.0/24", "2001:db8:1::/64"].map(net);
         assert_eq!(kernel.routes().unwrap(), expected);
         run("ip link add docker0 type bridge; ip link add br-0123456789ab type bridge; ip link add br-lan type bridge");
-        let bridges = ["br-0123456789ab", "docker0"].map(name).into();
-        assert_eq!(kernel.engine_bridges().unwrap(), bridges);
+        let bridges = |guarded| {
+            let links = ["br-0123456789ab", "docker0"].map(name).into();
+            EngineBridges { links, guarded }
+        };
+        assert_eq!(kernel.engine_bridges().unwrap(), bridges(false));
         // From 28 on the engine protects its own, and tells so in both families.
         run("iptables -N DOCKER-FORWARD");
-        assert_eq!(kernel.engine_bridges().unwrap(), bridges, "IPv6 is left to us");
+        assert_eq!(kernel.engine_bridges().unwrap(), bridges(false), "IPv6 is left to us");
         run("ip6tables -N DOCKER-FORWARD");
-        assert!(kernel.engine_bridges().unwrap().is_empty());
+        assert_eq!(kernel.engine_bridges().unwrap(), bridges(true));
         run("iptables -X DOCKER-FORWARD; ip6tables -X DOCKER-FORWARD; nft add table ip docker-bridges");
-        assert_eq!(kernel.engine_bridges().unwrap(), bridges, "IPv6 is left to us");
+        assert_eq!(kernel.engine_bridges().unwrap(), bridges(false), "IPv6 is left to us");
         run("nft add table ip6 docker-bridges");
-        assert!(kernel.engine_bridges().unwrap().is_empty());
+        assert_eq!(kernel.engine_bridges().unwrap(), bridges(true));
     });
 }
 

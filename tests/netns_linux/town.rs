@@ -43,7 +43,7 @@ pub fn basics() -> Vec<Element> {
     let mut elements = Vec::new();
     for n in ["one", "two"] {
         let br = name(&format!("pntb{n}"));
-        elements.extend([Element::Bridge(br.clone()), Element::Intra(br)]);
+        elements.extend([Element::Bridge(br.clone()), Element::Neighbour(br.clone()), Element::Intra(br)]);
     }
     elements.extend(["10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64"].map(|subnet| Element::Masquerade(net(subnet))));
     elements

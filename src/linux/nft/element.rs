@@ -12,6 +12,7 @@ use super::message::{
     DATA_VALUE, ELEMENT_DATA, ELEMENT_FLAGS, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENTS_LIST, INTERVAL_END, LIST_ITEM,
     attributes,
 };
+use super::range::{bytes, number, range, subnet};
 pub use super::set::Set;
 use super::set::{Field, len};
 use crate::datapath::Element;
@@ -38,7 +39,10 @@ pub fn set_of(element: &Element) -> Set {
         Element::Bridge(_) => Set::Bridges,
         Element::Internal(_) => Set::Internal,
         Element::Engine(_) => Set::Engine,
+        Element::Neighbour(_) => Set::Neighbours,
         Element::Intra(_) => Set::Intra,
+        Element::Apart(_) => Set::Apart,
+        Element::OwnAddress(address) => either(address.is_ipv6(), Set::Own4, Set::Own6),
         Element::Masquerade(subnet) => either(subnet.is_ipv6(), Set::Masq4, Set::Masq6),
         Element::Port(port) => match port.host.address {
             address if address.is_unspecified() => either(address.is_ipv6(), Set::Port4, Set::Port6),
@@ -80,12 +84,13 @@ pub fn entries(element: &Element) -> Vec<Entry> {
         Element::Bridge(link)
         | Element::Internal(link)
         | Element::Engine(link)
+        | Element::Neighbour(link)
         | Element::Direct(link, _)
         | Element::Routed(link, _)
         | Element::Checked(link)
         | Element::Router(link, _)
         | Element::Quiet(link) => key(&[&padded(link)]),
-        Element::Intra(link) => key(&[&padded(link), &padded(link)]),
+        Element::Intra(link) | Element::Apart(link) => key(&[&padded(link), &padded(link)]),
         Element::Trusted(from, to) => key(&[&padded(from), &padded(to)]),
         Element::Masquerade(subnet) => range_entries(subnet, Vec::new()),
         Element::SourceNat(subnet, address) => range_entries(subnet, octets(*address)),
@@ -100,9 +105,11 @@ pub fn entries(element: &Element) -> Vec<Entry> {
             vec![Entry { key, value, ..Entry::default() }]
         }
         Element::Open(protocol, address, port) => key(&[&octets(*address), &[protocol.number()], &port.to_be_bytes()]),
-        Element::Guarded(address) | Element::Peer(address) | Element::Here(address) | Element::Guest(address) => {
-            key(&[&octets(*address)])
-        }
+        Element::Guarded(address)
+        | Element::Peer(address)
+        | Element::Here(address)
+        | Element::OwnAddress(address)
+        | Element::Guest(address) => key(&[&octets(*address)]),
         Element::TunnelPort(port) | Element::BroadcastPort(port) => key(&[&port.to_be_bytes()]),
         Element::Broadcast(link, at, own) => {
             let key = packed(&[&padded(link), &at.octets()]);
@@ -172,10 +179,10 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::Bridges => Element::Bridge(key.link()?),
             Set::Internal => Element::Internal(key.link()?),
             Set::Engine => Element::Engine(key.link()?),
-            Set::Intra => {
-                let link = key.link()?;
-                (key.link()? == link).then_some(Element::Intra(link))?
-            }
+            Set::Neighbours => Element::Neighbour(key.link()?),
+            Set::Intra => Element::Intra(key.twice()?),
+            Set::Apart => Element::Apart(key.twice()?),
+            Set::Own4 | Set::Own6 => Element::OwnAddress(key.address(v6)?),
             Set::Trusted => Element::Trusted(key.link()?, key.link()?),
             Set::Port4 | Set::Port6 => published(key, unspecified(v6), &entry.value)?,
             Set::At4 | Set::At6 => {
@@ -284,6 +291,12 @@ impl Reader<'_> {
         IfName::parse(text(self.take(Field::Link)?)?).ok()
     }
 
+    /// The same link, twice.
+    fn twice(&mut self) -> Option<IfName> {
+        let link = self.link()?;
+        (self.link()? == link).then_some(link)
+    }
+
     fn address(&mut self, v6: bool) -> Option<IpAddr> {
         if v6 {
             self.take(Field::V6)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets).into())
@@ -360,37 +373,6 @@ fn range_entries(subnet: &IpNetwork, value: Vec<u8>) -> Vec<Entry> {
         entries.push(Entry { key: bytes(last + 1, bits), end: true, ..Entry::default() });
     }
     entries
-}
-
-/// First and last address as numbers, and the number of their bits.
-fn range(network: &IpNetwork) -> (u128, u128, u32) {
-    let (first, bits) = match network.network() {
-        IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
-        IpAddr::V6(ip) => (u128::from(ip), 128),
-    };
-    let hosts = bits - u32::from(network.prefix()).min(bits);
-    let mask = u128::MAX.checked_shr(128 - hosts).unwrap_or(0);
-    (first, first | mask, bits)
-}
-
-fn subnet(first: u128, last: u128, bits: u32) -> Option<IpNetwork> {
-    let mask = first ^ last;
-    let whole = mask & mask.wrapping_add(1) == 0 && first & mask == 0;
-    let prefix = u8::try_from(bits - mask.count_ones()).ok().filter(|_| whole)?;
-    let ip = match bits {
-        32 => IpAddr::V4(Ipv4Addr::from(u32::try_from(first).ok()?)),
-        _ => IpAddr::V6(Ipv6Addr::from(first)),
-    };
-    IpNetwork::new(ip, prefix).ok()
-}
-
-fn bytes(value: u128, bits: u32) -> Vec<u8> {
-    value.to_be_bytes().get(16 - bits as usize / 8..).unwrap_or_default().to_vec()
-}
-
-fn number(bytes: &[u8], bits: u32) -> Option<u128> {
-    let fits = bytes.len() == bits as usize / 8;
-    fits.then(|| bytes.iter().fold(0u128, |value, byte| (value << 8) | u128::from(*byte)))
 }
 
 #[cfg(test)]

@@ -73,6 +73,11 @@ impl Expressions {
         self.key_in(&[Direction::In.name(), Direction::Out.name()], set)
     }
 
+    /// The pair of both links' names is not in the set.
+    pub fn links_not_in(self, set: Set) -> Self {
+        self.key_not_in(&[Direction::In.name(), Direction::Out.name()], set)
+    }
+
     /// The link's name starts with these bytes; with a final zero among them it equals them.
     pub fn link_starts(self, direction: Direction, name: &[u8]) -> Self {
         self.load(&[direction.name()]).compare(CMP_EQUAL, name)

@@ -13,6 +13,7 @@
 use super::element::Set;
 use super::expression::{Direction, Expressions, Part, Side};
 use super::message::{BRIDGE, Chain, INET};
+use super::sources;
 use super::untranslated;
 use super::{frames, tunnels};
 
@@ -28,6 +29,12 @@ pub const SHAPE: &str = "pontoon ruleset 6";
 
 /// The same where the kernel cannot hold the rules that refuse.
 pub const SHAPE_WITHOUT_REFUSALS: &str = "pontoon ruleset 6, without refusals";
+
+/// How far behind the translation of others ours is asked. The kernel translates at one place of
+/// each hook, whatever priority a chain of type nat has: the priority only says in which order such
+/// chains are asked, and the first one that translates a connection decides (`nf_nat_inet_fn`). The
+/// chains of users, of the engine and of firewalld have the usual priorities or ten more.
+const LATER: i32 = 1000;
 
 const fn chain(
     name: &'static str,
@@ -50,11 +57,16 @@ pub const RAW: Chain = chain(
 
 /// Published ports, for what comes in from anywhere.
 pub const PREROUTING: Chain =
-    chain("prerouting_nat", "nat", libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_NAT_DST, "published ports");
+    chain("prerouting_nat", "nat", libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_NAT_DST + LATER, "published ports");
 
 /// Published ports, for the host itself.
-pub const OUTPUT: Chain =
-    chain("output_nat", "nat", libc::NF_INET_LOCAL_OUT, libc::NF_IP_PRI_NAT_DST, "published ports, from the host");
+pub const OUTPUT: Chain = chain(
+    "output_nat",
+    "nat",
+    libc::NF_INET_LOCAL_OUT,
+    libc::NF_IP_PRI_NAT_DST + LATER,
+    "published ports, from the host",
+);
 
 /// Decides what may pass between links.
 pub const FORWARD: Chain = chain(
@@ -79,7 +91,7 @@ pub const POSTROUTING: Chain = chain(
     "postrouting_nat",
     "nat",
     libc::NF_INET_POST_ROUTING,
-    libc::NF_IP_PRI_NAT_SRC,
+    libc::NF_IP_PRI_NAT_SRC + LATER,
     "source addresses of what goes out",
 );
 
@@ -138,7 +150,7 @@ pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
         &tunnels::RULES,
         refusals,
         &FORWARDS,
-        &SOURCES,
+        &sources::RULES,
         &frames::RULES,
         &frames::LEAVING,
     ];
@@ -150,8 +162,8 @@ pub(super) const fn rule(chain: Chain, comment: &'static str, write: fn(Expressi
 }
 
 /// `127.0.0.0/8` has so many bits of a prefix.
-const LOOPBACK4: u32 = 8;
-const LOOPBACK6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub(super) const LOOPBACK4: u32 = 8;
+pub(super) const LOOPBACK6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// `fe80::/10`.
 pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10);
 
@@ -268,8 +280,27 @@ fn between_others(rule: Expressions, v6: bool) -> Expressions {
     rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::Bridged)
 }
 
-static FORWARDS: [Rule; 20] = [
+/// From one container on a bridge of the user's to another, by way of the host. Others on such a
+/// bridge are not meant, so both addresses are looked up: with br_netfilter all that is bridged
+/// comes here too.
+fn between_guests(rule: Expressions, guests: Set) -> Expressions {
+    let rule = rule.links_in(Set::Apart).is_unpublished().family(guests.v6());
+    rule.key_in(&[Side::Source.address(guests.v6())], guests).key_in(&[Side::Destination.address(guests.v6())], guests)
+}
+
+static FORWARDS: [Rule; 23] = [
     rule(FORWARD, "within one network", |rule| rule.links_in(Set::Intra).accept()),
+    // Their ports are isolated from each other, but not from the host, which would send what it is
+    // given for a sibling out again. A published port of a sibling stays reachable.
+    rule(FORWARD, "containers that are apart, by way of the host", |rule| {
+        rule.links_in(Set::Apart).link_in(Direction::In, Set::Bridges).is_unpublished().counter().drop()
+    }),
+    rule(FORWARD, "the same on a bridge of the user's, IPv4", |rule| {
+        between_guests(rule, Set::Guests4).counter().drop()
+    }),
+    rule(FORWARD, "the same on a bridge of the user's, IPv6", |rule| {
+        between_guests(rule, Set::Guests6).counter().drop()
+    }),
     // Before the answers: a connection may be from the time when somebody else had forwarding on.
     rule(FORWARD, "IPv4 between links of others", |rule| between_others(rule, false).counter().drop()),
     rule(FORWARD, "IPv6 between links of others", |rule| between_others(rule, true).counter().drop()),
@@ -312,40 +343,4 @@ static FORWARDS: [Rule; 20] = [
         let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Engine);
         between.is_unpublished().counter().drop()
     }),
-];
-
-/// Traffic that leaves a network, by its subnet.
-fn leaving(rule: Expressions, set: Set) -> Expressions {
-    rule.family(set.v6()).link_not_in(Direction::Out, Set::Bridges).key_in(&[Side::Source.address(set.v6())], set)
-}
-
-/// The same, with the address that the map has for the subnet.
-fn chosen(rule: Expressions, map: Set) -> Expressions {
-    let rule = rule.family(map.v6()).link_not_in(Direction::Out, Set::Bridges);
-    rule.source_from(&[Side::Source.address(map.v6())], map)
-}
-
-static SOURCES: [Rule; 8] = [
-    rule(POSTROUTING, "the host over 127.0.0.1, to published ports", |rule| {
-        let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(false);
-        rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).masquerade()
-    }),
-    rule(POSTROUTING, "the host over ::1, to published ports", |rule| {
-        let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(true);
-        rule.is(Side::Source.address(true), &LOOPBACK6).masquerade()
-    }),
-    // Answers would otherwise go straight to the client, which knows only the host's address.
-    rule(POSTROUTING, "published ports, from the same network", |rule| {
-        rule.is_published().links_in(Set::Intra).masquerade()
-    }),
-    // With br_netfilter such a packet is translated without leaving the bridge: it comes by no
-    // link then, and yet it is not the host's.
-    rule(POSTROUTING, "the same, while bridges call iptables", |rule| {
-        let rule = rule.no_link(Direction::In).link_in(Direction::Out, Set::Bridges).is_published();
-        rule.local(Side::Source, false).masquerade()
-    }),
-    rule(POSTROUTING, "IPv4 that leaves with a chosen address", |rule| chosen(rule, Set::Snat4)),
-    rule(POSTROUTING, "IPv6 that leaves with a chosen address", |rule| chosen(rule, Set::Snat6)),
-    rule(POSTROUTING, "IPv4 that leaves Pontoon's networks", |rule| leaving(rule, Set::Masq4).masquerade()),
-    rule(POSTROUTING, "IPv6 that leaves Pontoon's networks", |rule| leaving(rule, Set::Masq6).masquerade()),
 ];

@@ -85,7 +85,11 @@ pub enum Set {
     Bridges,
     Internal,
     Engine,
+    Neighbours,
     Intra,
+    Apart,
+    Own4,
+    Own6,
     Masq4,
     Masq6,
     Port4,
@@ -228,15 +232,20 @@ const HOUR: u64 = 3_600_000;
 const GATEWAYS: &str = "tunnel and the address of the gateway that each host has";
 const ROUTERS: &str = "links that forwarded before Pontoon turned forwarding on";
 const GUESTS: &str = "containers on bridges of the user's";
+const OWN: &str = "addresses of the host on the bridges of networks";
 const ANY: &str = "ports that may send from any address";
 
 impl Set {
     /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 51] = [
+    pub const ALL: [Set; 55] = [
         Set::Bridges,
         Set::Internal,
         Set::Engine,
+        Set::Neighbours,
         Set::Intra,
+        Set::Apart,
+        Set::Own4,
+        Set::Own6,
         Set::Masq4,
         Set::Masq6,
         Set::Port4,
@@ -293,7 +302,13 @@ impl Set {
             Set::Bridges => Spec::set("bridges", &[Link], "bridges of networks, not to be entered from elsewhere"),
             Set::Internal => Spec::set("internal", &[Link], "bridges of internal networks"),
             Set::Engine => Spec::set("engine", &[Link], "bridges of the engine's built-in driver"),
+            Set::Neighbours => {
+                Spec::set("neighbours", &[Link], "bridges that containers are on, the engine's among them")
+            }
             Set::Intra => Spec::set("intra", &[Link, Link], "traffic within one network"),
+            Set::Apart => Spec::set("apart", &[Link, Link], "networks whose containers do not reach each other"),
+            Set::Own4 => Spec::set("own4", &[V4], OWN),
+            Set::Own6 => Spec::set("own6", &[V6], OWN),
             Set::Masq4 => Spec::set("masq4", &[V4], MASQUERADED).ranges(),
             Set::Masq6 => Spec::set("masq6", &[V6], MASQUERADED).ranges(),
             Set::Port4 => Spec::set("port4", &[Protocol, Port], PUBLISHED).holding(&[V4, Port]),

@@ -24,6 +24,7 @@ fn elements_read_back_whatever_their_neighbours() {
     all.extend(["0.0.0.0/0", "::/0", "fd00::/64", "ffff::/16", "::1/128"].map(masquerade));
     let (one, two) = (|| link("pntbadec5e726bb"), || link("eth0"));
     all.extend([Element::Bridge(one()), Element::Intra(one()), Element::Engine(one()), Element::Internal(two())]);
+    all.extend([Element::Apart(one()), Element::Neighbour(two())]);
     all.extend([port("0.0.0.0", "10.0.0.2"), port("::", "fd00::2"), port("127.0.0.1", "10.0.0.2")]);
     all.extend([port("::1", "fd00::2"), Element::Trusted(two(), one()), Element::Checked(one())]);
     all.push(Element::SourceMac(one(), Mac::derive("peer", "x")));
@@ -37,6 +38,7 @@ fn elements_read_back_whatever_their_neighbours() {
         all.push(Element::SourceAddress(one(), unspecified(v6)));
         all.push(Element::Here(ip(address)));
         all.extend([Element::Peer(ip(address)), Element::GatewayAddress(one(), ip(address))]);
+        all.extend([Element::OwnAddress(ip(address)), Element::Guest(ip(address))]);
     }
     all.extend([Element::TunnelPort(4789), Element::Tunnel(Vni::MAX), Element::Tunnel(Vni::new(1).unwrap())]);
     all.extend([Element::Gateway(one(), Mac::derive("bridge", "x")), Element::Quiet(one())]);
@@ -67,6 +69,7 @@ fn what_pontoon_would_never_write_is_not_an_element() {
     assert_eq!(decode(Set::Masq4, &[entry(&[10, 0, 0, 1], false), entry(&[10, 0, 0, 9], true)]), None);
     assert_eq!(decode(Set::Masq4, &[entry(&[10, 0], false)]), None);
     assert_eq!(decode(Set::Intra, &[entry(b"a", false)]), None);
+    assert_eq!(decode(Set::Apart, &[entry(b"a", false)]), None);
     assert_eq!(decode(Set::Bridges, &[entry(b"", false)]), None);
     assert!(parse_elements(&[1, 2, 3]).is_empty());
     let (any, at) = (entries(&port("0.0.0.0", "10.0.0.2")).remove(0), entries(&port("10.9.9.9", "10.0.0.2")).remove(0));

@@ -1,0 +1,92 @@
+//! Owns the rules of chain `postrouting_nat`: which connections get another source address.
+//!
+//! Pure. Used by `ruleset`.
+
+use super::element::Set;
+use super::expression::{Direction, Expressions, Side};
+use super::ruleset::{LOOPBACK4, LOOPBACK6, POSTROUTING, Rule, rule};
+
+/// A connection to a published port, begun in this set of addresses.
+fn published_from(rule: Expressions, clients: Set) -> Expressions {
+    rule.is_published().family(clients.v6()).key_in(&[Side::Source.address(clients.v6())], clients)
+}
+
+/// A connection from a container to a published port of one on a bridge of the user's.
+fn published_to(rule: Expressions, guests: Set) -> Expressions {
+    let rule = rule.is_published().family(guests.v6()).link_in(Direction::In, Set::Neighbours);
+    rule.key_in(&[Side::Destination.address(guests.v6())], guests)
+}
+
+/// From one network of ours to another, without translation of the destination.
+fn between(rule: Expressions, v6: bool) -> Expressions {
+    let rule = rule.family(v6).link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Bridges);
+    rule.links_not_in(Set::Intra)
+}
+
+/// Traffic that leaves Pontoon's networks.
+fn leaving(rule: Expressions, v6: bool) -> Expressions {
+    rule.family(v6).link_not_in(Direction::Out, Set::Bridges)
+}
+
+/// From a subnet that the host's address hides.
+fn hidden(rule: Expressions, subnets: Set) -> Expressions {
+    rule.key_in(&[Side::Source.address(subnets.v6())], subnets).masquerade()
+}
+
+/// The same, with the address that the map has for the subnet.
+fn chosen(rule: Expressions, map: Set) -> Expressions {
+    rule.source_from(&[Side::Source.address(map.v6())], map)
+}
+
+/// All of them, in order.
+pub(super) static RULES: [Rule; 18] = [
+    rule(POSTROUTING, "the host over 127.0.0.1, to published ports", |rule| {
+        let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(false);
+        rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).masquerade()
+    }),
+    rule(POSTROUTING, "the host over ::1, to published ports", |rule| {
+        let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(true);
+        rule.is(Side::Source.address(true), &LOOPBACK6).masquerade()
+    }),
+    // The container may be on the client's network as well, and would answer there, past the
+    // translation.
+    rule(POSTROUTING, "published ports, from containers", |rule| {
+        rule.is_published().link_in(Direction::In, Set::Neighbours).link_in(Direction::Out, Set::Bridges).masquerade()
+    }),
+    // With br_netfilter such a packet is translated without leaving the bridge: it comes by no
+    // link then, and yet it is not the host's.
+    rule(POSTROUTING, "the same, while bridges call iptables", |rule| {
+        let rule = rule.no_link(Direction::In).link_in(Direction::Out, Set::Bridges).is_published();
+        rule.local(Side::Source, false).masquerade()
+    }),
+    rule(POSTROUTING, "published ports, from containers on a bridge of the user's, IPv4", |rule| {
+        published_from(rule, Set::Guests4).masquerade()
+    }),
+    rule(POSTROUTING, "published ports, from containers on a bridge of the user's, IPv6", |rule| {
+        published_from(rule, Set::Guests6).masquerade()
+    }),
+    rule(POSTROUTING, "published ports on a bridge of the user's, from containers, IPv4", |rule| {
+        published_to(rule, Set::Guests4).masquerade()
+    }),
+    rule(POSTROUTING, "published ports on a bridge of the user's, from containers, IPv6", |rule| {
+        published_to(rule, Set::Guests6).masquerade()
+    }),
+    rule(POSTROUTING, "published ports, from the host's IPv4 address on another network", |rule| {
+        published_from(rule.no_link(Direction::In), Set::Own4).masquerade()
+    }),
+    rule(POSTROUTING, "published ports, from the host's IPv6 address on another network", |rule| {
+        published_from(rule.no_link(Direction::In), Set::Own6).masquerade()
+    }),
+    rule(POSTROUTING, "IPv4 from one network to another, with a chosen address", |rule| {
+        chosen(between(rule, false), Set::Snat4)
+    }),
+    rule(POSTROUTING, "IPv6 from one network to another, with a chosen address", |rule| {
+        chosen(between(rule, true), Set::Snat6)
+    }),
+    rule(POSTROUTING, "IPv4 from one network to another", |rule| hidden(between(rule, false), Set::Masq4)),
+    rule(POSTROUTING, "IPv6 from one network to another", |rule| hidden(between(rule, true), Set::Masq6)),
+    rule(POSTROUTING, "IPv4 that leaves with a chosen address", |rule| chosen(leaving(rule, false), Set::Snat4)),
+    rule(POSTROUTING, "IPv6 that leaves with a chosen address", |rule| chosen(leaving(rule, true), Set::Snat6)),
+    rule(POSTROUTING, "IPv4 that leaves Pontoon's networks", |rule| hidden(leaving(rule, false), Set::Masq4)),
+    rule(POSTROUTING, "IPv6 that leaves Pontoon's networks", |rule| hidden(leaving(rule, true), Set::Masq6)),
+];

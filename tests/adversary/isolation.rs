@@ -1,0 +1,205 @@
+//! Containers of a network with `enable_icc=false`: the host must not carry from one to the other
+//! what their ports do not.
+
+use crate::host::{Attached, Container, Host, Network, Publish};
+use crate::netns_support::Netns;
+use crate::town::{TCP, UDP, ask, serve};
+
+const ICC: &str = "com.docker.network.bridge.enable_icc";
+const NAME: &str = "com.docker.network.bridge.name";
+const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+const MODE6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
+
+/// The rules that keep them apart: the one for it, and the one that closes every network.
+const GUARDS: [&str; 3] = ["by way of the host", "on a bridge of the user's", "nothing else enters a network"];
+
+fn bridges_call_iptables(host: &Host, on: bool) {
+    for family in ["ip", "ip6"] {
+        host.run(&format!("echo {} > /proc/sys/net/bridge/bridge-nf-call-{family}tables", u8::from(on)));
+    }
+}
+
+/// Has `attacker` send to `address` by way of `gateway`, in every protocol; whether anything came
+/// to `victim`.
+fn arrives(attacker: &Netns, victim: &Netns, address: &str, gateway: &str) -> bool {
+    let (ip, bits) = if address.contains(':') { ("ip -6", 128) } else { ("ip", 32) };
+    let count =
+        "nft add table inet count; nft 'add chain inet count in { type filter hook prerouting priority -400; }'";
+    victim.run(&format!(
+        "nft delete table inet count 2>/dev/null; {count}; nft add rule inet count in meta l4proto '{{ icmp, icmpv6, tcp, udp }}' icmpv6 type != '{{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-query, mld2-listener-report, mld-listener-report }}' counter; nft add rule inet count in meta l4proto '{{ icmp, tcp, udp }}' counter"
+    ));
+    // Nor does it believe that there is a better way than by the host.
+    attacker.run("sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv6.conf.eth0.accept_redirects=0");
+    attacker.run(&format!("{ip} route flush cache; {ip} route replace {address}/{bits} via {gateway}"));
+    let at = if address.contains(':') { format!("[{address}]:80") } else { format!("{address}:80") };
+    attacker.run(&format!("ping -n -c 1 -W 1 {address} || true"));
+    for protocol in [TCP, UDP] {
+        attacker.ask(protocol, &at);
+    }
+    attacker.run(&format!("{ip} route del {address}/{bits} via {gateway}"));
+    let chain = victim.run("nft list chain inet count in");
+    chain.lines().any(|line| line.contains("counter packets ") && !line.contains("counter packets 0 "))
+}
+
+/// A host, a network whose containers are apart, and two of them.
+fn apart(network: &Network) -> (Host, Container, Container) {
+    let host = Host::start(&[]);
+    if network.options.iter().any(|(key, _)| *key == NAME) {
+        let n = network.n;
+        host.run(&format!("ip link add lan0 type bridge; ip addr add 10.{n}.0.1/24 dev lan0; ip link set lan0 up"));
+        host.run(&format!("ip addr add fd00:{n}::1/64 dev lan0 nodad; sysctl -qw net.ipv6.conf.lan0.accept_dad=0"));
+    }
+    host.create(network);
+    let (a, b) = (host.container(network, 2), host.container(network, 3));
+    serve(&b);
+    for container in [&a, &b] {
+        assert!(container.pings(&format!("10.{}.0.1", network.n)), "the gateway");
+        assert!(container.pings(&format!("fd00:{}::1", network.n)), "the gateway");
+    }
+    (host, a, b)
+}
+
+/// Every way from `a` to `b` by the host's addresses `gateways`: all closed, and open without the
+/// guards.
+fn closed(host: &mut Host, a: &Container, b: &Container, gateways: &[[&str; 2]]) {
+    let ways = |host: &Host, open: bool| {
+        for called in [false, true] {
+            bridges_call_iptables(host, called);
+            for [four, six] in gateways {
+                for (address, gateway) in [(&b.first.v4, four), (&b.first.v6, six)] {
+                    let came = arrives(a, b, address, gateway);
+                    assert_eq!(came, open, "{address} by {gateway}, bridges call iptables: {called}");
+                }
+            }
+        }
+    };
+    ways(host, false);
+    host.end();
+    let removed: usize = GUARDS.iter().map(|guard| host.remove_rules("inet pontoon forward_filter", guard)).sum();
+    assert!(removed >= 4, "{removed}");
+    ways(host, true);
+    host.begin();
+    ways(host, false);
+}
+
+#[test]
+fn the_host_carries_nothing_from_one_to_another() {
+    let network = Network::new("apart", 1).option(ICC, "false");
+    let (mut host, a, b) = apart(&network);
+    // A second address of the bridge is as good a gateway, and so is one that answers for others.
+    host.run(&format!("ip addr add 10.1.0.250/24 dev {0}; ip addr add fd00:1::250/64 dev {0} nodad", network.bridge()));
+    host.run(&format!(
+        "sysctl -qw net.ipv4.conf.{0}.proxy_arp=1 net.ipv4.conf.{0}.proxy_arp_pvlan=1",
+        network.bridge()
+    ));
+    assert!(a.pings("10.1.0.250") && a.pings("fd00:1::250"), "second gateways");
+    assert!(!a.pings("10.1.0.3") && !a.pings("fd00:1::3"), "directly, or by an answer of the host's");
+    closed(&mut host, &a, &b, &[["10.1.0.1", "fd00:1::1"], ["10.1.0.250", "fd00:1::250"]]);
+}
+
+#[test]
+fn modes_that_open_a_network_do_not_open_it_to_itself() {
+    for mode in ["routed", "nat-unprotected"] {
+        let network = Network::new("apart", 1).option(ICC, "false").option(MODE4, mode).option(MODE6, mode);
+        let host = Host::start(&[]);
+        host.create(&network);
+        let a = host.container(&network, 2);
+        let b = host.container_with(&network, 3, &[Publish::new(6, 8080, 80), Publish::new(17, 8080, 80)]);
+        serve(&b);
+        assert!(host.outside.pings("10.1.0.3") && host.outside.pings("fd00:1::3"), "{mode}: open to others");
+        for at in ["10.1.0.3:80", "[fd00:1::3]:80"] {
+            assert!(
+                [TCP, UDP].iter().all(|protocol| host.outside.ask(*protocol, at).is_some()),
+                "{mode}: {at} is open"
+            );
+        }
+        for called in [false, true] {
+            bridges_call_iptables(&host, called);
+            assert!(!arrives(&a, &b, "10.1.0.3", "10.1.0.1"), "{mode}, {called}");
+            assert!(!arrives(&a, &b, "fd00:1::3", "fd00:1::1"), "{mode}, {called}");
+        }
+        let mut host = host;
+        host.end();
+        assert_eq!(host.remove_rules("inet pontoon forward_filter", "by way of the host"), 1);
+        assert!(arrives(&a, &b, "10.1.0.3", "10.1.0.1") && arrives(&a, &b, "fd00:1::3", "fd00:1::1"), "{mode}: guard");
+    }
+}
+
+#[test]
+fn an_overlay_network_keeps_apart_as_well() {
+    let network = Network::new("apart", 1).option(ICC, "false").option("pontoon.vni", "77");
+    let (mut host, a, b) = apart(&network);
+    assert!(host.run("ip -o link show type vxlan").contains("pntx"), "a tunnel");
+    closed(&mut host, &a, &b, &[["10.1.0.1", "fd00:1::1"]]);
+}
+
+#[test]
+fn a_bridge_of_the_users_keeps_containers_apart_and_lets_others_pass() {
+    let network = Network::new("own", 5).option(ICC, "false").option(NAME, "lan0");
+    let (mut host, a, b) = apart(&network);
+    // Machines on the same bridge, one in the same subnet and one in another that the host routes.
+    let machine = |link: &str, address: &str, gateway: &str| {
+        let netns = Netns::new();
+        host.run(&format!(
+            "ip link add {link} type veth peer name eth0 netns {}; ip link set {link} master lan0 up",
+            netns.tid()
+        ));
+        netns.run(&format!("ip addr add {address} dev eth0; ip link set eth0 up; ip route add default via {gateway}"));
+        netns
+    };
+    host.run("ip addr add 10.6.0.1/24 dev lan0");
+    let (near, far) = (machine("vm0", "10.5.0.20/24", "10.5.0.1"), machine("vm1", "10.6.0.20/24", "10.6.0.1"));
+    serve(&near);
+    let others = |host: &Host| {
+        for called in [false, true] {
+            bridges_call_iptables(host, called);
+            for machine in [&near, &far] {
+                assert!(machine.pings("10.5.0.2") && machine.ask(TCP, "10.5.0.3:80").is_some(), "called: {called}");
+            }
+            assert!(a.ask(UDP, "10.5.0.20:80").is_some() && far.ask(TCP, "10.5.0.20:80").is_some(), "called: {called}");
+        }
+    };
+    others(&host);
+    closed(&mut host, &a, &b, &[["10.5.0.1", "fd00:5::1"]]);
+    others(&host);
+}
+
+#[test]
+fn another_network_of_the_attackers_leads_nowhere_either() {
+    let mut host = Host::start(&[]);
+    let (one, two) = (Network::new("apart", 1).option(ICC, "false"), Network::new("other", 2));
+    host.create(&one);
+    host.create(&two);
+    let (a, b) = (host.container(&one, 2), host.container(&one, 3));
+    let _second: Attached = host.connect(&two, &a, "eth1", 2, &[], false);
+    serve(&b);
+    assert!(a.pings("10.2.0.1") && a.pings("fd00:2::1"));
+    assert!(!arrives(&a, &b, "10.1.0.3", "10.2.0.1") && !arrives(&a, &b, "fd00:1::3", "fd00:2::1"));
+    host.end();
+    assert_eq!(host.remove_rules("inet pontoon forward_filter", "nothing else enters a network"), 1);
+    assert!(arrives(&a, &b, "10.1.0.3", "10.2.0.1") && arrives(&a, &b, "fd00:1::3", "fd00:2::1"), "guard");
+}
+
+#[test]
+fn a_published_port_of_a_sibling_is_reached_by_the_hosts_address() {
+    let host = Host::start(&[]);
+    let network = Network::new("apart", 1).option(ICC, "false");
+    host.create(&network);
+    let a = host.container(&network, 2);
+    let b = host.container_with(&network, 3, &[Publish::new(6, 8080, 80), Publish::new(17, 8080, 80)]);
+    serve(&b);
+    bridges_call_iptables(&host, false);
+    for protocol in [TCP, UDP] {
+        for (server, by) in [
+            ("192.0.2.1:8080", "10.1.0.1"),
+            ("10.1.0.1:8080", "10.1.0.1"),
+            ("[2001:db8::1]:8080", "fd00:1::1"),
+            ("[fd00:1::1]:8080", "fd00:1::1"),
+        ] {
+            assert_eq!(a.ask(protocol, server).as_deref(), Some(by), "{server}");
+        }
+        assert_eq!(host.netns.enter(|| ask(protocol, "10.1.0.3:80")).as_deref(), Some("10.1.0.1"), "from the host");
+        assert_eq!(a.ask(protocol, "192.0.2.1:80"), None, "unpublished");
+    }
+    assert!(!arrives(&a, &b, "10.1.0.3", "10.1.0.1"), "the same port, at its own address");
+}
