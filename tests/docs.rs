@@ -12,7 +12,7 @@ mod ruleset;
 use ruleset::Ruleset;
 
 /// What tests/golden/ has, and what is special about each: compared with the folder.
-const GOLDEN: [(&str, &str); 17] = [
+const GOLDEN: [(&str, &str); 18] = [
     ("nothing", "no network at all: chains and rules alone"),
     ("typical", "IPv4 and IPv6, two ports, sources checked, Docker's own docker0 beside it: what this page shows"),
     ("nat", "a network with IPv4 and the defaults"),

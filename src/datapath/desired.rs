@@ -86,7 +86,9 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
         if network.spec.internal || endpoint.bindings.is_empty() {
             continue;
         }
-        if mode == GatewayMode::Routed || !options.trusted.is_empty() {
+        // Of what is translated nothing is open while another network is the way out.
+        let published = || endpoint.published.iter().any(|port| port.container == address);
+        if mode == GatewayMode::Routed || (!options.trusted.is_empty() && published()) {
             set.extend(endpoint.bindings.iter().map(|b| Element::Open(b.protocol, address, b.container_port)));
         }
         let allow = endpoint.spec.options.allow.as_ref().unwrap_or(&options.allow);
@@ -102,15 +104,19 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
 /// What the endpoint may send. An endpoint whose addresses Pontoon does not know (the `null` IPAM
 /// driver) cannot be checked.
 fn checks(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
-    let wanted = endpoint.spec.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
-    let addresses: Vec<_> = endpoint.spec.addresses().collect();
-    if !wanted || addresses.is_empty() {
+    if !is_checked(network, endpoint) {
         return BTreeSet::new();
     }
     let host = || endpoint.host.clone();
     let mut set = BTreeSet::from([Element::Checked(host()), Element::SourceMac(host(), endpoint.mac)]);
-    set.extend(addresses.into_iter().map(|address| Element::SourceAddress(host(), address)));
+    set.extend(endpoint.spec.addresses().map(|address| Element::SourceAddress(host(), address)));
     set
+}
+
+/// Whether what the endpoint sends is checked.
+pub fn is_checked(network: &Network, endpoint: &Endpoint) -> bool {
+    let wanted = endpoint.spec.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
+    wanted && endpoint.spec.addresses().next().is_some()
 }
 
 /// What holds with no network at all: the accepting rules that cover every link with our prefix.

@@ -11,6 +11,7 @@
 
 pub mod ailment;
 pub mod closed;
+pub mod companion;
 pub mod desired;
 pub mod fake;
 pub mod host;

@@ -108,6 +108,7 @@ impl Driver {
     /// are removed in the background, the record of its end. Its addresses pass to `next`. After
     /// an error it is gone all the same.
     pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint, next: &Holder) -> Result<(), Error> {
+        self.part(endpoint);
         if let Err(error) = self.reconciler.replace(&desired::endpoint(network, endpoint), &nothing()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
             self.call_attention();

@@ -1,12 +1,14 @@
 //! Owns the verbs of published ports: program_external_connectivity and
 //! revoke_external_connectivity.
 
+use serde_json::{Map, Value};
+
 use super::endpoint::ids;
 use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
 use crate::datapath::desired;
-use crate::model::{Binding, Endpoint, EndpointId, NetworkId};
+use crate::model::{Binding, Endpoint, EndpointId, Network, NetworkId, Phase};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
 
@@ -26,38 +28,59 @@ impl Driver {
         if !held.endpoints.contains_key(&id) {
             return Err(unknown());
         }
-        self.publish(held, &id, bindings, !v4_only)?;
+        self.publish(held, &id, bindings, Some(!v4_only))?;
         Ok(Empty {})
     }
 
     /// RevokeExternalConnectivity. Unknown is success; it may also never come, and Leave and
-    /// DeleteEndpoint do the same.
+    /// DeleteEndpoint do the same. What is reached without translation stays open until Leave.
     pub fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
         let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
-            self.publish(held, &id, Vec::new(), true)?;
+            let open = held.endpoints.get(&id).filter(|e| e.phase == Phase::Joined && is_direct(&held.network));
+            let bindings = open.map(|endpoint| endpoint.bindings.clone()).unwrap_or_default();
+            self.publish(held, &id, bindings, None)?;
         }
         Ok(Empty {})
     }
 
+    /// Opens what is reached without translation, for an endpoint that joined: that does not
+    /// depend on which network is the container's way out.
+    pub(super) fn open(&self, held: &mut Held, id: &EndpointId, options: &Map<String, Value>) -> Result<(), Error> {
+        let untold = held.endpoints.get(id).is_some_and(|endpoint| endpoint.bindings.is_empty());
+        if !untold || !is_direct(&held.network) {
+            return Ok(());
+        }
+        self.publish(held, id, publish::bindings(options)?, None)
+    }
+
     /// Makes `bindings` the published ports of an endpoint. Ports are taken before the ledger and
-    /// the kernel change, and given back after.
+    /// the kernel change, and given back after. `translated` is nothing while the endpoint is not
+    /// its container's way out, else whether it is so for IPv6 as well.
     pub(super) fn publish(
         &self,
         held: &mut Held,
         id: &EndpointId,
         bindings: Vec<Binding>,
-        v6: bool,
+        translated: Option<bool>,
     ) -> Result<(), Error> {
         let Some(endpoint) = held.endpoints.get(id) else { return Ok(()) };
-        if endpoint.bindings == bindings && (bindings.is_empty() || endpoint.v4_only != v6) {
+        let v4_only = translated == Some(false) && !bindings.is_empty();
+        let told = (endpoint.bindings == bindings && endpoint.v4_only == v4_only) && !endpoint.published.is_empty();
+        if told && translated.is_some() {
             return Ok(());
         }
         let before = endpoint.clone();
-        let published = self.take_ports(&held.network, &before, &bindings, v6)?;
-        let after = Endpoint { v4_only: !v6 && !bindings.is_empty(), bindings, published, ..before.clone() };
+        let published = match translated {
+            Some(v6) => self.take_ports(&held.network, &before, &bindings, v6)?,
+            None => Vec::new(),
+        };
+        let after = Endpoint { v4_only, bindings, published, ..before.clone() };
+        if after == before {
+            return Ok(());
+        }
         let network = &held.network;
         let was = desired::endpoint(network, &before);
         let is = desired::endpoint(network, &after);
@@ -101,6 +124,12 @@ impl Driver {
             self.call_attention();
         }
     }
+}
+
+/// Whether some of its containers' ports are reached without translation.
+fn is_direct(network: &Network) -> bool {
+    let options = &network.spec.options;
+    !network.spec.internal && (options.mode4.is_direct() || options.mode6.is_direct())
 }
 
 /// What `from` publishes and `to` does not.

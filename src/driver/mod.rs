@@ -6,6 +6,7 @@
 //! Called by the server, and by the app for start and upkeep.
 
 mod announce;
+mod companion;
 mod discovery;
 mod endpoint;
 pub mod error;
@@ -32,6 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use companion::Sandboxes;
 pub use error::Error;
 use flows::Flows;
 pub use ipam::address_spaces;
@@ -90,6 +92,7 @@ pub struct Driver {
     outgrown: AtomicBool,
     ipam: Mutex<Ipam>,
     ports: Mutex<Ports>,
+    sandboxes: Sandboxes,
     reconciler: Reconciler,
     ula_seed: [u8; 5],
     overlay: OverlaySettings,
@@ -129,6 +132,7 @@ impl Driver {
             outgrown: AtomicBool::new(false),
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
+            sandboxes: Sandboxes::default(),
             reconciler: Reconciler::new(kernel, !settings.leave_forwarding),
             ula_seed: settings.ula_seed,
             mesh: Mutex::new(Mesh::new(&settings.overlay)),
@@ -184,6 +188,7 @@ impl Driver {
                 }
                 let desired = crate::datapath::desired::endpoint(&held.network, endpoint);
                 self.reconciler.desire(&Datapath::default(), &desired);
+                self.accompany_at_load(&held.network, endpoint);
                 held.endpoints.insert(id.clone(), (**endpoint).clone());
             }
             Record::Flows { addresses } => drop(self.flows.owe(addresses.iter().copied())),

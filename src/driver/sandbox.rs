@@ -20,9 +20,14 @@ impl Driver {
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
         let held = place.as_mut().ok_or_else(unknown)?;
-        let sandbox = request.sandbox_key.chars().take(256).collect();
+        let sandbox: String = request.sandbox_key.chars().take(256).collect();
+        if let Some(before) = held.endpoints.get(&id).filter(|endpoint| endpoint.sandbox != sandbox) {
+            self.part(before);
+        }
         self.change_phase(held, &id, Phase::Joined, Some(sandbox))?.ok_or_else(unknown)?;
+        self.open(held, &id, &request.options)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
+        self.accompany(&held.network, endpoint);
         if held.network.spec.internal && publish::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty())
         {
             // No refusal: the container may publish them by another network, now or later.
@@ -40,7 +45,10 @@ impl Driver {
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
             // Revoke may have been lost, or never sent (protocol.md 3.5).
-            self.publish(held, &id, Vec::new(), true)?;
+            self.publish(held, &id, Vec::new(), None)?;
+            if let Some(endpoint) = held.endpoints.get(&id) {
+                self.part(endpoint);
+            }
             self.change_phase(held, &id, Phase::Left, None)?;
         }
         Ok(Empty {})

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::reach::{OverlayLine, ReachLine};
 use super::unread::SettingLine;
 use super::{Driver, now};
+use crate::datapath::companion::{self, Companion, Companions};
 use crate::datapath::{Datapath, Element, EngineBridges, Plan, desired};
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase};
 use crate::state::Outcome;
@@ -203,10 +204,16 @@ pub fn of_records(records: &[Record], state: StateLine) -> Status {
 /// engine's and these broadcasts of the host's.
 pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeSet<Element>) -> Datapath {
     let mut want = desired::base();
+    let mut sandboxes: BTreeMap<String, Companions> = BTreeMap::new();
     for held in held_of(records) {
         desired::add(&mut want, desired::network(&held.network));
         for endpoint in held.endpoints.values() {
             desired::add(&mut want, desired::endpoint(&held.network, endpoint));
+            if let Some(companion) = Companion::of(&held.network, endpoint) {
+                let all = sandboxes.entry(endpoint.sandbox.clone()).or_default();
+                all.insert(endpoint.spec.id.clone(), companion);
+                desired::add(&mut want, companion::between(&endpoint.spec.id, all));
+            }
         }
     }
     for elements in [desired::engine_bridges(engine), broadcasts] {

@@ -234,7 +234,7 @@ impl Host {
             "Interface": {"Address": format!("{v4}/24"), "AddressIPv6": six, "MacAddress": ""}});
         let answer = self.ok("NetworkDriver.CreateEndpoint", &body);
         let mac = answer["Interface"]["MacAddress"].as_str().expect("a MAC address").to_owned();
-        body["SandboxKey"] = json!("/var/run/docker/netns/0123456789ab");
+        body["SandboxKey"] = json!(format!("/var/run/docker/netns/{:012x}", container.tid()));
         let joined = self.ok("NetworkDriver.Join", &body);
         let source = joined["InterfaceName"]["SrcName"].as_str().expect("a link").to_owned();
         let port =

@@ -12,6 +12,7 @@ mod nat;
 mod netns_support;
 #[path = "../rig/mod.rs"]
 mod rig;
+mod routed;
 #[path = "../netns_linux/town.rs"]
 mod town;
 

@@ -24,6 +24,7 @@ mod probe;
 mod sctp;
 mod security;
 mod servers;
+mod several;
 mod spoof;
 mod stage;
 mod udp;

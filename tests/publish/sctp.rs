@@ -31,7 +31,7 @@ fn association(scene: &Scene) {
         // these are masqueraded besides
         (Host, "sctp,127.0.0.1,8125", Is("assoc:80 10.123.1.1")),
         (Host, "sctp,127.0.0.1,9", Is("assoc:9 10.123.1.1")),
-        (In("away"), "sctp,192.168.77.1,8124", Is("assoc:80 10.123.2.2")),
+        (In("away"), "sctp,192.168.77.1,8124", Is("assoc:80 10.123.1.1")),
         (In("assoc"), "sctp,192.168.77.1,8124", Is("assoc:80 10.123.1.1")),
         (Outside, "sctp,192.168.77.1,81", Closed),
         (Outside, "sctp,192.168.77.1,8125", Closed),

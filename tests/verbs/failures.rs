@@ -60,7 +60,7 @@ fn a_verb_finds_the_table_or_the_bridge_gone_and_makes_it_anew() {
     rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
     rig.kernel.meddle(|d| d.elements = None);
     rig.ok("NetworkDriver.CreateNetwork", network("bb", 2, false));
-    assert_eq!(rig.kernel.datapath().elements.unwrap().len(), 7);
+    assert_eq!(rig.kernel.datapath().elements.unwrap().len(), 11);
     rig.kernel.meddle(|d| d.bridges.clear());
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
     assert_eq!(rig.kernel.datapath().bridges.len(), 2);

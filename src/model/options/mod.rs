@@ -75,6 +75,13 @@ pub enum GatewayMode {
     Isolated,
 }
 
+impl GatewayMode {
+    /// Whether containers are reached at their own addresses, with no translation.
+    pub fn is_direct(self) -> bool {
+        matches!(self, GatewayMode::Routed | GatewayMode::NatUnprotected)
+    }
+}
+
 /// The parsed `-o` options of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkOptions {

@@ -1,0 +1,58 @@
+//! Owns which endpoints are in one container, and that the kernel is told what follows from it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::Driver;
+use super::network::nothing;
+use crate::datapath::Datapath;
+use crate::datapath::companion::{Companion, Companions, between};
+use crate::model::{Endpoint, Network};
+use crate::state::table::lock;
+
+/// The endpoints of each container, by its sandbox.
+#[derive(Default)]
+pub(super) struct Sandboxes(Mutex<HashMap<String, Companions>>);
+
+impl Driver {
+    /// An endpoint is in a container: it and the others there may use each other's addresses. What
+    /// fails is left to the next comparison: the container works but for these.
+    pub(super) fn accompany(&self, network: &Network, endpoint: &Endpoint) {
+        self.accompanied(network, endpoint, |datapath| {
+            if let Err(error) = self.reconciler.replace(&nothing(), datapath) {
+                tracing::warn!(%error, endpoint = %endpoint.spec.id, "what a container may send is left to the next comparison");
+                self.call_attention();
+            }
+        });
+    }
+
+    /// The same while the ledger is read: the kernel follows with everything else.
+    pub(super) fn accompany_at_load(&self, network: &Network, endpoint: &Endpoint) {
+        self.accompanied(network, endpoint, |datapath| self.reconciler.desire(&nothing(), datapath));
+    }
+
+    /// What follows from two endpoints is told under the lock: one may be about to leave.
+    fn accompanied(&self, network: &Network, endpoint: &Endpoint, tell: impl Fn(&Datapath)) {
+        let Some(companion) = Companion::of(network, endpoint) else { return };
+        let mut sandboxes = lock(&self.sandboxes.0);
+        let all = sandboxes.entry(endpoint.sandbox.clone()).or_default();
+        all.insert(endpoint.spec.id.clone(), companion);
+        if all.len() > 1 {
+            tell(&between(&endpoint.spec.id, all));
+        }
+    }
+
+    /// An endpoint leaves its container, or is gone with it. Not knowing it is fine.
+    pub(super) fn part(&self, endpoint: &Endpoint) {
+        let mut sandboxes = lock(&self.sandboxes.0);
+        let Some(all) = sandboxes.get_mut(&endpoint.sandbox) else { return };
+        let datapath = between(&endpoint.spec.id, all);
+        all.remove(&endpoint.spec.id);
+        if all.is_empty() {
+            sandboxes.remove(&endpoint.sandbox);
+        } else if let Err(error) = self.reconciler.replace(&datapath, &nothing()) {
+            tracing::warn!(%error, endpoint = %endpoint.spec.id, "what a container may send no more is left to the next comparison");
+            self.call_attention();
+        }
+    }
+}
