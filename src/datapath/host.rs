@@ -78,6 +78,15 @@ pub struct HostRoute {
     pub link: String,
 }
 
+/// A rule that lets nothing of what comes to it pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostEnd {
+    /// The kernel's number for it.
+    pub handle: u64,
+    /// Its place in the chain, from 1.
+    pub place: usize,
+}
+
 /// A chain of nf_tables that is not Pontoon's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostChain {
@@ -93,6 +102,8 @@ pub struct HostChain {
     pub drops: bool,
     /// The accepting rules in it that are of the form of Pontoon's, whoever made them.
     pub accepts: BTreeSet<ForwardRule>,
+    /// The first rule that lets nothing pass, if there is one before Pontoon's links are accepted.
+    pub end: Option<HostEnd>,
     /// Whether a rule in it names Pontoon's links.
     pub names_ours: bool,
 }

@@ -36,6 +36,28 @@ pub(super) fn policies(facts: &Facts) -> Vec<Finding> {
             finding.mended_by(format!("{}\n{}", rule("iifname"), rule("oifname")))
         })
         .collect();
+    let ended = chains(facts).iter().filter_map(|chain| {
+        let end = chain.end?;
+        let name = format!("{} {} {}", chain.family, chain.table, chain.name);
+        let title = format!(
+            "rule {} of chain {name} lets nothing pass, and Pontoon's bridges are not let through before it",
+            end.place
+        );
+        let level = if used { Level::Broken } else { Level::Note };
+        // Right before it, so that every rule that comes earlier still has its say.
+        let command = match (chain.family.as_str(), chain.table.as_str(), chain.name.as_str()) {
+            ("ip", "filter", "FORWARD") => Some("iptables"),
+            ("ip6", "filter", "FORWARD") => Some("ip6tables"),
+            _ => None,
+        };
+        let let_through = |iptables: &str, nft: &str| match command {
+            Some(command) => format!("{command} -I FORWARD {} {iptables} {PREFIX}+ -j ACCEPT", end.place),
+            None => format!("nft insert rule {name} handle {} {nft} '\"{PREFIX}*\"' counter accept", end.handle),
+        };
+        let finding = Finding::new(level, title).seen(format!("hook forward, rule with handle {}", end.handle));
+        Some(finding.mended_by(format!("{}\n{}", let_through("-i", "iifname"), let_through("-o", "oifname"))))
+    });
+    let findings: Vec<_> = findings.into_iter().chain(ended).collect();
     if findings.is_empty() { vec![Finding::ok("no other chain drops what passes Pontoon's bridges")] } else { findings }
 }
 

@@ -200,7 +200,11 @@ pub const CHECKS: &[Check] = &[
     ),
     ("announcing", "whether endpoints of overlay networks are announced (CAP_NET_RAW)", overlay::announcing),
     ("routes", "routes of the host that overlap a network", host::routes),
-    ("forward_policy", "chains of others that drop what they do not know", firewall::policies),
+    (
+        "forward_policy",
+        "chains of others that drop what they do not know, by their policy or a last rule",
+        firewall::policies,
+    ),
     ("firewalld", "firewalld without Pontoon's bridges in a zone", firewall::firewalld),
     ("ufw", "ufw, whose rules do not hold for published ports", firewall::ufw),
     ("iptables_legacy", "tables of iptables-legacy beside nftables, and the policy of their FORWARD", firewall::legacy),

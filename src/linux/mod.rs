@@ -14,6 +14,7 @@ pub mod announce;
 mod apply;
 pub mod balance;
 mod bridge;
+mod chains;
 pub mod claim;
 pub mod conntrack;
 mod descriptor;

@@ -8,24 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::link::{self, LinkRecord};
-use super::netlink::{Failure, OwnPorts, Protocol, Socket};
-use super::nft::accept::{Accept, decode_accept};
-use super::nft::expression::Direction;
-use super::nft::message::{
-    BRIDGE, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, GET_CHAIN, GET_RULE, HOOK_NUMBER, INET, IPV4, IPV6, RULE_CHAIN,
-    RULE_EXPRESSIONS, TABLE_NAME, attributes, wire,
-};
-use super::nft::ruleset::TABLE;
+use super::netlink::{OwnPorts, Protocol, Socket};
 use super::sysctl::Sysctls;
-use super::tlv::{Attributes, big32, text};
-use super::{Options, feature, legacy, observe, route, ways};
-use crate::datapath::host::{Host, HostChain, HostLink, HostRoute, Ways};
-use crate::datapath::{Datapath, Element, EngineBridges, ForwardRule, KernelError, LinkMatch, Underlay};
-use crate::model::ifname::PREFIX;
+use super::{Options, chains, feature, legacy, observe, route, ways};
+use crate::datapath::host::{Host, HostLink, HostRoute, Ways};
+use crate::datapath::{Datapath, Element, EngineBridges, KernelError, Underlay};
 use crate::model::{DataPath, IfName};
-
-/// `NF_INET_FORWARD`.
-const FORWARD: u32 = 2;
 
 /// Reads, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -128,7 +116,7 @@ impl Survey {
                 .map(|r| HostRoute { destination: r.destination, link: named(r.link).unwrap_or_default() })
                 .collect(),
             links: links.iter().map(seen).collect(),
-            chains: chains(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
+            chains: chains::list(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
             legacy: [false, true].into_iter().filter_map(legacy::forward).collect(),
             features,
             untried,
@@ -139,66 +127,4 @@ impl Survey {
 fn seen(link: &LinkRecord) -> HostLink {
     let (name, kind) = (link.name.clone(), link.kind.clone());
     HostLink { name, kind, mtu: link.mtu, ours: link.live() || link.dead(), tunnel: link.tunnel }
-}
-
-/// All chains but our own, with what their rules say of us.
-fn chains(socket: &mut Socket) -> Result<Vec<HostChain>, Failure> {
-    let mut chains = socket.list(wire(GET_CHAIN), &[0; 4], |_, payload| parse_chain(payload))?;
-    chains.retain(|chain| chain.table != TABLE);
-    let rules = socket.list(wire(GET_RULE), &[0; 4], |_, payload| parse_rule(payload))?;
-    for rule in rules {
-        let here = |chain: &&mut HostChain| (&chain.family, &chain.table, &chain.name) == (&rule.0, &rule.1, &rule.2);
-        if let Some(chain) = chains.iter_mut().find(here) {
-            chain.accepts.extend(rule.3);
-            chain.names_ours |= rule.4;
-        }
-    }
-    Ok(chains)
-}
-
-fn family(payload: &[u8]) -> Option<String> {
-    let name = match *payload.first()? {
-        INET => "inet",
-        IPV4 => "ip",
-        IPV6 => "ip6",
-        BRIDGE => "bridge",
-        _ => return None,
-    };
-    Some(name.to_owned())
-}
-
-fn parse_chain(payload: &[u8]) -> Option<HostChain> {
-    let (family, chain) = (family(payload)?, attributes(payload));
-    let hook = Attributes::new(chain.find(CHAIN_HOOK).unwrap_or_default()).find(HOOK_NUMBER).and_then(big32);
-    Some(HostChain {
-        table: chain.find(TABLE_NAME).and_then(text)?.to_owned(),
-        name: chain.find(CHAIN_NAME).and_then(text)?.to_owned(),
-        forward: hook == Some(FORWARD) && family != "bridge",
-        drops: hook.is_some() && chain.find(CHAIN_POLICY).and_then(big32) == Some(libc::NF_DROP as u32),
-        family,
-        ..HostChain::default()
-    })
-}
-
-/// Family, table and chain of a rule, what it accepts, and whether it names our links.
-type Rule = (String, String, String, Option<ForwardRule>, bool);
-
-fn parse_rule(payload: &[u8]) -> Option<Rule> {
-    let (family, rule) = (family(payload)?, attributes(payload));
-    let table = rule.find(TABLE_NAME).and_then(text)?.to_owned();
-    let chain = rule.find(RULE_CHAIN).and_then(text)?.to_owned();
-    let expressions = rule.find(RULE_EXPRESSIONS).unwrap_or_default();
-    let named = expressions.windows(PREFIX.len()).any(|bytes| bytes == PREFIX.as_bytes());
-    Some((family, table, chain, decode_accept(expressions).and_then(accepted), named))
-}
-
-fn accepted(accept: Accept<'_>) -> Option<ForwardRule> {
-    let link = match accept.name.contains(&0) {
-        true => LinkMatch::Name(IfName::parse(text(accept.name)?).ok()?),
-        false => LinkMatch::Prefix(text(accept.name)?.to_owned()),
-    };
-    Some(match accept.direction {
-        Direction::In => ForwardRule::From(link),
-        Direction::Out => ForwardRule::To(link),
-    })
 }

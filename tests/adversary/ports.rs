@@ -275,3 +275,47 @@ fn the_list_of_ports_knows_what_is_not_there() {
         assert!(!done && text.contains(args[1]) && text.contains("--docker"), "{args:?}: {text}");
     }
 }
+
+/// What the real `pontoon doctor` finds by one check: its titles and its remedies.
+fn doctor(host: &Host, check: &str) -> (String, Vec<String>) {
+    let output = host.netns.enter(|| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pontoon"));
+        command.args(["doctor", "--json", "--socket"]).arg(&host.daemon().socket);
+        command.arg("--state-dir").arg(&host.daemon().state).output().unwrap()
+    });
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an array");
+    let of_check = findings.as_array().unwrap().iter().filter(|finding| finding["check"] == check);
+    let (mut titles, mut remedies) = (String::new(), Vec::new());
+    for finding in of_check {
+        titles += &format!("{} {}\n", finding["level"], finding["title"]);
+        remedies.extend(finding["remedy"].as_str().map(str::to_owned));
+    }
+    (titles, remedies)
+}
+
+#[test]
+fn a_last_rule_that_drops_is_found_and_what_doctor_says_mends_it() {
+    for rule in ["-j DROP", "-j REJECT", "-j onward"] {
+        let (host, ..) = served(&[]);
+        // As Docker makes the chain; a drop of the user's in it, and one behind everything.
+        host.run("iptables-nft -N DOCKER-USER; iptables-nft -A FORWARD -j DOCKER-USER; iptables-nft -P FORWARD DROP");
+        host.run("iptables-nft -A DOCKER-USER -s 192.0.2.66 -j DROP");
+        host.run("iptables-nft -N onward; iptables-nft -A onward -j DROP");
+        wait_until("Pontoon's rules", || host.run("iptables-nft -S FORWARD").contains("-i pnt+"));
+        let reached = || host.outside.enter(|| ask(TCP, "192.0.2.1:8080")).is_some();
+        assert!(reached() && doctor(&host, "forward_policy").1.is_empty());
+        host.run(&format!("iptables-nft -A FORWARD {rule}"));
+        // Moved behind it, they no longer help.
+        wait_until("the drop", || host.run("iptables-nft -S FORWARD | tail -1").contains("pnt+"));
+        assert!(!reached(), "{rule}");
+        let (titles, remedies) = doctor(&host, "forward_policy");
+        assert!(titles.contains("\"broken\"") && titles.contains("FORWARD"), "{rule}: {titles}");
+        let commands = remedies.join("\n").replace("iptables ", "iptables-nft ");
+        host.run(&commands);
+        assert!(reached(), "{rule}: {commands}\n{}", host.run("iptables-nft -S"));
+        assert!(doctor(&host, "forward_policy").1.is_empty(), "{rule}: healthy again");
+        let rules = host.run("iptables-nft -S FORWARD");
+        let place = |what: &str| rules.lines().position(|line| line.contains(what)).expect(what);
+        assert!(place("DOCKER-USER") < place("pnt+") && place("pnt+") < place(rule), "the user's drops hold: {rules}");
+    }
+}

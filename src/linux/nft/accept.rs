@@ -57,6 +57,45 @@ pub fn decode_accept(expressions: &[u8]) -> Option<Accept<'_>> {
     }
 }
 
+/// What a rule without conditions does with whatever comes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outright<'a> {
+    /// Drops or refuses it.
+    Ends,
+    /// Has another chain decide.
+    Asks(&'a str),
+}
+
+/// `NFT_JUMP` and `NFT_GOTO`.
+const ASKING: [i32; 2] = [-3, -4];
+
+/// Reads a rule that has no condition; `None` for every other, and for one that accepts.
+pub fn decode_outright(expressions: &[u8]) -> Option<Outright<'_>> {
+    for (kind, item) in Attributes::new(expressions) {
+        let item = (kind == LIST_ITEM).then(|| Attributes::new(item))?;
+        let data = Attributes::new(item.find(EXPR_DATA).unwrap_or_default());
+        let named = |name: &str| data.find(1).and_then(text) == Some(name);
+        match text(item.find(EXPR_NAME)?)? {
+            "counter" | "log" => {}
+            "match" if named("comment") => {}
+            "target" if named("LOG") => {}
+            "reject" => return Some(Outright::Ends),
+            "target" if named("REJECT") => return Some(Outright::Ends),
+            "immediate" => {
+                let verdict = Attributes::new(Attributes::new(data.find(2)?).find(DATA_VERDICT)?);
+                let code = verdict.find(VERDICT_CODE).and_then(big32)? as i32;
+                return match code {
+                    libc::NF_DROP => Some(Outright::Ends),
+                    code if ASKING.contains(&code) => Some(Outright::Asks(verdict.find(2).and_then(text)?)),
+                    _ => None,
+                };
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::element::Set;
@@ -70,6 +109,10 @@ mod tests {
         assert_eq!(decode_accept(&rule), Some(read));
         let drops = Expressions::default().link_starts(Direction::Out, b"pnt").counter().drop().finish().finish();
         assert_eq!(decode_accept(&drops), None);
+        assert_eq!(decode_outright(&drops), None, "not of all");
+        let all = Expressions::default().counter().drop().finish().finish();
+        assert_eq!(decode_outright(&all), Some(Outright::Ends));
+        assert_eq!(decode_outright(&Expressions::default().accept().finish().finish()), None);
         let two = Expressions::default().links_in(Set::Intra).accept().finish().finish();
         assert_eq!(decode_accept(&two), None);
         for end in 0..rule.len() {
