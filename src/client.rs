@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No connection, no answer, or one of another form.
-    #[error("{socket}: {what}; is the daemon running, and is --{flag} its socket?")]
+    #[error("{socket}: {what}; {}", reach_remedy(.what, .flag))]
     Unreachable {
         /// The socket.
         socket: String,
@@ -47,6 +47,14 @@ pub enum ClientError {
     /// The runtime.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+}
+
+fn reach_remedy(what: &str, flag: &str) -> String {
+    if what.starts_with("Permission denied") {
+        return "run this command as root".to_owned();
+    }
+    let whom = if flag == "docker" { "Docker" } else { "the daemon" };
+    format!("is {whom} running, and is --{flag} its socket?")
 }
 
 impl ClientError {

@@ -6,8 +6,22 @@ use std::process::ExitCode;
 use pontoon::app::inspect;
 use pontoon::cli::{Cli, Command};
 
+/// For a command that could not look: neither well nor ill.
+const BLIND: u8 = 3;
+
 fn main() -> ExitCode {
-    match Cli::read().command {
+    let command = Cli::read().command;
+    let looks = matches!(
+        command,
+        Command::Doctor(_) | Command::Check(_) | Command::Plan(_) | Command::Repair(_) | Command::Gc(_)
+    );
+    if looks && !pontoon::doctor::look::may_look() {
+        eprintln!(
+            "pontoon: the kernel shows its firewall and its links' state to root alone: run this command as root"
+        );
+        return ExitCode::from(BLIND);
+    }
+    match command {
         Command::Serve(options) => finish(pontoon::app::serve(options)),
         Command::Ports(options) => finish(pontoon::ports::run(&options)),
         Command::Doctor(options) => ExitCode::from(inspect::doctor(&options, true)),

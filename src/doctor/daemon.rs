@@ -6,7 +6,7 @@ use super::{Facts, Finding, Level, Source, wiring};
 
 /// Numbers of capabilities (include/uapi/linux/capability.h).
 const NET_BIND_SERVICE: u32 = 10;
-const NET_ADMIN: u32 = 12;
+pub(super) const NET_ADMIN: u32 = 12;
 
 /// Descriptors that the daemon needs besides those of ports: sockets, files, connections.
 const BASE: u64 = 64;

@@ -81,7 +81,12 @@ pub(super) fn ufw(facts: &Facts) -> Vec<Finding> {
     }
     let title = "ufw is here: its rules for incoming packets do not hold for published ports, which are forwarded";
     let finding = Finding::new(Level::Note, title).seen("chains ufw-* exist");
-    vec![finding.mended_by("docker network create -d pontoon -o pontoon.publish.allow=SOURCES ...   # who may come")]
+    let driver = wiring::driver(facts);
+    vec![
+        finding.mended_by(format!(
+            "docker network create -d {driver} -o pontoon.publish.allow=SOURCES ...   # who may come"
+        )),
+    ]
 }
 
 pub(super) fn legacy(facts: &Facts) -> Vec<Finding> {

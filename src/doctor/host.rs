@@ -105,9 +105,13 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         .map(|network| {
             let title = format!("the MTU of network {} is larger than that of the way out", short(network));
             let finding = Finding::new(Level::Degraded, title);
-            finding.seen(format!("{} has {}, {} has {}", network.bridge, network.mtu, uplink.name, uplink.mtu)).mended_by(
-                format!("docker network create -d pontoon -o com.docker.network.driver.mtu={} ...   # a new one, in its place", uplink.mtu),
-            )
+            finding
+                .seen(format!("{} has {}, {} has {}", network.bridge, network.mtu, uplink.name, uplink.mtu))
+                .mended_by(format!(
+                    "docker network create -d {} -o com.docker.network.driver.mtu={} ...   # a new one, in its place",
+                    wiring::driver(facts),
+                    uplink.mtu
+                ))
         })
         .collect();
     if findings.is_empty() { vec![Finding::ok(format!("MTUs fit {}, the way out", uplink.name))] } else { findings }

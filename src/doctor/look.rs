@@ -160,6 +160,12 @@ impl Process {
     }
 }
 
+/// Whether this process may see what the doctor looks at: it has CAP_NET_ADMIN. Where that cannot be told, what
+/// follows tells.
+pub fn may_look() -> bool {
+    Process::read(std::process::id()).is_none_or(|own| own.capabilities & (1 << super::daemon::NET_ADMIN) != 0)
+}
+
 /// What is at a socket's path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AtPath {

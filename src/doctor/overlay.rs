@@ -32,8 +32,9 @@ pub fn largest(networks: &[NetworkLine], v6: bool) -> u32 {
     overlays.map(|network| network.mtu.saturating_add(overhead(v6))).max().unwrap_or(0)
 }
 
-fn mtu_remedy(mtu: u32) -> String {
-    format!("docker network create -d pontoon -o com.docker.network.driver.mtu={mtu} ...   # a new one, in its place")
+fn mtu_remedy(facts: &Facts, mtu: u32) -> String {
+    let driver = wiring::driver(facts);
+    format!("docker network create -d {driver} -o com.docker.network.driver.mtu={mtu} ...   # a new one, in its place")
 }
 
 pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
@@ -47,7 +48,7 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         let finding = Finding::new(Level::Degraded, title);
         let seen =
             format!("{} has {}, {more} more in a tunnel; {} has {}", overlay.link, network.mtu, link.name, link.mtu);
-        findings.push(finding.seen(seen).mended_by(mtu_remedy(link.mtu.saturating_sub(more))));
+        findings.push(finding.seen(seen).mended_by(mtu_remedy(facts, link.mtu.saturating_sub(more))));
     }
     let size = tunnels.largest;
     for way in &tunnels.ways.peers {
@@ -63,7 +64,7 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         let finding = Finding::new(Level::Degraded, format!("the way to peer {} {title}", way.peer));
         let room = narrow.unwrap_or(1400).saturating_sub(more);
         let finding = finding.seen(format!("{size} bytes, not to be fragmented: {seen}"));
-        findings.push(finding.mended_by(mtu_remedy(room)));
+        findings.push(finding.mended_by(mtu_remedy(facts, room)));
     }
     if !findings.is_empty() {
         return findings;

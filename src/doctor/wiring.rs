@@ -19,6 +19,19 @@ pub(super) fn is_managed(facts: &Facts) -> bool {
     dir.is_some_and(|dir| dir.file_name().is_some_and(|name| name != "plugins"))
 }
 
+/// The name by which Docker knows this driver: that of its networks, if Docker was asked, else that of
+/// the plugin or of the socket.
+pub(super) fn driver(facts: &Facts) -> String {
+    let engine = facts.engine.as_ref().and_then(|engine| engine.as_ref().ok());
+    let held = |id: &str| facts.status.networks.iter().any(|network| network.id.as_str() == id);
+    let known = engine.and_then(|engine| engine.networks.iter().find(|(id, _)| held(id)));
+    match known {
+        Some((_, network)) => network.driver.clone(),
+        None if is_managed(facts) => "pontoon:latest".to_owned(),
+        None => facts.wiring.socket.file_stem().map_or("pontoon".into(), |stem| stem.to_string_lossy().into_owned()),
+    }
+}
+
 /// A command of this program, with the flags that find this daemon.
 pub(super) fn command(facts: &Facts, verb: &str) -> String {
     let mut command = format!("pontoon {verb}");

@@ -151,7 +151,7 @@ pub enum Error {
         what: String,
     },
     /// Another process has the port, or the host does not have the address.
-    #[error("{source}: stop what uses it, or publish another port")]
+    #[error("{source}: {}", port_remedy(.source))]
     Port {
         /// Which and why.
         source: ReserveError,
@@ -256,6 +256,29 @@ impl From<IdError> for Error {
     fn from(error: IdError) -> Self {
         Error::Spec(error.into())
     }
+}
+
+fn port_remedy(error: &ReserveError) -> &'static str {
+    match error {
+        ReserveError::Taken { .. } => "stop what uses it, or publish another port",
+        ReserveError::NoAddress { .. } => {
+            "publish at an address that `ip address` shows, or at none, which is every address of the host"
+        }
+        ReserveError::Refused { errno: libc::EACCES | libc::EPERM, .. } => {
+            "publish a port from 1024 on, or give Pontoon CAP_NET_BIND_SERVICE"
+        }
+        ReserveError::Refused { errno: libc::EMFILE | libc::ENFILE, .. } => {
+            "publish fewer ports, or let Pontoon open more files (LimitNOFILE of its unit)"
+        }
+        ReserveError::Refused { port, .. } if is_link_local(port.address) => {
+            "publish at an address that is not link-local, or at none, which is every address of the host"
+        }
+        ReserveError::Refused { .. } => "publish another port, or at another address",
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 fn range(first: u16, last: u16) -> String {

@@ -132,7 +132,14 @@ impl Sysctls {
             let shown = path.display();
             let words = match error.raw_os_error() {
                 Some(libc::EROFS | libc::EACCES | libc::EPERM) => {
-                    format!("{shown} cannot be written here, set it to {value} on the host")
+                    // The settings of a link come and go with it: nobody can set them beforehand.
+                    let of_link = setting.contains("/conf/") && !setting.contains("/conf/all/");
+                    let remedy = if of_link {
+                        "mount /proc/sys writable for Pontoon, at the path in PONTOON_SYSCTL_ROOT".to_owned()
+                    } else {
+                        format!("set it on the host: sysctl -w net.{}={value}", setting.replace('/', "."))
+                    };
+                    format!("{shown} cannot be written here; {remedy}")
                 }
                 Some(libc::ENOENT) => format!("{shown} does not exist"),
                 _ => format!("writing {value} to {shown}"),

@@ -319,3 +319,23 @@ fn a_last_rule_that_drops_is_found_and_what_doctor_says_mends_it() {
         assert!(place("DOCKER-USER") < place("pnt+") && place("pnt+") < place(rule), "the user's drops hold: {rules}");
     }
 }
+
+#[test]
+fn without_privileges_nothing_is_said_to_be_well_or_ill() {
+    let (host, ..) = served(&[]);
+    for command in ["doctor", "check", "plan", "repair", "gc"] {
+        let output = host.netns.enter(|| {
+            let mut less = std::process::Command::new("setpriv");
+            less.args(["--bounding-set=-net_admin", env!("CARGO_BIN_EXE_pontoon"), command]);
+            less.args(["--socket"]).arg(&host.daemon().socket);
+            less.arg("--state-dir").arg(&host.daemon().state);
+            if command == "gc" {
+                less.args(["--docker", "/nonexistent"]);
+            }
+            less.output().unwrap()
+        });
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{command}: {said}");
+        assert!(output.stdout.is_empty() && said.contains("as root"), "{command}: {said}");
+    }
+}

@@ -95,8 +95,7 @@ fn workers_come_and_go() {
 
     // Back so quickly that its end is told after its return.
     three.kill_dockerd();
-    three.revive_dockerd();
-    fleet.ready(3);
+    fleet.revive("three", 3);
     fleet.redeploy();
     fleet.converges("after an engine was killed");
 
@@ -168,8 +167,7 @@ fn managers_and_cables_fail() {
     assert!(clash.is_empty() || clash == "<no value>", "two networks of one number: {clash}");
     let from = fleet.node(leader);
     from.run_container("here", &["--network", "after"]);
-    one.revive_dockerd();
-    fleet.ready(3);
+    fleet.revive("one", 3);
     wait_until(SOON, "a container of the old leader's", || {
         one.docker(&["rm", "-f", "there"]);
         one.docker(&["run", "-d", "--name", "there", "--network", "after", "busybox"]).success()

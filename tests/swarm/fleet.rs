@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::place::Places;
 use crate::probe::Probes;
 use crate::shuffle::Shuffle;
-use crate::support::{Node, Options, Output, Segment, wait_for, wait_until};
+use crate::support::{Node, Options, Output, Segment, Signal, wait_for, wait_until};
 use crate::truth;
 
 /// For what a Swarm does by itself.
@@ -141,12 +141,37 @@ impl Fleet {
     /// Waits until so many nodes are ready.
     #[track_caller]
     pub fn ready(&self, count: usize) {
-        let ready = || {
-            let listed = self.nodes[0].docker(&["node", "ls", "--format", "{{.Status}}"]);
-            listed.success() && listed.ok().lines().filter(|line| *line == "Ready").count() == count
-        };
         // Managers that were parted may elect a leader a few times.
-        wait_until(SOON * 4, "all nodes to be ready", ready);
+        wait_until(SOON * 4, "all nodes to be ready", || self.are_ready(count));
+    }
+
+    fn are_ready(&self, count: usize) -> bool {
+        let listed = self.nodes[0].docker(&["node", "ls", "--format", "{{.Status}}"]);
+        listed.success() && listed.ok().lines().filter(|line| *line == "Ready").count() == count
+    }
+
+    /// Starts the engine of a node after a crash, and waits until all nodes are ready again.
+    ///
+    /// A manager may go on listing such a node as down although it has registered it anew: the end
+    /// of the session from before the crash comes later and counts. That is decided between engines, no
+    /// plugin is asked. Starting the engine once more is what its users do then, and so does this.
+    #[track_caller]
+    pub fn revive(&self, name: &str, count: usize) {
+        let node = self.node(name);
+        node.revive_dockerd();
+        let deadline = Instant::now() + SOON;
+        while !self.are_ready(count) {
+            if Instant::now() > deadline {
+                // It runs, and says so itself: then it is the manager who does not know.
+                let state = node.docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]).ok();
+                assert_eq!(state, "active", "the engine of {name}");
+                eprintln!("{name} registered and is listed as down, its engine starts once more");
+                node.stop_dockerd(Signal::Term);
+                node.revive_dockerd();
+                return self.ready(count);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until an update is over.

@@ -45,8 +45,7 @@ fn a_service_across_nodes() {
     let three = fleet.node("three");
     assert_eq!(fleet.tunnels("three").len(), usize::from(fleet.tasks_on("three", "web") > 0));
     three.kill_dockerd();
-    three.revive_dockerd();
-    fleet.ready(3);
+    fleet.revive("three", 3);
     fleet.all_reach_all("web", "fleet", 9);
 
     // Every task anew, on the addresses of those before.

@@ -102,8 +102,7 @@ fn names_reach_everywhere(fleet: &Fleet) {
 fn an_engine_crashes(fleet: &Fleet) {
     let three = fleet.node("three");
     three.stop_dockerd(Signal::Kill);
-    three.start_dockerd();
-    fleet.ready(3);
+    fleet.revive("three", 3);
     fleet.all_reach_all("web", "lan", 6);
     fleet.all_reach_all("across", "fleet", 6);
     // Wherever the tasks went: it is part of both networks again.

@@ -88,8 +88,7 @@ fn a_machine_dies(fleet: &Fleet) {
         let drawn = drawn(fleet, "one", "probe", DRAWS / 2);
         !drawn.is_empty() && drawn.is_subset(&alive)
     });
-    fleet.node("three").start_dockerd();
-    fleet.ready(3);
+    fleet.revive("three", 3);
     fleet.manager(&["service", "scale", "--detach", "web=6"]);
     leads_to_all(fleet, 6);
 }

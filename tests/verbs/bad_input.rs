@@ -340,3 +340,23 @@ fn a_default_host_address_that_publishes_nothing_is_refused() {
     let text = rig.err("NetworkDriver.ProgramExternalConnectivity", program);
     assert!(text.contains("::1") && text.contains("--ipv6"), "{text}");
 }
+
+#[test]
+fn what_a_port_cannot_be_taken_for_has_its_own_remedy() {
+    use pontoon::datapath::ReserveError;
+    use pontoon::driver::Error;
+    use pontoon::model::{HostPort, Protocol};
+    let port = |address: &str| HostPort { protocol: Protocol::Tcp, address: address.parse().unwrap(), port: 80 };
+    let refused = |address: &str, errno| ReserveError::Refused { port: port(address), errno };
+    for (source, says, never) in [
+        (ReserveError::Taken { port: port("0.0.0.0") }, "stop what uses it", "ip address"),
+        (ReserveError::NoAddress { port: port("192.0.2.9") }, "ip address", "stop"),
+        (refused("0.0.0.0", libc::EACCES), "CAP_NET_BIND_SERVICE", "stop"),
+        (refused("0.0.0.0", libc::EMFILE), "LimitNOFILE", "stop"),
+        (refused("fe80::1", libc::EINVAL), "link-local", "stop"),
+        (refused("0.0.0.0", libc::EINVAL), "another port", "stop"),
+    ] {
+        let text = Error::Port { source }.to_string();
+        assert!(text.contains(says) && !text.contains(never), "{text}");
+    }
+}

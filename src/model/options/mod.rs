@@ -55,7 +55,10 @@ pub enum OptionError {
 
 fn suggestion(nearest: &Option<&'static str>) -> String {
     match nearest {
-        Some(key) => format!(", did you mean {key:?}?"),
+        Some(key) => {
+            let rows = NETWORK_OPTIONS.iter().chain(ENDPOINT_OPTIONS).find(|row| row.key == *key);
+            format!(", did you mean {key:?} ({})?", rows.map_or("", |row| row.help.trim_end_matches('.')))
+        }
         None => "; the command `pontoon options` lists the known ones".to_owned(),
     }
 }
@@ -278,7 +281,11 @@ fn find(rows: &'static [OptionRow], key: &str) -> Result<&'static OptionRow, Opt
     }
 }
 
-/// The row that a typing error most likely meant: equal last words win, then edit distance.
+/// The last word of many options of others, which says nothing of what is meant.
+const SAYS_NOTHING: [&str; 2] = ["name", "mode"];
+
+/// The row that a typing error most likely meant: equal last words win, then edit distance. Never
+/// one that merely ends like it: who names a link with another option does not want a bridge.
 fn nearest(rows: &'static [OptionRow], key: &str) -> Option<&'static str> {
     let key: String = key.chars().take(100).collect::<String>().to_ascii_lowercase();
     let last = key.rsplit('.').next().unwrap_or(&key);
@@ -287,8 +294,11 @@ fn nearest(rows: &'static [OptionRow], key: &str) -> Option<&'static str> {
         .map(|row| {
             let row_last = row.key.rsplit('.').next().unwrap_or(row.key);
             let whole = strsim::levenshtein(&key, row.key);
-            let words = strsim::levenshtein(last, row_last);
-            (whole.min(words), row_last.len(), row.key)
+            let alike = !SAYS_NOTHING.contains(&last) && !SAYS_NOTHING.contains(&row_last);
+            let words = if alike { strsim::levenshtein(last, row_last) } else { usize::MAX / 2 };
+            // A part of the key from its beginning on a dot is the key.
+            let short = key.contains('.') && row.key.ends_with(&format!(".{key}"));
+            (if short { 0 } else { whole.min(words) }, row_last.len(), row.key)
         })
         .filter(|(distance, len, _)| *distance * 2 <= *len)
         .min()

@@ -47,6 +47,13 @@ fn a_typing_error_names_the_option_that_was_meant() {
         assert_eq!(error, OptionError::Unknown { key: typed.into(), nearest: Some(meant) });
         assert!(error.to_string().contains(meant) && error.to_string().contains(typed));
     }
+    let named = parse(&[("bridge.name", "1")]).unwrap_err().to_string();
+    assert!(named.contains("Name of the bridge"), "{named}");
+    // Who names a link otherwise does not mean the bridge: one called lan0 would be made.
+    for other in ["name", "com.docker.network.link.name", "com.docker.network.interface.name", "parent"] {
+        let text = parse(&[(other, "lan0")]).unwrap_err().to_string();
+        assert!(!text.contains("did you mean"), "{text}");
+    }
     let far = parse(&[("colour", "red")]).unwrap_err().to_string();
     assert!(far.contains("colour") && far.contains("pontoon options"), "{far}");
     assert!(parse(&[(&"x".repeat(5000), "")]).unwrap_err().to_string().len() < 300);
