@@ -11,6 +11,7 @@ mod bed;
 mod support;
 
 mod allow;
+mod broadcast;
 mod conflicts;
 mod firewalls;
 mod forms;
