@@ -1,8 +1,8 @@
 //! Owns the comparison with the engine: what Pontoon holds and the engine does not know any more,
 //! and what is kept all the same, because there is doubt.
 //!
-//! Pure. A leak is only what the engine does not know at two looks some seconds apart, that no
-//! sandbox uses, and that is no Swarm's: its nodes hear of a network when a task needs it.
+//! Pure. A leak is only what the engine does not know at two looks some seconds apart, and that no
+//! sandbox uses. That holds for a Swarm's networks, too: an engine that needs one asks for it again.
 //! Called by the app for `pontoon gc`, and by the doctor.
 
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ pub struct Look {
 /// Compares. `on_host` are the names of the links in the host's namespace.
 pub fn look(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> Look {
     let mut look = Look {
-        stranger: !status.networks.is_empty()
+        stranger: status.networks.iter().any(is_engines)
             && !status.networks.iter().any(|network| engine.networks.contains_key(network.id.as_str())),
         ..Look::default()
     };
@@ -91,7 +91,7 @@ pub fn look(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> Loo
                     })),
                 }
             }
-        } else if let Some(why) = network_doubt(network, engine, on_host) {
+        } else if let Some(why) = network_doubt(network, on_host) {
             look.kept.push(format!("network {}: {why}", network.id));
         } else {
             look.leaks.insert(Leak::Network {
@@ -124,12 +124,13 @@ fn pools(status: &Status, engine: &Engine, look: &mut Look) {
     }
 }
 
-fn network_doubt(network: &NetworkLine, engine: &Engine, on_host: &BTreeSet<String>) -> Option<String> {
+/// Whether the engine itself has drawn the id, and keeps the network over its restarts.
+fn is_engines(network: &NetworkLine) -> bool {
     let id = network.id.as_str();
-    let own = id.len() == OWN_ID && id.bytes().all(|b| b.is_ascii_hexdigit());
-    if !own && engine.swarm != "inactive" {
-        return Some("its id is a Swarm's, and this host is in one".to_owned());
-    }
+    id.len() == OWN_ID && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn network_doubt(network: &NetworkLine, on_host: &BTreeSet<String>) -> Option<String> {
     let used = network.endpoints.iter().find_map(|endpoint| Some((endpoint, doubt(endpoint, on_host)?)));
     used.map(|(endpoint, why)| format!("its endpoint {}: {why}", endpoint.id))
 }

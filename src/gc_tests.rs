@@ -94,12 +94,17 @@ fn a_network_that_is_kept_keeps_its_pool() {
 }
 
 #[test]
-fn a_swarms_network_is_kept_while_the_host_is_in_one() {
-    let status =
-        Status { networks: vec![network("k2fjx4mq0wzd7r1v9c8b5n3yt", "10.1.0.0/24", vec![])], ..Status::default() };
-    for (state, leaks) in [("active", 0), ("pending", 0), ("locked", 0), ("error", 0), ("inactive", 1)] {
-        assert_eq!(look(&status, &engine(&[], &[], state), &links(&[])).leaks.len(), leaks, "{state}");
+fn a_swarms_network_that_this_engine_has_no_more_is_a_leak() {
+    const ID: &str = "k2fjx4mq0wzd7r1v9c8b5n3yt";
+    let of = |endpoints| Status { networks: vec![network(ID, "10.1.0.0/24", endpoints)], ..Status::default() };
+    for state in ["active", "pending", "locked", "error", "inactive"] {
+        let stale = look(&of(vec![]), &engine(&[], &[], state), &links(&[]));
+        // That an engine knows none of a Swarm's networks says nothing of which engine it is.
+        assert!(stale.leaks.len() == 1 && !stale.stranger, "{state}");
+        let used = look(&of(vec![endpoint("1", Phase::Joined, 9999)]), &engine(&[], &[], state), &links(&["pnth1"]));
+        assert!(used.leaks.is_empty() && used.kept.len() == 1, "a container lives: {state}");
     }
+    assert!(look(&of(vec![]), &engine(&[(ID, "10.1.0.0/24")], &[], "active"), &links(&[])).leaks.is_empty());
 }
 
 #[test]

@@ -18,7 +18,7 @@ use ipnetwork::IpNetwork;
 
 use super::{
     Announcement, Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError,
-    LinkInfo, ReserveError, Step, Underlay, Veth,
+    LinkInfo, ReserveError, Step, Surroundings, Underlay, Veth, surroundings::Way,
 };
 use crate::model::{DataPath, HostPort, IfName, Mac};
 
@@ -40,7 +40,7 @@ type Trap = (Box<dyn Fn(&Step) -> bool + Send>, Fault);
 struct World {
     datapath: Datapath,
     foreign: BTreeMap<IfName, LinkInfo>,
-    routes: Vec<IpNetwork>,
+    surroundings: Surroundings,
     uplink_mtu: Option<u32>,
     faults: VecDeque<Trap>,
     steps: Vec<Step>,
@@ -86,7 +86,13 @@ impl FakeKernel {
 
     /// Gives the host a route.
     pub fn add_route(&self, destination: IpNetwork) {
-        self.world().routes.push(destination);
+        let way = Way { destination, link: "eth0".to_owned(), connected: false, yields: false, ours: false };
+        self.world().surroundings.ways.push(way);
+    }
+
+    /// Changes what is around on the host.
+    pub fn surround(&self, change: impl FnOnce(&mut Surroundings)) {
+        change(&mut self.world().surroundings);
     }
 
     /// Sets the MTU of the default route's link.
@@ -348,8 +354,8 @@ impl Kernel for FakeKernel {
         (world.datapath.forwarding, world.datapath.turned_on)
     }
 
-    fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {
-        Ok(self.world().routes.clone())
+    fn surroundings(&self) -> Result<Surroundings, KernelError> {
+        Ok(self.world().surroundings.clone())
     }
 
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError> {

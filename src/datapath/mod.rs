@@ -20,6 +20,7 @@ pub mod reconcile;
 pub mod shortcut;
 pub mod step;
 mod stray;
+pub mod surroundings;
 pub mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ pub use plan::{Plan, Protected, diff};
 pub use reconcile::{Reconciler, Repair};
 pub use shortcut::Shortcut;
 pub use step::{Element, ForwardRule, LinkMatch, Step};
+pub use surroundings::Surroundings;
 pub use tunnel::{Announcement, Underlay, Vxlan};
 
 /// Group (`IFLA_GROUP`) of every link that Pontoon made and wants. A rare constant ("pnt" and 1):
@@ -293,8 +295,8 @@ pub trait Kernel: Send + Sync {
     /// Which families are forwarded, and which of them by Pontoon's decision alone.
     fn forwarding(&self) -> (Forwarding, Forwarding);
 
-    /// Destinations of all routes of the host except default routes.
-    fn routes(&self) -> Result<Vec<IpNetwork>, KernelError>;
+    /// Routes, addresses and gateways of the host that a subnet may run into.
+    fn surroundings(&self) -> Result<Surroundings, KernelError>;
 
     /// Bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`, `br-` and
     /// twelve hex digits).

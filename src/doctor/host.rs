@@ -135,10 +135,11 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
                 let title = format!("a route of the host {what} network {}", short(network));
                 let via = if route.link.is_empty() { "no link" } else { &route.link };
                 let seen = format!("{} by {via}, {subnet} by {}", route.destination, network.bridge);
+                // The route stays: it may be what the operator is connected by.
                 let remedy = if hidden {
-                    format!("ip route del {} dev {via}   # or another --subnet for the network", route.destination)
+                    "docker network create --subnet ...   # another one in place of this network; a Swarm's own come from docker swarm init --default-addr-pool"
                 } else {
-                    "docker network create --subnet ...   # another one, if the host needs what is hidden".to_owned()
+                    "docker network create --subnet ...   # another one, if the host needs what is hidden"
                 };
                 findings.push(Finding::new(level, title).seen(seen).mended_by(remedy));
             }

@@ -102,6 +102,18 @@ pub enum Error {
         /// Its setting.
         setting: &'static str,
     },
+    /// A subnet whose bridge would take packets that the host itself needs.
+    #[error(
+        "network {network}: its subnet {subnet} {what}, which a bridge with that subnet would cut off: create the network with another --subnet; where Swarm chose this one, `docker swarm init --default-addr-pool` says where it may choose"
+    )]
+    Endangers {
+        /// Which.
+        network: NetworkId,
+        /// As chosen.
+        subnet: IpNetwork,
+        /// What of the host's.
+        what: String,
+    },
     /// Two networks on one bridge would be one segment.
     #[error("bridge {bridge} already carries network {owner}: choose another com.docker.network.bridge.name")]
     BridgeTaken {

@@ -48,30 +48,32 @@ impl Driver {
         if ask.pool.is_none() {
             self.check_settings(&[Affected::Subnets], || "choice of a subnet".to_owned())?;
         }
-        let (routes, resolvers) = if ask.pool.is_some() {
-            (Vec::new(), Vec::new())
+        let (routes, yielding, resolvers) = if ask.pool.is_some() {
+            (Vec::new(), Vec::new(), Vec::new())
         } else {
             let kernel = |source| Error::Kernel { object: "choice of a subnet".to_owned(), source };
-            let mut routes = self.kernel().routes().map_err(kernel)?;
+            let around = self.kernel().surroundings().map_err(kernel)?;
+            let mut routes = around.firm();
             // Networks made with another IPAM driver, their bridge perhaps missing at the moment.
             routes.extend(self.table.subnets());
-            (routes, (self.resolvers)())
+            (routes, around.yielding(), (self.resolvers)())
         };
-        let host = HostView { routes: &routes, resolvers: &resolvers, ula_seed: self.ula_seed };
+        let host = HostView { routes: &routes, yielding: &yielding, resolvers: &resolvers, ula_seed: self.ula_seed };
         let mut ipam = lock(&self.ipam);
         // One that is in force is asked for again by each new leader of a Swarm.
         if let Some(pool) = ask.pool.filter(|pool| !ipam.has(ask.space, pool)) {
             sanity::subnet(&pool)?;
         }
         let mut granted = ipam.request_pool(&ask, &host);
-        if let (Err(IpamError::Overlap { other, .. }), LOCAL_SPACE) = (&granted, ask.space) {
+        while let (Err(IpamError::Overlap { other, .. }), LOCAL_SPACE) = (&granted, ask.space) {
             let other = *other;
             drop(ipam);
-            let forgotten = ask.pool == Some(other) && self.forget_network_of(&other)?;
+            let forgotten = ask.pool.is_some() && self.forget_network_of(&other)?;
             ipam = lock(&self.ipam);
-            if forgotten {
-                granted = ipam.request_pool(&ask, &host);
+            if !forgotten {
+                break;
             }
+            granted = ipam.request_pool(&ask, &host);
         }
         let (pool, records) = granted?;
         self.commit(&mut ipam, &records)?;

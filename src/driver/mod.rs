@@ -27,11 +27,12 @@ mod swarm;
 pub mod unread;
 mod upkeep;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use companion::Sandboxes;
 pub use error::Error;
@@ -102,6 +103,8 @@ pub struct Driver {
     kept_aside: Vec<PathBuf>,
     /// Bridges that were last seen missing: said once, not at every comparison.
     missing: Mutex<Vec<IfName>>,
+    /// When the engine last asked for which network, in this life.
+    asked: Mutex<HashMap<NetworkId, Instant>>,
     /// Whether the ledger may lack facts: then nothing is removed because it does not name it.
     degraded: bool,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
@@ -142,6 +145,7 @@ impl Driver {
             outcome: opened.outcome,
             kept_aside: opened.kept_aside,
             missing: Mutex::default(),
+            asked: Mutex::default(),
             resolvers: Box::new(resolvers),
             attention: Mutex::new(None),
             arrival: Mutex::new(None),

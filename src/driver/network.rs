@@ -43,6 +43,7 @@ impl Driver {
             if of_swarm {
                 self.forget_dead(held);
             }
+            self.remember_asked(&spec.id);
             if held.network.spec == spec {
                 let desired = desired::network(&held.network);
                 return self.made(&held.network, &desired, &desired).map(|()| Empty {});
@@ -58,7 +59,7 @@ impl Driver {
             self.unmake(&old)?;
         }
         let created =
-            sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim(&spec)).and_then(|network| {
+            sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim_from_stale(&spec)).and_then(|network| {
                 self.make(&network).inspect_err(|_| self.release(&network))?;
                 Ok(network)
             });
@@ -68,6 +69,7 @@ impl Driver {
                     tracing::warn!(network = %spec.id, "an option has no effect: {idle}");
                 }
                 tracing::info!(network = %spec.id, bridge = %network.bridge, mtu = network.mtu, "network created");
+                self.remember_asked(&spec.id);
                 *place = Some(Held { network, endpoints: Default::default() });
                 Ok(Empty {})
             }
@@ -85,22 +87,27 @@ impl Driver {
         let id = NetworkId::parse(&request.network_id)?;
         let Some(slot) = self.table.find(&id) else { return Ok(Empty {}) };
         let mut place = lock(&slot);
-        let mut done = Ok(());
-        if let Some(held) = place.take() {
-            for endpoint in held.endpoints.values() {
-                tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "an endpoint was left in a deleted network");
-                done = done.and(self.remove_endpoint(&held.network, endpoint, &Holder::Stale));
-            }
-            done = done.and(self.unmake(&held.network));
-            tracing::info!(network = %id, bridge = %held.network.bridge, "network deleted");
-        }
+        let done = place.take().map_or(Ok(()), |held| self.remove_network(&held));
         drop(place);
         self.table.forget_if_empty(&id);
         done.map(|()| Empty {})
     }
 
+    /// Removes a network that was taken out of its place, with all endpoints in it.
+    pub(super) fn remove_network(&self, held: &Held) -> Result<(), Error> {
+        let id = &held.network.spec.id;
+        let mut done = Ok(());
+        for endpoint in held.endpoints.values() {
+            tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "an endpoint was left in a deleted network");
+            done = done.and(self.remove_endpoint(&held.network, endpoint, &Holder::Stale));
+        }
+        done = done.and(self.unmake(&held.network));
+        tracing::info!(network = %id, bridge = %held.network.bridge, "network deleted");
+        done
+    }
+
     /// Takes bridge name and subnets, and finds out what the host must tell.
-    fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+    pub(super) fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
         let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
         self.check_settings(&[Affected::Networks], || format!("network {}", spec.id))?;
         let owner = LinkOwner::Network(spec.id.clone());
@@ -133,6 +140,9 @@ impl Driver {
             return release(Error::ForeignBridge { bridge: bridge.clone(), option });
         }
         if let Some(error) = self.unforwarded(spec).filter(|_| owns_bridge) {
+            return release(error);
+        }
+        if let Some(error) = if owns_bridge { self.endangers_host(spec).unwrap_or_else(Some) } else { None } {
             return release(error);
         }
         let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();
@@ -178,6 +188,24 @@ impl Driver {
         ];
         let (_, family, setting) = families.into_iter().find(|(missing, ..)| *missing)?;
         Some(Error::Unforwarded { network: spec.id.clone(), family, setting })
+    }
+
+    /// Why the bridge of a network would cut the host off. Who chose the subnet is not told: a Swarm does
+    /// so without a look at its hosts. A name server may be a container of the network, where the user
+    /// chose; a Swarm's own choice must not hold one either.
+    fn endangers_host(&self, spec: &NetworkSpec) -> Result<Option<Error>, Error> {
+        let options = &spec.options;
+        let v4 = spec.v4.iter().filter(|_| !options.inhibit_ipv4 && options.mode4 != GatewayMode::Isolated);
+        let v6 = spec.v6.iter().filter(|_| options.mode6 != GatewayMode::Isolated);
+        let routed: Vec<_> = v4.chain(v6).filter(|subnet| subnet.gateway_net().is_some()).collect();
+        if routed.is_empty() {
+            return Ok(None);
+        }
+        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
+        let around = self.kernel().surroundings().map_err(kernel)?;
+        let resolvers = if self.is_of_swarm(&spec.id) { (self.resolvers)() } else { Vec::new() };
+        let found = routed.iter().find_map(|subnet| Some((subnet.pool, around.endangered_by(&subnet.pool, &resolvers)?)));
+        Ok(found.map(|(subnet, what)| Error::Endangers { network: spec.id.clone(), subnet, what }))
     }
 
     fn release(&self, network: &Network) {

@@ -2,15 +2,20 @@
 //! those networks nor their endpoints: it asks for the network again, with the settings of now,
 //! and never says a word of the endpoints of before (protocol.md 5.5).
 
+use std::time::{Duration, Instant};
+
 use ipnetwork::IpNetwork;
 
 use super::{Driver, Error, count};
 use crate::api::Empty;
-use crate::api::network::NetworkRequest;
 use crate::datapath::desired;
 use crate::model::{Endpoint, Network, NetworkId, NetworkSpec, Phase, Scope};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
+
+/// How long the engine may take from asking for a network to its first endpoint, as far as somebody
+/// else wants what the network has.
+const UNDER_WAY: Duration = Duration::from_secs(30);
 
 impl Driver {
     /// Whether a network is the Swarm's, which means that its engine keeps nothing of it.
@@ -20,20 +25,65 @@ impl Driver {
 
     /// Forgets the network of the Swarm that has this subnet, with its pools, if nothing on it
     /// lives; whether there was one. The engine asks for the pool as if nobody had it: it crashed,
-    /// and is about to make the network anew. Refused, this host would never again be part of it.
+    /// and is about to make the network anew, or one that has come in its place. Refused, this host
+    /// would never again be part of it.
     pub(super) fn forget_network_of(&self, subnet: &IpNetwork) -> Result<bool, Error> {
-        let Some(id) = self.table.subnet_owner(subnet).filter(|id| self.is_of_swarm(id)) else { return Ok(false) };
-        let Some(slot) = self.table.find(&id) else { return Ok(false) };
-        let subnets: Vec<IpNetwork> = match lock(&slot).as_ref() {
-            Some(held) if !held.endpoints.values().any(|endpoint| self.is_live(endpoint)) => {
-                held.network.spec.subnets().map(|subnet| subnet.pool).collect()
+        match self.table.subnet_owner(subnet) {
+            Some(id) => self.forget_stale(&id),
+            None => Ok(false),
+        }
+    }
+
+    /// Claims what a network needs. What a network of the Swarm has of it that is no more (its subnet,
+    /// its bridge's name, its number) is taken from it: the Swarm has no two networks with one of those,
+    /// so it was removed while the engine here was down.
+    pub(super) fn claim_from_stale(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+        loop {
+            let error = match self.claim(spec) {
+                Err(error) if self.is_of_swarm(&spec.id) => error,
+                result => return result,
+            };
+            let owner = match &error {
+                Error::SubnetOverlap { owner, .. }
+                | Error::BridgeTaken { owner, .. }
+                | Error::VniTaken { owner, .. } => owner.clone(),
+                _ => return Err(error),
+            };
+            if !self.forget_stale(&owner)? {
+                return Err(error);
             }
-            _ => return Ok(false),
+        }
+    }
+
+    /// Notes that the engine asked for a network just now.
+    pub(super) fn remember_asked(&self, id: &NetworkId) {
+        let mut asked = lock(&self.asked);
+        asked.retain(|_, at| at.elapsed() < UNDER_WAY);
+        asked.insert(id.clone(), Instant::now());
+    }
+
+    /// Removes a network of the Swarm with its pools, if nothing on it lives and the engine has not
+    /// just asked for it; whether it did. A network that a verb is busy with is not stale.
+    fn forget_stale(&self, id: &NetworkId) -> Result<bool, Error> {
+        let is_young = lock(&self.asked).get(id).is_some_and(|at| at.elapsed() < UNDER_WAY);
+        let Some(slot) = self.table.find(id).filter(|_| self.is_of_swarm(id) && !is_young) else { return Ok(false) };
+        let held = {
+            let Ok(mut place) = slot.try_lock() else { return Ok(false) };
+            let lives = |held: &Held| held.endpoints.values().any(|endpoint| self.is_live(endpoint));
+            if place.as_ref().is_none_or(lives) {
+                return Ok(false);
+            }
+            let Some(held) = place.take() else { return Ok(false) };
+            tracing::warn!(network = %id, "another network has come in the place of this one, which the Swarm has no more: it is removed");
+            // Removed while the place is locked: whoever asks for it again waits.
+            self.remove_network(&held)?;
+            held
         };
-        tracing::info!(network = %id, %subnet, "the engine asks for this subnet anew, its network of before is removed");
-        self.delete_network(NetworkRequest { network_id: id.as_str().to_owned() })?;
+        drop(slot);
+        self.table.forget_if_empty(id);
         let mut ipam = lock(&self.ipam);
-        let records: Vec<Record> = subnets.iter().flat_map(|subnet| ipam.release_subnet(subnet)).collect();
+        let records: Vec<Record> =
+            held.network.spec.subnets().flat_map(|subnet| ipam.release_subnet(&subnet.pool)).collect();
         self.commit(&mut ipam, &records)?;
         Ok(true)
     }

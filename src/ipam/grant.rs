@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::choice::{self, Obstacles};
+use super::choice::{self, DefaultPool, Obstacles};
 use super::pool::{Pool, describe};
 use super::span::{family, number, span, trimmed, with_prefix};
 use super::{GLOBAL_SPACE, Ipam, IpamError, LOCAL_SPACE};
@@ -31,6 +31,8 @@ pub struct PoolAsk<'a> {
 pub struct HostView<'a> {
     /// Destinations of the host's routes; default routes are ignored.
     pub routes: &'a [IpNetwork],
+    /// Destinations of routes that give way to a narrower subnet when nothing else is left.
+    pub yielding: &'a [IpNetwork],
     /// The host's name servers.
     pub resolvers: &'a [IpAddr],
     /// Random bytes, for the ULA prefix if there is none yet.
@@ -70,16 +72,22 @@ impl Ipam {
         }
         // A pool that was granted and never used may be in another request's hands this moment,
         // or be one that the engine is about to refuse: such a pool is the last resort.
-        let lowest = |last_resort: bool| {
+        // A route that gives way is avoided while there is a choice.
+        let lowest_of = |block: &DefaultPool, last_resort: bool, give_way: bool| {
             let pools = self.in_space(ask.space).filter(|pool| pool.record.used || !last_resort);
             let pools = pools.map(|pool| pool.record.subnet);
             let routes = host.routes.iter().copied().filter(|route| route.prefix() > 0);
             let resolvers = host.resolvers.iter().filter(|address| address.is_ipv6() == ask.v6);
+            let size = ask.prefix_only.unwrap_or(block.size);
+            let yielding = host.yielding.iter().copied().filter(|net| net.prefix() > 0);
+            let routes = routes.chain(yielding.filter(|net| !give_way || net.prefix() >= size));
             let nets = pools.chain(routes).filter(|net| net.is_ipv6() == ask.v6).map(|net| span(&net));
             let obstacles = nets.chain(resolvers.map(|address| (number(*address), number(*address)))).collect();
-            choice::choose(&blocks, ask.prefix_only, &Obstacles::new(obstacles))
+            choice::choose(&[*block], ask.prefix_only, &Obstacles::new(obstacles))
         };
-        match lowest(false).or_else(|| lowest(true)) {
+        let lowest = |last_resort, give_way| blocks.iter().find_map(|block| lowest_of(block, last_resort, give_way));
+        let found = lowest(false, false).or_else(|| lowest(false, true));
+        match found.or_else(|| lowest(true, false)).or_else(|| lowest(true, true)) {
             Some(subnet) => self.grant(ask.space, subnet, None, records),
             None => Err(IpamError::Exhausted { family, count, size }),
         }

@@ -57,6 +57,8 @@ pub struct LinkRecord {
     pub kind: String,
     /// Administratively up.
     pub up: bool,
+    /// Whether there is one other end and no more, as of a tunnel (`IFF_POINTOPOINT`).
+    pub point_to_point: bool,
     /// MTU in bytes.
     pub mtu: u32,
     /// Interface group.
@@ -115,7 +117,9 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
     }
     let index = payload.get(4..).and_then(native32)?;
     let flags = payload.get(8..).and_then(native32)?;
-    let mut link = LinkRecord { index, up: flags & libc::IFF_UP as u32 != 0, ..LinkRecord::default() };
+    let flag = |flag: i32| flags & flag as u32 != 0;
+    let (up, point_to_point) = (flag(libc::IFF_UP), flag(libc::IFF_POINTOPOINT));
+    let mut link = LinkRecord { index, up, point_to_point, ..LinkRecord::default() };
     let mut elsewhere = false;
     for (kind, value) in Attributes::after(payload, HEADER) {
         match kind {

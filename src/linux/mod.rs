@@ -52,12 +52,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
 use crate::datapath::{
     Announcement, Datapath, Element, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, ReserveError, Step,
-    Underlay,
+    Surroundings, Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
 use netlink::{Failure, OwnPorts, Protocol, Socket};
@@ -248,8 +247,8 @@ impl Kernel for LinuxKernel {
         observe::forwarding(&self.sysctls)
     }
 
-    fn routes(&self) -> Result<Vec<IpNetwork>, KernelError> {
-        route::destinations(&mut self.route().socket).map_err(|f| f.of("list", "routes"))
+    fn surroundings(&self) -> Result<Surroundings, KernelError> {
+        route::surroundings(&mut self.route().socket).map_err(|f| f.of("list", "routes"))
     }
 
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError> {

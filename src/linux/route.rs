@@ -12,6 +12,7 @@ use super::link;
 use super::netlink::{Failure, Socket};
 use super::tlv::{Attributes, Writer, native32};
 use crate::datapath::Underlay;
+use crate::datapath::surroundings::{Surroundings, Way};
 use crate::model::DataPath;
 
 /// Bytes of `struct rtmsg`.
@@ -19,12 +20,20 @@ const HEADER: usize = 12;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
+const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
+const RTA_VIA: u16 = 18;
 const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
+const RT_TABLE_LOCAL: u32 = 255;
+/// `RTPROT_KERNEL` and `RTPROT_RA`: routes that come with an address.
+const CONNECTED: [u8; 2] = [2, 9];
+/// Bytes of `struct rtnexthop`.
+const NEXT_HOP: usize = 8;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 
@@ -49,13 +58,17 @@ pub struct RouteRecord {
     pub link: Option<u32>,
     /// Of two to the same destination the one with the smaller number is used.
     pub metric: u32,
+    /// The first gateway, if it leads through any.
+    pub gateway: Option<IpAddr>,
+    /// Whether it came with an address of its link.
+    pub connected: bool,
     /// Source address of packets that take it, if it tells.
     pub source: Option<IpAddr>,
 }
 
 /// Reads the payload of an `RTM_NEWROUTE`; `None` when it is not one.
 pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
-    let [family, prefix, _, _, table, _, _, kind] = *payload.first_chunk()?;
+    let [family, prefix, _, _, table, protocol, _, kind] = *payload.first_chunk()?;
     payload.get(..HEADER)?;
     let attributes = Attributes::after(payload, HEADER);
     let destination = match (attributes.find(RTA_DST), i32::from(family)) {
@@ -64,7 +77,10 @@ pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
         (None, libc::AF_INET6) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         (None, _) => return None,
     };
+    let gateway = gateway(i32::from(family), &attributes);
     Some(RouteRecord {
+        gateway,
+        connected: gateway.is_none() && CONNECTED.contains(&protocol),
         table: attributes.find(RTA_TABLE).and_then(native32).unwrap_or(u32::from(table)),
         kind,
         destination: IpNetwork::new(destination, prefix).ok()?,
@@ -74,13 +90,52 @@ pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
     })
 }
 
-/// Destinations of the unicast routes in the main table, without default routes and without what
-/// is multicast or link-local.
-pub fn destinations(socket: &mut Socket) -> Result<Vec<IpNetwork>, Failure> {
-    let mut found: Vec<_> = all(socket)?.iter().filter(|route| counts(route)).map(|route| route.destination).collect();
-    found.sort();
-    found.dedup();
-    Ok(found)
+/// The gateway of a route, the first one if there are several.
+fn gateway(family: i32, attributes: &Attributes<'_>) -> Option<IpAddr> {
+    let of = |attributes: &Attributes<'_>| {
+        let same = attributes.find(RTA_GATEWAY).and_then(|bytes| ip(family, bytes));
+        // `struct rtvia`: a family and an address of it.
+        let other = attributes.find(RTA_VIA).and_then(|via| {
+            let (family, address) = via.split_first_chunk::<2>()?;
+            ip(i32::from(u16::from_ne_bytes(*family)), address)
+        });
+        same.or(other)
+    };
+    of(attributes).or_else(|| of(&Attributes::after(attributes.find(RTA_MULTIPATH)?, NEXT_HOP)))
+}
+
+/// What is around: the unicast routes of all tables, and the addresses of links that are not ours.
+pub fn surroundings(socket: &mut Socket) -> Result<Surroundings, Failure> {
+    let links = link::list(socket)?;
+    let link = |index: Option<u32>| index.and_then(|index| links.iter().find(|link| link.index == index));
+    let mut around = Surroundings::default();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for route in listed(socket, family, 0, elsewhere)? {
+            let link = link(route.link);
+            around.gateways.extend(route.gateway.filter(|gateway| !is_link_local(*gateway)));
+            if !counts(&route) {
+                continue;
+            }
+            let tunnel = link.is_some_and(|link| link.point_to_point) && !route.connected;
+            around.ways.push(Way {
+                destination: route.destination,
+                link: link.map(|link| link.name.clone()).unwrap_or_default(),
+                connected: route.connected,
+                yields: route.gateway.is_some() || tunnel,
+                ours: link.is_some_and(|link| link.live() || link.dead()),
+            });
+        }
+    }
+    around.gateways.sort();
+    around.gateways.dedup();
+    for record in addr::list(socket)? {
+        let Some(link) = link(Some(record.index)).filter(|link| !link.live() && !link.dead()) else { continue };
+        let address = record.address.ip();
+        if !address.is_loopback() && !is_link_local(address) {
+            around.addresses.push((record.address, link.name.clone()));
+        }
+    }
+    Ok(around)
 }
 
 /// The unicast routes in the main table, default routes included.
@@ -91,10 +146,19 @@ pub fn all(socket: &mut Socket) -> Result<Vec<RouteRecord>, Failure> {
 }
 
 fn of_family(socket: &mut Socket, family: i32) -> Result<Vec<RouteRecord>, Failure> {
+    listed(socket, family, RT_TABLE_MAIN, in_main)
+}
+
+fn listed(
+    socket: &mut Socket,
+    family: i32,
+    table: u8,
+    wanted: fn(&RouteRecord) -> bool,
+) -> Result<Vec<RouteRecord>, Failure> {
     let mut header = [0u8; HEADER];
     header[0] = family as u8;
-    header[4] = RT_TABLE_MAIN;
-    match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(in_main)) {
+    header[4] = table;
+    match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(wanted)) {
         // "FIB table does not exist": no route of this family has ever been made.
         Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
         // IPv6 is switched off in this kernel.
@@ -107,12 +171,16 @@ fn in_main(route: &RouteRecord) -> bool {
     route.table == u32::from(RT_TABLE_MAIN) && route.kind == RTN_UNICAST
 }
 
+fn elsewhere(route: &RouteRecord) -> bool {
+    route.table != RT_TABLE_LOCAL && route.kind == RTN_UNICAST
+}
+
 fn counts(route: &RouteRecord) -> bool {
     let local = match route.destination.ip() {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_multicast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_multicast(),
     };
-    in_main(route) && route.destination.prefix() > 0 && !local
+    elsewhere(route) && route.destination.prefix() > 0 && !local
 }
 
 /// Index of the link that leads outside, IPv4 first; `None` without a default route.

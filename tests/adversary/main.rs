@@ -22,3 +22,4 @@ mod forwarding;
 mod overlay;
 mod ports;
 mod settings;
+mod subnets;

@@ -163,7 +163,7 @@ fn a_foreign_link_is_never_taken_for_ours() {
 fn looks_at_the_hosts_own_links_and_routes() {
     in_netns(|kernel| {
         assert_eq!(kernel.uplink_mtu().unwrap(), None);
-        assert!(kernel.routes().unwrap().is_empty());
+        assert!(kernel.surroundings().unwrap().ways.is_empty());
         run("ip link add up0 mtu 1380 type veth peer name up1; ip link set up1 up; ip link set up0 up");
         run("ip -6 addr add 2001:db8:1::2/64 dev up0 nodad; ip -6 route add default via 2001:db8:1::1");
         assert_eq!(kernel.uplink_mtu().unwrap(), Some(1380), "IPv6 alone");
@@ -173,7 +173,22 @@ fn looks_at_the_hosts_own_links_and_routes() {
         );
         assert_eq!(kernel.uplink_mtu().unwrap(), Some(1420), "IPv4 first");
         let expected = ["10.7.0.0/16", "192.0.3.0/24", "2001:db8:1::/64"].map(net);
-        assert_eq!(kernel.routes().unwrap(), expected);
+        let mut around = kernel.surroundings().unwrap();
+        around.ways.sort_by_key(|way| way.destination);
+        assert_eq!(around.ways.iter().map(|way| way.destination).collect::<Vec<_>>(), expected);
+        assert_eq!(around.ways.iter().map(|way| (way.yields, way.connected)).collect::<Vec<_>>(), [(true, false), (false, true), (false, true)]);
+        assert_eq!(around.gateways, ["192.0.3.1", "2001:db8:1::1"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap()));
+        assert_eq!(around.addresses.len(), 2);
+        run("ip link add tun0 type ipip local 192.0.3.2 remote 192.0.3.9; ip addr add 10.8.0.2/24 dev tun0; ip link set tun0 up");
+        run("ip route add 0.0.0.0/1 dev tun0; ip route add 128.0.0.0/1 via 10.8.0.1; ip route add 172.16.0.0/12 via 192.0.3.1 table 52");
+        run("ip route add 10.30.0.0/16 nexthop via 192.0.3.7 nexthop via 192.0.3.8");
+        let around = kernel.surroundings().unwrap();
+        for (destination, yields) in [("0.0.0.0/1", true), ("128.0.0.0/1", true), ("172.16.0.0/12", true), ("10.30.0.0/16", true), ("10.8.0.0/24", false)] {
+            let way = around.ways.iter().find(|way| way.destination == net(destination)).unwrap();
+            assert_eq!(way.yields, yields, "{destination}");
+        }
+        assert!(around.gateways.contains(&"192.0.3.7".parse().unwrap()));
+        run("ip link del tun0; ip route del 10.30.0.0/16")
         run("ip link add docker0 type bridge; ip link add br-0123456789ab type bridge; ip link add br-lan type bridge");
         let bridges = |guarded| {
             let links = ["br-0123456789ab", "docker0"].map(name).into();

@@ -498,3 +498,64 @@ fn an_engine_that_crashed_may_ask_for_a_network_again() {
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("a", "one", "10.1.0.7/24"));
     rig.err("NetworkDriver.CreateNetwork", network("a", 2, false));
 }
+
+/// A network that the Swarm removed while the engine here was down, and the one in its place.
+#[test]
+fn a_stale_network_of_the_swarm_is_in_nobodys_way() {
+    let both = |host: &str| json!({"com.docker.network.bridge.name": host, "pontoon.vni": "4242"});
+    let wide = || {
+        let mut body = network(OTHER, 1, false);
+        body["IPv4Data"][0]["Pool"] = json!("10.1.0.0/16");
+        body["IPv4Data"][0]["Gateway"] = json!("10.1.0.1/16");
+        body
+    };
+    let cases = [
+        ("its subnet", network(NET, 1, false), network(OTHER, 1, false)),
+        ("a wider subnet", network(NET, 1, false), wide()),
+        ("its number", with_options(NET, 1, json!({"pontoon.vni": "4242"})), with_options(OTHER, 2, json!({"pontoon.vni": "4242"}))),
+        ("all of it", with_options(NET, 1, both("swarm0")), with_options(OTHER, 1, both("swarm0"))),
+    ];
+    for (what, before, after) in cases {
+        // Without an endpoint, and with one whose sandbox is gone.
+        for attached in [false, true] {
+            let mut rig = swarm();
+            rig.ok("NetworkDriver.CreateNetwork", before.clone());
+            if attached {
+                rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "e1", "10.1.0.7/24"));
+                rig.ok("NetworkDriver.Join", join(NET, "e1"));
+                rig.kernel.meddle(|datapath| datapath.veths.clear());
+            }
+            // It was asked for just now: somebody is about to use it.
+            rig.err("NetworkDriver.CreateNetwork", after.clone());
+            rig.restart();
+            rig.ok("NetworkDriver.CreateNetwork", after.clone());
+            assert_eq!(rig.life().driver.sizes(), (1, 0), "{what}");
+            let datapath = rig.kernel.datapath();
+            assert_eq!((datapath.bridges.len(), datapath.vxlans.len(), datapath.veths.len()), (1, 1, 0), "{what}");
+            rig.ok("NetworkDriver.CreateNetwork", after.clone());
+        }
+    }
+}
+
+#[test]
+fn a_network_of_the_swarm_on_which_a_container_lives_is_kept() {
+    let mut rig = swarm();
+    rig.ok("NetworkDriver.CreateNetwork", network(NET, 1, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "e1", "10.1.0.7/24"));
+    rig.ok("NetworkDriver.Join", join(NET, "e1"));
+    rig.restart();
+    let message = rig.err("NetworkDriver.CreateNetwork", network(OTHER, 1, false));
+    assert!(message.contains("overlaps") && message.contains(NET), "{message}");
+    assert_eq!(rig.life().driver.sizes(), (1, 1));
+}
+
+#[test]
+fn a_swarm_has_no_subnet_that_cuts_the_host_off() {
+    let rig = swarm();
+    rig.kernel.surround(|around| around.addresses.push(("10.0.1.7/24".parse().unwrap(), "eth0".to_owned())));
+    let mut body = network(NET, 1, false);
+    body["IPv4Data"][0]["Pool"] = json!("10.0.1.0/24");
+    body["IPv4Data"][0]["Gateway"] = json!("10.0.1.1/24");
+    let message = rig.err("NetworkDriver.CreateNetwork", body);
+    assert!(message.contains("10.0.1.7, the address of link eth0") && message.contains("--default-addr-pool"), "{message}");
+}

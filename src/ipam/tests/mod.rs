@@ -18,7 +18,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-const HOST: HostView = HostView { routes: &[], resolvers: &[], ula_seed: [1, 2, 3, 4, 5] };
+const HOST: HostView = HostView { routes: &[], yielding: &[], resolvers: &[], ula_seed: [1, 2, 3, 4, 5] };
 const ANY: PoolAsk = PoolAsk { space: LOCAL_SPACE, pool: None, prefix_only: None, range: None, v6: false };
 
 fn named(subnet: &str) -> PoolAsk<'static> {
