@@ -58,11 +58,12 @@ impl Driver {
             *place = None;
             self.unmake(&old)?;
         }
-        let created =
-            sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim_from_stale(&spec)).and_then(|network| {
+        let created = sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim_from_stale(&spec)).and_then(
+            |network| {
                 self.make(&network).inspect_err(|_| self.release(&network))?;
                 Ok(network)
-            });
+            },
+        );
         match created {
             Ok(network) => {
                 for idle in sanity::without_effect(&spec) {
@@ -204,7 +205,8 @@ impl Driver {
         let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
         let around = self.kernel().surroundings().map_err(kernel)?;
         let resolvers = if self.is_of_swarm(&spec.id) { (self.resolvers)() } else { Vec::new() };
-        let found = routed.iter().find_map(|subnet| Some((subnet.pool, around.endangered_by(&subnet.pool, &resolvers)?)));
+        let found =
+            routed.iter().find_map(|subnet| Some((subnet.pool, around.endangered_by(&subnet.pool, &resolvers)?)));
         Ok(found.map(|(subnet, what)| Error::Endangers { network: spec.id.clone(), subnet, what }))
     }
 

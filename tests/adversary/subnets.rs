@@ -19,7 +19,7 @@ fn a_subnet_can_be_chosen_beside_a_vpn() {
         ),
         (
             "a full tunnel by a device",
-            "ip link add wg0 type ipip local 192.0.2.1 remote 192.0.2.9; ip addr add 10.8.0.2/24 dev wg0; ip link set wg0 up; ip route add 0.0.0.0/1 dev wg0; ip route add 128.0.0.0/1 dev wg0",
+            "ip tuntap add wg0 mode tun; ip addr add 10.8.0.2/24 dev wg0; ip link set wg0 up; ip route add 0.0.0.0/1 dev wg0; ip route add 128.0.0.0/1 dev wg0",
         ),
         (
             "a company's networks",
@@ -29,7 +29,10 @@ fn a_subnet_can_be_chosen_beside_a_vpn() {
             "a company's networks in a table of their own",
             "for net in 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16; do ip route add $net via 192.0.2.2 table 52; done; ip rule add lookup 52",
         ),
-        ("two gateways", "ip route add 0.0.0.0/1 nexthop via 192.0.2.2 nexthop via 192.0.2.3; ip route add 128.0.0.0/1 via 192.0.2.2"),
+        (
+            "two gateways",
+            "ip route add 0.0.0.0/1 nexthop via 192.0.2.2 nexthop via 192.0.2.3; ip route add 128.0.0.0/1 via 192.0.2.2",
+        ),
     ] {
         let host = Host::start(&[]);
         host.run(routes);
@@ -41,7 +44,7 @@ fn a_subnet_can_be_chosen_beside_a_vpn() {
 #[test]
 fn what_is_there_is_avoided() {
     let host = Host::start(&[]);
-    host.run("ip link add lan0 type dummy; ip addr add 172.17.5.1/24 dev lan0; ip addr add 172.18.0.1/32 dev lan0; ip link set lan0 up");
+    host.run("ip link add lan0 type veth peer name lan1; ip link set lan1 up; ip addr add 172.17.5.1/24 dev lan0; ip addr add 172.18.0.1/32 dev lan0; ip link set lan0 up");
     // A gateway without a route to it, a specific route, and one that is as wide as a subnet.
     host.run("ip route add 0.0.0.0/1 via 172.19.0.1 dev lan0 onlink; ip route add 128.0.0.0/1 via 172.19.0.1 dev lan0 onlink");
     host.run("ip route add 172.20.7.0/24 via 192.0.2.2; ip route add 172.21.0.0/16 via 192.0.2.2");
@@ -57,11 +60,12 @@ fn what_is_there_is_avoided() {
 fn no_subnet_cuts_the_host_off() {
     let host = Host::start(&[]);
     let refused = |n: u8, words: &str| {
-        let error = host.call("NetworkDriver.CreateNetwork", &Network::new("one", n).body()).expect_err("it is refused");
+        let error =
+            host.call("NetworkDriver.CreateNetwork", &Network::new("one", n).body()).expect_err("it is refused");
         assert!(error.contains(words) && error.contains("--default-addr-pool"), "{error}");
         assert!(!host.run("ip -o link").contains("pntbone"), "nothing is left of it");
     };
-    host.run("ip link add lan0 type dummy; ip addr add 10.1.0.7/24 dev lan0; ip link set lan0 up");
+    host.run("ip link add lan0 type veth peer name lan1; ip link set lan1 up; ip addr add 10.1.0.7/24 dev lan0; ip link set lan0 up");
     refused(1, "10.1.0.7, the address of link lan0");
     host.run("ip link set lan0 down");
     refused(1, "10.1.0.7, the address of link lan0");
@@ -86,12 +90,12 @@ fn no_subnet_cuts_the_host_off() {
     host.create(&Network::new("five", 5));
 }
 
-/// A Swarm's own choice must not hold a name server; the user's may, for it may be a container of his.
+/// The host's LAN comes after the network did: what the doctor advises must not take it away.
 #[test]
 fn a_remedy_leaves_the_hosts_routes() {
     let host = Host::start(&[]);
     host.create(&Network::new("one", 1));
-    host.run("ip link add lan0 type dummy; ip link set lan0 up; ip addr add 10.1.0.7/24 dev lan0");
+    host.run("ip link add lan0 type veth peer name lan1; ip link set lan1 up; ip link set lan0 up; ip addr add 10.1.0.7/24 dev lan0");
     let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), host.netns.tid());
     let program = env!("CARGO_BIN_EXE_pontoon");
     let socket = host.daemon().socket.display().to_string();

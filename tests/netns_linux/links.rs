@@ -176,19 +176,30 @@ fn looks_at_the_hosts_own_links_and_routes() {
         let mut around = kernel.surroundings().unwrap();
         around.ways.sort_by_key(|way| way.destination);
         assert_eq!(around.ways.iter().map(|way| way.destination).collect::<Vec<_>>(), expected);
-        assert_eq!(around.ways.iter().map(|way| (way.yields, way.connected)).collect::<Vec<_>>(), [(true, false), (false, true), (false, true)]);
+        assert_eq!(
+            around.ways.iter().map(|way| (way.yields, way.connected)).collect::<Vec<_>>(),
+            [(true, false), (false, true), (false, true)]
+        );
         assert_eq!(around.gateways, ["192.0.3.1", "2001:db8:1::1"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap()));
         assert_eq!(around.addresses.len(), 2);
-        run("ip link add tun0 type ipip local 192.0.3.2 remote 192.0.3.9; ip addr add 10.8.0.2/24 dev tun0; ip link set tun0 up");
-        run("ip route add 0.0.0.0/1 dev tun0; ip route add 128.0.0.0/1 via 10.8.0.1; ip route add 172.16.0.0/12 via 192.0.3.1 table 52");
+        run("ip tuntap add tun0 mode tun; ip addr add 10.8.0.2/24 dev tun0; ip link set tun0 up");
+        run(
+            "ip route add 0.0.0.0/1 dev tun0; ip route add 128.0.0.0/1 via 10.8.0.1; ip route add 172.16.0.0/12 via 192.0.3.1 table 52",
+        );
         run("ip route add 10.30.0.0/16 nexthop via 192.0.3.7 nexthop via 192.0.3.8");
         let around = kernel.surroundings().unwrap();
-        for (destination, yields) in [("0.0.0.0/1", true), ("128.0.0.0/1", true), ("172.16.0.0/12", true), ("10.30.0.0/16", true), ("10.8.0.0/24", false)] {
+        for (destination, yields) in [
+            ("0.0.0.0/1", true),
+            ("128.0.0.0/1", true),
+            ("172.16.0.0/12", true),
+            ("10.30.0.0/16", true),
+            ("10.8.0.0/24", false),
+        ] {
             let way = around.ways.iter().find(|way| way.destination == net(destination)).unwrap();
             assert_eq!(way.yields, yields, "{destination}");
         }
         assert!(around.gateways.contains(&"192.0.3.7".parse().unwrap()));
-        run("ip link del tun0; ip route del 10.30.0.0/16")
+        run("ip link del tun0; ip route del 10.30.0.0/16");
         run("ip link add docker0 type bridge; ip link add br-0123456789ab type bridge; ip link add br-lan type bridge");
         let bridges = |guarded| {
             let links = ["br-0123456789ab", "docker0"].map(name).into();
