@@ -6,6 +6,7 @@
 
 pub mod ipam;
 pub mod network;
+pub mod options;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -94,6 +95,11 @@ impl Method {
     /// Whether the method belongs to the IPAM half, whose errors stand under `Error`, not `Err`.
     pub fn is_ipam(self) -> bool {
         self.path().starts_with("/IpamDriver.")
+    }
+
+    /// Whether the request has the published ports of a container.
+    pub fn has_ports(self) -> bool {
+        matches!(self, Method::CreateEndpoint | Method::Join | Method::ProgramExternalConnectivity)
     }
 
     /// Whether the engine sends no body. For all others an empty body is the mark of the

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::nullable;
+use super::options::Options;
 
 /// Keys of the engine's own entries in `Options` (moby daemon/libnetwork/netlabel).
 pub mod key {
@@ -136,7 +137,7 @@ pub struct CreateEndpointRequest {
     pub interface: Interface,
     /// Engine options and, flat beside them, the user's `--driver-opt`.
     #[serde(rename = "Options", deserialize_with = "nullable")]
-    pub options: Map<String, Value>,
+    pub options: Options,
 }
 
 /// The answer to CreateEndpoint: only fields that the request left blank, anything else is an
@@ -184,7 +185,7 @@ pub struct JoinRequest {
     pub sandbox_key: String,
     /// Options of the container.
     #[serde(rename = "Options", deserialize_with = "nullable")]
-    pub options: Map<String, Value>,
+    pub options: Options,
 }
 
 /// Which link goes into the sandbox, and what it is called there.
@@ -226,7 +227,7 @@ pub struct ProgramRequest {
     pub endpoint_id: String,
     /// Options of the container, its published ports among them.
     #[serde(rename = "Options", deserialize_with = "nullable")]
-    pub options: Map<String, Value>,
+    pub options: Options,
 }
 
 /// One published port, as it stands in [`key::PORT_MAP`].

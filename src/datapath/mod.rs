@@ -245,6 +245,14 @@ pub enum ReserveError {
         /// Which.
         port: HostPort,
     },
+    /// This process may open no further file.
+    #[error("port {port} is not reserved: the limit of open files, {limit}, is reached")]
+    NoDescriptor {
+        /// Which.
+        port: HostPort,
+        /// The limit.
+        limit: u64,
+    },
     /// The system refused for another reason.
     #[error("cannot take port {port}: {}", std::io::Error::from_raw_os_error(*.errno))]
     Refused {

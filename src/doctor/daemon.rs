@@ -100,5 +100,5 @@ pub(super) fn descriptors(facts: &Facts) -> Vec<Finding> {
     let full = used.saturating_add(BASE) >= limit;
     let finding = Finding::new(if full { Level::Broken } else { Level::Degraded }, title);
     let seen = format!("/proc/{}/limits: Max open files {limit}", process.pid);
-    vec![finding.seen(seen).mended_by(format!("prlimit --pid {} --nofile=65536", process.pid))]
+    vec![finding.seen(seen).mended_by(format!("prlimit --pid {} --nofile=1048576", process.pid))]
 }

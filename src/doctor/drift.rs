@@ -99,7 +99,9 @@ fn without_daemon(facts: &Facts) -> Level {
 }
 
 pub(super) fn ports(facts: &Facts) -> Vec<Finding> {
-    let unreserved = facts.status.unreserved.iter().map(|(port, why)| {
+    let (limited, taken): (Vec<_>, Vec<_>) =
+        facts.status.unreserved.iter().partition(|(_, why)| why.contains("the limit of open files"));
+    let unreserved = taken.into_iter().map(|(port, why)| {
         let title = format!("port {port} is published and another process has it");
         let proto = format!("{}", port.protocol);
         let flag = if proto == "udp" { "-lnup" } else { "-lntp" };
@@ -108,7 +110,15 @@ pub(super) fn ports(facts: &Facts) -> Vec<Finding> {
             port.port
         ))
     });
-    let unreserved: Vec<_> = unreserved.collect();
+    let mut unreserved: Vec<_> = unreserved.collect();
+    if let Some((_, why)) = limited.first() {
+        let title = format!("{} published ports work, but are not reserved: another process could take them", limited.len());
+        let pid = facts.process.as_ref().map_or(facts.status.pid, |process| process.pid);
+        let finding = Finding::new(Level::Degraded, title).seen(why.clone());
+        unreserved.push(finding.mended_by(format!(
+            "prlimit --pid {pid} --nofile=1048576   # until it is restarted; for good: LimitNOFILE of its unit"
+        )));
+    }
     if unreserved.is_empty() { vec![Finding::ok("published ports are held on the host")] } else { unreserved }
 }
 

@@ -168,6 +168,16 @@ pub enum Error {
         /// Which and why.
         source: ReserveError,
     },
+    /// The limit of open files is below what is published.
+    #[error(
+        "{asked} ports are to be published, each takes an open file, and of the limit of {limit} not as many are left: raise it (LimitNOFILE of pontoon.service, or of docker.service for the managed plugin), or publish fewer ports"
+    )]
+    Descriptors {
+        /// How many ports.
+        asked: usize,
+        /// The limit.
+        limit: u64,
+    },
     /// Another endpoint of ours has the port.
     #[error("port {port} is already published by endpoint {endpoint} of network {network}: publish another port")]
     PortHeld {

@@ -1,6 +1,8 @@
 //! Owns the verbs of published ports: program_external_connectivity and
 //! revoke_external_connectivity.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::endpoint::ids;
@@ -8,7 +10,7 @@ use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
 use crate::datapath::desired;
-use crate::model::{Binding, Endpoint, EndpointId, Network, NetworkId, Phase};
+use crate::model::{Binding, Endpoint, EndpointId, Network, NetworkId, Phase, Published};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
 
@@ -20,7 +22,7 @@ impl Driver {
         let id = EndpointId::parse(&request.endpoint_id)?;
         let bindings = publish::bindings(&request.options)?;
         // Another endpoint of the container is its way out for IPv6 (engines from 28 on).
-        let v4_only = request.options.get(key::NO_PROXY_6TO4).and_then(serde_json::Value::as_bool).unwrap_or(false);
+        let v4_only = request.options.get(key::NO_PROXY_6TO4).and_then(|value| value.as_bool()).unwrap_or(false);
         let slot = self.known(&network)?;
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
@@ -133,6 +135,7 @@ fn is_direct(network: &Network) -> bool {
 }
 
 /// What `from` publishes and `to` does not.
-fn gone(from: &Endpoint, to: &Endpoint) -> Vec<crate::model::Published> {
-    from.published.iter().filter(|p| !to.published.contains(p)).copied().collect()
+fn gone(from: &Endpoint, to: &Endpoint) -> Vec<Published> {
+    let kept: BTreeSet<&Published> = to.published.iter().collect();
+    from.published.iter().filter(|p| !kept.contains(p)).copied().collect()
 }

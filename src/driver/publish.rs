@@ -1,10 +1,12 @@
 //! Owns how bindings become published ports: which addresses, which ports, and that they are
 //! taken on the host. All or nothing: what cannot be had whole leaves nothing taken.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Driver, Error};
-use crate::api::network::{PortBinding, key};
+use crate::api::network::key;
+use crate::api::options::Options;
 use crate::datapath::ReserveError;
 use crate::model::{Binding, Endpoint, GatewayMode, HostPort, Network, Protocol, Published};
 use crate::state::ports::{PortOwner, Ports};
@@ -52,12 +54,11 @@ impl Group {
 
 /// Reads the port map of a request. A list that cannot be read is refused: half of it published
 /// would be worse than none.
-pub(super) fn bindings(options: &serde_json::Map<String, serde_json::Value>) -> Result<Vec<Binding>, Error> {
-    let map = options.get(key::PORT_MAP).cloned().unwrap_or_default();
+pub(super) fn bindings(options: &Options) -> Result<Vec<Binding>, Error> {
     let unreadable = |what: String| Error::PortMap { what };
-    let list: Option<Vec<PortBinding>> = serde_json::from_value(map).map_err(|e| unreadable(e.to_string()))?;
-    let mut bindings = Vec::new();
-    for given in list.unwrap_or_default() {
+    let list = options.ports(key::PORT_MAP).map_err(unreadable)?;
+    let mut bindings = Vec::with_capacity(list.len());
+    for given in list {
         let protocol = Protocol::from_number(given.proto)
             .ok_or_else(|| unreadable(format!("protocol {}: only TCP, UDP and SCTP have ports", given.proto)))?;
         let address = match given.host_ip.as_str() {
@@ -92,13 +93,21 @@ impl Driver {
         let mut published = Vec::new();
         // Two of one request must not share a port either.
         let mut used = Ports::default();
-        for group in groups(network, endpoint, bindings, v6)? {
-            match self.take_group(endpoint, &group, &mut used) {
+        let (groups, held) = (groups(network, endpoint, bindings, v6)?, Before::of(endpoint));
+        let asked = groups.iter().map(|group| group.ways.len()).sum();
+        for group in groups {
+            match self.take_group(endpoint, &group, &held, &mut used) {
                 Ok(ports) => published.extend(ports),
                 Err(error) => {
-                    let new: Vec<_> = published.iter().filter(|p| !endpoint.published.contains(p)).copied().collect();
+                    let kept: BTreeSet<_> = endpoint.published.iter().collect();
+                    let new: Vec<_> = published.iter().filter(|p| !kept.contains(p)).copied().collect();
                     self.give_ports_back(&new);
-                    return Err(error);
+                    return Err(match error {
+                        Error::Port { source: ReserveError::NoDescriptor { limit, .. } } => {
+                            Error::Descriptors { asked, limit }
+                        }
+                        error => error,
+                    });
                 }
             }
         }
@@ -119,12 +128,18 @@ impl Driver {
     }
 
     /// Takes the first port that is free on all addresses of the group, and notes it in `used`.
-    fn take_group(&self, endpoint: &Endpoint, group: &Group, used: &mut Ports) -> Result<Vec<Published>, Error> {
+    fn take_group(
+        &self,
+        endpoint: &Endpoint,
+        group: &Group,
+        held: &Before,
+        used: &mut Ports,
+    ) -> Result<Vec<Published>, Error> {
         let owner = owner(endpoint);
         let mut register = lock(&self.ports);
         let mut ways = group.ways.clone();
         // What the endpoint has already it keeps, also when a family is added or dropped.
-        let own = held(endpoint, group);
+        let own = held.port(group);
         let others: Box<dyn Iterator<Item = u16>> = match group.binding.host_ports {
             Some((first, last)) => Box::new(first..=last),
             None => {
@@ -181,6 +196,7 @@ impl Driver {
     /// Takes again, after a restart, what the ledger says is published. A port that somebody took
     /// meanwhile stays published: its rules are in force and containers rely on it.
     pub(super) fn retake_ports(&self) {
+        let (mut without, mut most) = (0_usize, 0);
         for id in self.table.ids() {
             let Some(slot) = self.table.find(&id) else { continue };
             let place = lock(&slot);
@@ -188,12 +204,25 @@ impl Driver {
             for endpoint in held.endpoints.values().filter(|e| !e.published.is_empty()) {
                 let mut register = lock(&self.ports);
                 for published in &endpoint.published {
-                    if let Err(error) = self.kernel().reserve(&[published.host]) {
-                        tracing::error!(%error, endpoint = %endpoint.spec.id, "a published port could not be reserved again");
+                    match self.kernel().reserve(&[published.host]) {
+                        Ok(()) => {}
+                        Err(ReserveError::NoDescriptor { limit, .. }) => {
+                            (without, most) = (without + 1, limit);
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, endpoint = %endpoint.spec.id, "a published port could not be reserved again");
+                        }
                     }
                     register.take(&published.host, &owner(endpoint));
                 }
             }
+        }
+        if without > 0 {
+            tracing::error!(
+                ports = without,
+                limit = most,
+                "these published ports work, but are not reserved on the host: the limit of open files is too low"
+            );
         }
     }
 }
@@ -206,20 +235,51 @@ fn owner(endpoint: &Endpoint) -> PortOwner {
     }
 }
 
-/// The port that this group has by now, on one of its addresses at least. One that was named is
-/// not taken for one that was chosen.
-fn held(endpoint: &Endpoint, group: &Group) -> Option<u16> {
-    let named = |port: &HostPort| {
-        let mut named = endpoint.bindings.iter().filter(|b| b.protocol == port.protocol);
-        named.any(|b| b.host_ports.is_some_and(|(first, last)| (first..=last).contains(&port.port)))
-    };
-    let mut own = endpoint.published.iter().filter(|p| {
-        p.host.protocol == group.binding.protocol
-            && p.container_port == group.binding.container_port
-            && group.binding.host_ports.map_or(!named(&p.host), |(first, last)| (first..=last).contains(&p.host.port))
-            && group.ways.iter().any(|(host, _)| *host == p.host.address)
-    });
-    own.next().map(|p| p.host.port)
+/// What an endpoint publishes by now, by protocol and port of the container.
+struct Before {
+    published: HashMap<(Protocol, u16), Vec<HostPort>>,
+    /// First host ports that were named, each with the last of its range or of one before.
+    named: BTreeMap<(Protocol, u16), u16>,
+}
+
+impl Before {
+    fn of(endpoint: &Endpoint) -> Self {
+        let mut published: HashMap<_, Vec<_>> = HashMap::new();
+        for one in &endpoint.published {
+            published.entry((one.host.protocol, one.container_port)).or_default().push(one.host);
+        }
+        let mut named = BTreeMap::new();
+        for binding in &endpoint.bindings {
+            if let Some((first, last)) = binding.host_ports {
+                let held = named.entry((binding.protocol, first)).or_insert(last);
+                *held = last.max(*held);
+            }
+        }
+        let mut furthest = (None, 0);
+        for ((protocol, _), last) in &mut named {
+            let before = if furthest.0 == Some(*protocol) { furthest.1 } else { 0 };
+            *last = before.max(*last);
+            furthest = (Some(*protocol), *last);
+        }
+        Self { published, named }
+    }
+
+    /// The port that this group has, on one of its addresses at least. One that was named is not
+    /// taken for one that was chosen.
+    fn port(&self, group: &Group) -> Option<u16> {
+        let binding = &group.binding;
+        let own = self.published.get(&(binding.protocol, binding.container_port))?;
+        let fits = |port: &&HostPort| {
+            binding.host_ports.map_or_else(|| !self.is_named(port), |(first, last)| (first..=last).contains(&port.port))
+                && group.ways.iter().any(|(host, _)| *host == port.address)
+        };
+        own.iter().find(fits).map(|port| port.port)
+    }
+
+    fn is_named(&self, port: &HostPort) -> bool {
+        let mut before = self.named.range((port.protocol, 0)..=(port.protocol, port.port));
+        before.next_back().is_some_and(|(_, last)| *last >= port.port)
+    }
 }
 
 /// Whether the network's default host address leaves a container that could publish its ports
@@ -239,7 +299,7 @@ fn groups(network: &Network, endpoint: &Endpoint, bindings: &[Binding], v6: bool
     let translated = |mode| matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected) && !network.spec.internal;
     let four = endpoint.spec.v4.map(|net| net.ip()).filter(|_| translated(options.mode4));
     let six = endpoint.spec.v6.map(|net| net.ip()).filter(|_| translated(options.mode6) && v6);
-    let mut groups: Vec<Group> = Vec::new();
+    let (mut groups, mut places) = (Vec::<Group>::new(), HashMap::new());
     for binding in bindings {
         let default = binding.address.is_none();
         let ways: Vec<(IpAddr, IpAddr)> = match binding.address.or(options.host_binding) {
@@ -259,11 +319,9 @@ fn groups(network: &Network, endpoint: &Endpoint, bindings: &[Binding], v6: bool
         if ways.is_empty() {
             continue;
         }
-        let same = |group: &&mut Group| {
-            let (a, b) = (&group.binding, binding);
-            (a.protocol, a.container_port, a.host_ports) == (b.protocol, b.container_port, b.host_ports)
-        };
-        match groups.iter_mut().find(same) {
+        let new = groups.len();
+        let at = *places.entry((binding.protocol, binding.container_port, binding.host_ports)).or_insert(new);
+        match groups.get_mut(at) {
             Some(group) => {
                 for way in ways {
                     if !group.ways.contains(&way) {

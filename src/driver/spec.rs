@@ -201,13 +201,11 @@ pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, SpecErr
     let optional = |text: &str, v6| if text.is_empty() { Ok(None) } else { address("address", text, v6).map(Some) };
     let interface = &request.interface;
     let mut options = EndpointOptions::default();
-    for (key, value) in &request.options {
-        let engines = [key::PORT_MAP, key::EXPOSED_PORTS, key::MAC_ADDRESS, key::DNS_SERVERS, key::GENERIC];
+    let engines = [key::PORT_MAP, key::EXPOSED_PORTS, key::MAC_ADDRESS, key::DNS_SERVERS, key::GENERIC];
+    for (key, value) in request.options.without(&engines) {
         // What a user gives is always text. Anything else is the engine's own: a future engine
         // may send more of it, and that must not keep containers from starting.
-        if !engines.contains(&key.as_str())
-            && let Value::String(text) = value
-        {
+        if let Value::String(text) = &value {
             options.take(key, text)?;
         }
     }

@@ -62,6 +62,14 @@ pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
     Ok(fd)
 }
 
+/// Lets the socket take a datagram of this length: thousands of published ports are one transaction.
+/// Without the privilege the kernel refuses what does not fit.
+pub fn make_room(fd: &OwnedFd, length: usize) {
+    if length > KERNEL_BUFFER {
+        let _ = setsockopt(fd, sockopt::SndBufForce, &(length + KERNEL_BUFFER));
+    }
+}
+
 fn set_netlink_option(fd: &OwnedFd, option: libc::c_int, value: u32) -> Result<(), Errno> {
     let len = size_of::<u32>() as libc::socklen_t;
     // SAFETY: the pointer is to a live u32 of the given length, which the kernel only reads.

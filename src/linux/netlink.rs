@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, send};
 
 pub use super::descriptor::Protocol;
-use super::descriptor::{netns_cookie, open_fd, receive};
+use super::descriptor::{make_room, netns_cookie, open_fd, receive};
 use super::frame::{ERROR, Frames, HEADER, Listing, Progress, Verdict, verdict};
 use crate::datapath::KernelError;
 
@@ -292,6 +292,7 @@ impl Socket {
             frame(&mut datagram, request, if index == last { REQUEST | ACK } else { REQUEST }, self.sequence);
         }
         self.suspect = true;
+        make_room(&self.fd, datagram.len());
         send(self.fd.as_raw_fd(), &datagram, MsgFlags::empty())?;
         let mut failure: Option<(u32, Verdict)> = None;
         loop {

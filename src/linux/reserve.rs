@@ -21,6 +21,9 @@ use crate::model::{HostPort, Protocol};
 /// a zero.
 pub const MARK: u32 = 0x504e_5400;
 
+/// Descriptors that are not for ports; half of them where there are few.
+const RESERVE: u64 = 512;
+
 /// The ports that are held. One of a protocol that this kernel does not know has no socket: no
 /// other process can have it either.
 #[derive(Debug)]
@@ -43,6 +46,9 @@ impl Reservations {
             if held.contains_key(port) || taken.contains_key(port) {
                 continue;
             }
+            if full(held.len() + taken.len()) {
+                return Err(no_descriptor(*port));
+            }
             let socket = match take(port) {
                 // What the kernel cannot tell for a protocol that it does not know.
                 Ok(None) if held.keys().chain(taken.keys()).any(|other| meet(other, port)) => {
@@ -51,6 +57,7 @@ impl Reservations {
                 Ok(socket) => socket,
                 Err(Errno::EADDRINUSE) => return Err(ReserveError::Taken { port: *port }),
                 Err(Errno::EADDRNOTAVAIL) => return Err(ReserveError::NoAddress { port: *port }),
+                Err(Errno::EMFILE | Errno::ENFILE) => return Err(no_descriptor(*port)),
                 Err(errno) => return Err(ReserveError::Refused { port: *port, errno: errno as i32 }),
             };
             taken.insert(*port, socket);
@@ -70,6 +77,21 @@ impl Reservations {
     fn held(&self) -> MutexGuard<'_, HashMap<HostPort, Option<OwnedFd>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether so many ports leave no more than what everything else needs: connections, netlink, the
+/// ledger. Asked anew each time, for an operator may raise the limit of a running process.
+fn full(ports: usize) -> bool {
+    let limit = limit();
+    ports as u64 >= limit.saturating_sub(RESERVE.min(limit / 2))
+}
+
+fn limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+fn no_descriptor(port: HostPort) -> ReserveError {
+    ReserveError::NoDescriptor { port, limit: limit() }
 }
 
 /// Whether two ports exclude each other.

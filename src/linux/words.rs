@@ -254,7 +254,8 @@ fn key_and_value(element: &Element) -> (String, String) {
         | Element::Here(address)
         | Element::OwnAddress(address)
         | Element::Guest(address) => address.to_string(),
-        Element::TunnelPort(port) | Element::BroadcastPort(port) => port.to_string(),
+        Element::TunnelPort(port) => port.to_string(),
+        Element::BroadcastPort(port) => format!("udp . {port}"),
         Element::Broadcast(link, at, own) => return (format!("{} . {at}", name(link)), format!(" : {own}")),
         Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),
         Element::Gateway(link, mac) => format!("{} . {mac}", name(link)),

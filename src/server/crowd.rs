@@ -70,7 +70,7 @@ impl Crowd {
     }
 
     /// Asks the connection that is missed least to leave.
-    fn dismiss(&self) {
+    pub fn dismiss(&self) {
         let mut seats = self.seats();
         let idle = seats.values_mut().filter(|seat| !seat.busy && !seat.dismissed);
         if let Some(seat) = idle.min_by_key(|seat| (seat.requests > 0, seat.since)) {

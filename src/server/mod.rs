@@ -9,9 +9,10 @@ mod body;
 mod crowd;
 mod deadline;
 mod route;
+mod spare;
 mod unserved;
 
-pub use body::MAX_BODY;
+pub use body::{MAX_BODY, MAX_PORTS_BODY};
 pub use route::call_directly;
 pub use unserved::Unserved;
 
@@ -33,6 +34,7 @@ use tokio::sync::watch;
 use self::body::Room;
 use self::crowd::{Crowd, Place};
 use self::deadline::Deadline;
+use self::spare::Spare;
 use crate::api::Method;
 use crate::driver::Driver;
 use crate::metrics::Metrics;
@@ -46,6 +48,9 @@ const STACK: usize = 1 << 20;
 /// How long a verb may take before it is answered with an error. It goes on in the background;
 /// the engine holds locks while it waits (protocol.md 1.7, 1.8).
 pub const VERB_TIME: Duration = Duration::from_secs(10);
+
+/// Time until what cannot be opened is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 const PLUGIN_JSON: &str = "application/vnd.docker.plugins.v1.2+json";
 
@@ -84,8 +89,17 @@ impl Answers {
 
 async fn answer_all(listener: UnixListener, answers: Answers, mut stop: watch::Receiver<bool>) {
     let (crowd, room) = (Crowd::new(MAX_CONNECTIONS), Room::default());
-    let mut number = 0;
+    let (mut number, mut spare) = (0, Spare::default());
     loop {
+        if !spare.fill(&listener) {
+            // As many files are open as may be: who waits for nothing leaves, and the next one waits
+            // in the queue meanwhile.
+            crowd.dismiss();
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => continue,
+                _ = stop.changed() => break,
+            }
+        }
         // Cancel-safe: accept loses no connection when it is not chosen (tokio documents it as
         // cancel-safe). One that still waits for its place at the end is not served.
         let accepted = tokio::select! {
@@ -95,6 +109,7 @@ async fn answer_all(listener: UnixListener, answers: Answers, mut stop: watch::R
         let begun = match accepted {
             Ok((stream, _)) => {
                 number += 1;
+                spare.free();
                 let place = tokio::select! {
                     place = crowd.admit(number) => place,
                     _ = stop.changed() => break,
@@ -105,9 +120,9 @@ async fn answer_all(listener: UnixListener, answers: Answers, mut stop: watch::R
             Err(error) => Err(error),
         };
         if let Err(error) = begun {
-            // Usually "too many open files": not a reason to stop listening.
+            // Not a reason to stop listening.
             tracing::warn!(%error, "a connection was not accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
     drop(listener);
@@ -124,16 +139,15 @@ struct Shared {
 /// Gives a connection a thread of its own. Verbs run there: each change of thread on the way of a
 /// request costs as much as a good part of the kernel's work, and the engine keeps few connections.
 fn begin(stream: UnixStream, place: Place, shared: Shared) -> io::Result<()> {
+    // All that it needs is opened here, and not on its thread: see `spare`.
     let stream = stream.into_std()?;
+    let events = Events::new()?;
     let deadline = Arc::new(Deadline::new(stream.try_clone()?, shared.answers.time()));
     let kept = Arc::clone(&deadline);
     let keeper = tokio::spawn(async move { kept.keep().await }).abort_handle();
     let ended = keeper.clone();
     let work = move || {
-        let served = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .and_then(|runtime| runtime.block_on(connection(stream, place, shared, deadline)));
+        let served = events.run(connection(stream, place, shared, deadline));
         if let Err(error) = served {
             tracing::warn!(%error, "a connection was not served");
         }
@@ -141,6 +155,28 @@ fn begin(stream: UnixStream, place: Place, shared: Shared) -> io::Result<()> {
     };
     let thread = std::thread::Builder::new().name("connection".to_owned()).stack_size(STACK).spawn(work);
     thread.map(drop).inspect_err(|_| keeper.abort())
+}
+
+/// The event loop of a connection, which may be dropped anywhere: a runtime by itself panics when
+/// it is dropped on another's thread.
+struct Events(Option<tokio::runtime::Runtime>);
+
+impl Events {
+    fn new() -> io::Result<Self> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| Self(Some(runtime)))
+    }
+
+    fn run(&self, connection: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |runtime| runtime.block_on(connection))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 async fn connection(
@@ -218,7 +254,7 @@ async fn respond(
     if request.method() != HttpMethod::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} is called with POST"));
     }
-    let body = match room.read(request.into_body()).await {
+    let body = match room.read(request.into_body(), method.has_ports()).await {
         Ok(body) => body,
         Err((status, message)) => return refuse(status, &format!("{path}: {message}")),
     };

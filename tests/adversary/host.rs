@@ -19,6 +19,7 @@ pub struct Host {
     pub outside: Netns,
     pub dir: Dir,
     args: Vec<String>,
+    files: Option<u32>,
     daemon: Option<Daemon>,
     count: AtomicU32,
 }
@@ -138,6 +139,7 @@ impl Host {
             outside,
             dir: Dir::new(),
             args: Vec::new(),
+            files: None,
             daemon: None,
             count: AtomicU32::new(HOSTS.fetch_add(100, Ordering::Relaxed)),
         }
@@ -148,7 +150,14 @@ impl Host {
         self.end();
         let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), self.netns.tid());
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
-        self.daemon = Some(Daemon::start_by(&self.dir.0, &args, &["nsenter", &net]));
+        let limit = format!("--nofile={}", self.files.unwrap_or_default());
+        let prefix = if self.files.is_some() { vec!["prlimit", &limit, "nsenter", &net] } else { vec!["nsenter", &net] };
+        self.daemon = Some(Daemon::start_by(&self.dir.0, &args, &prefix));
+    }
+
+    /// How many files the next daemon may open.
+    pub fn limit_files(&mut self, most: u32) {
+        self.files = Some(most);
     }
 
     /// Starts the daemon with these further arguments, in this life and the next ones.

@@ -19,6 +19,7 @@ mod town;
 mod baseline;
 mod claim;
 mod forwarding;
+mod many;
 mod overlay;
 mod ports;
 mod settings;

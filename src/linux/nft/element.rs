@@ -110,7 +110,8 @@ pub fn entries(element: &Element) -> Vec<Entry> {
         | Element::Here(address)
         | Element::OwnAddress(address)
         | Element::Guest(address) => key(&[&octets(*address)]),
-        Element::TunnelPort(port) | Element::BroadcastPort(port) => key(&[&port.to_be_bytes()]),
+        Element::TunnelPort(port) => key(&[&port.to_be_bytes()]),
+        Element::BroadcastPort(port) => key(&[&[Protocol::Udp.number()], &port.to_be_bytes()]),
         Element::Broadcast(link, at, own) => {
             let key = packed(&[&padded(link), &at.octets()]);
             vec![Entry { key, value: own.octets().to_vec(), ..Entry::default() }]
@@ -214,7 +215,10 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::Gateways => Element::Gateway(key.link()?, key.mac()?),
             Set::Gateway4 | Set::Gateway6 => Element::GatewayAddress(key.link()?, key.address(v6)?),
             Set::Quiet => Element::Quiet(key.link()?),
-            Set::BroadcastPorts => Element::BroadcastPort(key.port()?),
+            Set::BroadcastPorts => {
+                key.protocol()?;
+                Element::BroadcastPort(key.port()?)
+            }
             Set::Broadcasts => {
                 let own = Reader(&entry.value).all(|value| value.v4())?;
                 Element::Broadcast(key.link()?, key.v4()?, own)

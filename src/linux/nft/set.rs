@@ -358,7 +358,8 @@ impl Set {
             Set::Gateway6 => Spec::set("gateway6", &[Link, V6], GATEWAYS).of_frames(),
             Set::Quiet => Spec::set("quiet", &[Link], "tunnels that carry no broadcasts and multicasts").of_frames(),
             Set::BroadcastPorts => {
-                Spec::set("broadcast_ports", &[Port], "published UDP ports, to which broadcasts may be sent")
+                // Not of a port alone: the kernel would search such a set from its beginning.
+                Spec::set("broadcast_ports", &[Protocol, Port], "published UDP ports, to which broadcasts may be sent")
             }
             Set::Broadcasts => {
                 let comment = "link and broadcast address of the host, and its own address there";
