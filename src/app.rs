@@ -62,7 +62,7 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> AppError {
 /// Serves until a signal ends it.
 pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
-    telemetry::start(options.log, options.log_format);
+    telemetry::start(options.log, options.log_format, options.managed);
     heap::keep_little();
     settings::report(&options.unreadable);
     let (mut begin, resolvers) = (Begin::new(), Resolvers::of_host());

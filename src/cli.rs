@@ -10,6 +10,7 @@ use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
 use crate::model::{DataPath, Scope};
+use crate::output;
 
 /// A network and IPAM driver plugin for Docker.
 #[derive(Debug, Parser)]
@@ -21,12 +22,16 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads this process's command line and environment. What is wrong with the command line is
-    /// printed and ends it; what is wrong with the environment does not.
-    pub fn read() -> Self {
+    /// Reads this process's command line and environment. What is wrong with the environment ends
+    /// nothing.
+    ///
+    /// # Errors
+    /// The exit code when there is nothing to do: help and what is wrong with the command line are
+    /// printed.
+    pub fn read() -> Result<Self, u8> {
         let (command, unreadable) = environment::forget_unreadable(Self::command());
-        let matches = command.get_matches();
-        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let matches = command.try_get_matches().map_err(printed)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(printed)?;
         let name = matches.subcommand_name().unwrap_or_default();
         let own = unreadable.into_iter().filter(|(subcommand, _)| subcommand == name).map(|(_, one)| one).collect();
         match &mut cli.command {
@@ -38,8 +43,18 @@ impl Cli {
             // What the others take from the environment are paths.
             _ => {}
         }
-        cli
+        Ok(cli)
     }
+}
+
+/// Prints help, a version, or what is wrong; the exit code that follows.
+fn printed(error: clap::Error) -> u8 {
+    if error.use_stderr() {
+        let _ = error.print();
+    } else {
+        output::print(&error.render().to_string());
+    }
+    u8::try_from(error.exit_code()).unwrap_or(1)
 }
 
 /// What to do.

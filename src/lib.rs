@@ -20,6 +20,7 @@ pub mod ipam;
 pub mod linux;
 pub mod metrics;
 pub mod model;
+pub mod output;
 pub mod ports;
 pub mod resolvers;
 pub mod server;

@@ -5,19 +5,27 @@ use std::process::ExitCode;
 
 use pontoon::app::inspect;
 use pontoon::cli::{Cli, Command};
+use pontoon::output;
 
 /// For a command that could not look: neither well nor ill.
 const BLIND: u8 = 3;
 
 fn main() -> ExitCode {
-    let command = Cli::read().command;
+    let code = match Cli::read() {
+        Ok(cli) => run(cli.command),
+        Err(code) => ExitCode::from(code),
+    };
+    if output::is_whole() { code } else { ExitCode::FAILURE }
+}
+
+fn run(command: Command) -> ExitCode {
     let looks = matches!(
         command,
         Command::Doctor(_) | Command::Check(_) | Command::Plan(_) | Command::Repair(_) | Command::Gc(_)
     );
     if looks && !pontoon::doctor::look::may_look() {
-        eprintln!(
-            "pontoon: the kernel shows its firewall and its links' state to root alone: run this command as root"
+        output::note(
+            "pontoon: the kernel shows its firewall and its links' state to root alone: run this command as root",
         );
         return ExitCode::from(BLIND);
     }
@@ -31,7 +39,7 @@ fn main() -> ExitCode {
         Command::Vip(options) => finish(pontoon::app::vip::run(options)),
         Command::Gc(options) => finish(inspect::gc(&options)),
         Command::Options => {
-            print!("{}", pontoon::model::options::markdown());
+            output::print(&pontoon::model::options::markdown());
             ExitCode::SUCCESS
         }
     }
@@ -41,7 +49,7 @@ fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pontoon: {error}");
+            output::note(&format!("pontoon: {error}"));
             ExitCode::FAILURE
         }
     }

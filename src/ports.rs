@@ -13,6 +13,7 @@ use crate::cli::Ports;
 use crate::client::{Client, ClientError};
 use crate::driver::listing::PortLine;
 use crate::driver::status::Status;
+use crate::output;
 
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +62,9 @@ pub fn run(options: &Ports) -> Result<(), PortsError> {
         }
     }
     if options.json {
-        println!("{}", json(&lines, &names));
+        output::line(&json(&lines, &names));
     } else {
-        print!("{}", table(&lines, &names));
+        output::print(&table(&lines, &names));
     }
     Ok(())
 }

@@ -1,15 +1,21 @@
 //! Owns the log: its form and its level. Everything goes to standard error, where systemd, the
 //! engine (for a managed plugin) and a terminal find it.
 
+use std::io;
+
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{LogFormat, LogLevel};
 
 /// Starts logging. Called once, first of all.
-pub fn start(level: LogLevel, format: LogFormat) {
+/// A managed plugin's lines get their time from Docker, which takes those of standard error for
+/// errors: there only warnings and errors go, and the rest to standard output.
+pub fn start(level: LogLevel, format: LogFormat, managed: bool) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -17,10 +23,13 @@ pub fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
-    let layer = match format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
+    let split = io::stderr.with_max_level(Level::WARN).or_else(io::stdout);
+    let layer = match (format, managed) {
+        (LogFormat::Text, false) => lines.with_writer(io::stderr).boxed(),
+        (LogFormat::Json, false) => lines.with_writer(io::stderr).json().flatten_event(true).boxed(),
+        (LogFormat::Text, true) => lines.with_writer(split).without_time().boxed(),
+        (LogFormat::Json, true) => lines.with_writer(split).without_time().json().flatten_event(true).boxed(),
     };
     // A second start (tests in one process) keeps the first.
     let _ = tracing_subscriber::registry().with(layer.with_filter(level)).try_init();

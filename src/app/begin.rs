@@ -2,7 +2,7 @@
 //! privileges, the ledger, the kernel. What fails may be tried again.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AppError;
@@ -80,6 +80,12 @@ fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
 /// Says once, at the start, what the ledger was like and what follows.
 fn report(opened: &Opened, options: &Serve) {
     let file = options.state_dir.join("ledger");
+    if options.managed
+        && let Some(outside) = on_host(&options.state_dir)
+    {
+        let dir = options.state_dir.display();
+        tracing::info!("{dir} in this log is {} on the host", outside.display());
+    }
     let file = file.display();
     match &opened.outcome {
         Outcome::Absent => tracing::info!("{file}: there was none, a new one is begun"),
@@ -116,4 +122,33 @@ pub(super) fn random_seed() -> [u8; 5] {
         seed.copy_from_slice(&time.to_le_bytes()[..5]);
     }
     seed
+}
+
+/// Where a directory that is mounted into this process's root file system lies in the one it is from:
+/// a plugin's messages name paths that the host does not have. `None` when it is no mount.
+fn on_host(dir: &Path) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| root_of(line, dir))
+}
+
+/// The fourth and fifth words of a line of mountinfo: what is mounted, and where (proc(5)).
+fn root_of(line: &str, dir: &Path) -> Option<PathBuf> {
+    let mut words = line.split(' ').skip(3);
+    let (root, at) = (words.next()?, words.next()?);
+    (Path::new(at) == dir && root != "/").then(|| PathBuf::from(root))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_tells_what_the_host_calls_it() {
+        let line = "77 60 8:1 /var/lib/docker/plugins/ab/propagated-mount /var/lib/pontoon rw - ext4 /dev/sda1 rw";
+        let outside = Some(PathBuf::from("/var/lib/docker/plugins/ab/propagated-mount"));
+        assert_eq!(root_of(line, Path::new("/var/lib/pontoon")), outside);
+        assert_eq!(root_of(line, Path::new("/var/lib")), None);
+        assert_eq!(root_of("77 60 8:1 / /var/lib/pontoon rw", Path::new("/var/lib/pontoon")), None);
+        assert_eq!(root_of("", Path::new("/")), None);
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ use crate::resolvers::Resolvers;
 use crate::state::peers::Standing;
 use crate::state::record::Record;
 use crate::state::{Ledger, Outcome, Seen};
-use crate::{api, telemetry};
+use crate::{api, driver, output, telemetry};
 
 /// How long a repair without a daemon waits for links that go in the background.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -72,9 +72,9 @@ impl From<KernelError> for InspectError {
 pub fn doctor(options: &Doctor, daemon: bool) -> u8 {
     let findings = examine(&facts(options, daemon));
     if options.asked.json {
-        println!("{}", report::json(&findings));
+        output::line(&report::json(&findings));
     } else {
-        print!("{}", report::text(&findings, options.verbose));
+        output::print(&report::text(&findings, options.verbose));
     }
     verdict(&findings).verdict().1
 }
@@ -109,7 +109,7 @@ fn facts(options: &Doctor, daemon: bool) -> Facts {
         disk: Disk::read(&asked.state_dir),
         state_dir: asked.state_dir.clone(),
         tunnels,
-        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        now: driver::now(),
         source,
         status,
         process,
@@ -227,19 +227,19 @@ pub fn show_plan(asked: &Asked) -> Result<(), InspectError> {
 
 fn print_plan(plan: &PlanLines, as_json: bool) {
     if as_json {
-        return println!("{}", json!(plan));
+        return output::line(&json!(plan));
     }
     for command in &plan.commands {
-        println!("{command}");
+        output::line(command);
     }
     for host in &plan.dead {
-        println!("# link {host} is gone with its sandbox: its endpoint is removed");
+        output::line(&format!("# link {host} is gone with its sandbox: its endpoint is removed"));
     }
     for bridge in &plan.missing {
-        println!("# bridge {bridge} is yours and missing: ip link add name {bridge} type bridge");
+        output::line(&format!("# bridge {bridge} is yours and missing: ip link add name {bridge} type bridge"));
     }
     if plan.is_empty() {
-        println!("# nothing to do: the kernel holds what the state says");
+        output::line(&"# nothing to do: the kernel holds what the state says");
     }
 }
 
@@ -269,7 +269,7 @@ struct Alone {
 
 impl Alone {
     fn begin(state_dir: &Path) -> Result<Self, AppError> {
-        telemetry::start(LogLevel::Warn, LogFormat::Text);
+        telemetry::start(LogLevel::Warn, LogFormat::Text, false);
         let only_one = Claim::take()?;
         let opened = Ledger::open(state_dir, &boot_id())?;
         let kernel = Arc::new(LinuxKernel::new(linux::Options::default())?);
@@ -335,22 +335,22 @@ fn compare(options: &Gc) -> Result<Look, InspectError> {
 
 fn show(look: &Look, as_json: bool) {
     if as_json {
-        return println!("{}", json!(look));
+        return output::line(&json!(look));
     }
     for leak in &look.leaks {
-        println!("{leak}");
+        output::line(leak);
     }
     for kept in &look.kept {
-        println!("# kept: {kept}");
+        output::line(&format!("# kept: {kept}"));
     }
     if look.leaks.is_empty() {
-        println!("# nothing to remove: the engine knows all that Pontoon holds");
+        output::line(&"# nothing to remove: the engine knows all that Pontoon holds");
     }
 }
 
 fn removed(leak: &Leak, done: Result<(), String>) -> Result<(), InspectError> {
     done.map_err(|what| InspectError::Leak { leak: leak.to_string(), what })?;
-    eprintln!("removed {leak}");
+    output::note(&format!("removed {leak}"));
     Ok(())
 }
 

@@ -32,7 +32,7 @@ const EXPECTED: Duration = Duration::from_secs(5);
 /// # Errors
 /// It could not begin, or its thread ended.
 pub fn run(options: cli::Vip) -> Result<(), AppError> {
-    telemetry::start(options.log, options.log_format);
+    telemetry::start(options.log, options.log_format, false);
     super::settings::report(&options.unreadable);
     confinement::keep_for_sandboxes();
     if options.clear {

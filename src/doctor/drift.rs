@@ -112,7 +112,8 @@ pub(super) fn ports(facts: &Facts) -> Vec<Finding> {
     });
     let mut unreserved: Vec<_> = unreserved.collect();
     if let Some((_, why)) = limited.first() {
-        let title = format!("{} published ports work, but are not reserved: another process could take them", limited.len());
+        let title =
+            format!("{} published ports work, but are not reserved: another process could take them", limited.len());
         let pid = facts.process.as_ref().map_or(facts.status.pid, |process| process.pid);
         let finding = Finding::new(Level::Degraded, title).seen(why.clone());
         unreserved.push(finding.mended_by(format!(

@@ -138,7 +138,7 @@ pub struct Facts {
     pub state_dir: PathBuf,
     /// What was seen of overlay networks, if there are any.
     pub tunnels: Option<Tunnels>,
-    /// When, in seconds since 1970.
+    /// When, in seconds of the host's monotonic clock.
     pub now: u64,
     /// Whether `pontoon vip` runs here.
     pub serves_vips: bool,

@@ -7,6 +7,7 @@
 
 mod announce;
 mod companion;
+mod clock;
 mod discovery;
 mod endpoint;
 pub mod error;
@@ -32,9 +33,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use companion::Sandboxes;
+pub use clock::now;
 pub use error::Error;
 use flows::Flows;
 pub use ipam::address_spaces;
@@ -122,11 +124,12 @@ impl Driver {
     /// Takes up where the last life stopped: everything the ledger holds becomes desired. The
     /// kernel is not touched; [`Driver::start`] does that.
     pub fn load(
-        opened: Opened,
+        mut opened: Opened,
         kernel: Arc<dyn Kernel>,
         settings: Settings,
         resolvers: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static,
     ) -> Self {
+        clock::count_anew(&mut opened.records, now(), opened.rebooted);
         let driver = Self {
             table: Table::default(),
             ledger: opened.ledger,
@@ -280,11 +283,6 @@ impl Driver {
             call();
         }
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 fn count(counter: &AtomicU64, more: usize) {

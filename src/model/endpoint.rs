@@ -72,7 +72,7 @@ pub struct Endpoint {
     pub mac: Mac,
     /// Where in its life it is.
     pub phase: Phase,
-    /// When it came there, in seconds since 1970; 0 when that is not known.
+    /// When it came there, in seconds of the host's monotonic clock; 0 when that is not known.
     #[serde(default)]
     pub since: u64,
     /// The sandbox it joined, as the engine names it: endpoints of one container have the same.

@@ -27,7 +27,9 @@ impl Unserved {
     pub(super) async fn respond(&self, room: &Room, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         // Read, so that the client is done with sending when it is answered.
-        if let Err((status, message)) = room.read(request.into_body(), Method::parse(&path).is_some_and(Method::has_ports)).await {
+        if let Err((status, message)) =
+            room.read(request.into_body(), Method::parse(&path).is_some_and(Method::has_ports)).await
+        {
             return refuse(status, &format!("{path}: {message}"));
         }
         match Method::parse(&path) {

@@ -33,7 +33,7 @@ pub const GRACE: u64 = 300;
 /// How long a former peer's packets are still taken, in seconds.
 pub const MEMORY: u64 = 24 * 3600;
 
-/// What is believed of a peer; the times are seconds since 1970.
+/// What is believed of a peer; the times are seconds of the host's monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Standing {

@@ -56,7 +56,7 @@ pub enum Holder {
     /// carries it is the leak of a lost reply once the grace period is over; elsewhere (a
     /// built-in network with Pontoon's IPAM) it is simply in use.
     Unclaimed {
-        /// When it was requested, seconds since 1970.
+        /// When it was requested, seconds of the host's monotonic clock.
         since: u64,
     },
     /// Was held by something unknown before the host's last boot: not given out by choice while

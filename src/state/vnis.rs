@@ -22,7 +22,7 @@ pub struct VniRecord {
     pub vni: Vni,
     /// Whose it is, or was.
     pub network: NetworkId,
-    /// When it was given back, in seconds since 1970; `None` while it is in use.
+    /// When it was given back, in seconds of the host's monotonic clock; `None` while it is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed: Option<u64>,
 }

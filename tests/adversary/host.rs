@@ -151,7 +151,8 @@ impl Host {
         let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), self.netns.tid());
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let limit = format!("--nofile={}", self.files.unwrap_or_default());
-        let prefix = if self.files.is_some() { vec!["prlimit", &limit, "nsenter", &net] } else { vec!["nsenter", &net] };
+        let prefix =
+            if self.files.is_some() { vec!["prlimit", &limit, "nsenter", &net] } else { vec!["nsenter", &net] };
         self.daemon = Some(Daemon::start_by(&self.dir.0, &args, &prefix));
     }
 

@@ -20,6 +20,7 @@ mod baseline;
 mod claim;
 mod forwarding;
 mod many;
+mod output;
 mod overlay;
 mod ports;
 mod settings;

@@ -163,7 +163,7 @@ fn the_leak_of_a_lost_reply_is_reclaimed_and_a_held_address_is_not() {
     // The pool of a built-in network: nobody ever tells whether its addresses are in use.
     let other = pool(&rig, "10.6.0.0/29");
     request(&rig, &other, "10.6.0.3");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = pontoon::driver::now();
     let driver = &rig.life().driver;
     assert_eq!(driver.reclaim_addresses(now + 5).unwrap(), 0, "not within the grace period");
     assert_eq!(driver.reclaim_addresses(now + 3600).unwrap(), 1);
@@ -195,7 +195,7 @@ fn endpoints_the_engine_gave_up_are_swept() {
     rig.ok("NetworkDriver.Join", super::rig::join("aa", "e3"));
     rig.ok("NetworkDriver.Join", super::rig::join("aa", "e4"));
     rig.ok("NetworkDriver.Leave", of("aa", "e4"));
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = pontoon::driver::now();
     rig.life().driver.sweep_endpoints(now + 10);
     assert_eq!(rig.kernel.datapath().veths.len(), 3);
     rig.life().driver.sweep_endpoints(now + 600);

@@ -94,7 +94,9 @@ pub static BROADCASTS: [Rule; 1] = [Rule {
     write: |rule| {
         let rule = rule.is(Part::PACKET_TYPE, &[FOR_ALL]).family(false);
         let rule = rule.is_not(Side::Source.address(false), &[0; 4]);
-        let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]).key_in(&[Part::TRANSPORT, Part::PORT], Set::BroadcastPorts);
+        let rule = rule
+            .is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8])
+            .key_in(&[Part::TRANSPORT, Part::PORT], Set::BroadcastPorts);
         rule.destination_replaced_from(Set::Broadcasts).taken_for_host()
     },
 }];
