@@ -320,7 +320,11 @@ fn data_path(text: &str) -> Result<DataPath, String> {
 }
 
 fn peer(text: &str) -> Result<IpAddr, String> {
-    text.trim().parse().map_err(|_| format!("{text:?} is not an address"))
+    let address = text.trim().parse().map_err(|_| format!("{text:?} is not an address"))?;
+    match crate::model::overlay::no_host(address) {
+        Some(why) => Err(format!("{address} is no other host: {why}")),
+        None => Ok(address),
+    }
 }
 
 #[cfg(test)]

@@ -87,6 +87,7 @@ struct Work {
     links: bool,
     firewall: bool,
     host: bool,
+    addresses: bool,
 }
 
 impl Work {
@@ -96,15 +97,16 @@ impl Work {
                 self.links |= driver.reconciler().wants(name);
                 self.host |= driver.reconciler().is_engine_bridge(name);
             }
-            Cause::Bridge(_) | Cause::Address => self.host = true,
+            Cause::Bridge(_) => self.host = true,
+            Cause::Address => (self.host, self.addresses) = (true, true),
             Cause::Forwarding => self.links = true,
             Cause::Firewall => self.firewall = true,
             Cause::Overrun => {
                 driver.counts.overruns.fetch_add(1, Ordering::Relaxed);
-                *self = Work { links: true, firewall: true, host: true };
+                *self = Work { links: true, firewall: true, host: true, addresses: true };
             }
             Cause::Backlog => driver.settle_ledger(),
-            Cause::Everything => *self = Work { links: true, firewall: true, host: true },
+            Cause::Everything => *self = Work { links: true, firewall: true, host: true, addresses: true },
         }
     }
 
@@ -130,6 +132,12 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     // repaired, and follows by that.
     let look = work.host || work.firewall;
     let followed = !look || driver.reconciler().follow_host().unwrap_or(false);
+    // An address that is this host's now is no peer's any more; and tunnels may leave from another.
+    if work.addresses
+        && let Err(error) = driver.attend_mesh()
+    {
+        tracing::warn!(%error, "overlay networks do not follow an address yet: it is tried again at the next tick");
+    }
     // What fails is told by the comparison, and tried again by us.
     if work.links {
         let _ = driver.repair();

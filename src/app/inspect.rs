@@ -180,7 +180,7 @@ fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), Kerne
     }
     let mut survey = Survey::open(linux::Options::default())?;
     let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
-    let (tunnels, reach) = tunnels_of(&seen.records, |path| survey.underlay(path))?;
+    let (tunnels, reach) = tunnels_of(&seen.records, survey.addresses()?, |path| survey.underlay(path))?;
     desired::add(&mut want, tunnels);
     want.shortcuts = want.shortcuts.map(shortcut::whole);
     let foreign = want.bridges.iter().filter(|(_, bridge)| !bridge.owned).map(|(name, _)| name.clone()).collect();

@@ -340,6 +340,10 @@ impl Kernel for FakeKernel {
         Ok(self.world().beyond.underlay(path))
     }
 
+    fn addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        Ok(self.world().beyond.own())
+    }
+
     fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError> {
         Ok(self.world().beyond.heard.clone())
     }

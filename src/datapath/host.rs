@@ -34,6 +34,19 @@ pub struct HostTunnel {
     pub port: u16,
 }
 
+/// A rule of Pontoon's that dropped packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Whether it is in table `inet pontoon`, and not in `bridge pontoon`.
+    pub of_inet: bool,
+    /// Its chain.
+    pub chain: String,
+    /// What it is for: its comment.
+    pub rule: String,
+    /// How many packets.
+    pub packets: u64,
+}
+
 /// What lies between this host and the others of its overlay networks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ways {
@@ -134,6 +147,10 @@ pub struct Host {
     pub chains: Vec<HostChain>,
     /// Chains FORWARD of iptables-legacy, where there are any.
     pub legacy: Vec<LegacyChain>,
+    /// What Pontoon's own rules dropped since they were made.
+    pub dropped: Vec<Dropped>,
+    /// Hosts that are no peers and sent to overlay networks lately, and the number that they sent to.
+    pub strangers: BTreeSet<(IpAddr, u32)>,
     /// What this kernel can do; empty when it could not be tried.
     pub features: Vec<Feature>,
     /// Why it could not be tried.

@@ -306,6 +306,9 @@ pub trait Kernel: Send + Sync {
     /// Routes, addresses and gateways of the host that a subnet may run into.
     fn surroundings(&self) -> Result<Surroundings, KernelError>;
 
+    /// All addresses of the host's own, on whatever link.
+    fn addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError>;
+
     /// Bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`, `br-` and
     /// twelve hex digits).
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError>;

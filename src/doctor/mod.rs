@@ -6,6 +6,7 @@
 
 mod daemon;
 mod drift;
+mod drops;
 mod firewall;
 mod host;
 mod kernel;
@@ -191,6 +192,12 @@ pub const CHECKS: &[Check] = &[
         "peers",
         "other hosts of overlay networks: a route, when they were last heard, who is doubted and since when",
         overlay::peers,
+    ),
+    ("moved", "the address by which the Swarm knows this host", drops::moved),
+    (
+        "drops",
+        "what Pontoon's own rules dropped, and which hosts send to overlay networks and are no peers",
+        drops::own,
     ),
     ("tunnel_port", "the UDP port of overlay networks: held by a process, or by a link of others", overlay::port),
     (

@@ -7,7 +7,7 @@ use super::path::Arrival;
 use super::{Facts, Finding, Level, Source, Tunnels, wiring};
 use crate::driver::reach::ReachLine;
 use crate::driver::status::NetworkLine;
-use crate::model::overlay::overhead;
+use crate::model::overlay::{network_mtu, overhead};
 use crate::state::peers::Standing;
 
 /// Seconds after which a peer that has endpoints must have been heard: each announces them twice a
@@ -43,7 +43,21 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let link = host.links.iter().find(|link| Some(&link.name) == tunnels.ways.link.as_ref());
     for (network, overlay) in overlays(facts) {
-        let Some(link) = link.filter(|link| network.mtu + more > link.mtu) else { continue };
+        let Some(link) = link else { continue };
+        let ordinary = network_mtu(u32::MAX, more == overhead(true));
+        if network.mtu < ordinary && network.mtu + more == link.mtu {
+            let title = format!(
+                "overlay network {} has an MTU of {} here, by the link to other hosts",
+                short(network),
+                network.mtu
+            );
+            let finding = Finding::new(Level::Note, title);
+            let finding = finding.seen(format!("hosts whose links have 1500 or more choose {ordinary}: all must have the same, or large packets are lost"));
+            findings.push(finding.mended_by(mtu_remedy(network.mtu)));
+        }
+        if network.mtu + more <= link.mtu {
+            continue;
+        }
         let title = format!("the MTU of overlay network {} leaves no room for the tunnel", short(network));
         let finding = Finding::new(Level::Degraded, title);
         let seen =
@@ -86,6 +100,12 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
         let finding = Finding::new(Level::Note, "overlay networks know of no other host");
         findings.push(finding.mended_by(settings(facts, "PONTOON_PEERS=ADDRESS,ADDRESS")));
     }
+    for own in &reach.own {
+        let title = format!("{own} is named as another host's, and is this host's own: it is left out");
+        let finding =
+            Finding::new(Level::Note, title).seen("among pontoon.peers, PONTOON_PEERS or what the Swarm says");
+        findings.push(finding);
+    }
     for peer in &reach.peers {
         let way = tunnels.ways.peers.iter().find(|way| way.peer == peer.address);
         let heard = way.and_then(|way| way.heard);
@@ -124,7 +144,12 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
 
 fn listen(reach: &ReachLine, tunnels: &Tunnels, peer: IpAddr) -> String {
     let link = tunnels.ways.link.as_deref().unwrap_or("any");
-    format!("tcpdump -ni {link} host {peer} and udp port {}   # a firewall between you must let it pass", reach.port)
+    let own = reach.local.map_or_else(|| "this host".to_owned(), |local| local.to_string());
+    format!(
+        "pontoon doctor   # on {peer}: whether {own} is a peer there, else it drops what comes\n\
+         tcpdump -ni {link} host {peer} and udp port {}   # a firewall between you must let it pass, from source ports 768 to 1023",
+        reach.port
+    )
 }
 
 fn ago(facts: &Facts, since: u64) -> u64 {
@@ -132,7 +157,7 @@ fn ago(facts: &Facts, since: u64) -> u64 {
 }
 
 /// How a setting of the daemon's is changed.
-fn settings(facts: &Facts, setting: &str) -> String {
+pub(super) fn settings(facts: &Facts, setting: &str) -> String {
     if wiring::is_managed(facts) {
         format!(
             "docker plugin disable -f pontoon:latest; docker plugin set pontoon:latest {setting}; docker plugin enable pontoon:latest"

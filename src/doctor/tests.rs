@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::look::AtPath;
 use super::*;
-use crate::datapath::host::{Feature, HostChain, HostLink, HostRoute, HostTunnel, LegacyChain, Way, Ways};
+use crate::datapath::host::{Dropped, Feature, HostChain, HostLink, HostRoute, HostTunnel, LegacyChain, Way, Ways};
 use crate::datapath::{ForwardRule, LinkMatch};
 use crate::driver::reach::{OverlayLine, PeerLine, ReachLine};
 use crate::driver::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
@@ -113,6 +113,8 @@ fn far() -> Facts {
         scope: Some("global".to_owned()),
         port: 4789,
         local: Some(ip("192.0.2.1")),
+        told: None,
+        own: Vec::new(),
         peers: vec![PeerLine { address: ip(PEER), standing: Standing::Present }],
         announces: Some(true),
     });
@@ -279,6 +281,15 @@ fn each_check_finds_what_it_is_for() {
         ("peers", Level::Note, |f| {
             f.status.reach.as_mut().unwrap().peers[0].standing = Standing::Doubted { since: 9000 };
         }),
+        ("tunnel_mtu", Level::Note, |f| {
+            (f.status.networks[0].mtu, host(f).links[0].mtu) = (1350, 1400);
+            tunnels(f).largest = 1400;
+        }),
+        ("moved", Level::Note, |f| f.status.reach.as_mut().unwrap().told = Some(ip("192.0.2.9"))),
+        ("drops", Level::Degraded, |f| host(f).strangers = [(ip("192.0.2.9"), 70000)].into()),
+        ("drops", Level::Note, |f| {
+            host(f).dropped = vec![Dropped { of_inet: true, chain: "x".into(), rule: "x".into(), packets: 3 }];
+        }),
         ("tunnel_port", Level::Broken, |f| tunnels(f).holders = vec!["inode 4711".into()]),
         ("tunnel_port", Level::Broken, |f| host(f).links.push(theirs(70000, 4789))),
         ("tunnel_port", Level::Broken, |f| host(f).links.push(theirs(0, 4789))),
@@ -323,8 +334,8 @@ fn each_check_finds_what_it_is_for() {
 }
 
 /// Those that look at overlay networks.
-const OVERLAY: [&str; 7] =
-    ["tunnel_mtu", "peers", "tunnel_port", "offload", "announcing", "service_vips", "allocation"];
+const OVERLAY: [&str; 9] =
+    ["moved", "drops", "tunnel_mtu", "peers", "tunnel_port", "offload", "announcing", "service_vips", "allocation"];
 
 fn theirs(vni: u32, port: u16) -> HostLink {
     HostLink { name: "theirs".into(), tunnel: Some(HostTunnel { vni, port }), ..HostLink::default() }

@@ -8,7 +8,7 @@ use super::{Driver, Error, now, spec};
 use crate::api::Empty;
 use crate::api::network::{AllocateNetworkRequest, AllocateNetworkResponse, DiscoverRequest, NetworkRequest};
 use crate::datapath::KernelError;
-use crate::model::{NetworkId, Scope, options};
+use crate::model::{NetworkId, Scope, options, overlay};
 use crate::state::record::Record;
 
 /// The one kind of discovery that engines pass on: a node.
@@ -76,6 +76,14 @@ impl Driver {
         records.extend(mesh.vnis.grant(vni, &id));
         self.tell_mesh(mesh, &records)?;
         echo.insert(options::VNI.to_owned(), vni.to_string());
+        // All hosts must have the same MTU. What was allocated without one has what each of them chose.
+        if options.mtu.is_none()
+            && !repeated
+            && let Some(underlay) = mesh.underlay()
+        {
+            let mtu = overlay::network_mtu(underlay.mtu, underlay.address.is_ipv6());
+            echo.insert(options::MTU.to_owned(), mtu.to_string());
+        }
         echo.insert(options::ALLOCATED.to_owned(), id.as_str().to_owned());
         tracing::info!(network = %id, %vni, "network of the Swarm allocated");
         Ok(AllocateNetworkResponse { options: echo })
@@ -94,6 +102,7 @@ impl Driver {
     pub fn attend_mesh(&self) -> Result<(), Error> {
         let kernel = |source: KernelError| Error::Kernel { object: "overlay networks".to_owned(), source };
         let mesh = &mut *self.mesh();
+        self.refresh_here(mesh).map_err(kernel)?;
         self.refresh_underlay_of(mesh).map_err(kernel)?;
         let mut records = mesh.vnis.rested(now());
         if mesh.peers.unsettled() {
@@ -117,7 +126,7 @@ impl Driver {
         let text = data.get("Address").and_then(|value| value.as_str()).unwrap_or_default();
         let own = data.get("Self").and_then(|value| value.as_bool()).unwrap_or(false);
         match text.parse::<IpAddr>() {
-            Ok(address) if !address.is_unspecified() => Some((address, own)),
+            Ok(address) if overlay::no_host(address).is_none() => Some((address, own)),
             _ => {
                 tracing::warn!(address = text, "a node was announced without a usable address");
                 None

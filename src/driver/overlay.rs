@@ -82,6 +82,8 @@ pub(super) struct Mesh {
     own: Option<IpAddr>,
     /// The address that the tunnels have; the last one known while there is none.
     underlay: Option<Underlay>,
+    /// Every address of this host: none of them is another one's.
+    here: BTreeSet<IpAddr>,
     /// How other hosts are reached, as the ledger says.
     reach: Option<ReachRecord>,
     networks: BTreeMap<NetworkId, Network>,
@@ -94,6 +96,7 @@ impl Mesh {
             vnis: Vnis::default(),
             own: None,
             underlay: None,
+            here: BTreeSet::new(),
             reach: None,
             networks: BTreeMap::new(),
         }
@@ -127,6 +130,16 @@ impl Mesh {
         self.underlay = underlay;
     }
 
+    /// Which addresses are this host's own.
+    pub fn set_here(&mut self, here: BTreeSet<IpAddr>) {
+        self.here = here;
+    }
+
+    /// Whether an address is this host's own. A tunnel that floods to it would bring each frame back.
+    pub fn is_here(&self, address: IpAddr) -> bool {
+        self.here.contains(&address)
+    }
+
     /// Whether no network spans hosts.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
@@ -137,9 +150,15 @@ impl Mesh {
         self.networks.values().flat_map(|network| &network.spec.options.peers).copied().collect()
     }
 
+    /// Every address that is said to be another host's.
+    pub fn all_peers(&self) -> BTreeSet<IpAddr> {
+        self.peers.accepted().into_iter().chain(self.named_by_networks()).collect()
+    }
+
     fn tunnel(&self, network: &Network, port: u16) -> Datapath {
         let Some(underlay) = self.underlay else { return nothing() };
-        let tunnel = tunnel::of(network, underlay.address, port, &self.peers.flooded());
+        let mut tunnel = tunnel::of(network, underlay.address, port, &self.peers.flooded());
+        tunnel.vxlans.values_mut().for_each(|vxlan| vxlan.peers.retain(|peer| !self.is_here(*peer)));
         if network.overlay.is_some() { tunnel } else { nothing() }
     }
 
@@ -148,6 +167,7 @@ impl Mesh {
     fn guard(&self, port: u16) -> Datapath {
         let mut accepted = self.peers.accepted();
         accepted.extend(self.named_by_networks());
+        accepted.retain(|peer| !self.is_here(*peer));
         if self.networks.is_empty() && accepted.is_empty() {
             return nothing();
         }
@@ -201,8 +221,11 @@ impl Driver {
         if let Some(owner) = mesh.vnis.other_carrier(vni, &spec.id) {
             return Err(Error::VniTaken { vni, owner: owner.clone() });
         }
-        let room = underlay.mtu.saturating_sub(overlay::overhead(underlay.address.is_ipv6()));
-        let mtu = spec.options.mtu.unwrap_or(room);
+        let v6 = underlay.address.is_ipv6();
+        let mtu = spec.options.mtu.unwrap_or(overlay::network_mtu(underlay.mtu, v6));
+        if mtu.saturating_add(overlay::overhead(v6)) > underlay.mtu {
+            tracing::warn!(network = %spec.id, mtu, link_mtu = underlay.mtu, "full packets of this network do not fit the link to other hosts: they are lost; choose a smaller com.docker.network.driver.mtu");
+        }
         if mtu < if spec.v6.is_some() { 1280 } else { 68 } {
             return Err(Error::MtuTooSmall { network: spec.id.clone(), mtu, underlay: underlay.mtu });
         }
@@ -270,9 +293,25 @@ impl Driver {
         self.change_mesh(mesh, None, |mesh| mesh.underlay = Some(found))
     }
 
+    /// Finds out again which addresses are this host's own: none of them is flooded to, or believed.
+    pub(super) fn refresh_here(&self, mesh: &mut Mesh) -> Result<(), KernelError> {
+        let here = self.kernel().addresses()?;
+        if mesh.here == here {
+            return Ok(());
+        }
+        for own in mesh.all_peers().iter().filter(|peer| here.contains(peer) && !mesh.is_here(**peer)) {
+            tracing::warn!(address = %own, "this address among the peers is this host's own: it is left out");
+        }
+        self.change_mesh(mesh, None, |mesh| mesh.here = here)
+    }
+
     /// At start: everything desired at once, before the first comparison.
     pub(super) fn desire_tunnels(&self) {
         let mesh = &mut *self.mesh();
+        match self.kernel().addresses() {
+            Ok(here) => mesh.here = here,
+            Err(error) => tracing::warn!(%error, "peers may be this host itself until its addresses are known"),
+        }
         match self.find_underlay(mesh.own) {
             Ok(found) => mesh.underlay = found,
             Err(error) => tracing::warn!(%error, "tunnels wait until their address is known"),

@@ -3,6 +3,7 @@
 //!
 //! Values and their making, as in `status`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,14 @@ pub struct ReachLine {
     pub port: u16,
     /// The address of this host, while there is one.
     pub local: Option<IpAddr>,
+    /// The address by which the Swarm knows this host, if it does not have it.
+    #[serde(default)]
+    pub told: Option<IpAddr>,
     /// Other hosts.
     pub peers: Vec<PeerLine>,
+    /// Addresses among those that are named as other hosts' and are this host's own.
+    #[serde(default)]
+    pub own: Vec<IpAddr>,
     /// Whether endpoints are announced to them; `None` when no daemon tells.
     pub announces: Option<bool>,
 }
@@ -57,7 +64,17 @@ impl Mesh {
         peers.extend(more);
         let local = self.underlay().map(|underlay| underlay.address);
         peers.retain(|peer| Some(peer.address) != local);
-        let line = ReachLine { scope: None, port: settings.port, local, peers, announces: None };
+        let own: Vec<_> = peers.iter().map(|peer| peer.address).filter(|address| self.is_here(*address)).collect();
+        peers.retain(|peer| !self.is_here(peer.address));
+        let line = ReachLine {
+            scope: None,
+            port: settings.port,
+            local,
+            told: self.own().filter(|own| !self.is_here(*own)),
+            peers,
+            own,
+            announces: None,
+        };
         (!self.is_empty()).then_some(line)
     }
 }
@@ -77,11 +94,13 @@ impl Driver {
 /// What looking the address up says.
 pub fn tunnels_of(
     records: &[Record],
+    here: BTreeSet<IpAddr>,
     look: impl FnMut(&DataPath) -> Result<Option<Underlay>, KernelError>,
 ) -> Result<(Datapath, Option<ReachLine>), KernelError> {
     let settings = OverlaySettings::of_records(records);
     let mut mesh = Mesh::new(&settings);
     records.iter().for_each(|record| mesh.apply(record));
+    mesh.set_here(here);
     mesh.set_underlay(find_underlay(&settings, mesh.own(), look)?);
     Ok((mesh.desired(settings.port), mesh.line(&settings)))
 }

@@ -121,8 +121,13 @@ impl Driver {
         if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
             return Err(Error::SubnetOverlap { subnet, held, owner });
         }
+        // Containers have it already, and so have other hosts.
+        let chosen = spec.options.mtu.or(old.spec.options.mtu);
+        let keeps = chosen.is_none() && old.overlay.is_some();
         let claimed = self.spans_hosts(&spec).and_then(|spans| match spans {
-            true => self.claim_overlay(&spec, old.overlay.as_ref()).map(|(overlay, mtu)| (Some(overlay), mtu)),
+            true => self
+                .claim_overlay(&spec, old.overlay.as_ref())
+                .map(|(overlay, mtu)| (Some(overlay), if keeps { old.mtu } else { mtu })),
             false => Ok((None, spec.options.mtu.unwrap_or(old.mtu))),
         });
         let (overlay, mtu) = claimed.inspect_err(|_| self.take_subnets_back(&old))?;

@@ -251,6 +251,11 @@ impl Kernel for LinuxKernel {
         route::surroundings(&mut self.route().socket).map_err(|f| f.of("list", "routes"))
     }
 
+    fn addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let all = addr::list(&mut self.route().socket).map_err(|f| f.of("list", "addresses"))?;
+        Ok(all.iter().map(|record| record.address.ip()).collect())
+    }
+
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError> {
         observe::engine_bridges(&mut self.nft(), &mut self.route().socket)
     }

@@ -9,8 +9,9 @@ use std::net::IpAddr;
 
 use super::link::{self, LinkRecord};
 use super::netlink::{OwnPorts, Protocol, Socket};
+use super::nft::count;
 use super::sysctl::Sysctls;
-use super::{Options, chains, feature, legacy, observe, route, ways};
+use super::{Options, addr, chains, feature, legacy, observe, route, ways};
 use crate::datapath::host::{Host, HostLink, HostRoute, Ways};
 use crate::datapath::{Datapath, Element, EngineBridges, KernelError, Underlay};
 use crate::model::{DataPath, IfName};
@@ -34,6 +35,15 @@ impl Survey {
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(|f| f.of("open the kernel's", "sockets"));
         let (route, nft, generic) = (open(Protocol::Route)?, open(Protocol::Netfilter)?, open(Protocol::Generic)?);
         Ok(Self { route, nft, generic, sysctls: Sysctls::new(options.sysctl_root) })
+    }
+
+    /// All addresses of the host's own.
+    ///
+    /// # Errors
+    /// What the listing says.
+    pub fn addresses(&mut self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let all = addr::list(&mut self.route).map_err(|f| f.of("list", "addresses"))?;
+        Ok(all.iter().map(|record| record.address.ip()).collect())
     }
 
     /// Everything of Pontoon's, as `Kernel::observe` reads it.
@@ -118,6 +128,8 @@ impl Survey {
             links: links.iter().map(seen).collect(),
             chains: chains::list(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
             legacy: [false, true].into_iter().filter_map(legacy::forward).collect(),
+            dropped: count::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
+            strangers: count::strangers(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
             features,
             untried,
         })

@@ -5,6 +5,7 @@
 //! `LinuxKernel::watch` for the app.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ pub enum Event {
     LinkNew(IfName),
     /// A link of ours lost an address.
     AddressGone(IfName),
-    /// A link that is not ours got or lost an IPv4 address.
+    /// A link that is not ours got or lost an address.
     HostAddress,
     /// Forwarding of a family was turned on or off for the host.
     Forwarding,
@@ -257,9 +258,9 @@ impl Known {
         }
     }
 
-    /// The event of an IPv4 address of a link that is not ours. IPv6 has no broadcasts.
+    /// The event of an address of a link that is not ours, and that says where this host is.
     fn address_of_host(&self, payload: &[u8]) -> Option<Event> {
-        let record = parse_address(payload).filter(|record| record.address.is_ipv4())?;
+        let record = parse_address(payload).filter(|record| !is_link_local(record.address.ip()))?;
         let ours = self.links.get(&record.index).is_some_and(|link| link.live() || link.dead());
         (!ours).then_some(Event::HostAddress)
     }
@@ -320,6 +321,10 @@ fn concerns_us(frame: &Frame<'_>) -> bool {
         (Some(&(IPV4 | IPV6)), Some("filter"), 6..=8) => object.find(RULE_CHAIN).and_then(text) == Some("FORWARD"),
         _ => false,
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// Whether a port lost a flag (isolated, hairpin): it gets them from us only, right after it is made.

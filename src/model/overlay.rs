@@ -123,6 +123,29 @@ impl DataPath {
     }
 }
 
+/// MTU of the links between hosts that networks are made for where nobody chooses: all hosts of a network must
+/// have the same, and none knows what links the others have.
+const ORDINARY_MTU: u32 = 1500;
+
+/// The MTU of a network that nobody chose one for, over a link with this one.
+pub fn network_mtu(link: u32, underlay_is_v6: bool) -> u32 {
+    link.min(ORDINARY_MTU).saturating_sub(overhead(underlay_is_v6))
+}
+
+/// Why an address cannot be another host's; `None` for one that can.
+pub fn no_host(address: IpAddr) -> Option<&'static str> {
+    match address {
+        _ if address.is_unspecified() => Some("it stands for every address"),
+        _ if address.is_multicast() => Some("it is a multicast address"),
+        _ if address.is_loopback() => Some("it is this host's own loopback address"),
+        IpAddr::V4(ip) if ip.octets()[0] == 127 || ip.octets()[0] == 0 => Some("it is this host's own"),
+        IpAddr::V4(ip) if ip.octets()[0] >= 240 => Some("it is a broadcast address, or reserved"),
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Some("write the IPv4 address in it"),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("a link-local address says nothing of its link"),
+        _ => None,
+    }
+}
+
 /// Bytes that a VXLAN packet adds to a frame's payload: inner Ethernet 14, VXLAN 8, UDP 8 and
 /// the outer IP header.
 pub fn overhead(underlay_is_v6: bool) -> u32 {
@@ -149,6 +172,36 @@ mod tests {
         for n in 0..1000 {
             let vni = Vni::derive(&format!("network{n}"));
             assert!(vni >= Vni::FIRST_CHOSEN && vni <= Vni::MAX);
+        }
+    }
+
+    #[test]
+    fn hosts_with_large_links_choose_what_hosts_with_ordinary_ones_do() {
+        assert_eq!((network_mtu(9000, false), network_mtu(1500, false), network_mtu(9000, true)), (1450, 1450, 1430));
+        assert_eq!((network_mtu(1400, false), network_mtu(20, true)), (1350, 0));
+    }
+
+    #[test]
+    fn only_what_another_host_can_have_is_a_peer() {
+        let no = [
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "255.255.255.255",
+            "224.0.0.1",
+            "240.0.0.1",
+            "ff02::1",
+            "fe80::1",
+            "::ffff:192.0.2.1",
+        ];
+        for text in no {
+            assert!(no_host(text.parse().unwrap()).is_some(), "{text}");
+        }
+        for text in ["192.0.2.1", "10.0.0.1", "169.254.1.1", "2001:db8::1", "fd00::1"] {
+            assert_eq!(no_host(text.parse().unwrap()), None, "{text}");
         }
     }
 

@@ -13,7 +13,7 @@ const VNI: u32 = 70000;
 pub struct Lan {
     pub hosts: Vec<Host>,
     pub v6: bool,
-    _switch: Netns,
+    pub switch: Netns,
 }
 
 pub fn lan_address(n: usize, v6: bool) -> String {
@@ -44,7 +44,7 @@ impl Lan {
             host.begin_with(&args);
             host
         });
-        Self { hosts: hosts.collect(), v6, _switch: switch }
+        Self { hosts: hosts.collect(), v6, switch }
     }
 
     pub fn address(&self, n: usize) -> String {
@@ -462,4 +462,115 @@ fn tunnels_of_an_earlier_release_are_believed_and_replaced() {
     assert!(one.pings("10.9.0.12"), "one of each release");
     lan.hosts[1].begin();
     assert!(one.pings("10.9.0.12"), "both of this release");
+}
+
+/// The operator's command on a host, as JSON.
+fn doctor(host: &Host) -> Vec<serde_json::Value> {
+    let (program, daemon) = (env!("CARGO_BIN_EXE_pontoon"), host.daemon());
+    let command = format!(
+        "{program} doctor --json --socket {} --state-dir {} || true",
+        daemon.socket.display(),
+        daemon.state.display()
+    );
+    serde_json::from_str(&host.run(&command)).expect("an array")
+}
+
+fn findings<'a>(all: &'a [serde_json::Value], check: &str) -> Vec<&'a str> {
+    all.iter()
+        .filter(|one| one["check"] == check && one["level"] != "ok")
+        .filter_map(|one| one["title"].as_str())
+        .collect()
+}
+
+/// An address of the host among the peers: at the start, or one that becomes the host's later. A flood to
+/// it would come back by the tunnel, and containers would be looked for there.
+#[test]
+fn a_host_is_no_peer_of_itself() {
+    for v6 in [false, true] {
+        let (own, later) = if v6 { ("2001:db8::1", "2001:db8:5::51") } else { ("192.0.2.1", "198.51.100.51") };
+        let mut lan = Lan::with(2, v6, |n| match n {
+            1 => vec!["--peers".to_owned(), format!("{own},{later}")],
+            _ => Vec::new(),
+        });
+        let network = overlay();
+        let host = &lan.hosts[0];
+        host.create(&network);
+        let [c1, c2, c3] = [11, 12, 13].map(|n| host.container(&network, n));
+        let floods = |host: &Host| host.run("bridge fdb show dev pntxover | grep 00:00:00:00:00:00");
+        assert!(!floods(host).contains(&format!("dst {own} ")) && floods(host).contains(&format!("dst {later} ")));
+        assert!(findings(&doctor(host), "peers").iter().any(|title| title.starts_with(own)), "{:?}", doctor(host));
+        host.run(&format!(
+            "ip addr add {later}/{} dev lan0{}",
+            if v6 { 64 } else { 24 },
+            if v6 { " nodad" } else { "" }
+        ));
+        wait_for("the address that became the host's is left out", || !floods(host).contains(&format!("dst {later} ")));
+        let believed = host.run("nft list set inet pontoon peers4; nft list set inet pontoon peers6");
+        assert!(!believed.contains(own) && !believed.contains(later), "{believed}");
+        host.run(&format!("ip addr del {later}/{} dev lan0", if v6 { 64 } else { 24 }));
+        wait_for("a peer again", || floods(host).contains(&format!("dst {later} ")));
+        host.run(&format!(
+            "ip addr add {later}/{} dev lan0{}",
+            if v6 { 64 } else { 24 },
+            if v6 { " nodad" } else { "" }
+        ));
+        wait_for("and not any more", || !floods(host).contains(&format!("dst {later} ")));
+
+        let reach = || c1.pings("10.9.0.12") && c3.pings("10.9.0.11") && c2.pings("fd00:9::13");
+        let misplaced = |host: &Host| {
+            let table = host.run("bridge fdb show br pntbover | grep pntxover || true");
+            [&c1, &c2, &c3].iter().any(|container| table.contains(&container.first.mac))
+        };
+        assert!(reach() && !misplaced(host), "v6 {v6}");
+        // Refused where it is asked for.
+        for wrong in ["127.0.0.1", "255.255.255.255", "fe80::1", "::1", "::ffff:192.0.2.9"] {
+            let refused = Network {
+                id: "wrong".to_owned(),
+                n: 8,
+                v6: true,
+                internal: false,
+                options: vec![("pontoon.vni", "8"), ("pontoon.peers", wrong)],
+            };
+            let error = host.call("NetworkDriver.CreateNetwork", &refused.body()).unwrap_err();
+            assert!(error.contains("pontoon.peers"), "{error}");
+        }
+        // Were it flooded to all the same, the firewall would keep it from coming back.
+        lan.hosts[0].end();
+        let host = &lan.hosts[0];
+        host.run(&format!("bridge fdb append 00:00:00:00:00:00 dev pntxover dst {own}"));
+        let announce =
+            || c1.run("ip neigh flush all; ping -n -c 1 -W 1 10.9.0.12; ping -n -c 1 -W 1 10.9.0.99 || true");
+        announce();
+        assert!(reach() && !misplaced(host), "v6 {v6}, by the firewall alone");
+        assert_eq!(host.remove_rules("inet pontoon input_filter", "this host itself"), 1);
+        host.remove_rules("inet pontoon input_filter", "to another IPv");
+        host.run(&format!("nft add element inet pontoon peers{} '{{ {} }}'", if v6 { 6 } else { 4 }, lan.address(1)));
+        wait_for("without the guards a frame comes back", || {
+            announce();
+            misplaced(host)
+        });
+    }
+}
+
+/// Whoever is dropped is named by the doctor of the host that drops.
+#[test]
+fn what_is_dropped_is_told() {
+    let (lan, _one, victim) = two(false);
+    let quiet = doctor(&lan.hosts[1]);
+    assert!(findings(&quiet, "drops").iter().all(|title| !title.contains("overlay")), "{quiet:?}");
+    lan.switch.run("ip addr add 198.51.100.66/24 dev switch; ip addr add 2001:db8:5::66/64 dev switch nodad");
+    let payload = forged(VNI, &victim);
+    send(&lan.switch, 0, By::Socket(0), &lan.address(2), &payload, "");
+    let all = doctor(&lan.hosts[1]);
+    let told = findings(&all, "drops");
+    assert!(told.iter().any(|title| title.contains("198.51.100.66") && title.contains("no peer")), "{told:?}");
+    // A process and a container that try are told of on their own host.
+    send(&lan.hosts[0].netns, 0, By::Socket(700), &lan.address(2), &payload, "");
+    send(&on_docker0(&lan.hosts[0]), 0, By::Socket(700), &lan.address(2), &payload, "");
+    let all = doctor(&lan.hosts[0]);
+    let told = findings(&all, "drops");
+    for what in ["a process of this host", "somebody sent to a peer's tunnels"] {
+        assert!(told.iter().any(|title| title.contains(what)), "{what}: {told:?}");
+    }
+    assert!(all.iter().filter(|one| one["check"] == "drops").all(|one| one["remedy"].is_string()), "{all:?}");
 }

@@ -1,6 +1,6 @@
 //! Owns the fake's tunnels: VXLAN links, whom they flood to, what was heard and announced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,9 +15,14 @@ pub(super) struct Beyond {
     pub underlays: BTreeMap<Option<IfName>, Underlay>,
     pub heard: BTreeMap<IpAddr, Duration>,
     pub announced: Vec<Announcement>,
+    pub addresses: BTreeSet<IpAddr>,
 }
 
 impl Beyond {
+    pub fn own(&self) -> BTreeSet<IpAddr> {
+        self.underlays.values().map(|found| found.address).chain(self.addresses.iter().copied()).collect()
+    }
+
     pub fn underlay(&self, path: &DataPath) -> Option<Underlay> {
         match path {
             DataPath::DefaultRoute => self.underlays.get(&None).copied(),
@@ -34,6 +39,16 @@ impl FakeKernel {
         match underlay {
             Some(underlay) => world.beyond.underlays.insert(link.cloned(), underlay),
             None => world.beyond.underlays.remove(&link.cloned()),
+        };
+    }
+
+    /// Gives the host a further address, or takes it.
+    pub fn set_address(&self, address: IpAddr, there: bool) {
+        let addresses = &mut self.world().beyond.addresses;
+        if there {
+            addresses.insert(address)
+        } else {
+            addresses.remove(&address)
         };
     }
 

@@ -2,12 +2,13 @@
 //! `bridge pontoon` and `netdev pontoon`.
 //!
 //! `message`, `part` and `expression` know the wire format, `set` which sets there are, `element` what is
-//! in one, `ruleset`, `frames`, `sources` and `tunnels` the rules, `table` how all is written, `shape` whether what is there is of
+//! in one, `ruleset`, `frames`, `sources` and `tunnels` the rules, `table` how all is written, `count` what was dropped, `shape` whether what is there is of
 //! this release's shape; `shortcut` is all of the third table, whose chains come and go with links.
 //! Nothing here runs a program.
 //! Called by `LinuxKernel`, by `observe` and by `forward`.
 
 pub mod accept;
+pub mod count;
 pub mod element;
 pub mod expression;
 mod frames;

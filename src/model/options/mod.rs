@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::overlay::Vni;
 use super::{IfName, NetworkId};
 pub use table::{
-    ALLOCATED, ALLOW, ENDPOINT_OPTIONS, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6, MULTICAST,
-    NETWORK_OPTIONS, OptionRow, Support, TRUSTED, VNI, markdown,
+    ALLOCATED, ALLOW, ENDPOINT_OPTIONS, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6, MTU,
+    MULTICAST, NETWORK_OPTIONS, OptionRow, Support, TRUSTED, VNI, markdown,
 };
-use table::{BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, IFACE_PREFIX, INHIBIT_IPV4, MTU, PEERS, SHORTCUT, SPOOFCHECK};
+use table::{BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, IFACE_PREFIX, INHIBIT_IPV4, PEERS, SHORTCUT, SPOOFCHECK};
 use value::{addresses, flag, iface_prefix, links, mode, refused, shorten, subnets};
 
 /// Why options are refused. Each message is one line with the remedy.

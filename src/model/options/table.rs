@@ -39,7 +39,8 @@ const fn row(
 }
 
 pub(super) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-pub(super) const MTU: &str = "com.docker.network.driver.mtu";
+/// The option that chooses the MTU.
+pub const MTU: &str = "com.docker.network.driver.mtu";
 pub(super) const ENABLE_ICC: &str = "com.docker.network.bridge.enable_icc";
 pub(super) const ENABLE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 pub(super) const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";

@@ -54,12 +54,12 @@ pub(super) fn addresses(row: &OptionRow, given: &str) -> Result<Vec<IpAddr>, Opt
     let texts = given.split(',').map(str::trim).filter(|text| !text.is_empty());
     let parsed: Result<Vec<IpAddr>, _> = texts.map(str::parse).collect();
     match parsed {
-        Ok(mut addresses) if addresses.iter().all(|ip| !ip.is_unspecified() && !ip.is_multicast()) => {
+        Ok(mut addresses) if addresses.iter().all(|ip| crate::model::overlay::no_host(*ip).is_none()) => {
             addresses.sort();
             addresses.dedup();
             Ok(addresses)
         }
-        _ => Err(refused(row, given, "addresses like 192.0.2.1 or fd00::1, joined by ','")),
+        _ => Err(refused(row, given, "addresses of other hosts like 192.0.2.1 or fd00::1, joined by ','")),
     }
 }
 
