@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::reconcile::unite;
-use super::{Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, LinkMatch, Veth, shortcut};
-use crate::model::{Endpoint, GatewayMode, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
+use super::{Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, LinkMatch, Shortcut, Veth, shortcut};
+use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
 
 /// The part of the datapath that one network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {
@@ -27,6 +27,7 @@ pub fn network(network: &Network) -> Datapath {
         addresses,
         ipv6: spec.v6.is_some(),
         localnet: network.owns_bridge && spec.subnets().next().is_some() && !spec.internal,
+        hardened: true,
         up: true,
     };
     Datapath {
@@ -49,12 +50,13 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
     let id = endpoint.spec.id.as_str();
     let veth = Veth {
         peer: endpoint.peer.clone(),
-        host_mac: Mac::derive("host", id),
+        host_mac: Mac::derive_port(id),
         peer_mac: Some(endpoint.mac),
         mtu: network.mtu,
         bridge: Some(network.bridge.clone()),
         isolated: !network.spec.options.icc,
         hairpin: !endpoint.published.is_empty(),
+        arp: false,
         up: true,
     };
     // Once it joined, nobody can tell from outside where the container end is.
@@ -64,7 +66,10 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
     if !network.owns_bridge && (!network.spec.internal || !network.spec.options.icc) {
         elements.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Element::Guest));
     }
-    let shortcuts = shortcut::of_endpoint(network, endpoint, !checks.is_empty());
+    let mut shortcuts = shortcut::of_endpoint(network, endpoint, !checks.is_empty());
+    if !network.owns_bridge && !checks.is_empty() {
+        shortcuts.insert(Shortcut::Guard { port: endpoint.host.clone() });
+    }
     elements.extend(checks);
     Datapath {
         veths: [(endpoint.host.clone(), veth)].into(),
@@ -109,7 +114,10 @@ fn checks(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
     }
     let host = || endpoint.host.clone();
     let mut set = BTreeSet::from([Element::Checked(host()), Element::SourceMac(host(), endpoint.mac)]);
-    set.extend(endpoint.spec.addresses().map(|address| Element::SourceAddress(host(), address)));
+    // Its link-local address, which nobody assigns: the kernel makes it of the hardware address.
+    let link_local = IpAddr::V6(endpoint.mac.link_local());
+    let addresses = endpoint.spec.addresses().chain([link_local]);
+    set.extend(addresses.map(|address| Element::SourceAddress(host(), address)));
     set
 }
 

@@ -173,6 +173,7 @@ impl World {
                     self.veth(link, "set up")?.up = true;
                 }
             }
+            Step::SetMac(..) | Step::HardenBridge(_) | Step::ArpOff(_) => self.link_step(step)?,
             Step::EnableIpv6(link) => self.bridge(link, "enable ipv6 on")?.ipv6 = true,
             Step::AddAddress(link, address) => {
                 self.bridge(link, "add address to")?.addresses.insert(*address);
@@ -280,6 +281,7 @@ impl Kernel for FakeKernel {
                 addresses: BTreeSet::new(),
                 ipv6: true,
                 localnet: true,
+                hardened: true,
                 up: true,
             };
             seen.bridges.insert(name.clone(), bridge);

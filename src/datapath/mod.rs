@@ -67,6 +67,10 @@ pub struct Bridge {
     pub ipv6: bool,
     /// Whether packets to and from 127.0.0.0/8 are routed there: `route_localnet` = 1.
     pub localnet: bool,
+    /// Whether it learns nothing from frames to 01:80:c2:00:00:0x, floods multicasts whatever is asked
+    /// or reported, and remembers a bounded number of hardware addresses. Of a foreign bridge it is not
+    /// compared.
+    pub hardened: bool,
     /// Whether it is administratively up.
     pub up: bool,
 }
@@ -97,6 +101,8 @@ pub struct Veth {
     pub isolated: bool,
     /// Whether the port sends frames back where they came from.
     pub hairpin: bool,
+    /// Whether the host itself speaks ARP by the host end. It must not: the bridge does.
+    pub arp: bool,
     /// Whether the host end is administratively up.
     pub up: bool,
 }

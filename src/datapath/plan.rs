@@ -146,8 +146,14 @@ fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
         plan.steps.push(Step::CreateBridge(name.clone(), want.clone()));
         return;
     }
+    if let Some(mac) = want.mac.filter(|_| have.mac != want.mac) {
+        plan.steps.push(Step::SetMac(name.clone(), mac));
+    }
     if have.mtu != want.mtu {
         plan.steps.push(Step::SetMtu(name.clone(), want.mtu));
+    }
+    if want.hardened && !have.hardened {
+        plan.steps.push(Step::HardenBridge(name.clone()));
     }
     if want.ipv6 && !have.ipv6 {
         plan.steps.push(Step::EnableIpv6(name.clone()));
@@ -231,6 +237,12 @@ fn shortcuts(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Prot
 }
 
 fn veth(plan: &mut Plan, host: &IfName, have: &Veth, want: &Veth) {
+    if have.host_mac != want.host_mac {
+        plan.steps.push(Step::SetMac(host.clone(), want.host_mac));
+    }
+    if have.arp && !want.arp {
+        plan.steps.push(Step::ArpOff(host.clone()));
+    }
     if have.mtu != want.mtu {
         plan.steps.push(Step::SetMtu(host.clone(), want.mtu));
     }

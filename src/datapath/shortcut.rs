@@ -43,6 +43,14 @@ pub enum Shortcut {
         /// behind the tunnel.
         addresses: BTreeSet<IpAddr>,
     },
+    /// No way at all: what a checked port of a foreign bridge may not even say to that bridge. Its owner's
+    /// settings, which decide what the bridge learns from frames to 01:80:c2:00:00:0x and whether it
+    /// speaks the spanning tree protocol, are not Pontoon's, and no rule of table `bridge pontoon` sees
+    /// these frames.
+    Guard {
+        /// The host end of its pair.
+        port: IfName,
+    },
     /// What is left of one that is not whole; never wanted.
     Rest(Rest),
 }
@@ -66,6 +74,7 @@ impl Shortcut {
         let named = |name: &str| protected.links.iter().any(|link| link.as_str() == name);
         match self {
             Shortcut::Network { tunnel, .. } => protected.links.contains(tunnel),
+            Shortcut::Guard { port } => protected.links.contains(port),
             Shortcut::Port { tunnel, port, .. } => protected.links.contains(tunnel) || protected.links.contains(port),
             Shortcut::Rest(Rest::Table) => false,
             Shortcut::Rest(Rest::Chain(name) | Rest::Place(name, _) | Rest::Network(name)) => named(name),
@@ -76,7 +85,7 @@ impl Shortcut {
     pub fn link(&self) -> Option<&IfName> {
         match self {
             Shortcut::Network { tunnel, .. } => Some(tunnel),
-            Shortcut::Port { port, .. } => Some(port),
+            Shortcut::Port { port, .. } | Shortcut::Guard { port } => Some(port),
             Shortcut::Rest(_) => None,
         }
     }

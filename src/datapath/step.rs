@@ -146,8 +146,14 @@ pub enum Step {
     CreateBridge(IfName, Bridge),
     /// Sets the MTU of a bridge of ours, of a host end or of a VXLAN link.
     SetMtu(IfName, u32),
+    /// Gives a bridge of ours or a host end its hardware address back.
+    SetMac(IfName, Mac),
     /// Brings a link up.
     SetUp(IfName),
+    /// Closes a bridge of ours to frames that teach it what is not so: [`Bridge::hardened`].
+    HardenBridge(IfName),
+    /// Keeps the host from speaking ARP by a host end.
+    ArpOff(IfName),
     /// Turns IPv6 on for a bridge of ours: `disable_ipv6` = 0, `accept_ra` = 0.
     EnableIpv6(IfName),
     /// Adds an address to a bridge of ours (without duplicate address detection).
@@ -203,7 +209,10 @@ impl Step {
         match self {
             Step::CreateBridge(link, _)
             | Step::SetMtu(link, _)
+            | Step::SetMac(link, _)
             | Step::SetUp(link)
+            | Step::HardenBridge(link)
+            | Step::ArpOff(link)
             | Step::EnableIpv6(link)
             | Step::AddAddress(link, _)
             | Step::RemoveAddress(link, _)

@@ -11,7 +11,7 @@ use rtnetlink::LinkUnspec;
 use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::{LinuxKernel, Route, addr, bridge, forward, link, neighbour, observe, veth};
+use super::{LinuxKernel, Master, Route, addr, bridge, forward, link, neighbour, observe, veth};
 use crate::datapath::{Bridge, Element, GROUP_DEAD, KernelError, Step, Veth};
 use crate::model::IfName;
 
@@ -40,7 +40,12 @@ impl LinuxKernel {
             Step::Shortcuts { add, remove } => self.change_shortcuts(add, remove),
             Step::CreateBridge(name, bridge) => self.create_bridge(name, bridge),
             Step::SetMtu(name, mtu) => link::change(&mut self.route().socket, link::named(name).mtu(*mtu)),
+            Step::SetMac(name, mac) => {
+                link::change(&mut self.route().socket, link::named(name).address(mac.bytes().to_vec()))
+            }
             Step::SetUp(name) => link::change(&mut self.route().socket, link::named(name).up()),
+            Step::HardenBridge(name) => bridge::harden(&mut self.route().socket, name),
+            Step::ArpOff(name) => link::change(&mut self.route().socket, link::named(name).arp(false)),
             Step::EnableIpv6(name) => self.sysctls.enable_ipv6(name),
             Step::AddAddress(name, address) => {
                 let mut route = self.route();
@@ -135,7 +140,7 @@ impl LinuxKernel {
             route.bridges.remove(name);
             match bridge::create(&mut route.socket, &self.sysctls, name, bridge) {
                 Ok(index) => {
-                    route.bridges.insert(name.clone(), index);
+                    route.bridges.insert(name.clone(), Master { index, ours: true });
                     return Ok(());
                 }
                 Err(failure) if failure.errno() == Some(libc::EEXIST) => {}
@@ -246,15 +251,41 @@ pub(super) fn with_master(
     mut act: impl FnMut(&mut Route, Option<u32>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let Some(bridge) = bridge else { return act(route, None) };
-    let index = route.bridge(bridge)?;
-    let failure = match act(route, Some(index)) {
+    let master = route.bridge(bridge)?;
+    let failure = match keeping(route, master, &mut act) {
         // EINVAL: no such link; EOPNOTSUPP: not one that has ports.
         Err(f) if matches!(f.errno(), Some(libc::EINVAL | libc::ENODEV | libc::EOPNOTSUPP)) => f,
         result => return result,
     };
     route.bridges.remove(bridge);
     let fresh = route.bridge(bridge)?;
-    if fresh == index { Err(failure) } else { act(route, Some(fresh)) }
+    if fresh == master { Err(failure) } else { keeping(route, fresh, &mut act) }
+}
+
+/// A bridge whose owner set neither takes the hardware address of the lowest of its ports and the
+/// smallest of their MTUs (`br_stp_recalculate_bridge_id`, `br_mtu_auto_adjust`). A port of ours must not
+/// change what others use a foreign bridge for: what the kernel changed is put back, and stays.
+fn keeping(
+    route: &mut Route,
+    master: Master,
+    act: &mut impl FnMut(&mut Route, Option<u32>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let before = if master.ours { None } else { link::find_index(&mut route.socket, master.index)? };
+    let result = act(route, Some(master.index));
+    let Some(before) = before else { return result };
+    let Some(after) = link::find_index(&mut route.socket, master.index)? else { return result };
+    let mut change = LinkUnspec::new_with_index(master.index);
+    let mut changed = false;
+    if let Some(mac) = before.mac.filter(|mac| before.mac != after.mac && mac.bytes() != [0; 6]) {
+        (change, changed) = (change.address(mac.bytes().to_vec()), true);
+    }
+    if after.mtu != before.mtu {
+        (change, changed) = (change.mtu(before.mtu), true);
+    }
+    if changed {
+        link::change(&mut route.socket, change)?;
+    }
+    result
 }
 
 pub(super) fn foreign(name: &IfName, kind: &str) -> Failure {
@@ -277,7 +308,10 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::Shortcuts { .. } => ("change shortcuts in table", "netdev pontoon".to_owned()),
         Step::CreateBridge(name, _) => ("create bridge", name.to_string()),
         Step::SetMtu(name, mtu) => ("set MTU of", format!("{name} to {mtu}")),
+        Step::SetMac(name, mac) => ("set hardware address of", format!("{name} to {mac}")),
         Step::SetUp(name) => ("bring up", name.to_string()),
+        Step::HardenBridge(name) => ("harden bridge", name.to_string()),
+        Step::ArpOff(name) => ("turn off ARP of", name.to_string()),
         Step::EnableIpv6(name) => ("turn on IPv6 of", name.to_string()),
         Step::AddAddress(name, address) => ("add address", format!("{address} to {name}")),
         Step::RemoveAddress(name, address) => ("remove address", format!("{address} from {name}")),

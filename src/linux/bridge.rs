@@ -8,10 +8,53 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder};
 
 use super::addr;
 use super::link::{self, LinkRecord};
-use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
+use super::netlink::{CREATE, EXCLUSIVE, Failure, Request, Socket};
 use super::sysctl::Sysctls;
+use super::tlv::{Attributes, Writer, native32};
 use crate::datapath::{Bridge, GROUP_LIVE};
 use crate::model::IfName;
+
+/// Bytes of `struct ifinfomsg`, and attributes (include/uapi/linux/if_link.h).
+const HEADER: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
+const IFLA_BR_FDB_MAX_LEARNED: u16 = 49;
+
+/// `BR_BOOLOPT_NO_LL_LEARN`, as a bit.
+const NO_LINK_LOCAL_LEARNING: u32 = 1;
+
+/// How many hardware addresses a bridge of ours learns: more than containers and other hosts have, and
+/// less than a container that is not checked could make up. Kernels before 6.8 know no such bound.
+const MOST_LEARNED: u32 = 65_536;
+
+/// Reads `IFLA_INFO_DATA` of a bridge. What the kernel does not know it does not show, and then it
+/// is as good as it can be. The bound comes with the rest and is not looked at: not every tool can set it.
+pub fn is_hardened(data: &Attributes<'_>) -> bool {
+    let switches = data.find(IFLA_BR_MULTI_BOOLOPT).and_then(native32);
+    let snooping = data.find(IFLA_BR_MCAST_SNOOPING).and_then(<[u8]>::first);
+    switches.is_none_or(|switches| switches & NO_LINK_LOCAL_LEARNING != 0) && snooping.is_none_or(|on| *on == 0)
+}
+
+/// Frames to 01:80:c2:00:00:0x pass no check and are no traffic of a network: nothing is learned from
+/// them. Multicasts go to every port, as they do on any bridge that hears no multicast querier: with
+/// snooping a single forged query keeps them, and IPv6 with them, from whoever did not report. A bridge
+/// forgets nothing else by this.
+pub fn harden(socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.text(IFLA_IFNAME, name.as_str()).nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, "bridge").nest(IFLA_INFO_DATA, |data| {
+            let switches = [NO_LINK_LOCAL_LEARNING.to_ne_bytes(), NO_LINK_LOCAL_LEARNING.to_ne_bytes()].concat();
+            data.bytes(IFLA_BR_MULTI_BOOLOPT, &switches).bytes(IFLA_BR_MCAST_SNOOPING, &[0]);
+            data.native(IFLA_BR_FDB_MAX_LEARNED, MOST_LEARNED);
+        });
+    });
+    let request = Request { kind: libc::RTM_NEWLINK, flags: 0, body: body.finish() };
+    socket.execute(request.kind, request.flags, &request.body)
+}
 
 /// Creates a bridge in its wanted form and returns its index. What a failed try has made is gone
 /// again.
@@ -43,6 +86,9 @@ pub fn complete(
         sysctls.enable_ipv6(name)?;
     } else {
         sysctls.disable_ipv6(name);
+    }
+    if bridge.hardened && !found.hardened {
+        harden(socket, name)?;
     }
     let mut change = link::named(name).mtu(bridge.mtu).alias(bridge.alias.as_str());
     if let Some(mac) = bridge.mac.filter(|mac| Some(*mac) != found.mac) {

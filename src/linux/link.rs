@@ -7,6 +7,7 @@
 use rtnetlink::packet_core::Emitable;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
+use super::bridge;
 use super::netlink::{Failure, Request, Socket};
 use super::tlv::{Attributes, Writer, native32, text};
 use super::vxlan::{self, Identity};
@@ -77,6 +78,10 @@ pub struct LinkRecord {
     pub hairpin: bool,
     /// Whether it is a bridge that calls iptables whatever the others do.
     pub calls_iptables: bool,
+    /// Whether the host itself speaks ARP by it.
+    pub arp: bool,
+    /// Whether it is a bridge with the settings that [`bridge::is_hardened`] looks for.
+    pub hardened: bool,
     /// What is fixed of a VXLAN link.
     pub vxlan: Option<Identity>,
     /// What any VXLAN link listens for.
@@ -117,9 +122,9 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
     }
     let index = payload.get(4..).and_then(native32)?;
     let flags = payload.get(8..).and_then(native32)?;
-    let flag = |flag: i32| flags & flag as u32 != 0;
-    let (up, point_to_point) = (flag(libc::IFF_UP), flag(libc::IFF_POINTOPOINT));
-    let mut link = LinkRecord { index, up, point_to_point, ..LinkRecord::default() };
+    let is = |flag: libc::c_int| flags & flag as u32 != 0;
+    let (up, arp, point_to_point) = (is(libc::IFF_UP), !is(libc::IFF_NOARP), is(libc::IFF_POINTOPOINT));
+    let mut link = LinkRecord { index, up, arp, point_to_point, ..LinkRecord::default() };
     let mut elsewhere = false;
     for (kind, value) in Attributes::after(payload, HEADER) {
         match kind {
@@ -148,6 +153,7 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
                 if link.kind == "bridge" {
                     let data = Attributes::new(info.find(IFLA_INFO_DATA).unwrap_or_default());
                     link.calls_iptables = data.find(IFLA_BR_NF_CALL_IPTABLES).and_then(<[u8]>::first) == Some(&1);
+                    link.hardened = bridge::is_hardened(&data);
                 }
                 if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
                     let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());

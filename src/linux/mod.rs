@@ -109,7 +109,15 @@ pub struct LinuxKernel {
 #[derive(Debug)]
 struct Route {
     socket: Socket,
-    bridges: HashMap<IfName, u32>,
+    bridges: HashMap<IfName, Master>,
+}
+
+/// A bridge that gets ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Master {
+    index: u32,
+    /// Made by Pontoon: nothing of it is anybody else's to keep.
+    ours: bool,
 }
 
 impl LinuxKernel {
@@ -182,16 +190,17 @@ impl LinuxKernel {
 }
 
 impl Route {
-    /// The index of a bridge, from memory if possible.
-    fn bridge(&mut self, name: &IfName) -> Result<u32, Failure> {
-        if let Some(index) = self.bridges.get(name) {
-            return Ok(*index);
+    /// A bridge, from memory if possible.
+    fn bridge(&mut self, name: &IfName) -> Result<Master, Failure> {
+        if let Some(master) = self.bridges.get(name) {
+            return Ok(*master);
         }
         let found = link::find(&mut self.socket, name.as_str())?;
         let missing = || Failure::refused(libc::ENODEV, &format!("there is no bridge {name}"));
-        let index = found.filter(|link| link.kind == "bridge").ok_or_else(missing)?.index;
-        self.bridges.insert(name.clone(), index);
-        Ok(index)
+        let found = found.filter(|link| link.kind == "bridge").ok_or_else(missing)?;
+        let master = Master { index: found.index, ours: found.live() };
+        self.bridges.insert(name.clone(), master);
+        Ok(master)
     }
 }
 

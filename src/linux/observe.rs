@@ -165,6 +165,7 @@ fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls
         addresses: ours.map(|a| a.address).collect(),
         ipv6: sysctls.ipv6(name),
         localnet: sysctls.localnet(name),
+        hardened: link.hardened,
         up: link.up,
     }
 }
@@ -198,6 +199,7 @@ fn veth(link: &LinkRecord, name: &IfName, names: &BTreeMap<u32, &LinkRecord>) ->
         bridge: named(link.master),
         isolated: link.isolated,
         hairpin: link.hairpin,
+        arp: link.arp,
         up: link.up,
     }
 }

@@ -67,7 +67,10 @@ impl LinuxKernel {
         let Err(failure) = shortcut::change(&mut self.nft(), &at, add, remove) else { return Ok(()) };
         let Err(lacking) = shortcut::offered(&mut self.nft()) else { return Err(failure) };
         self.has_no_shortcuts.store(true, Ordering::Relaxed);
-        tracing::info!(?lacking, "no shortcuts in this kernel (nft_fwd_netdev): overlay frames go by the bridges");
+        tracing::info!(
+            ?lacking,
+            "no shortcuts in this kernel (nft_fwd_netdev): overlay frames go by the bridges, and bridges of the user's hear frames to 01:80:c2:00:00:0x"
+        );
         Ok(())
     }
 
@@ -83,7 +86,7 @@ impl LinuxKernel {
     pub(super) fn announce_endpoint(&self, endpoint: &Announcement) -> Result<(), Failure> {
         let (bridge, port) = {
             let mut route = self.route();
-            let bridge = route.bridge(&endpoint.bridge)?;
+            let bridge = route.bridge(&endpoint.bridge)?.index;
             let port = link::find(&mut route.socket, endpoint.host.as_str())?;
             (bridge, port.ok_or_else(|| Failure::refused(libc::ENODEV, "its sandbox is gone"))?.index)
         };

@@ -58,6 +58,9 @@ pub fn complete(
     if found.master != master {
         (change, changed) = (change.controller(master.unwrap_or(0)), true);
     }
+    if found.arp && !veth.arp {
+        (change, changed) = (change.arp(false), true);
+    }
     if veth.up && !found.up {
         (change, changed) = (change.up(), true);
     }
@@ -98,7 +101,8 @@ fn creation(name: &IfName, veth: &Veth, master: Option<u32>) -> LinkMessage {
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
         .mtu(veth.mtu)
         .address(veth.host_mac.bytes().to_vec())
-        .link_group(GROUP_LIVE);
+        .link_group(GROUP_LIVE)
+        .arp(veth.arp);
     if let Some(master) = master {
         host = host.controller(master);
     }

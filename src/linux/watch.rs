@@ -288,6 +288,9 @@ impl Known {
                 let worse = (before.up && !link.up)
                     || (before.master.is_some() && before.master != link.master)
                     || before.mtu != link.mtu
+                    || before.mac != link.mac
+                    || (!before.arp && link.arp)
+                    || (before.hardened && !link.hardened)
                     || lost_flag((before.isolated, before.hairpin), (link.isolated, link.hairpin))
                     || before.group != link.group;
                 let theirs = name.filter(|_| !link.dead() && !echo && before.live() && worse);

@@ -35,6 +35,9 @@ pub fn commands(step: &Step) -> Vec<String> {
         }
         Step::CreateBridge(name, bridge) => create_bridge(name, bridge),
         Step::SetMtu(name, mtu) => vec![format!("ip link set dev {} mtu {mtu}", word(name))],
+        Step::SetMac(name, mac) => vec![format!("ip link set dev {} address {mac}", word(name))],
+        Step::HardenBridge(name) => harden(name),
+        Step::ArpOff(name) => vec![format!("ip link set dev {} arp off", word(name))],
         Step::SetUp(name) => vec![format!("ip link set dev {} up", word(name))],
         Step::EnableIpv6(name) => enable_ipv6(name),
         Step::AddAddress(name, address) => vec![add_address(name, &address.to_string())],
@@ -84,6 +87,9 @@ fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
     // Only a change of the MTU keeps ports from changing it later.
     lines.push(format!("ip link set dev {link} mtu {}", bridge.mtu ^ 1));
     lines.push(format!("ip link set dev {link} mtu {}", bridge.mtu));
+    if bridge.hardened {
+        lines.extend(harden(name));
+    }
     if bridge.up {
         lines.push(format!("ip link set dev {link} up"));
     }
@@ -92,6 +98,13 @@ fn create_bridge(name: &IfName, bridge: &Bridge) -> Vec<String> {
     }
     lines.extend(bridge.addresses.iter().map(|address| add_address(name, &address.to_string())));
     lines
+}
+
+/// Not every kernel and not every release of iproute2 knows the bound.
+fn harden(name: &IfName) -> Vec<String> {
+    let link = word(name);
+    let settings = ["no_linklocal_learn 1", "mcast_snooping 0", "fdb_max_learned 65536 2>/dev/null || true"];
+    settings.map(|setting| format!("ip link set dev {link} type bridge {setting}")).into()
 }
 
 fn create_vxlan(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
@@ -142,6 +155,9 @@ fn create_veth(name: &IfName, veth: &Veth) -> Vec<String> {
         lines.push(format!("ip link set dev {link} master {}", word(bridge)));
         let flags = [("isolated", veth.isolated), ("hairpin", veth.hairpin)];
         lines.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| port_flag(name, flag, true)));
+    }
+    if !veth.arp {
+        lines.push(format!("ip link set dev {link} arp off"));
     }
     if veth.up {
         lines.push(format!("ip link set dev {link} up"));

@@ -22,6 +22,7 @@ fn bridge(ipv6: bool) -> Bridge {
             .collect(),
         ipv6,
         localnet: true,
+        hardened: true,
         up: true,
     }
 }
@@ -43,6 +44,8 @@ fn each_step_has_its_command() {
         ),
         (Step::SetMtu(link(), 1400), "ip link set dev pntb1 mtu 1400"),
         (Step::SetUp(link()), "ip link set dev pntb1 up"),
+        (Step::SetMac(link(), Mac::from_bytes([2, 0, 0, 0, 0, 1])), "ip link set dev pntb1 address 02:00:00:00:00:01"),
+        (Step::ArpOff(name("pnth1")), "ip link set dev pnth1 arp off"),
         (
             Step::EnableIpv6(name("a.b")),
             "sysctl -w net/ipv6/conf/a.b/accept_ra=0\nsysctl -w net/ipv6/conf/a.b/disable_ipv6=0",
@@ -110,7 +113,11 @@ fn links_are_made_as_pontoon_makes_them() {
         "ip link show dev pntb1 >/dev/null 2>&1 || ip link add name pntb1 address 02:00:00:00:00:01 group 1886286849 type bridge\n\
          sysctl -w net/ipv6/conf/pntb1/disable_ipv6=1\n\
          ip link set dev pntb1 alias 'pontoon network a'\\''b'\n\
-         ip link set dev pntb1 mtu 1501\nip link set dev pntb1 mtu 1500\nip link set dev pntb1 up\n\
+         ip link set dev pntb1 mtu 1501\nip link set dev pntb1 mtu 1500\n\
+         ip link set dev pntb1 type bridge no_linklocal_learn 1\n\
+         ip link set dev pntb1 type bridge mcast_snooping 0\n\
+         ip link set dev pntb1 type bridge fdb_max_learned 65536 2>/dev/null || true\n\
+         ip link set dev pntb1 up\n\
          sysctl -w net/ipv4/conf/pntb1/route_localnet=1\nip address replace 10.1.0.1/24 dev pntb1"
     );
     let veth = Veth {
@@ -121,13 +128,15 @@ fn links_are_made_as_pontoon_makes_them() {
         bridge: Some(name("pntb1")),
         isolated: true,
         hairpin: false,
+        arp: false,
         up: true,
     };
     assert_eq!(
         lines(Step::CreateVeth(name("pnth1"), veth)),
         "ip link show dev pnth1 >/dev/null 2>&1 || ip link add name pnth1 mtu 1400 address 02:00:00:00:00:02 group 1886286849 numtxqueues 1 numrxqueues 1 \
          type veth peer name pntc1 mtu 1400 address 02:00:00:00:00:03 numtxqueues 1 numrxqueues 1\n\
-         ip link set dev pnth1 master pntb1\nbridge link set dev pnth1 isolated on\nip link set dev pnth1 up"
+         ip link set dev pnth1 master pntb1\nbridge link set dev pnth1 isolated on\n\
+         ip link set dev pnth1 arp off\nip link set dev pnth1 up"
     );
 }
 

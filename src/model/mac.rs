@@ -1,6 +1,7 @@
 //! Owns hardware addresses.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,22 @@ impl Mac {
     pub fn derive(salt: &str, id: &str) -> Self {
         let d = digest(&[salt, id]).to_be_bytes();
         Self([(d[0] & 0xfc) | 0x02, d[1], d[2], d[3], d[4], d[5]])
+    }
+
+    /// The address of the host end of an endpoint's pair. The first byte is 0xfe, as high as a locally
+    /// administered unicast address can begin: a bridge without an address of its own takes the lowest
+    /// of its ports', and this one is never the lowest beside others.
+    pub fn derive_port(id: &str) -> Self {
+        let [_, rest @ ..] = Self::derive("host", id).0;
+        let [a, b, c, d, e] = rest;
+        Self([0xfe, a, b, c, d, e])
+    }
+
+    /// The IPv6 link-local address that a link with this hardware address gives itself (RFC 4291,
+    /// appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
     }
 
     /// The six bytes in network order.
@@ -103,8 +120,10 @@ mod tests {
     fn derived_addresses_are_local_unicast_and_differ() {
         let (a, b) = (Mac::derive("peer", "one"), Mac::derive("host", "one"));
         assert_ne!(a, b);
-        for mac in [a, b] {
+        for mac in [a, b, Mac::derive_port("one")] {
             assert_eq!(mac.bytes()[0] & 3, 2);
         }
+        assert!((0..200).all(|n| Mac::derive_port(&n.to_string()).bytes()[0] == 0xfe));
+        assert_eq!(Mac::parse("02:42:ac:11:00:02").unwrap().link_local().to_string(), "fe80::42:acff:fe11:2");
     }
 }

@@ -17,11 +17,15 @@ mod routed;
 mod town;
 
 mod baseline;
+mod bridges;
 mod claim;
+mod discovery;
 mod forwarding;
 mod many;
 mod output;
+mod frames;
 mod overlay;
+mod packet;
 mod ports;
 mod settings;
 mod subnets;

@@ -37,6 +37,7 @@ fn bridge() -> Bridge {
         addresses: ["10.77.0.1/24".parse().unwrap(), "fd77::1/64".parse().unwrap()].into(),
         ipv6: true,
         localnet: false,
+        hardened: true,
         up: true,
     }
 }
@@ -50,6 +51,7 @@ fn veth(peer: &str, bridge: &str, isolated: bool) -> Veth {
         bridge: Some(name(bridge)),
         isolated,
         hairpin: false,
+        arp: false,
         up: true,
     }
 }

@@ -125,6 +125,7 @@ pub fn bridge(id: &str, addresses: &[&str]) -> Bridge {
         addresses: addresses.iter().map(|a| net(a)).collect(),
         ipv6: addresses.iter().any(|a| a.contains(':')),
         localnet: false,
+        hardened: true,
         up: true,
     }
 }
@@ -139,6 +140,7 @@ pub fn veth(id: &str, bridge: &str) -> (IfName, Veth) {
         bridge: Some(name(bridge)),
         isolated: false,
         hairpin: false,
+        arp: false,
         up: true,
     };
     (IfName::derive(LinkRole::Host, id, 0), veth)

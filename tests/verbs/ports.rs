@@ -350,13 +350,13 @@ fn sources_are_checked_unless_the_user_says_otherwise() {
             .filter(|e| matches!(e, Element::Checked(_) | Element::SourceMac(..) | Element::SourceAddress(..)))
             .count()
     };
-    assert_eq!(checked(&rig_with(json!({}))), 4);
+    assert_eq!(checked(&rig_with(json!({}))), 5);
     let off = rig_with(json!({"pontoon.spoofcheck": "false"}));
     assert_eq!(checked(&off), 0);
     let mut own = endpoint("aa", "e2", "10.1.0.3/24");
     own["Options"]["pontoon.spoofcheck"] = json!("true");
     off.ok("NetworkDriver.CreateEndpoint", own);
-    assert_eq!(checked(&off), 3);
+    assert_eq!(checked(&off), 4);
     off.ok("NetworkDriver.DeleteEndpoint", of("aa", "e2"));
     assert_eq!(checked(&off), 0);
 }

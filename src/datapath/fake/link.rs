@@ -3,10 +3,27 @@
 use std::collections::BTreeMap;
 
 use super::{World, refused};
-use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, KernelError, Veth};
+use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, KernelError, Step, Veth};
 use crate::model::IfName;
 
 impl World {
+    /// Settings of a link that have no other effect here.
+    pub(super) fn link_step(&mut self, step: &Step) -> Result<(), KernelError> {
+        match step {
+            Step::SetMac(link, mac) => {
+                if let Some(bridge) = self.datapath.bridges.get_mut(link) {
+                    bridge.mac = Some(*mac);
+                } else {
+                    self.veth(link, "set mac of")?.host_mac = *mac;
+                }
+            }
+            Step::HardenBridge(link) => self.bridge(link, "harden")?.hardened = true,
+            Step::ArpOff(host) => self.veth(host, "turn arp off on")?.arp = false,
+            _ => {}
+        }
+        Ok(())
+    }
+
     pub(super) fn create_bridge(&mut self, name: &IfName, bridge: &Bridge) -> Result<(), KernelError> {
         if self.foreign.contains_key(name) {
             return Err(refused("create bridge", name, libc::EEXIST));

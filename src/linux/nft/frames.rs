@@ -9,9 +9,9 @@
 //! a port, those that the host itself says among them.
 
 use super::element::Set;
-use super::expression::{Direction, Expressions, Part, Side};
+use super::expression::{CMP_DIFFERENT, Direction, Expressions, Part, Side};
 use super::message::{BRIDGE, Chain};
-use super::ruleset::{LINK_LOCAL, Rule};
+use super::ruleset::Rule;
 
 /// `NF_BR_PRE_ROUTING` and a place before everything else (`NF_BR_PRI_NAT_DST_BRIDGED`).
 pub const PREROUTING: Chain = Chain {
@@ -43,12 +43,50 @@ const ARP: [u8; 2] = 0x0806u16.to_be_bytes();
 pub(super) const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
 const VLAN: [u8; 2] = 0x8100u16.to_be_bytes();
 const VLAN_SERVICE: [u8; 2] = 0x88a8u16.to_be_bytes();
+const VLAN_OLD_SERVICE: [u8; 2] = 0x9100u16.to_be_bytes();
 
-/// Types of ICMPv6 messages (RFC 4861).
+/// `PACKET_MULTICAST`: a frame with several receivers, and not with all.
+const FOR_SEVERAL: u8 = 2;
+
+/// 01:80:c2:00:00:00 to 0f, whom bridges talk to each other by (IEEE 802.1Q, table 8-1).
+const BRIDGES: ([u8; 6], u32) = ([0x01, 0x80, 0xc2, 0, 0, 0], 44);
+
+/// Types of IGMP messages (RFC 2236, RFC 4286), and the protocol number of PIM.
+const IGMP_QUERY: u8 = 0x11;
+const IGMP_ROUTER: u8 = 0x30;
+const PIM: u8 = 103;
+/// More fragments follow, or some came before.
+const IS_FRAGMENT: [u8; 2] = 0x3fffu16.to_be_bytes();
+
+/// Types of ICMPv6 messages (RFC 2710, RFC 3810, RFC 4286, RFC 4861).
+const LISTENER_QUERY: u8 = 130;
+const LISTENER_REPORT: u8 = 143;
+const MULTICAST_ROUTER: u8 = 151;
+const LAST_OF_LISTENERS: u8 = 132;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
+
+/// `NFT_CMP_GT`.
+const CMP_GREATER: u32 = 4;
+
+impl Expressions {
+    /// A part of the packet is a number above this one, both with their highest byte first.
+    pub fn above(self, part: Part, value: &[u8]) -> Self {
+        self.load(&[part]).compare(CMP_GREATER, value)
+    }
+
+    /// The link's name starts with anything but these bytes.
+    pub fn link_starts_not(self, direction: Direction, name: &[u8]) -> Self {
+        self.load(&[direction.name()]).compare(CMP_DIFFERENT, name)
+    }
+
+    /// A part of the packet has some of these bits.
+    pub fn with_bits(self, part: Part, bits: &[u8]) -> Self {
+        self.load(&[part]).mask(bits).compare(CMP_DIFFERENT, &vec![0; bits.len()])
+    }
+}
 
 const fn rule(comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
     Rule { chain: PREROUTING, comment, write }
@@ -63,8 +101,32 @@ fn message(rule: Expressions, kind: u8) -> Expressions {
     rule.is(Part::ICMPV6_TYPE, &[kind])
 }
 
-/// How the names of tunnels start (`LinkRole::Vxlan`).
-const TUNNEL: &[u8] = b"pntx";
+/// A frame to the bridges themselves.
+pub(super) fn to_bridges(rule: Expressions) -> Expressions {
+    rule.within(Part::FRAME_TARGET, &BRIDGES.0, BRIDGES.1)
+}
+
+/// A frame of a container that carries this and nothing around it, with the container's own hardware
+/// address, and not for several receivers: among those are multicast queries.
+fn own(rule: Expressions, what: [u8; 2]) -> Expressions {
+    let rule = rule.link_starts(Direction::In, PORT).is(Part::FRAME_TYPE, &what);
+    rule.is_not(Part::PACKET_TYPE, &[FOR_SEVERAL])
+}
+
+fn own_address(rule: Expressions, addresses: Set) -> Expressions {
+    let rule = rule.key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs);
+    rule.key_in(&[Part::LINK, Side::Source.address(addresses.v6())], addresses)
+}
+
+fn igmp(rule: Expressions) -> Expressions {
+    carries(rule, IP).is(Part::TRANSPORT, &[libc::IPPROTO_IGMP as u8])
+}
+
+/// How the names of all links of ours start, those of host ends (`LinkRole::Host`) and those of tunnels
+/// (`LinkRole::Vxlan`).
+const OURS: &[u8] = b"pnt";
+pub(super) const PORT: &[u8] = b"pnth";
+pub(super) const TUNNEL: &[u8] = b"pntx";
 
 /// An ARP question.
 const QUESTION: [u8; 2] = 1u16.to_be_bytes();
@@ -84,9 +146,18 @@ pub static LEAVING: [Rule; 6] = [
 ];
 
 /// What enters by a port, in order.
-pub static RULES: [Rule; 22] = [
+pub static RULES: [Rule; 34] = [
+    // Nearly every frame, after two look-ups; all that follows would let it pass as well.
+    rule("its own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
+    rule("ports that are not checked", |rule| {
+        rule.link_starts(Direction::In, PORT).link_not_in(Direction::In, Set::Checked).accept()
+    }),
+    rule("its own IPv6 address", |rule| {
+        let rule = own(rule, IPV6).is_not(Part::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
+        own_address(rule, Set::Addr6).accept()
+    }),
+    rule("others' ports", |rule| rule.link_starts_not(Direction::In, OURS).accept()),
     // Each host has the gateway, with the same addresses. Its answer would come from everywhere.
-    // The name is looked at first: frames of containers need not pay for the set.
     rule("another host's gateway", |rule| {
         let rule = rule.link_starts(Direction::In, TUNNEL);
         rule.key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Gateways).drop()
@@ -98,19 +169,22 @@ pub static RULES: [Rule; 22] = [
     rule("who asks for an IPv6 gateway has one", |rule| {
         message(rule, NEIGHBOUR_SOLICITATION).key_in(&[Part::LINK, Part::NEIGHBOUR], Set::Gateway6).drop()
     }),
-    rule("ports that are not checked", |rule| rule.link_not_in(Direction::In, Set::Checked).accept()),
-    // Nearly every frame, after three look-ups; all that follows would let it pass as well.
-    rule("its own IPv4 address", |rule| {
-        let rule = carries(rule, IP).key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs);
-        rule.key_in(&[Part::LINK, Side::Source.address(false)], Set::Addr4).accept()
-    }),
+    rule("tunnels", |rule| rule.link_starts_not(Direction::In, PORT).accept()),
     rule("another's hardware address", |rule| {
         rule.key_not_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs).counter().drop()
     }),
-    // The kernel has taken off the first tag. One more would hide what is behind it from these
-    // rules, while a receiver takes off as many as there are (VLAN 0).
-    rule("a tag within a tag", |rule| carries(rule, VLAN).counter().drop()),
-    rule("a tag within a service tag", |rule| carries(rule, VLAN_SERVICE).counter().drop()),
+    // With spanning tree off, or where an owner wants it so, a bridge passes these on.
+    rule("what bridges tell each other", |rule| to_bridges(rule).counter().drop()),
+    // A receiver takes off as many tags as there are (VLAN 0), and what is behind one may be hidden from
+    // these rules. On a bridge of the user's a tag leads into another network.
+    rule("a VLAN tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN).counter().drop()),
+    rule("a VLAN service tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN_SERVICE).counter().drop()),
+    rule("a VLAN service tag of old", |rule| rule.is(Part::FRAME_TYPE, &VLAN_OLD_SERVICE).counter().drop()),
+    // A bridge that believes in a multicast router keeps multicasts from those who did not report.
+    rule("a multicast router that is none, by PIM", |rule| rule.is(Part::TRANSPORT, &[PIM]).counter().drop()),
+    rule("IGMP in fragments", |rule| igmp(rule).with_bits(Part::FRAGMENT, &IS_FRAGMENT).counter().drop()),
+    rule("a multicast querier that is none", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_QUERY]).counter().drop()),
+    rule("a multicast router that is none", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_ROUTER]).counter().drop()),
     rule("any IPv4 address", |rule| carries(rule, IP).link_in(Direction::In, Set::Any4).accept()),
     rule("DHCP, before there is an address", |rule| {
         carries(rule, IP).is(Side::Source.address(false), &[0; 4]).accept()
@@ -126,15 +200,25 @@ pub static RULES: [Rule; 22] = [
     rule("another's IPv4 address in ARP", |rule| {
         carries(rule, ARP).key_not_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Addr4).counter().drop()
     }),
+    rule("an IPv6 multicast querier that is none", |rule| message(rule, LISTENER_QUERY).counter().drop()),
+    rule("an IPv6 multicast router that is none", |rule| message(rule, MULTICAST_ROUTER).counter().drop()),
     rule("a router that is none", |rule| message(rule, ROUTER_ADVERTISEMENT).counter().drop()),
     rule("a better way that is none", |rule| message(rule, REDIRECT).counter().drop()),
     rule("any IPv6 address", |rule| carries(rule, IPV6).link_in(Direction::In, Set::Any6).accept()),
-    rule("another's IPv6 address in neighbour discovery", |rule| {
-        let rule = message(rule, NEIGHBOUR_ADVERTISEMENT).outside(Part::NEIGHBOUR, &LINK_LOCAL.0, LINK_LOCAL.1);
+    // Nobody sends it so, and the rules below look for what it says where it usually is.
+    rule("neighbour discovery behind other headers", |rule| {
+        let icmp = [libc::IPPROTO_ICMPV6 as u8];
+        let rule = carries(rule, IPV6).is(Part::TRANSPORT, &icmp).is_not(Part::NEXT_HEADER, &icmp);
+        let rule = rule.above(Part::ICMPV6_TYPE, &[LAST_OF_LISTENERS]);
+        rule.is_not(Part::ICMPV6_TYPE, &[LISTENER_REPORT]).counter().drop()
+    }),
+    rule("another's IPv6 address, asked whether it is free", |rule| {
+        let rule = message(rule, NEIGHBOUR_SOLICITATION).is(Side::Source.address(true), &[0; 16]);
         rule.key_not_in(&[Part::LINK, Part::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
-    rule("link-local addresses", |rule| {
-        carries(rule, IPV6).within(Side::Source.address(true), &LINK_LOCAL.0, LINK_LOCAL.1).accept()
+    rule("another's IPv6 address in neighbour discovery", |rule| {
+        let rule = message(rule, NEIGHBOUR_ADVERTISEMENT);
+        rule.key_not_in(&[Part::LINK, Part::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
     rule("IPv6, before there is an address", |rule| {
         carries(rule, IPV6).is(Side::Source.address(true), &[0; 16]).accept()

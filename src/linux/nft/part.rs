@@ -89,6 +89,9 @@ impl Part {
     pub const PACKET_TYPE: Part = Part::meta(META_PACKET_TYPE, 1);
     /// Flags of a TCP segment.
     pub const TCP_FLAGS: Part = Part::payload(2, 13, 1);
+    /// What an Ethernet frame says that it carries (`ether type`): of a tagged one the first tag,
+    /// also where the kernel has taken that off.
+    pub const FRAME_TYPE: Part = Part::payload(0, 12, 2);
     /// Kind of the link that it came in by (`meta iiftype`), in the machine's byte order.
     pub const LINK_TYPE: Part = Part::meta(8, 2);
     /// Destination port of TCP, UDP and SCTP.
@@ -100,6 +103,10 @@ impl Part {
     pub const FRAME_TARGET: Part = Part::payload(0, 0, 6);
     /// Sender of an Ethernet frame.
     pub const FRAME_SOURCE: Part = Part::payload(0, 6, 6);
+    /// Whether an IPv4 packet is a fragment, and which: three flags and the offset.
+    pub const FRAGMENT: Part = Part::header(6, 2);
+    /// Type of an IGMP message.
+    pub const IGMP_TYPE: Part = Part::payload(2, 0, 1);
     /// What comes behind the header of an IPv6 packet.
     pub const NEXT_HEADER: Part = Part::header(6, 1);
     /// Hardware address that an ARP packet announces.

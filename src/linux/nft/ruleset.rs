@@ -172,7 +172,14 @@ pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0
 /// the refusal back. Other links keep the kernel's own, or whatever their owner made of it: no
 /// rule here translates what comes to 127.0.0.0/8 from a link, and `FORWARDS` lets nothing from
 /// there in. IPv6 needs none: the kernel takes ::1 from no link but `lo` (ipv6_rcv).
-static RAWS: [Rule; 3] = [
+///
+/// A bridge hands frames to 01:80:c2:00:00:0x to the host's IP with their port as the link they came by,
+/// past all that is checked on the bridge. Nothing else ever comes by a port.
+static RAWS: [Rule; 5] = [
+    rule(RAW, "containers speak to the host by their bridge", |rule| {
+        rule.link_starts(Direction::In, frames::PORT).counter().drop()
+    }),
+    rule(RAW, "and so do other hosts", |rule| rule.link_starts(Direction::In, frames::TUNNEL).counter().drop()),
     rule(RAW, "the host's loopback addresses are its own", |rule| {
         let rule = rule.family(false).within(Side::Destination.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()

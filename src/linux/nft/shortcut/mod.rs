@@ -126,6 +126,7 @@ fn pieces(remove: &[Shortcut]) -> Vec<Piece> {
             let place = (!addresses.is_empty()).then(|| Piece::Place(here(tunnel.as_str()), *mac));
             std::iter::once(Piece::Chain(port.as_str().to_owned())).chain(place).collect()
         }
+        Shortcut::Guard { port } => vec![Piece::Chain(port.as_str().to_owned())],
         Shortcut::Rest(Rest::Table) => vec![Piece::Table],
         Shortcut::Rest(Rest::Chain(name)) => vec![Piece::Chain(name.clone())],
         Shortcut::Rest(Rest::Place(tunnel, mac)) => vec![Piece::Place(here(tunnel), *mac)],

@@ -120,6 +120,7 @@ impl Found {
                 let placed = addresses.is_empty() || place == Some(&index);
                 placed && all(labels, rules::of_port(addresses))
             }
+            Shortcut::Guard { .. } => all(labels, 1),
             Shortcut::Rest(_) => false,
         };
         (whole && as_written).then_some(shortcut)

@@ -12,7 +12,7 @@ use super::{
     RULE_CHAIN, Request, SET_NAME, SHAPE, Shortcut, TABLE, TABLE_NAME, body, here, message, on, place, request, there,
 };
 use crate::linux::nft::expression::Expressions;
-use crate::linux::nft::frames::{IP, IPV6, carries};
+use crate::linux::nft::frames::{IP, IPV6, carries, to_bridges};
 use crate::linux::nft::message::{
     CHAIN_POLICY, CHAIN_TYPE, CHAIN_USERDATA, HOOK_NUMBER, HOOK_PRIORITY, NEW_SET, SET_DATA_LEN, SET_DATA_TYPE,
     SET_DESC, SET_DESC_SIZE, SET_FLAGS, SET_ID, SET_KEY_LEN, SET_KEY_TYPE, SET_TIMEOUT, SET_USERDATA, UDATA_COMMENT,
@@ -43,6 +43,7 @@ pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
         Shortcut::Port { tunnel, port, mac, addresses } => {
             at.get(port).map(|index| self::port(tunnel, port, *index, *mac, addresses)).unwrap_or_default()
         }
+        Shortcut::Guard { port } => at.get(port).map(|index| guard(port, *index)).unwrap_or_default(),
         Shortcut::Rest(_) => Vec::new(),
     }
 }
@@ -91,6 +92,14 @@ pub fn sample(table: &str) -> Vec<Request> {
     let known = Expressions::default().noted(Part::FRAME_SOURCE, set, Memory::Remember);
     let rule = known.known_in(Part::FRAME_TARGET, set).sent_to(1);
     vec![heard(table, set), request(NEW_CHAIN, CREATE, chain), message::new_rule(NETDEV, table, name, rule, "")]
+}
+
+fn guard(port: &IfName, index: u32) -> Vec<Request> {
+    let mut messages = vec![message::new_table(NETDEV, TABLE, SHAPE)];
+    messages.extend(chain(port.as_str(), Some(port), "to the bridge itself"));
+    let rule = to_bridges(frame()).counter().drop();
+    messages.push(message::new_rule(NETDEV, TABLE, port.as_str(), rule, &guard_label(index)));
+    messages
 }
 
 /// How many rules the chain of a port has.
@@ -192,10 +201,19 @@ pub fn port_label(tunnel: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<Ip
     format!("port {tunnel} {index} {mac}{addresses}")
 }
 
+/// What the rule of a guard says.
+pub fn guard_label(index: u32) -> String {
+    format!("guard {index}")
+}
+
 /// What the label of chain `name` says: a shortcut and the index of its link.
 pub fn parse_label(name: &str, label: &str) -> Option<(Shortcut, u32)> {
     let mut words = label.split(' ');
     let kind = words.next()?;
+    if kind == "guard" {
+        let port = IfName::parse(name).ok()?;
+        return Some((Shortcut::Guard { port }, words.next()?.parse().ok()?));
+    }
     let tunnel = IfName::parse(words.next()?).ok()?;
     let index = words.next()?.parse().ok()?;
     let mac = Mac::parse(words.next()?).ok()?;
@@ -225,6 +243,7 @@ mod tests {
             let port = Shortcut::Port { tunnel: tunnel.clone(), port: link.clone(), mac, addresses };
             assert_eq!(parse_label("pnth1", &label), Some((port, 8)));
         }
+        assert_eq!(parse_label("pnth1", &guard_label(9)), Some((Shortcut::Guard { port: link.clone() }, 9)));
         let text = network_label(&tunnel, 7, mac);
         for broken in ["", "network", "port pntx1 7", "network pntx1 x 02:00:00:00:00:01", &text.replace("net", "not")]
         {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::rules::{HEARD_SIZE, network_label, port_label};
+use super::rules::{HEARD_SIZE, guard_label, network_label, port_label};
 use super::{Piece, SHAPE, Shortcut, here, on, pieces, there};
 use crate::linux::words::quoted;
 use crate::model::{IfName, Mac};
@@ -23,6 +23,7 @@ pub fn addition(shortcut: &Shortcut) -> Option<String> {
     let (link, script) = match shortcut {
         Shortcut::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
         Shortcut::Port { tunnel, port, mac, addresses } => (port, self::port(tunnel, port, *mac, addresses)),
+        Shortcut::Guard { port } => (port, guard(port)),
         Shortcut::Rest(_) => return None,
     };
     // Those that Pontoon derives are nothing else, and nothing that the shell or nft would not take.
@@ -79,6 +80,15 @@ fn port(tunnel: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) 
     let mut script = chain(port);
     script.extend(rules.iter().map(|rule| format!("add rule netdev pontoon {port} {rule} {label}")));
     script.extend(placed);
+    script
+}
+
+fn guard(port: &IfName) -> Vec<String> {
+    let mut script = vec![format!("add table netdev pontoon {{ comment \"{SHAPE}\"; }}")];
+    script.extend(chain(port));
+    let label = format!("comment \"{}\"", guard_label(INDEX));
+    let rule = "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop";
+    script.push(format!("add rule netdev pontoon {port} {rule} {label}"));
     script
 }
 
