@@ -53,7 +53,7 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
             );
             let finding = Finding::new(Level::Note, title);
             let finding = finding.seen(format!("hosts whose links have 1500 or more choose {ordinary}: all must have the same, or large packets are lost"));
-            findings.push(finding.mended_by(mtu_remedy(network.mtu)));
+            findings.push(finding.mended_by(mtu_remedy(facts, network.mtu)));
         }
         if network.mtu + more <= link.mtu {
             continue;

@@ -289,7 +289,7 @@ fn port_remedy(error: &ReserveError) -> &'static str {
         ReserveError::Refused { errno: libc::EACCES | libc::EPERM, .. } => {
             "publish a port from 1024 on, or give Pontoon CAP_NET_BIND_SERVICE"
         }
-        ReserveError::Refused { errno: libc::EMFILE | libc::ENFILE, .. } => {
+        ReserveError::NoDescriptor { .. } | ReserveError::Refused { errno: libc::EMFILE | libc::ENFILE, .. } => {
             "publish fewer ports, or let Pontoon open more files (LimitNOFILE of its unit)"
         }
         ReserveError::Refused { port, .. } if is_link_local(port.address) => {

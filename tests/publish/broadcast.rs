@@ -1,7 +1,7 @@
 //! Broadcasts to a published UDP port, and what is not led to the container.
 
 use crate::{
-    stage::{NODE4, NODE6, SOON, Scene, on_both},
+    stage::{NODE4, NODE6, SOON, on_both},
     support::wait_until,
 };
 
