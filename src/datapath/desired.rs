@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::reconcile::unite;
 use super::{Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, LinkMatch, Shortcut, Veth, shortcut};
-use crate::model::{Endpoint, GatewayMode, IfName, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
+use crate::model::{Endpoint, GatewayMode, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
 
 /// The part of the datapath that one network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {

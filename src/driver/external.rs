@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
-
 use super::endpoint::ids;
 use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
+use crate::api::options::Options;
 use crate::datapath::desired;
 use crate::model::{Binding, Endpoint, EndpointId, Network, NetworkId, Phase, Published};
 use crate::state::record::Record;
@@ -50,7 +49,7 @@ impl Driver {
 
     /// Opens what is reached without translation, for an endpoint that joined: that does not
     /// depend on which network is the container's way out.
-    pub(super) fn open(&self, held: &mut Held, id: &EndpointId, options: &Map<String, Value>) -> Result<(), Error> {
+    pub(super) fn open(&self, held: &mut Held, id: &EndpointId, options: &Options) -> Result<(), Error> {
         let untold = held.endpoints.get(id).is_some_and(|endpoint| endpoint.bindings.is_empty());
         if !untold || !is_direct(&held.network) {
             return Ok(());

@@ -6,8 +6,8 @@
 //! Called by the server, and by the app for start and upkeep.
 
 mod announce;
-mod companion;
 mod clock;
+mod companion;
 mod discovery;
 mod endpoint;
 pub mod error;
@@ -35,8 +35,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use companion::Sandboxes;
 pub use clock::now;
+use companion::Sandboxes;
 pub use error::Error;
 use flows::Flows;
 pub use ipam::address_spaces;
