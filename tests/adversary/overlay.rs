@@ -227,6 +227,8 @@ fn containers_cannot_speak_to_a_peers_tunnel() {
         let gone = host.remove_rules("inet pontoon forward_filter", &format!("over {family}\""))
             + host.remove_rules("inet pontoon forward_filter", &format!("to an {family} peer"));
         assert_eq!(gone, 2);
+        // Nor does it forward for others of itself.
+        host.remove_rules("inet pontoon forward_filter", "between links of others");
         // Each way was open: by our bridge and by the other.
         for from in [&ours.netns, &theirs] {
             for by in [By::Socket(700), By::Fragments, By::Options] {
@@ -341,6 +343,8 @@ fn a_forged_source_is_not_a_peers() {
         }
         lan.hosts[0].end();
         assert_eq!(lan.hosts[0].remove_rules("inet pontoon prerouting_raw", "peer that does not come this way"), 2);
+        // Nor does it forward for others of itself.
+        lan.hosts[0].remove_rules("inet pontoon forward_filter", "between links of others");
         for (to, victim) in [(1, &here), (2, &there)] {
             let (payload, to) = (forged(VNI, victim), lan.address(to));
             let before = seen(victim);
