@@ -4,6 +4,7 @@
 //! Compiled into the library (not behind `cfg(test)`) so that integration tests and benchmarks
 //! drive the same code that ships; nothing in the product constructs one.
 
+mod around;
 mod link;
 mod render;
 mod tunnel;
@@ -14,11 +15,10 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
 
 use super::{
     Announcement, Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError,
-    LinkInfo, ReserveError, Step, Surroundings, Underlay, Veth, surroundings::Way,
+    LinkInfo, ReserveError, Step, Surroundings, Underlay, Veth,
 };
 use crate::model::{DataPath, HostPort, IfName, Mac};
 
@@ -82,22 +82,6 @@ impl FakeKernel {
     pub fn add_link(&self, name: &IfName, kind: &str) {
         let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac: None };
         self.world().foreign.insert(name.clone(), info);
-    }
-
-    /// Gives the host a route.
-    pub fn add_route(&self, destination: IpNetwork) {
-        let way = Way { destination, link: "eth0".to_owned(), connected: false, yields: false, ours: false };
-        self.world().surroundings.ways.push(way);
-    }
-
-    /// Changes what is around on the host.
-    pub fn surround(&self, change: impl FnOnce(&mut Surroundings)) {
-        change(&mut self.world().surroundings);
-    }
-
-    /// Sets the MTU of the default route's link.
-    pub fn set_uplink_mtu(&self, mtu: Option<u32>) {
-        self.world().uplink_mtu = mtu;
     }
 
     /// Lets something outside change the kernel.
