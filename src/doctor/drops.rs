@@ -136,7 +136,7 @@ pub(super) fn own(facts: &Facts) -> Vec<Finding> {
         let networks = facts.status.networks.iter();
         let of =
             networks.filter(|network| network.overlay.as_ref().is_some_and(|overlay| overlay.vni.get() == *number));
-        let name = of.map(|network| super::host::short(network)).next().unwrap_or_default();
+        let name = of.map(super::host::short).next().unwrap_or_default();
         let title =
             format!("host {address} sends to overlay network {name} and is no peer of this host: it is dropped");
         let finding = Finding::new(Level::Degraded, title).seen(format!("VNI {number}, within the last hour"));
