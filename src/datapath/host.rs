@@ -151,6 +151,8 @@ pub struct Host {
     pub dropped: Vec<Dropped>,
     /// Hosts that are no peers and sent to overlay networks lately, and the number that they sent to.
     pub strangers: BTreeSet<(IpAddr, u32)>,
+    /// Tunnels, and addresses that containers of other hosts announced there lately.
+    pub heard: BTreeSet<(String, IpAddr)>,
     /// What this kernel can do; empty when it could not be tried.
     pub features: Vec<Feature>,
     /// Why it could not be tried.

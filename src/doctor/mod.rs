@@ -193,6 +193,7 @@ pub const CHECKS: &[Check] = &[
         "other hosts of overlay networks: a route, when they were last heard, who is doubted and since when",
         overlay::peers,
     ),
+    ("subnets", "overlay networks for which another host has other subnets", overlay::subnets),
     ("moved", "the address by which the Swarm knows this host", drops::moved),
     (
         "drops",

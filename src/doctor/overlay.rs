@@ -89,6 +89,40 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
     vec![Finding::ok(format!("packets of {size} bytes reach {whole} peers in one piece{untold}"))]
 }
 
+/// Hosts whose subnets for a network are others than here: their containers are told by their announcements.
+pub(super) fn subnets(facts: &Facts) -> Vec<Finding> {
+    let (Some(_), Ok(host)) = (seen(facts), &facts.host) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (network, overlay) in overlays(facts) {
+        let mut odd = host.heard.iter().filter(|(link, _)| link == overlay.link.as_str()).map(|(_, address)| *address);
+        let foreign = |address: &IpAddr| {
+            let link_local = matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local());
+            let mut of_family =
+                network.subnets.iter().filter(|subnet| subnet.is_ipv4() == address.is_ipv4()).peekable();
+            !address.is_unspecified()
+                && !link_local
+                && of_family.peek().is_some()
+                && !of_family.any(|s| s.contains(*address))
+        };
+        let Some(address) = odd.find(foreign) else { continue };
+        let title = format!(
+            "another host has other subnets for overlay network {}: {address} is on it, and in none of those here",
+            short(network)
+        );
+        let here: Vec<_> = network.subnets.iter().map(ToString::to_string).collect();
+        let finding =
+            Finding::new(Level::Degraded, title).seen(format!("VNI {}, here {}", overlay.vni, here.join(", ")));
+        findings.push(finding.mended_by(
+            "docker network create -o pontoon.vni=N --subnet ...   # anew, on one of the hosts: the same subnets, or another number",
+        ));
+    }
+    if findings.is_empty() {
+        vec![Finding::ok("other hosts have the same subnets for overlay networks")]
+    } else {
+        findings
+    }
+}
+
 pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
     let Some((reach, tunnels)) = seen(facts) else { return Vec::new() };
     let mut findings = Vec::new();

@@ -130,6 +130,7 @@ impl Survey {
             legacy: [false, true].into_iter().filter_map(legacy::forward).collect(),
             dropped: count::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
             strangers: count::strangers(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
+            heard: count::heard(&mut self.nft).map_err(|f| f.of("list", "who is on other hosts"))?,
             features,
             untried,
         })

@@ -578,3 +578,30 @@ fn what_is_dropped_is_told() {
     }
     assert!(all.iter().filter(|one| one["check"] == "drops").all(|one| one["remedy"].is_string()), "{all:?}");
 }
+
+/// Two hosts gave one number to networks with different subnets.
+#[test]
+fn other_subnets_of_the_same_number_are_told() {
+    let lan = Lan::new(2, false);
+    let mut other = overlay();
+    lan.hosts[0].create(&other);
+    other.n = 7;
+    lan.hosts[1].create(&other);
+    let (_one, two) = (lan.hosts[0].container(&overlay(), 11), lan.hosts[1].container(&other, 12));
+    for asked in ["10.7.0.99", "fd00:7::99"] {
+        two.run(&format!("ping -n -c 1 -W 1 {asked} || true"));
+    }
+    wait_for("it is told", || {
+        two.run("ip neigh flush all; ping -n -c 1 -W 1 10.7.0.99 || true");
+        let all = doctor(&lan.hosts[0]);
+        findings(&all, "subnets").iter().any(|title| title.contains("10.7.0.12"))
+    });
+    let same = two_alike();
+    assert_eq!(findings(&doctor(&same.0.hosts[0]), "subnets"), Vec::<&str>::new());
+}
+
+fn two_alike() -> (Lan, Container, Container) {
+    let all = two(false);
+    assert!(all.2.pings("10.9.0.11") && all.2.pings("fd00:9::11"));
+    all
+}

@@ -218,6 +218,7 @@ fn the_rulesets_of_all_kinds_of_networks_are_as_written_down() {
             let known = known.replace("@th,96,32", "meta mark");
             let known =
                 known.replace("nd-neighbor-solicit iifname . @th,64,128", "nd-neighbor-solicit iifname . ip6 saddr");
+            let known = known.replace("{ iifname . @th,64,128 }", "{ iifname . ip6 saddr }");
             run("nft flush ruleset");
             run(&format!("nft -c -f - <<'EOF'\n{known}\nEOF"));
             let path = folder.join(format!("{kind}.txt"));

@@ -7,13 +7,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::expression::{EXPR_DATA, EXPR_NAME, LIST_ITEM};
-use super::message::{self, GET_RULE, INET, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, wire};
+use super::message::{self, BRIDGE, GET_RULE, INET, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, wire};
 use super::ruleset::FAMILIES;
 use super::set::Set;
 use super::{shape, table};
 use crate::datapath::host::Dropped;
 use crate::linux::netlink::{Failure, Socket};
 use crate::linux::tlv::{Attributes, text};
+
+/// Bytes of a link's name in a key.
+const LINK: usize = 16;
 
 /// `NFTA_COUNTER_PACKETS`.
 const COUNTER_PACKETS: u16 = 2;
@@ -54,6 +57,20 @@ pub fn strangers(socket: &mut Socket) -> Result<BTreeSet<(IpAddr, u32)>, Failure
             let (address, number) = (entry.key.get(..len), entry.key.get(len..).and_then(<[u8]>::first_chunk));
             let address = address.and_then(|bytes| crate::linux::addr::ip(family, bytes));
             all.extend(address.zip(number.map(|bytes| u32::from_be_bytes(*bytes) >> 8)));
+        }
+    }
+    Ok(all)
+}
+
+/// Tunnels, and addresses that containers of other hosts announced there in the last minutes.
+pub fn heard(socket: &mut Socket) -> Result<BTreeSet<(String, IpAddr)>, Failure> {
+    let mut all = BTreeSet::new();
+    for set in [Set::Heard4, Set::Heard6] {
+        let (family, len) = if set.v6() { (libc::AF_INET6, 16) } else { (libc::AF_INET, 4) };
+        for entry in table::read_entries(socket, BRIDGE, set.spec().name)? {
+            let name = entry.key.get(..LINK).and_then(text).map(str::to_owned);
+            let address = entry.key.get(LINK..LINK + len).and_then(|bytes| crate::linux::addr::ip(family, bytes));
+            all.extend(name.zip(address));
         }
     }
     Ok(all)

@@ -228,7 +228,9 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
             Set::Guests4 | Set::Guests6 => Element::Guest(key.address(v6)?),
             Set::Any4 | Set::Any6 => Element::SourceAddress(key.link()?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
-            Set::Low4 | Set::Low6 | Set::Strangers4 | Set::Strangers6 | Set::Bridged => return None,
+            Set::Low4 | Set::Low6 | Set::Strangers4 | Set::Strangers6 | Set::Heard4 | Set::Heard6 | Set::Bridged => {
+                return None;
+            }
         })
     })?;
     (set_of(&element) == set).then_some(element)

@@ -39,7 +39,7 @@ const SEVERAL: [u8; 6] = [1, 0, 0, 0, 0, 0];
 
 /// What an Ethernet frame carries.
 pub(super) const IP: [u8; 2] = 0x0800u16.to_be_bytes();
-const ARP: [u8; 2] = 0x0806u16.to_be_bytes();
+pub(super) const ARP: [u8; 2] = 0x0806u16.to_be_bytes();
 pub(super) const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
 const VLAN: [u8; 2] = 0x8100u16.to_be_bytes();
 const VLAN_SERVICE: [u8; 2] = 0x88a8u16.to_be_bytes();
@@ -65,7 +65,7 @@ const MULTICAST_ROUTER: u8 = 151;
 const LAST_OF_LISTENERS: u8 = 132;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
-const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+pub(super) const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
 
 /// `NFT_CMP_GT`.
@@ -96,7 +96,7 @@ pub(super) fn carries(rule: Expressions, what: [u8; 2]) -> Expressions {
     rule.is(Part::CARRIES, &what)
 }
 
-fn message(rule: Expressions, kind: u8) -> Expressions {
+pub(super) fn message(rule: Expressions, kind: u8) -> Expressions {
     let rule = carries(rule, IPV6).is(Part::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
     rule.is(Part::ICMPV6_TYPE, &[kind])
 }

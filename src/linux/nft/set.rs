@@ -129,6 +129,8 @@ pub enum Set {
     Gateway4,
     Gateway6,
     Quiet,
+    Heard4,
+    Heard6,
     BroadcastPorts,
     Broadcasts,
     Closed,
@@ -222,6 +224,7 @@ const ALLOWED: &str = "container and the sources that reach it";
 const ADDRESSES: &str = "addresses that a port may send from";
 const PEERS: &str = "hosts whose packets overlay networks take";
 const HERE: &str = "address of this host that overlay networks have";
+const HEARD: &str = "tunnels and addresses that announced themselves there lately";
 const LOW: &str = "hosts and networks heard from source ports below 1024 lately";
 const STRANGERS: &str = "hosts that are no peers and sent to overlay networks lately";
 /// Most that such a set notes, and for how long: a host that has containers is heard twice a minute.
@@ -237,7 +240,7 @@ const ANY: &str = "ports that may send from any address";
 
 impl Set {
     /// All of them, in the order in which they are made.
-    pub const ALL: [Set; 55] = [
+    pub const ALL: [Set; 57] = [
         Set::Bridges,
         Set::Internal,
         Set::Engine,
@@ -285,6 +288,8 @@ impl Set {
         Set::Gateway4,
         Set::Gateway6,
         Set::Quiet,
+        Set::Heard4,
+        Set::Heard6,
         Set::BroadcastPorts,
         Set::Broadcasts,
         Set::Closed,
@@ -338,6 +343,8 @@ impl Set {
             Set::Tunnels => Spec::set("vnis", &[Vni], "overlay networks, as VNI and a zero"),
             Set::Peers4 => Spec::set("peers4", &[V4], PEERS),
             Set::Peers6 => Spec::set("peers6", &[V6], PEERS),
+            Set::Heard4 => Spec::set("heard4", &[Link, V4], HEARD).noting(NOTED, FIVE_MINUTES).of_frames(),
+            Set::Heard6 => Spec::set("heard6", &[Link, V6], HEARD).noting(NOTED, FIVE_MINUTES).of_frames(),
             Set::Here4 => Spec::set("here4", &[V4], HERE),
             Set::Here6 => Spec::set("here6", &[V6], HERE),
             Set::Low4 => Spec::set("low4", &[V4, Vni], LOW).noting(NOTED, FIVE_MINUTES),
@@ -380,21 +387,4 @@ impl Set {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn each_set_is_there_once_and_nft_can_hold_its_name() {
-        let names: BTreeSet<_> = Set::ALL.iter().map(|set| (set.spec().family, set.spec().name)).collect();
-        assert_eq!(names.len(), Set::ALL.len());
-        for set in Set::ALL {
-            let spec = set.spec();
-            assert!(len(spec.key) <= 64 && len(spec.value) <= 64 && spec.comment.len() < 120, "{set:?}");
-        }
-        assert_eq!((len(Set::Port4.spec().key), len(Set::At6.spec().key), len(Set::Port6.spec().value)), (8, 24, 20));
-        assert_eq!((kind(Set::Port4.spec().key), kind(&[])), ((12 << 6) | 13, 0));
-        assert_eq!(Set::Allow4.spec().flags(), FLAG_CONCAT | FLAG_INTERVAL);
-        assert_eq!(Set::Snat6.spec().flags(), FLAG_MAP | FLAG_INTERVAL);
-    }
-}
+mod tests;
