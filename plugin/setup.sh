@@ -110,8 +110,9 @@ uninstall_managed() {
     plugin_is_there || { say "$plugin is not installed"; return; }
     refuse_while_used "$plugin"
     [ "$(plugin_get '{{.Enabled}}')" != true ] || docker plugin disable --force "$plugin" >/dev/null
+    # before its state goes: what cannot be removed yet still has its ledger
+    remove_leftovers "$target/pontoon" || die "$plugin is disabled and stays installed; docker plugin enable $plugin starts it again"
     docker plugin rm --force "$plugin" >/dev/null
-    remove_leftovers
     say "$plugin is removed, its state with it"
 }
 
@@ -155,11 +156,11 @@ uninstall_socket() {
         if [ -d /run/systemd/system ]; then
             systemctl disable --quiet --now pontoon.socket pontoon.service 2>/dev/null || true
         fi
+        remove_leftovers "$prefix/bin/pontoon" || die "the service is stopped, all else stays; systemctl enable --now pontoon.socket starts it again"
     fi
     rm -f "$destdir$units"/pontoon.{socket,service} "$destdir$prefix/bin/pontoon" "$destdir$socket"
     [ -z "$destdir" ] || return 0
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
-    remove_leftovers
     if [ "${PURGE:-}" = 1 ]; then
         rm -rf "$state"
         say "removed, its state with it"
@@ -169,19 +170,16 @@ uninstall_socket() {
 }
 
 # Pontoon leaves everything standing when it stops, so that containers go on. Once it is uninstalled nobody needs it.
+# `pontoon uninstall` finds it in the kernel and refuses while containers are attached or another Pontoon serves here.
+# remove_leftovers PROGRAM
 remove_leftovers() {
-    local filter
-    [ "$(id -u)" = 0 ] || { say "not root, so table inet pontoon stays: nft delete table inet pontoon"; return 0; }
-    if command -v ip >/dev/null; then
-        ip link delete group 0x706e7401 2>/dev/null || true
-        ip link delete group 0x706e7402 2>/dev/null || true
+    local cut=()
+    [ "$(id -u)" = 0 ] || { say "not root, so links and rules stay: sudo pontoon uninstall --yes"; return 0; }
+    [ -x "$1" ] || die "$1 is not there, so links and rules stay: make build"
+    if [ "${FORCE:-}" = 1 ]; then
+        mapfile -t cut < <("$1" uninstall | sed -n 's/^link \([^ ]*\) .*attached$/--cut\n\1/p')
     fi
-    if command -v nft >/dev/null; then nft delete table inet pontoon 2>/dev/null || true; fi
-    for filter in iptables ip6tables; do
-        command -v "$filter" >/dev/null || continue
-        while "$filter" -w -D FORWARD -i pnt+ -j ACCEPT 2>/dev/null; do :; done
-        while "$filter" -w -D FORWARD -o pnt+ -j ACCEPT 2>/dev/null; do :; done
-    done
+    "$1" uninstall --yes "${cut[@]}"
 }
 
 case ${1:-} in

@@ -1,10 +1,13 @@
 //! Owns the composition of the daemon: which parts there are and in which order they start.
 //! State first, then the kernel, and the socket last: whoever can connect is served.
 
+mod alone;
 mod begin;
+pub mod gc;
 pub mod inspect;
 mod settings;
 mod standby;
+pub mod uninstall;
 pub mod vip;
 
 use std::sync::Arc;

@@ -71,11 +71,13 @@ pub enum Command {
     /// Print, as commands, what a repair would do.
     Plan(Asked),
     /// Bring the kernel to the state, through the daemon, or by itself when none runs.
-    Repair(Asked),
+    Repair(Repair),
     /// Find networks, endpoints and pools that the engine does not know any more, and remove them.
     Gc(Gc),
     /// Let the containers of this host reach service addresses (VIPs) of a Swarm, until SIGTERM or SIGINT.
     Vip(Vip),
+    /// Remove all that Pontoon made in this network namespace, once its daemon is stopped for good.
+    Uninstall(Uninstall),
     /// Print every network and endpoint option with its meaning, as Markdown.
     Options,
 }
@@ -186,9 +188,13 @@ impl From<ScopeWord> for Scope {
 /// What to list.
 #[derive(Debug, Args)]
 pub struct Ports {
-    /// The daemon's plugin socket.
-    #[arg(long, env = "PONTOON_SOCKET", default_value = "/run/docker/plugins/pontoon.sock", value_name = "PATH")]
+    /// The daemon's plugin socket [default: that of the only Pontoon of this host].
+    #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
     pub socket: PathBuf,
+
+    /// The managed plugin to look at, when there are several.
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Option<String>,
 
     /// Only networks whose id starts with this; with --docker, or the one of this name.
     #[arg(long, value_name = "ID")]
@@ -210,13 +216,49 @@ pub struct Ports {
 /// Where the daemon is, and where it keeps its state.
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
-    /// The daemon's plugin socket.
-    #[arg(long, env = "PONTOON_SOCKET", default_value = "/run/docker/plugins/pontoon.sock", value_name = "PATH")]
+    /// The daemon's plugin socket [default: that of the only Pontoon of this host].
+    #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
     pub socket: PathBuf,
 
-    /// Where its ledger lives; read when no daemon answers.
-    #[arg(long, env = "PONTOON_STATE_DIR", default_value = "/var/lib/pontoon", value_name = "DIR")]
+    /// The managed plugin to look at, when there are several.
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Option<String>,
+
+    /// Where its ledger lives; read when no daemon answers [default: as for --socket].
+    #[arg(long, env = "PONTOON_STATE_DIR", default_value = "", hide_default_value = true, value_parser = path, value_name = "DIR")]
     pub state_dir: PathBuf,
+
+    /// JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to repair.
+#[derive(Debug, Clone, Args)]
+pub struct Repair {
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// Remove this link, too, which `pontoon plan` calls unknown; it may be given several times.
+    #[arg(long, value_name = "LINK", requires = "yes")]
+    pub remove: Vec<String>,
+
+    /// Cut off the containers that use the links named by --remove.
+    #[arg(long, requires = "remove")]
+    pub yes: bool,
+}
+
+/// What to remove.
+#[derive(Debug, Clone, Args)]
+pub struct Uninstall {
+    /// Remove it; without this it is only shown.
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Cut off the container behind this link, too; it may be given several times.
+    #[arg(long, value_name = "LINK", requires = "yes")]
+    pub cut: Vec<String>,
 
     /// JSON instead of text.
     #[arg(long)]
@@ -313,6 +355,11 @@ pub enum LogFormat {
     Text,
     /// An object a line.
     Json,
+}
+
+/// Empty is a path that is to be found.
+fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(text))
 }
 
 fn data_path(text: &str) -> Result<DataPath, String> {

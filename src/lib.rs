@@ -16,6 +16,7 @@ pub mod engine;
 pub mod environment;
 pub mod gc;
 pub mod heap;
+pub mod installation;
 pub mod ipam;
 pub mod linux;
 pub mod metrics;

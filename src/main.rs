@@ -34,15 +34,22 @@ fn run(command: Command) -> ExitCode {
         Command::Ports(options) => finish(pontoon::ports::run(&options)),
         Command::Doctor(options) => ExitCode::from(inspect::doctor(&options, true)),
         Command::Check(options) => ExitCode::from(inspect::doctor(&options, false)),
-        Command::Plan(options) => finish(inspect::show_plan(&options)),
-        Command::Repair(options) => finish(inspect::repair(&options)),
+        Command::Plan(options) => looked(inspect::show_plan(&options)),
+        Command::Repair(options) => looked(inspect::repair(&options)),
         Command::Vip(options) => finish(pontoon::app::vip::run(options)),
-        Command::Gc(options) => finish(inspect::gc(&options)),
+        Command::Gc(options) => looked(pontoon::app::gc::run(&options)),
+        Command::Uninstall(options) => finish(pontoon::app::uninstall::run(&options)),
         Command::Options => {
             output::print(&pontoon::model::options::markdown());
             ExitCode::SUCCESS
         }
     }
+}
+
+fn looked(result: Result<(), inspect::InspectError>) -> ExitCode {
+    let code = result.as_ref().err().map(inspect::InspectError::code);
+    let ended = finish(result);
+    code.map_or(ended, ExitCode::from)
 }
 
 fn finish<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {

@@ -5,14 +5,15 @@
 //! say that it publishes nothing.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::cli::Ports;
+use crate::cli::{Asked, Ports};
 use crate::client::{Client, ClientError};
 use crate::driver::listing::PortLine;
 use crate::driver::status::Status;
+use crate::installation::{LocateError, Roots};
 use crate::output;
 
 /// Why there is no list.
@@ -21,6 +22,9 @@ pub enum PortsError {
     /// The daemon or the engine.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// It is not known which daemon.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
     /// What the flag names is not there.
     #[error("--{flag} {given}: Pontoon has no {flag} whose id begins so{}", hint(*.named))]
     Unknown {
@@ -39,7 +43,14 @@ fn hint(named: bool) -> &'static str {
 
 /// Prints the table, or JSON.
 pub fn run(options: &Ports) -> Result<(), PortsError> {
-    let client = Client::new(&options.socket, "socket")?;
+    let mut asked = Asked {
+        socket: options.socket.clone(),
+        state_dir: PathBuf::new(),
+        plugin: options.plugin.clone(),
+        json: options.json,
+    };
+    Roots::of_host().fill_in(&mut asked)?;
+    let client = Client::new(&asked.socket, "socket")?;
     let mut lines: Vec<PortLine> = client.get("/ports")?;
     let names = match &options.docker {
         Some(socket) => names(socket)?,

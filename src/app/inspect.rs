@@ -4,38 +4,36 @@
 //! `doctor`, `check` and `plan` change nothing. `repair` and `gc --yes` have the daemon do it; only
 //! when no daemon runs they do it themselves, and hold the state directory's lock meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use nix::unistd::geteuid;
+use serde_json::json;
 
 use super::AppError;
-use super::begin::{boot_id, random_seed};
-use crate::cli::{Asked, Doctor, Gc, LogFormat, LogLevel};
+use super::alone::Alone;
+use super::begin::boot_id;
+use crate::cli::{Asked, Doctor, Repair};
 use crate::client::{Client, ClientError};
-use crate::datapath::{KernelError, Protected, closed, desired, diff, shortcut, tunnel};
+use crate::datapath::unknown::Judge;
+use crate::datapath::{KernelError, Plan, closed, desired, diff, shortcut, tunnel};
 use crate::doctor::look::{self, Disk, Process, Settings, Wiring};
 use crate::doctor::{Facts, Source, Tunnels, examine, overlay, path, report, verdict};
 use crate::driver::reach::{ReachLine, tunnels_of};
 use crate::driver::status::{self, PlanLines, StateLine, Status};
 use crate::driver::unread::SettingLine;
-use crate::driver::{Driver, OverlaySettings, Settings as DriverSettings};
+use crate::driver::{OverlaySettings, unknown};
 use crate::engine::{Engine, EngineError};
-use crate::gc::{self, Leak, Look};
-use crate::linux::claim::Claim;
+use crate::installation::{LocateError, Roots};
+use crate::linux;
 use crate::linux::survey::Survey;
-use crate::linux::{self, LinuxKernel};
-use crate::resolvers::Resolvers;
 use crate::state::peers::Standing;
 use crate::state::record::Record;
 use crate::state::{Ledger, Outcome, Seen};
-use crate::{api, driver, output, telemetry};
+use crate::{driver, output};
 
-/// How long a repair without a daemon waits for links that go in the background.
-const SETTLE: Duration = Duration::from_secs(10);
+/// Exit code of a command that could not look: neither well nor ill.
+pub const BLIND: u8 = 3;
 
 /// Why a command ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +44,12 @@ pub enum InspectError {
     /// The engine's word.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// It is not known where to look.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// What was to be compared cannot be seen.
+    #[error("{0}")]
+    Blind(String),
     /// The state, the kernel, or another Pontoon.
     #[error(transparent)]
     App(#[from] AppError),
@@ -62,6 +66,17 @@ pub enum InspectError {
     Doubt(String),
 }
 
+impl InspectError {
+    /// The program's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            InspectError::Locate(_) | InspectError::Blind(_) => BLIND,
+            InspectError::App(AppError::Store(_) | AppError::Kernel(_)) if !geteuid().is_root() => BLIND,
+            _ => 1,
+        }
+    }
+}
+
 impl From<KernelError> for InspectError {
     fn from(error: KernelError) -> Self {
         InspectError::App(error.into())
@@ -70,13 +85,43 @@ impl From<KernelError> for InspectError {
 
 /// `pontoon doctor` and, with `daemon` false, `pontoon check`. Returns the exit code.
 pub fn doctor(options: &Doctor, daemon: bool) -> u8 {
-    let findings = examine(&facts(options, daemon));
+    let mut options = options.clone();
+    if let Err(error) = Roots::of_host().fill_in(&mut options.asked) {
+        output::note(&format!("pontoon: {error}"));
+        return BLIND;
+    }
+    let options = &options;
+    let facts = facts(options, daemon);
+    let findings = examine(&facts);
     if options.asked.json {
         output::line(&report::json(&findings));
     } else {
         output::print(&report::text(&findings, options.verbose));
     }
-    verdict(&findings).verdict().1
+    let code = verdict(&findings).verdict().1;
+    match unseen(&facts, code) {
+        Some(why) => {
+            output::note(&format!("pontoon: {why}"));
+            BLIND
+        }
+        None => code,
+    }
+}
+
+/// Why the verdict says nothing: what was to be looked at could not be seen.
+fn unseen(facts: &Facts, code: u8) -> Option<String> {
+    if facts.source == Source::Daemon {
+        return None;
+    }
+    let blind = facts.status.blind.clone().or(facts.host.as_ref().err().cloned());
+    let blind = blind.or(if let Source::Nowhere(why) = &facts.source { Some(why.clone()) } else { None });
+    match blind {
+        Some(why) if !geteuid().is_root() => Some(format!("{why}; run this as root")),
+        _ if code == 0 && facts.status.state.outcome == "absent" => {
+            Some(format!("there is no ledger in {}: nothing was compared", facts.state_dir.display()))
+        }
+        _ => None,
+    }
 }
 
 fn facts(options: &Doctor, daemon: bool) -> Facts {
@@ -139,11 +184,11 @@ fn tunnels(survey: &mut Survey, status: &Status) -> Option<Tunnels> {
     Some(tunnels)
 }
 
-fn ids(status: &Status) -> BTreeSet<String> {
+pub(super) fn ids(status: &Status) -> BTreeSet<String> {
     status.networks.iter().map(|network| network.id.as_str().to_owned()).collect()
 }
 
-fn ask(asked: &Asked) -> Result<Status, ClientError> {
+pub(super) fn ask(asked: &Asked) -> Result<Status, ClientError> {
     Client::new(&asked.socket, "socket")?.get("/status")
 }
 
@@ -158,26 +203,22 @@ fn from_ledger(asked: &Asked, why: Option<String>) -> (Status, Source) {
 }
 
 fn compared(seen: &Seen) -> Status {
-    // As the daemon counts it (driver::Driver::is_degraded).
-    let whole = matches!(seen.outcome, Outcome::Loaded | Outcome::Absent | Outcome::Torn { .. });
-    let degraded = !whole || !seen.kept_aside.is_empty();
-    let mut status =
-        status::of_records(&seen.records, StateLine::new(&seen.outcome, degraded, seen.kept_aside.clone()));
-    match plan(seen, degraded || !matches!(seen.outcome, Outcome::Loaded)) {
-        Ok((plan, reach)) => (status.plan, status.reach) = (plan, reach),
+    let state = StateLine::new(&seen.outcome, seen.lacks_facts(), seen.kept_aside.clone());
+    let mut status = status::of_records(&seen.records, state);
+    match plan(seen) {
+        Ok((plan, reach, whole)) => {
+            status.state.degraded |= !whole;
+            (status.plan, status.reach) = (plan, reach);
+        }
         Err(error) => status.blind = Some(error.to_string()),
     }
     status.settings = unusable(&seen.records).into_iter().collect();
     status
 }
 
-/// The difference between a ledger and the kernel. When facts may be missing, nothing that the
-/// ledger does not explain is removed, as at a start of the daemon.
-fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), KernelError> {
-    if seen.records.is_empty() && matches!(seen.outcome, Outcome::Absent) {
-        // Pontoon never ran here: what it would make at its first start is no drift.
-        return Ok((PlanLines::default(), None));
-    }
+/// The difference between a ledger and the kernel, judged as at a start of the daemon.
+/// Also whether the kernel has nothing that the ledger does not know.
+fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError> {
     let mut survey = Survey::open(linux::Options::default())?;
     let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
     let (tunnels, reach) = tunnels_of(&seen.records, survey.addresses()?, |path| survey.underlay(path))?;
@@ -187,11 +228,14 @@ fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), Kerne
     let have = survey.observe(&foreign)?;
     let closed = closed::elements(&have, &want);
     want.elements.get_or_insert_default().extend(closed);
-    let mut protected = Protected::default();
-    if keep {
-        let links = have.bridges.keys().chain(have.veths.keys()).chain(have.vxlans.keys());
-        protected.links = links.cloned().collect();
-        protected.elements = have.elements.clone().unwrap_or_default();
+    let mut judge = Judge::default();
+    (judge.ended, judge.incomplete) = (unknown::ended(&seen.records, &seen.former), seen.lacks_facts());
+    let mut protected = judge.judge(&have, &want);
+    let whole = protected.is_empty();
+    let unknown: Vec<_> = protected.links.iter().cloned().collect();
+    if seen.records.is_empty() && matches!(seen.outcome, Outcome::Absent) {
+        // What Pontoon would make at its first start is no drift.
+        return Ok((PlanLines { unknown, ..PlanLines::default() }, None, whole));
     }
     if reach.as_ref().is_some_and(|reach| reach.local.is_none()) {
         // Tunnels without an address to leave from are the daemon's to judge.
@@ -199,7 +243,8 @@ fn plan(seen: &Seen, keep: bool) -> Result<(PlanLines, Option<ReachLine>), Kerne
         protected.links.extend(there.links);
         protected.elements.extend(there.elements);
     }
-    Ok((PlanLines::new(&diff(&have, &want, &protected), linux::commands), reach))
+    let plan = Plan { unknown, ..diff(&have, &want, &protected) };
+    Ok((PlanLines::new(&plan, linux::commands), reach, whole))
 }
 
 /// A data path of the daemon's that this host does not have.
@@ -211,18 +256,34 @@ fn unusable(records: &[Record]) -> Option<SettingLine> {
 
 /// `pontoon plan`.
 pub fn show_plan(asked: &Asked) -> Result<(), InspectError> {
+    let asked = &filled_in(asked)?;
     let status = match ask(asked) {
         Ok(status) => status,
         Err(_) => {
             let seen = Ledger::look(&asked.state_dir, &boot_id()).map_err(AppError::from)?;
-            compared(&seen)
+            let status = compared(&seen);
+            if status.state.outcome == "absent" && status.plan.is_empty() && status.blind.is_none() {
+                return Err(no_ledger(asked));
+            }
+            status
         }
     };
     if let Some(why) = status.blind {
-        return Err(InspectError::Doubt(format!("the kernel cannot be compared with the state: {why}")));
+        return Err(InspectError::Blind(format!("the kernel cannot be compared with the state: {why}")));
     }
     print_plan(&status.plan, asked.json);
     Ok(())
+}
+
+pub(super) fn filled_in(asked: &Asked) -> Result<Asked, LocateError> {
+    let mut asked = asked.clone();
+    Roots::of_host().fill_in(&mut asked)?;
+    Ok(asked)
+}
+
+pub(super) fn no_ledger(asked: &Asked) -> InspectError {
+    let (dir, socket) = (asked.state_dir.display(), asked.socket.display());
+    InspectError::Blind(format!("no daemon answers on {socket}, and there is no ledger in {dir}: nothing was compared"))
 }
 
 fn print_plan(plan: &PlanLines, as_json: bool) {
@@ -238,152 +299,31 @@ fn print_plan(plan: &PlanLines, as_json: bool) {
     for bridge in &plan.missing {
         output::line(&format!("# bridge {bridge} is yours and missing: ip link add name {bridge} type bridge"));
     }
+    for bridge in &plan.withheld {
+        output::line(&format!("# bridge {bridge} is not made: a link that the ledger does not know has its subnet"));
+    }
+    for link in &plan.unknown {
+        output::line(&format!("# link {link} is Pontoon's and not known to the ledger: it stays (pontoon doctor)"));
+    }
     if plan.is_empty() {
         output::line(&"# nothing to do: the kernel holds what the state says");
     }
 }
 
 /// `pontoon repair`.
-pub fn repair(asked: &Asked) -> Result<(), InspectError> {
+pub fn repair(options: &Repair) -> Result<(), InspectError> {
+    let asked = &filled_in(&options.asked)?;
+    let remove = &options.remove;
     let client = Client::new(&asked.socket, "socket")?;
     let done: PlanLines = match client.get::<Status>("/status") {
-        Ok(_) => client.post("/repair", &json!({}))?,
+        Ok(_) => client.post("/repair", &json!({ "remove": remove }))?,
         Err(_) => {
             let alone = Alone::begin(&asked.state_dir)?;
-            let before = alone.driver.repair_all();
+            let before = alone.driver.remove_unknown(remove).and_then(|()| alone.driver.repair_all());
             alone.end();
             before.map_err(|error| InspectError::Doubt(error.to_string()))?
         }
     };
     print_plan(&done, asked.json);
     Ok(())
-}
-
-/// A driver without a socket, for when no daemon runs: it has the namespace and the state
-/// directory to itself as long as it lives, and refuses to begin when somebody else has them.
-struct Alone {
-    driver: Driver,
-    kernel: Arc<LinuxKernel>,
-    _only_one: Claim,
-}
-
-impl Alone {
-    fn begin(state_dir: &Path) -> Result<Self, AppError> {
-        telemetry::start(LogLevel::Warn, LogFormat::Text, false);
-        let only_one = Claim::take()?;
-        let opened = Ledger::open(state_dir, &boot_id())?;
-        let kernel = Arc::new(LinuxKernel::new(linux::Options::default())?);
-        let overlay = OverlaySettings::of_records(&opened.records);
-        let settings = DriverSettings { ula_seed: random_seed(), overlay, ..DriverSettings::default() };
-        let resolvers = Resolvers::of_host();
-        let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now());
-        driver.protect()?;
-        driver.take_up_tunnels()?;
-        Ok(Self { driver, kernel, _only_one: only_one })
-    }
-
-    fn end(self) {
-        use crate::datapath::Kernel;
-        if !self.kernel.settle(SETTLE) {
-            tracing::warn!("links are still being deleted");
-        }
-    }
-}
-
-/// `pontoon gc`.
-pub fn gc(options: &Gc) -> Result<(), InspectError> {
-    let first = compare(options)?;
-    show(&first, options.asked.json);
-    if !options.yes || first.leaks.is_empty() {
-        return Ok(());
-    }
-    if first.stranger && !options.none_known {
-        let why = "this engine knows none of Pontoon's networks: is it the right one? If its data was removed, add --none-known";
-        return Err(InspectError::Doubt(why.to_owned()));
-    }
-    // Whoever is just making a network tells Pontoon of it before the engine shows it.
-    std::thread::sleep(Duration::from_secs(options.wait));
-    let second = compare(options)?;
-    let both: Vec<&Leak> = first.leaks.intersection(&second.leaks).collect();
-    match ask(&options.asked) {
-        Ok(_) => {
-            let client = Client::new(&options.asked.socket, "socket")?;
-            both.into_iter().try_for_each(|leak| removed(leak, remove_through(&client, leak)))
-        }
-        Err(_) => {
-            let alone = Alone::begin(&options.asked.state_dir)?;
-            let done = both.into_iter().try_for_each(|leak| removed(leak, remove(&alone.driver, leak)));
-            alone.end();
-            done
-        }
-    }
-}
-
-fn compare(options: &Gc) -> Result<Look, InspectError> {
-    // Pontoon first: what it hears of between the two questions is not looked at.
-    let status = match ask(&options.asked) {
-        Ok(status) => status,
-        Err(_) => {
-            let seen = Ledger::look(&options.asked.state_dir, &boot_id()).map_err(AppError::from)?;
-            status::of_records(&seen.records, StateLine::default())
-        }
-    };
-    let engine = Engine::ask(&options.docker, &ids(&status))?;
-    let links = Survey::open(linux::Options::default())?.links()?;
-    Ok(gc::look(&status, &engine, &links))
-}
-
-fn show(look: &Look, as_json: bool) {
-    if as_json {
-        return output::line(&json!(look));
-    }
-    for leak in &look.leaks {
-        output::line(leak);
-    }
-    for kept in &look.kept {
-        output::line(&format!("# kept: {kept}"));
-    }
-    if look.leaks.is_empty() {
-        output::line(&"# nothing to remove: the engine knows all that Pontoon holds");
-    }
-}
-
-fn removed(leak: &Leak, done: Result<(), String>) -> Result<(), InspectError> {
-    done.map_err(|what| InspectError::Leak { leak: leak.to_string(), what })?;
-    output::note(&format!("removed {leak}"));
-    Ok(())
-}
-
-/// The verb that the engine should have sent.
-fn verb(leak: &Leak) -> (&'static str, Value) {
-    match leak {
-        Leak::Endpoint { network, id } => {
-            ("/NetworkDriver.DeleteEndpoint", json!({ "NetworkID": network, "EndpointID": id }))
-        }
-        Leak::Network { id, .. } => ("/NetworkDriver.DeleteNetwork", json!({ "NetworkID": id })),
-        Leak::Pool { id, .. } => ("/IpamDriver.ReleasePool", json!({ "PoolID": id })),
-    }
-}
-
-fn remove_through(client: &Client, leak: &Leak) -> Result<(), String> {
-    let (path, body) = verb(leak);
-    let answer: BTreeMap<String, Value> = client.post(path, &body).map_err(|error| error.to_string())?;
-    let error = ["Err", "Error"].iter().find_map(|key| answer.get(*key)?.as_str().filter(|text| !text.is_empty()));
-    error.map_or(Ok(()), |error| Err(error.to_owned()))
-}
-
-fn remove(driver: &Driver, leak: &Leak) -> Result<(), String> {
-    let (_, body) = verb(leak);
-    let done = match leak {
-        Leak::Endpoint { .. } => {
-            read(body).map(|request: api::network::EndpointRequest| driver.delete_endpoint(request))
-        }
-        Leak::Network { .. } => read(body).map(|request: api::network::NetworkRequest| driver.delete_network(request)),
-        Leak::Pool { .. } => read(body).map(|request: api::ipam::ReleasePoolRequest| driver.release_pool(request)),
-    };
-    done?.map(|_| ()).map_err(|error| error.to_string())
-}
-
-fn read<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
-    serde_json::from_value(body).map_err(|error| error.to_string())
 }

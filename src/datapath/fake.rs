@@ -15,7 +15,6 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-
 use super::{
     Announcement, Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError,
     LinkInfo, ReserveError, Step, Surroundings, Underlay, Veth,
@@ -80,7 +79,7 @@ impl FakeKernel {
 
     /// Gives the host a link that is not Pontoon's.
     pub fn add_link(&self, name: &IfName, kind: &str) {
-        let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac: None };
+        let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac: None, away: false };
         self.world().foreign.insert(name.clone(), info);
     }
 
@@ -312,7 +311,13 @@ impl Kernel for FakeKernel {
 
     fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError> {
         let world = self.world();
-        let ours = |kind: &str, mtu, mac: Option<Mac>| LinkInfo { kind: kind.to_owned(), mtu, group: GROUP_LIVE, mac };
+        let ours = |kind: &str, mtu, mac: Option<Mac>| LinkInfo {
+            kind: kind.to_owned(),
+            mtu,
+            group: GROUP_LIVE,
+            mac,
+            away: world.datapath.away.contains(name),
+        };
         let found = world.foreign.get(name).cloned();
         let found = found.or_else(|| world.datapath.bridges.get(name).map(|b| ours("bridge", b.mtu, b.mac)));
         Ok(found.or_else(|| world.datapath.veths.get(name).map(|v| ours("veth", v.mtu, Some(v.host_mac)))))

@@ -22,6 +22,7 @@ pub mod step;
 mod stray;
 pub mod surroundings;
 pub mod tunnel;
+pub mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -31,12 +32,13 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use crate::model::{DataPath, HostPort, IfName, Mac};
-pub use plan::{Plan, Protected, diff};
+pub use plan::{Plan, diff};
 pub use reconcile::{Reconciler, Repair};
 pub use shortcut::Shortcut;
 pub use step::{Element, ForwardRule, LinkMatch, Step};
 pub use surroundings::Surroundings;
 pub use tunnel::{Announcement, Underlay, Vxlan};
+pub use unknown::{Ended, Protected};
 
 /// Group (`IFLA_GROUP`) of every link that Pontoon made and wants. A rare constant ("pnt" and 1):
 /// together with the name it is the proof of ownership, and it costs no message of its own,
@@ -128,6 +130,8 @@ pub struct Datapath {
     /// Host ends whose container end is in a sandbox. Such a pair cannot be made anew from
     /// outside: when it is missing, its endpoint is dead. Never read from the kernel.
     pub sandboxed: BTreeSet<IfName>,
+    /// Host ends whose container end is in another network namespace. Only read, never wanted.
+    pub away: BTreeSet<IfName>,
     /// Whether packets are forwarded between links.
     pub forwarding: Forwarding,
     /// Whether it was Pontoon alone that turned forwarding on. Only read from the kernel.
@@ -138,6 +142,8 @@ pub struct Datapath {
     /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or is
     /// not of this release's shape.
     pub elements: Option<BTreeSet<Element>>,
+    /// Elements of tables that are not of this release's shape, as far as they can be read. Never wanted.
+    pub former: BTreeSet<Element>,
     /// Pontoon's accepting rules at the end of `FORWARD` in `ip filter`; `None` when that chain
     /// does not exist (no dockerd with the iptables back end here).
     pub forward4: Option<BTreeSet<ForwardRule>>,
@@ -169,6 +175,8 @@ pub struct LinkInfo {
     pub group: u32,
     /// Hardware address, when it is an Ethernet link.
     pub mac: Option<Mac>,
+    /// Whether it is one end of a pair whose other end is in another network namespace.
+    pub away: bool,
 }
 
 /// Why the kernel did not do what was asked. One line each: operation, object, cause.

@@ -5,18 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bridge, Datapath, Element, Step, Veth, Vxlan, shortcut, stray};
+use super::{Bridge, Datapath, Element, Protected, Step, Veth, Vxlan, shortcut, stray};
 use crate::model::{IfName, Protocol};
-
-/// What must survive although nothing in the state explains it: when the ledger was missing or
-/// damaged, whatever was in the kernel at start may carry running containers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Protected {
-    /// Links by name.
-    pub links: BTreeSet<IfName>,
-    /// Elements of the firewall's sets.
-    pub elements: BTreeSet<Element>,
-}
 
 /// The steps from one datapath to another, and what no step can mend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +17,11 @@ pub struct Plan {
     pub dead: Vec<IfName>,
     /// Bridges of the user's that networks use and that do not exist.
     pub missing: Vec<IfName>,
+    /// Bridges that are not made, or not given their address, because a link that the state does not
+    /// know has their subnet.
+    pub withheld: Vec<IfName>,
+    /// Links of Pontoon's that the state does not know. They stay.
+    pub unknown: Vec<IfName>,
 }
 
 /// The plan that turns `have` into `want`, keeping `protected` alone.
@@ -71,6 +66,7 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     if !removed_elements.is_empty() {
         plan.steps.push(Step::Elements { add: Vec::new(), remove: removed_elements });
     }
+    protected.withhold(&mut plan, have, want);
     plan
 }
 
@@ -103,10 +99,11 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
         }
     }
     for (v6, have, want) in [(false, &have.forward4, &want.forward4), (true, &have.forward6, &want.forward6)] {
-        if let (Some(held), Some(wanted)) = (have, want)
-            && held != wanted
-        {
-            plan.steps.push(Step::ForwardRules { v6, rules: wanted.iter().cloned().collect() });
+        if let (Some(held), Some(wanted)) = (have, want) {
+            let all: BTreeSet<_> = wanted.union(&protected.rules).cloned().collect();
+            if *held != all {
+                plan.steps.push(Step::ForwardRules { v6, rules: all.into_iter().collect() });
+            }
         }
     }
     removed

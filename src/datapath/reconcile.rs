@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ailment::{Ailments, Subject};
+use super::unknown::Judge;
 use super::{
-    Datapath, Element, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, desired, diff,
-    shortcut, tunnel,
+    Datapath, Element, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, desired,
+    diff, shortcut, tunnel,
 };
-use crate::model::IfName;
+use crate::model::{IfName, Mac};
 use crate::state::table::lock;
 
 /// Counts of what the reconciler did, for the log and the metrics.
@@ -58,7 +59,9 @@ pub struct Reconciler {
     desired: Mutex<Datapath>,
     engine: Mutex<EngineBridges>,
     broadcasts: Mutex<BTreeSet<Element>>,
+    /// What is left alone for another reason than that nobody knows it.
     protected: Mutex<Protected>,
+    judge: Mutex<Judge>,
     ailments: Mutex<Ailments>,
     gate: RwLock<()>,
     /// Whether forwarding may be turned on.
@@ -78,6 +81,7 @@ impl Reconciler {
             engine: Mutex::default(),
             broadcasts: Mutex::default(),
             protected: Mutex::default(),
+            judge: Mutex::default(),
             ailments: Mutex::default(),
             gate: RwLock::new(()),
             opens,
@@ -115,6 +119,7 @@ impl Reconciler {
     /// step (an endpoint joined or left its sandbox).
     pub fn desire(&self, before: &Datapath, after: &Datapath) {
         let mut desired = lock(&self.desired);
+        lock(&self.judge).replaced(before, after);
         for name in before.bridges.keys() {
             desired.bridges.remove(name);
         }
@@ -132,34 +137,37 @@ impl Reconciler {
         desired::add(&mut desired, after.clone());
     }
 
-    /// Reads the kernel and protects everything found that the state does not explain, for the
-    /// rest of this life. For a ledger that was missing or damaged.
-    pub fn protect_what_is_there(&self) -> Result<usize, KernelError> {
+    /// Says what is known to have ended, and whether facts are known to be missing from the state.
+    /// Before the first comparison.
+    pub fn remember(&self, ended: Ended, incomplete: bool) {
+        let mut judge = lock(&self.judge);
+        (judge.ended, judge.incomplete) = (ended, incomplete);
+    }
+
+    /// Counts links with these names or hardware addresses as ended: an operator or the engine said so.
+    pub fn give_up(&self, links: impl IntoIterator<Item = IfName>, macs: impl IntoIterator<Item = Mac>) {
+        let ended = &mut lock(&self.judge).ended;
+        ended.links.extend(links);
+        ended.macs.extend(macs);
+    }
+
+    /// Ports that the state does not know, each with its bridge.
+    ///
+    /// # Errors
+    /// What the observation says.
+    pub fn ports_of_unknown(&self) -> Result<Vec<(IfName, IfName)>, KernelError> {
         let have = self.observe()?;
-        let wanted = self.want(&have).elements.unwrap_or_default();
         let desired = lock(&self.desired);
-        let protected = Protected {
-            links: have
-                .bridges
-                .iter()
-                .filter(|(name, bridge)| bridge.owned && !desired.bridges.contains_key(*name))
-                .map(|(name, _)| name)
-                .chain(have.veths.keys().filter(|host| !desired.veths.contains_key(*host)))
-                .chain(have.vxlans.keys().filter(|link| !desired.vxlans.contains_key(*link)))
-                .cloned()
-                .collect(),
-            // Those of the host are known at any time.
-            elements: have
-                .elements
-                .unwrap_or_default()
-                .difference(&wanted)
-                .filter(|element| !matches!(element, Element::Broadcast(..)))
-                .cloned()
-                .collect(),
-        };
-        let count = protected.links.len();
-        *lock(&self.protected) = protected;
-        Ok(count)
+        let veths = have.veths.iter().map(|(name, veth)| (name, &veth.bridge));
+        let ports = veths.chain(have.vxlans.iter().map(|(name, vxlan)| (name, &vxlan.bridge)));
+        let unknown =
+            ports.filter(|(name, _)| !desired.veths.contains_key(*name) && !desired.vxlans.contains_key(*name));
+        Ok(unknown.filter_map(|(name, bridge)| Some((name.clone(), bridge.clone()?))).collect())
+    }
+
+    /// What stays although the state does not know it, as of the last comparison.
+    pub fn kept(&self) -> Protected {
+        lock(&self.judge).kept()
     }
 
     /// Reads the kernel and protects the tunnels found, for the rest of this life.
@@ -185,9 +193,19 @@ impl Reconciler {
     }
 
     fn look(&self) -> Result<Repair, KernelError> {
+        let ended = lock(&self.judge).ended.clone();
         let have = self.observe()?;
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.close(&have, self.want(&have), false))
+        let want = self.want(&have);
+        let kept = {
+            let mut judge = lock(&self.judge);
+            judge.ended.forget_gone(&ended, &have);
+            judge.judge(&have, &want)
+        };
+        let unknown = kept.links.iter().cloned().collect();
+        let mut repair = self.close(&have, want, kept, false);
+        repair.plan.unknown = unknown;
+        Ok(repair)
     }
 
     /// What [`Reconciler::reconcile`] would do now; nothing is changed. A verb that ends between
@@ -199,7 +217,10 @@ impl Reconciler {
         let look = || {
             let have = self.observe()?;
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-            Ok(diff(&have, &self.want(&have), &lock(&self.protected)))
+            let want = self.want(&have);
+            let kept = lock(&self.judge).judge(&have, &want);
+            let unknown = kept.links.iter().cloned().collect();
+            Ok(Plan { unknown, ..diff(&have, &want, &self.with_protected(kept)) })
         };
         let mut plan = look()?;
         if plan != Plan::default() {
@@ -207,6 +228,8 @@ impl Reconciler {
             plan.steps.retain(|step| again.steps.contains(step));
             plan.dead.retain(|host| again.dead.contains(host));
             plan.missing.retain(|bridge| again.missing.contains(bridge));
+            plan.withheld.retain(|bridge| again.withheld.contains(bridge));
+            plan.unknown.retain(|link| again.unknown.contains(link));
         }
         Ok(plan)
     }
@@ -224,7 +247,8 @@ impl Reconciler {
                 shortcuts: all.shortcuts,
                 ..Datapath::default()
             };
-            Ok(self.close(&have, want, true))
+            let kept = lock(&self.judge).of_firewall(&have, &want);
+            Ok(self.close(&have, want, kept, true))
         })
     }
 
@@ -317,8 +341,8 @@ impl Reconciler {
 
     /// Every step is tried, so that one object that cannot be mended does not keep the others
     /// from it; only what has failed time and again has to wait.
-    fn close(&self, have: &Datapath, want: Datapath, firewall_alone: bool) -> Repair {
-        let mut plan = diff(have, &want, &lock(&self.protected));
+    fn close(&self, have: &Datapath, want: Datapath, kept: Protected, firewall_alone: bool) -> Repair {
+        let mut plan = diff(have, &want, &self.with_protected(kept));
         let now = Instant::now();
         let is_due = |step: &Step| lock(&self.ailments).due(&Subject::of(step), now);
         let (due, wait): (Vec<_>, Vec<_>) = std::mem::take(&mut plan.steps).into_iter().partition(is_due);
@@ -339,6 +363,13 @@ impl Reconciler {
         }
         lock(&self.ailments).only(&still, firewall_alone);
         Repair { plan, failed }
+    }
+
+    fn with_protected(&self, mut kept: Protected) -> Protected {
+        let more = lock(&self.protected);
+        kept.links.extend(more.links.iter().cloned());
+        kept.elements.extend(more.elements.iter().cloned());
+        kept
     }
 
     /// Looks and closes, and counts what came of it.

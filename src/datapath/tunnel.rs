@@ -117,5 +117,6 @@ pub fn present(have: &Datapath) -> Protected {
     Protected {
         links: have.vxlans.keys().cloned().collect(),
         elements: have.elements.iter().flatten().filter(of_tunnel).cloned().collect(),
+        ..Protected::default()
     }
 }

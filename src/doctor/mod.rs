@@ -166,6 +166,7 @@ pub const CHECKS: &[Check] = &[
     ("two_pontoons", "a managed plugin and a socket plugin on one host", wiring::two),
     ("state", "the ledger: loaded, absent, torn, corrupt, too new", state::ledger),
     ("kept_aside", "damaged ledgers that are kept for you", state::kept_aside),
+    ("unknown_links", "links of Pontoon's that the ledger does not know: it is missing, or an old one", state::unknown),
     ("disk", "room for the state, and that it can be written", state::disk),
     ("drift", "what the kernel holds against what the state says", drift::plan),
     ("missing_bridges", "bridges of your own that networks use", drift::missing),

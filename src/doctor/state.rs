@@ -5,6 +5,9 @@ use super::{Facts, Finding, Level, Source, wiring};
 /// Room that the ledger should have, in bytes: it is rewritten beside itself.
 const ROOM: u64 = 16 << 20;
 
+/// Links that are shown as evidence; `pontoon plan` shows all.
+const SHOWN: usize = 8;
+
 pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
     if let Source::Nowhere(why) = &facts.source {
         return vec![Finding::new(Level::Broken, "the state cannot be read").seen(why.clone())];
@@ -47,6 +50,29 @@ pub(super) fn kept_aside(facts: &Facts) -> Vec<Finding> {
         remedy += &format!(" {}", path.display());
     }
     vec![finding.mended_by(format!("{remedy}   # when all networks are there\n{}", wiring::start(facts)))]
+}
+
+pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
+    let unknown = &facts.status.plan.unknown;
+    if unknown.is_empty() {
+        return vec![Finding::ok("the ledger knows every link of Pontoon's")];
+    }
+    let title = format!(
+        "{} links of Pontoon's are not known to its ledger, which is missing, or older than they are: they stay as they are",
+        unknown.len()
+    );
+    let mut finding = Finding::new(Level::Degraded, title).seen(facts.state_dir.join("ledger").display().to_string());
+    for link in unknown.iter().take(SHOWN) {
+        finding = finding.seen(link.to_string());
+    }
+    if unknown.len() > SHOWN {
+        finding = finding.seen(format!("... and {} more: {}", unknown.len() - SHOWN, wiring::command(facts, "plan")));
+    }
+    vec![finding.mended_by(format!(
+        "stop Pontoon, put the ledger that knows them back as {}, start it (docs/state.md). If there is none: stop the \
+         containers whose networks are refused as not known, `docker network rm` these networks, create them again",
+        facts.state_dir.join("ledger").display()
+    ))]
 }
 
 pub(super) fn disk(facts: &Facts) -> Vec<Finding> {

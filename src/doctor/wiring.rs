@@ -9,6 +9,9 @@ pub(super) fn start(facts: &Facts) -> String {
     match (facts.wiring.unit, is_managed(facts)) {
         (true, false) => "systemctl restart pontoon.socket pontoon.service".to_owned(),
         (_, true) => "docker plugin disable -f pontoon:latest; docker plugin enable pontoon:latest".to_owned(),
+        _ if !facts.wiring.managed.is_empty() => {
+            "docker plugin ls   # a managed plugin is installed: enable it".to_owned()
+        }
         _ => format!("pontoon serve --socket {} --state-dir {} &", socket.display(), facts.state_dir.display()),
     }
 }
@@ -111,5 +114,6 @@ pub(super) fn two(facts: &Facts) -> Vec<Finding> {
     for path in others {
         finding = finding.seen(path.display().to_string());
     }
-    vec![finding.mended_by("make uninstall   # or make uninstall-socket")]
+    let remedy = "docker network ls; docker plugin ls   # keep the one that your networks have as their driver, and disable or remove the other";
+    vec![finding.mended_by(remedy)]
 }

@@ -47,11 +47,15 @@ impl Driver {
     /// period for that however many they are.
     pub fn delete_endpoint(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
-        let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
-        let mut place = lock(&slot);
-        let Some(held) = place.as_mut() else { return Ok(Empty {}) };
-        if let Some(endpoint) = held.endpoints.remove(&id) {
+        let slot = self.table.find(&network);
+        let mut place = slot.as_ref().map(|slot| lock(slot));
+        let held = place.as_mut().and_then(|place| place.as_mut());
+        if let Some((held, endpoint)) =
+            held.and_then(|held| held.endpoints.remove(&id).map(|endpoint| (held, endpoint)))
+        {
             self.remove_endpoint(&held.network, &endpoint, &Holder::Unclaimed { since: now() })?;
+        } else {
+            self.unknown_ended("host", id.as_str());
         }
         Ok(Empty {})
     }

@@ -64,6 +64,14 @@ pub enum Error {
         /// The newest that this release reads.
         known: u32,
     },
+    /// A link that is to be removed although the state does not know it.
+    #[error("link {link}: {why}; nothing is removed, see pontoon plan")]
+    Unknown {
+        /// Which.
+        link: String,
+        /// Why it stays.
+        why: String,
+    },
     /// CreateNetwork for a known id with other settings, while endpoints use the network.
     #[error("network {network} exists with other settings and {endpoints} endpoints: remove those first")]
     NetworkDiffers {

@@ -25,6 +25,7 @@ mod sanity;
 pub mod spec;
 pub mod status;
 mod swarm;
+pub mod unknown;
 pub mod unread;
 mod upkeep;
 
@@ -46,7 +47,7 @@ use unread::SettingLine;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam, IpamError};
-use crate::model::{EndpointId, IfName, Network, NetworkId};
+use crate::model::{EndpointId, HostPort, IfName, Network, NetworkId};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
@@ -107,8 +108,10 @@ pub struct Driver {
     missing: Mutex<Vec<IfName>>,
     /// When the engine last asked for which network, in this life.
     asked: Mutex<HashMap<NetworkId, Instant>>,
-    /// Whether the ledger may lack facts: then nothing is removed because it does not name it.
-    degraded: bool,
+    /// Whether the ledger is known to lack facts.
+    lacks_facts: bool,
+    /// Ports of the host that containers use which the ledger does not know; held for them.
+    unknown_ports: Mutex<Vec<HostPort>>,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
     /// Called when something needs upkeep soon; set by the app.
     attention: Mutex<Option<Box<dyn Fn() + Send>>>,
@@ -130,6 +133,7 @@ impl Driver {
         resolvers: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static,
     ) -> Self {
         clock::count_anew(&mut opened.records, now(), opened.rebooted);
+        let lacks_facts = opened.lacks_facts();
         let driver = Self {
             table: Table::default(),
             ledger: opened.ledger,
@@ -144,7 +148,8 @@ impl Driver {
             mesh: Mutex::new(Mesh::new(&settings.overlay)),
             overlay: settings.overlay,
             unread: settings.unread,
-            degraded: !matches!(opened.outcome, Outcome::Loaded) || !opened.kept_aside.is_empty(),
+            lacks_facts,
+            unknown_ports: Mutex::default(),
             outcome: opened.outcome,
             kept_aside: opened.kept_aside,
             missing: Mutex::default(),
@@ -155,6 +160,7 @@ impl Driver {
             mute: AtomicBool::new(false),
             counts: Counts::default(),
         };
+        driver.reconciler.remember(unknown::ended(&opened.records, &opened.former), driver.lacks_facts);
         for record in &opened.records {
             driver.take_up(record);
         }
@@ -204,11 +210,10 @@ impl Driver {
         }
     }
 
-    /// Whether facts may be missing from the ledger: it was damaged (now or, while the damaged
-    /// file is kept beside it, in an earlier life), newer than this release, or absent beside
-    /// links of an earlier life.
+    /// Whether facts are missing from the ledger: it lacks some ([`Opened::lacks_facts`]), or the
+    /// kernel has links that it does not know.
     pub fn is_degraded(&self) -> bool {
-        self.degraded && !matches!(self.outcome, Outcome::Absent)
+        self.lacks_facts || !self.reconciler.kept().is_empty()
     }
 
     /// What the ledger was like when it was opened.

@@ -86,7 +86,10 @@ impl Driver {
     /// DeleteNetwork. Unknown is success; endpoints that the engine forgot go with it.
     pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
         let id = NetworkId::parse(&request.network_id)?;
-        let Some(slot) = self.table.find(&id) else { return Ok(Empty {}) };
+        let Some(slot) = self.table.find(&id) else {
+            self.unknown_ended("bridge", id.as_str());
+            return Ok(Empty {});
+        };
         let mut place = lock(&slot);
         let done = place.take().map_or(Ok(()), |held| self.remove_network(&held));
         drop(place);

@@ -77,18 +77,26 @@ pub struct PlanLines {
     pub dead: Vec<IfName>,
     /// Bridges of the user's that do not exist; nothing can be done but to make them.
     pub missing: Vec<IfName>,
+    /// Bridges that are not made, or lack their address, because an unknown link has their subnet.
+    #[serde(default)]
+    pub withheld: Vec<IfName>,
+    /// Links of Pontoon's that the state does not know; they stay.
+    #[serde(default)]
+    pub unknown: Vec<IfName>,
 }
 
 impl PlanLines {
     /// The words for a plan.
     pub fn new(plan: &Plan, commands: impl Fn(&crate::datapath::Step) -> Vec<String>) -> Self {
         let commands = plan.steps.iter().flat_map(commands).collect();
-        Self { commands, dead: plan.dead.clone(), missing: plan.missing.clone() }
+        let (dead, missing) = (plan.dead.clone(), plan.missing.clone());
+        Self { commands, dead, missing, withheld: plan.withheld.clone(), unknown: plan.unknown.clone() }
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.commands.is_empty() && self.dead.is_empty() && self.missing.is_empty()
+        let named = [&self.dead, &self.missing, &self.withheld, &self.unknown];
+        self.commands.is_empty() && named.iter().all(|names| names.is_empty())
     }
 }
 

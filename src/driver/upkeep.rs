@@ -19,33 +19,17 @@ const JOIN_GRACE: u64 = 30;
 impl Driver {
     /// Brings the kernel to what the ledger says, before the first request is answered.
     ///
-    /// When the ledger was missing or damaged, whatever else of Pontoon's is in the kernel may
-    /// carry running containers and is left alone for this whole life.
+    /// What the ledger does not know stays: [`crate::datapath::unknown`].
     pub fn start(&self) -> Result<(), KernelError> {
-        self.protect()?;
         self.remember_reach();
         self.desire_tunnels();
         self.retake_ports();
         self.reconciler.find_host()?;
         let repaired = self.repair();
+        self.tell_unknown(&repaired.plan.unknown);
         self.resume_flows();
         self.sweep_leaks();
         repaired.whole().map(|_| ())
-    }
-
-    /// When facts may be missing: keeps whatever is in the kernel now for this whole life. Before
-    /// the first repair.
-    pub fn protect(&self) -> Result<(), KernelError> {
-        if self.degraded {
-            let kept = self.reconciler.protect_what_is_there()?;
-            if kept > 0 {
-                tracing::warn!(
-                    links = kept,
-                    "links of an earlier life are not in the ledger; they are kept, remove them by hand when no container uses them"
-                );
-            }
-        }
-        Ok(())
     }
 
     /// Removes what lost replies and calls that never came left behind.
@@ -106,6 +90,7 @@ impl Driver {
         // A failure is told by the comparison, which looks at the same things.
         let _ = self.reconciler.follow_host();
         let _ = self.repair();
+        self.free_unknown_ports();
         if let Err(error) = self.attend_mesh() {
             tracing::error!(%error, "overlay networks are looked after at the next tick");
         }
@@ -152,7 +137,11 @@ impl Driver {
         let age = now.saturating_sub(endpoint.since);
         match endpoint.phase {
             Phase::Joined => age > JOIN_GRACE && matches!(self.kernel().link(&endpoint.peer), Ok(Some(_))),
-            Phase::Ready | Phase::Left => age > ENDPOINT_GRACE,
+            // One that is in a sandbox all the same joined after this ledger was copied.
+            Phase::Ready => {
+                age > ENDPOINT_GRACE && !matches!(self.kernel().link(&endpoint.host), Ok(Some(link)) if link.away)
+            }
+            Phase::Left => age > ENDPOINT_GRACE,
         }
     }
 

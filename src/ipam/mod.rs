@@ -16,6 +16,7 @@ pub mod runs;
 mod span;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -105,6 +106,18 @@ impl Ipam {
             }
             // The rest concerns no pool.
             _ => {}
+        }
+    }
+
+    /// Keeps addresses of unknown use from being chosen, in the pools that there are. In memory alone:
+    /// whoever names one gets it.
+    pub fn withhold(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            for pool in self.pools.values_mut() {
+                if pool.record.subnet.contains(address) && pool.holder(address).is_none() {
+                    pool.put(address, Holder::Stale);
+                }
+            }
         }
     }
 

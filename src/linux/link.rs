@@ -70,6 +70,8 @@ pub struct LinkRecord {
     pub master: Option<u32>,
     /// Index of its peer, when that is in the same namespace.
     pub peer: Option<u32>,
+    /// Whether its peer is in another namespace.
+    pub away: bool,
     /// Alias, or empty.
     pub alias: String,
     /// Whether it is an isolated port of a bridge.
@@ -110,7 +112,7 @@ impl LinkRecord {
 
     /// What the rest of Pontoon wants to know of it.
     pub fn info(self) -> LinkInfo {
-        LinkInfo { kind: self.kind, mtu: self.mtu, group: self.group, mac: self.mac }
+        LinkInfo { away: self.away, kind: self.kind, mtu: self.mtu, group: self.group, mac: self.mac }
     }
 }
 
@@ -125,7 +127,6 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
     let is = |flag: libc::c_int| flags & flag as u32 != 0;
     let (up, arp, point_to_point) = (is(libc::IFF_UP), !is(libc::IFF_NOARP), is(libc::IFF_POINTOPOINT));
     let mut link = LinkRecord { index, up, arp, point_to_point, ..LinkRecord::default() };
-    let mut elsewhere = false;
     for (kind, value) in Attributes::after(payload, HEADER) {
         match kind {
             IFLA_IFNAME => link.name = text(value)?.to_owned(),
@@ -133,7 +134,7 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
             IFLA_GROUP => link.group = native32(value)?,
             IFLA_MASTER => link.master = native32(value).filter(|index| *index != 0),
             IFLA_LINK => link.peer = native32(value).filter(|index| *index != 0),
-            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_LINK_NETNSID => link.away = true,
             IFLA_IFALIAS => link.alias = text(value).unwrap_or_default().to_owned(),
             IFLA_ADDRESS => link.mac = <[u8; 6]>::try_from(value).ok().map(Mac::from_bytes),
             IFLA_AF_SPEC => {
@@ -164,7 +165,7 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
             _ => {}
         }
     }
-    if elsewhere {
+    if link.away {
         link.peer = None;
     }
     (!link.name.is_empty()).then_some(link)

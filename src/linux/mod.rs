@@ -38,6 +38,7 @@ mod sweeper;
 mod sysctl;
 pub mod tlv;
 mod touch;
+pub mod uninstall;
 mod veth;
 pub mod vxlan;
 pub mod watch;

@@ -36,6 +36,7 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
                 datapath.bridges.insert(name.clone(), bridge(link, &name, &addresses, sysctls));
             }
             "veth" if link.live() => {
+                datapath.away.extend(link.away.then(|| name.clone()));
                 datapath.veths.insert(name.clone(), veth(link, &name, &names));
             }
             "vxlan" if link.live() => {
@@ -106,6 +107,9 @@ pub fn firewall(
 ) -> Result<(), Failure> {
     let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
     datapath.elements = table::read(socket)?;
+    if datapath.elements.is_none() {
+        datapath.former = table::read_former(socket)?;
+    }
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
     let ours = || {

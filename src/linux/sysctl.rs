@@ -51,6 +51,18 @@ impl Sysctls {
         self.write(forwarding(v6), &FORWARDED_BY_PONTOON.to_string())
     }
 
+    /// Turns forwarding off again, if Pontoon alone turned it on; true when it did.
+    ///
+    /// # Errors
+    /// A refusal that names the setting, when the file cannot be written.
+    pub fn stop_forwarding(&self, v6: bool) -> Result<bool, Failure> {
+        let own = self.forwarded_by_pontoon(v6);
+        if own {
+            self.write(forwarding(v6), "0")?;
+        }
+        Ok(own)
+    }
+
     /// Says again that packets from this link were forwarded before: what is set for all links
     /// overwrites what was set for one. Only IPv4 has that.
     ///

@@ -245,7 +245,10 @@ async fn respond(
         return route::status(service, deadline);
     }
     if request.method() == HttpMethod::POST && path == "/repair" {
-        return route::repair(service, deadline);
+        return match room.read(request.into_body(), false).await {
+            Ok(body) => route::repair(service, deadline, &body.bytes),
+            Err((status, message)) => refuse(status, &format!("{path}: {message}")),
+        };
     }
     let Some(method) = Method::parse(&path) else {
         let shown: String = path.chars().take(80).collect();

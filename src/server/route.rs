@@ -75,9 +75,23 @@ pub(super) fn status(service: &Service, deadline: &Deadline) -> Response<Full<By
     }
 }
 
-/// A repair now, for `pontoon repair`. It goes on when nobody waits for it any more.
-pub(super) fn repair(service: &Service, deadline: &Deadline) -> Response<Full<Bytes>> {
-    match deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", || service.driver.repair_all()) {
+/// A repair now, for `pontoon repair`, after the links in `remove` were given up. It goes on when
+/// nobody waits for it any more.
+pub(super) fn repair(service: &Service, deadline: &Deadline, body: &[u8]) -> Response<Full<Bytes>> {
+    #[derive(Default, serde::Deserialize)]
+    struct Repair {
+        #[serde(default)]
+        remove: Vec<String>,
+    }
+    let asked: Repair = match body {
+        [] => Repair::default(),
+        body => match serde_json::from_slice(body) {
+            Ok(asked) => asked,
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("/repair: {error}")),
+        },
+    };
+    let repair = || service.driver.remove_unknown(&asked.remove).and_then(|()| service.driver.repair_all());
+    match deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", repair) {
         (Ok(plan), _) => reply(StatusCode::OK, serde_json::json!(plan).to_string().into()),
         (Err(error), _) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }

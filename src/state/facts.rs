@@ -31,6 +31,9 @@ pub(super) struct Facts {
     /// Addresses of endpoints that ended since the ledger was last rewritten. Nobody writes down
     /// when theirs are removed: that would be one more line for each container.
     ended: BTreeSet<IpAddr>,
+    /// Networks and endpoints that were replaced or ended, as they were before, in order. They
+    /// prove that what is left of them in the kernel belongs to nobody.
+    former: Vec<Record>,
 }
 
 impl Facts {
@@ -38,20 +41,26 @@ impl Facts {
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Network(network) => {
-                self.networks.insert(network.spec.id.clone(), network);
+                let before = self.networks.insert(network.spec.id.clone(), network);
+                self.former.extend(before.map(Record::Network));
             }
             Record::NoNetwork { id } => {
-                self.networks.remove(&id);
+                let network = self.networks.remove(&id);
                 let of = self.endpoints.remove(&id).unwrap_or_default();
                 self.ended.extend(of.values().flat_map(|endpoint| endpoint.spec.addresses()));
+                self.former.extend(network.map(Record::Network));
+                self.former.extend(of.into_values().map(Record::Endpoint));
             }
             Record::Endpoint(endpoint) => {
                 let of = self.endpoints.entry(endpoint.spec.network.clone()).or_default();
-                of.insert(endpoint.spec.id.clone(), endpoint);
+                let published = endpoint.published.clone();
+                let before = of.insert(endpoint.spec.id.clone(), endpoint);
+                self.former.extend(before.filter(|before| before.published != published).map(Record::Endpoint));
             }
             Record::NoEndpoint { network, id } => {
                 let ended = self.endpoints.get_mut(&network).and_then(|of| of.remove(&id));
                 self.ended.extend(ended.iter().flat_map(|endpoint| endpoint.spec.addresses()));
+                self.former.extend(ended.map(Record::Endpoint));
             }
             Record::Pool(pool) => {
                 self.pools.insert(pool.id.clone(), pool);
@@ -93,6 +102,7 @@ impl Facts {
     /// and never claimed may be anybody's, so it stays, as [`Holder::Stale`].
     pub fn reboot(&mut self) {
         self.endpoints.clear();
+        self.former.clear();
         self.ended.clear();
         self.flows.clear();
         for of in self.addresses.values_mut() {
@@ -103,6 +113,11 @@ impl Facts {
                 }
             }
         }
+    }
+
+    /// Takes the networks and endpoints that were replaced or ended.
+    pub fn take_former(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.former)
     }
 
     /// Before the ledger is rewritten: what ended lately is lost with its tombstones, so the

@@ -80,6 +80,14 @@ impl std::fmt::Display for Outcome {
     }
 }
 
+impl Outcome {
+    /// Whether facts may be missing. A torn last line is none that anybody was answered for, and
+    /// where there was no ledger the kernel tells whether one is missing.
+    pub fn lacks_facts(&self) -> bool {
+        matches!(self, Outcome::Corrupt { .. } | Outcome::TooNew { .. })
+    }
+}
+
 /// An open ledger and what it said.
 #[derive(Debug)]
 pub struct Opened {
@@ -88,6 +96,9 @@ pub struct Opened {
     /// The facts that are alive, one put each: the ULA prefix, pools, addresses in order of their
     /// last put, networks, endpoints, and whose tracked connections the last life may have left.
     pub records: Vec<Record>,
+    /// Networks and endpoints that the file says were replaced or ended in this boot, as they were
+    /// before: what the kernel still has of them may be removed.
+    pub former: Vec<Record>,
     /// How the file was found.
     pub outcome: Outcome,
     /// Whether the host booted since the file was written: endpoints and their addresses are
@@ -101,17 +112,37 @@ pub struct Opened {
     pub unwritten: Option<StoreError>,
 }
 
+impl Opened {
+    /// Whether facts are known to be missing: the one definition, for the daemon and for who looks.
+    pub fn lacks_facts(&self) -> bool {
+        lacks_facts(&self.outcome, &self.kept_aside)
+    }
+}
+
+fn lacks_facts(outcome: &Outcome, kept_aside: &[PathBuf]) -> bool {
+    outcome.lacks_facts() || !kept_aside.is_empty()
+}
+
 /// What somebody who only looks sees of a ledger.
 #[derive(Debug)]
 pub struct Seen {
     /// As in [`Opened`], and what a reboot ended is left out.
     pub records: Vec<Record>,
+    /// As in [`Opened`].
+    pub former: Vec<Record>,
     /// How the file was found. Of damage, nothing is kept aside yet.
     pub outcome: Outcome,
     /// As in [`Opened`].
     pub kept_aside: Vec<PathBuf>,
     /// The process that has the directory, if one has and the system tells.
     pub holder: Option<u32>,
+}
+
+impl Seen {
+    /// As [`Opened::lacks_facts`].
+    pub fn lacks_facts(&self) -> bool {
+        lacks_facts(&self.outcome, &self.kept_aside)
+    }
 }
 
 /// The ledger. Safe to share between threads; holds the lock of the state directory for life.
@@ -151,6 +182,7 @@ impl Ledger {
         if rebooted {
             replay.facts.reboot();
         }
+        let former = Self::former(&place, &mut replay, boot)?;
         replay.facts.carry_over();
         let records = replay.facts.into_records();
         let mut inner = Inner { tail: None, owed: snapshot(&place.ledger(), boot, &records)?, live: 0 };
@@ -162,7 +194,7 @@ impl Ledger {
         }
         let kept_aside = place.kept_aside()?;
         let ledger = Ledger { place, boot: boot.to_owned(), too_new, inner: Mutex::new(inner) };
-        Ok(Opened { ledger, records, outcome, rebooted, kept_aside, unwritten })
+        Ok(Opened { ledger, records, former, outcome, rebooted, kept_aside, unwritten })
     }
 
     /// Reads the ledger in `dir` without taking or changing anything; whoever has it may go on
@@ -181,8 +213,21 @@ impl Ledger {
         if replay.boot.as_deref().is_some_and(|then| then != boot_id.trim()) {
             replay.facts.reboot();
         }
+        let former = Self::former(&place, &mut replay, boot_id.trim())?;
         let kept_aside = if dir.is_dir() { place.kept_aside()? } else { Vec::new() };
-        Ok(Seen { records: replay.facts.into_records(), outcome, kept_aside, holder })
+        Ok(Seen { records: replay.facts.into_records(), former, outcome, kept_aside, holder })
+    }
+
+    /// What was replaced or ended. A file in which nothing was may have been rewritten by a life that
+    /// died before it had removed everything from the kernel: then its predecessor tells.
+    fn former(place: &Place, found: &mut Replay, boot: &str) -> Result<Vec<Record>, StoreError> {
+        let former = found.facts.take_former();
+        if !former.is_empty() || found.boot.as_deref() != Some(boot) {
+            return Ok(former);
+        }
+        let Some(bytes) = place.read(&place.prev())? else { return Ok(former) };
+        let mut prev = replay(&bytes);
+        Ok(if prev.boot.as_deref() == Some(boot) { prev.facts.take_former() } else { former })
     }
 
     /// Reads the ledger, and names the file to keep if it is damaged.

@@ -153,17 +153,27 @@ fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
     }
 }
 
+/// The ledger says that a network and an endpoint ended, and the process died before it removed
+/// them; once more while it did so at its next start.
 #[test]
-fn orphans_of_a_life_that_lost_its_answer_are_removed() {
-    let mut rig = populated();
-    let copy = std::fs::read(rig.ledger_file()).unwrap();
-    rig.ok("NetworkDriver.CreateNetwork", network("late", 9, false));
-    rig.ok("NetworkDriver.CreateEndpoint", endpoint("late", "late", "10.9.0.2/24"));
-    rig.life = None;
-    std::fs::write(rig.ledger_file(), copy).unwrap();
-    rig.restart();
-    assert_eq!(rig.kernel.datapath().bridges.len(), 3);
-    assert_eq!(rig.kernel.datapath().veths.len(), 9);
+fn leftovers_that_the_ledger_knows_to_have_ended_are_removed() {
+    for deaths in 1..=2 {
+        let mut rig = populated();
+        rig.ok("NetworkDriver.CreateNetwork", network("late", 9, false));
+        rig.ok("NetworkDriver.CreateEndpoint", endpoint("late", "late", "10.9.0.2/24"));
+        rig.ok("NetworkDriver.Join", join("late", "late"));
+        let left = rig.kernel.datapath();
+        rig.ok("NetworkDriver.DeleteEndpoint", of("late", "late"));
+        rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "late"}));
+        for _ in 0..deaths {
+            rig.life = None;
+            rig.kernel.meddle(|d| *d = left.clone());
+            rig.restart();
+        }
+        assert_eq!(rig.kernel.datapath().bridges.len(), 3, "after {deaths} deaths");
+        assert_eq!(rig.kernel.datapath().veths.len(), 9, "after {deaths} deaths");
+        assert!(!rig.life().driver.is_degraded());
+    }
 }
 
 #[test]
@@ -318,4 +328,168 @@ fn a_half_made_bridge_is_made_whole() {
     });
     rig.life().driver.tick();
     assert_eq!(rig.kernel.datapath(), before);
+}
+
+/// The state directory is moved away, then nothing, then a backup comes back: in no life is anything
+/// taken away, and each says that it is degraded.
+#[test]
+fn a_lost_ledger_takes_nothing_in_any_life_until_the_engine_says_so() {
+    let mut rig = populated();
+    let before = rig.kernel.datapath();
+    rig.life = None;
+    let state = rig.ledger_file().parent().unwrap().to_owned();
+    let aside = state.with_extension("aside");
+    std::fs::rename(&state, &aside).unwrap();
+    for life in 1..=4 {
+        rig.restart();
+        rig.life().driver.tick();
+        rig.life().driver.repair_all().unwrap();
+        rig.life().driver.repair_firewall().whole().unwrap();
+        assert_eq!(rig.kernel.datapath(), before, "life {life}");
+        assert!(rig.life().driver.is_degraded(), "life {life}");
+        assert_eq!(rig.life().driver.status().plan.unknown.len(), 12, "life {life}");
+        // What the firewall lost comes back in the life that has seen it.
+        rig.kernel.meddle(|d| d.elements = None);
+        rig.life().driver.repair_firewall().whole().unwrap();
+        assert_eq!(rig.kernel.datapath(), before, "life {life}, a flushed firewall");
+        rig.ok("NetworkDriver.CreateNetwork", network("fresh", 77, false));
+        rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "fresh"}));
+    }
+    // The right ledger explains all of it.
+    rig.life = None;
+    let lost = state.with_extension("lost");
+    std::fs::rename(&state, &lost).unwrap();
+    std::fs::rename(&aside, &state).unwrap();
+    rig.restart();
+    assert_eq!(rig.kernel.datapath(), before);
+    assert!(!rig.life().driver.is_degraded());
+    // Without it, the engine's word is enough: its containers and networks go one by one.
+    rig.life = None;
+    std::fs::rename(&state, &aside).unwrap();
+    std::fs::rename(&lost, &state).unwrap();
+    rig.restart();
+    for n in 1..4 {
+        for e in 2..5 {
+            rig.ok("NetworkDriver.Leave", of(&format!("net{n}"), &format!("net{n}e{e}")));
+            rig.ok("NetworkDriver.DeleteEndpoint", of(&format!("net{n}"), &format!("net{n}e{e}")));
+        }
+        rig.life().driver.tick();
+        assert!(rig.life().driver.is_degraded());
+        rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": format!("net{n}")}));
+        rig.life().driver.tick();
+        assert_eq!(rig.kernel.datapath().bridges.len(), 3 - n as usize);
+    }
+    rig.life().driver.tick();
+    assert!(rig.kernel.datapath().veths.is_empty());
+    let mut left = rig.kernel.datapath().elements.unwrap();
+    left.retain(|element| !matches!(element, Element::Closed(_) | Element::Router(..)));
+    assert!(left.is_empty(), "what is left could serve nobody: {left:?}");
+    assert!(!rig.life().driver.is_degraded());
+}
+
+fn port_map(host: u16) -> serde_json::Value {
+    json!({"com.docker.network.portmap": [{"Proto": 6, "IP": "", "Port": 80, "HostIP": "0.0.0.0", "HostPort": host, "HostPortEnd": host}]})
+}
+
+fn publish(rig: &Rig, network: &str, id: &str, host: u16) -> serde_json::Value {
+    let mut body = of(network, id);
+    body["Options"] = port_map(host);
+    rig.life().call("NetworkDriver.ProgramExternalConnectivity", body).json()
+}
+
+/// A ledger from before the containers: its networks and ports are not made over those that run.
+#[test]
+fn an_older_ledger_is_not_applied_over_what_runs() {
+    let mut rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("old", 1, false));
+    rig.ok("NetworkDriver.CreateNetwork", network("stays", 2, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("stays", "first", "10.2.0.2/24"));
+    rig.ok("NetworkDriver.Join", join("stays", "first"));
+    publish(&rig, "stays", "first", 8080);
+    let copy = std::fs::read(rig.ledger_file()).unwrap();
+    // Since then: the first container ended, another has its port; the old network ended, another has its subnet.
+    rig.ok("NetworkDriver.Leave", of("stays", "first"));
+    rig.ok("NetworkDriver.DeleteEndpoint", of("stays", "first"));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "old"}));
+    rig.ok("NetworkDriver.CreateNetwork", network("new", 1, false));
+    for (network, id, address) in [("stays", "second", "10.2.0.3/24"), ("new", "third", "10.1.0.2/24")] {
+        rig.ok("NetworkDriver.CreateEndpoint", endpoint(network, id, address));
+        rig.ok("NetworkDriver.Join", join(network, id));
+    }
+    publish(&rig, "stays", "second", 8080);
+    let before = rig.kernel.datapath();
+    rig.life = None;
+    std::fs::write(rig.ledger_file(), copy).unwrap();
+    for life in 1..=3 {
+        rig.restart();
+        rig.life().driver.tick();
+        rig.life().driver.repair_all().unwrap();
+        let now = rig.kernel.datapath();
+        assert_eq!(now.veths, before.veths, "life {life}");
+        assert_eq!(
+            now.bridges, before.bridges,
+            "life {life}: the old network's bridge has the subnet of one that runs"
+        );
+        let (now, had) = (now.elements.unwrap(), before.elements.clone().unwrap());
+        assert!(now.is_superset(&had), "life {life}: {:?}", had.difference(&now).collect::<Vec<_>>());
+        let port = |e: &&Element| matches!(e, Element::Port(port) if port.host.port == 8080);
+        assert_eq!(now.iter().filter(port).count(), 1, "life {life}");
+        let plan = rig.life().driver.status().plan;
+        assert_eq!((plan.unknown.len(), plan.withheld.len()), (3, 1), "life {life}: {plan:?}");
+        assert!(rig.life().driver.is_degraded());
+    }
+    // Its port is not given to others, and the message says why.
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("stays", "fourth", "10.2.0.4/24"));
+    rig.ok("NetworkDriver.Join", join("stays", "fourth"));
+    let refused = publish(&rig, "stays", "fourth", 8080);
+    assert!(refused["Err"].as_str().unwrap().contains("endpoint unknown of network unknown"), "{refused}");
+    rig.ok("NetworkDriver.Leave", of("stays", "fourth"));
+    rig.ok("NetworkDriver.DeleteEndpoint", of("stays", "fourth"));
+    // The containers end: so do the doubts, and what was withheld is made.
+    rig.kernel.meddle(|d| {
+        d.veths.clear();
+        d.bridges.retain(|name, _| !name.as_str().contains("new"));
+    });
+    rig.life().driver.tick();
+    rig.life().driver.tick();
+    assert!(!rig.life().driver.is_degraded());
+    assert_eq!(rig.kernel.datapath().bridges.len(), 2);
+    assert!(rig.kernel.reserved().is_empty());
+}
+
+/// An operator may name what is to go; a bridge only together with its ports.
+#[test]
+fn unknown_links_go_when_they_are_named() {
+    let mut rig = populated();
+    rig.life = None;
+    std::fs::remove_dir_all(rig.ledger_file().parent().unwrap()).unwrap();
+    rig.restart();
+    let driver = Arc::clone(&rig.life().driver);
+    let unknown = driver.status().plan.unknown;
+    let name = |part: &str| unknown.iter().find(|link| link.as_str().contains(part)).unwrap().clone();
+    let (bridge, port) = (name("pntbnet1"), name("net1e2"));
+    let [bridge_name, port_name] = [&bridge, &port].map(|name| name.to_string());
+    for names in [vec![bridge_name.clone()], vec![bridge_name, port_name.clone()], vec!["eth0".to_owned()]] {
+        let error = driver.remove_unknown(&names).unwrap_err().to_string();
+        assert!(error.contains("nothing is removed"), "{error}");
+    }
+    assert_eq!(driver.status().plan.unknown, unknown);
+    driver.remove_unknown(&[port_name]).unwrap();
+    driver.repair_all().unwrap();
+    assert!(!rig.kernel.datapath().veths.contains_key(&port));
+    assert_eq!(rig.kernel.datapath().veths.len(), 8);
+}
+
+/// The ledger is of an earlier boot, and the links are there all the same.
+#[test]
+fn a_ledger_of_another_boot_takes_nothing_that_runs() {
+    let mut rig = populated();
+    let before = rig.kernel.datapath();
+    rig.boot += 1;
+    for life in 1..=3 {
+        rig.restart();
+        rig.life().driver.tick();
+        assert_eq!(rig.kernel.datapath(), before, "life {life}");
+        assert_eq!(rig.life().driver.status().plan.unknown.len(), 9, "life {life}");
+    }
 }

@@ -135,6 +135,19 @@ pub fn read(socket: &mut Socket) -> Result<Option<BTreeSet<Element>>, Failure> {
     read_sets(socket, &BTreeSet::from(Set::ALL))
 }
 
+/// Reads the elements of tables that are not of this release's shape, from those sets that this
+/// release has too; those of other sets, or of another form, are left out.
+pub fn read_former(socket: &mut Socket) -> Result<BTreeSet<Element>, Failure> {
+    as_one(socket, |socket| {
+        let mut elements = BTreeSet::new();
+        for set in Set::ALL {
+            let entries = read_entries(socket, set.spec().family, set.spec().name)?;
+            elements.extend(element::decode(set, &entries).into_iter().flatten());
+        }
+        Ok(elements)
+    })
+}
+
 fn read_sets(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSet<Element>>, Failure> {
     as_one(socket, |socket| read_once(socket, sets))
 }

@@ -1,0 +1,74 @@
+//! Owns what a command does itself when no daemon runs: it takes the daemon's place for a moment, and
+//! refuses where it might be the wrong place.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::AppError;
+use super::begin::{boot_id, random_seed};
+use super::inspect::InspectError;
+use crate::cli::{LogFormat, LogLevel};
+use crate::driver::{Driver, OverlaySettings, Settings as DriverSettings};
+use crate::installation::Roots;
+use crate::linux::claim::Claim;
+use crate::linux::{self, LinuxKernel};
+use crate::resolvers::Resolvers;
+use crate::state::Ledger;
+use crate::telemetry;
+
+/// How long a repair without a daemon waits for links that go in the background.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// A driver without a socket, for when no daemon runs: it has the namespace and the state
+/// directory to itself as long as it lives, and refuses to begin when somebody else has them.
+pub(super) struct Alone {
+    pub driver: Driver,
+    kernel: Arc<LinuxKernel>,
+    _only_one: Claim,
+}
+
+impl Alone {
+    pub fn begin(state_dir: &Path) -> Result<Self, InspectError> {
+        telemetry::start(LogLevel::Warn, LogFormat::Text, false);
+        is_of_installation(state_dir)?;
+        let only_one = Claim::take().map_err(AppError::from)?;
+        let opened = Ledger::open(state_dir, &boot_id()).map_err(AppError::from)?;
+        let kernel = Arc::new(LinuxKernel::new(linux::Options::default())?);
+        let overlay = OverlaySettings::of_records(&opened.records);
+        let settings = DriverSettings { ula_seed: random_seed(), overlay, ..DriverSettings::default() };
+        let resolvers = Resolvers::of_host();
+        let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now());
+        driver.take_up_tunnels()?;
+        Ok(Self { driver, kernel, _only_one: only_one })
+    }
+
+    pub fn end(self) {
+        use crate::datapath::Kernel;
+        if !self.kernel.settle(SETTLE) {
+            tracing::warn!("links are still being deleted");
+        }
+    }
+}
+
+/// Refuses a state directory beside that of an installation, whose links it would not know.
+fn is_of_installation(state_dir: &Path) -> Result<(), InspectError> {
+    let same = |other: &Path| match (state_dir.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => state_dir == other,
+    };
+    let found = Roots::of_host().installations()?;
+    let managed: Vec<_> = found.iter().filter(|one| one.plugin.is_some()).collect();
+    if managed.is_empty() || found.iter().any(|one| same(&one.state_dir)) {
+        return Ok(());
+    }
+    let named: Vec<_> = managed
+        .iter()
+        .map(|one| format!("{} ({})", one.plugin.as_deref().unwrap_or_default(), one.state_dir.display()))
+        .collect();
+    Err(InspectError::Doubt(format!(
+        "{} is not the state of {}, which is installed here: leave out --state-dir, or say --plugin NAME",
+        state_dir.display(),
+        named.join(" and ")
+    )))
+}

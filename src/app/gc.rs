@@ -1,0 +1,128 @@
+//! Owns the command `pontoon gc`: what the engine does not know any more, shown and removed, through
+//! the daemon or in its place.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::AppError;
+use super::alone::Alone;
+use super::begin::boot_id;
+use super::inspect::{InspectError, ask, filled_in, ids, no_ledger};
+use crate::api;
+use crate::cli::Gc;
+use crate::client::Client;
+use crate::driver::Driver;
+use crate::driver::status::{self, StateLine};
+use crate::engine::Engine;
+use crate::gc::{self, Leak, Look};
+use crate::linux;
+use crate::linux::survey::Survey;
+use crate::output;
+use crate::state::{Ledger, Outcome};
+
+/// `pontoon gc`.
+///
+/// # Errors
+/// It could not look, or there is doubt, or something does not go.
+pub fn run(options: &Gc) -> Result<(), InspectError> {
+    let options = &Gc { asked: filled_in(&options.asked)?, ..options.clone() };
+    let first = compare(options)?;
+    show(&first, options.asked.json);
+    if !options.yes || first.leaks.is_empty() {
+        return Ok(());
+    }
+    if first.stranger && !options.none_known {
+        let why = "this engine knows none of Pontoon's networks: is it the right one? If its data was removed, add --none-known";
+        return Err(InspectError::Doubt(why.to_owned()));
+    }
+    // Whoever is just making a network tells Pontoon of it before the engine shows it.
+    std::thread::sleep(Duration::from_secs(options.wait));
+    let second = compare(options)?;
+    let both: Vec<&Leak> = first.leaks.intersection(&second.leaks).collect();
+    match ask(&options.asked) {
+        Ok(_) => {
+            let client = Client::new(&options.asked.socket, "socket")?;
+            both.into_iter().try_for_each(|leak| removed(leak, remove_through(&client, leak)))
+        }
+        Err(_) => {
+            let alone = Alone::begin(&options.asked.state_dir)?;
+            let done = both.into_iter().try_for_each(|leak| removed(leak, remove(&alone.driver, leak)));
+            alone.end();
+            done
+        }
+    }
+}
+
+fn compare(options: &Gc) -> Result<Look, InspectError> {
+    // Pontoon first: what it hears of between the two questions is not looked at.
+    let status = match ask(&options.asked) {
+        Ok(status) => status,
+        Err(_) => {
+            let seen = Ledger::look(&options.asked.state_dir, &boot_id()).map_err(AppError::from)?;
+            if matches!(seen.outcome, Outcome::Absent) {
+                return Err(no_ledger(&options.asked));
+            }
+            status::of_records(&seen.records, StateLine::default())
+        }
+    };
+    let engine = Engine::ask(&options.docker, &ids(&status))?;
+    let links = Survey::open(linux::Options::default())?.links()?;
+    Ok(gc::look(&status, &engine, &links))
+}
+
+fn show(look: &Look, as_json: bool) {
+    if as_json {
+        return output::line(&json!(look));
+    }
+    for leak in &look.leaks {
+        output::line(leak);
+    }
+    for kept in &look.kept {
+        output::line(&format!("# kept: {kept}"));
+    }
+    if look.leaks.is_empty() {
+        output::line(&"# nothing to remove: the engine knows all that Pontoon holds");
+    }
+}
+
+fn removed(leak: &Leak, done: Result<(), String>) -> Result<(), InspectError> {
+    done.map_err(|what| InspectError::Leak { leak: leak.to_string(), what })?;
+    output::note(&format!("removed {leak}"));
+    Ok(())
+}
+
+/// The verb that the engine should have sent.
+fn verb(leak: &Leak) -> (&'static str, Value) {
+    match leak {
+        Leak::Endpoint { network, id } => {
+            ("/NetworkDriver.DeleteEndpoint", json!({ "NetworkID": network, "EndpointID": id }))
+        }
+        Leak::Network { id, .. } => ("/NetworkDriver.DeleteNetwork", json!({ "NetworkID": id })),
+        Leak::Pool { id, .. } => ("/IpamDriver.ReleasePool", json!({ "PoolID": id })),
+    }
+}
+
+fn remove_through(client: &Client, leak: &Leak) -> Result<(), String> {
+    let (path, body) = verb(leak);
+    let answer: BTreeMap<String, Value> = client.post(path, &body).map_err(|error| error.to_string())?;
+    let error = ["Err", "Error"].iter().find_map(|key| answer.get(*key)?.as_str().filter(|text| !text.is_empty()));
+    error.map_or(Ok(()), |error| Err(error.to_owned()))
+}
+
+fn remove(driver: &Driver, leak: &Leak) -> Result<(), String> {
+    let (_, body) = verb(leak);
+    let done = match leak {
+        Leak::Endpoint { .. } => {
+            read(body).map(|request: api::network::EndpointRequest| driver.delete_endpoint(request))
+        }
+        Leak::Network { .. } => read(body).map(|request: api::network::NetworkRequest| driver.delete_network(request)),
+        Leak::Pool { .. } => read(body).map(|request: api::ipam::ReleasePoolRequest| driver.release_pool(request)),
+    };
+    done?.map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
+    serde_json::from_value(body).map_err(|error| error.to_string())
+}

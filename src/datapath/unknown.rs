@@ -1,0 +1,263 @@
+//! Decides what in the kernel stays although nothing in the state explains it. This is the only place
+//! where that is decided, for the start, each comparison, `pontoon plan` and `pontoon repair` alike.
+//!
+//! A link is removed only when it is known that it ended: this process took it back, or the ledger
+//! says so. The ledger is written before the kernel is changed, so a link that the ledger never
+//! heard of belongs to a ledger that is lost, or is newer than the present one (a backup was
+//! restored, another state directory is in use). It may carry a running container and stays, with
+//! all elements, rules and addresses that may serve it, until it goes by itself or an operator
+//! names it. Nothing is written down for that: the kernel's links themselves are the witness, in
+//! each life anew.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{Bridge, Datapath, Element, ForwardRule, Plan, Step, stray};
+use crate::model::{HostPort, IfName, Mac};
+
+/// What must survive although nothing in the state explains it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// Links by name.
+    pub links: BTreeSet<IfName>,
+    /// Elements of the firewall's sets.
+    pub elements: BTreeSet<Element>,
+    /// Rules in the engine's chains.
+    pub rules: BTreeSet<ForwardRule>,
+}
+
+/// What is known to have ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Names of links.
+    pub links: BTreeSet<IfName>,
+    /// Hardware addresses that derive from the ids of what ended: a link keeps it through a renaming.
+    pub macs: BTreeSet<Mac>,
+    /// Elements of the firewall's sets.
+    pub elements: BTreeSet<Element>,
+}
+
+impl Ended {
+    /// Adds all links and elements of `before`.
+    pub fn add(&mut self, before: &Datapath) {
+        self.add_links(before, &Datapath::default());
+        self.elements.extend(before.elements.iter().flatten().cloned());
+    }
+
+    /// Adds the links of `before` that are not in `after`.
+    pub(super) fn add_links(&mut self, before: &Datapath, after: &Datapath) {
+        for (name, bridge) in before.bridges.iter().filter(|(name, _)| !after.bridges.contains_key(*name)) {
+            self.links.insert(name.clone());
+            self.macs.extend(bridge.mac);
+        }
+        for (host, veth) in before.veths.iter().filter(|(host, _)| !after.veths.contains_key(*host)) {
+            self.links.insert(host.clone());
+            self.macs.insert(veth.host_mac);
+        }
+        for (link, vxlan) in before.vxlans.iter().filter(|(link, _)| !after.vxlans.contains_key(*link)) {
+            self.links.insert(link.clone());
+            self.macs.insert(vxlan.mac);
+        }
+    }
+
+    /// Forgets what `seen` knew and the kernel does not have any more.
+    pub(super) fn forget_gone(&mut self, seen: &Ended, have: &Datapath) {
+        let named = |name: &IfName| {
+            have.veths.contains_key(name) || have.bridges.contains_key(name) || have.vxlans.contains_key(name)
+        };
+        self.links.retain(|name| !seen.links.contains(name) || named(name));
+        if !seen.macs.is_empty() {
+            let there: BTreeSet<Mac> = have
+                .veths
+                .values()
+                .map(|veth| veth.host_mac)
+                .chain(have.bridges.values().filter_map(|bridge| bridge.mac))
+                .chain(have.vxlans.values().map(|vxlan| vxlan.mac))
+                .collect();
+            self.macs.retain(|mac| !seen.macs.contains(mac) || there.contains(mac));
+        }
+    }
+
+    fn has(&self, name: &IfName, mac: Option<Mac>) -> bool {
+        self.links.contains(name) || mac.is_some_and(|mac| self.macs.contains(&mac))
+    }
+}
+
+/// What of Pontoon's is in the kernel, is not wanted, and is not known to have ended.
+pub fn links(have: &Datapath, want: &Datapath, ended: &Ended) -> BTreeSet<IfName> {
+    let (_, have) = stray::called_back(have, want);
+    let bridges = have
+        .bridges
+        .iter()
+        .filter(|(name, bridge)| bridge.owned && !want.bridges.contains_key(*name) && !ended.has(name, bridge.mac));
+    let veths = have.veths.iter().filter(|(host, veth)| {
+        let ours = host.has_prefix() || veth.peer.has_prefix();
+        ours && !want.veths.contains_key(*host) && !ended.has(host, Some(veth.host_mac))
+    });
+    let vxlans = have.vxlans.iter().filter(|(link, vxlan)| {
+        link.has_prefix() && !want.vxlans.contains_key(*link) && !ended.has(link, Some(vxlan.mac))
+    });
+    bridges
+        .map(|(name, _)| name)
+        .chain(veths.map(|(name, _)| name))
+        .chain(vxlans.map(|(name, _)| name))
+        .cloned()
+        .collect()
+}
+
+/// What a process knows of the past, and what stays because of what it does not know.
+#[derive(Debug, Default)]
+pub struct Judge {
+    /// What is known to have ended.
+    pub ended: Ended,
+    /// Whether facts are known to be missing from the state.
+    pub incomplete: bool,
+    kept: Option<Protected>,
+}
+
+impl Judge {
+    /// Says what stays. Elements and rules are judged once, at the first comparison of a life: what
+    /// comes later is an intruder's. They stay as long as there is a link that they may serve.
+    pub fn judge(&mut self, have: &Datapath, want: &Datapath) -> Protected {
+        let links = links(have, want, &self.ended);
+        let mut kept = self.kept.take().unwrap_or_else(|| self.firewall(have, want));
+        if links.is_empty() && !self.incomplete {
+            // A ledger that is older than the kernel may have a container and not its published ports.
+            let known = addresses(want.elements.iter().flatten(), &have.away);
+            kept.elements.retain(|e| matches!(e, Element::Port(port) if known.contains(&port.container)));
+            kept.rules.clear();
+        }
+        kept.links = links;
+        self.kept = Some(kept.clone());
+        kept
+    }
+
+    /// What stays of the firewall, when the links are not looked at.
+    pub fn of_firewall(&self, have: &Datapath, want: &Datapath) -> Protected {
+        self.kept.clone().unwrap_or_else(|| self.firewall(have, want))
+    }
+
+    /// What stayed at the last comparison.
+    pub fn kept(&self) -> Protected {
+        self.kept.clone().unwrap_or_default()
+    }
+
+    /// Takes note that `before` is replaced by `after`.
+    pub fn replaced(&mut self, before: &Datapath, after: &Datapath) {
+        self.ended.add_links(before, after);
+        for name in after.veths.keys().chain(after.bridges.keys()).chain(after.vxlans.keys()) {
+            self.ended.links.remove(name);
+        }
+        if let Some(kept) = self.kept.as_mut().filter(|kept| !kept.elements.is_empty()) {
+            kept.elements.retain(|element| !before.elements.as_ref().is_some_and(|before| before.contains(element)));
+        }
+    }
+
+    /// All elements and rules that are not wanted and are not known to have ended.
+    fn firewall(&self, have: &Datapath, want: &Datapath) -> Protected {
+        let unwanted = |element: &&Element| {
+            let wanted = want.elements.as_ref().is_some_and(|wanted| wanted.contains(*element));
+            // What depends on the host alone is known at any time.
+            let of_host = matches!(
+                element,
+                Element::Broadcast(..) | Element::Engine(_) | Element::Closed(_) | Element::Router(..)
+            );
+            !wanted && !of_host && !self.ended.elements.contains(*element)
+        };
+        // Those of tables of another release count too: they are about to be replaced.
+        let elements = have.elements.iter().flatten().chain(&have.former).filter(unwanted).cloned().collect();
+        let mut rules = BTreeSet::new();
+        for (have, want) in [(&have.forward4, &want.forward4), (&have.forward6, &want.forward6)] {
+            let wanted = |rule: &ForwardRule| want.as_ref().is_some_and(|want| want.contains(rule));
+            rules.extend(have.iter().flatten().filter(|rule| !wanted(rule)).cloned());
+        }
+        Protected { links: BTreeSet::new(), elements, rules }
+    }
+}
+
+/// Addresses of the containers behind these host ends.
+fn addresses<'a>(elements: impl Iterator<Item = &'a Element>, hosts: &BTreeSet<IfName>) -> BTreeSet<IpAddr> {
+    elements
+        .filter_map(|element| match element {
+            Element::SourceAddress(host, address) if hosts.contains(host) => Some(*address),
+            _ => None,
+        })
+        .collect()
+}
+
+impl Protected {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.elements.is_empty() && self.rules.is_empty()
+    }
+
+    /// Addresses that containers of these elements have.
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.elements
+            .iter()
+            .filter_map(|element| match element {
+                Element::SourceAddress(_, address) | Element::Open(_, address, _) | Element::Guarded(address) => {
+                    Some(*address)
+                }
+                Element::Port(port) => Some(port.container),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Ports of the host that lead to containers of these elements.
+    pub fn ports(&self) -> impl Iterator<Item = HostPort> {
+        self.elements
+            .iter()
+            .filter_map(|element| if let Element::Port(port) = element { Some(port.host) } else { None })
+    }
+
+    /// Whether a bridge with these addresses would take over the subnet of a protected one.
+    fn holds_subnet(&self, have: &Datapath, name: &IfName, wanted: &Bridge) -> bool {
+        let others = have.bridges.iter().filter(|(other, _)| *other != name && self.links.contains(*other));
+        others.flat_map(|(_, bridge)| &bridge.addresses).any(|held| {
+            wanted.addresses.iter().any(|new| {
+                held.is_ipv4() == new.is_ipv4() && (held.contains(new.network()) || new.contains(held.network()))
+            })
+        })
+    }
+
+    /// Leaves out the steps that would take something away from what is protected: the state and the
+    /// kernel contradict each other, and what runs is right.
+    pub(super) fn withhold(&self, plan: &mut Plan, have: &Datapath, want: &Datapath) {
+        if *self == Self::default() {
+            return;
+        }
+        let held = |name: &IfName| want.bridges.get(name).is_some_and(|wanted| self.holds_subnet(have, name, wanted));
+        let mut withheld = BTreeSet::new();
+        plan.steps.retain(|step| match step {
+            Step::CreateBridge(name, _) | Step::AddAddress(name, _) if held(name) => {
+                withheld.insert(name.clone());
+                false
+            }
+            Step::CreateVeth(_, veth) => {
+                veth.bridge.as_ref().is_none_or(|bridge| have.bridges.contains_key(bridge) || !held(bridge))
+            }
+            _ => true,
+        });
+        plan.withheld.extend(withheld);
+        let taken = |element: &Element| match element {
+            Element::Port(port) => self
+                .elements
+                .iter()
+                .any(|kept| matches!(kept, Element::Port(other) if other.host == port.host && other != port)),
+            Element::SourceNat(net, _) => self
+                .elements
+                .iter()
+                .any(|kept| kept != element && matches!(kept, Element::SourceNat(other, _) if other == net)),
+            _ => false,
+        };
+        for step in &mut plan.steps {
+            if let Step::Elements { add, .. } | Step::CreateTable(add) = step {
+                add.retain(|element| !taken(element) || self.elements.contains(element));
+            }
+        }
+        plan.steps
+            .retain(|step| !matches!(step, Step::Elements { add, remove } if add.is_empty() && remove.is_empty()));
+    }
+}

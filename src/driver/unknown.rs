@@ -1,0 +1,121 @@
+//! Links that the ledger does not know: what it does know to have ended, what is said of the others,
+//! and how an operator has them removed. The decision itself is `datapath::unknown`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Driver, Error};
+use crate::datapath::{Ended, desired};
+use crate::model::{EndpointId, IfName, Mac, Network, NetworkId};
+use crate::state::Outcome;
+use crate::state::ports::PortOwner;
+use crate::state::record::Record;
+use crate::state::table::lock;
+
+/// Stands for the ids of what nobody knows, in messages about ports that it has.
+const UNKNOWN: &str = "unknown";
+
+/// What the records of a ledger prove to have ended. `former` are networks and endpoints that were
+/// replaced or ended.
+pub fn ended(records: &[Record], former: &[Record]) -> Ended {
+    let mut ended = Ended::default();
+    let mut networks: BTreeMap<&NetworkId, &Network> = BTreeMap::new();
+    for record in former.iter().chain(records) {
+        if let Record::Network(network) = record {
+            networks.insert(&network.spec.id, network);
+            // A tunnel comes and goes with the addresses of the host.
+            ended.links.extend(network.overlay.iter().map(|overlay| overlay.link.clone()));
+        }
+    }
+    for record in former {
+        match record {
+            Record::Network(network) => ended.add(&desired::network(network)),
+            Record::Endpoint(endpoint) => {
+                if let Some(network) = networks.get(&endpoint.spec.network) {
+                    ended.add(&desired::endpoint(network, endpoint));
+                }
+            }
+            _ => {}
+        }
+    }
+    ended
+}
+
+impl Driver {
+    /// Says once, at the start, that there are links which the ledger does not know, and keeps the
+    /// addresses behind them from being given to others.
+    pub(super) fn tell_unknown(&self, links: &[IfName]) {
+        let kept = self.reconciler.kept();
+        if kept.is_empty() {
+            return;
+        }
+        tracing::error!(
+            links = links.len(),
+            "the ledger does not know links of Pontoon's that are in use: it is missing, or older than they are; they stay as \
+             they are. Stop Pontoon, put the right ledger back, start it; or remove the containers that use them (pontoon doctor)"
+        );
+        lock(&self.ipam).withhold(kept.addresses());
+        let (Ok(network), Ok(endpoint)) = (NetworkId::parse(UNKNOWN), EndpointId::parse(UNKNOWN)) else { return };
+        let owner = PortOwner { network, endpoint, sandbox: String::new() };
+        let mut register = lock(&self.ports);
+        for port in kept.ports() {
+            if register.holder(&port).is_some() {
+                continue;
+            }
+            if let Err(error) = self.kernel().reserve(&[port]) {
+                tracing::warn!(%error, "a port of a container that the ledger does not know could not be reserved");
+            }
+            register.take(&port, &owner);
+            lock(&self.unknown_ports).push(port);
+        }
+    }
+
+    /// Gives ports back that were held for unknown containers, once those are gone.
+    pub(super) fn free_unknown_ports(&self) {
+        let mut held = lock(&self.unknown_ports);
+        if held.is_empty() {
+            return;
+        }
+        let kept = self.reconciler.kept();
+        let (stay, gone): (Vec<_>, Vec<_>) = held.drain(..).partition(|port| kept.ports().any(|other| other == *port));
+        *held = stay;
+        self.kernel().release(&gone);
+        let mut register = lock(&self.ports);
+        gone.iter().for_each(|port| register.give_back(port));
+    }
+
+    /// The engine says that an object which the ledger does not know is gone: then what the kernel has
+    /// of it goes, too. It is known by the hardware address that derives from its id.
+    pub(super) fn unknown_ended(&self, role: &str, id: &str) {
+        if !matches!(self.outcome, Outcome::TooNew { .. }) && !self.reconciler.kept().is_empty() {
+            self.reconciler.give_up([], [Mac::derive(role, id)]);
+            self.call_attention();
+        }
+    }
+
+    /// Removes links that the state does not know, because an operator named them.
+    ///
+    /// # Errors
+    /// A name is not of such a link, or a bridge has ports that are not named.
+    pub fn remove_unknown(&self, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let refused = |link: &str, why: String| Error::Unknown { link: link.to_owned(), why };
+        let parse = |name: &String| IfName::parse(name).map_err(|error| refused(name, error.to_string()));
+        let names = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
+        let plan = self.reconciler.plan().map_err(kernel)?;
+        let named: BTreeSet<&IfName> = names.iter().collect();
+        if let Some(name) = names.iter().find(|name| !plan.unknown.contains(name)) {
+            return Err(refused(name.as_str(), "it is not one of the links that the ledger does not know".to_owned()));
+        }
+        let ports = self.reconciler.ports_of_unknown().map_err(kernel)?;
+        if let Some((port, bridge)) =
+            ports.iter().find(|(port, bridge)| named.contains(bridge) && !named.contains(port))
+        {
+            return Err(refused(bridge.as_str(), format!("its port {port} is not named, too")));
+        }
+        self.reconciler.give_up(names.iter().cloned(), []);
+        Ok(())
+    }
+}

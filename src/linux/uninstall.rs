@@ -1,0 +1,125 @@
+//! Owns the removal of everything that Pontoon ever makes in a network namespace, by its marks alone:
+//! the groups of its links, the name of its tables in every family, the comment of its rules. No
+//! ledger is needed.
+//!
+//! Forwarding goes back to off where Pontoon alone turned it on: without the tables nothing would keep
+//! links of others apart. Called by the app, for
+//! `pontoon uninstall`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::forward;
+use super::link::{self, LinkRecord};
+use super::netlink::{Failure, OwnPorts, Protocol, Socket};
+use super::nft::message::{self, GET_TABLE, TABLE_NAME, attributes, wire};
+use super::nft::ruleset::TABLE;
+use super::nft::table::transact;
+use super::observe;
+use super::sysctl::Sysctls;
+use super::tlv::text;
+use crate::datapath::KernelError;
+
+/// What is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Links, by name.
+    pub links: BTreeSet<String>,
+    /// Those of them whose other end is in another network namespace: a container has it.
+    pub attached: BTreeSet<String>,
+    /// Families of nftables that have a table of ours, by number.
+    pub tables: BTreeSet<u8>,
+    /// How many accepting rules are in the engine's chains.
+    pub rules: usize,
+}
+
+impl Remains {
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.tables.is_empty() && self.rules == 0
+    }
+}
+
+/// Looks, and removes.
+#[derive(Debug)]
+pub struct Uninstaller {
+    route: Socket,
+    nft: Socket,
+    sysctls: Sysctls,
+}
+
+impl Uninstaller {
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// What the system says of one.
+    pub fn open(sysctls: PathBuf) -> Result<Self, KernelError> {
+        let ports = Arc::new(OwnPorts::default());
+        let open = |protocol| Socket::open(protocol, ports.clone()).map_err(|f| f.of("open the kernel's", "sockets"));
+        Ok(Self { route: open(Protocol::Route)?, nft: open(Protocol::Netfilter)?, sysctls: Sysctls::new(sysctls) })
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// What a listing says.
+    pub fn look(&mut self) -> Result<Remains, KernelError> {
+        let links = self.links()?;
+        let named = |links: &mut dyn Iterator<Item = &LinkRecord>| links.map(|link| link.name.clone()).collect();
+        let mut rules = 0;
+        for v6 in [false, true] {
+            let found = forward::read(&mut self.nft, v6).map_err(|f| f.of("list", "rules of the engine's chains"))?;
+            rules += found.map_or(0, |found| found.len());
+        }
+        Ok(Remains {
+            links: named(&mut links.iter()),
+            attached: named(&mut links.iter().filter(|link| link.away && link.kind == "veth" && link.live())),
+            tables: self.tables().map_err(|f| f.of("list", "tables"))?,
+            rules,
+        })
+    }
+
+    /// Removes all of it. What opens goes first: at no time is a rule that accepts there without those
+    /// that drop.
+    ///
+    /// # Errors
+    /// What the kernel says of the first that does not go.
+    pub fn remove(&mut self) -> Result<(), KernelError> {
+        for v6 in [false, true] {
+            forward::ensure(&mut self.nft, v6, &[]).map_err(|f| f.of("remove", "rules of the engine's chains"))?;
+        }
+        let all = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
+        for v6 in [false, true] {
+            let routers: Vec<_> = observe::routers(&all, v6).collect();
+            if self.sysctls.stop_forwarding(v6).map_err(|f| f.of("turn off", "forwarding"))? && !v6 {
+                for link in routers {
+                    self.sysctls.forward_from(&link).map_err(|f| f.of("give back forwarding to", link.as_str()))?;
+                }
+            }
+        }
+        // Ports first, so that none is ever on a bridge that nothing guards any more.
+        let mut links = self.links()?;
+        links.sort_by_key(|link| link.kind == "bridge");
+        for link in links {
+            link::delete(&mut self.route, link.index).map_err(|f| f.of("delete link", &link.name))?;
+        }
+        let tables = self.tables().map_err(|f| f.of("list", "tables"))?;
+        let messages: Vec<_> = tables.iter().map(|family| message::delete_table(*family, TABLE)).collect();
+        transact(&mut self.nft, &messages).map_err(|f| f.of("delete", "tables of nftables"))
+    }
+
+    fn links(&mut self) -> Result<Vec<LinkRecord>, KernelError> {
+        let mut links = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
+        links.retain(|link| link.live() || link.dead());
+        Ok(links)
+    }
+
+    fn tables(&mut self) -> Result<BTreeSet<u8>, Failure> {
+        let found = self.nft.list(wire(GET_TABLE), &[0; 4], |_, payload| {
+            let named = attributes(payload).find(TABLE_NAME).and_then(text) == Some(TABLE);
+            named.then(|| payload.first().copied())
+        })?;
+        Ok(found.into_iter().flatten().collect())
+    }
+}
