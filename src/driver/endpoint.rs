@@ -55,7 +55,8 @@ impl Driver {
         {
             self.remove_endpoint(&held.network, &endpoint, &Holder::Unclaimed { since: now() })?;
         } else {
-            self.unknown_ended("host", id.as_str());
+            // As this release derives it, and as earlier ones did.
+            self.unknown_ended([Mac::derive_port(id.as_str()), Mac::derive("host", id.as_str())]);
         }
         Ok(Empty {})
     }

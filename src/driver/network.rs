@@ -8,7 +8,7 @@ use crate::api::network::{
 };
 use crate::datapath::{Datapath, desired};
 use crate::model::options;
-use crate::model::{GatewayMode, LinkRole, Network, NetworkId, NetworkSpec};
+use crate::model::{GatewayMode, LinkRole, Mac, Network, NetworkId, NetworkSpec};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, LinkOwner, lock};
 
@@ -87,7 +87,7 @@ impl Driver {
     pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
         let id = NetworkId::parse(&request.network_id)?;
         let Some(slot) = self.table.find(&id) else {
-            self.unknown_ended("bridge", id.as_str());
+            self.unknown_ended([Mac::derive("bridge", id.as_str())]);
             return Ok(Empty {});
         };
         let mut place = lock(&slot);

@@ -85,9 +85,9 @@ impl Driver {
 
     /// The engine says that an object which the ledger does not know is gone: then what the kernel has
     /// of it goes, too. It is known by the hardware address that derives from its id.
-    pub(super) fn unknown_ended(&self, role: &str, id: &str) {
+    pub(super) fn unknown_ended(&self, macs: impl IntoIterator<Item = Mac>) {
         if !matches!(self.outcome, Outcome::TooNew { .. }) && !self.reconciler.kept().is_empty() {
-            self.reconciler.give_up([], [Mac::derive(role, id)]);
+            self.reconciler.give_up([], macs);
             self.call_attention();
         }
     }

@@ -380,7 +380,7 @@ fn a_lost_ledger_takes_nothing_in_any_life_until_the_engine_says_so() {
         assert_eq!(rig.kernel.datapath().bridges.len(), 3 - n as usize);
     }
     rig.life().driver.tick();
-    assert!(rig.kernel.datapath().veths.is_empty());
+    assert!(rig.kernel.datapath().veths.is_empty(), "{:?}", rig.kernel.datapath().veths);
     let mut left = rig.kernel.datapath().elements.unwrap();
     left.retain(|element| !matches!(element, Element::Closed(_) | Element::Router(..)));
     assert!(left.is_empty(), "what is left could serve nobody: {left:?}");
