@@ -152,6 +152,32 @@ fn unsafe_code() {
     generated("security.md", "unsafe", &table);
 }
 
+/// Each attack of the threat model names tests as `binary module::test`, and each of them is there.
+#[test]
+fn every_line_of_the_threat_model_has_its_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let (_, rest) = page.split_once("<!-- threats:begin -->").expect("the threat model");
+    let (threats, _) = rest.split_once("<!-- threats:end -->").expect("its end");
+    let rows = threats.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| attack"));
+    let mut count = 0;
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty() || tests.starts_with("none:"), "no test, and no reason for it: {row}");
+        for test in named {
+            let (binary, path) = test.split_once(' ').unwrap_or_else(|| panic!("{test}: binary module::test"));
+            let (module, name) = path.split_once("::").unwrap_or_else(|| panic!("{test}: binary module::test"));
+            let file = root.join(format!("tests/{binary}/{module}.rs"));
+            let code =
+                std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{test}: {}: {error}", file.display()));
+            assert!(code.contains(&format!("#[test]\nfn {name}()")), "{test} is not there");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} tests");
+}
+
 fn has_unsafe(line: &str) -> bool {
     let code = line.trim_start();
     !code.starts_with("//") && code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")

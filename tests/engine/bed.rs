@@ -256,6 +256,11 @@ impl Drop for Bed<'_> {
     }
 }
 
+/// Sets that follow the host and the engine, not Pontoon's networks: bridges of others, forwarding that stays on, and
+/// what packets note.
+const OF_THE_HOST: [&str; 10] =
+    ["engine", "closed", "routers4", "routers6", "bridged", "broadcasts", "low4", "low6", "strangers4", "strangers6"];
+
 /// What networks and endpoints leave in a node: links, and elements of Pontoon's sets.
 pub fn traces(node: &Node) -> BTreeSet<String> {
     let links = node.exec(&["ip", "-json", "link"]).json();
@@ -265,8 +270,7 @@ pub fn traces(node: &Node) -> BTreeSet<String> {
     if table.success() {
         for object in table.json()["nftables"].as_array().into_iter().flatten() {
             let set = if object["set"].is_object() { &object["set"] } else { &object["map"] };
-            // the engine's own bridges: they come and go with it
-            if set["name"] == "engine" {
+            if OF_THE_HOST.iter().any(|name| set["name"] == *name) {
                 continue;
             }
             let elements = set["elem"].as_array().cloned().unwrap_or_default();

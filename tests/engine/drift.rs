@@ -136,8 +136,8 @@ fn drifts(bed: &Bed) {
         "ip address show BR | grep -q fd41::1/64 && ip address show BR | grep -q 10.141.0.1/24",
     );
     // settings
-    repaired("sysctl -w net.ipv4.ip_forward=0", "test $(cat /proc/sys/net/ipv4/ip_forward) = 1");
-    let forwarding = "test $(cat /proc/sys/net/ipv6/conf/all/forwarding) = 1";
+    repaired("sysctl -w net.ipv4.ip_forward=0", "test $(cat /proc/sys/net/ipv4/ip_forward) != 0");
+    let forwarding = "test $(cat /proc/sys/net/ipv6/conf/all/forwarding) != 0";
     repaired("sysctl -w net.ipv6.conf.all.forwarding=0", forwarding);
     repaired("sysctl -w net.ipv6.conf.BR.disable_ipv6=1", "test $(cat /proc/sys/net/ipv6/conf/BR/disable_ipv6) = 0");
     // the firewall
