@@ -60,10 +60,14 @@ impl Vnis {
         self.carried.insert(vni, network.clone());
     }
 
-    /// Whose a number is, when it is not this network's to take.
+    /// Whose a number is, when it is not this network's to take. A network that this manager freed
+    /// has no claim any more, although its tunnel may still be here: its successor takes its place.
     pub fn other_owner(&self, vni: Vni, network: &NetworkId) -> Option<&NetworkId> {
-        let granted = self.granted.get(&vni).filter(|record| record.freed.is_none()).map(|record| &record.network);
-        granted.into_iter().chain(self.carried.get(&vni)).find(|owner| *owner != network)
+        let record = self.granted.get(&vni);
+        let granted = record.filter(|record| record.freed.is_none()).map(|record| &record.network);
+        let freed = record.filter(|record| record.freed.is_some()).map(|record| &record.network);
+        let carrier = self.carried.get(&vni).filter(|carrier| Some(*carrier) != freed);
+        granted.into_iter().chain(carrier).find(|owner| *owner != network)
     }
 
     /// Which network of this host's has a tunnel with this number, other than this one.
@@ -159,5 +163,19 @@ mod tests {
             vnis.apply(&record);
         }
         assert_eq!(vnis.choose(&id("n1")), derived);
+    }
+
+    #[test]
+    fn a_stale_tunnel_of_a_freed_network_claims_nothing() {
+        let mut vnis = Vnis::default();
+        let vni = grant(&mut vnis, "old");
+        vnis.carry(vni, &id("old"));
+        assert_eq!(vnis.other_owner(vni, &id("new")), Some(&id("old")));
+        for record in vnis.free(&id("old"), None, 1000) {
+            vnis.apply(&record);
+        }
+        assert_eq!(vnis.other_owner(vni, &id("new")), None);
+        vnis.carry(vni, &id("local"));
+        assert_eq!(vnis.other_owner(vni, &id("new")), Some(&id("local")), "one that was never freed");
     }
 }
