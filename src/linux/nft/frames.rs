@@ -146,7 +146,7 @@ pub static LEAVING: [Rule; 6] = [
 ];
 
 /// What enters by a port, in order.
-pub static RULES: [Rule; 34] = [
+pub static RULES: [Rule; 36] = [
     // Nearly every frame, after two look-ups; all that follows would let it pass as well.
     rule("its own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
     rule("ports that are not checked", |rule| {
@@ -157,6 +157,16 @@ pub static RULES: [Rule; 34] = [
         own_address(rule, Set::Addr6).accept()
     }),
     rule("others' ports", |rule| rule.link_starts_not(Direction::In, OURS).accept()),
+    // What containers of other hosts announce as theirs: an address that is in none of a network's subnets
+    // is of a host that has others for it.
+    rule("who has an IPv4 address on another host", |rule| {
+        let rule = carries(rule, ARP).link_starts(Direction::In, TUNNEL);
+        rule.noted_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Heard4)
+    }),
+    rule("who has an IPv6 address on another host", |rule| {
+        let rule = message(rule, NEIGHBOUR_ADVERTISEMENT).link_starts(Direction::In, TUNNEL);
+        rule.noted_in(&[Part::LINK, Part::NEIGHBOUR], Set::Heard6)
+    }),
     // Each host has the gateway, with the same addresses. Its answer would come from everywhere.
     rule("another host's gateway", |rule| {
         let rule = rule.link_starts(Direction::In, TUNNEL);

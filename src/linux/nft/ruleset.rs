@@ -151,7 +151,6 @@ pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
         refusals,
         &FORWARDS,
         &sources::RULES,
-        &tunnels::HEARD,
         &frames::RULES,
         &frames::LEAVING,
     ];

@@ -10,8 +10,7 @@
 //! Pure. Part of `ruleset`.
 
 use super::element::Set;
-use super::expression::{Direction, Expressions, Part, Side};
-use super::frames::{self, ARP, NEIGHBOUR_ADVERTISEMENT, TUNNEL, carries, message};
+use super::expression::{Expressions, Part, Side};
 use super::message::{Chain, INET};
 use super::ruleset::{FORWARD, INPUT, RAW, Rule, rule};
 
@@ -138,19 +137,6 @@ pub static RULES: [Rule; 26] = [
     rule(INPUT, "peers that send from low ports, over IPv6", |rule| low(rule, Set::Low6)),
     rule(INPUT, "a process of an IPv4 peer", |rule| high(rule, Set::Low4)),
     rule(INPUT, "a process of an IPv6 peer", |rule| high(rule, Set::Low6)),
-];
-
-/// What containers of other hosts announce as theirs: an address that is in none of a network's subnets is
-/// of a host that has others for it.
-pub static HEARD: [Rule; 2] = [
-    rule(frames::PREROUTING, "who has an IPv4 address on another host", |rule| {
-        let rule = carries(rule, ARP).link_starts(Direction::In, TUNNEL);
-        rule.noted_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Heard4)
-    }),
-    rule(frames::PREROUTING, "who has an IPv6 address on another host", |rule| {
-        let rule = message(rule, NEIGHBOUR_ADVERTISEMENT).link_starts(Direction::In, TUNNEL);
-        rule.noted_in(&[Part::LINK, Part::NEIGHBOUR], Set::Heard6)
-    }),
 ];
 
 /// Name of the link to this host itself.
