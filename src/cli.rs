@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::environment::{self, Unreadable};
+use crate::installation;
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
 use crate::model::{DataPath, Scope};
@@ -86,11 +87,11 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Serve {
     /// The Unix socket to listen on; not used when systemd hands one over.
-    #[arg(long, env = "PONTOON_SOCKET", default_value = "/run/docker/plugins/pontoon.sock", value_name = "PATH")]
+    #[arg(long, env = "PONTOON_SOCKET", default_value = installation::SOCKET, value_name = "PATH")]
     pub socket: PathBuf,
 
     /// Where the ledger lives; made if missing.
-    #[arg(long, env = "PONTOON_STATE_DIR", default_value = "/var/lib/pontoon", value_name = "DIR")]
+    #[arg(long, env = "PONTOON_STATE_DIR", default_value = installation::STATE, value_name = "DIR")]
     pub state_dir: PathBuf,
 
     /// How much to log, to standard error.

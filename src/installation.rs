@@ -63,11 +63,12 @@ impl Roots {
     /// Those of the engines that run here, of `/etc/docker/daemon.json`, and the usual ones.
     pub fn of_host() -> Self {
         let mut engines = Vec::new();
+        let own = fs::read_link("/proc/self/ns/net").ok();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            // Whoever works in another network namespace has another Pontoon.
-            let here = fs::read_link(entry.path().join("ns/net")).ok() == fs::read_link("/proc/self/ns/net").ok();
+            // An engine in another network namespace has another Pontoon.
+            let here = || fs::read_link(entry.path().join("ns/net")).ok() == own;
             let is_engine =
-                here && fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == "dockerd");
+                fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == "dockerd") && here();
             if let Some(line) = is_engine.then(|| fs::read(entry.path().join("cmdline")).ok()).flatten() {
                 engines.push(roots_of_engine(&line));
             }

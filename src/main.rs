@@ -7,9 +7,6 @@ use pontoon::app::inspect;
 use pontoon::cli::{Cli, Command};
 use pontoon::output;
 
-/// For a command that could not look: neither well nor ill.
-const BLIND: u8 = 3;
-
 fn main() -> ExitCode {
     let code = match Cli::read() {
         Ok(cli) => run(cli.command),
@@ -27,7 +24,7 @@ fn run(command: Command) -> ExitCode {
         output::note(
             "pontoon: the kernel shows its firewall and its links' state to root alone: run this command as root",
         );
-        return ExitCode::from(BLIND);
+        return ExitCode::from(inspect::BLIND);
     }
     match command {
         Command::Serve(options) => finish(pontoon::app::serve(options)),

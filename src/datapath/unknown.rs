@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{Bridge, Datapath, Element, ForwardRule, Plan, Step, stray};
-use crate::model::{HostPort, IfName, Mac};
+use crate::model::{HostPort, IfName, Mac, overlap};
 
 /// What must survive although nothing in the state explains it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -215,11 +215,8 @@ impl Protected {
     /// Whether a bridge with these addresses would take over the subnet of a protected one.
     fn holds_subnet(&self, have: &Datapath, name: &IfName, wanted: &Bridge) -> bool {
         let others = have.bridges.iter().filter(|(other, _)| *other != name && self.links.contains(*other));
-        others.flat_map(|(_, bridge)| &bridge.addresses).any(|held| {
-            wanted.addresses.iter().any(|new| {
-                held.is_ipv4() == new.is_ipv4() && (held.contains(new.network()) || new.contains(held.network()))
-            })
-        })
+        let mut held = others.flat_map(|(_, bridge)| &bridge.addresses);
+        held.any(|held| wanted.addresses.iter().any(|new| overlap(held, new)))
     }
 
     /// Leaves out the steps that would take something away from what is protected: the state and the

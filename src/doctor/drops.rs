@@ -66,12 +66,12 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     (
         "IPv4 sources that are not allowed",
         "clients that pontoon.publish.allow does not name asked for published ports",
-        "docker run with -o pontoon.publish.allow for them, if they should",
+        "name them in pontoon.publish.allow, if they should",
     ),
     (
         "IPv6 sources that are not allowed",
         "clients that pontoon.publish.allow does not name asked for published ports",
-        "docker run with -o pontoon.publish.allow for them, if they should",
+        "name them in pontoon.publish.allow, if they should",
     ),
     (
         "nothing else enters a network",
@@ -89,9 +89,74 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "a program that needs it: docker network create -o pontoon.spoofcheck=false",
     ),
     (
-        "a tag within",
-        "a container sent frames with two VLAN tags",
+        "a VLAN",
+        "a container sent frames with a VLAN tag",
         "docker network create -o pontoon.spoofcheck=false, if it should",
+    ),
+    (
+        "what bridges tell each other",
+        "a container sent frames for bridges (spanning tree, LLDP)",
+        "docker network create -o pontoon.spoofcheck=false, if it should",
+    ),
+    (
+        "neighbour discovery behind",
+        "a container sent IPv6 neighbour discovery behind other headers, where it cannot be checked",
+        "no system does so by itself: look for a program that forges",
+    ),
+    (
+        "IGMP in fragments",
+        "a container sent IGMP in fragments, where it cannot be checked",
+        "no system does so by itself: look for a program that forges",
+    ),
+    (
+        "a multicast",
+        "a container sent what only multicast routers send (IGMP or PIM)",
+        "docker network create -o pontoon.spoofcheck=false, if it is one",
+    ),
+    (
+        "an IPv6 multicast",
+        "a container sent what only multicast routers send (MLD)",
+        "docker network create -o pontoon.spoofcheck=false, if it is one",
+    ),
+    (
+        "containers speak to the host by their bridge",
+        "packets reached the host by a container's port, past its bridge",
+        "no system does so by itself: look for a program that forges",
+    ),
+    (
+        "and so do other hosts",
+        "packets reached the host by a tunnel, past its bridge",
+        "no system does so by itself: look for a program that forges on another host",
+    ),
+    (
+        "containers that are apart",
+        "containers of networks with enable_icc=false sent to each other through the host",
+        "docker run -p for what they should reach, or docker network create without enable_icc=false",
+    ),
+    (
+        "the same on a bridge of the user's",
+        "containers of networks with enable_icc=false sent to each other through the host, on a bridge of yours",
+        "docker run -p for what they should reach, or docker network create without enable_icc=false",
+    ),
+    (
+        "IPv4 between links",
+        "IPv4 packets came by one link of this host for another, and neither is Pontoon's",
+        "sysctl -w net.ipv4.ip_forward=1, if this host should be a router for them",
+    ),
+    (
+        "IPv6 between links",
+        "IPv6 packets came by one link of this host for another, and neither is Pontoon's",
+        "sysctl -w net.ipv6.conf.all.forwarding=1, if this host should be a router for them",
+    ),
+    (
+        "a connection is reset",
+        "connections to published ports were not led to a container",
+        "docs/ports.md lists the addresses at which a published port is not reached",
+    ),
+    (
+        "a datagram is unreachable",
+        "datagrams to published ports were not led to a container",
+        "docs/ports.md lists the addresses at which a published port is not reached",
     ),
     (
         "a router that is none",
@@ -109,6 +174,9 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "docker network create without pontoon.multicast=false, if others should hear them",
     ),
 ];
+
+/// The chain whose rules answer what they stop.
+const REFUSING: &str = "input_refuse";
 
 /// Those that are told in findings of their own.
 const TOLD: &str = "hosts that are no peers";
@@ -146,9 +214,10 @@ pub(super) fn own(facts: &Facts) -> Vec<Finding> {
             settings(facts, &format!("PONTOON_PEERS={address}"))
         )));
     }
-    for dropped in host.dropped.iter().filter(|dropped| !dropped.rule.ends_with(TOLD) && !dropped.rule.contains(TOLD)) {
+    for dropped in host.dropped.iter().filter(|dropped| !dropped.rule.contains(TOLD)) {
         let (what, help) = meaning(dropped);
-        let finding = Finding::new(Level::Note, format!("{what}: dropped"));
+        let done = if dropped.chain == REFUSING { "refused" } else { "dropped" };
+        let finding = Finding::new(Level::Note, format!("{what}: {done}"));
         let finding = finding
             .seen(format!("{} packets by the rule {:?} of chain {}", dropped.packets, dropped.rule, dropped.chain));
         findings.push(finding.mended_by(format!("# {help}")));
@@ -169,4 +238,26 @@ pub(super) fn moved(facts: &Facts) -> Vec<Finding> {
          # nothing, if {told} is translated on the way\n{}   # after that, where tunnels should leave from another",
         wiring::command(facts, "doctor --docker")
     ))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole ruleset, as a test writes it from what the kernel holds.
+    const RULESET: &str = include_str!("../../tests/golden/nothing.txt");
+
+    #[test]
+    fn every_rule_that_counts_has_a_meaning_and_every_meaning_a_rule() {
+        let counted = RULESET.lines().filter(|line| line.contains("counter packets "));
+        let rules: Vec<&str> =
+            counted.map(|line| line.split("comment \"").nth(1).unwrap().trim_end_matches('"')).collect();
+        assert!(rules.len() > 50, "{rules:?}");
+        for rule in rules.iter().filter(|rule| !rule.contains(TOLD)) {
+            assert!(MEANINGS.iter().any(|(start, ..)| rule.starts_with(start)), "what does {rule:?} mean?");
+        }
+        for (start, ..) in MEANINGS {
+            assert!(rules.iter().any(|rule| rule.starts_with(start)), "no rule starts with {start:?}");
+        }
+    }
 }

@@ -165,8 +165,7 @@ impl Mesh {
     /// A host that knows no other, and has no overlay networks, has nothing to guard. One that knows
     /// others is known to them, too: what it sends they believe.
     fn guard(&self, port: u16) -> Datapath {
-        let mut accepted = self.peers.accepted();
-        accepted.extend(self.named_by_networks());
+        let mut accepted = self.all_peers();
         accepted.retain(|peer| !self.is_here(*peer));
         if self.networks.is_empty() && accepted.is_empty() {
             return nothing();

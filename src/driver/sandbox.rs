@@ -31,7 +31,7 @@ impl Driver {
         if held.network.spec.internal && publish::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty())
         {
             // No refusal: the container may publish them by another network, now or later.
-            tracing::warn!(%network, endpoint = %id, "its container publishes ports, which nobody reaches by an internal network: connect it to a network that is not internal");
+            tracing::warn!(%network, endpoint = %id, "its container publishes ports, which cannot be reached by an internal network: connect it to a network that is not internal");
         }
         self.arrived(&held.network, &id);
         Ok(answer(&held.network, endpoint))

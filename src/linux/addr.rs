@@ -3,6 +3,7 @@
 //!
 //! Leaves alone what it was not told to change. Called by `bridge`, `observe` and `LinuxKernel`.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
@@ -83,6 +84,11 @@ pub fn ip(family: i32, bytes: &[u8]) -> Option<IpAddr> {
 /// Lists the addresses of all links.
 pub fn list(socket: &mut Socket) -> Result<Vec<AddressRecord>, Failure> {
     socket.list(libc::RTM_GETADDR, &[0; HEADER], |_, payload| parse_address(payload))
+}
+
+/// Every address of the host's own, on whatever link.
+pub fn own(socket: &mut Socket) -> Result<BTreeSet<IpAddr>, Failure> {
+    Ok(list(socket)?.iter().map(|record| record.address.ip()).collect())
 }
 
 /// Adds an address; one that is there already is success. An IPv6 address that is there with

@@ -7,19 +7,14 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkMessageBuilder};
 
 use super::addr;
-use super::link::{self, LinkRecord};
-use super::netlink::{CREATE, EXCLUSIVE, Failure, Request, Socket};
+use super::link::{self, HEADER, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, LinkRecord};
+use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::sysctl::Sysctls;
 use super::tlv::{Attributes, Writer, native32};
 use crate::datapath::{Bridge, GROUP_LIVE};
 use crate::model::IfName;
 
-/// Bytes of `struct ifinfomsg`, and attributes (include/uapi/linux/if_link.h).
-const HEADER: usize = 16;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+/// Attributes of a bridge (include/uapi/linux/if_link.h).
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
 const IFLA_BR_FDB_MAX_LEARNED: u16 = 49;
@@ -52,8 +47,7 @@ pub fn harden(socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
             data.native(IFLA_BR_FDB_MAX_LEARNED, MOST_LEARNED);
         });
     });
-    let request = Request { kind: libc::RTM_NEWLINK, flags: 0, body: body.finish() };
-    socket.execute(request.kind, request.flags, &request.body)
+    socket.execute(libc::RTM_NEWLINK, 0, &body.finish())
 }
 
 /// Creates a bridge in its wanted form and returns its index. What a failed try has made is gone

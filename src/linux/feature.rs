@@ -5,15 +5,12 @@
 
 use nix::sched::{CloneFlags, unshare};
 
+use super::link::{IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO};
 use super::netlink::{CREATE, EXCLUSIVE, Failure, OwnPorts, Protocol, Socket};
 use super::nft::{shortcut, table};
 use super::tlv::Writer;
 use crate::datapath::host::Feature;
 
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
 /// `IFLA_VXLAN_ID`.
 const VXLAN_ID: u16 = 1;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.

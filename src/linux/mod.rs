@@ -262,8 +262,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError> {
-        let all = addr::list(&mut self.route().socket).map_err(|f| f.of("list", "addresses"))?;
-        Ok(all.iter().map(|record| record.address.ip()).collect())
+        addr::own(&mut self.route().socket).map_err(|f| f.of("list", "addresses"))
     }
 
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError> {

@@ -42,8 +42,7 @@ impl Survey {
     /// # Errors
     /// What the listing says.
     pub fn addresses(&mut self) -> Result<BTreeSet<IpAddr>, KernelError> {
-        let all = addr::list(&mut self.route).map_err(|f| f.of("list", "addresses"))?;
-        Ok(all.iter().map(|record| record.address.ip()).collect())
+        addr::own(&mut self.route).map_err(|f| f.of("list", "addresses"))
     }
 
     /// Everything of Pontoon's, as `Kernel::observe` reads it.

@@ -5,7 +5,10 @@
 
 use std::net::IpAddr;
 
-use super::link::{self, LinkRecord, PortFlag};
+use super::link::{
+    self, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
+    LinkRecord, PortFlag,
+};
 use super::neighbour;
 use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::tlv::{Attributes, Writer, native32};
@@ -13,14 +16,6 @@ use crate::datapath::host::HostTunnel;
 use crate::datapath::{GROUP_LIVE, Vxlan};
 use crate::model::{IfName, Vni};
 
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_GROUP: u16 = 27;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_LOCAL: u16 = 4;
 const IFLA_VXLAN_LEARNING: u16 = 7;

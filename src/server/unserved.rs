@@ -1,5 +1,5 @@
 //! Owns the answers of a daemon that cannot serve yet: what the engine has to know of a plugin, and
-//! for everything else the reason. An engine that is told why shows it to whoever asked; one that
+//! for everything else the reason. An engine that is told the reason shows it to the user; one that
 //! finds no socket says "not found", after 15 seconds.
 
 use bytes::Bytes;

@@ -36,7 +36,7 @@ pub const SHAPE_WITHOUT_REFUSALS: &str = "pontoon ruleset 6, without refusals";
 /// chains of users, of the engine and of firewalld have the usual priorities or ten more.
 const LATER: i32 = 1000;
 
-const fn chain(
+pub(super) const fn chain(
     name: &'static str,
     kind: &'static str,
     hook: libc::c_int,

@@ -11,18 +11,17 @@
 
 use super::element::Set;
 use super::expression::{Expressions, Part, Side};
-use super::message::{Chain, INET};
-use super::ruleset::{FORWARD, INPUT, RAW, Rule, rule};
+use super::message::Chain;
+use super::ruleset::{FORWARD, INPUT, RAW, Rule, chain, rule};
 
 /// Decides who may send to overlay networks.
-pub const OUTPUT: Chain = Chain {
-    family: INET,
-    name: "output_tunnel",
-    kind: "filter",
-    hook: libc::NF_INET_LOCAL_OUT as u32,
-    priority: libc::NF_IP_PRI_FILTER,
-    comment: "who may send to overlay networks",
-};
+pub const OUTPUT: Chain = chain(
+    "output_tunnel",
+    "filter",
+    libc::NF_INET_LOCAL_OUT,
+    libc::NF_IP_PRI_FILTER,
+    "who may send to overlay networks",
+);
 
 /// The first port that needs no privilege.
 const UNPRIVILEGED: [u8; 2] = 1024u16.to_be_bytes();
@@ -113,7 +112,7 @@ pub static RULES: [Rule; 26] = [
     // What is no business of the rest leaves early.
     rule(OUTPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
     rule(OUTPUT, "to other ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
-    rule(OUTPUT, "tunnels of this host, whoever's", |rule| rule.at_least(Part::IN_A_FRAME, &[0]).accept()),
+    rule(OUTPUT, "any tunnel of this host", |rule| rule.at_least(Part::IN_A_FRAME, &[0]).accept()),
     rule(OUTPUT, "a process, to an IPv4 peer's tunnels", |rule| to_peer(rule, Set::Peers4)),
     rule(OUTPUT, "a process, to an IPv6 peer's tunnels", |rule| to_peer(rule, Set::Peers6)),
     rule(OUTPUT, "a process, to overlay networks", |rule| by_a_process(rule.key_in(&[Part::VNI], Set::Tunnels))),

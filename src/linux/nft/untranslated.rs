@@ -6,20 +6,19 @@
 
 use super::element::Set;
 use super::expression::{CMP_EQUAL, Direction, Expressions, REGISTERS};
-use super::message::{Chain, INET};
+use super::message::Chain;
 use super::part::{META_PACKET_TYPE, Part, Side};
-use super::ruleset::{RAW, Rule};
+use super::ruleset::{RAW, Rule, chain, rule};
 use crate::linux::reserve::MARK;
 
 /// Behind the filters of others: what they drop needs no answer.
-pub const REFUSE: Chain = Chain {
-    family: INET,
-    name: "input_refuse",
-    kind: "filter",
-    hook: libc::NF_INET_LOCAL_IN as u32,
-    priority: libc::NF_IP_PRI_SECURITY,
-    comment: "what came to a published port untranslated",
-};
+pub const REFUSE: Chain = chain(
+    "input_refuse",
+    "filter",
+    libc::NF_INET_LOCAL_IN,
+    libc::NF_IP_PRI_SECURITY,
+    "what came to a published port untranslated",
+);
 
 /// `PACKET_HOST` and `PACKET_BROADCAST` (include/uapi/linux/if_packet.h).
 const FOR_HOST: u8 = 0;
@@ -88,18 +87,14 @@ fn first_segment(rule: Expressions) -> Expressions {
 /// Connection tracking would send answers from the broadcast address: so the destination is
 /// replaced before it looks, and all else is as with a packet to the host's own address. Who has
 /// no address yet cannot be answered either.
-pub static BROADCASTS: [Rule; 1] = [Rule {
-    chain: RAW,
-    comment: "broadcasts to published ports are for the host",
-    write: |rule| {
-        let rule = rule.is(Part::PACKET_TYPE, &[FOR_ALL]).family(false);
-        let rule = rule.is_not(Side::Source.address(false), &[0; 4]);
-        let rule = rule
-            .is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8])
-            .key_in(&[Part::TRANSPORT, Part::PORT], Set::BroadcastPorts);
-        rule.destination_replaced_from(Set::Broadcasts).taken_for_host()
-    },
-}];
+pub static BROADCASTS: [Rule; 1] = [rule(RAW, "broadcasts to published ports are for the host", |rule| {
+    let rule = rule.is(Part::PACKET_TYPE, &[FOR_ALL]).family(false);
+    let rule = rule.is_not(Side::Source.address(false), &[0; 4]);
+    let rule = rule
+        .is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8])
+        .key_in(&[Part::TRANSPORT, Part::PORT], Set::BroadcastPorts);
+    rule.destination_replaced_from(Set::Broadcasts).taken_for_host()
+})];
 
 /// In place of the silence of a socket that drops everything: whoever asks may try another address.
 /// The kernel without these rules (`nft_socket`, `nft_reject_inet`) is silent.
@@ -107,17 +102,9 @@ pub static BROADCASTS: [Rule; 1] = [Rule {
 /// Not for other segments of TCP: while a flushed table is repaired, those of connections that go on
 /// come here too.
 pub static REFUSALS: [Rule; 2] = [
-    Rule {
-        chain: REFUSE,
-        comment: "a connection is reset",
-        write: |rule| first_segment(rule).for_reserving_socket().counter().refuse(RESET, 0),
-    },
-    Rule {
-        chain: REFUSE,
-        comment: "a datagram is unreachable",
-        write: |rule| {
-            let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]).is(Part::PACKET_TYPE, &[FOR_HOST]);
-            rule.is_no_answer().for_reserving_socket().counter().refuse(UNREACHABLE, PORT_UNREACHABLE)
-        },
-    },
+    rule(REFUSE, "a connection is reset", |rule| first_segment(rule).for_reserving_socket().counter().refuse(RESET, 0)),
+    rule(REFUSE, "a datagram is unreachable", |rule| {
+        let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]).is(Part::PACKET_TYPE, &[FOR_HOST]);
+        rule.is_no_answer().for_reserving_socket().counter().refuse(UNREACHABLE, PORT_UNREACHABLE)
+    }),
 ];
