@@ -1,5 +1,7 @@
 //! What the kernel should hold for the facts of a ledger, by the tests' own understanding.
 
+use std::net::Ipv6Addr;
+
 use serde_json::Value;
 
 use super::ledger::{Facts, text};
@@ -8,10 +10,20 @@ use super::witness::{Objects, plain};
 /// The host's address on the way to others, see `stage::surround`.
 const UNDERLAY: &str = "198.51.100.1";
 
+/// What the host of `stage::surround` brings with it: a bridge of the engine's, whose containers are
+/// neighbours, and the one link with an address on which broadcasts are for published ports (with
+/// br_netfilter a bridge is none).
+const OF_THE_HOST: [&str; 3] = [
+    "neighbours: docker0",
+    "broadcasts: wire0 . 198.51.100.255 : 198.51.100.1",
+    "broadcasts: wire0 . 255.255.255.255 : 198.51.100.1",
+];
+
 /// What the kernel should hold for these facts. `inside` are the endpoints whose other end is in
 /// a sandbox; of all others it is on the host.
 pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
     let mut objects = Objects::default();
+    objects.elements.extend(OF_THE_HOST.map(str::to_owned));
     // Group numbers as they are documented: "pnt" and 1.
     let group = 0x706e_7401_u32;
     let (mut tunnels, mut passages) = (Vec::new(), Vec::new());
@@ -25,6 +37,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         for family in ["4", "6"] {
             let Some(subnet) = spec.get(format!("v{family}")) else { continue };
             let pool = text(subnet, "pool");
+            element(&format!("own{family}"), text(subnet, "gateway").to_owned());
             addresses.push(format!("{}/{}", text(subnet, "gateway"), pool.split('/').nth(1).unwrap()));
             match text(&spec["options"], &format!("mode{family}")) {
                 _ if internal => {}
@@ -63,7 +76,8 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         }
         addresses.sort();
         element("bridges", bridge.to_owned());
-        element("intra", format!("{bridge} . {bridge}"));
+        element("neighbours", bridge.to_owned());
+        element(if isolated { "apart" } else { "intra" }, format!("{bridge} . {bridge}"));
         let alias = format!("pontoon network {}", text(spec, "id"));
         let off = if spec.get("v6").is_some() { 0 } else { 1 };
         let line = format!(
@@ -91,6 +105,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         }
         element("checked", host.to_owned());
         element("macs", format!("{host} . {}", text(endpoint, "mac")));
+        element("addr6", format!("{host} . {}", link_local(text(endpoint, "mac"))));
         for family in ["v4", "v6"] {
             let Some(address) = endpoint["spec"].get(family).and_then(Value::as_str) else { continue };
             let (family, address) = (&family[1..], plain(address));
@@ -107,6 +122,10 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             let key = format!("{} . {}", text(on, "protocol"), on["port"]);
             let value = format!("{to} . {}", published["container_port"]);
             match text(on, "address") {
+                "0.0.0.0" if text(on, "protocol") == "udp" => {
+                    element("broadcast_ports", key.clone());
+                    element("port4", format!("{key} : {value}"));
+                }
                 "0.0.0.0" | "::" => element(&format!("port{family}"), format!("{key} : {value}")),
                 address => element(&format!("at{family}"), format!("{address} . {key} : {value}")),
             }
@@ -115,6 +134,13 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
     objects.elements.extend(passages);
     objects.links.extend(tunnels);
     objects
+}
+
+/// The address that the kernel makes of a hardware address: EUI-64 (RFC 4291, appendix A).
+fn link_local(mac: &str) -> Ipv6Addr {
+    let bytes: Vec<u16> = mac.split(':').map(|part| u16::from_str_radix(part, 16).unwrap()).collect();
+    let [a, b, c, d, e, f] = bytes.try_into().unwrap();
+    Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f)
 }
 
 /// What lets frames past the bridge of an overlay network.

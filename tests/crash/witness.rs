@@ -33,11 +33,24 @@ pub struct Surroundings(BTreeSet<String>);
 pub struct Seen {
     pub objects: Objects,
     pub surroundings: Surroundings,
+    /// Families that are forwarded because Pontoon alone wants it, as nft names them.
+    pub closed: Vec<&'static str>,
 }
+
+/// Sets in which rules note what packets are like: they are no objects of Pontoon's.
+const NOTED: [&str; 7] = ["bridged", "low4", "low6", "strangers4", "strangers6", "heard4", "heard6"];
+
+/// What Pontoon writes to turn forwarding on (docs/firewall.md).
+const BY_PONTOON: &str = "706";
 
 /// Reads the kernel of a host.
 pub fn look(host: &Host) -> Seen {
-    let mut seen = Seen { objects: Objects::default(), surroundings: Surroundings::default() };
+    let closed = host.netns.enter(|| {
+        let families = [("ipv4", "ipv4/ip_forward"), ("ipv6", "ipv6/conf/all/forwarding")];
+        let value = |setting: &str| std::fs::read_to_string(format!("/proc/sys/net/{setting}")).unwrap_or_default();
+        families.into_iter().filter(|(_, of)| value(of).trim() == BY_PONTOON).map(|(family, _)| family).collect()
+    });
+    let mut seen = Seen { objects: Objects::default(), surroundings: Surroundings::default(), closed };
     let links: Vec<Value> = serde_json::from_str(&host.netns.run(&["ip", "-j", "-d", "addr"])).unwrap();
     for link in &links {
         let name = text(link, "ifname");
@@ -75,7 +88,7 @@ pub fn look(host: &Host) -> Seen {
             seen.objects.elements.extend(passages(kind, value, &links, &mut rules_of));
             continue;
         }
-        if ours && matches!(kind.as_str(), "set" | "map") {
+        if ours && matches!(kind.as_str(), "set" | "map") && !NOTED.contains(&text(value, "name")) {
             for element in value["elem"].as_array().or(value["elements"].as_array()).into_iter().flatten() {
                 let mut element = format!("{}: {}", text(value, "name"), canonical(element));
                 if text(value, "name") == "gateways" {
@@ -211,7 +224,8 @@ pub fn agrees(host: &Host, inside: &dyn Fn(&str) -> Option<bool>, before: &Surro
 }
 
 fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>, before: &Surroundings) -> Vec<String> {
-    let wanted = expected::expect(facts, inside);
+    let mut wanted = expected::expect(facts, inside);
+    wanted.elements.extend(seen.closed.iter().map(|family| format!("closed: {family}")));
     let mut complaints = Vec::new();
     // Of an endpoint that nobody believes in, the other end may be on the host or not.
     let peers: BTreeSet<&str> = facts
