@@ -58,6 +58,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         if let Some(overlay) = network.get("overlay") {
             let link = text(overlay, "link");
             element("tunnel_ports", "4789".to_owned());
+            element("here4", UNDERLAY.to_owned());
             element("vnis", (overlay["vni"].as_u64().unwrap() << 8).to_string());
             element("gateways", format!("{link} . {bridge}"));
             if !isolated {
@@ -111,6 +112,11 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             let (family, address) = (&family[1..], plain(address));
             element(&format!("addr{family}"), format!("{host} . {address}"));
             let routed = text(options, &format!("mode{family}")) == "routed" && network["spec"]["internal"] != true;
+            // Answers from an address that is reached without translation leave by any network of its container.
+            let beside = facts.endpoints.values().filter(|other| routed && share_a_sandbox(endpoint, other));
+            for other in beside {
+                element(&format!("addr{family}"), format!("{} . {address}", text(other, "host")));
+            }
             for binding in endpoint["bindings"].as_array().into_iter().flatten().filter(|_| routed) {
                 let port = format!("{} . {}", text(binding, "protocol"), binding["container_port"]);
                 element(&format!("open{family}"), format!("{address} . {port}"));
@@ -134,6 +140,13 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
     objects.elements.extend(passages);
     objects.links.extend(tunnels);
     objects
+}
+
+/// Whether two endpoints are in one container.
+fn share_a_sandbox(one: &Value, other: &Value) -> bool {
+    let joined = |endpoint: &Value| text(endpoint, "phase") == "joined";
+    let sandbox = |endpoint: &Value| endpoint["sandbox"].as_str().unwrap_or_default().to_owned();
+    joined(one) && joined(other) && !sandbox(one).is_empty() && sandbox(one) == sandbox(other)
 }
 
 /// The address that the kernel makes of a hardware address: EUI-64 (RFC 4291, appendix A).
