@@ -35,8 +35,8 @@ pub enum Leak {
     Network {
         /// Its id.
         id: String,
-        /// Its bridge.
-        bridge: String,
+        /// Its bridge, or the link that it is attached to.
+        link: String,
         /// How many endpoints go with it.
         endpoints: usize,
     },
@@ -53,9 +53,9 @@ impl std::fmt::Display for Leak {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Leak::Endpoint { network, id } => write!(f, "endpoint {id} of network {network}"),
-            Leak::Network { id, bridge, endpoints: 0 } => write!(f, "network {id} (bridge {bridge})"),
-            Leak::Network { id, bridge, endpoints } => {
-                write!(f, "network {id} (bridge {bridge}) with {endpoints} endpoints")
+            Leak::Network { id, link, endpoints: 0 } => write!(f, "network {id} ({link})"),
+            Leak::Network { id, link, endpoints } => {
+                write!(f, "network {id} ({link}) with {endpoints} endpoints")
             }
             Leak::Pool { id, subnet } => write!(f, "pool {subnet} ({id})"),
         }
@@ -96,7 +96,7 @@ pub fn look(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> Loo
         } else {
             look.leaks.insert(Leak::Network {
                 id: network.id.as_str().to_owned(),
-                bridge: network.bridge.to_string(),
+                link: network.link.to_string(),
                 endpoints: network.endpoints.len(),
             });
         }
@@ -138,8 +138,13 @@ fn network_doubt(network: &NetworkLine, on_host: &BTreeSet<String>) -> Option<St
 /// Why an endpoint is kept although the engine does not know it.
 fn doubt(endpoint: &EndpointLine, on_host: &BTreeSet<String>) -> Option<String> {
     let there = |name: &str| on_host.contains(name);
-    if endpoint.phase == Phase::Joined && there(endpoint.host.as_str()) && !there(endpoint.peer.as_str()) {
-        return Some(format!("the other end of {} is in a sandbox", endpoint.host));
+    let in_sandbox = !there(endpoint.attachment.sandbox_link().as_str());
+    if let Some(host) = endpoint.attachment.host()
+        && endpoint.phase == Phase::Joined
+        && in_sandbox
+        && there(host.as_str())
+    {
+        return Some(format!("the other end of {host} is in a sandbox"));
     }
     (endpoint.age < YOUNG).then(|| format!("it came to its present state {} s ago", endpoint.age))
 }

@@ -1,13 +1,15 @@
 use super::*;
 use crate::driver::status::PoolLine;
 use crate::engine::EngineNetwork;
-use crate::model::{EndpointId, IfName, NetworkId};
+use crate::model::{Attachment, EndpointId, IfName, NetworkId};
 
 fn endpoint(id: &str, phase: Phase, age: u64) -> EndpointLine {
     EndpointLine {
         id: EndpointId::parse(id).unwrap(),
-        host: IfName::parse(&format!("pnth{id}")).unwrap(),
-        peer: IfName::parse(&format!("pntc{id}")).unwrap(),
+        attachment: Attachment::Veth {
+            host: IfName::parse(&format!("pnth{id}")).unwrap(),
+            peer: IfName::parse(&format!("pntc{id}")).unwrap(),
+        },
         phase,
         age,
         addresses: Vec::new(),
@@ -18,8 +20,8 @@ fn endpoint(id: &str, phase: Phase, age: u64) -> EndpointLine {
 fn network(id: &str, subnet: &str, endpoints: Vec<EndpointLine>) -> NetworkLine {
     NetworkLine {
         id: NetworkId::parse(id).unwrap(),
-        bridge: IfName::parse("pntb1").unwrap(),
-        owns_bridge: true,
+        kind: "bridge".to_owned(),
+        link: IfName::parse("pntb1").unwrap(),
         mtu: 1500,
         internal: false,
         icc: true,
@@ -67,10 +69,7 @@ fn what_the_engine_does_not_know_goes_with_its_pool() {
     };
     let look = look(&status, &engine(&[(&a, "10.1.0.0/24"), ("c", "10.3.0.0/24")], &[], "inactive"), &links(&[]));
     let words: Vec<String> = look.leaks.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        words,
-        [format!("network {b} (bridge pntb1)"), "pool 10.2.0.0/24 (pontoon-local/10.2.0.0/24)".to_owned()]
-    );
+    assert_eq!(words, [format!("network {b} (pntb1)"), "pool 10.2.0.0/24 (pontoon-local/10.2.0.0/24)".to_owned()]);
     assert!(look.kept.is_empty() && !look.stranger);
 }
 

@@ -68,9 +68,9 @@ fn deletions() {
     for text in texts {
         assert!(text.contains("ledger"), "{text}");
     }
-    let left: Vec<_> = before.bridges.keys().filter(|name| name.as_str() != "pntbbb").cloned().collect();
-    assert_eq!(rig.kernel.datapath().bridges.into_keys().collect::<Vec<_>>(), left);
-    assert!(rig.kernel.datapath().veths.is_empty());
+    let left: Vec<_> = before.bridges().keys().filter(|name| name.as_str() != "pntbbb").cloned().collect();
+    assert_eq!(rig.kernel.datapath().bridges().into_keys().collect::<Vec<_>>(), left);
+    assert!(rig.kernel.datapath().veths().is_empty());
     // Its subnet and its name are free at once.
     rig.ok("NetworkDriver.CreateNetwork", network("cc", 2, false));
     let after = rig.kernel.datapath();

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
-use super::{KernelError, Step};
+use super::{Change, KernelError, Step};
 use crate::model::IfName;
 
 /// Longest time between two tries.
@@ -19,15 +19,15 @@ const LONGEST: Duration = Duration::from_secs(120);
 pub enum Subject {
     /// The look at the kernel.
     Comparison,
-    /// A kind of step, on a link if it is about one: what exactly it changes may be another thing
-    /// each time.
-    Step(Discriminant<Step>, Option<IfName>),
+    /// A kind of step or of change, on a link if it is about one. The new values may differ each time.
+    Step(Discriminant<Step>, Option<Discriminant<Change>>, Option<IfName>),
 }
 
 impl Subject {
     /// What a step is about.
     pub fn of(step: &Step) -> Self {
-        Subject::Step(discriminant(step), step.link().cloned())
+        let change = if let Step::Change(_, change) = step { Some(discriminant(change)) } else { None };
+        Subject::Step(discriminant(step), change, step.link().cloned())
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn an_ailment_lasts_until_a_look_that_could_see_it_does_not_find_it() {
         let (mut ailments, now) = (Ailments::default(), Instant::now());
-        let link = Subject::of(&Step::SetUp(IfName::parse("pntb1").unwrap()));
+        let link = Subject::of(&Step::Change(IfName::parse("pntb1").unwrap(), Change::Up));
         let table = Subject::of(&Step::Elements { add: vec![], remove: vec![] });
         for _ in 0..2 {
             ailments.failed(link.clone(), false, &refused(), now);

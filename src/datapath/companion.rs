@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Datapath, Element, desired};
+use super::{Datapath, Element, kind};
 use crate::model::{Endpoint, EndpointId, IfName, Network, Phase};
 
 /// An endpoint, as the others of its container see it.
@@ -31,7 +31,7 @@ impl Companion {
         let modes = [(endpoint.spec.v4, options.mode4), (endpoint.spec.v6, options.mode6)];
         let direct = modes.into_iter().filter(|(_, mode)| mode.is_direct() && !network.spec.internal);
         (endpoint.phase == Phase::Joined && !endpoint.sandbox.is_empty()).then(|| Self {
-            checked: desired::is_checked(network, endpoint).then(|| endpoint.host.clone()),
+            checked: endpoint.attachment.host().filter(|_| kind::is_checked(network, endpoint)).cloned(),
             direct: direct.filter_map(|(net, _)| Some(net?.ip())).filter(|ip| !ip.is_unspecified()).collect(),
         })
     }

@@ -5,7 +5,7 @@
 //! drive the same code that ships; nothing in the product constructs one.
 
 mod around;
-mod link;
+mod object;
 mod render;
 mod tunnel;
 
@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use super::{
     Announcement, Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError,
-    LinkInfo, ReserveError, Step, Surroundings, Underlay, Veth,
+    LinkInfo, Object, ReserveError, Step, Surroundings, Underlay,
 };
-use crate::model::{DataPath, HostPort, IfName, Mac};
+use crate::model::{DataPath, HostPort, IfName};
 
 /// What the next matching step does instead of its work.
 #[derive(Debug, Clone)]
@@ -136,79 +136,15 @@ impl World {
             Step::Elements { add, remove } => self.elements(add, remove)?,
             Step::ForwardRules { v6, rules } => self.forward_rules(*v6, rules),
             Step::Shortcuts { add, remove } => self.shortcuts(add, remove),
-            Step::CreateBridge(name, bridge) => self.create_bridge(name, bridge)?,
-            Step::CreateVeth(host, veth) => self.create_veth(host, veth)?,
-            Step::SetMtu(link, mtu) => {
-                if let Some(bridge) = self.datapath.bridges.get_mut(link) {
-                    bridge.mtu = *mtu;
-                } else if let Some(vxlan) = self.datapath.vxlans.get_mut(link) {
-                    vxlan.mtu = *mtu;
-                } else {
-                    self.veth(link, "set mtu of")?.mtu = *mtu;
-                }
-            }
-            Step::SetUp(link) => {
-                if let Some(bridge) = self.datapath.bridges.get_mut(link) {
-                    bridge.up = true;
-                } else if let Some(vxlan) = self.datapath.vxlans.get_mut(link) {
-                    vxlan.up = true;
-                } else {
-                    self.veth(link, "set up")?.up = true;
-                }
-            }
-            Step::SetMac(..) | Step::HardenBridge(_) | Step::ArpOff(_) => self.link_step(step)?,
-            Step::EnableIpv6(link) => self.bridge(link, "enable ipv6 on")?.ipv6 = true,
-            Step::AddAddress(link, address) => {
-                self.bridge(link, "add address to")?.addresses.insert(*address);
-            }
-            Step::RemoveAddress(link, address) => {
-                if let Some(bridge) = self.datapath.bridges.get_mut(link) {
-                    bridge.addresses.remove(address);
-                }
-            }
+            Step::Create(name, object) => self.create(name, object)?,
+            Step::Change(name, change) => self.change(name, change)?,
+            Step::Delete(name, kind) => self.delete(name, *kind),
             Step::Rename { from, to } => self.rename(from, to)?,
-            Step::SetMaster(host, bridge) => {
-                self.port_of(bridge)?;
-                if let Some(vxlan) = self.datapath.vxlans.get_mut(host) {
-                    (vxlan.bridge, vxlan.isolated) = (Some(bridge.clone()), false);
-                    return Ok(());
-                }
-                let veth = self.veth(host, "set master of")?;
-                veth.bridge = Some(bridge.clone());
-                (veth.isolated, veth.hairpin) = (false, false);
-            }
-            Step::Hairpin(host) => self.veth(host, "set hairpin of")?.hairpin = true,
-            Step::RouteLocalnet(link) => self.bridge(link, "route localnet on")?.localnet = true,
             Step::ForgetFlows(addresses) => self.forgotten.extend(addresses.iter().copied()),
-            Step::CreateVxlan(..) | Step::RetireVxlan(_) | Step::Flood { .. } => self.tunnel_step(step)?,
-            Step::Isolate(link, on) if self.datapath.vxlans.contains_key(link) => {
-                self.vxlan(link, "isolate")?.isolated = *on;
-            }
             // It has no clients that could be.
             Step::ForgetMisled(_) => {}
-            Step::Isolate(host, on) => self.veth(host, "isolate")?.isolated = *on,
-            Step::RetireVeth(host) => {
-                self.datapath.veths.remove(host);
-            }
-            Step::RetireBridge(name) => {
-                self.datapath.bridges.remove(name);
-                for veth in self.datapath.veths.values_mut().filter(|v| v.bridge.as_ref() == Some(name)) {
-                    veth.bridge = None;
-                }
-                for vxlan in self.datapath.vxlans.values_mut().filter(|v| v.bridge.as_ref() == Some(name)) {
-                    vxlan.bridge = None;
-                }
-            }
         }
         Ok(())
-    }
-
-    fn bridge(&mut self, name: &IfName, operation: &'static str) -> Result<&mut Bridge, KernelError> {
-        self.datapath.bridges.get_mut(name).ok_or_else(|| refused(operation, name, libc::ENODEV))
-    }
-
-    fn veth(&mut self, host: &IfName, operation: &'static str) -> Result<&mut Veth, KernelError> {
-        self.datapath.veths.get_mut(host).ok_or_else(|| refused(operation, host, libc::ENODEV))
     }
 
     fn elements(&mut self, add: &[Element], remove: &[Element]) -> Result<(), KernelError> {
@@ -251,9 +187,7 @@ impl Kernel for FakeKernel {
         }
         let mut seen = world.datapath.clone();
         seen.shortcuts.get_or_insert_default();
-        for veth in seen.veths.values_mut() {
-            veth.peer_mac = None;
-        }
+        seen.veths_mut().for_each(|(_, veth)| veth.peer_mac = None);
         for (name, link) in world.foreign.iter().filter(|(name, link)| link.kind == "bridge" && foreign.contains(*name))
         {
             let bridge = Bridge {
@@ -267,7 +201,7 @@ impl Kernel for FakeKernel {
                 hardened: true,
                 up: true,
             };
-            seen.bridges.insert(name.clone(), bridge);
+            seen.objects.insert(name.clone(), bridge.into());
         }
         Ok(seen)
     }
@@ -311,16 +245,13 @@ impl Kernel for FakeKernel {
 
     fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError> {
         let world = self.world();
-        let ours = |kind: &str, mtu, mac: Option<Mac>| LinkInfo {
-            kind: kind.to_owned(),
-            mtu,
-            group: GROUP_LIVE,
-            mac,
-            away: world.datapath.away.contains(name),
-        };
         let found = world.foreign.get(name).cloned();
-        let found = found.or_else(|| world.datapath.bridges.get(name).map(|b| ours("bridge", b.mtu, b.mac)));
-        Ok(found.or_else(|| world.datapath.veths.get(name).map(|v| ours("veth", v.mtu, Some(v.host_mac)))))
+        let ours = |object: &Object| {
+            let (kind, mtu, mac) = object.info();
+            let away = world.datapath.away.contains(name);
+            LinkInfo { kind: kind.to_owned(), mtu, group: GROUP_LIVE, mac, away }
+        };
+        Ok(found.or_else(|| world.datapath.objects.get(name).map(ours)))
     }
 
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError> {

@@ -12,9 +12,10 @@
 pub mod ailment;
 pub mod closed;
 pub mod companion;
-pub mod desired;
 pub mod fake;
 pub mod host;
+pub mod kind;
+pub mod object;
 pub mod plan;
 pub mod reconcile;
 pub mod shortcut;
@@ -29,15 +30,14 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
-
 use crate::model::{DataPath, HostPort, IfName, Mac};
+pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
 pub use reconcile::{Reconciler, Repair};
 pub use shortcut::Shortcut;
 pub use step::{Element, ForwardRule, LinkMatch, Step};
 pub use surroundings::Surroundings;
-pub use tunnel::{Announcement, Underlay, Vxlan};
+pub use tunnel::{Announcement, Underlay};
 pub use unknown::{Ended, Protected};
 
 /// Group (`IFLA_GROUP`) of every link that Pontoon made and wants. A rare constant ("pnt" and 1):
@@ -52,31 +52,6 @@ pub const GROUP_DEAD: u32 = 0x706e_7402;
 /// Ports that one Linux bridge takes (`BR_MAX_PORTS - 1`, net/bridge/br_private.h).
 pub const BRIDGE_PORTS: usize = 1023;
 
-/// A bridge, as it should be or as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bridge {
-    /// True when Pontoon made it (group [`GROUP_LIVE`]); a foreign one only gets ports.
-    pub owned: bool,
-    /// Its hardware address; `None` for a foreign bridge.
-    pub mac: Option<Mac>,
-    /// MTU in bytes. Of a foreign bridge it is not compared.
-    pub mtu: u32,
-    /// Interface alias, for people who read `ip link`.
-    pub alias: String,
-    /// Addresses with prefix length. Only those that Pontoon wants are compared and removed.
-    pub addresses: BTreeSet<IpNetwork>,
-    /// Whether IPv6 is on for the bridge itself (`disable_ipv6` = 0).
-    pub ipv6: bool,
-    /// Whether packets to and from 127.0.0.0/8 are routed there: `route_localnet` = 1.
-    pub localnet: bool,
-    /// Whether it learns nothing from frames to 01:80:c2:00:00:0x, floods multicasts whatever is asked
-    /// or reported, and remembers a bounded number of hardware addresses. Of a foreign bridge it is not
-    /// compared.
-    pub hardened: bool,
-    /// Whether it is administratively up.
-    pub up: bool,
-}
-
 /// Bridges of the engine's built-in driver.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EngineBridges {
@@ -84,29 +59,6 @@ pub struct EngineBridges {
     pub links: BTreeSet<IfName>,
     /// Whether the engine's own rules say who enters them, as from version 28 on.
     pub guarded: bool,
-}
-
-/// A veth pair, named by its host end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Veth {
-    /// Name of the end for the sandbox, while it is in the host's namespace.
-    pub peer: IfName,
-    /// MAC of the host end.
-    pub host_mac: Mac,
-    /// MAC of the container end; `None` when read from the kernel (it may be out of sight).
-    pub peer_mac: Option<Mac>,
-    /// MTU of both ends, in bytes.
-    pub mtu: u32,
-    /// The bridge whose port the host end is.
-    pub bridge: Option<IfName>,
-    /// Whether the port is isolated: it talks to the bridge itself but to no other isolated port.
-    pub isolated: bool,
-    /// Whether the port sends frames back where they came from.
-    pub hairpin: bool,
-    /// Whether the host itself speaks ARP by the host end. It must not: the bridge does.
-    pub arp: bool,
-    /// Whether the host end is administratively up.
-    pub up: bool,
 }
 
 /// Which sysctls a datapath needs, read or wanted.
@@ -121,14 +73,10 @@ pub struct Forwarding {
 /// Everything of Pontoon's in the kernel, as it should be or as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Datapath {
-    /// Bridges by name.
-    pub bridges: BTreeMap<IfName, Bridge>,
-    /// Veth pairs by the name of their host end.
-    pub veths: BTreeMap<IfName, Veth>,
-    /// Tunnels by the name of their link.
-    pub vxlans: BTreeMap<IfName, Vxlan>,
-    /// Host ends whose container end is in a sandbox. Such a pair cannot be made anew from
-    /// outside: when it is missing, its endpoint is dead. Never read from the kernel.
+    /// Links by name: each name is one object, of whatever kind.
+    pub objects: BTreeMap<IfName, Object>,
+    /// Objects whose other part is in a sandbox. Such a link cannot be created again from outside: when one
+    /// that stays on the host is missing, its endpoint is dead. Never read from the kernel.
     pub sandboxed: BTreeSet<IfName>,
     /// Host ends whose container end is in another network namespace. Only read, never wanted.
     pub away: BTreeSet<IfName>,
@@ -154,12 +102,54 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// What was a port of this bridge is one of that, as it is when a bridge gets another name.
+    /// A datapath with empty tables and no object.
+    pub fn empty() -> Self {
+        Self { elements: Some(BTreeSet::new()), shortcuts: Some(BTreeSet::new()), ..Self::default() }
+    }
+
+    /// The object of this name and kind.
+    pub fn object(&self, name: &IfName, kind: ObjectKind) -> Option<&Object> {
+        self.objects.get(name).filter(|object| object.kind() == kind)
+    }
+
+    /// A copy of all bridges.
+    pub fn bridges(&self) -> BTreeMap<IfName, Bridge> {
+        self.of_kind(|object| if let Object::Bridge(bridge) = object { Some(bridge) } else { None })
+    }
+
+    /// A copy of all veth pairs, by the name of their host end.
+    pub fn veths(&self) -> BTreeMap<IfName, Veth> {
+        self.of_kind(|object| if let Object::Veth(veth) = object { Some(veth) } else { None })
+    }
+
+    /// All veth pairs, to be changed.
+    pub fn veths_mut(&mut self) -> impl Iterator<Item = (&IfName, &mut Veth)> {
+        self.objects.iter_mut().filter_map(|(name, object)| match object {
+            Object::Veth(veth) => Some((name, veth)),
+            _ => None,
+        })
+    }
+
+    /// A copy of all tunnels.
+    pub fn vxlans(&self) -> BTreeMap<IfName, Vxlan> {
+        self.of_kind(|object| if let Object::Vxlan(vxlan) = object { Some(vxlan) } else { None })
+    }
+
+    fn of_kind<T: Clone>(&self, one: impl Fn(&Object) -> Option<&T>) -> BTreeMap<IfName, T> {
+        self.objects.iter().filter_map(|(name, object)| Some((name.clone(), one(object)?.clone()))).collect()
+    }
+
+    /// Names of links that Pontoon uses and does not own.
+    pub fn foreign(&self) -> BTreeSet<IfName> {
+        self.objects.iter().filter(|(name, object)| !object.is_ours(name)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Makes the ports of bridge `from` ports of `to`: the kernel does so when a bridge is renamed.
     fn bridge_renamed(&mut self, from: &IfName, to: &IfName) {
-        let ports = self.veths.values_mut().map(|veth| &mut veth.bridge);
-        let tunnels = self.vxlans.values_mut().map(|vxlan| &mut vxlan.bridge);
-        for bridge in ports.chain(tunnels).filter(|bridge| bridge.as_ref() == Some(from)) {
-            *bridge = Some(to.clone());
+        for bridge in self.objects.values_mut().filter_map(Object::master_mut) {
+            if bridge.as_ref() == Some(from) {
+                *bridge = Some(to.clone());
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bridge, Datapath, Element, Protected, Step, Veth, Vxlan, shortcut, stray};
+use super::{Datapath, Element, ObjectKind, Protected, Step, shortcut, stray};
 use crate::model::{IfName, Protocol};
 
 /// The steps from one datapath to another, and what no step can mend.
@@ -40,28 +40,12 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     let (renames, have) = stray::called_back(have, want);
     let have = have.as_ref();
     plan.steps.extend(renames);
-    bridges(&mut plan, have, want);
-    vxlans(&mut plan, have, want);
-    veths(&mut plan, have, want);
+    for kind in ObjectKind::ALL {
+        create_or_change(&mut plan, kind, have, want);
+    }
     shortcuts(&mut plan, have, want, protected);
-    // One that has no name of ours at either end may be anybody's.
-    let ours = |host: &IfName, veth: &Veth| host.has_prefix() || veth.peer.has_prefix();
-    let kept = |link: &IfName| protected.links.contains(link);
-    for (host, veth) in have.veths.iter().filter(|(host, _)| !want.veths.contains_key(*host) && !kept(host)) {
-        if ours(host, veth) {
-            plan.steps.push(Step::RetireVeth(host.clone()));
-        }
-    }
-    for link in have.vxlans.keys().filter(|link| !want.vxlans.contains_key(*link) && !kept(link)) {
-        if link.has_prefix() {
-            plan.steps.push(Step::RetireVxlan(link.clone()));
-        }
-    }
-    for (name, bridge) in &have.bridges {
-        let kept = want.bridges.contains_key(name) || protected.links.contains(name);
-        if bridge.owned && !kept {
-            plan.steps.push(Step::RetireBridge(name.clone()));
-        }
+    for kind in ObjectKind::ALL.into_iter().rev() {
+        delete(&mut plan, kind, have, want, protected);
     }
     if !removed_elements.is_empty() {
         plan.steps.push(Step::Elements { add: Vec::new(), remove: removed_elements });
@@ -121,102 +105,31 @@ fn misled(added: &[Element]) -> Option<Step> {
     (!ports.is_empty()).then_some(Step::ForgetMisled(ports))
 }
 
-fn bridges(plan: &mut Plan, have: &Datapath, want: &Datapath) {
-    for (name, wanted) in &want.bridges {
-        match have.bridges.get(name) {
-            Some(held) if wanted.owned && held.owned => bridge(plan, name, held, wanted),
-            Some(held) => {
-                if !held.up {
-                    plan.steps.push(Step::SetUp(name.clone()));
-                }
+fn create_or_change(plan: &mut Plan, kind: ObjectKind, have: &Datapath, want: &Datapath) {
+    for (name, wanted) in want.objects.iter().filter(|(_, object)| object.kind() == kind) {
+        let Some(held) = have.object(name, kind) else {
+            match wanted {
+                wanted if !wanted.is_ours(name) && kind == ObjectKind::Bridge => plan.missing.push(name.clone()),
+                _ if want.sandboxed.contains(name) => plan.dead.extend(wanted.stays_on_host().then(|| name.clone())),
+                _ => plan.steps.push(Step::Create(name.clone(), wanted.clone())),
             }
-            None if wanted.owned => plan.steps.push(Step::CreateBridge(name.clone(), wanted.clone())),
-            None => plan.missing.push(name.clone()),
-        }
-    }
-}
-
-fn bridge(plan: &mut Plan, name: &IfName, have: &Bridge, want: &Bridge) {
-    if have.alias != want.alias {
-        // The alias comes after the settings that are made once: without it the bridge was left
-        // half made, and the step that makes it makes it whole.
-        plan.steps.push(Step::CreateBridge(name.clone(), want.clone()));
-        return;
-    }
-    if let Some(mac) = want.mac.filter(|_| have.mac != want.mac) {
-        plan.steps.push(Step::SetMac(name.clone(), mac));
-    }
-    if have.mtu != want.mtu {
-        plan.steps.push(Step::SetMtu(name.clone(), want.mtu));
-    }
-    if want.hardened && !have.hardened {
-        plan.steps.push(Step::HardenBridge(name.clone()));
-    }
-    if want.ipv6 && !have.ipv6 {
-        plan.steps.push(Step::EnableIpv6(name.clone()));
-    }
-    if !have.up {
-        plan.steps.push(Step::SetUp(name.clone()));
-    }
-    // Its route wants a link that is up.
-    if want.localnet && !have.localnet {
-        plan.steps.push(Step::RouteLocalnet(name.clone()));
-    }
-    for address in want.addresses.difference(&have.addresses) {
-        plan.steps.push(Step::AddAddress(name.clone(), *address));
-    }
-    for address in have.addresses.difference(&want.addresses) {
-        // The kernel makes link-local addresses itself; they are not ours to take.
-        let link_local = matches!(address, ipnetwork::IpNetwork::V6(net) if net.ip().is_unicast_link_local());
-        if !link_local {
-            plan.steps.push(Step::RemoveAddress(name.clone(), *address));
-        }
-    }
-}
-
-fn vxlans(plan: &mut Plan, have: &Datapath, want: &Datapath) {
-    for (link, wanted) in &want.vxlans {
-        let Some(held) = have.vxlans.get(link) else {
-            plan.steps.push(Step::CreateVxlan(link.clone(), wanted.clone()));
             continue;
         };
-        let fixed = |vxlan: &Vxlan| (vxlan.vni, vxlan.port, vxlan.local, vxlan.mac, vxlan.low_ports);
-        if fixed(held) == fixed(wanted) {
-            vxlan(plan, link, held, wanted);
-        } else {
-            plan.steps.extend([Step::RetireVxlan(link.clone()), Step::CreateVxlan(link.clone(), wanted.clone())]);
+        match held.changes(wanted) {
+            Some(changes) => plan.steps.extend(changes.into_iter().map(|change| Step::Change(name.clone(), change))),
+            None => {
+                plan.steps.extend((!wanted.is_completed()).then(|| Step::Delete(name.clone(), kind)));
+                plan.steps.push(Step::Create(name.clone(), wanted.clone()));
+            }
         }
     }
 }
 
-fn vxlan(plan: &mut Plan, link: &IfName, have: &Vxlan, want: &Vxlan) {
-    if have.mtu != want.mtu {
-        plan.steps.push(Step::SetMtu(link.clone(), want.mtu));
-    }
-    let (add, remove): (Vec<_>, Vec<_>) =
-        (want.peers.difference(&have.peers).copied().collect(), have.peers.difference(&want.peers).copied().collect());
-    if !add.is_empty() || !remove.is_empty() {
-        plan.steps.push(Step::Flood { link: link.clone(), add, remove });
-    }
-    let moved = want.bridge.as_ref().filter(|bridge| have.bridge.as_ref() != Some(*bridge));
-    if let Some(bridge) = moved {
-        plan.steps.push(Step::SetMaster(link.clone(), bridge.clone()));
-    }
-    // A port that changes bridges starts with default flags.
-    if (moved.is_none() && have.isolated) != want.isolated {
-        plan.steps.push(Step::Isolate(link.clone(), want.isolated));
-    }
-    if want.up && !have.up {
-        plan.steps.push(Step::SetUp(link.clone()));
-    }
-}
-
-fn veths(plan: &mut Plan, have: &Datapath, want: &Datapath) {
-    for (host, wanted) in &want.veths {
-        match have.veths.get(host) {
-            Some(held) => veth(plan, host, held, wanted),
-            None if want.sandboxed.contains(host) => plan.dead.push(host.clone()),
-            None => plan.steps.push(Step::CreateVeth(host.clone(), wanted.clone())),
+fn delete(plan: &mut Plan, kind: ObjectKind, have: &Datapath, want: &Datapath, protected: &Protected) {
+    for (name, held) in have.objects.iter().filter(|(_, object)| object.kind() == kind) {
+        let kept = want.object(name, kind).is_some() || protected.links.contains(name);
+        if held.is_ours(name) && !kept {
+            plan.steps.push(Step::Delete(name.clone(), kind));
         }
     }
 }
@@ -224,38 +137,11 @@ fn veths(plan: &mut Plan, have: &Datapath, want: &Datapath) {
 fn shortcuts(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) {
     let (Some(held), Some(wanted)) = (&have.shortcuts, &want.shortcuts) else { return };
     let made = plan.steps.iter().filter_map(|step| match step {
-        Step::CreateVxlan(link, _) | Step::CreateVeth(link, _) => Some(link),
+        Step::Create(link, object) if object.kind() != ObjectKind::Bridge => Some(link),
         _ => None,
     });
     let (add, remove) = shortcut::difference(held, wanted, &made.collect(), protected);
     if !add.is_empty() || !remove.is_empty() {
         plan.steps.push(Step::Shortcuts { add, remove });
-    }
-}
-
-fn veth(plan: &mut Plan, host: &IfName, have: &Veth, want: &Veth) {
-    if have.host_mac != want.host_mac {
-        plan.steps.push(Step::SetMac(host.clone(), want.host_mac));
-    }
-    if have.arp && !want.arp {
-        plan.steps.push(Step::ArpOff(host.clone()));
-    }
-    if have.mtu != want.mtu {
-        plan.steps.push(Step::SetMtu(host.clone(), want.mtu));
-    }
-    let moved = want.bridge.as_ref().filter(|bridge| have.bridge.as_ref() != Some(*bridge));
-    if let Some(bridge) = moved {
-        plan.steps.push(Step::SetMaster(host.clone(), bridge.clone()));
-    }
-    // A port that changes bridges starts with default flags.
-    let (isolated, hairpin) = if moved.is_some() { (false, false) } else { (have.isolated, have.hairpin) };
-    if isolated != want.isolated {
-        plan.steps.push(Step::Isolate(host.clone(), want.isolated));
-    }
-    if want.hairpin && !hairpin {
-        plan.steps.push(Step::Hairpin(host.clone()));
-    }
-    if want.up && !have.up {
-        plan.steps.push(Step::SetUp(host.clone()));
     }
 }

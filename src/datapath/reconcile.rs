@@ -18,8 +18,8 @@ use std::time::Instant;
 use super::ailment::{Ailments, Subject};
 use super::unknown::Judge;
 use super::{
-    Datapath, Element, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, desired,
-    diff, shortcut, tunnel,
+    Datapath, Element, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, diff,
+    kind, shortcut, tunnel,
 };
 use crate::model::{IfName, Mac};
 use crate::state::table::lock;
@@ -77,7 +77,7 @@ impl Reconciler {
     pub fn new(kernel: Arc<dyn Kernel>, opens: bool) -> Self {
         Self {
             kernel,
-            desired: Mutex::new(desired::base()),
+            desired: Mutex::new(kind::base()),
             engine: Mutex::default(),
             broadcasts: Mutex::default(),
             protected: Mutex::default(),
@@ -120,21 +120,15 @@ impl Reconciler {
     pub fn desire(&self, before: &Datapath, after: &Datapath) {
         let mut desired = lock(&self.desired);
         lock(&self.judge).replaced(before, after);
-        for name in before.bridges.keys() {
-            desired.bridges.remove(name);
-        }
-        for host in before.veths.keys() {
-            desired.veths.remove(host);
-            desired.sandboxed.remove(host);
-        }
-        for link in before.vxlans.keys() {
-            desired.vxlans.remove(link);
+        for name in before.objects.keys() {
+            desired.objects.remove(name);
+            desired.sandboxed.remove(name);
         }
         subtract(&mut desired.elements, &before.elements);
         subtract(&mut desired.forward4, &before.forward4);
         subtract(&mut desired.forward6, &before.forward6);
         subtract(&mut desired.shortcuts, &before.shortcuts);
-        desired::add(&mut desired, after.clone());
+        kind::add(&mut desired, after.clone());
     }
 
     /// Says what is known to have ended, and whether facts are known to be missing from the state.
@@ -158,11 +152,8 @@ impl Reconciler {
     pub fn ports_of_unknown(&self) -> Result<Vec<(IfName, IfName)>, KernelError> {
         let have = self.observe()?;
         let desired = lock(&self.desired);
-        let veths = have.veths.iter().map(|(name, veth)| (name, &veth.bridge));
-        let ports = veths.chain(have.vxlans.iter().map(|(name, vxlan)| (name, &vxlan.bridge)));
-        let unknown =
-            ports.filter(|(name, _)| !desired.veths.contains_key(*name) && !desired.vxlans.contains_key(*name));
-        Ok(unknown.filter_map(|(name, bridge)| Some((name.clone(), bridge.clone()?))).collect())
+        let unknown = have.objects.iter().filter(|(name, _)| !desired.objects.contains_key(*name));
+        Ok(unknown.filter_map(|(name, object)| Some((name.clone(), object.master()?.clone()))).collect())
     }
 
     /// What stays although the state does not know it, as of the last comparison.
@@ -285,8 +276,7 @@ impl Reconciler {
 
     /// Whether a link of this name is wanted.
     pub fn wants(&self, name: &IfName) -> bool {
-        let desired = lock(&self.desired);
-        desired.bridges.contains_key(name) || desired.veths.contains_key(name) || desired.vxlans.contains_key(name)
+        lock(&self.desired).objects.contains_key(name)
     }
 
     /// Whether this bridge was one of the engine's when they were last read.
@@ -315,14 +305,13 @@ impl Reconciler {
     }
 
     fn of_host(&self) -> BTreeSet<Element> {
-        let mut elements = desired::engine_bridges(&lock(&self.engine));
+        let mut elements = kind::engine_bridges(&lock(&self.engine));
         elements.extend(lock(&self.broadcasts).iter().cloned());
         elements
     }
 
     fn observe(&self) -> Result<Datapath, KernelError> {
-        let foreign =
-            lock(&self.desired).bridges.iter().filter(|(_, b)| !b.owned).map(|(name, _)| name.clone()).collect();
+        let foreign = lock(&self.desired).foreign();
         self.kernel.observe(&foreign)
     }
 

@@ -95,8 +95,7 @@ impl Shortcut {
 /// on a bridge whose owner may filter.
 fn tunnel(network: &Network) -> Option<&IfName> {
     let options = &network.spec.options;
-    let overlay = network.overlay.as_ref().filter(|_| options.shortcut && options.icc && network.owns_bridge);
-    overlay.map(|overlay| &overlay.link)
+    network.kind.overlay().filter(|_| options.shortcut && options.icc).map(|overlay| &overlay.link)
 }
 
 /// What an overlay network with a tunnel has.
@@ -106,11 +105,11 @@ pub fn of_network(network: &Network) -> BTreeSet<Shortcut> {
 }
 
 /// What an endpoint of it has. `checked` says whether its source addresses are checked.
-pub fn of_endpoint(network: &Network, endpoint: &Endpoint, checked: bool) -> BTreeSet<Shortcut> {
+pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checked: bool) -> BTreeSet<Shortcut> {
     let addresses: BTreeSet<_> = endpoint.spec.addresses().filter(|_| checked).collect();
     let port = |tunnel: &IfName| Shortcut::Port {
         tunnel: tunnel.clone(),
-        port: endpoint.host.clone(),
+        port: host.clone(),
         mac: endpoint.mac,
         addresses: addresses.clone(),
     };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::{Bridge, Shortcut, Veth, Vxlan};
+use super::{Change, Object, ObjectKind, Shortcut};
 use crate::model::{IfName, Mac, Protocol, Published, Vni};
 
 /// An element of one of the sets in table `inet pontoon`.
@@ -142,91 +142,51 @@ pub enum Step {
         /// Those that must not.
         remove: Vec<Shortcut>,
     },
-    /// Creates a bridge, up, with its addresses, MTU (sticky), MAC and group.
-    CreateBridge(IfName, Bridge),
-    /// Sets the MTU of a bridge of ours, of a host end or of a VXLAN link.
-    SetMtu(IfName, u32),
-    /// Gives a bridge of ours or a host end its hardware address back.
-    SetMac(IfName, Mac),
-    /// Brings a link up.
-    SetUp(IfName),
-    /// Closes a bridge of ours to frames that teach it what is not so: [`Bridge::hardened`].
-    HardenBridge(IfName),
-    /// Keeps the host from speaking ARP by a host end.
-    ArpOff(IfName),
-    /// Turns IPv6 on for a bridge of ours: `disable_ipv6` = 0, `accept_ra` = 0.
-    EnableIpv6(IfName),
-    /// Adds an address to a bridge of ours (without duplicate address detection).
-    AddAddress(IfName, IpNetwork),
-    /// Removes an address from a bridge of ours.
-    RemoveAddress(IfName, IpNetwork),
-    /// Creates a pair with the host end up and a port of its bridge, one queue a side.
-    CreateVeth(IfName, Veth),
-    /// Creates a VXLAN link, up, with its floods and as a port of its bridge.
-    CreateVxlan(IfName, Vxlan),
-    /// Gives up a VXLAN link of ours: deleted in the background.
-    RetireVxlan(IfName),
-    /// Changes whom a VXLAN link floods to.
-    Flood {
-        /// The link.
-        link: IfName,
-        /// Peers that it must flood to afterwards.
-        add: Vec<IpAddr>,
-        /// Peers that it must not.
-        remove: Vec<IpAddr>,
-    },
-    /// Gives a link of ours its name back.
+    /// Creates an object as it should be, or completes one of Pontoon's that is half made: up, in
+    /// its group, with its addresses, as a port of its bridge.
+    Create(IfName, Object),
+    /// Changes an object that exists.
+    Change(IfName, Change),
+    /// Gives up an object of Pontoon's: a bridge goes down at once, and all are deleted in the
+    /// background, batched with others.
+    Delete(IfName, ObjectKind),
+    /// Gives a link of Pontoon's its name back.
     Rename {
-        /// The name that somebody gave it.
+        /// The name that it has.
         from: IfName,
         /// Its own.
         to: IfName,
     },
-    /// Makes the host end a port of the bridge.
-    SetMaster(IfName, IfName),
-    /// Sets or clears isolation of a port.
-    Isolate(IfName, bool),
-    /// Lets a port send frames back where they came from (hairpin), for a container that reaches
-    /// itself through its published port while br_netfilter translates on the bridge.
-    Hairpin(IfName),
-    /// Lets the host reach published ports over 127.0.0.1: `route_localnet` = 1 on a bridge of ours.
-    RouteLocalnet(IfName),
     /// Has the connection tracking entries to or from these container addresses removed in the
     /// background, so that no flow sticks to what was there before.
     ForgetFlows(Vec<IpAddr>),
     /// Has the entries removed in the background that came for these ports and lead elsewhere than
     /// they do now: the kernel translates the first packet of a flow only.
     ForgetMisled(Vec<Published>),
-    /// Gives up a pair: deleted in the background, batched with others.
-    RetireVeth(IfName),
-    /// Gives up a bridge of ours: down at once, deleted in the background.
-    RetireBridge(IfName),
 }
 
 impl Step {
+    /// Creates an object.
+    pub fn create(name: IfName, object: impl Into<Object>) -> Self {
+        Step::Create(name, object.into())
+    }
+
+    /// Whether it creates an object of this kind.
+    pub fn creates(&self, kind: ObjectKind) -> bool {
+        matches!(self, Step::Create(_, object) if object.kind() == kind)
+    }
+
+    /// Whether it deletes an object of this kind.
+    pub fn deletes(&self, kind: ObjectKind) -> bool {
+        matches!(self, Step::Delete(_, found) if *found == kind)
+    }
+
     /// The link that it is about, by its own name; `None` when it is about none, or several.
     pub fn link(&self) -> Option<&IfName> {
         match self {
-            Step::CreateBridge(link, _)
-            | Step::SetMtu(link, _)
-            | Step::SetMac(link, _)
-            | Step::SetUp(link)
-            | Step::HardenBridge(link)
-            | Step::ArpOff(link)
-            | Step::EnableIpv6(link)
-            | Step::AddAddress(link, _)
-            | Step::RemoveAddress(link, _)
-            | Step::CreateVeth(link, _)
-            | Step::CreateVxlan(link, _)
-            | Step::RetireVxlan(link)
-            | Step::Flood { link, .. }
-            | Step::Rename { to: link, .. }
-            | Step::SetMaster(link, _)
-            | Step::Isolate(link, _)
-            | Step::Hairpin(link)
-            | Step::RouteLocalnet(link)
-            | Step::RetireVeth(link)
-            | Step::RetireBridge(link) => Some(link),
+            Step::Create(link, _) | Step::Change(link, _) | Step::Delete(link, _) | Step::Rename { to: link, .. } => {
+                Some(link)
+            }
             Step::Forward { .. }
             | Step::CreateTable(_)
             | Step::Elements { .. }

@@ -12,35 +12,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Datapath, Element, Protected, shortcut};
-use crate::model::{IfName, Mac, Network, Vni};
-
-/// A VXLAN link, as it should be or as it is. Which number, port and own address it has is fixed
-/// when it is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vxlan {
-    /// The network's number.
-    pub vni: Vni,
-    /// UDP port, of both sides.
-    pub port: u16,
-    /// This host's address in the underlay.
-    pub local: IpAddr,
-    /// Its hardware address: the same on every host, so that what the link itself says (not a
-    /// container behind it) is ignored by the others (`vxlan_set_mac`, drivers/net/vxlan).
-    pub mac: Mac,
-    /// MTU in bytes.
-    pub mtu: u32,
-    /// The bridge whose port it is.
-    pub bridge: Option<IfName>,
-    /// Whether the port is isolated, as those of the endpoints are then.
-    pub isolated: bool,
-    /// Whether it is administratively up.
-    pub up: bool,
-    /// Whether its packets leave from source ports below 1024, which only root may use.
-    pub low_ports: bool,
-    /// Whom it floods to.
-    pub peers: BTreeSet<IpAddr>,
-}
+use super::{Datapath, Element, Protected, Vxlan, shortcut};
+use crate::model::{IfName, Mac, Network};
 
 /// Where the packets between hosts leave this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +40,9 @@ pub struct Announcement {
 /// What an overlay network needs on top of its bridge; nothing for one that is none.
 pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>) -> Datapath {
     let spec = &network.spec;
-    let Some(overlay) = &network.overlay else { return Datapath::default() };
+    let (Some(overlay), Some(bridge)) = (network.kind.overlay(), network.kind.bridge()) else {
+        return Datapath::default();
+    };
     let reachable = |peer: &&IpAddr| peer.is_ipv4() == local.is_ipv4() && **peer != local;
     let vxlan = Vxlan {
         vni: overlay.vni,
@@ -75,7 +50,7 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
         local,
         mac: Mac::derive("vxlan", spec.id.as_str()),
         mtu: network.mtu,
-        bridge: Some(network.bridge.clone()),
+        bridge: Some(bridge.clone()),
         isolated: !spec.options.icc,
         up: true,
         low_ports: true,
@@ -89,7 +64,7 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
     elements.extend((!spec.options.multicast).then(|| Element::Quiet(link())));
     elements.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Element::GatewayAddress(link(), ip)));
     let shortcuts = Some(shortcut::of_network(network));
-    Datapath { vxlans: [(link(), vxlan)].into(), elements: Some(elements), shortcuts, ..Datapath::default() }
+    Datapath { objects: [(link(), vxlan.into())].into(), elements: Some(elements), shortcuts, ..Datapath::default() }
 }
 
 /// Whose packets the tunnels take, on which port, and to which address of this host.
@@ -115,7 +90,7 @@ pub fn present(have: &Datapath) -> Protected {
         )
     };
     Protected {
-        links: have.vxlans.keys().cloned().collect(),
+        links: have.vxlans().into_keys().collect(),
         elements: have.elements.iter().flatten().filter(of_tunnel).cloned().collect(),
         ..Protected::default()
     }

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Bridge, Datapath, Element, ForwardRule, Plan, Step, stray};
+use super::{Bridge, Change, Datapath, Element, ForwardRule, Object, Plan, Step, stray};
 use crate::model::{HostPort, IfName, Mac, overlap};
 
 /// What must survive although nothing in the state explains it.
@@ -46,34 +46,19 @@ impl Ended {
 
     /// Adds the links of `before` that are not in `after`.
     pub(super) fn add_links(&mut self, before: &Datapath, after: &Datapath) {
-        for (name, bridge) in before.bridges.iter().filter(|(name, _)| !after.bridges.contains_key(*name)) {
-            self.links.insert(name.clone());
-            self.macs.extend(bridge.mac);
-        }
-        for (host, veth) in before.veths.iter().filter(|(host, _)| !after.veths.contains_key(*host)) {
-            self.links.insert(host.clone());
-            self.macs.insert(veth.host_mac);
-        }
-        for (link, vxlan) in before.vxlans.iter().filter(|(link, _)| !after.vxlans.contains_key(*link)) {
-            self.links.insert(link.clone());
-            self.macs.insert(vxlan.mac);
+        for (name, object) in &before.objects {
+            if object.is_ours(name) && after.object(name, object.kind()).is_none() {
+                self.links.insert(name.clone());
+                self.macs.extend(object.identity());
+            }
         }
     }
 
     /// Forgets what `seen` knew and the kernel does not have any more.
     pub(super) fn forget_gone(&mut self, seen: &Ended, have: &Datapath) {
-        let named = |name: &IfName| {
-            have.veths.contains_key(name) || have.bridges.contains_key(name) || have.vxlans.contains_key(name)
-        };
-        self.links.retain(|name| !seen.links.contains(name) || named(name));
+        self.links.retain(|name| !seen.links.contains(name) || have.objects.contains_key(name));
         if !seen.macs.is_empty() {
-            let there: BTreeSet<Mac> = have
-                .veths
-                .values()
-                .map(|veth| veth.host_mac)
-                .chain(have.bridges.values().filter_map(|bridge| bridge.mac))
-                .chain(have.vxlans.values().map(|vxlan| vxlan.mac))
-                .collect();
+            let there: BTreeSet<Mac> = have.objects.values().filter_map(Object::identity).collect();
             self.macs.retain(|mac| !seen.macs.contains(mac) || there.contains(mac));
         }
     }
@@ -86,23 +71,10 @@ impl Ended {
 /// What of Pontoon's is in the kernel, is not wanted, and is not known to have ended.
 pub fn links(have: &Datapath, want: &Datapath, ended: &Ended) -> BTreeSet<IfName> {
     let (_, have) = stray::called_back(have, want);
-    let bridges = have
-        .bridges
-        .iter()
-        .filter(|(name, bridge)| bridge.owned && !want.bridges.contains_key(*name) && !ended.has(name, bridge.mac));
-    let veths = have.veths.iter().filter(|(host, veth)| {
-        let ours = host.has_prefix() || veth.peer.has_prefix();
-        ours && !want.veths.contains_key(*host) && !ended.has(host, Some(veth.host_mac))
+    let unknown = have.objects.iter().filter(|(name, object)| {
+        object.is_ours(name) && want.object(name, object.kind()).is_none() && !ended.has(name, object.identity())
     });
-    let vxlans = have.vxlans.iter().filter(|(link, vxlan)| {
-        link.has_prefix() && !want.vxlans.contains_key(*link) && !ended.has(link, Some(vxlan.mac))
-    });
-    bridges
-        .map(|(name, _)| name)
-        .chain(veths.map(|(name, _)| name))
-        .chain(vxlans.map(|(name, _)| name))
-        .cloned()
-        .collect()
+    unknown.map(|(name, _)| name.clone()).collect()
 }
 
 /// What a process knows of the past, and what stays because of what it does not know.
@@ -145,7 +117,7 @@ impl Judge {
     /// Takes note that `before` is replaced by `after`.
     pub fn replaced(&mut self, before: &Datapath, after: &Datapath) {
         self.ended.add_links(before, after);
-        for name in after.veths.keys().chain(after.bridges.keys()).chain(after.vxlans.keys()) {
+        for name in after.objects.keys() {
             self.ended.links.remove(name);
         }
         if let Some(kept) = self.kept.as_mut().filter(|kept| !kept.elements.is_empty()) {
@@ -214,8 +186,11 @@ impl Protected {
 
     /// Whether a bridge with these addresses would take over the subnet of a protected one.
     fn holds_subnet(&self, have: &Datapath, name: &IfName, wanted: &Bridge) -> bool {
-        let others = have.bridges.iter().filter(|(other, _)| *other != name && self.links.contains(*other));
-        let mut held = others.flat_map(|(_, bridge)| &bridge.addresses);
+        let others = have.objects.iter().filter(|(other, _)| *other != name && self.links.contains(*other));
+        let mut held = others.flat_map(|(_, object)| match object {
+            Object::Bridge(bridge) => bridge.addresses.iter().collect(),
+            _ => Vec::new(),
+        });
         held.any(|held| wanted.addresses.iter().any(|new| overlap(held, new)))
     }
 
@@ -225,15 +200,18 @@ impl Protected {
         if *self == Self::default() {
             return;
         }
-        let held = |name: &IfName| want.bridges.get(name).is_some_and(|wanted| self.holds_subnet(have, name, wanted));
+        let held = |name: &IfName| match want.objects.get(name) {
+            Some(Object::Bridge(wanted)) => self.holds_subnet(have, name, wanted),
+            _ => false,
+        };
         let mut withheld = BTreeSet::new();
         plan.steps.retain(|step| match step {
-            Step::CreateBridge(name, _) | Step::AddAddress(name, _) if held(name) => {
+            Step::Create(name, Object::Bridge(_)) | Step::Change(name, Change::AddAddress(_)) if held(name) => {
                 withheld.insert(name.clone());
                 false
             }
-            Step::CreateVeth(_, veth) => {
-                veth.bridge.as_ref().is_none_or(|bridge| have.bridges.contains_key(bridge) || !held(bridge))
+            Step::Create(_, object) => {
+                object.master().is_none_or(|bridge| have.objects.contains_key(bridge) || !held(bridge))
             }
             _ => true,
         });

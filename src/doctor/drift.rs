@@ -62,7 +62,7 @@ pub(super) fn leaked_endpoints(facts: &Facts) -> Vec<Finding> {
     let on_host = |name: &str| host.links.iter().any(|link| link.name == name);
     let endpoints = facts.status.networks.iter().flat_map(|network| &network.endpoints);
     let left = endpoints.filter(|endpoint| match endpoint.phase {
-        Phase::Joined => endpoint.age > JOINED && on_host(endpoint.peer.as_str()),
+        Phase::Joined => endpoint.age > JOINED && on_host(endpoint.attachment.sandbox_link().as_str()),
         Phase::Ready | Phase::Left => endpoint.age > OTHER,
     });
     let left: Vec<_> = left.collect();
@@ -72,7 +72,7 @@ pub(super) fn leaked_endpoints(facts: &Facts) -> Vec<Finding> {
     let mut finding = Finding::new(without_daemon(facts), "endpoints that no sandbox uses any more");
     for endpoint in left {
         finding =
-            finding.seen(format!("{} ({}, {:?} for {} s)", endpoint.id, endpoint.host, endpoint.phase, endpoint.age));
+            finding.seen(format!("{} ({}, {:?} for {} s)", endpoint.id, endpoint.link(), endpoint.phase, endpoint.age));
     }
     vec![finding.mended_by(wiring::command(facts, "repair"))]
 }

@@ -105,13 +105,13 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         .map(|network| {
             let title = format!("the MTU of network {} is larger than that of the way out", short(network));
             let finding = Finding::new(Level::Degraded, title);
-            finding
-                .seen(format!("{} has {}, {} has {}", network.bridge, network.mtu, uplink.name, uplink.mtu))
-                .mended_by(format!(
+            finding.seen(format!("{} has {}, {} has {}", network.link, network.mtu, uplink.name, uplink.mtu)).mended_by(
+                format!(
                     "docker network create -d {} -o com.docker.network.driver.mtu={} ...   # a new one, in its place",
                     wiring::driver(facts),
                     uplink.mtu
-                ))
+                ),
+            )
         })
         .collect();
     if findings.is_empty() { vec![Finding::ok(format!("MTUs fit {}, the way out", uplink.name))] } else { findings }
@@ -124,7 +124,7 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
         for subnet in &network.subnets {
             let theirs = host.routes.iter().filter(|route| {
                 route.destination.prefix() > 0
-                    && route.link != network.bridge.as_str()
+                    && route.link != network.link.as_str()
                     && overlap(&route.destination, subnet)
             });
             for route in theirs {
@@ -134,7 +134,7 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
                 let what = if hidden { "takes packets away from" } else { "is hidden in part by" };
                 let title = format!("a route of the host {what} network {}", short(network));
                 let via = if route.link.is_empty() { "no link" } else { &route.link };
-                let seen = format!("{} by {via}, {subnet} by {}", route.destination, network.bridge);
+                let seen = format!("{} by {via}, {subnet} by {}", route.destination, network.link);
                 // The route stays: it may be what the operator is connected by.
                 let remedy = if hidden {
                     "docker network create --subnet ...   # another one in place of this network; a Swarm's own come from docker swarm init --default-addr-pool"

@@ -8,7 +8,7 @@ use crate::driver::reach::{OverlayLine, PeerLine, ReachLine};
 use crate::driver::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
 use crate::driver::unread::SettingLine;
 use crate::engine::{EngineNetwork, EngineService};
-use crate::model::{DataPath, EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
+use crate::model::{Attachment, DataPath, EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
 use crate::state::peers::Standing;
 
 fn port(number: u16) -> HostPort {
@@ -18,8 +18,7 @@ fn port(number: u16) -> HostPort {
 fn network() -> NetworkLine {
     let endpoint = EndpointLine {
         id: EndpointId::parse("e1").unwrap(),
-        host: IfName::parse("pnth1").unwrap(),
-        peer: IfName::parse("pntc1").unwrap(),
+        attachment: Attachment::Veth { host: IfName::parse("pnth1").unwrap(), peer: IfName::parse("pntc1").unwrap() },
         phase: Phase::Joined,
         age: 9999,
         addresses: Vec::new(),
@@ -27,8 +26,8 @@ fn network() -> NetworkLine {
     };
     NetworkLine {
         id: NetworkId::parse(&"a".repeat(64)).unwrap(),
-        bridge: IfName::parse("pntb1").unwrap(),
-        owns_bridge: true,
+        kind: "bridge".to_owned(),
+        link: IfName::parse("pntb1").unwrap(),
         mtu: 1500,
         internal: false,
         icc: true,

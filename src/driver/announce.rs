@@ -14,7 +14,7 @@ impl Driver {
 
     /// An endpoint arrived in its sandbox.
     pub(super) fn arrived(&self, network: &Network, id: &EndpointId) {
-        if network.overlay.is_some()
+        if network.kind.overlay().is_some()
             && let Some(call) = &*lock(&self.arrival)
         {
             call(network.spec.id.clone(), id.clone());
@@ -41,7 +41,7 @@ impl Driver {
         for id in self.table.ids() {
             let Some(slot) = self.table.find(&id) else { continue };
             let place = lock(&slot);
-            let Some(held) = place.as_ref().filter(|held| held.network.overlay.is_some()) else { continue };
+            let Some(held) = place.as_ref().filter(|held| held.network.kind.overlay().is_some()) else { continue };
             let joined = held.endpoints.values().filter(|endpoint| endpoint.phase == Phase::Joined);
             all.extend(joined.map(|endpoint| (id.clone(), endpoint.spec.id.clone())));
         }
@@ -50,12 +50,8 @@ impl Driver {
 
     fn tell(&self, held: &Held, endpoint: &Endpoint) {
         let addresses = [endpoint.spec.v4, endpoint.spec.v6].into_iter().flatten().map(|net| net.ip()).collect();
-        let announcement = Announcement {
-            bridge: held.network.bridge.clone(),
-            host: endpoint.host.clone(),
-            mac: endpoint.mac,
-            addresses,
-        };
+        let (Some(bridge), Some(host)) = (held.network.kind.bridge(), endpoint.attachment.host()) else { return };
+        let announcement = Announcement { bridge: bridge.clone(), host: host.clone(), mac: endpoint.mac, addresses };
         match self.kernel().announce(&announcement) {
             Ok(()) => {}
             // Its sandbox ended this moment; upkeep removes the endpoint.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use super::Driver;
-use super::network::nothing;
 use crate::datapath::Datapath;
 use crate::datapath::companion::{Companion, Companions, between};
 use crate::model::{Endpoint, Network};
@@ -19,7 +18,7 @@ impl Driver {
     /// fails is left to the next comparison: the container works but for these.
     pub(super) fn accompany(&self, network: &Network, endpoint: &Endpoint) {
         self.accompanied(network, endpoint, |datapath| {
-            if let Err(error) = self.reconciler.replace(&nothing(), datapath) {
+            if let Err(error) = self.reconciler.replace(&Datapath::empty(), datapath) {
                 tracing::warn!(%error, endpoint = %endpoint.spec.id, "what a container may send is left to the next comparison");
                 self.call_attention();
             }
@@ -28,7 +27,7 @@ impl Driver {
 
     /// The same while the ledger is read: the kernel follows with everything else.
     pub(super) fn accompany_at_load(&self, network: &Network, endpoint: &Endpoint) {
-        self.accompanied(network, endpoint, |datapath| self.reconciler.desire(&nothing(), datapath));
+        self.accompanied(network, endpoint, |datapath| self.reconciler.desire(&Datapath::empty(), datapath));
     }
 
     /// What follows from two endpoints is told under the lock: one may be about to leave.
@@ -50,7 +49,7 @@ impl Driver {
         all.remove(&endpoint.spec.id);
         if all.is_empty() {
             sandboxes.remove(&endpoint.sandbox);
-        } else if let Err(error) = self.reconciler.replace(&datapath, &nothing()) {
+        } else if let Err(error) = self.reconciler.replace(&datapath, &Datapath::empty()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "what a container may send no more is left to the next comparison");
             self.call_attention();
         }

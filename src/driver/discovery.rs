@@ -59,6 +59,9 @@ impl Driver {
         }
         let (id, options) = spec::allocation(&request)?;
         let mut echo = request.options;
+        if !options.kind.has_bridge() {
+            return Ok(AllocateNetworkResponse { options: echo });
+        }
         let repeated = options.allocated.as_ref() == Some(&id);
         if !repeated && options.allocated.is_some() {
             return Err(Error::NotAllocated { network: id });

@@ -1,15 +1,13 @@
 //! Owns the verbs of endpoints outside of a sandbox: create_endpoint, delete_endpoint,
 //! endpoint_oper_info.
 
-use super::network::nothing;
 use super::{Driver, Error, now, sanity, spec, subnets_of};
 use crate::api::Empty;
 use crate::api::network::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse,
 };
-use crate::datapath::{BRIDGE_PORTS, desired};
-use crate::model::options;
-use crate::model::{Endpoint, EndpointId, EndpointSpec, LinkRole, Mac, Network, NetworkId, Phase};
+use crate::datapath::{Datapath, kind};
+use crate::model::{Endpoint, EndpointId, EndpointSpec, Mac, Network, NetworkId, Phase};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{LinkOwner, lock};
 
@@ -28,13 +26,13 @@ impl Driver {
                 Err(Error::EndpointDiffers { network: spec.network, endpoint: spec.id })
             };
         }
-        if held.endpoints.len() >= BRIDGE_PORTS {
-            return Err(Error::BridgeFull { network: spec.network });
+        let kind = kind::of(&held.network.kind);
+        let capacity = kind.capacity(&held.network);
+        if held.endpoints.len() >= capacity {
+            return Err(Error::Full { network: spec.network, capacity });
         }
         check_addresses(&held.network, &spec)?;
-        if !held.network.owns_bridge && spec.options.allow.is_some() {
-            return Err(Error::ForeignBridge { bridge: held.network.bridge.clone(), option: options::ALLOW });
-        }
+        kind.check_endpoint(&held.network, &spec)?;
         let endpoint = self.name_endpoint(&held.network, spec);
         self.make_endpoint(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
         let answer = answer(&endpoint);
@@ -69,13 +67,12 @@ impl Driver {
 
     fn name_endpoint(&self, network: &Network, spec: EndpointSpec) -> Endpoint {
         let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
-        let host = self.table.claim_link(LinkRole::Host, spec.id.as_str(), owner());
-        let peer = self.table.claim_link(LinkRole::Peer, spec.id.as_str(), owner());
+        let attachment =
+            kind::of(&network.kind).attach(&mut |role| self.table.claim_link(role, spec.id.as_str(), owner()));
         let mac = spec.mac.unwrap_or_else(|| hardware_address(network, &spec));
         Endpoint {
             spec,
-            host,
-            peer,
+            attachment,
             mac,
             phase: Phase::Ready,
             since: now(),
@@ -87,8 +84,7 @@ impl Driver {
     }
 
     fn release_names(&self, endpoint: &Endpoint) {
-        self.table.release_link(&endpoint.host);
-        self.table.release_link(&endpoint.peer);
+        endpoint.attachment.links().for_each(|link| self.table.release_link(link));
     }
 
     /// Ledger first, then the kernel; a kernel that refuses takes the record back.
@@ -99,11 +95,12 @@ impl Driver {
             records.push(Record::Endpoint(Box::new(endpoint.clone())));
             self.commit(&mut ipam, &records)?;
         }
-        let made = self.realise(&nothing(), &desired::endpoint(network, endpoint));
+        let made = self.realise(&Datapath::empty(), &kind::endpoint(network, endpoint));
         let Err(source) = made else { return Ok(()) };
         let _ = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() });
         if source.errno() == Some(libc::EXFULL) {
-            return Err(Error::BridgeFull { network: network.spec.id.clone() });
+            let capacity = kind::of(&network.kind).capacity(network);
+            return Err(Error::Full { network: network.spec.id.clone(), capacity });
         }
         Err(Error::Kernel { object: format!("endpoint {} of network {}", endpoint.spec.id, network.spec.id), source })
     }
@@ -114,7 +111,7 @@ impl Driver {
     /// an error it is gone all the same.
     pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint, next: &Holder) -> Result<(), Error> {
         self.part(endpoint);
-        if let Err(error) = self.reconciler.replace(&desired::endpoint(network, endpoint), &nothing()) {
+        if let Err(error) = self.reconciler.replace(&kind::endpoint(network, endpoint), &Datapath::empty()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
             self.call_attention();
         }
@@ -140,7 +137,7 @@ impl Driver {
 /// two places within a moment leaves switches with the wrong one: there it is the endpoint's own,
 /// for ever, and Pontoon announces it.
 fn hardware_address(network: &Network, spec: &EndpointSpec) -> Mac {
-    match spec.v4.or(spec.v6).filter(|_| network.overlay.is_none()) {
+    match spec.v4.or(spec.v6).filter(|_| network.kind.overlay().is_none()) {
         Some(address) => Mac::derive("peer", &format!("{}/{}", spec.network, address.ip())),
         None => Mac::derive("peer", spec.id.as_str()),
     }

@@ -7,7 +7,8 @@ use ipnetwork::IpNetwork;
 
 use super::sanity::SanityError;
 use super::spec::SpecError;
-use crate::datapath::{BRIDGE_PORTS, KernelError, ReserveError};
+use crate::datapath::kind::Refusal;
+use crate::datapath::{KernelError, ReserveError};
 use crate::ipam::IpamError;
 use crate::model::id::IdError;
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Protocol, Vni};
@@ -148,12 +149,17 @@ pub enum Error {
         /// Which option.
         option: &'static str,
     },
-    /// No more ports.
-    #[error("network {network} has {BRIDGE_PORTS} endpoints, and a Linux bridge takes no more: create another network")]
-    BridgeFull {
+    /// No more endpoints.
+    #[error("network {network} has {capacity} endpoints, and its kind takes no more: create another network")]
+    Full {
         /// Which.
         network: NetworkId,
+        /// How many it takes.
+        capacity: usize,
     },
+    /// What the kind of a network cannot do.
+    #[error(transparent)]
+    Kind(#[from] Refusal),
     /// An address that the network does not have.
     #[error("address {address} is not in network {network} ({subnets})")]
     AddressOutside {

@@ -8,7 +8,7 @@ use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
 use crate::api::options::Options;
-use crate::datapath::desired;
+use crate::datapath::kind;
 use crate::model::{Binding, Endpoint, EndpointId, Network, NetworkId, Phase, Published};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
@@ -28,6 +28,9 @@ impl Driver {
         let held = place.as_mut().ok_or_else(unknown)?;
         if !held.endpoints.contains_key(&id) {
             return Err(unknown());
+        }
+        if !bindings.is_empty() {
+            kind::of(&held.network.kind).check_published(&held.network)?;
         }
         self.publish(held, &id, bindings, Some(!v4_only))?;
         Ok(Empty {})
@@ -83,8 +86,8 @@ impl Driver {
             return Ok(());
         }
         let network = &held.network;
-        let was = desired::endpoint(network, &before);
-        let is = desired::endpoint(network, &after);
+        let was = kind::endpoint(network, &before);
+        let is = kind::endpoint(network, &after);
         let (withdrawn, new) = (gone(&before, &after), gone(&after, &before));
         let addresses = before.spec.addresses().filter(|_| !withdrawn.is_empty());
         let removal = self.flows.owe(addresses);

@@ -6,6 +6,7 @@
 //! Called by the server, and by the app for start and upkeep.
 
 mod announce;
+mod claim;
 mod clock;
 mod companion;
 mod discovery;
@@ -173,18 +174,17 @@ impl Driver {
             Record::Network(network) => {
                 let id = &network.spec.id;
                 // Both were checked when the network was made; a ledger edited by hand may differ.
-                if let Err(other) = self.table.claim_named_link(&network.bridge, LinkOwner::Network(id.clone())) {
-                    tracing::warn!(network = %id, bridge = %network.bridge, ?other, "two networks of the ledger have one bridge");
-                }
-                if let Some(overlay) = &network.overlay {
-                    let owner = LinkOwner::Network(id.clone());
-                    drop(self.table.claim_named_link(&overlay.link, owner));
+                for link in network.kind.bridge().into_iter().chain(network.kind.overlay().map(|overlay| &overlay.link))
+                {
+                    if let Err(other) = self.table.claim_named_link(link, LinkOwner::Network(id.clone())) {
+                        tracing::warn!(network = %id, %link, ?other, "two networks of the ledger have one link");
+                    }
                 }
                 let pools: Vec<_> = network.spec.subnets().map(|subnet| subnet.pool).collect();
                 if let Err((subnet, held, owner)) = self.table.claim_subnets(id, &pools) {
                     tracing::warn!(network = %id, %subnet, %held, %owner, "two networks of the ledger overlap");
                 }
-                self.reconciler.desire(&Datapath::default(), &crate::datapath::desired::network(network));
+                self.reconciler.desire(&Datapath::default(), &crate::datapath::kind::network(network));
                 let held = Held { network: (**network).clone(), endpoints: Default::default() };
                 *lock(&self.table.slot(id)) = Some(held);
             }
@@ -193,13 +193,13 @@ impl Driver {
                 let slot = self.table.slot(network);
                 let mut held = lock(&slot);
                 let Some(held) = held.as_mut() else { return };
-                for name in [&endpoint.host, &endpoint.peer] {
+                for name in endpoint.attachment.links() {
                     let owner = LinkOwner::Endpoint(network.clone(), id.clone());
                     if let Err(other) = self.table.claim_named_link(name, owner) {
                         tracing::warn!(endpoint = %id, link = %name, ?other, "two endpoints of the ledger have one link");
                     }
                 }
-                let desired = crate::datapath::desired::endpoint(&held.network, endpoint);
+                let desired = crate::datapath::kind::endpoint(&held.network, endpoint);
                 self.reconciler.desire(&Datapath::default(), &desired);
                 self.accompany_at_load(&held.network, endpoint);
                 held.endpoints.insert(id.clone(), (**endpoint).clone());

@@ -1,19 +1,14 @@
 //! Owns the verbs of networks: gw_alloc_check, create_network, delete_network.
 
-use super::unread::Affected;
 use super::{Driver, Error, sanity, spec};
 use crate::api::Empty;
 use crate::api::network::{
     CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
 };
-use crate::datapath::{Datapath, desired};
-use crate::model::options;
-use crate::model::{GatewayMode, LinkRole, Mac, Network, NetworkId, NetworkSpec};
+use crate::datapath::{Datapath, kind};
+use crate::model::{GatewayMode, Mac, Network, NetworkId};
 use crate::state::record::{Holder, Record};
-use crate::state::table::{Held, LinkOwner, lock};
-
-/// MTU when there is no default route to learn it from.
-const ETHERNET_MTU: u32 = 1500;
+use crate::state::table::{Held, lock};
 
 impl Driver {
     /// NetworkDriver.GetCapabilities. Pure, and must never fail: an engine that once saw it fail
@@ -25,9 +20,10 @@ impl Driver {
     /// GwAllocCheck: a network without a bridge address needs no gateway.
     pub fn gw_alloc_check(&self, request: GwAllocCheckRequest) -> Result<GwAllocCheckResponse, Error> {
         let (options, internal) = spec::network_options(&request.options)?;
+        let bridge = options.kind.has_bridge();
         Ok(GwAllocCheckResponse {
-            skip_ipv4: internal && (options.inhibit_ipv4 || options.mode4 == GatewayMode::Isolated),
-            skip_ipv6: internal && options.mode6 == GatewayMode::Isolated,
+            skip_ipv4: !bridge || internal && (options.inhibit_ipv4 || options.mode4 == GatewayMode::Isolated),
+            skip_ipv6: !bridge || internal && options.mode6 == GatewayMode::Isolated,
         })
     }
 
@@ -45,7 +41,7 @@ impl Driver {
             }
             self.remember_asked(&spec.id);
             if held.network.spec == spec {
-                let desired = desired::network(&held.network);
+                let desired = kind::network(&held.network);
                 return self.made(&held.network, &desired, &desired).map(|()| Empty {});
             }
             if !held.endpoints.is_empty() && of_swarm {
@@ -69,7 +65,7 @@ impl Driver {
                 for idle in sanity::without_effect(&spec) {
                     tracing::warn!(network = %spec.id, "an option has no effect: {idle}");
                 }
-                tracing::info!(network = %spec.id, bridge = %network.bridge, mtu = network.mtu, "network created");
+                tracing::info!(network = %spec.id, link = %network.kind.link(), mtu = network.mtu, "network created");
                 self.remember_asked(&spec.id);
                 *place = Some(Held { network, endpoints: Default::default() });
                 Ok(Empty {})
@@ -106,117 +102,8 @@ impl Driver {
             done = done.and(self.remove_endpoint(&held.network, endpoint, &Holder::Stale));
         }
         done = done.and(self.unmake(&held.network));
-        tracing::info!(network = %id, bridge = %held.network.bridge, "network deleted");
+        tracing::info!(network = %id, link = %held.network.kind.link(), "network deleted");
         done
-    }
-
-    /// Takes bridge name and subnets, and finds out what the host must tell.
-    pub(super) fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
-        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
-        self.check_settings(&[Affected::Networks], || format!("network {}", spec.id))?;
-        let owner = LinkOwner::Network(spec.id.clone());
-        let (bridge, found) = match &spec.options.bridge_name {
-            None => (self.table.claim_link(LinkRole::Bridge, spec.id.as_str(), owner), None),
-            Some(name) => {
-                let found = self.kernel().link(name).map_err(kernel)?;
-                if let Some(link) = &found
-                    && link.kind != "bridge"
-                {
-                    let kind = if link.kind.is_empty() { "physical".to_owned() } else { link.kind.clone() };
-                    return Err(Error::NotABridge { name: name.clone(), kind });
-                }
-                self.table.claim_named_link(name, owner).map_err(|other| {
-                    let (LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) = other;
-                    Error::BridgeTaken { bridge: name.clone(), owner }
-                })?;
-                (name.clone(), found)
-            }
-        };
-        // A bridge in our group is the leftover of a life whose ledger is gone: ours to shape.
-        let owns_bridge = found
-            .as_ref()
-            .is_none_or(|link| matches!(link.group, crate::datapath::GROUP_LIVE | crate::datapath::GROUP_DEAD));
-        let release = |error| {
-            self.table.release_link(&bridge);
-            Err(error)
-        };
-        if let Some(option) = spec.options.needs_rules().filter(|_| !owns_bridge) {
-            return release(Error::ForeignBridge { bridge: bridge.clone(), option });
-        }
-        if let Some(error) = self.unforwarded(spec).filter(|_| owns_bridge) {
-            return release(error);
-        }
-        if let Some(error) = if owns_bridge { self.endangers_host(spec).unwrap_or_else(Some) } else { None } {
-            return release(error);
-        }
-        let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();
-        if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
-            return release(Error::SubnetOverlap { subnet, held, owner });
-        }
-        let overlay = self.spans_hosts(spec).and_then(|spans| match spans {
-            true if !owns_bridge => Err(Error::ForeignBridge { bridge: bridge.clone(), option: options::VNI }),
-            true => self.claim_overlay(spec, None).map(Some),
-            false => Ok(None),
-        });
-        let overlay = overlay.inspect_err(|_| {
-            self.table.release_subnets(&spec.id);
-            self.table.release_link(&bridge);
-        })?;
-        if let Some((overlay, mtu)) = overlay {
-            return Ok(Network { spec: spec.clone(), bridge, owns_bridge, mtu, overlay: Some(overlay) });
-        }
-        let mtu = match (spec.options.mtu, &found) {
-            (Some(mtu), _) => mtu,
-            // Ports of a larger MTU would lower nothing but lose frames on the user's bridge.
-            (None, Some(link)) if !owns_bridge => link.mtu,
-            (None, _) => match self.kernel().uplink_mtu() {
-                Ok(mtu) => mtu.unwrap_or(ETHERNET_MTU).clamp(68, 65535),
-                Err(error) => {
-                    self.table.release_subnets(&spec.id);
-                    return release(kernel(error));
-                }
-            },
-        };
-        Ok(Network { spec: spec.clone(), bridge, owns_bridge, mtu, overlay: None })
-    }
-
-    /// Why a network cannot be: it needs forwarding, which is off and is to stay so.
-    fn unforwarded(&self, spec: &NetworkSpec) -> Option<Error> {
-        if self.reconciler.opens() {
-            return None;
-        }
-        let (need, (have, _)) = (desired::forwarding(spec), self.kernel().forwarding());
-        let families = [
-            (need.v4 && !have.v4, "IPv4", "net.ipv4.ip_forward"),
-            (need.v6 && !have.v6, "IPv6", "net.ipv6.conf.all.forwarding"),
-        ];
-        let (_, family, setting) = families.into_iter().find(|(missing, ..)| *missing)?;
-        Some(Error::Unforwarded { network: spec.id.clone(), family, setting })
-    }
-
-    /// Why the bridge of a network would cut the host off. Who chose the subnet is not told: a Swarm does
-    /// so without a look at its hosts. A name server may be a container of the network, where the user
-    /// chose; a Swarm's own choice must not hold one either.
-    fn endangers_host(&self, spec: &NetworkSpec) -> Result<Option<Error>, Error> {
-        let options = &spec.options;
-        let v4 = spec.v4.iter().filter(|_| !options.inhibit_ipv4 && options.mode4 != GatewayMode::Isolated);
-        let v6 = spec.v6.iter().filter(|_| options.mode6 != GatewayMode::Isolated);
-        let routed: Vec<_> = v4.chain(v6).filter(|subnet| subnet.gateway_net().is_some()).collect();
-        if routed.is_empty() {
-            return Ok(None);
-        }
-        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
-        let around = self.kernel().surroundings().map_err(kernel)?;
-        let resolvers = if self.is_of_swarm(&spec.id) { (self.resolvers)() } else { Vec::new() };
-        let found =
-            routed.iter().find_map(|subnet| Some((subnet.pool, around.endangered_by(&subnet.pool, &resolvers)?)));
-        Ok(found.map(|(subnet, what)| Error::Endangers { network: spec.id.clone(), subnet, what }))
-    }
-
-    fn release(&self, network: &Network) {
-        self.table.release_subnets(&network.spec.id);
-        self.table.release_link(&network.bridge);
-        self.release_overlay(network);
     }
 
     /// Ledger first, then the kernel; a kernel that refuses takes the record back.
@@ -227,9 +114,10 @@ impl Driver {
             records.extend(ipam.claim(network));
             self.commit(&mut ipam, &records)?;
         }
-        let after = desired::network(network);
+        let after = kind::network(network);
         let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
-        let made = self.made(network, &nothing(), &after).and_then(|()| self.raise_tunnel(network).map_err(failed));
+        let made =
+            self.made(network, &Datapath::empty(), &after).and_then(|()| self.raise_tunnel(network).map_err(failed));
         if made.is_err() {
             self.undo(network, &after);
         }
@@ -243,7 +131,7 @@ impl Driver {
             return self.reconciler.reconcile().whole().map(|_| ()).map_err(failed);
         }
         self.realise(before, after).map_err(failed)?;
-        if !network.bridge.has_prefix() {
+        if network.kind.bridge().is_some_and(|bridge| !bridge.has_prefix()) {
             // Rules in a foreign chain are replaced as a whole, so they are compared as a whole.
             self.reconciler.reconcile_firewall().whole().map_err(failed)?;
         }
@@ -254,7 +142,7 @@ impl Driver {
         let id = network.spec.id.clone();
         let _ = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
         self.lower_tunnel(network);
-        if let Err(error) = self.reconciler.replace(after, &nothing()) {
+        if let Err(error) = self.reconciler.replace(after, &Datapath::empty()) {
             tracing::warn!(%error, network = %id, "what was made of a network is left to the next comparison");
             self.call_attention();
         }
@@ -270,11 +158,11 @@ impl Driver {
         let id = &network.spec.id;
         let written = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
         self.lower_tunnel(network);
-        if let Err(error) = self.reconciler.replace(&desired::network(network), &nothing()) {
+        if let Err(error) = self.reconciler.replace(&kind::network(network), &Datapath::empty()) {
             tracing::warn!(%error, network = %id, "the rest of a deleted network is left to the next comparison");
             self.call_attention();
         }
-        if !network.bridge.has_prefix()
+        if network.kind.bridge().is_some_and(|bridge| !bridge.has_prefix())
             && let Err(error) = self.reconciler.reconcile_firewall().whole()
         {
             tracing::warn!(%error, network = %id, "rules of a deleted network are left to the next comparison");
@@ -283,9 +171,4 @@ impl Driver {
         self.release(network);
         written
     }
-}
-
-/// A datapath without any object, with the table in place: what a network is made from.
-pub(super) fn nothing() -> Datapath {
-    Datapath { elements: Some(Default::default()), shortcuts: Some(Default::default()), ..Datapath::default() }
 }

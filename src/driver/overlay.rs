@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::MutexGuard;
 
-use super::network::nothing;
 use super::unread::{Affected, SettingLine};
 use super::{Driver, Error, now};
 use crate::api::network::CapabilitiesResponse;
-use crate::datapath::{Datapath, KernelError, Underlay, tunnel};
+use crate::datapath::{Datapath, KernelError, Object, Underlay, tunnel};
 use crate::model::{DataPath, LinkRole, Network, NetworkId, NetworkSpec, Overlay, Scope, overlay};
 use crate::state::peers::Peers;
 use crate::state::record::{ReachRecord, Record};
@@ -113,7 +112,7 @@ impl Mesh {
         match record {
             Record::OwnAddress { address } => self.own = Some(*address),
             Record::Reach(reach) => self.reach = Some(reach.clone()),
-            Record::Network(network) if network.overlay.is_some() => {
+            Record::Network(network) if network.kind.overlay().is_some() => {
                 self.networks.insert(network.spec.id.clone(), (**network).clone());
             }
             Record::Network(network) => drop(self.networks.remove(&network.spec.id)),
@@ -156,10 +155,14 @@ impl Mesh {
     }
 
     fn tunnel(&self, network: &Network, port: u16) -> Datapath {
-        let Some(underlay) = self.underlay else { return nothing() };
+        let Some(underlay) = self.underlay else { return Datapath::empty() };
         let mut tunnel = tunnel::of(network, underlay.address, port, &self.peers.flooded());
-        tunnel.vxlans.values_mut().for_each(|vxlan| vxlan.peers.retain(|peer| !self.is_here(*peer)));
-        if network.overlay.is_some() { tunnel } else { nothing() }
+        for object in tunnel.objects.values_mut() {
+            if let Object::Vxlan(vxlan) = object {
+                vxlan.peers.retain(|peer| !self.is_here(*peer));
+            }
+        }
+        if network.kind.overlay().is_some() { tunnel } else { Datapath::empty() }
     }
 
     /// A host that knows no other, and has no overlay networks, has nothing to guard. One that knows
@@ -168,7 +171,7 @@ impl Mesh {
         let mut accepted = self.all_peers();
         accepted.retain(|peer| !self.is_here(*peer));
         if self.networks.is_empty() && accepted.is_empty() {
-            return nothing();
+            return Datapath::empty();
         }
         tunnel::guard(port, &accepted, self.underlay.map(|underlay| underlay.address))
     }
@@ -184,7 +187,7 @@ impl Mesh {
 }
 
 fn united(mut one: Datapath, other: Datapath) -> Datapath {
-    one.vxlans.extend(other.vxlans);
+    one.objects.extend(other.objects);
     one.elements.get_or_insert_default().extend(other.elements.into_iter().flatten());
     one.shortcuts.get_or_insert_default().extend(other.shortcuts.into_iter().flatten());
     one
@@ -240,7 +243,7 @@ impl Driver {
 
     /// Gives number and link of a network back that has no tunnel (any more).
     pub(super) fn release_overlay(&self, network: &Network) {
-        if let Some(overlay) = &network.overlay {
+        if let Some(overlay) = network.kind.overlay() {
             self.mesh().apply(&Record::NoNetwork { id: network.spec.id.clone() });
             self.table.release_link(&overlay.link);
         }
@@ -248,7 +251,7 @@ impl Driver {
 
     /// Makes the tunnel of an overlay network, whose bridge is there. One that it had becomes this.
     pub(super) fn raise_tunnel(&self, network: &Network) -> Result<(), KernelError> {
-        if network.overlay.is_none() {
+        if network.kind.overlay().is_none() {
             return Ok(());
         }
         let mesh = &mut *self.mesh();
@@ -257,7 +260,7 @@ impl Driver {
 
     /// Takes the tunnel of a network down. What the kernel refuses is left to the next comparison.
     pub(super) fn lower_tunnel(&self, network: &Network) {
-        if network.overlay.is_none() {
+        if network.kind.overlay().is_none() {
             return;
         }
         let mesh = &mut *self.mesh();
@@ -318,7 +321,7 @@ impl Driver {
         if mesh.underlay.is_none() && !mesh.networks.is_empty() {
             tracing::warn!("this host has no address for its tunnels yet: they wait for one, see PONTOON_DATA_PATH");
         }
-        self.reconciler.desire(&nothing(), &mesh.desired(self.overlay.port));
+        self.reconciler.desire(&Datapath::empty(), &mesh.desired(self.overlay.port));
     }
 
     /// For one who repairs in the daemon's place, with the settings that it left in the ledger.
@@ -359,7 +362,8 @@ impl Driver {
         let desired = |mesh: &Mesh| match network {
             None => mesh.desired(port),
             Some(network) => {
-                let tunnel = mesh.networks.get(&network.spec.id).map_or_else(nothing, |held| mesh.tunnel(held, port));
+                let tunnel =
+                    mesh.networks.get(&network.spec.id).map_or_else(Datapath::empty, |held| mesh.tunnel(held, port));
                 // Only the network's own peers can come or go with it; all do with the first and last.
                 if only || had_peers || has_peers(network) { united(tunnel, mesh.guard(port)) } else { tunnel }
             }

@@ -5,7 +5,7 @@ use super::endpoint::ids;
 use super::{Driver, Error, now, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, InterfaceName, JoinRequest, JoinResponse};
-use crate::datapath::desired;
+use crate::datapath::kind;
 use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase, Subnet};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
@@ -28,10 +28,11 @@ impl Driver {
         self.open(held, &id, &request.options)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
         self.accompany(&held.network, endpoint);
-        if held.network.spec.internal && publish::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty())
-        {
+        let unpublished =
+            held.network.spec.internal || kind::of(&held.network.kind).check_published(&held.network).is_err();
+        if unpublished && publish::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty()) {
             // No refusal: the container may publish them by another network, now or later.
-            tracing::warn!(%network, endpoint = %id, "its container publishes ports, which cannot be reached by an internal network: connect it to a network that is not internal");
+            tracing::warn!(%network, endpoint = %id, "its container publishes ports, which this network cannot: connect the container to a bridge network that is not internal");
         }
         self.arrived(&held.network, &id);
         Ok(answer(&held.network, endpoint))
@@ -69,7 +70,7 @@ impl Driver {
         }
         let changed = Endpoint { phase, sandbox, since: now(), ..endpoint.clone() };
         self.write(vec![Record::Endpoint(Box::new(changed.clone()))])?;
-        let datapath = desired::endpoint(&held.network, &changed);
+        let datapath = kind::endpoint(&held.network, &changed);
         self.reconciler.desire(&datapath, &datapath);
         *endpoint = changed;
         Ok(Some(()))
@@ -85,7 +86,7 @@ fn answer(network: &Network, endpoint: &Endpoint) -> JoinResponse {
     let gateway_ipv6 = way_out(&network.spec.v6, endpoint.spec.v6.is_some());
     JoinResponse {
         interface_name: InterfaceName {
-            src_name: endpoint.peer.to_string(),
+            src_name: endpoint.attachment.sandbox_link().to_string(),
             dst_prefix: network.spec.options.iface_prefix.clone(),
         },
         // A network that was made without a way out must not grow a second link to

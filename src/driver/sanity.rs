@@ -197,7 +197,7 @@ pub fn endpoint(network: &Network, address: IpAddr, subnet: &Subnet) -> Result<(
     let mode = if address.is_ipv4() { options.mode4 } else { options.mode6 };
     let on_bridge = mode != GatewayMode::Isolated && !(address.is_ipv4() && options.inhibit_ipv4);
     // Whether a bridge of the user's has it, Pontoon does not decide.
-    if network.owns_bridge && on_bridge && subnet.gateway == Some(address) {
+    if network.kind.owns_bridge() && on_bridge && subnet.gateway == Some(address) {
         return Err(SanityError::Gateway { address });
     }
     Ok(())

@@ -16,8 +16,8 @@ use super::reach::{OverlayLine, ReachLine};
 use super::unread::SettingLine;
 use super::{Driver, now};
 use crate::datapath::companion::{self, Companion, Companions};
-use crate::datapath::{Datapath, Element, EngineBridges, Plan, desired};
-use crate::model::{EndpointId, HostPort, IfName, NetworkId, Phase};
+use crate::datapath::{Datapath, Element, EngineBridges, Plan, kind};
+use crate::model::{Attachment, EndpointId, HostPort, IfName, NetworkId, Phase};
 use crate::state::Outcome;
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
@@ -27,8 +27,7 @@ use crate::state::table::{Held, lock};
 #[allow(missing_docs, reason = "the same words as in the model")]
 pub struct EndpointLine {
     pub id: EndpointId,
-    pub host: IfName,
-    pub peer: IfName,
+    pub attachment: Attachment,
     pub phase: Phase,
     /// Seconds in this phase.
     pub age: u64,
@@ -36,13 +35,22 @@ pub struct EndpointLine {
     pub published: Vec<HostPort>,
 }
 
+impl EndpointLine {
+    /// The link by which it shows on the host: the end that stays there, else the one for the sandbox.
+    pub fn link(&self) -> &IfName {
+        self.attachment.host().unwrap_or(self.attachment.sandbox_link())
+    }
+}
+
 /// A network with its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the same words as in the model")]
 pub struct NetworkLine {
     pub id: NetworkId,
-    pub bridge: IfName,
-    pub owns_bridge: bool,
+    /// `bridge`, `user_bridge` or `overlay`.
+    pub kind: String,
+    /// The bridge, or the link that the network is attached to.
+    pub link: IfName,
     pub mtu: u32,
     pub internal: bool,
     /// Whether its containers reach each other.
@@ -211,21 +219,21 @@ pub fn of_records(records: &[Record], state: StateLine) -> Status {
 /// What the kernel should hold according to the records of a ledger, beside these bridges of the
 /// engine's and these broadcasts of the host's.
 pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeSet<Element>) -> Datapath {
-    let mut want = desired::base();
+    let mut want = kind::base();
     let mut sandboxes: BTreeMap<String, Companions> = BTreeMap::new();
     for held in held_of(records) {
-        desired::add(&mut want, desired::network(&held.network));
+        kind::add(&mut want, kind::network(&held.network));
         for endpoint in held.endpoints.values() {
-            desired::add(&mut want, desired::endpoint(&held.network, endpoint));
+            kind::add(&mut want, kind::endpoint(&held.network, endpoint));
             if let Some(companion) = Companion::of(&held.network, endpoint) {
                 let all = sandboxes.entry(endpoint.sandbox.clone()).or_default();
                 all.insert(endpoint.spec.id.clone(), companion);
-                desired::add(&mut want, companion::between(&endpoint.spec.id, all));
+                kind::add(&mut want, companion::between(&endpoint.spec.id, all));
             }
         }
     }
-    for elements in [desired::engine_bridges(engine), broadcasts] {
-        desired::add(&mut want, Datapath { elements: Some(elements), ..Datapath::default() });
+    for elements in [kind::engine_bridges(engine), broadcasts] {
+        kind::add(&mut want, Datapath { elements: Some(elements), ..Datapath::default() });
     }
     want
 }
@@ -254,8 +262,7 @@ fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
         let Held { network, endpoints } = held;
         let endpoints = endpoints.values().map(|endpoint| EndpointLine {
             id: endpoint.spec.id.clone(),
-            host: endpoint.host.clone(),
-            peer: endpoint.peer.clone(),
+            attachment: endpoint.attachment.clone(),
             phase: endpoint.phase,
             age: now.saturating_sub(endpoint.since),
             addresses: endpoint.spec.v4.into_iter().chain(endpoint.spec.v6).collect(),
@@ -263,13 +270,13 @@ fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
         });
         NetworkLine {
             id: network.spec.id.clone(),
-            bridge: network.bridge.clone(),
-            owns_bridge: network.owns_bridge,
+            kind: network.kind.word().to_owned(),
+            link: network.kind.link().clone(),
             mtu: network.mtu,
             internal: network.spec.internal,
             icc: network.spec.options.icc,
             subnets: network.spec.subnets().map(|subnet| subnet.pool).collect(),
-            overlay: network.overlay.as_ref().map(|held| OverlayLine { vni: held.vni, link: held.link.clone() }),
+            overlay: network.kind.overlay().map(|held| OverlayLine { vni: held.vni, link: held.link.clone() }),
             endpoints: endpoints.collect(),
         }
     };

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 
 use super::{Driver, Error, count};
 use crate::api::Empty;
-use crate::datapath::desired;
+use crate::datapath::kind::{self, Presence};
 use crate::model::{Endpoint, Network, NetworkId, NetworkSpec, Phase, Scope};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
@@ -102,12 +102,9 @@ impl Driver {
         }
     }
 
-    /// Whether it is in a sandbox: its host end is there and its other end is not. When the kernel
-    /// does not say, it counts as live.
+    /// Whether it is in a sandbox: when the kernel does not say, it counts as live.
     fn is_live(&self, endpoint: &Endpoint) -> bool {
-        endpoint.phase != Phase::Ready
-            && !matches!(self.kernel().link(&endpoint.host), Ok(None))
-            && !matches!(self.kernel().link(&endpoint.peer), Ok(Some(_)))
+        endpoint.phase != Phase::Ready && !matches!(self.presence(endpoint), Ok(Presence::Gone | Presence::OnHost))
     }
 
     /// Gives a network other settings under endpoints that live, which keep what they have. The old
@@ -123,20 +120,20 @@ impl Driver {
         }
         // Containers have it already, and so have other hosts.
         let chosen = spec.options.mtu.or(old.spec.options.mtu);
-        let keeps = chosen.is_none() && old.overlay.is_some();
+        let keeps = chosen.is_none() && old.kind.overlay().is_some();
         let claimed = self.spans_hosts(&spec).and_then(|spans| match spans {
             true => self
-                .claim_overlay(&spec, old.overlay.as_ref())
+                .claim_overlay(&spec, old.kind.overlay())
                 .map(|(overlay, mtu)| (Some(overlay), if keeps { old.mtu } else { mtu })),
             false => Ok((None, spec.options.mtu.unwrap_or(old.mtu))),
         });
         let (overlay, mtu) = claimed.inspect_err(|_| self.take_subnets_back(&old))?;
-        let network = Network { spec, mtu, overlay, ..old.clone() };
+        let network = Network { spec, mtu, kind: old.kind.with_overlay(overlay) };
         if let Err(error) = self.move_to(held, &old, &network) {
             self.put_back(held, &old, &network);
             return Err(error);
         }
-        if network.overlay.is_none() {
+        if network.kind.overlay().is_none() {
             self.lower_tunnel(&old);
             self.release_overlay(&old);
         }
@@ -153,9 +150,9 @@ impl Driver {
             records.extend(ipam.claim(network));
             self.commit(&mut ipam, &records)?;
         }
-        self.realise(&desired::network(old), &desired::network(network)).map_err(failed)?;
+        self.realise(&kind::network(old), &kind::network(network)).map_err(failed)?;
         for endpoint in held.endpoints.values() {
-            self.realise(&desired::endpoint(old, endpoint), &desired::endpoint(network, endpoint)).map_err(failed)?;
+            self.realise(&kind::endpoint(old, endpoint), &kind::endpoint(network, endpoint)).map_err(failed)?;
         }
         self.raise_tunnel(network).map_err(failed)
     }
@@ -172,12 +169,12 @@ impl Driver {
                 tracing::error!(%error, network = %old.spec.id, "its record is written later");
             }
         }
-        let mut undone = self.reconciler.replace(&desired::network(network), &desired::network(old));
+        let mut undone = self.reconciler.replace(&kind::network(network), &kind::network(old));
         for endpoint in held.endpoints.values() {
-            let before = desired::endpoint(network, endpoint);
-            undone = undone.and(self.reconciler.replace(&before, &desired::endpoint(old, endpoint)));
+            let before = kind::endpoint(network, endpoint);
+            undone = undone.and(self.reconciler.replace(&before, &kind::endpoint(old, endpoint)));
         }
-        if old.overlay.is_none() {
+        if old.kind.overlay().is_none() {
             self.lower_tunnel(network);
             self.release_overlay(network);
         }

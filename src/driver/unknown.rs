@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Driver, Error};
-use crate::datapath::{Ended, desired};
+use crate::datapath::{Ended, kind};
 use crate::model::{EndpointId, IfName, Mac, Network, NetworkId};
 use crate::state::Outcome;
 use crate::state::ports::PortOwner;
@@ -23,15 +23,15 @@ pub fn ended(records: &[Record], former: &[Record]) -> Ended {
         if let Record::Network(network) = record {
             networks.insert(&network.spec.id, network);
             // A tunnel comes and goes with the addresses of the host.
-            ended.links.extend(network.overlay.iter().map(|overlay| overlay.link.clone()));
+            ended.links.extend(network.kind.overlay().into_iter().map(|overlay| overlay.link.clone()));
         }
     }
     for record in former {
         match record {
-            Record::Network(network) => ended.add(&desired::network(network)),
+            Record::Network(network) => ended.add(&kind::network(network)),
             Record::Endpoint(endpoint) => {
                 if let Some(network) = networks.get(&endpoint.spec.network) {
-                    ended.add(&desired::endpoint(network, endpoint));
+                    ended.add(&kind::endpoint(network, endpoint));
                 }
             }
             _ => {}

@@ -3,7 +3,8 @@
 
 use super::status::PlanLines;
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
-use crate::datapath::{GROUP_DEAD, KernelError, Repair};
+use crate::datapath::kind::{self, Presence};
+use crate::datapath::{KernelError, Repair};
 use crate::model::{Endpoint, IfName, Phase};
 use crate::state::record::Holder;
 use crate::state::table::{LinkOwner, lock};
@@ -131,16 +132,19 @@ impl Driver {
         }
     }
 
+    /// Where the links of an endpoint are.
+    pub(super) fn presence(&self, endpoint: &Endpoint) -> Result<Presence, KernelError> {
+        kind::presence(&endpoint.attachment, |name| self.kernel().link(name))
+    }
+
     /// Whether the engine will not come back to this endpoint. It takes a container away without
     /// a word when Pontoon does not answer, and leaves both ends of the pair on the host.
     fn given_up(&self, endpoint: &Endpoint, now: u64) -> bool {
         let age = now.saturating_sub(endpoint.since);
         match endpoint.phase {
-            Phase::Joined => age > JOIN_GRACE && matches!(self.kernel().link(&endpoint.peer), Ok(Some(_))),
+            Phase::Joined => age > JOIN_GRACE && matches!(self.presence(endpoint), Ok(Presence::OnHost)),
             // One that is in a sandbox all the same joined after this ledger was copied.
-            Phase::Ready => {
-                age > ENDPOINT_GRACE && !matches!(self.kernel().link(&endpoint.host), Ok(Some(link)) if link.away)
-            }
+            Phase::Ready => age > ENDPOINT_GRACE && !matches!(self.presence(endpoint), Ok(Presence::InSandbox)),
             Phase::Left => age > ENDPOINT_GRACE,
         }
     }
@@ -152,9 +156,10 @@ impl Driver {
         let Some(slot) = self.table.find(&network) else { return };
         let mut place = lock(&slot);
         let Some(held) = place.as_mut() else { return };
-        let dead = held.endpoints.get(&id).is_some_and(|e| e.host == *host && e.phase != Phase::Ready)
-            // One that a former life gave up may still wait for its deletion.
-            && self.kernel().link(host).is_ok_and(|link| link.is_none_or(|link| link.group == GROUP_DEAD));
+        let dead = held.endpoints.get(&id).is_some_and(|endpoint| {
+            let named = endpoint.attachment.host() == Some(host) && endpoint.phase != Phase::Ready;
+            named && matches!(self.presence(endpoint), Ok(Presence::Gone))
+        });
         if !dead {
             return;
         }

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
 
-use super::link::PortFlag;
 use super::netlink::Failure;
 use super::nft::table;
-use super::{LinuxKernel, Master, Route, addr, bridge, forward, link, neighbour, observe, veth};
-use crate::datapath::{Bridge, Element, GROUP_DEAD, KernelError, Step, Veth};
+use super::object::{self, change};
+use super::{LinuxKernel, Master, Route, forward, link, observe};
+use crate::datapath::{Change, Element, KernelError, ObjectKind, Step};
 use crate::model::IfName;
 
 /// How long a step waits for a link of the same name that is being deleted.
@@ -38,54 +38,14 @@ impl LinuxKernel {
             }
             Step::ForwardRules { v6, rules } => forward::ensure(&mut self.nft(), *v6, rules),
             Step::Shortcuts { add, remove } => self.change_shortcuts(add, remove),
-            Step::CreateBridge(name, bridge) => self.create_bridge(name, bridge),
-            Step::SetMtu(name, mtu) => link::change(&mut self.route().socket, link::named(name).mtu(*mtu)),
-            Step::SetMac(name, mac) => {
-                link::change(&mut self.route().socket, link::named(name).address(mac.bytes().to_vec()))
-            }
-            Step::SetUp(name) => link::change(&mut self.route().socket, link::named(name).up()),
-            Step::HardenBridge(name) => bridge::harden(&mut self.route().socket, name),
-            Step::ArpOff(name) => link::change(&mut self.route().socket, link::named(name).arp(false)),
-            Step::EnableIpv6(name) => self.sysctls.enable_ipv6(name),
-            Step::AddAddress(name, address) => {
-                let mut route = self.route();
-                let found = link::find(&mut route.socket, name.as_str())?;
-                let index = found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?.index;
-                addr::add(&mut route.socket, index, *address)
-            }
-            Step::RemoveAddress(name, address) => {
-                let mut route = self.route();
-                let found = link::find(&mut route.socket, name.as_str())?;
-                found.map_or(Ok(()), |link| addr::remove(&mut route.socket, link.index, *address))
-            }
-            Step::CreateVeth(name, veth) => self.create_veth(name, veth),
-            Step::CreateVxlan(name, vxlan) => self.create_vxlan(name, vxlan),
-            Step::RetireVxlan(name) => {
+            Step::Create(name, object) => self.create(name, object),
+            Step::Change(name, change) => self.change(name, change),
+            Step::Delete(name, ObjectKind::Bridge) => self.retire_bridge(name),
+            Step::Delete(name, _) => {
                 self.reaper.retire(name);
                 Ok(())
             }
-            Step::Flood { link, add, remove } => {
-                let socket = &mut self.route().socket;
-                let found = link::find(socket, link.as_str())?;
-                let index = found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?.index;
-                neighbour::flood(socket, index, add.iter().copied())?;
-                remove.iter().try_for_each(|peer| neighbour::stop_flood(socket, index, *peer))
-            }
             Step::Rename { from, to } => self.rename(from, to),
-            Step::SetMaster(name, bridge) => {
-                let mut route = self.route();
-                let bridge = Some(bridge);
-                with_master(&mut route, bridge, |route, index| {
-                    link::change(&mut route.socket, link::named(name).controller(index.unwrap_or(0)))
-                })
-            }
-            Step::Isolate(name, on) => link::set_port(&mut self.route().socket, name, &[PortFlag::Isolated(*on)]),
-            Step::Hairpin(name) => link::set_port(&mut self.route().socket, name, &[PortFlag::Hairpin(true)]),
-            Step::RouteLocalnet(name) => {
-                let found = link::find(&mut self.route().socket, name.as_str())?;
-                found.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?;
-                self.sysctls.route_localnet(name)
-            }
             Step::ForgetFlows(addresses) => {
                 self.sweeper.forget(addresses);
                 Ok(())
@@ -94,11 +54,6 @@ impl LinuxKernel {
                 self.sweeper.forget_misled(ports);
                 Ok(())
             }
-            Step::RetireVeth(name) => {
-                self.reaper.retire(name);
-                Ok(())
-            }
-            Step::RetireBridge(name) => self.retire_bridge(name),
         }
     }
 
@@ -128,80 +83,9 @@ impl LinuxKernel {
         match step {
             // A new pair is nothing that a watcher reports, nor is what a tunnel floods to; giving a
             // pair up is announced when it happens.
-            Step::CreateVeth(..) | Step::RetireVeth(_) | Step::Flood { .. } => {}
+            Step::Delete(_, ObjectKind::Veth) | Step::Change(_, Change::Flood { .. }) => {}
+            step if step.creates(ObjectKind::Veth) => {}
             _ => step.link().into_iter().for_each(|link| self.touches.mark(link)),
-        }
-    }
-
-    fn create_bridge(&self, name: &IfName, bridge: &Bridge) -> Result<(), Failure> {
-        for _ in 0..TRIES {
-            self.await_gone(name)?;
-            let mut route = self.route();
-            route.bridges.remove(name);
-            match bridge::create(&mut route.socket, &self.sysctls, name, bridge) {
-                Ok(index) => {
-                    route.bridges.insert(name.clone(), Master { index, ours: true });
-                    return Ok(());
-                }
-                Err(failure) if failure.errno() == Some(libc::EEXIST) => {}
-                Err(failure) => return Err(failure),
-            }
-            match link::find(&mut route.socket, name.as_str())? {
-                // Gone between the two requests.
-                None => {}
-                Some(found) if found.kind == "bridge" && found.dead() => self.reaper.retire(name),
-                Some(found) if found.kind == "bridge" && found.live() => {
-                    return bridge::complete(&mut route.socket, &self.sysctls, &found, name, bridge);
-                }
-                Some(found) => return Err(foreign(name, &found.kind)),
-            }
-        }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
-    }
-
-    fn create_veth(&self, name: &IfName, veth: &Veth) -> Result<(), Failure> {
-        for _ in 0..TRIES {
-            self.await_gone(name)?;
-            let mut route = self.route();
-            let bridge = veth.bridge.as_ref();
-            let made =
-                with_master(&mut route, bridge, |route, master| veth::create(&mut route.socket, name, veth, master));
-            let failure = match made {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            };
-            if failure.errno() != Some(libc::EEXIST) {
-                return Err(failure);
-            }
-            match link::find(&mut route.socket, name.as_str())? {
-                None => self.free_peer(&mut route, veth)?,
-                Some(found) if found.kind == "veth" && found.dead() => self.reaper.retire(name),
-                Some(found) if found.kind == "veth" && found.live() => {
-                    self.touches.mark(name);
-                    return with_master(&mut route, bridge, |route, master| {
-                        veth::complete(&mut route.socket, &found, name, veth, master)
-                    });
-                }
-                Some(found) => return Err(foreign(name, &found.kind)),
-            }
-        }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
-    }
-
-    /// The name of the host end was free, so the other one's is taken: by a pair that is about to
-    /// be deleted, which is waited for, or by somebody else.
-    fn free_peer(&self, route: &mut Route, veth: &Veth) -> Result<(), Failure> {
-        let Some(peer) = link::find(&mut route.socket, veth.peer.as_str())? else { return Ok(()) };
-        let host = match peer.peer {
-            Some(index) => link::find_index(&mut route.socket, index)?,
-            None => None,
-        };
-        match host.filter(link::LinkRecord::dead).and_then(|host| host.ifname()) {
-            Some(host) => {
-                self.reaper.retire(&host);
-                self.await_gone(&host)
-            }
-            None => Err(foreign(&veth.peer, &peer.kind)),
         }
     }
 
@@ -215,25 +99,6 @@ impl LinuxKernel {
                 _ => Err(Failure::refused(libc::ENODEV, "")),
             },
         }
-    }
-
-    fn retire_bridge(&self, name: &IfName) -> Result<(), Failure> {
-        let mut route = self.route();
-        route.bridges.remove(name);
-        let Some(found) = link::find(&mut route.socket, name.as_str())? else { return Ok(()) };
-        if found.kind != "bridge" || !(found.live() || found.dead()) {
-            tracing::warn!(link = %name, kind = %found.kind, "not Pontoon's any more, it is left alone");
-            return Ok(());
-        }
-        let change = LinkUnspec::new_with_index(found.index).down().link_group(GROUP_DEAD);
-        let changed = match link::change(&mut route.socket, change) {
-            Err(failure) if failure.errno() == Some(libc::ENODEV) => return Ok(()),
-            result => result,
-        };
-        // In any case: the kernel may have carried out part of it and refused the rest
-        // (`do_setlink`, net/core/rtnetlink.c). The reaper does what is left, again and again.
-        self.reaper.retire(name);
-        changed
     }
 
     pub(super) fn await_gone(&self, name: &IfName) -> Result<(), Failure> {
@@ -306,24 +171,10 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::Elements { .. } => ("change elements of tables", tables),
         Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6).to_owned()),
         Step::Shortcuts { .. } => ("change shortcuts in table", "netdev pontoon".to_owned()),
-        Step::CreateBridge(name, _) => ("create bridge", name.to_string()),
-        Step::SetMtu(name, mtu) => ("set MTU of", format!("{name} to {mtu}")),
-        Step::SetMac(name, mac) => ("set hardware address of", format!("{name} to {mac}")),
-        Step::SetUp(name) => ("bring up", name.to_string()),
-        Step::HardenBridge(name) => ("harden bridge", name.to_string()),
-        Step::ArpOff(name) => ("turn off ARP of", name.to_string()),
-        Step::EnableIpv6(name) => ("turn on IPv6 of", name.to_string()),
-        Step::AddAddress(name, address) => ("add address", format!("{address} to {name}")),
-        Step::RemoveAddress(name, address) => ("remove address", format!("{address} from {name}")),
-        Step::CreateVeth(name, _) => ("create veth pair", name.to_string()),
-        Step::CreateVxlan(name, vxlan) => ("create vxlan link", format!("{name} with VNI {}", vxlan.vni)),
-        Step::RetireVxlan(name) => ("retire vxlan link", name.to_string()),
-        Step::Flood { link, .. } => ("change floods of", link.to_string()),
+        Step::Create(name, object) => object::describe(name, object),
+        Step::Change(name, change) => change::describe(name, change),
+        Step::Delete(name, kind) => ("retire", format!("{} {name}", kind.word())),
         Step::Rename { from, to } => ("give its name back to", format!("{to}, now {from}")),
-        Step::SetMaster(name, bridge) => ("make a port", format!("{name} of {bridge}")),
-        Step::Isolate(name, _) => ("set isolation of", name.to_string()),
-        Step::Hairpin(name) => ("turn on hairpin of", name.to_string()),
-        Step::RouteLocalnet(name) => ("route loopback addresses on", name.to_string()),
         Step::ForgetFlows(addresses) => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             ("remove tracked connections of", addresses.join(", "))
@@ -332,7 +183,5 @@ fn describe(step: &Step) -> (&'static str, String) {
             let ports: Vec<_> = ports.iter().map(|port| port.host.to_string()).collect();
             ("remove misled connections to", ports.join(", "))
         }
-        Step::RetireVeth(name) => ("retire veth pair", name.to_string()),
-        Step::RetireBridge(name) => ("retire bridge", name.to_string()),
     }
 }

@@ -7,10 +7,10 @@
 use rtnetlink::packet_core::Emitable;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
-use super::bridge;
 use super::netlink::{Failure, Request, Socket};
+use super::object::{self, Identity};
 use super::tlv::{Attributes, Writer, native32, text};
-use super::vxlan::{self, Identity};
+
 use crate::datapath::host::HostTunnel;
 use crate::datapath::{GROUP_DEAD, GROUP_LIVE, LinkInfo};
 use crate::model::{IfName, Mac};
@@ -82,7 +82,7 @@ pub struct LinkRecord {
     pub calls_iptables: bool,
     /// Whether the host itself speaks ARP by it.
     pub arp: bool,
-    /// Whether it is a bridge with the settings that [`bridge::is_hardened`] looks for.
+    /// Whether it is a bridge with the settings that [`object::is_hardened`] looks for.
     pub hardened: bool,
     /// What is fixed of a VXLAN link.
     pub vxlan: Option<Identity>,
@@ -149,12 +149,12 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
                 link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();
                 if link.kind == "vxlan" {
                     let data = info.find(IFLA_INFO_DATA);
-                    (link.vxlan, link.tunnel) = (data.and_then(vxlan::identity), data.and_then(vxlan::listens));
+                    (link.vxlan, link.tunnel) = (data.and_then(object::identity), data.and_then(object::listens));
                 }
                 if link.kind == "bridge" {
                     let data = Attributes::new(info.find(IFLA_INFO_DATA).unwrap_or_default());
                     link.calls_iptables = data.find(IFLA_BR_NF_CALL_IPTABLES).and_then(<[u8]>::first) == Some(&1);
-                    link.hardened = bridge::is_hardened(&data);
+                    link.hardened = object::is_hardened(&data);
                 }
                 if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
                     let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());

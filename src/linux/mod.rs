@@ -3,9 +3,9 @@
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
 //! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
-//! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
-//! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
-//! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
+//! `conntrack`, `neighbour` and `forward` the kernel's objects, `object` how Pontoon's links are created and read,
+//! `observe` the whole, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
+//! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `shell` the same for people,
 //! `announce` frames that say where an endpoint is, `survey` a look from outside (with `ways`,
 //! `offload` and `legacy`), `claim` that this process is alone here, `feature` what this kernel can do; `sandbox` and `balance` are for `pontoon vip` alone.
 
@@ -13,7 +13,6 @@ pub mod addr;
 pub mod announce;
 mod apply;
 pub mod balance;
-mod bridge;
 mod chains;
 pub mod claim;
 pub mod conntrack;
@@ -26,6 +25,7 @@ pub mod link;
 pub mod neighbour;
 pub mod netlink;
 pub mod nft;
+pub mod object;
 mod observe;
 mod offload;
 mod overlay;
@@ -33,17 +33,15 @@ mod reaper;
 mod reserve;
 pub mod route;
 pub mod sandbox;
+mod shell;
 pub mod survey;
 mod sweeper;
 mod sysctl;
 pub mod tlv;
 mod touch;
 pub mod uninstall;
-mod veth;
-pub mod vxlan;
 pub mod watch;
 mod ways;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -295,11 +293,11 @@ impl Kernel for LinuxKernel {
     }
 
     fn commands(&self, step: &Step) -> Vec<String> {
-        words::commands(step)
+        shell::commands(step)
     }
 }
 
 /// What an operator would type for a step; see [`Kernel::commands`].
 pub fn commands(step: &Step) -> Vec<String> {
-    words::commands(step)
+    shell::commands(step)
 }

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use super::addr::{self, AddressRecord};
+use super::addr;
 use super::forward;
 use super::link::{self, LinkRecord};
 use super::neighbour;
 use super::netlink::{Failure, Socket};
 use super::nft::{shortcut, table};
+use super::object;
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
-use crate::datapath::{Bridge, Datapath, Element, EngineBridges, Forwarding, KernelError, Veth, Vxlan};
-use crate::model::ifname::{PREFIX, is_engine_bridge};
-use crate::model::{IfName, Mac};
+use crate::datapath::{Datapath, Element, EngineBridges, Forwarding, KernelError};
+use crate::model::IfName;
+use crate::model::ifname::is_engine_bridge;
 
 /// Reads links, addresses and settings.
 ///
@@ -28,23 +29,13 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
     let names: BTreeMap<u32, &LinkRecord> = all.iter().map(|link| (link.index, link)).collect();
+    let mut around = object::Around { socket, sysctls, names: &names, addresses: &addresses, foreign };
     let mut datapath = Datapath::default();
     for link in all.iter().filter(|link| !link.dead()) {
         let Some(name) = link.ifname() else { continue };
-        match link.kind.as_str() {
-            "bridge" if link.live() || foreign.contains(&name) => {
-                datapath.bridges.insert(name.clone(), bridge(link, &name, &addresses, sysctls));
-            }
-            "veth" if link.live() => {
-                datapath.away.extend(link.away.then(|| name.clone()));
-                datapath.veths.insert(name.clone(), veth(link, &name, &names));
-            }
-            "vxlan" if link.live() => {
-                if let Some(vxlan) = vxlan(socket, link, &names)? {
-                    datapath.vxlans.insert(name, vxlan);
-                }
-            }
-            _ => {}
+        if let Some(object) = object::observe(&mut around, link, &name)? {
+            datapath.away.extend((link.away && object.stays_on_host()).then(|| name.clone()));
+            datapath.objects.insert(name, object);
         }
     }
     Ok(datapath)
@@ -158,80 +149,9 @@ pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Ele
     Ok(found.into_iter().map(|((link, at), own)| Element::Broadcast(link, at, own)).collect())
 }
 
-fn bridge(link: &LinkRecord, name: &IfName, addresses: &[AddressRecord], sysctls: &Sysctls) -> Bridge {
-    let owned = link.live();
-    let ours = addresses.iter().filter(|a| a.index == link.index && !a.automatic_for(link.mac));
-    Bridge {
-        owned,
-        mac: link.mac.filter(|_| owned),
-        mtu: link.mtu,
-        alias: link.alias.clone(),
-        addresses: ours.map(|a| a.address).collect(),
-        ipv6: sysctls.ipv6(name),
-        localnet: sysctls.localnet(name),
-        hardened: link.hardened,
-        up: link.up,
-    }
-}
-
-/// A VXLAN link, if it is of a form that we make.
-fn vxlan(socket: &mut Socket, link: &LinkRecord, names: &BTreeMap<u32, &LinkRecord>) -> Result<Option<Vxlan>, Failure> {
-    let (Some(identity), Some(mac)) = (link.vxlan, link.mac) else { return Ok(None) };
-    let floods = neighbour::entries(socket, link.index)?.into_iter().filter(neighbour::Entry::is_flood);
-    Ok(Some(Vxlan {
-        vni: identity.vni,
-        port: identity.port,
-        local: identity.local,
-        mac,
-        mtu: link.mtu,
-        bridge: link.master.and_then(|index| names.get(&index)).and_then(|link| link.ifname()),
-        isolated: link.isolated,
-        up: link.up,
-        low_ports: identity.low_ports,
-        peers: floods.map(|entry| entry.peer).collect(),
-    }))
-}
-
-fn veth(link: &LinkRecord, name: &IfName, names: &BTreeMap<u32, &LinkRecord>) -> Veth {
-    let named = |index: Option<u32>| index.and_then(|index| names.get(&index)).and_then(|link| link.ifname());
-    Veth {
-        peer: named(link.peer).unwrap_or_else(|| peer_name(name)),
-        // Every veth has one; the kernel makes one up if it was given none.
-        host_mac: link.mac.unwrap_or_else(|| Mac::from_bytes([0; 6])),
-        peer_mac: None,
-        mtu: link.mtu,
-        bridge: named(link.master),
-        isolated: link.isolated,
-        hairpin: link.hairpin,
-        arp: link.arp,
-        up: link.up,
-    }
-}
-
-/// The name that the end for the sandbox was given, while it is out of sight: that of the host
-/// end with the letter of the other role (`pnth...`, `pntc...`), as [`IfName::derive`] makes
-/// both of the same id. A name of another form stands for itself.
-fn peer_name(host: &IfName) -> IfName {
-    let tail = host.as_str().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('h'));
-    tail.and_then(|tail| IfName::parse(&format!("{PREFIX}c{tail}")).ok()).unwrap_or_else(|| host.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::LinkRole;
-
-    #[test]
-    fn a_peer_out_of_sight_has_the_name_it_was_given() {
-        for attempt in 0..2 {
-            let host = IfName::derive(LinkRole::Host, "adec5e726bb8", attempt);
-            if attempt == 0 {
-                assert_eq!(peer_name(&host), IfName::derive(LinkRole::Peer, "adec5e726bb8", attempt));
-            }
-        }
-        let odd = IfName::parse("eth0").unwrap();
-        assert_eq!(peer_name(&odd), odd);
-    }
 
     #[test]
     fn knows_the_engines_bridges_by_name() {

@@ -6,54 +6,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::apply::{PATIENCE, TRIES, foreign, with_master};
 use super::link::LinkRecord;
 use super::netlink::Failure;
 use super::nft::shortcut;
-use super::{LinuxKernel, announce, link, neighbour, vxlan};
-use crate::datapath::{Announcement, Shortcut, Vxlan};
-use crate::model::IfName;
+use super::{LinuxKernel, announce, link, neighbour};
+use crate::datapath::{Announcement, Shortcut};
 
 impl LinuxKernel {
-    pub(super) fn create_vxlan(&self, name: &IfName, wanted: &Vxlan) -> Result<(), Failure> {
-        for _ in 0..TRIES {
-            self.await_gone(name)?;
-            let mut route = self.route();
-            let bridge = wanted.bridge.as_ref();
-            let made = with_master(&mut route, bridge, |route, at| vxlan::create(&mut route.socket, name, wanted, at));
-            let failure = match made {
-                Err(failure) if failure.errno() == Some(libc::EEXIST) => failure,
-                result => return result,
-            };
-            match link::find(&mut route.socket, name.as_str())? {
-                // The name is free, so somebody has the number: perhaps one of ours that is going.
-                None => {
-                    drop(route);
-                    if !self.reaper.settle(PATIENCE) || self.is_number_taken(wanted)? {
-                        return Err(Failure::refused(libc::EEXIST, failure_words(&failure)));
-                    }
-                }
-                Some(found) if found.kind == "vxlan" && found.dead() => self.reaper.retire(name),
-                Some(found) if found.kind == "vxlan" && found.live() => {
-                    let same = found.vxlan.is_some_and(|is| {
-                        (is.vni, is.port, is.local, is.low_ports)
-                            == (wanted.vni, wanted.port, wanted.local, wanted.low_ports)
-                            && found.mac == Some(wanted.mac)
-                    });
-                    if same {
-                        return with_master(&mut route, bridge, |route, at| {
-                            vxlan::complete(&mut route.socket, &found, name, wanted, at)
-                        });
-                    }
-                    // Ours, and of another form that no change mends.
-                    self.reaper.retire(name);
-                }
-                Some(found) => return Err(foreign(name, &found.kind)),
-            }
-        }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
-    }
-
     /// Where the kernel has no shortcuts to offer, all goes by the bridges.
     pub(super) fn change_shortcuts(&self, add: &[Shortcut], remove: &[Shortcut]) -> Result<(), Failure> {
         if self.has_no_shortcuts.load(Ordering::Relaxed) {
@@ -72,14 +31,6 @@ impl LinuxKernel {
             "no shortcuts in this kernel (nft_fwd_netdev): overlay frames go by the bridges, and bridges of the user's hear frames to 01:80:c2:00:00:0x"
         );
         Ok(())
-    }
-
-    /// Whether a link that is not going has this number at this port.
-    fn is_number_taken(&self, wanted: &Vxlan) -> Result<bool, Failure> {
-        let links = link::list(&mut self.route().socket)?;
-        let same =
-            |link: &link::LinkRecord| link.vxlan.is_some_and(|is| (is.vni, is.port) == (wanted.vni, wanted.port));
-        Ok(links.iter().any(|link| !link.dead() && same(link)))
     }
 
     /// What this host remembers is corrected first, then everybody else is told.
@@ -102,12 +53,5 @@ impl LinuxKernel {
         let sender = self.sender.as_ref().ok_or_else(refused)?;
         let frames = endpoint.addresses.iter().map(|address| announce::frame(endpoint.mac, *address));
         frames.into_iter().try_for_each(|frame| sender.send(bridge, &frame))
-    }
-}
-
-fn failure_words(failure: &Failure) -> &str {
-    match failure {
-        Failure::Refused(verdict) if !verdict.message.is_empty() => &verdict.message,
-        _ => "another VXLAN link of this host has this number, choose another pontoon.vni",
     }
 }

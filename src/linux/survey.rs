@@ -55,7 +55,7 @@ impl Survey {
         observe::firewall(&mut self.nft, &self.sysctls, || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
         // Where there are none beside a tunnel, there may be none to be had.
-        let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty) && !datapath.vxlans.is_empty();
+        let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty) && !datapath.vxlans().is_empty();
         if none && !feature::offers_shortcuts() {
             datapath.shortcuts = None;
         }

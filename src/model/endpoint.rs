@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{Binding, EndpointId, EndpointOptions, IfName, Mac, NetworkId, Published};
+use super::{Attachment, Binding, EndpointId, EndpointOptions, Mac, NetworkId, Published};
 
 /// What CreateEndpoint asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,11 +64,9 @@ pub enum Phase {
 pub struct Endpoint {
     /// What was asked for.
     pub spec: EndpointSpec,
-    /// The end that stays on the host.
-    pub host: IfName,
-    /// The end that goes into the sandbox.
-    pub peer: IfName,
-    /// The MAC of the container end: the one asked for, or the derived one.
+    /// Its links.
+    pub attachment: Attachment,
+    /// The MAC of the link in the sandbox: the one asked for, or the derived one.
     pub mac: Mac,
     /// Where in its life it is.
     pub phase: Phase,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{IfName, NetworkId, NetworkOptions, Overlay};
+use super::{NetworkId, NetworkKind, NetworkOptions};
 
 /// One family's addresses of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,13 +69,8 @@ impl NetworkSpec {
 pub struct Network {
     /// What was asked for.
     pub spec: NetworkSpec,
-    /// The bridge that carries it.
-    pub bridge: IfName,
-    /// False for a bridge that existed before: it is used, never deleted, never re-addressed.
-    pub owns_bridge: bool,
-    /// MTU of bridge and endpoints, in bytes.
+    /// What carries it.
+    pub kind: NetworkKind,
+    /// MTU of its links, in bytes.
     pub mtu: u32,
-    /// What makes it span hosts; absent for a network of this host alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overlay: Option<Overlay>,
 }

@@ -4,13 +4,13 @@
 //! the array's length ties the two together. Every version that was ever released keeps a frozen
 //! ledger in tests/fixtures/state.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::line::Flaw;
 use super::record::Record;
 
 /// The format this release writes, and the newest it reads.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// Turns the records of one transaction into the next version's.
 type Step = fn(Value) -> Value;
@@ -19,7 +19,39 @@ type Step = fn(Value) -> Value;
 const STEPS: [Step; VERSION as usize - 1] = [
     // 2 has records of other hosts, of overlay networks and of tracked connections; those of 1 mean what they meant.
     |records| records,
+    // 3 has kinds of networks and of attachments; until 2 all were bridges and veth pairs.
+    kinds,
 ];
+
+fn kinds(mut records: Value) -> Value {
+    for record in records.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        let mut take = |key: &str| record.remove(key);
+        match take("put") {
+            Some(put) if put == "network" => {
+                let (bridge, owned, overlay) = (take("bridge"), take("owns_bridge"), take("overlay"));
+                let mut kind = Map::from_iter([("bridge".to_owned(), bridge.unwrap_or_default())]);
+                let name = match overlay {
+                    Some(Value::Object(overlay)) => {
+                        kind.extend(overlay);
+                        "overlay"
+                    }
+                    _ if owned == Some(Value::Bool(false)) => "user_bridge",
+                    _ => "bridge",
+                };
+                record.insert("kind".to_owned(), json!({ name: kind }));
+                record.insert("put".to_owned(), put);
+            }
+            Some(put) if put == "endpoint" => {
+                let (host, peer) = (take("host").unwrap_or_default(), take("peer").unwrap_or_default());
+                record.insert("attachment".to_owned(), json!({ "veth": { "host": host, "peer": peer } }));
+                record.insert("put".to_owned(), put);
+            }
+            Some(put) => drop(record.insert("put".to_owned(), put)),
+            None => {}
+        }
+    }
+    records
+}
 
 /// The records of one transaction written in format `version`.
 pub(super) fn records(version: u32, json: &str) -> Result<Vec<Record>, Flaw> {

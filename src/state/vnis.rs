@@ -46,7 +46,7 @@ impl Vnis {
             }
             Record::Network(network) => {
                 self.carried.retain(|_, of| *of != network.spec.id);
-                if let Some(overlay) = &network.overlay {
+                if let Some(overlay) = network.kind.overlay() {
                     self.carried.insert(overlay.vni, network.spec.id.clone());
                 }
             }

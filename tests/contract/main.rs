@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use pontoon::datapath::fake::FakeKernel;
 use pontoon::datapath::{
-    Bridge, Datapath, Element, Kernel, Protected, ReserveError, Shortcut, Step, Veth, Vxlan, diff,
+    Bridge, Change, Datapath, Element, Kernel, Object, ObjectKind, Protected, ReserveError, Shortcut, Step, Veth,
+    Vxlan, diff,
 };
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
@@ -60,8 +61,10 @@ fn observe(kernel: &dyn Kernel) -> Datapath {
     let mut seen = kernel.observe(&BTreeSet::new()).unwrap();
     // Which sysctls a new namespace starts with is not the contract's business.
     seen.forwarding = Default::default();
-    for bridge in seen.bridges.values_mut() {
-        bridge.alias.clear();
+    for object in seen.objects.values_mut() {
+        if let Object::Bridge(bridge) = object {
+            bridge.alias.clear();
+        }
     }
     seen
 }
@@ -70,10 +73,10 @@ fn wanted() -> Datapath {
     let mut plain = bridge();
     plain.alias.clear();
     let mut datapath = Datapath::default();
-    datapath.bridges.insert(name("pntb1"), plain);
+    datapath.objects.insert(name("pntb1"), plain.into());
     for (host, peer, isolated) in [("pnth1", "pntc1", false), ("pnth2", "pntc2", true)] {
         let veth = Veth { peer_mac: None, ..veth(peer, "pntb1", isolated) };
-        datapath.veths.insert(name(host), veth);
+        datapath.objects.insert(name(host), veth.into());
     }
     datapath.elements =
         Some([Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())].into());
@@ -85,9 +88,9 @@ fn build() -> Vec<Step> {
     vec![
         Step::CreateTable(vec![Element::Intra(name("pntb1"))]),
         Step::Elements { add: vec![Element::Masquerade("10.77.0.0/24".parse().unwrap())], remove: vec![] },
-        Step::CreateBridge(name("pntb1"), bridge()),
-        Step::CreateVeth(name("pnth1"), veth("pntc1", "pntb1", false)),
-        Step::CreateVeth(name("pnth2"), veth("pntc2", "pntb1", true)),
+        Step::create(name("pntb1"), bridge()),
+        Step::create(name("pnth1"), veth("pntc1", "pntb1", false)),
+        Step::create(name("pnth2"), veth("pntc2", "pntb1", true)),
     ]
 }
 
@@ -106,9 +109,9 @@ fn what_is_gone_may_be_retired_again() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let end = [
-            Step::RetireVeth(name("pnth1")),
-            Step::RetireVeth(name("pnth2")),
-            Step::RetireBridge(name("pntb1")),
+            Step::Delete(name("pnth1"), ObjectKind::Veth),
+            Step::Delete(name("pnth2"), ObjectKind::Veth),
+            Step::Delete(name("pntb1"), ObjectKind::Bridge),
             Step::Elements {
                 add: vec![],
                 remove: vec![Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())],
@@ -130,11 +133,13 @@ fn what_is_gone_may_be_retired_again() {
 fn the_difference_to_any_meddled_state_leads_back() {
     type Meddle = (&'static str, fn() -> Vec<Step>);
     let meddles: [Meddle; 6] = [
-        ("a veth retired", || vec![Step::RetireVeth(name("pnth2"))]),
-        ("a bridge retired", || vec![Step::RetireBridge(name("pntb1"))]),
-        ("isolation off", || vec![Step::Isolate(name("pnth2"), false)]),
-        ("isolation on", || vec![Step::Isolate(name("pnth1"), true)]),
-        ("an address removed", || vec![Step::RemoveAddress(name("pntb1"), "10.77.0.1/24".parse().unwrap())]),
+        ("a veth retired", || vec![Step::Delete(name("pnth2"), ObjectKind::Veth)]),
+        ("a bridge retired", || vec![Step::Delete(name("pntb1"), ObjectKind::Bridge)]),
+        ("isolation off", || vec![Step::Change(name("pnth2"), Change::Isolate(false))]),
+        ("isolation on", || vec![Step::Change(name("pnth1"), Change::Isolate(true))]),
+        ("an address removed", || {
+            vec![Step::Change(name("pntb1"), Change::RemoveAddress("10.77.0.1/24".parse().unwrap()))]
+        }),
         ("the table emptied", || vec![Step::CreateTable(vec![])]),
     ];
     for (what, meddle) in meddles {
@@ -146,7 +151,7 @@ fn the_difference_to_any_meddled_state_leads_back() {
             kernel.apply(&meddle()).unwrap();
             kernel.settle(Duration::from_secs(10));
             let mut want = wanted();
-            for (host, veth) in &mut want.veths {
+            for (host, veth) in want.veths_mut() {
                 veth.peer_mac = Some(Mac::derive("peer", &host.as_str().replace("pnth", "pntc")));
             }
             let plan = diff(&observe(kernel), &want, &Protected::default());
@@ -162,7 +167,7 @@ fn the_difference_to_any_meddled_state_leads_back() {
 #[test]
 fn a_port_of_no_bridge_and_a_change_of_no_table_are_refused() {
     on_both(|kernel| {
-        let error = kernel.apply(&[Step::CreateVeth(name("pnth1"), veth("pntc1", "pntb9", false))]).unwrap_err();
+        let error = kernel.apply(&[Step::create(name("pnth1"), veth("pntc1", "pntb9", false))]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
         let error =
             kernel.apply(&[Step::Elements { add: vec![Element::Bridge(name("pntb1"))], remove: vec![] }]).unwrap_err();
@@ -216,20 +221,25 @@ fn hairpin_and_loopback_are_turned_on_and_stay() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         for _ in 0..2 {
-            kernel.apply(&[Step::Hairpin(name("pnth1")), Step::RouteLocalnet(name("pntb1"))]).unwrap();
+            kernel
+                .apply(&[
+                    Step::Change(name("pnth1"), Change::Hairpin),
+                    Step::Change(name("pntb1"), Change::RouteLocalnet),
+                ])
+                .unwrap();
             let seen = observe(kernel);
-            assert!(seen.veths[&name("pnth1")].hairpin && !seen.veths[&name("pnth2")].hairpin);
-            assert!(seen.bridges[&name("pntb1")].localnet);
+            assert!(seen.veths()[&name("pnth1")].hairpin && !seen.veths()[&name("pnth2")].hairpin);
+            assert!(seen.bridges()[&name("pntb1")].localnet);
         }
-        for step in [Step::Hairpin(name("pnth9")), Step::RouteLocalnet(name("pntb9"))] {
+        for step in [Step::Change(name("pnth9"), Change::Hairpin), Step::Change(name("pntb9"), Change::RouteLocalnet)] {
             let error = kernel.apply(std::slice::from_ref(&step)).unwrap_err();
             assert_eq!(error.errno(), Some(libc::ENODEV), "{step:?}");
         }
         let mut both = veth("pntc3", "pntb1", true);
         both.hairpin = true;
-        kernel.apply(&[Step::CreateVeth(name("pnth3"), both)]).unwrap();
+        kernel.apply(&[Step::create(name("pnth3"), both)]).unwrap();
         let seen = observe(kernel);
-        assert!(seen.veths[&name("pnth3")].hairpin && seen.veths[&name("pnth3")].isolated);
+        assert!(seen.veths()[&name("pnth3")].hairpin && seen.veths()[&name("pnth3")].isolated);
         kernel.apply(&[Step::ForgetFlows(vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()])]).unwrap();
     });
 }
@@ -252,15 +262,15 @@ fn vxlan(vni: u32, local: &str, peers: &[&str]) -> Vxlan {
 /// Two tunnels, as there may be when some networks go over IPv4 and some over IPv6.
 fn tunnels() -> Datapath {
     let mut want = wanted();
-    want.vxlans.insert(name("pntx1"), vxlan(70000, "127.0.0.1", &["192.0.2.2", "192.0.2.3"]));
-    want.vxlans.insert(name("pntx2"), vxlan(70001, "::1", &["2001:db8::2"]));
+    want.objects.insert(name("pntx1"), vxlan(70000, "127.0.0.1", &["192.0.2.2", "192.0.2.3"]).into());
+    want.objects.insert(name("pntx2"), vxlan(70001, "::1", &["2001:db8::2"]).into());
     want
 }
 
 /// What makes `want` of whatever is there, with the peer ends that no kernel tells.
 fn reach(kernel: &dyn Kernel, want: &Datapath) -> Vec<Step> {
     let mut want = want.clone();
-    for (host, veth) in &mut want.veths {
+    for (host, veth) in want.veths_mut() {
         veth.peer_mac = Some(Mac::derive("peer", &host.as_str().replace("pnth", "pntc")));
     }
     let plan = diff(&observe(kernel), &want, &Protected::default());
@@ -287,20 +297,26 @@ fn tunnels_are_made_changed_and_taken_down() {
             |v| v.port = 4790,
         ];
         for change in changes {
-            change(want.vxlans.get_mut(&name("pntx1")).unwrap());
+            let Some(Object::Vxlan(vxlan)) = want.objects.get_mut(&name("pntx1")) else { unreachable!() };
+            change(vxlan);
             reach(kernel, &want);
             assert_eq!(observe(kernel), want);
         }
         for _ in 0..2 {
             // Adding who is there and removing who is not are fine.
             let (add, remove) = (vec!["192.0.2.3".parse().unwrap()], vec!["192.0.2.77".parse().unwrap()]);
-            kernel.apply(&[Step::Flood { link: name("pntx1"), add, remove }]).unwrap();
-            kernel.apply(&[Step::CreateVxlan(name("pntx1"), want.vxlans[&name("pntx1")].clone())]).unwrap();
+            kernel.apply(&[Step::Change(name("pntx1"), Change::Flood { add, remove })]).unwrap();
+            kernel.apply(&[Step::create(name("pntx1"), want.vxlans()[&name("pntx1")].clone())]).unwrap();
         }
         assert_eq!(observe(kernel), want);
         let gone = wanted();
         for _ in 0..2 {
-            kernel.apply(&[Step::RetireVxlan(name("pntx1")), Step::RetireVxlan(name("pntx2"))]).unwrap();
+            kernel
+                .apply(&[
+                    Step::Delete(name("pntx1"), ObjectKind::Vxlan),
+                    Step::Delete(name("pntx2"), ObjectKind::Vxlan),
+                ])
+                .unwrap();
             assert!(kernel.settle(Duration::from_secs(10)));
             assert_eq!(observe(kernel), gone);
         }
@@ -370,16 +386,16 @@ fn a_pair_without_a_name_of_ours_is_left_alone() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let want = wanted();
-        kernel.apply(&[Step::CreateVeth(name("mine1"), veth("mine2", "pntb1", false))]).unwrap();
+        kernel.apply(&[Step::create(name("mine1"), veth("mine2", "pntb1", false))]).unwrap();
         let mut there = observe(kernel);
         assert_eq!(diff(&there, &want, &Protected::default()).steps, []);
         // Its other end is back on the host and tells whose it was.
-        kernel.apply(&[Step::CreateVeth(name("foo"), veth("pntc9", "pntb1", false))]).unwrap();
+        kernel.apply(&[Step::create(name("foo"), veth("pntc9", "pntb1", false))]).unwrap();
         let steps = diff(&observe(kernel), &want, &Protected::default()).steps;
-        assert_eq!(steps, [Step::RetireVeth(name("foo"))]);
+        assert_eq!(steps, [Step::Delete(name("foo"), ObjectKind::Veth)]);
         kernel.apply(&steps).unwrap();
         assert!(kernel.settle(Duration::from_secs(10)));
-        there.veths.remove(&name("foo"));
+        there.objects.remove(&name("foo"));
         assert_eq!(observe(kernel), there);
     });
 }
@@ -389,13 +405,16 @@ fn a_number_is_had_once_and_free_again_at_once() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let one = vxlan(70000, "127.0.0.1", &[]);
-        kernel.apply(&[Step::CreateVxlan(name("pntx1"), one.clone())]).unwrap();
-        let error = kernel.apply(&[Step::CreateVxlan(name("pntx2"), one.clone())]).unwrap_err();
+        kernel.apply(&[Step::create(name("pntx1"), one.clone())]).unwrap();
+        let error = kernel.apply(&[Step::create(name("pntx2"), one.clone())]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::EEXIST), "{error}");
         // The deletion goes on in the background, and is waited for where it must be.
-        kernel.apply(&[Step::RetireVxlan(name("pntx1")), Step::CreateVxlan(name("pntx2"), one.clone())]).unwrap();
-        assert_eq!(observe(kernel).vxlans.keys().collect::<Vec<_>>(), [&name("pntx2")]);
-        let error = kernel.apply(&[Step::Flood { link: name("pntx1"), add: vec![], remove: vec![] }]).unwrap_err();
+        kernel
+            .apply(&[Step::Delete(name("pntx1"), ObjectKind::Vxlan), Step::create(name("pntx2"), one.clone())])
+            .unwrap();
+        assert_eq!(observe(kernel).vxlans().keys().collect::<Vec<_>>(), [&name("pntx2")]);
+        let error =
+            kernel.apply(&[Step::Change(name("pntx1"), Change::Flood { add: vec![], remove: vec![] })]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
         assert!(kernel.heard().unwrap().is_empty());
     });

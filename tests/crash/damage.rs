@@ -133,7 +133,7 @@ fn no_damage_takes_a_link_from_the_kernel() {
     life(open(&dir, ready.as_bytes(), &boot));
     let (links, veths) = {
         let datapath = kernel.datapath();
-        (datapath.bridges.len(), datapath.veths.len())
+        (datapath.bridges().len(), datapath.veths().len())
     };
     assert_eq!((links, veths), (2, 3));
     for at in (0..ready.len()).step_by(7) {
@@ -141,7 +141,7 @@ fn no_damage_takes_a_link_from_the_kernel() {
         damaged[at] = damaged[at].wrapping_add(1);
         life(open(&dir, &damaged, &boot));
         let datapath = kernel.datapath();
-        assert_eq!((datapath.bridges.len(), datapath.veths.len()), (links, veths), "byte {at} changed");
+        assert_eq!((datapath.bridges().len(), datapath.veths().len()), (links, veths), "byte {at} changed");
     }
     let _ = fs::remove_dir_all(dir);
 }

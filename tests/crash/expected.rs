@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::Value;
 
-use super::ledger::{Facts, text};
+use super::ledger::{self, Facts, text};
 use super::witness::{Objects, plain};
 
 /// The host's address on the way to others, see `stage::surround`.
@@ -31,7 +31,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         objects.elements.insert(format!("{set}: {element}"));
     };
     for network in facts.networks.values() {
-        let (bridge, spec) = (text(network, "bridge"), &network["spec"]);
+        let (bridge, spec) = (text(ledger::kind(network), "bridge"), &network["spec"]);
         let internal = spec["internal"] == true;
         let mut addresses = Vec::new();
         for family in ["4", "6"] {
@@ -44,7 +44,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
                 "routed" => element(&format!("routed{family}"), bridge.to_owned()),
                 _ => element(&format!("masq{family}"), pool.to_owned()),
             }
-            if let Some(overlay) = network.get("overlay") {
+            if let Some(overlay) = network["kind"].get("overlay") {
                 element(
                     &format!("gateway{family}"),
                     format!("{} . {}", text(overlay, "link"), text(subnet, "gateway")),
@@ -55,7 +55,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             element("internal", bridge.to_owned());
         }
         let isolated = spec["options"]["icc"] == false;
-        if let Some(overlay) = network.get("overlay") {
+        if let Some(overlay) = network["kind"].get("overlay") {
             let link = text(overlay, "link");
             element("tunnel_ports", "4789".to_owned());
             element("here4", UNDERLAY.to_owned());
@@ -90,7 +90,8 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
     }
     for ((network, id), endpoint) in &facts.endpoints {
         let network = &facts.networks[network];
-        let (host, peer, bridge) = (text(endpoint, "host"), text(endpoint, "peer"), text(network, "bridge"));
+        let pair = ledger::pair(endpoint);
+        let (host, peer, bridge) = (text(pair, "host"), text(pair, "peer"), text(ledger::kind(network), "bridge"));
         let mtu = &network["mtu"];
         let options = &network["spec"]["options"];
         let published = endpoint["published"].as_array().map_or(0, Vec::len);
@@ -101,7 +102,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             let line = format!("veth down group default mtu {mtu} master \"\" [] isolated false hairpin false");
             objects.links.insert(peer.to_owned(), line);
         }
-        if let Some(overlay) = network.get("overlay").filter(|_| options["icc"] != false) {
+        if let Some(overlay) = network["kind"].get("overlay").filter(|_| options["icc"] != false) {
             passages.extend(port_passages(text(overlay, "link"), endpoint));
         }
         element("checked", host.to_owned());
@@ -115,7 +116,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             // Answers from an address that is reached without translation leave by any network of its container.
             let beside = facts.endpoints.values().filter(|other| routed && share_a_sandbox(endpoint, other));
             for other in beside {
-                element(&format!("addr{family}"), format!("{} . {address}", text(other, "host")));
+                element(&format!("addr{family}"), format!("{} . {address}", text(ledger::pair(other), "host")));
             }
             for binding in endpoint["bindings"].as_array().into_iter().flatten().filter(|_| routed) {
                 let port = format!("{} . {}", text(binding, "protocol"), binding["container_port"]);
@@ -168,7 +169,7 @@ fn network_passages(tunnel: &str, bridge: &str) -> Vec<String> {
 
 /// What lets those of a container past it.
 fn port_passages(tunnel: &str, endpoint: &Value) -> Vec<String> {
-    let (host, mac) = (text(endpoint, "host"), text(endpoint, "mac"));
+    let (host, mac) = (text(ledger::pair(endpoint), "host"), text(endpoint, "mac"));
     let addresses = ["v4", "v6"].iter().filter_map(|family| endpoint["spec"].get(family)?.as_str());
     let addresses: Vec<String> = addresses.map(plain).collect();
     let count = addresses.iter().map(|address| if address.contains(':') { 2 } else { 1 }).sum();

@@ -23,6 +23,16 @@ pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// What the record of a network says of its kind.
+pub fn kind(network: &Value) -> &Value {
+    network["kind"].as_object().and_then(|kind| kind.values().next()).unwrap_or(&Value::Null)
+}
+
+/// The two links of the record of an endpoint.
+pub fn pair(endpoint: &Value) -> &Value {
+    &endpoint["attachment"]["veth"]
+}
+
 /// Reads a ledger that must be whole.
 #[track_caller]
 pub fn read(path: &Path) -> Facts {

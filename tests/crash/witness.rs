@@ -232,7 +232,7 @@ fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>,
         .endpoints
         .iter()
         .filter(|((_, id), _)| inside(id).is_none())
-        .map(|(_, endpoint)| text(endpoint, "peer"))
+        .map(|(_, endpoint)| text(ledger::pair(endpoint), "peer"))
         .collect();
     for (name, line) in &wanted.links {
         match seen.objects.links.get(name) {

@@ -166,11 +166,11 @@ fn pontoon(bed: &Bed, status: &Value) -> (View, BTreeSet<String>) {
         let id = text(&network["id"]);
         let subnets: Vec<_> = list(&network["subnets"]).iter().map(|subnet| text(subnet).to_owned()).collect();
         view.insert(format!("network {id} with {}", subnets.join(", ")));
-        links.insert(text(&network["bridge"]).to_owned());
+        links.insert(text(&network["link"]).to_owned());
         for endpoint in list(&network["endpoints"]) {
             let addresses: Vec<_> = list(&endpoint["addresses"]).iter().map(|at| text(at).to_owned()).collect();
             view.insert(format!("endpoint {} of {id} at {}", text(&endpoint["id"]), addresses.join(", ")));
-            links.insert(text(&endpoint["host"]).to_owned());
+            links.insert(text(&endpoint["attachment"]["veth"]["host"]).to_owned());
         }
     }
     for pool in list(&status["pools"]) {

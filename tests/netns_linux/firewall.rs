@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use pontoon::datapath::{Element, ForwardRule, Kernel, LinkMatch, Step};
+use pontoon::datapath::{Change, Element, ForwardRule, Kernel, LinkMatch, Step};
 
 use crate::netns_support::*;
 
@@ -216,11 +216,11 @@ fn packets_pass_and_are_dropped_as_the_rules_say() {
         let mut hosts = Vec::new();
         for (id, subnet) in [("one", "10.1.0"), ("two", "10.2.0"), ("inside", "10.3.0")] {
             let br = format!("pntb{id}");
-            steps.push(Step::CreateBridge(name(&br), bridge(id, &[&format!("{subnet}.1/24")])));
+            steps.push(Step::create(name(&br), bridge(id, &[&format!("{subnet}.1/24")])));
             for n in [2, 3] {
                 let (host, pair) = veth(&format!("{id}{n}"), &br);
                 hosts.push((pair.peer.clone(), format!("{subnet}.{n}/24"), format!("{subnet}.1")));
-                steps.push(Step::CreateVeth(host, pair));
+                steps.push(Step::create(host, pair));
             }
         }
         steps.push(Step::CreateTable(vec![
@@ -271,12 +271,12 @@ fn packets_pass_and_are_dropped_as_the_rules_say() {
 #[test]
 fn isolated_ports_reach_the_bridge_and_not_each_other() {
     in_netns(|kernel| {
-        kernel.apply(&[Step::CreateBridge(name("pntbone"), bridge("one", &["10.1.0.1/24"]))]).unwrap();
+        kernel.apply(&[Step::create(name("pntbone"), bridge("one", &["10.1.0.1/24"]))]).unwrap();
         let sandboxes: Vec<_> = [2, 3]
             .map(|n| {
                 let (host, mut pair) = veth(&format!("v{n}"), "pntbone");
                 pair.isolated = true;
-                kernel.apply(&[Step::CreateVeth(host, pair.clone())]).unwrap();
+                kernel.apply(&[Step::create(host, pair.clone())]).unwrap();
                 let sandbox = Netns::new();
                 sandbox.take(pair.peer.as_str(), &format!("10.1.0.{n}/24"), "10.1.0.1");
                 sandbox
@@ -284,7 +284,7 @@ fn isolated_ports_reach_the_bridge_and_not_each_other() {
             .into();
         assert!(sandboxes[0].pings("10.1.0.1") && sandboxes[1].pings("10.1.0.1"));
         assert!(!sandboxes[0].pings("10.1.0.3"));
-        kernel.apply(&[Step::Isolate(name("pnthv2"), false)]).unwrap();
+        kernel.apply(&[Step::Change(name("pnthv2"), Change::Isolate(false))]).unwrap();
         assert!(sandboxes[0].pings("10.1.0.3"));
     });
 }

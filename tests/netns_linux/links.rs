@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use pontoon::datapath::{EngineBridges, GROUP_LIVE, Kernel, KernelError, Step};
+use pontoon::datapath::{Change, EngineBridges, GROUP_LIVE, Kernel, KernelError, ObjectKind, Step};
 
 use crate::netns_support::*;
 
@@ -13,12 +13,12 @@ fn a_bridge_is_made_as_wanted_and_reads_back() {
         let br = name("pntbone");
         let mut wanted = bridge("one", &["10.1.0.1/24", "fd00:1::1/64"]);
         wanted.localnet = true;
-        twice(kernel, &[Step::CreateBridge(br.clone(), wanted.clone())]);
+        twice(kernel, &[Step::create(br.clone(), wanted.clone())]);
         let plain = bridge("two", &["10.2.0.1/24"]);
-        twice(kernel, &[Step::CreateBridge(name("custom0"), plain.clone())]);
+        twice(kernel, &[Step::create(name("custom0"), plain.clone())]);
         let seen = observe(kernel);
-        assert_eq!(seen.bridges.get(&br), Some(&wanted));
-        assert_eq!(seen.bridges.get(&name("custom0")), Some(&plain));
+        assert_eq!(seen.bridges().get(&br), Some(&wanted));
+        assert_eq!(seen.bridges().get(&name("custom0")), Some(&plain));
         assert!(!run("ip -6 addr show dev pntbone").contains("tentative"));
         assert!(run("ip -6 addr show dev custom0").is_empty(), "IPv6 is off where it is not wanted");
         let info = kernel.link(&br).unwrap().unwrap();
@@ -28,17 +28,17 @@ fn a_bridge_is_made_as_wanted_and_reads_back() {
         // Its MTU does not follow that of its ports, neither the default one nor another.
         let (host, mut pair) = veth("small", "pntbone");
         pair.mtu = 1280;
-        kernel.apply(&[Step::CreateVeth(host.clone(), pair)]).unwrap();
+        kernel.apply(&[Step::create(host.clone(), pair)]).unwrap();
         assert_eq!(kernel.link(&br).unwrap().unwrap().mtu, 1500);
-        twice(kernel, &[Step::SetMtu(br.clone(), 9000), Step::SetMtu(host, 1400)]);
+        twice(kernel, &[Step::Change(br.clone(), Change::Mtu(9000)), Step::Change(host, Change::Mtu(1400))]);
         assert_eq!(kernel.link(&br).unwrap().unwrap().mtu, 9000);
 
         // What drifted is repaired by the same step.
         run(
             "ip link set pntbone down mtu 1600 alias other; ip addr flush dev pntbone; ip link set pntbone address 02:00:00:00:00:01",
         );
-        twice(kernel, &[Step::CreateBridge(br.clone(), wanted.clone())]);
-        assert_eq!(observe(kernel).bridges.get(&br), Some(&wanted));
+        twice(kernel, &[Step::create(br.clone(), wanted.clone())]);
+        assert_eq!(observe(kernel).bridges().get(&br), Some(&wanted));
     });
 }
 
@@ -47,34 +47,37 @@ fn addresses_and_settings_are_idempotent() {
     in_netns(|kernel| {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         let br = name("pntbone");
-        kernel.apply(&[Step::CreateBridge(br.clone(), bridge("one", &[]))]).unwrap();
+        kernel.apply(&[Step::create(br.clone(), bridge("one", &[]))]).unwrap();
         let seen = observe(kernel);
-        assert!(!seen.forwarding.v4 && !seen.forwarding.v6 && !seen.bridges[&br].ipv6);
+        assert!(!seen.forwarding.v4 && !seen.forwarding.v6 && !seen.bridges()[&br].ipv6);
         twice(
             kernel,
             &[
                 Step::CreateTable(vec![]),
                 Step::Forward { v6: false },
                 Step::Forward { v6: true },
-                Step::EnableIpv6(br.clone()),
-                Step::AddAddress(br.clone(), net("fd00:1::1/64")),
-                Step::AddAddress(br.clone(), net("10.1.0.1/24")),
-                Step::AddAddress(br.clone(), net("fe80::1/64")),
-                Step::SetUp(br.clone()),
+                Step::Change(br.clone(), Change::EnableIpv6),
+                Step::Change(br.clone(), Change::AddAddress(net("fd00:1::1/64"))),
+                Step::Change(br.clone(), Change::AddAddress(net("10.1.0.1/24"))),
+                Step::Change(br.clone(), Change::AddAddress(net("fe80::1/64"))),
+                Step::Change(br.clone(), Change::Up),
             ],
         );
         let seen = observe(kernel);
-        assert!(seen.forwarding.v4 && seen.forwarding.v6 && seen.bridges[&br].ipv6);
+        assert!(seen.forwarding.v4 && seen.forwarding.v6 && seen.bridges()[&br].ipv6);
         let expected: BTreeSet<_> = ["10.1.0.1/24", "fd00:1::1/64", "fe80::1/64"].map(net).into();
-        assert_eq!(seen.bridges[&br].addresses, expected, "without the one that the kernel made");
+        assert_eq!(seen.bridges()[&br].addresses, expected, "without the one that the kernel made");
         // The same address with another prefix length.
-        twice(kernel, &[Step::AddAddress(br.clone(), net("fd00:1::1/80"))]);
+        twice(kernel, &[Step::Change(br.clone(), Change::AddAddress(net("fd00:1::1/80")))]);
         twice(
             kernel,
-            &[Step::RemoveAddress(br.clone(), net("fe80::1/64")), Step::RemoveAddress(name("gone"), net("10.0.0.1/8"))],
+            &[
+                Step::Change(br.clone(), Change::RemoveAddress(net("fe80::1/64"))),
+                Step::Change(name("gone"), Change::RemoveAddress(net("10.0.0.1/8"))),
+            ],
         );
         let expected: BTreeSet<_> = ["10.1.0.1/24", "fd00:1::1/80"].map(net).into();
-        assert_eq!(observe(kernel).bridges[&br].addresses, expected);
+        assert_eq!(observe(kernel).bridges()[&br].addresses, expected);
     });
 }
 
@@ -82,42 +85,51 @@ fn addresses_and_settings_are_idempotent() {
 fn a_veth_is_made_as_wanted_and_reads_back() {
     in_netns(|kernel| {
         let br = name("pntbone");
-        kernel.apply(&[Step::CreateBridge(br.clone(), bridge("one", &[]))]).unwrap();
+        kernel.apply(&[Step::create(br.clone(), bridge("one", &[]))]).unwrap();
         let (host, mut pair) = veth("abc", "pntbone");
         pair.mtu = 1400;
-        twice(kernel, &[Step::CreateVeth(host.clone(), pair.clone())]);
-        assert_eq!(observe(kernel).veths.get(&host), Some(&read_back(&pair)));
+        twice(kernel, &[Step::create(host.clone(), pair.clone())]);
+        assert_eq!(observe(kernel).veths().get(&host), Some(&read_back(&pair)));
         assert!(run("ip -d link show pntcabc").contains(&pair.peer_mac.unwrap().to_string()));
         assert!(run("ip -d link show pntcabc").contains("mtu 1400"));
         assert!(run("ip -d link show pntcabc").contains("numtxqueues 1 numrxqueues 1"));
 
         let (isolated, mut other) = veth("def", "pntbone");
         other.isolated = true;
-        twice(kernel, &[Step::CreateVeth(isolated.clone(), other.clone())]);
-        assert_eq!(observe(kernel).veths.get(&isolated), Some(&read_back(&other)));
-        twice(kernel, &[Step::Isolate(isolated.clone(), false), Step::Isolate(host.clone(), true)]);
+        twice(kernel, &[Step::create(isolated.clone(), other.clone())]);
+        assert_eq!(observe(kernel).veths().get(&isolated), Some(&read_back(&other)));
+        twice(
+            kernel,
+            &[
+                Step::Change(isolated.clone(), Change::Isolate(false)),
+                Step::Change(host.clone(), Change::Isolate(true)),
+            ],
+        );
         let seen = observe(kernel);
-        assert!(seen.veths[&host].isolated && !seen.veths[&isolated].isolated);
+        assert!(seen.veths()[&host].isolated && !seen.veths()[&isolated].isolated);
 
         // What drifted is repaired by the same step, on both ends.
         run("ip link set pnthabc down nomaster mtu 1300; ip link set pntcabc mtu 1200");
-        twice(kernel, &[Step::CreateVeth(host.clone(), pair.clone())]);
-        assert_eq!(observe(kernel).veths.get(&host), Some(&read_back(&pair)));
+        twice(kernel, &[Step::create(host.clone(), pair.clone())]);
+        assert_eq!(observe(kernel).veths().get(&host), Some(&read_back(&pair)));
         run("ip link set pnthabc nomaster down");
-        twice(kernel, &[Step::SetMaster(host.clone(), br.clone()), Step::SetUp(host.clone())]);
-        assert_eq!(observe(kernel).veths.get(&host), Some(&read_back(&pair)));
+        twice(
+            kernel,
+            &[Step::Change(host.clone(), Change::Master(br.clone())), Step::Change(host.clone(), Change::Up)],
+        );
+        assert_eq!(observe(kernel).veths().get(&host), Some(&read_back(&pair)));
 
         // A peer out of sight has the name that it was given.
         let sandbox = Netns::new();
         sandbox.take("pntcabc", "10.1.0.2/24", "");
-        assert_eq!(observe(kernel).veths.get(&host), Some(&read_back(&pair)));
+        assert_eq!(observe(kernel).veths().get(&host), Some(&read_back(&pair)));
 
         // The bridge was made anew by somebody: its index is another.
         run("ip link del pntbone");
-        kernel.apply(&[Step::CreateBridge(name("pntbtwo"), bridge("two", &[]))]).unwrap();
+        kernel.apply(&[Step::create(name("pntbtwo"), bridge("two", &[]))]).unwrap();
         run(&format!("ip link add pntbone group {GROUP_LIVE} type bridge"));
-        twice(kernel, &[Step::SetMaster(host.clone(), br.clone())]);
-        assert_eq!(observe(kernel).veths[&host].bridge, Some(br));
+        twice(kernel, &[Step::Change(host.clone(), Change::Master(br.clone()))]);
+        assert_eq!(observe(kernel).veths()[&host].bridge, Some(br));
     });
 }
 
@@ -127,33 +139,33 @@ fn a_foreign_link_is_never_taken_for_ours() {
         run(
             "ip link add pntbone type bridge; ip link add pnthabc type veth peer name x1; ip link add x2 type veth peer name pntcdef",
         );
-        let error = kernel.apply(&[Step::CreateBridge(name("pntbone"), bridge("one", &[]))]).unwrap_err().to_string();
+        let error = kernel.apply(&[Step::create(name("pntbone"), bridge("one", &[]))]).unwrap_err().to_string();
         assert!(error.contains("create bridge pntbone") && error.contains("not Pontoon's"), "{error}");
-        kernel.apply(&[Step::CreateBridge(name("pntbtwo"), bridge("two", &[]))]).unwrap();
+        kernel.apply(&[Step::create(name("pntbtwo"), bridge("two", &[]))]).unwrap();
         for (id, taken) in [("abc", "pnthabc"), ("def", "pntcdef")] {
             let (host, pair) = veth(id, "pntbtwo");
-            let error = kernel.apply(&[Step::CreateVeth(host.clone(), pair)]).unwrap_err().to_string();
+            let error = kernel.apply(&[Step::create(host.clone(), pair)]).unwrap_err().to_string();
             assert!(error.contains(&format!("{taken} is a veth that is not Pontoon's")), "{error}");
-            kernel.apply(&[Step::RetireVeth(host)]).unwrap();
+            kernel.apply(&[Step::Delete(host, ObjectKind::Veth)]).unwrap();
         }
-        twice(kernel, &[Step::RetireBridge(name("pntbone"))]);
+        twice(kernel, &[Step::Delete(name("pntbone"), ObjectKind::Bridge)]);
         settle(kernel);
         assert!(kernel.link(&name("pntbone")).unwrap().is_some() && kernel.link(&name("pnthabc")).unwrap().is_some());
         let seen = observe(kernel);
-        assert_eq!(seen.bridges.keys().collect::<Vec<_>>(), [&name("pntbtwo")]);
-        assert!(seen.veths.is_empty());
+        assert_eq!(seen.bridges().keys().collect::<Vec<_>>(), [&name("pntbtwo")]);
+        assert!(seen.veths().is_empty());
         let named = kernel.observe(&[name("pntbone")].into()).unwrap();
-        assert!(!named.bridges[&name("pntbone")].owned);
+        assert!(!named.bridges()[&name("pntbone")].owned);
 
         // Ports of a foreign bridge are fine, a missing bridge is named, the kernel's words are passed on.
         let (host, mut pair) = veth("ghi", "pntbone");
-        twice(kernel, &[Step::CreateVeth(host.clone(), pair.clone())]);
-        assert_eq!(observe(kernel).veths[&host].bridge, Some(name("pntbone")));
+        twice(kernel, &[Step::create(host.clone(), pair.clone())]);
+        assert_eq!(observe(kernel).veths()[&host].bridge, Some(name("pntbone")));
         pair.bridge = Some(name("nothere"));
-        let error = kernel.apply(&[Step::CreateVeth(name("pnthx"), pair)]).unwrap_err();
+        let error = kernel.apply(&[Step::create(name("pnthx"), pair)]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV));
         assert!(error.to_string().contains("there is no bridge nothere"), "{error}");
-        let error = kernel.apply(&[Step::SetMtu(host, 70_000)]).unwrap_err();
+        let error = kernel.apply(&[Step::Change(host, Change::Mtu(70_000))]).unwrap_err();
         let KernelError::Refused { message, .. } = &error else { panic!("{error}") };
         assert!(message.contains("mtu greater than device maximum"), "{error}");
     });

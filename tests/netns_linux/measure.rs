@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pontoon::datapath::{Element, GROUP_LIVE, Kernel, Step};
+use pontoon::datapath::{Element, GROUP_LIVE, Kernel, ObjectKind, Step};
 use pontoon::model::Mac;
 
 use crate::netns_support::*;
@@ -14,7 +14,7 @@ fn measure_the_creation_of_a_pair() {
     use pontoon::linux::netlink::{CREATE, EXCLUSIVE, OwnPorts, Protocol, Socket};
     use pontoon::linux::tlv::Writer;
     in_netns(|kernel| {
-        kernel.apply(&[Step::CreateBridge(name("pntbone"), bridge("one", &[]))]).unwrap();
+        kernel.apply(&[Step::create(name("pntbone"), bridge("one", &[]))]).unwrap();
         let master: u32 = run("cat /sys/class/net/pntbone/ifindex || true")
             .trim()
             .parse()
@@ -25,7 +25,7 @@ fn measure_the_creation_of_a_pair() {
             let (host, pair) = veth(&format!("m{round}"), "pntbone");
             let begun = Instant::now();
             if round % 2 == 0 {
-                kernel.apply(&[Step::CreateVeth(host.clone(), pair)]).unwrap();
+                kernel.apply(&[Step::create(host.clone(), pair)]).unwrap();
             } else {
                 let end = |body: &mut Writer, link: &str, mac: Mac| {
                     body.text(3, link).native(4, 1500).bytes(1, &mac.bytes()).native(31, 1).native(32, 1);
@@ -42,7 +42,7 @@ fn measure_the_creation_of_a_pair() {
                 raw.execute(16, CREATE | EXCLUSIVE, &body.finish()).unwrap();
             }
             times[round % 2].push(begun.elapsed().as_micros());
-            kernel.apply(&[Step::RetireVeth(host)]).unwrap();
+            kernel.apply(&[Step::Delete(host, ObjectKind::Veth)]).unwrap();
             if round % 50 == 0 {
                 settle(kernel);
             }
@@ -58,16 +58,16 @@ fn measure_the_creation_of_a_pair() {
 #[ignore = "a measurement: cargo test --test netns_linux -- --ignored --nocapture"]
 fn measure_observing_many_links() {
     in_netns(|kernel| {
-        let made = [Step::CreateBridge(name("pntbone"), bridge("one", &["10.1.0.1/24"])), Step::CreateTable(vec![])];
+        let made = [Step::create(name("pntbone"), bridge("one", &["10.1.0.1/24"])), Step::CreateTable(vec![])];
         kernel.apply(&made).unwrap();
         for round in 0..500 {
             let (host, pair) = veth(&format!("m{round}"), "pntbone");
-            kernel.apply(&[Step::CreateVeth(host, pair)]).unwrap();
+            kernel.apply(&[Step::create(host, pair)]).unwrap();
         }
         let mut times: Vec<_> = (0..21)
             .map(|_| {
                 let begun = Instant::now();
-                assert_eq!(observe(kernel).veths.len(), 500);
+                assert_eq!(observe(kernel).veths().len(), 500);
                 begun.elapsed().as_micros()
             })
             .collect();
@@ -85,7 +85,8 @@ fn measure_observing_many_links() {
             .collect();
         times.sort_unstable();
         eprintln!("one element added: median {} us", times[100]);
-        let retire: Vec<_> = observe(kernel).veths.keys().cloned().map(Step::RetireVeth).collect();
+        let retire: Vec<_> =
+            observe(kernel).veths().keys().cloned().map(|host| Step::Delete(host, ObjectKind::Veth)).collect();
         let begun = Instant::now();
         kernel.apply(&retire).unwrap();
         settle(kernel);

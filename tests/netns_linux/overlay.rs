@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use pontoon::datapath::{Announcement, Element, Kernel, Step, Underlay, Vxlan, tunnel};
+use pontoon::datapath::{Announcement, Change, Element, Kernel, ObjectKind, Step, Underlay, Vxlan, tunnel};
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{
-    DataPath, IfName, LinkRole, Mac, Network, NetworkId, NetworkOptions, NetworkSpec, Overlay, Subnet, Vni,
+    DataPath, IfName, LinkRole, Mac, Network, NetworkId, NetworkKind, NetworkOptions, NetworkSpec, Overlay, Subnet, Vni,
 };
 
 use crate::netns_support::*;
@@ -33,7 +33,7 @@ fn network() -> Network {
         options: NetworkOptions::default(),
     };
     let overlay = Overlay { vni: Vni::new(70000).unwrap(), link: name("pntxover") };
-    Network { spec, bridge: name("pntbover"), owns_bridge: true, mtu: 1400, overlay: Some(overlay) }
+    Network { spec, kind: NetworkKind::Overlay { bridge: name("pntbover"), overlay }, mtu: 1400 }
 }
 
 fn own(n: usize, v6: bool) -> IpAddr {
@@ -52,10 +52,10 @@ pub fn hosts(count: usize, v6: bool) -> Vec<Host> {
         let kernel = netns.enter(|| {
             let kernel = LinuxKernel::new(Options::default()).unwrap();
             let network = network();
-            let mut want = pontoon::datapath::desired::network(&network);
+            let mut want = pontoon::datapath::kind::network(&network);
             let tunnel = tunnel::of(&network, own(n, v6), PORT, &peers);
             let guard = tunnel::guard(PORT, &peers, Some(own(n, v6)));
-            want.vxlans = tunnel.vxlans.clone();
+            want.objects.extend(tunnel.objects.clone());
             let all = [want.elements, tunnel.elements, guard.elements].into_iter().flatten().flatten();
             want.elements = Some(all.collect());
             for _ in 0..2 {
@@ -92,7 +92,7 @@ impl Host {
         let addresses = vec![ip(&format!("10.9.0.{n}")), ip(&format!("fd09::{n}"))];
         let place =
             Announcement { bridge: name("pntbover"), host: host.clone(), mac: Mac::derive("peer", id), addresses };
-        self.do_in(|kernel| kernel.apply(&[Step::CreateVeth(host.clone(), pair.clone())]).unwrap());
+        self.do_in(|kernel| kernel.apply(&[Step::create(host.clone(), pair.clone())]).unwrap());
         let netns = Netns::new();
         self.netns.enter(|| netns.take(pair.peer.as_str(), &format!("10.9.0.{n}/24"), "10.9.0.1"));
         netns.run(&format!("ip addr add fd09::{n}/64 dev eth0 nodad; ip -6 route add default via fd09::1"));
@@ -105,7 +105,7 @@ impl Host {
 
     fn stop(&self, container: &Container) {
         self.do_in(|kernel| {
-            kernel.apply(&[Step::RetireVeth(container.place.host.clone())]).unwrap();
+            kernel.apply(&[Step::Delete(container.place.host.clone(), ObjectKind::Veth)]).unwrap();
             settle(kernel);
         });
     }
@@ -224,7 +224,8 @@ fn an_isolated_network_is_isolated_across_hosts() {
         assert!(a.netns.pings("10.9.0.12"));
         for host in &hosts {
             let link = IfName::derive(LinkRole::Host, if host.n == 1 { "a" } else { "b" }, 0);
-            let steps = [Step::Isolate(link, true), Step::Isolate(name("pntxover"), true)];
+            let steps =
+                [Step::Change(link, Change::Isolate(true)), Step::Change(name("pntxover"), Change::Isolate(true))];
             host.do_in(|kernel| kernel.apply(&steps).unwrap());
         }
         assert!(!a.netns.pings("10.9.0.12") && !b.netns.pings("fd09::11"));
@@ -361,9 +362,9 @@ fn a_number_that_somebody_else_has_is_said_so() {
         run("ip link add theirs type vxlan id 70000 local 127.0.0.1 dstport 4789");
         let network = network();
         let vxlan: Vxlan =
-            tunnel::of(&network, ip("127.0.0.1"), PORT, &Default::default()).vxlans[&name("pntxover")].clone();
+            tunnel::of(&network, ip("127.0.0.1"), PORT, &Default::default()).vxlans()[&name("pntxover")].clone();
         let vxlan = Vxlan { bridge: None, ..vxlan };
-        let error = kernel.apply(&[Step::CreateVxlan(name("pntxover"), vxlan)]).unwrap_err();
+        let error = kernel.apply(&[Step::create(name("pntxover"), vxlan)]).unwrap_err();
         assert!(error.to_string().contains("VNI 70000"), "{error}");
         run("ip link del theirs");
     });

@@ -1,6 +1,6 @@
 //! Published ports, as packets see them: from outside, from the host, from containers.
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Change, Element, Kernel, Step};
 use pontoon::model::Protocol;
 
 use crate::netns_support::*;
@@ -350,7 +350,7 @@ fn kept(port: u16) -> String {
 fn containers_that_are_isolated_reach_each_other_at_published_ports_only() {
     in_netns(|kernel| {
         let town = Town::new(kernel, with(&[port(TCP, "0.0.0.0", 8080, "10.1.0.2")]));
-        let isolate = town.ends.clone().map(|end| Step::Isolate(end, true));
+        let isolate = town.ends.clone().map(|end| Step::Change(end, Change::Isolate(true)));
         kernel.apply(&isolate[..2]).unwrap();
         for on in [false, true] {
             bridges_call_iptables(on);

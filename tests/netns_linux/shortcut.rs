@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pontoon::datapath::shortcut::Rest;
-use pontoon::datapath::{Kernel, Protected, Shortcut, Step, diff};
+use pontoon::datapath::{Kernel, ObjectKind, Protected, Shortcut, Step, diff};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
@@ -154,7 +154,7 @@ fn who_moves_is_found_where_they_are() {
         pair.peer_mac = Some(Mac::derive("peer", "b"));
         hosts[1].do_in(|kernel| {
             change(kernel, &[], &[port("b", Some(12))]);
-            kernel.apply(&[Step::RetireVeth(veth("b", "pntbover").0)]).unwrap();
+            kernel.apply(&[Step::Delete(veth("b", "pntbover").0, ObjectKind::Veth)]).unwrap();
             settle(kernel);
         });
         drop(b);
@@ -166,7 +166,7 @@ fn who_moves_is_found_where_they_are() {
             addresses: BTreeSet::new(),
         };
         hosts[0].do_in(|kernel| {
-            kernel.apply(&[Step::CreateVeth(host.clone(), pair.clone())]).unwrap();
+            kernel.apply(&[Step::create(host.clone(), pair.clone())]).unwrap();
             change(kernel, std::slice::from_ref(&unchecked), &[]);
         });
         let moved = Netns::new();
@@ -251,12 +251,12 @@ fn shortcuts_are_made_lost_and_made_again() {
                 assert!(!mend(&damage).is_empty());
             }
             // A tunnel that is made anew, and a container that is gone with its place left.
-            let tunnel = observe(kernel).vxlans[&name("pntxover")].clone();
-            kernel.apply(&[Step::RetireVxlan(name("pntxover")), Step::CreateVxlan(name("pntxover"), tunnel)]).unwrap();
+            let tunnel = observe(kernel).vxlans()[&name("pntxover")].clone();
+            kernel.apply(&[Step::Delete(name("pntxover"), ObjectKind::Vxlan), Step::create(name("pntxover"), tunnel)]).unwrap();
             settle(kernel);
             assert!(!held(kernel).contains(&network()));
             mend("a new tunnel");
-            kernel.apply(&[Step::RetireVeth(veth("c", "pntbover").0)]).unwrap();
+            kernel.apply(&[Step::Delete(veth("c", "pntbover").0, ObjectKind::Veth)]).unwrap();
             settle(kernel);
             let place = Shortcut::Rest(Rest::Place("pntxover".to_owned(), Mac::derive("peer", "c")));
             let mut left = held(kernel);

@@ -61,13 +61,13 @@ impl Town {
             let br = name(if n == 1 { "pntbone" } else { "pntbtwo" });
             let mut bridge = bridge(br.as_str(), &[&format!("10.{n}.0.1/24"), &format!("fd00:{n}::1/64")]);
             bridge.localnet = true;
-            steps.push(Step::CreateBridge(br, bridge));
+            steps.push(Step::create(br, bridge));
         }
         let containers = [("a", 1, 2), ("b", 1, 3), ("c", 2, 2)];
         let pairs = containers.map(|(id, n, _)| {
             let (host, mut pair) = veth(id, if n == 1 { "pntbone" } else { "pntbtwo" });
             pair.hairpin = true;
-            steps.push(Step::CreateVeth(host.clone(), pair.clone()));
+            steps.push(Step::create(host.clone(), pair.clone()));
             (host, pair)
         });
         kernel.apply(&steps).unwrap();

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Change, Element, Kernel, ObjectKind, Step};
 use pontoon::linux::watch::Event;
 
 use crate::netns_support::*;
@@ -19,17 +19,17 @@ fn a_watcher_reports_others_and_not_ourselves() {
         pair.isolated = true;
         let make = [
             Step::CreateTable(vec![]),
-            Step::CreateBridge(br.clone(), bridge("one", &["10.1.0.1/24", "fd00:1::1/64"])),
-            Step::CreateVeth(host.clone(), pair.clone()),
+            Step::create(br.clone(), bridge("one", &["10.1.0.1/24", "fd00:1::1/64"])),
+            Step::create(host.clone(), pair.clone()),
             Step::Elements { add: vec![Element::Bridge(br.clone())], remove: vec![] },
         ];
         twice(kernel, &make);
         let own = [
-            Step::SetMtu(br.clone(), 1400),
-            Step::SetMtu(host.clone(), 1400),
-            Step::RemoveAddress(br.clone(), net("10.1.0.1/24")),
-            Step::RetireVeth(host.clone()),
-            Step::RetireBridge(br.clone()),
+            Step::Change(br.clone(), Change::Mtu(1400)),
+            Step::Change(host.clone(), Change::Mtu(1400)),
+            Step::Change(br.clone(), Change::RemoveAddress(net("10.1.0.1/24"))),
+            Step::Delete(host.clone(), ObjectKind::Veth),
+            Step::Delete(br.clone(), ObjectKind::Bridge),
         ];
         kernel.apply(&own).unwrap();
         settle(kernel);

@@ -40,8 +40,8 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
         want.elements = Some([Element::Closed(false), Element::Closed(true)].into());
         want.forwarding.v4 = true;
         want.forwarding.v6 = true;
-        want.bridges = [(one.clone(), four), (other.clone(), six)].into();
-        want.veths = [(host.clone(), pair), (lone.clone(), second)].into();
+        want.objects.extend([(one.clone(), four.into()), (other.clone(), six.into())]);
+        want.objects.extend([(host.clone(), pair.into()), (lone.clone(), second.into())]);
         let vxlan = Vxlan {
             vni: Vni::new(70000).unwrap(),
             port: 4789,
@@ -54,7 +54,7 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
             low_ports: true,
             peers: ["192.0.2.2", "192.0.2.3"].map(|peer| peer.parse().unwrap()).into(),
         };
-        want.vxlans = [(name("pntxone"), vxlan)].into();
+        want.objects.insert(name("pntxone"), vxlan.into());
         typed(kernel, &want);
         // Kernels before 6.2 rename only what is down.
         let renamed = |link| {

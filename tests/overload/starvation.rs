@@ -1,11 +1,11 @@
 //! A network whose verbs are stuck holds up no other. The kernel here is the fake one, which can
 //! be told to stall.
 
+use pontoon::datapath::ObjectKind;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pontoon::datapath::Step;
 use pontoon::datapath::fake::Fault;
 
 use crate::rig::{Rig, endpoint, network, read_reply};
@@ -18,7 +18,7 @@ fn a_stuck_network_starves_no_other() {
     rig.ok("NetworkDriver.CreateNetwork", network("stuck", 1, false));
     rig.ok("NetworkDriver.CreateNetwork", network("free", 2, false));
     let stall = Duration::from_secs(4);
-    rig.kernel.inject(|step| matches!(step, Step::CreateVeth(..)), Fault::Stall(stall));
+    rig.kernel.inject(|step| step.creates(ObjectKind::Veth), Fault::Stall(stall));
     // One holds the network's lock and waits for the kernel; all others wait for the lock.
     let began = Instant::now();
     let mut streams: Vec<_> = (0..STUCK).map(|_| connect(&rig.life().socket)).collect();

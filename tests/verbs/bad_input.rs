@@ -119,7 +119,7 @@ fn a_client_that_hangs_up_does_not_stop_its_verb() {
     .unwrap();
     drop(stream);
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while rig.life().driver.sizes().0 == 0 || rig.kernel.datapath().bridges.is_empty() {
+    while rig.life().driver.sizes().0 == 0 || rig.kernel.datapath().bridges().is_empty() {
         assert!(std::time::Instant::now() < deadline, "the verb never ran");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -184,7 +184,7 @@ fn absurd_values_are_named_and_leave_nothing() {
         let text = rig.err("NetworkDriver.CreateEndpoint", body);
         assert!(text.contains(says) && text.len() < 300, "{text}");
     }
-    assert!(rig.kernel.datapath().veths.is_empty());
+    assert!(rig.kernel.datapath().veths().is_empty());
 }
 
 /// A body of CreateNetwork with other subnets and options.
@@ -272,7 +272,7 @@ fn networks_that_cannot_work_are_refused_with_a_remedy_and_leave_nothing() {
         assert!(line, "{v4} {v6} {options}: {text}");
     }
     assert_eq!(rig.life().driver.sizes(), (0, 0));
-    assert!(rig.kernel.datapath().bridges.is_empty());
+    assert!(rig.kernel.datapath().bridges().is_empty());
     // What looks odd and works.
     let routed_alone = json!({"com.docker.network.bridge.gateway_mode_ipv6": "routed"});
     for (v4, options) in [
@@ -319,7 +319,7 @@ fn endpoints_have_addresses_of_their_own() {
         let text = rig.err("NetworkDriver.CreateEndpoint", body);
         assert!(text.contains(says) && text.contains("choose another") | text.contains("not in"), "{text}");
     }
-    assert!(rig.kernel.datapath().veths.is_empty());
+    assert!(rig.kernel.datapath().veths().is_empty());
     // Where the bridge does not have the gateway's address, a container may be the router.
     let mut inhibited = network("bb", 2, false);
     inhibited["Options"]["com.docker.network.generic"] = json!({"com.docker.network.bridge.inhibit_ipv4": "true"});

@@ -14,7 +14,7 @@ fn the_life_of_an_endpoint() {
     let mac = made["Interface"]["MacAddress"].as_str().unwrap().to_owned();
     assert_eq!(made, json!({"Interface": {"Address": "", "AddressIPv6": "", "MacAddress": mac}}));
     assert_eq!(rig.ok("NetworkDriver.CreateEndpoint", body.clone()), made, "a repetition gets the recorded answer");
-    let (host, veth) = rig.kernel.datapath().veths.into_iter().next().unwrap();
+    let (host, veth) = rig.kernel.datapath().veths().into_iter().next().unwrap();
     assert_eq!((host.as_str(), veth.peer.as_str()), ("pnth0123456789a", "pntc0123456789a"));
     assert_eq!(veth.peer_mac.unwrap().to_string(), mac);
     let joined = rig.ok("NetworkDriver.Join", join("aa", "0123456789abcdef"));
@@ -29,7 +29,7 @@ fn the_life_of_an_endpoint() {
     for method in ["RevokeExternalConnectivity", "Leave", "Leave", "DeleteEndpoint", "DeleteEndpoint"] {
         rig.ok(&format!("NetworkDriver.{method}"), of("aa", "0123456789abcdef"));
     }
-    assert!(rig.kernel.datapath().veths.is_empty());
+    assert!(rig.kernel.datapath().veths().is_empty());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn only_blank_fields_are_filled() {
     let mut body = endpoint("aa", "e1", "10.1.0.9/24");
     body["Interface"]["MacAddress"] = json!("02:42:ac:1e:00:99");
     assert_eq!(rig.ok("NetworkDriver.CreateEndpoint", body), json!({}));
-    let veth = rig.kernel.datapath().veths.into_values().next().unwrap();
+    let veth = rig.kernel.datapath().veths().into_values().next().unwrap();
     assert_eq!(veth.peer_mac.unwrap().to_string(), "02:42:ac:1e:00:99");
 }
 
@@ -94,7 +94,7 @@ fn the_1024th_endpoint_is_refused_in_words() {
     }
     let text = rig.err("NetworkDriver.CreateEndpoint", endpoint("aa", "one-too-many", &address(1023)));
     assert!(text.contains("1023") && text.contains("aa"), "{text}");
-    assert_eq!(rig.kernel.datapath().veths.len(), 1023);
+    assert_eq!(rig.kernel.datapath().veths().len(), 1023);
     rig.ok("NetworkDriver.DeleteEndpoint", of("aa", "0000-endpoint"));
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "one-too-many", &address(1023)));
 }
@@ -142,7 +142,7 @@ fn concurrent_requests_for_one_endpoint_make_one() {
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
-    assert_eq!(rig.kernel.datapath().veths.len(), 1);
+    assert_eq!(rig.kernel.datapath().veths().len(), 1);
     let text = rig.err("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.3/24"));
     assert!(text.contains("e1") && text.contains("other addresses"), "{text}");
     let text = rig.err("NetworkDriver.CreateEndpoint", endpoint("aa", "e2", "10.9.0.3/24"));

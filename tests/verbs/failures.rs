@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use pontoon::datapath::fake::Fault;
-use pontoon::datapath::{Element, Step};
+use pontoon::datapath::{Element, Object, ObjectKind, Step};
 
 use super::rig::{Rig, endpoint, network};
 
@@ -19,10 +19,10 @@ fn every_step_refused_for_good_leaves_nothing() {
         let kinds: [fn(&Step) -> bool; 6] = [
             |s| matches!(s, Step::Forward { v6: true }),
             |s| matches!(s, Step::Elements { add, .. } if !add.is_empty()),
-            |s| matches!(s, Step::CreateBridge(..)),
-            |s| matches!(s, Step::CreateVeth(..)),
-            |s| matches!(s, Step::CreateVeth(..)),
-            |s| matches!(s, Step::CreateVeth(..)),
+            |s| s.creates(ObjectKind::Bridge),
+            |s| s.creates(ObjectKind::Veth),
+            |s| s.creates(ObjectKind::Veth),
+            |s| s.creates(ObjectKind::Veth),
         ];
         for _ in 0..10 {
             rig.kernel.inject(kinds[at], Fault::Refuse(libc::ENOMEM));
@@ -47,11 +47,11 @@ fn every_step_refused_for_good_leaves_nothing() {
 #[test]
 fn a_step_refused_once_is_tried_again() {
     let rig = Rig::new();
-    rig.kernel.inject(|s| matches!(s, Step::CreateBridge(..)), Fault::Refuse(libc::EBUSY));
+    rig.kernel.inject(|s| s.creates(ObjectKind::Bridge), Fault::Refuse(libc::EBUSY));
     rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
-    rig.kernel.inject(|s| matches!(s, Step::CreateVeth(..)), Fault::DoneButRefused(libc::EINTR));
+    rig.kernel.inject(|s| s.creates(ObjectKind::Veth), Fault::DoneButRefused(libc::EINTR));
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
-    assert_eq!(rig.kernel.datapath().veths.len(), 1);
+    assert_eq!(rig.kernel.datapath().veths().len(), 1);
 }
 
 #[test]
@@ -61,9 +61,9 @@ fn a_verb_finds_the_table_or_the_bridge_gone_and_makes_it_anew() {
     rig.kernel.meddle(|d| d.elements = None);
     rig.ok("NetworkDriver.CreateNetwork", network("bb", 2, false));
     assert_eq!(rig.kernel.datapath().elements.unwrap().len(), 11);
-    rig.kernel.meddle(|d| d.bridges.clear());
+    rig.kernel.meddle(|d| d.objects.retain(|_, object| object.kind() != ObjectKind::Bridge));
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
-    assert_eq!(rig.kernel.datapath().bridges.len(), 2);
+    assert_eq!(rig.kernel.datapath().bridges().len(), 2);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_stalled_kernel_answers_in_time_and_holds_up_nobody_else() {
     rig.life = None;
     let kernel: std::sync::Arc<dyn pontoon::datapath::Kernel> = rig.kernel.clone();
     let life = super::rig::Life::begin(&rig.dir.0, kernel, "boot-1", Duration::from_millis(300));
-    let stalls = |s: &Step| matches!(s, Step::CreateVeth(host, _) if host.as_str().contains("stuck"));
+    let stalls = |s: &Step| matches!(s, Step::Create(host, Object::Veth(_)) if host.as_str().contains("stuck"));
     rig.kernel.inject(stalls, Fault::Stall(Duration::from_millis(1500)));
     std::thread::scope(|scope| {
         let stuck = scope.spawn(|| life.err("NetworkDriver.CreateEndpoint", endpoint("slow", "stuck", "10.1.0.2/24")));
@@ -99,7 +99,7 @@ fn a_stalled_kernel_answers_in_time_and_holds_up_nobody_else() {
     });
     // It went on in the background and finished.
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while rig.kernel.datapath().veths.len() < 2 {
+    while rig.kernel.datapath().veths().len() < 2 {
         assert!(std::time::Instant::now() < deadline, "the stalled verb never finished");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -111,13 +111,13 @@ fn what_fails_time_and_again_is_tried_less_often_until_somebody_asks() {
     let rig = Rig::new();
     rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
     let driver = &rig.life().driver;
-    rig.kernel.meddle(|d| d.bridges.clear());
+    rig.kernel.meddle(|d| d.objects.retain(|_, object| object.kind() != ObjectKind::Bridge));
     let tried = Arc::new(AtomicUsize::new(0));
     // Each comparison tries what is due with all the rest and, when that fails, by itself.
     for _ in 0..20 {
         let tried = Arc::clone(&tried);
         let counts = move |s: &Step| {
-            let ours = matches!(s, Step::CreateBridge(..));
+            let ours = s.creates(ObjectKind::Bridge);
             tried.fetch_add(usize::from(ours), Relaxed);
             ours
         };
@@ -140,6 +140,6 @@ fn what_fails_time_and_again_is_tried_less_often_until_somebody_asks() {
     assert_eq!(driver.reconciler().counts.failures.load(Relaxed), failures);
     driver.repair_all().unwrap_err();
     driver.repair_all().unwrap();
-    assert_eq!((rig.kernel.datapath().bridges.len(), driver.reconciler().failing()), (1, 0));
+    assert_eq!((rig.kernel.datapath().bridges().len(), driver.reconciler().failing()), (1, 0));
     assert_eq!(driver.reconciler().next_try(), None);
 }

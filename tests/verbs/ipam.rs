@@ -1,5 +1,6 @@
 //! The IPAM half: pools and addresses, their leaks and their errors.
 
+use pontoon::datapath::ObjectKind;
 use serde_json::{Value, json};
 
 use super::rig::{Rig, endpoint, of};
@@ -56,12 +57,12 @@ fn a_pool_of_a_network_of_the_swarm_is_granted_again_once_nothing_on_it_lives() 
     rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "one", &address));
     rig.ok("NetworkDriver.Join", super::rig::join(NET, "one"));
     assert!(rig.err("IpamDriver.RequestPool", ask("10.7.0.0/24")).contains("overlaps"), "a container is on it");
-    rig.kernel.meddle(|datapath| datapath.veths.clear());
+    rig.kernel.meddle(|datapath| datapath.objects.retain(|_, object| object.kind() != ObjectKind::Veth));
     rig.restart();
     for _ in 0..2 {
         assert_eq!(pool(&rig, "10.7.0.0/24"), id);
     }
-    assert!(rig.kernel.datapath().bridges.is_empty());
+    assert!(rig.kernel.datapath().bridges().is_empty());
     assert_eq!(gateway(&rig, &id, ""), "10.7.0.1/24", "nothing is left of it");
     // A network of the engine's own is not forgotten by it, and refused to others.
     make_network(&rig, "a", "10.8.0.0/24");
@@ -197,8 +198,8 @@ fn endpoints_the_engine_gave_up_are_swept() {
     rig.ok("NetworkDriver.Leave", of("aa", "e4"));
     let now = pontoon::driver::now();
     rig.life().driver.sweep_endpoints(now + 10);
-    assert_eq!(rig.kernel.datapath().veths.len(), 3);
+    assert_eq!(rig.kernel.datapath().veths().len(), 3);
     rig.life().driver.sweep_endpoints(now + 600);
-    let left: Vec<_> = rig.kernel.datapath().veths.into_keys().collect();
+    let left: Vec<_> = rig.kernel.datapath().veths().into_keys().collect();
     assert_eq!(left.len(), 1, "only the joined one stays: {left:?}");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use pontoon::datapath::{Datapath, Element, Kernel, Step};
+use pontoon::datapath::{Datapath, Element, Kernel, Object, ObjectKind, Step};
 use pontoon::model::IfName;
 use pontoon::upkeep::{self, Cause};
 use serde_json::json;
@@ -35,7 +35,7 @@ fn a_restart_changes_nothing_and_adopts_everything() {
     assert_eq!(rig.life().driver.sizes(), (3, 9));
     rig.ok("NetworkDriver.Leave", of("net1", "net1e2"));
     rig.ok("NetworkDriver.DeleteEndpoint", of("net1", "net1e2"));
-    assert_eq!(rig.kernel.datapath().veths.len(), 8);
+    assert_eq!(rig.kernel.datapath().veths().len(), 8);
 }
 
 #[test]
@@ -44,14 +44,14 @@ fn a_reboot_brings_the_networks_back_and_forgets_the_endpoints() {
     let before = rig.kernel.datapath();
     rig.reboot();
     let after = rig.kernel.datapath();
-    assert_eq!(after.bridges, before.bridges);
+    assert_eq!(after.bridges(), before.bridges());
     // What is left of the firewall is that of the networks alone.
     let of_endpoints =
         |e: &Element| matches!(e, Element::Checked(_) | Element::SourceMac(..) | Element::SourceAddress(..));
     let mut networks = before.elements.unwrap();
     networks.retain(|e| !of_endpoints(e));
-    assert_eq!(after.elements.unwrap(), networks);
-    assert!(after.veths.is_empty());
+    assert_eq!(after.elements.clone().unwrap(), networks);
+    assert!(after.veths().is_empty());
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("net1", "again", "10.1.0.2/24"));
 }
 
@@ -63,20 +63,20 @@ fn links_that_vanished_while_nobody_looked() {
     let before = rig.kernel.datapath();
     // A sandbox died, and someone deleted a bridge, a pair that is still outside, and the table.
     rig.kernel.meddle(|d: &mut Datapath| {
-        let dead = d.veths.keys().find(|h| h.as_str().contains("net2e3")).unwrap().clone();
-        let ready = d.veths.keys().find(|h| h.as_str().contains("ready")).unwrap().clone();
-        d.veths.remove(&dead);
-        d.veths.remove(&ready);
-        let bridge = d.bridges.keys().next().unwrap().clone();
-        d.bridges.remove(&bridge);
-        for veth in d.veths.values_mut().filter(|v| v.bridge.as_ref() == Some(&bridge)) {
+        let dead = d.veths().keys().find(|h| h.as_str().contains("net2e3")).unwrap().clone();
+        let ready = d.veths().keys().find(|h| h.as_str().contains("ready")).unwrap().clone();
+        d.objects.remove(&dead);
+        d.objects.remove(&ready);
+        let bridge = d.bridges().keys().next().unwrap().clone();
+        d.objects.remove(&bridge);
+        for veth in d.veths_mut().map(|(_, veth)| veth).filter(|v| v.bridge.as_ref() == Some(&bridge)) {
             veth.bridge = None;
         }
         d.elements = None;
     });
     rig.restart();
     let mut expected = before;
-    expected.veths.retain(|host, _| !host.as_str().contains("net2e3"));
+    expected.objects.retain(|host, object| object.kind() != ObjectKind::Veth || !host.as_str().contains("net2e3"));
     expected.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
     assert_eq!(rig.kernel.datapath(), expected);
     assert_eq!(rig.life().driver.sizes(), (3, 9), "the dead endpoint is gone from the state");
@@ -86,15 +86,15 @@ fn links_that_vanished_while_nobody_looked() {
 fn links_that_were_renamed_are_called_back_and_nothing_is_buried() {
     let mut rig = populated();
     let before = rig.kernel.datapath();
-    let host = before.veths.keys().find(|host| host.as_str().contains("net2e3")).unwrap().clone();
-    let bridge = before.veths[&host].bridge.clone().unwrap();
+    let host = before.veths().keys().find(|host| host.as_str().contains("net2e3")).unwrap().clone();
+    let bridge = before.veths()[&host].bridge.clone().unwrap();
     let [foo, other] = ["foo", "other"].map(|text| IfName::parse(text).unwrap());
     let rename = |rig: &Rig| {
         let steps =
             [(&host, &foo), (&bridge, &other)].map(|(from, to)| Step::Rename { from: from.clone(), to: to.clone() });
         rig.kernel.apply(&steps).unwrap();
         // What it lost meanwhile is mended too.
-        rig.kernel.meddle(|d| d.veths.get_mut(&foo).unwrap().up = false);
+        rig.kernel.meddle(|d| d.veths_mut().find(|(name, _)| **name == foo).unwrap().1.up = false);
         rig.kernel.take_steps();
     };
     rename(&rig);
@@ -112,10 +112,10 @@ fn links_that_were_renamed_are_called_back_and_nothing_is_buried() {
     rig.ok("NetworkDriver.DeleteEndpoint", of("net2", "net2e3"));
     rig.life().driver.tick();
     let mut expected = before;
-    expected.veths.remove(&host);
+    expected.objects.remove(&host);
     expected.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
     let mut left = rig.kernel.datapath();
-    assert!(left.veths.remove(&foo).is_none(), "its peer tells whose it is");
+    assert!(left.objects.remove(&foo).is_none(), "its peer tells whose it is");
     left.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
     assert_eq!(left, expected);
 }
@@ -170,8 +170,8 @@ fn leftovers_that_the_ledger_knows_to_have_ended_are_removed() {
             rig.kernel.meddle(|d| *d = left.clone());
             rig.restart();
         }
-        assert_eq!(rig.kernel.datapath().bridges.len(), 3, "after {deaths} deaths");
-        assert_eq!(rig.kernel.datapath().veths.len(), 9, "after {deaths} deaths");
+        assert_eq!(rig.kernel.datapath().bridges().len(), 3, "after {deaths} deaths");
+        assert_eq!(rig.kernel.datapath().veths().len(), 9, "after {deaths} deaths");
         assert!(!rig.life().driver.is_degraded());
     }
 }
@@ -203,7 +203,7 @@ fn a_ledger_of_a_newer_release_is_neither_read_nor_written() {
     let text = std::fs::read_to_string(rig.ledger_file()).unwrap();
     let (header, rest) = text.split_once('\n').unwrap();
     let (_, json) = header.split_once(' ').unwrap();
-    let header = json.replacen("\"version\":2", "\"version\":99", 1);
+    let header = json.replacen("\"version\":3", "\"version\":99", 1);
     assert_ne!(header, json, "the header names its version");
     let newer = format!("{:08x} {header}\n{rest}", crc32fast::hash(header.as_bytes()));
     std::fs::write(rig.ledger_file(), &newer).unwrap();
@@ -323,7 +323,8 @@ fn a_half_made_bridge_is_made_whole() {
     let before = rig.kernel.datapath();
     // As it is between the two requests that make it.
     rig.kernel.meddle(|datapath| {
-        let bridge = datapath.bridges.values_mut().next().unwrap();
+        let is_bridge = |object: &&mut Object| object.kind() == ObjectKind::Bridge;
+        let Some(Object::Bridge(bridge)) = datapath.objects.values_mut().find(is_bridge) else { panic!("no bridge") };
         (bridge.alias, bridge.up, bridge.localnet) = (String::new(), false, false);
     });
     rig.life().driver.tick();
@@ -377,10 +378,10 @@ fn a_lost_ledger_takes_nothing_in_any_life_until_the_engine_says_so() {
         assert!(rig.life().driver.is_degraded());
         rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": format!("net{n}")}));
         rig.life().driver.tick();
-        assert_eq!(rig.kernel.datapath().bridges.len(), 3 - n as usize);
+        assert_eq!(rig.kernel.datapath().bridges().len(), 3 - n as usize);
     }
     rig.life().driver.tick();
-    assert!(rig.kernel.datapath().veths.is_empty(), "{:?}", rig.kernel.datapath().veths);
+    assert!(rig.kernel.datapath().veths().is_empty(), "{:?}", rig.kernel.datapath().veths());
     let mut left = rig.kernel.datapath().elements.unwrap();
     left.retain(|element| !matches!(element, Element::Closed(_) | Element::Router(..)));
     assert!(left.is_empty(), "what is left could serve nobody: {left:?}");
@@ -425,9 +426,10 @@ fn an_older_ledger_is_not_applied_over_what_runs() {
         rig.life().driver.tick();
         rig.life().driver.repair_all().unwrap();
         let now = rig.kernel.datapath();
-        assert_eq!(now.veths, before.veths, "life {life}");
+        assert_eq!(now.veths(), before.veths(), "life {life}");
         assert_eq!(
-            now.bridges, before.bridges,
+            now.bridges(),
+            before.bridges(),
             "life {life}: the old network's bridge has the subnet of one that runs"
         );
         let (now, had) = (now.elements.unwrap(), before.elements.clone().unwrap());
@@ -447,13 +449,13 @@ fn an_older_ledger_is_not_applied_over_what_runs() {
     rig.ok("NetworkDriver.DeleteEndpoint", of("stays", "fourth"));
     // The containers end: so do the doubts, and what was withheld is made.
     rig.kernel.meddle(|d| {
-        d.veths.clear();
-        d.bridges.retain(|name, _| !name.as_str().contains("new"));
+        d.objects.retain(|_, object| object.kind() != ObjectKind::Veth);
+        d.objects.retain(|name, object| object.kind() != ObjectKind::Bridge || !name.as_str().contains("new"));
     });
     rig.life().driver.tick();
     rig.life().driver.tick();
     assert!(!rig.life().driver.is_degraded());
-    assert_eq!(rig.kernel.datapath().bridges.len(), 2);
+    assert_eq!(rig.kernel.datapath().bridges().len(), 2);
     assert!(rig.kernel.reserved().is_empty());
 }
 
@@ -476,8 +478,8 @@ fn unknown_links_go_when_they_are_named() {
     assert_eq!(driver.status().plan.unknown, unknown);
     driver.remove_unknown(&[port_name]).unwrap();
     driver.repair_all().unwrap();
-    assert!(!rig.kernel.datapath().veths.contains_key(&port));
-    assert_eq!(rig.kernel.datapath().veths.len(), 8);
+    assert!(!rig.kernel.datapath().veths().contains_key(&port));
+    assert_eq!(rig.kernel.datapath().veths().len(), 8);
 }
 
 /// The ledger is of an earlier boot, and the links are there all the same.

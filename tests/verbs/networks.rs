@@ -1,6 +1,6 @@
 //! create_network, delete_network, gw_alloc_check.
 
-use pontoon::datapath::{Element, Step};
+use pontoon::datapath::{Change, Element, Object, ObjectKind, Step};
 use pontoon::model::IfName;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     rig.kernel.set_uplink_mtu(Some(1450));
     rig.ok("NetworkDriver.CreateNetwork", network("0123456789abcdef", 7, true));
     let datapath = rig.kernel.datapath();
-    let (name, bridge) = datapath.bridges.first_key_value().unwrap();
+    let (name, bridge) = datapath.bridges().pop_first().unwrap();
     assert_eq!(name.as_str(), "pntb0123456789a");
     assert_eq!(bridge.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.7.0.1/24", "fd07::1/64"]);
     assert!(bridge.ipv6 && bridge.up && bridge.owned);
@@ -30,7 +30,7 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "0123456789abcdef"}));
     let after = rig.kernel.datapath();
     assert!(
-        after.bridges.is_empty() && after.elements.unwrap() == [Element::Closed(false), Element::Closed(true)].into()
+        after.bridges().is_empty() && after.elements.unwrap() == [Element::Closed(false), Element::Closed(true)].into()
     );
 }
 
@@ -46,7 +46,7 @@ fn every_verb_of_a_network_may_be_repeated() {
         rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
     }
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "never-seen"}));
-    assert!(rig.kernel.datapath().bridges.is_empty());
+    assert!(rig.kernel.datapath().bridges().is_empty());
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_known_id_with_other_settings_is_replaced_only_while_nothing_uses_it() {
     let rig = Rig::new();
     rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
     rig.ok("NetworkDriver.CreateNetwork", network("aa", 2, false));
-    let bridge = rig.kernel.datapath().bridges.into_values().next().unwrap();
+    let bridge = rig.kernel.datapath().bridges().into_values().next().unwrap();
     assert_eq!(bridge.addresses.first().unwrap().to_string(), "10.2.0.1/24");
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.2.0.2/24"));
     let text = rig.err("NetworkDriver.CreateNetwork", network("aa", 3, false));
@@ -90,10 +90,10 @@ fn options_change_what_they_say() {
     let answer = rig.ok("NetworkDriver.Join", super::rig::join("aa", "e1"));
     assert_eq!(answer["InterfaceName"]["DstPrefix"], "net");
     let datapath = rig.kernel.datapath();
-    let bridge = &datapath.bridges[&IfName::parse("custom0").unwrap()];
+    let bridge = &datapath.bridges()[&IfName::parse("custom0").unwrap()];
     assert_eq!(bridge.mtu, 1400);
     assert_eq!(bridge.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fd01::1/64"]);
-    assert!(datapath.veths.values().all(|v| v.isolated && v.mtu == 1400));
+    assert!(datapath.veths().values().all(|v| v.isolated && v.mtu == 1400));
     assert!(!datapath.elements.unwrap().iter().any(|e| matches!(e, Element::Masquerade(_))));
 }
 
@@ -107,11 +107,16 @@ fn an_existing_bridge_is_used_and_survives_its_network() {
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
     let steps = rig.kernel.take_steps();
     assert!(
-        !steps.iter().any(|s| matches!(s, Step::CreateBridge(..) | Step::AddAddress(..) | Step::SetMtu(..))),
+        !steps.iter().any(|s| matches!(
+            s,
+            Step::Create(_, Object::Bridge(_))
+                | Step::Change(_, Change::AddAddress(_))
+                | Step::Change(_, Change::Mtu(_))
+        )),
         "{steps:?}"
     );
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
-    assert!(!rig.kernel.take_steps().iter().any(|s| matches!(s, Step::RetireBridge(_))));
+    assert!(!rig.kernel.take_steps().iter().any(|s| s.deletes(ObjectKind::Bridge)));
 }
 
 #[test]
@@ -139,7 +144,7 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     rig.ok("NetworkDriver.CreateNetwork", network("first", 1, false));
     let before = (rig.kernel.datapath(), std::fs::read(rig.ledger_file()).unwrap());
     let named = |name: &str| json!({"com.docker.network.bridge.name": name});
-    let taken = rig.kernel.datapath().bridges.into_keys().next().unwrap();
+    let taken = rig.kernel.datapath().bridges().into_keys().next().unwrap();
     let mut two = network("aa", 2, false);
     two["IPv4Data"] = json!([{"Pool": "10.2.0.0/24"}, {"Pool": "10.3.0.0/24"}]);
     for (body, says) in [
@@ -167,9 +172,9 @@ fn ids_that_are_equal_at_the_start_get_different_bridges() {
     let (a, b) = ("0123456789abcdef-one", "0123456789abcdef-two");
     rig.ok("NetworkDriver.CreateNetwork", network(a, 1, false));
     rig.ok("NetworkDriver.CreateNetwork", network(b, 2, false));
-    assert_eq!(rig.kernel.datapath().bridges.len(), 2);
+    assert_eq!(rig.kernel.datapath().bridges().len(), 2);
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": a}));
-    let left = rig.kernel.datapath().bridges.into_values().next().unwrap();
+    let left = rig.kernel.datapath().bridges().into_values().next().unwrap();
     assert_eq!(left.addresses.first().unwrap().to_string(), "10.2.0.1/24");
 }
 

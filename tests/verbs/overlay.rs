@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pontoon::datapath::fake::{FakeKernel, Fault};
-use pontoon::datapath::{Element, Shortcut, Step, Underlay, Vxlan};
+use pontoon::datapath::{Element, Object, ObjectKind, Shortcut, Step, Underlay, Vxlan};
 use pontoon::driver::OverlaySettings;
 use pontoon::model::{IfName, Scope, Vni};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn with_options(id: &str, n: u8, options: Value) -> Value {
 
 /// The one tunnel of the host.
 fn tunnel(rig: &Rig) -> Vxlan {
-    let vxlans = rig.kernel.datapath().vxlans;
+    let vxlans = rig.kernel.datapath().vxlans();
     assert_eq!(vxlans.len(), 1, "{vxlans:?}");
     vxlans.into_values().next().unwrap()
 }
@@ -161,7 +161,7 @@ fn a_network_of_the_swarm_has_a_tunnel_to_every_node() {
     assert_eq!((tunnel(&rig).local, peers(&rig)), (ip("198.51.100.1"), vec!["192.0.2.7".into(), "192.0.2.8".into()]));
     assert_eq!(accepted(&rig), ["192.0.2.7", "192.0.2.8"]);
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": NET}));
-    assert!(rig.kernel.datapath().vxlans.is_empty());
+    assert!(rig.kernel.datapath().vxlans().is_empty());
     assert!(!rig.kernel.datapath().elements.unwrap().contains(&Element::Tunnel(made.vni)));
 }
 
@@ -214,7 +214,7 @@ fn an_overlay_without_swarm_has_the_peers_that_it_is_given() {
     // What one network refused is free for the next.
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "b"}));
     rig.ok("NetworkDriver.CreateNetwork", network("b", 2, false));
-    assert!(rig.kernel.datapath().vxlans.is_empty(), "a network without a number is no overlay");
+    assert!(rig.kernel.datapath().vxlans().is_empty(), "a network without a number is no overlay");
 }
 
 #[test]
@@ -321,21 +321,15 @@ fn a_host_without_an_address_says_what_to_do() {
 fn a_kernel_that_refuses_the_tunnel_leaves_no_network() {
     let rig = swarm();
     for _ in 0..2 {
-        rig.kernel.inject(
-            |step| matches!(step, pontoon::datapath::Step::CreateVxlan(..)),
-            pontoon::datapath::fake::Fault::Refuse(libc::EEXIST),
-        );
+        rig.kernel.inject(|step| step.creates(ObjectKind::Vxlan), pontoon::datapath::fake::Fault::Refuse(libc::EEXIST));
     }
     // Refused in the verb, in its comparison and in the comparison's second try.
     for _ in 0..2 {
-        rig.kernel.inject(
-            |step| matches!(step, pontoon::datapath::Step::CreateVxlan(..)),
-            pontoon::datapath::fake::Fault::Refuse(libc::EEXIST),
-        );
+        rig.kernel.inject(|step| step.creates(ObjectKind::Vxlan), pontoon::datapath::fake::Fault::Refuse(libc::EEXIST));
     }
     rig.err("NetworkDriver.CreateNetwork", network(NET, 55, false));
     let left = rig.kernel.datapath();
-    assert!(left.vxlans.is_empty() && left.bridges.is_empty(), "{}", rig.kernel.render());
+    assert!(left.vxlans().is_empty() && left.bridges().is_empty(), "{}", rig.kernel.render());
     rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
 }
 
@@ -412,7 +406,7 @@ fn a_change_that_fails_leaves_the_tunnel_that_was() {
     rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "live", "10.55.0.3/24"));
     rig.ok("NetworkDriver.Join", join(NET, "live"));
     let before = rig.kernel.datapath();
-    let other = before.vxlans.values().find(|vxlan| vxlan.vni == Vni::derive(OTHER)).unwrap().vni;
+    let other = before.vxlans().values().find(|vxlan| vxlan.vni == Vni::derive(OTHER)).unwrap().vni;
     let changed = |vni: u32, mtu: &str| {
         let mut body = network(NET, 57, false);
         body["Options"]["com.docker.network.generic"] =
@@ -431,7 +425,7 @@ fn a_change_that_fails_leaves_the_tunnel_that_was() {
     // The kernel refuses the new tunnel, in the verb, in its comparison and in their second tries:
     // the old one is made again, and the number and the subnet that were meant for it are free.
     for _ in 0..4 {
-        let new = |step: &Step| matches!(step, Step::CreateVxlan(_, vxlan) if vxlan.vni.get() == 777_777);
+        let new = |step: &Step| matches!(step, Step::Create(_, Object::Vxlan(vxlan)) if vxlan.vni.get() == 777_777);
         rig.kernel.inject(new, Fault::Refuse(libc::EEXIST));
     }
     rig.err("NetworkDriver.CreateNetwork", changed(777_777, "1300"));
@@ -444,7 +438,7 @@ fn a_change_that_fails_leaves_the_tunnel_that_was() {
     rig.restart();
     assert_eq!(rig.kernel.datapath(), before, "{}", rig.kernel.render());
     rig.ok("NetworkDriver.CreateNetwork", changed(777_777, "1300"));
-    let vxlans = rig.kernel.datapath().vxlans;
+    let vxlans = rig.kernel.datapath().vxlans();
     let mut numbers: Vec<_> = vxlans.values().map(|vxlan| (vxlan.vni.get(), vxlan.mtu)).collect();
     numbers.sort_unstable();
     let mut meant = [(other.get(), 1450), (777_777, 1300)];
@@ -463,8 +457,8 @@ fn an_engine_that_crashed_may_ask_for_a_network_again() {
         }
     }
     // The sandbox of the first went, and its pair with it.
-    let dead = rig.kernel.datapath().veths.keys().find(|host| host.as_str().contains("dead")).unwrap().clone();
-    rig.kernel.meddle(|datapath| drop(datapath.veths.remove(&dead)));
+    let dead = rig.kernel.datapath().veths().keys().find(|host| host.as_str().contains("dead")).unwrap().clone();
+    rig.kernel.meddle(|datapath| drop(datapath.objects.remove(&dead)));
     rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
     assert_eq!(rig.life().driver.sizes(), (1, 1));
     // With other settings the one that lives keeps its link, and the network is the new one.
@@ -475,7 +469,7 @@ fn an_engine_that_crashed_may_ask_for_a_network_again() {
     rig.ok("NetworkDriver.CreateNetwork", other);
     assert_eq!(rig.life().driver.sizes(), (1, 1));
     assert_eq!((tunnel(&rig).vni.get(), tunnel(&rig).mtu), (777_777, 1300));
-    let veths = rig.kernel.datapath().veths;
+    let veths = rig.kernel.datapath().veths();
     assert_eq!(veths.values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
     // The address of the dead one is free for the next.
     rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "next", "10.55.0.2/24"));
@@ -490,8 +484,8 @@ fn an_engine_that_crashed_may_ask_for_a_network_again() {
     rig.ok("NetworkDriver.CreateNetwork", with_options(NET, 55, mtu));
     assert_eq!(rig.life().driver.sizes(), (1, 1));
     let made = rig.kernel.datapath();
-    assert!(made.vxlans.is_empty());
-    assert_eq!(made.veths.values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
+    assert!(made.vxlans().is_empty());
+    assert_eq!(made.veths().values().map(|veth| veth.mtu).collect::<Vec<_>>(), [1300]);
     // Outside a Swarm that stays an error.
     let rig = local();
     rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));
@@ -527,7 +521,7 @@ fn a_stale_network_of_the_swarm_is_in_nobodys_way() {
             if attached {
                 rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "e1", "10.1.0.7/24"));
                 rig.ok("NetworkDriver.Join", join(NET, "e1"));
-                rig.kernel.meddle(|datapath| datapath.veths.clear());
+                rig.kernel.meddle(|datapath| datapath.objects.retain(|_, object| object.kind() != ObjectKind::Veth));
             }
             // It was asked for just now: somebody is about to use it.
             rig.err("NetworkDriver.CreateNetwork", after.clone());
@@ -535,7 +529,11 @@ fn a_stale_network_of_the_swarm_is_in_nobodys_way() {
             rig.ok("NetworkDriver.CreateNetwork", after.clone());
             assert_eq!(rig.life().driver.sizes(), (1, 0), "{what}");
             let datapath = rig.kernel.datapath();
-            assert_eq!((datapath.bridges.len(), datapath.vxlans.len(), datapath.veths.len()), (1, 1, 0), "{what}");
+            assert_eq!(
+                (datapath.bridges().len(), datapath.vxlans().len(), datapath.veths().len()),
+                (1, 1, 0),
+                "{what}"
+            );
             rig.ok("NetworkDriver.CreateNetwork", after.clone());
         }
     }

@@ -55,7 +55,7 @@ fn a_port_without_an_address_is_published_in_both_families() {
     rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
     assert_eq!(published(&rig), ["0.0.0.0:8080/tcp -> 10.1.0.2 80", "[::]:8080/tcp -> fd01::2 80"]);
     assert_eq!(reserved(&rig), ["0.0.0.0:8080/tcp", "[::]:8080/tcp"]);
-    assert!(rig.kernel.datapath().veths.values().all(|v| v.hairpin));
+    assert!(rig.kernel.datapath().veths().values().all(|v| v.hairpin));
     for _ in 0..2 {
         rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
         assert_eq!((published(&rig).len(), reserved(&rig).len()), (0, 0));
@@ -314,7 +314,7 @@ fn modes_decide_what_is_translated_and_what_is_open() {
     assert!(rig.err("NetworkDriver.CreateNetwork", isolated.clone()).contains("--internal"));
     isolated["Options"]["com.docker.network.internal"] = json!(true);
     rig.ok("NetworkDriver.CreateNetwork", isolated);
-    assert!(rig.kernel.datapath().bridges.values().all(|b| b.addresses.is_empty()));
+    assert!(rig.kernel.datapath().bridges().values().all(|b| b.addresses.is_empty()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What an operator's command is told and may ask for, beside the engine's methods.
 
+use pontoon::datapath::ObjectKind;
 use pontoon::driver::status::{PlanLines, Status};
 
 use super::rig::{Rig, endpoint, join, network, of, request};
@@ -30,7 +31,7 @@ fn the_status_tells_what_is_held_and_a_repair_closes_what_it_tells() {
 
     // Asking changes nothing; what is told is what a repair does.
     rig.kernel.meddle(|d| {
-        d.bridges.clear();
+        d.objects.retain(|_, object| object.kind() != ObjectKind::Bridge);
         d.forwarding.v4 = false;
     });
     let told = status(&rig).plan;
@@ -41,7 +42,7 @@ fn the_status_tells_what_is_held_and_a_repair_closes_what_it_tells() {
     assert!(repair(&rig).is_empty(), "nothing is left");
 
     // An endpoint whose link is gone: told, and removed by the repair.
-    rig.kernel.meddle(|d| d.veths.clear());
+    rig.kernel.meddle(|d| d.objects.retain(|_, object| object.kind() != ObjectKind::Veth));
     let told = status(&rig).plan;
     assert_eq!(told.dead.len(), 1, "{told:?}");
     repair(&rig);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{FakeKernel, World, refused};
+use super::{FakeKernel, World};
 use crate::datapath::shortcut;
-use crate::datapath::{Announcement, KernelError, Shortcut, Step, Underlay, Vxlan};
+use crate::datapath::{Announcement, Shortcut, Underlay};
 use crate::model::{DataPath, IfName};
 
 /// What the fake knows of other hosts.
@@ -64,44 +64,11 @@ impl FakeKernel {
 }
 
 impl World {
-    pub(super) fn tunnel_step(&mut self, step: &Step) -> Result<(), KernelError> {
-        match step {
-            Step::CreateVxlan(link, vxlan) => self.create_vxlan(link, vxlan)?,
-            Step::RetireVxlan(link) => {
-                self.datapath.vxlans.remove(link);
-            }
-            Step::Flood { link, add, remove } => {
-                let peers = &mut self.vxlan(link, "change floods of")?.peers;
-                peers.extend(add.iter().copied());
-                peers.retain(|peer| !remove.contains(peer));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// As the real one: no way leads past a link that is not there.
     pub(super) fn shortcuts(&mut self, add: &[Shortcut], remove: &[Shortcut]) {
         let held = self.datapath.shortcuts.get_or_insert_default();
         held.retain(|shortcut| !remove.contains(shortcut));
         held.extend(add.iter().cloned());
         *held = shortcut::whole(std::mem::take(held));
-    }
-
-    pub(super) fn vxlan(&mut self, link: &IfName, operation: &'static str) -> Result<&mut Vxlan, KernelError> {
-        self.datapath.vxlans.get_mut(link).ok_or_else(|| refused(operation, link, libc::ENODEV))
-    }
-
-    fn create_vxlan(&mut self, link: &IfName, vxlan: &Vxlan) -> Result<(), KernelError> {
-        if let Some(bridge) = &vxlan.bridge {
-            self.port_of(bridge)?;
-        }
-        let same = |other: &Vxlan| (other.vni, other.port) == (vxlan.vni, vxlan.port);
-        let taken = self.datapath.vxlans.iter().any(|(name, other)| name != link && same(other));
-        if taken || self.foreign.contains_key(link) {
-            return Err(refused("create vxlan", link, libc::EEXIST));
-        }
-        self.datapath.vxlans.insert(link.clone(), vxlan.clone());
-        Ok(())
     }
 }

@@ -77,13 +77,13 @@ impl Does for Ipam {
 fn network(id: &str, subnets: serde_json::Value) -> Network {
     let mut spec = serde_json::json!({"id": id, "options": crate::model::NetworkOptions::default()});
     spec.as_object_mut().unwrap().extend(subnets.as_object().unwrap().clone());
-    serde_json::from_value(serde_json::json!({"spec": spec, "bridge": "pntb0", "owns_bridge": true, "mtu": 1500}))
+    serde_json::from_value(serde_json::json!({"spec": spec, "kind": {"bridge": {"bridge": "pntb0"}}, "mtu": 1500}))
         .unwrap()
 }
 
 fn endpoint(id: &str, v4: Option<&str>, v6: Option<&str>) -> Endpoint {
     serde_json::from_value(serde_json::json!({
-        "spec": {"network": "n1", "id": id, "v4": v4, "v6": v6}, "host": "pnth0", "peer": "pntc0",
+        "spec": {"network": "n1", "id": id, "v4": v4, "v6": v6}, "attachment": {"veth": {"host": "pnth0", "peer": "pntc0"}},
         "mac": "02:00:00:00:00:01", "phase": "ready"
     }))
     .unwrap()

@@ -14,7 +14,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::overlay::Vni;
-use super::{IfName, NetworkId};
+use super::{IfName, KindOptions, NetworkId};
 pub use table::{
     ALLOCATED, ALLOW, ENDPOINT_OPTIONS, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6, MTU,
     MULTICAST, NETWORK_OPTIONS, OptionRow, Support, TRUSTED, VNI, markdown,
@@ -138,6 +138,9 @@ pub struct NetworkOptions {
     /// Whether frames between containers of this overlay network go past the bridge.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub shortcut: bool,
+    /// Those that choose the kind of the network.
+    #[serde(default, skip_serializing_if = "KindOptions::is_default")]
+    pub kind: KindOptions,
     /// The network that Pontoon chose the number for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<NetworkId>,
@@ -196,6 +199,7 @@ impl Default for NetworkOptions {
             peers: Vec::new(),
             multicast: true,
             shortcut: true,
+            kind: KindOptions::default(),
             allocated: None,
         }
     }
@@ -264,7 +268,7 @@ impl NetworkOptions {
                 ALLOCATED => {
                     options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }
-                _ => {}
+                _ => options.kind.take(row, given)?,
             }
         }
         Ok(options)

@@ -152,15 +152,15 @@ fn a_readable_line_of_nonsense_is_damage_even_at_the_end() {
 #[test]
 fn the_ledger_of_a_newer_release_is_left_alone() {
     let mut bytes = Vec::new();
-    encode(Path::new(""), &Header::new(3, BOOT), &mut bytes).unwrap();
+    encode(Path::new(""), &Header::new(4, BOOT), &mut bytes).unwrap();
     bytes.extend_from_slice(b"who knows\n");
     let dir = TempDir::with(&bytes);
     let opened = dir.open();
-    assert_eq!(opened.outcome, Outcome::TooNew { found: 3, known: 2 });
+    assert_eq!(opened.outcome, Outcome::TooNew { found: 4, known: 3 });
     assert!(opened.records.is_empty() && !opened.ledger.compact_due());
     for error in [opened.ledger.append(&[free(1)]), opened.ledger.append(&[]), opened.ledger.compact().map(drop)] {
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("/ledger: its format is 3 and this release knows up to 2; install"), "{text}");
+        assert!(text.contains("/ledger: its format is 4 and this release knows up to 3; install"), "{text}");
     }
     drop(opened);
     assert_eq!(dir.bytes(), bytes);
@@ -169,12 +169,19 @@ fn the_ledger_of_a_newer_release_is_left_alone() {
 
 #[test]
 fn every_format_still_loads() {
-    let (v1, v2) = (
-        include_bytes!("../../../tests/fixtures/state/v1.ledger").as_slice(),
-        include_bytes!("../../../tests/fixtures/state/v2.ledger"),
-    );
-    loads(v1, include_str!("../../../tests/fixtures/state/v1.records.json"));
-    loads(v2, include_str!("../../../tests/fixtures/state/v2.records.json"));
+    macro_rules! fixture {
+        ($file:literal) => {
+            include_str!(concat!("../../../tests/fixtures/state/", $file))
+        };
+    }
+    let versions = [
+        (fixture!("v1.ledger"), fixture!("v1.records.json")),
+        (fixture!("v2.ledger"), fixture!("v2.records.json")),
+        (fixture!("v3.ledger"), fixture!("v3.records.json")),
+    ];
+    for (ledger, records) in versions {
+        loads(ledger.as_bytes(), records);
+    }
 }
 
 fn loads(bytes: &[u8], records: &str) {

@@ -62,7 +62,7 @@ fn free(last: u8) -> Record {
 
 fn endpoint(network: &str, id: &str) -> Record {
     serde_json::from_value(serde_json::json!({
-        "put": "endpoint", "spec": {"network": network, "id": id}, "host": "pnth0", "peer": "pntc0",
+        "put": "endpoint", "spec": {"network": network, "id": id}, "attachment": {"veth": {"host": "pnth0", "peer": "pntc0"}},
         "mac": "02:00:00:00:00:01", "phase": "ready"
     }))
     .unwrap()
@@ -71,7 +71,7 @@ fn endpoint(network: &str, id: &str) -> Record {
 fn network(id: &str) -> Record {
     serde_json::from_value(serde_json::json!({
         "put": "network", "spec": {"id": id, "options": crate::model::NetworkOptions::default()},
-        "bridge": "pntb0", "owns_bridge": true, "mtu": 1500
+        "kind": {"bridge": {"bridge": "pntb0"}}, "mtu": 1500
     }))
     .unwrap()
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::rules::{HEARD_SIZE, guard_label, network_label, port_label};
 use super::{Piece, SHAPE, Shortcut, here, on, pieces, there};
-use crate::linux::words::quoted;
+use crate::linux::shell::quoted;
 use crate::model::{IfName, Mac};
 
 /// Stands for the index of the link until the shell looks it up.

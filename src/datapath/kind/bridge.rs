@@ -1,83 +1,107 @@
-//! Owns the translation of a network and its endpoints into what the kernel should hold.
-//!
-//! Pure. This is the file to change when a rule or a link's form changes; everything else
-//! (creation, removal, repair) follows from the difference.
+//! Networks with a bridge, of Pontoon's own or of the user's, and their veth pairs. The tunnel of an overlay
+//! network is `crate::datapath::tunnel`'s.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::reconcile::unite;
-use super::{Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, LinkMatch, Shortcut, Veth, shortcut};
-use crate::model::{Endpoint, GatewayMode, Mac, Network, NetworkSpec, Phase, Protocol, Published, ifname};
+use super::{Kind, Refusal, forwarding, links};
+use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, LinkMatch, Shortcut, Veth, shortcut};
+use crate::model::options;
+use crate::model::{
+    Attachment, Endpoint, EndpointSpec, GatewayMode, IfName, LinkRole, Mac, Network, Protocol, Published,
+};
 
-/// The part of the datapath that one network without endpoints needs.
-pub fn network(network: &Network) -> Datapath {
+/// See the module's text.
+pub struct Bridges;
+
+impl Kind for Bridges {
+    fn network(&self, network: &Network) -> Datapath {
+        network.kind.bridge().map_or_else(Datapath::empty, |bridge| self::network(network, bridge))
+    }
+
+    fn endpoint(&self, network: &Network, endpoint: &Endpoint) -> Datapath {
+        match (network.kind.bridge(), &endpoint.attachment) {
+            (Some(bridge), Attachment::Veth { host, peer }) => self::endpoint(network, bridge, (host, peer), endpoint),
+            _ => Datapath::empty(),
+        }
+    }
+
+    fn attach(&self, name: &mut dyn FnMut(LinkRole) -> IfName) -> Attachment {
+        Attachment::Veth { host: name(LinkRole::Host), peer: name(LinkRole::Peer) }
+    }
+
+    fn capacity(&self, _: &Network) -> usize {
+        BRIDGE_PORTS
+    }
+
+    fn check_endpoint(&self, network: &Network, endpoint: &EndpointSpec) -> Result<(), Refusal> {
+        if network.kind.owns_bridge() || endpoint.options.allow.is_none() {
+            return Ok(());
+        }
+        let bridge = network.kind.link();
+        Err(Refusal(format!(
+            "{} has no effect on {bridge}, a bridge that Pontoon did not make: remove it, or let Pontoon make the bridge",
+            options::ALLOW
+        )))
+    }
+
+    fn check_published(&self, _: &Network) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+fn network(network: &Network, name: &IfName) -> Datapath {
     let spec = &network.spec;
     let mut addresses = BTreeSet::new();
-    if network.owns_bridge {
+    if network.kind.owns_bridge() {
         let v4 = spec.v4.iter().filter(|_| !spec.options.inhibit_ipv4 && spec.options.mode4 != GatewayMode::Isolated);
         let v6 = spec.v6.iter().filter(|_| spec.options.mode6 != GatewayMode::Isolated);
         addresses.extend(v4.chain(v6).filter_map(|subnet| subnet.gateway_net()));
     }
     let bridge = Bridge {
-        owned: network.owns_bridge,
-        mac: network.owns_bridge.then(|| Mac::derive("bridge", spec.id.as_str())),
+        owned: network.kind.owns_bridge(),
+        mac: network.kind.owns_bridge().then(|| Mac::derive("bridge", spec.id.as_str())),
         mtu: network.mtu,
-        alias: if network.owns_bridge { format!("pontoon network {}", spec.id.as_str()) } else { String::new() },
+        alias: if network.kind.owns_bridge() { format!("pontoon network {}", spec.id.as_str()) } else { String::new() },
         addresses,
         ipv6: spec.v6.is_some(),
-        localnet: network.owns_bridge && spec.subnets().next().is_some() && !spec.internal,
+        localnet: network.kind.owns_bridge() && spec.subnets().next().is_some() && !spec.internal,
         hardened: true,
         up: true,
     };
     Datapath {
-        bridges: [(network.bridge.clone(), bridge)].into(),
+        objects: [(name.clone(), bridge.into())].into(),
         forwarding: forwarding(spec),
-        elements: Some(elements(network)),
-        forward4: Some(forward_rules(network)),
-        forward6: Some(forward_rules(network)),
+        elements: Some(elements(network, name)),
+        forward4: Some(forward_rules(name)),
+        forward6: Some(forward_rules(name)),
         ..Datapath::default()
     }
 }
 
-/// Which families a network needs to be forwarded.
-pub fn forwarding(spec: &NetworkSpec) -> Forwarding {
-    Forwarding { v4: spec.v4.is_some() && !spec.internal, v6: spec.v6.is_some() && !spec.internal }
-}
-
-/// The part of the datapath that one endpoint needs, on top of its network's.
-pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
-    let id = endpoint.spec.id.as_str();
+fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName), endpoint: &Endpoint) -> Datapath {
     let veth = Veth {
-        peer: endpoint.peer.clone(),
-        host_mac: Mac::derive_port(id),
+        peer: peer.clone(),
+        host_mac: Mac::derive_port(endpoint.spec.id.as_str()),
         peer_mac: Some(endpoint.mac),
         mtu: network.mtu,
-        bridge: Some(network.bridge.clone()),
+        bridge: Some(bridge.clone()),
         isolated: !network.spec.options.icc,
         hairpin: !endpoint.published.is_empty(),
         arp: false,
         up: true,
     };
-    // Once it joined, nobody can tell from outside where the container end is.
-    let sandboxed = (endpoint.phase != Phase::Ready).then(|| endpoint.host.clone()).into_iter().collect();
     let mut elements = reach(network, endpoint);
-    let checks = checks(network, endpoint);
-    if !network.owns_bridge && (!network.spec.internal || !network.spec.options.icc) {
+    let checks = checks(network, host, endpoint);
+    if !network.kind.owns_bridge() && (!network.spec.internal || !network.spec.options.icc) {
         elements.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Element::Guest));
     }
-    let mut shortcuts = shortcut::of_endpoint(network, endpoint, !checks.is_empty());
-    if !network.owns_bridge && !checks.is_empty() {
-        shortcuts.insert(Shortcut::Guard { port: endpoint.host.clone() });
+    let mut shortcuts = shortcut::of_endpoint(network, host, endpoint, !checks.is_empty());
+    if !network.kind.owns_bridge() && !checks.is_empty() {
+        shortcuts.insert(Shortcut::Guard { port: host.clone() });
     }
     elements.extend(checks);
-    Datapath {
-        veths: [(endpoint.host.clone(), veth)].into(),
-        sandboxed,
-        elements: Some(elements),
-        shortcuts: Some(shortcuts),
-        ..Datapath::default()
-    }
+    Datapath { elements: Some(elements), shortcuts: Some(shortcuts), ..links(endpoint, [(host.clone(), veth.into())]) }
 }
 
 /// Who may reach the endpoint from outside its network, and how.
@@ -108,11 +132,11 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
 
 /// What the endpoint may send. An endpoint whose addresses Pontoon does not know (the `null` IPAM
 /// driver) cannot be checked.
-fn checks(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
+fn checks(network: &Network, host: &IfName, endpoint: &Endpoint) -> BTreeSet<Element> {
     if !is_checked(network, endpoint) {
         return BTreeSet::new();
     }
-    let host = || endpoint.host.clone();
+    let host = || host.clone();
     let mut set = BTreeSet::from([Element::Checked(host()), Element::SourceMac(host(), endpoint.mac)]);
     // Its link-local address, which nobody assigns: the kernel makes it of the hardware address.
     let link_local = IpAddr::V6(endpoint.mac.link_local());
@@ -127,60 +151,21 @@ pub fn is_checked(network: &Network, endpoint: &Endpoint) -> bool {
     wanted && endpoint.spec.addresses().next().is_some()
 }
 
-/// What holds with no network at all: the accepting rules that cover every link with our prefix.
-pub fn base() -> Datapath {
-    let rules = BTreeSet::from([ForwardRule::From(prefix()), ForwardRule::To(prefix())]);
-    Datapath {
-        elements: Some(BTreeSet::new()),
-        forward4: Some(rules.clone()),
-        forward6: Some(rules),
-        shortcuts: Some(BTreeSet::new()),
-        ..Datapath::default()
-    }
-}
-
-/// Adds what one object needs to what others do.
-pub fn add(to: &mut Datapath, more: Datapath) {
-    unite(&mut to.elements, &more.elements);
-    unite(&mut to.forward4, &more.forward4);
-    unite(&mut to.forward6, &more.forward6);
-    unite(&mut to.shortcuts, &more.shortcuts);
-    to.bridges.extend(more.bridges);
-    to.veths.extend(more.veths);
-    to.vxlans.extend(more.vxlans);
-    to.sandboxed.extend(more.sandboxed);
-    // Forwarding is never turned off: others on the host may have come to rely on it.
-    to.forwarding.v4 |= more.forwarding.v4;
-    to.forwarding.v6 |= more.forwarding.v6;
-}
-
-/// Bridges of the engine's built-in driver: their containers are neighbours, and where the engine
-/// does not see to it itself, containers of ours must not enter them unpublished.
-pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Element> {
-    let links = || engine.links.iter().cloned();
-    let closed = links().filter(|_| !engine.guarded).map(Element::Engine);
-    links().map(Element::Neighbour).chain(closed).collect()
-}
-
-fn prefix() -> LinkMatch {
-    LinkMatch::Prefix(ifname::PREFIX.to_owned())
-}
-
 /// A bridge that the user brought keeps the user's own filtering: only what its containers need
 /// is added (masquerading, keeping them apart), nothing that would cut other traffic through it.
-fn elements(network: &Network) -> BTreeSet<Element> {
+fn elements(network: &Network, bridge: &IfName) -> BTreeSet<Element> {
     let spec = &network.spec;
-    let bridge = || network.bridge.clone();
+    let bridge = || bridge.clone();
     let mut set = BTreeSet::new();
     if !spec.options.icc {
         set.insert(Element::Apart(bridge()));
-    } else if network.owns_bridge {
+    } else if network.kind.owns_bridge() {
         set.insert(Element::Intra(bridge()));
     }
     // Of a bridge that the user brought, the gateway may be another host: then nothing is ever sent
     // from its address here.
     set.extend(spec.subnets().filter_map(|subnet| subnet.gateway).map(Element::OwnAddress));
-    if network.owns_bridge {
+    if network.kind.owns_bridge() {
         set.insert(Element::Bridge(bridge()));
         set.insert(Element::Neighbour(bridge()));
         if spec.internal {
@@ -198,7 +183,7 @@ fn elements(network: &Network) -> BTreeSet<Element> {
                 None => Element::Masquerade(subnet.pool),
             });
         }
-        if network.owns_bridge {
+        if network.kind.owns_bridge() {
             match mode {
                 GatewayMode::Routed => drop(set.insert(Element::Routed(bridge(), v6))),
                 GatewayMode::NatUnprotected => drop(set.insert(Element::Direct(bridge(), v6))),
@@ -210,11 +195,11 @@ fn elements(network: &Network) -> BTreeSet<Element> {
     set
 }
 
-/// Bridges with our prefix are covered by [`base`]; one with a name of the user's needs its own.
-fn forward_rules(network: &Network) -> BTreeSet<ForwardRule> {
-    if network.bridge.has_prefix() {
+/// Bridges with our prefix are covered by `base`; one with a name of the user's needs its own.
+fn forward_rules(bridge: &IfName) -> BTreeSet<ForwardRule> {
+    if bridge.has_prefix() {
         return BTreeSet::new();
     }
-    let name = || LinkMatch::Name(network.bridge.clone());
+    let name = || LinkMatch::Name(bridge.clone());
     [ForwardRule::From(name()), ForwardRule::To(name())].into()
 }

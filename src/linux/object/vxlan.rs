@@ -1,17 +1,22 @@
-//! Owns the making of VXLAN links (`IFLA_VXLAN_*`, include/uapi/linux/if_link.h): one message
-//! creates one as it should be, and an existing one is brought to the wanted form.
+//! VXLAN links in the kernel (`IFLA_VXLAN_*`, include/uapi/linux/if_link.h): creating, completing and
+//! reading them, and the same as shell commands.
 //!
-//! Never touches a link that is not in our group. Called by `LinuxKernel`.
+//! Never changes a link that is not in Pontoon's group.
 
 use std::net::IpAddr;
 
-use super::link::{
+use super::super::apply::{PATIENCE, TRIES, foreign, with_master};
+use super::super::link::{
     self, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
     LinkRecord, PortFlag,
 };
-use super::neighbour;
-use super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
-use super::tlv::{Attributes, Writer, native32};
+use super::super::neighbour;
+use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
+use super::super::shell::{is_there, quoted, word};
+use super::super::tlv::{Attributes, Writer, native32};
+use super::super::{LinuxKernel, addr};
+use super::Around;
+use super::change::{flood, port_flag};
 use crate::datapath::host::HostTunnel;
 use crate::datapath::{GROUP_LIVE, Vxlan};
 use crate::model::{IfName, Vni};
@@ -57,8 +62,8 @@ pub struct Identity {
 /// Reads `IFLA_INFO_DATA` of a link of this kind; `None` for one that Pontoon never makes.
 pub fn identity(data: &[u8]) -> Option<Identity> {
     let data = Attributes::new(data);
-    let v4 = data.find(IFLA_VXLAN_LOCAL).and_then(|b| super::addr::ip(libc::AF_INET, b));
-    let v6 = data.find(IFLA_VXLAN_LOCAL6).and_then(|b| super::addr::ip(libc::AF_INET6, b));
+    let v4 = data.find(IFLA_VXLAN_LOCAL).and_then(|b| addr::ip(libc::AF_INET, b));
+    let v6 = data.find(IFLA_VXLAN_LOCAL6).and_then(|b| addr::ip(libc::AF_INET6, b));
     Some(Identity {
         vni: data.find(IFLA_VXLAN_ID).and_then(native32).and_then(|id| Vni::new(id).ok())?,
         port: data.find(IFLA_VXLAN_PORT)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))?,
@@ -157,6 +162,108 @@ fn creation(name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Vec<u8> {
         });
     });
     body.finish()
+}
+
+/// Reads a VXLAN link of Pontoon's; `None` for one of a form that it never creates.
+pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord) -> Result<Option<Vxlan>, Failure> {
+    let (Some(identity), Some(mac), true) = (link.vxlan, link.mac, link.live()) else { return Ok(None) };
+    let floods = neighbour::entries(around.socket, link.index)?.into_iter().filter(neighbour::Entry::is_flood);
+    Ok(Some(Vxlan {
+        vni: identity.vni,
+        port: identity.port,
+        local: identity.local,
+        mac,
+        mtu: link.mtu,
+        bridge: around.name_of(link.master),
+        isolated: link.isolated,
+        up: link.up,
+        low_ports: identity.low_ports,
+        peers: floods.map(|entry| entry.peer).collect(),
+    }))
+}
+
+impl LinuxKernel {
+    pub(super) fn create_vxlan(&self, name: &IfName, wanted: &Vxlan) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            self.await_gone(name)?;
+            let mut route = self.route();
+            let bridge = wanted.bridge.as_ref();
+            let made = with_master(&mut route, bridge, |route, at| create(&mut route.socket, name, wanted, at));
+            let failure = match made {
+                Err(failure) if failure.errno() == Some(libc::EEXIST) => failure,
+                result => return result,
+            };
+            match link::find(&mut route.socket, name.as_str())? {
+                // The name is free, so somebody has the number: perhaps one of ours that is going.
+                None => {
+                    drop(route);
+                    if !self.reaper.settle(PATIENCE) || self.is_number_taken(wanted)? {
+                        return Err(Failure::refused(libc::EEXIST, failure_words(&failure)));
+                    }
+                }
+                Some(found) if found.kind == "vxlan" && found.dead() => self.reaper.retire(name),
+                Some(found) if found.kind == "vxlan" && found.live() => {
+                    let same = found.vxlan.is_some_and(|is| {
+                        (is.vni, is.port, is.local, is.low_ports)
+                            == (wanted.vni, wanted.port, wanted.local, wanted.low_ports)
+                            && found.mac == Some(wanted.mac)
+                    });
+                    if same {
+                        return with_master(&mut route, bridge, |route, at| {
+                            complete(&mut route.socket, &found, name, wanted, at)
+                        });
+                    }
+                    // Ours, and of another form that no change mends.
+                    self.reaper.retire(name);
+                }
+                Some(found) => return Err(foreign(name, &found.kind)),
+            }
+        }
+        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    }
+
+    /// Whether a link that is not going has this number at this port.
+    fn is_number_taken(&self, wanted: &Vxlan) -> Result<bool, Failure> {
+        let links = link::list(&mut self.route().socket)?;
+        let same =
+            |link: &link::LinkRecord| link.vxlan.is_some_and(|is| (is.vni, is.port) == (wanted.vni, wanted.port));
+        Ok(links.iter().any(|link| !link.dead() && same(link)))
+    }
+}
+
+fn failure_words(failure: &Failure) -> &str {
+    match failure {
+        Failure::Refused(verdict) if !verdict.message.is_empty() => &verdict.message,
+        _ => "another VXLAN link of this host has this number, choose another pontoon.vni",
+    }
+}
+
+/// The commands that create one.
+pub(super) fn commands(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
+    let link = word(name);
+    let sums = if vxlan.local.is_ipv4() { " noudpcsum" } else { "" };
+    let mut lines = vec![format!(
+        "{} || ip link add name {link} mtu {} address {} group {GROUP_LIVE} type vxlan id {} local {} srcport {} {} dstport {}{sums} learning maxaddress {}",
+        is_there(name),
+        vxlan.mtu,
+        vxlan.mac,
+        vxlan.vni,
+        vxlan.local,
+        LOW_PORTS.start,
+        LOW_PORTS.end,
+        vxlan.port,
+        MOST_LEARNED
+    )];
+    lines.push(format!("ip link set dev {link} alias {}", quoted(&format!("pontoon overlay {}", vxlan.vni))));
+    lines.extend(vxlan.bridge.iter().map(|bridge| format!("ip link set dev {link} master {}", word(bridge))));
+    if vxlan.isolated {
+        lines.push(port_flag(name, "isolated", true));
+    }
+    lines.extend(vxlan.peers.iter().map(|peer| flood("append", name, *peer)));
+    if vxlan.up {
+        lines.push(format!("ip link set dev {link} up"));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::datapath::{Bridge, Change, ObjectKind, Veth, Vxlan};
 use crate::model::{HostPort, Mac, Protocol, Published, Vni};
 
 fn name(text: &str) -> IfName {
@@ -42,28 +43,34 @@ fn each_step_has_its_command() {
             "nft add element inet pontoon closed '{ ipv6 }'\n\
              sysctl -n net.ipv6.conf.all.forwarding | grep -qvx 0 || sysctl -w net.ipv6.conf.all.forwarding=706",
         ),
-        (Step::SetMtu(link(), 1400), "ip link set dev pntb1 mtu 1400"),
-        (Step::SetUp(link()), "ip link set dev pntb1 up"),
-        (Step::SetMac(link(), Mac::from_bytes([2, 0, 0, 0, 0, 1])), "ip link set dev pntb1 address 02:00:00:00:00:01"),
-        (Step::ArpOff(name("pnth1")), "ip link set dev pnth1 arp off"),
+        (Step::Change(link(), Change::Mtu(1400)), "ip link set dev pntb1 mtu 1400"),
+        (Step::Change(link(), Change::Up), "ip link set dev pntb1 up"),
         (
-            Step::EnableIpv6(name("a.b")),
+            Step::Change(link(), Change::Mac(Mac::from_bytes([2, 0, 0, 0, 0, 1]))),
+            "ip link set dev pntb1 address 02:00:00:00:00:01",
+        ),
+        (Step::Change(name("pnth1"), Change::ArpOff), "ip link set dev pnth1 arp off"),
+        (
+            Step::Change(name("a.b"), Change::EnableIpv6),
             "sysctl -w net/ipv6/conf/a.b/accept_ra=0\nsysctl -w net/ipv6/conf/a.b/disable_ipv6=0",
         ),
-        (Step::AddAddress(link(), address), "ip address replace 10.1.0.1/24 dev pntb1"),
-        (Step::AddAddress(link(), "fd00::1/64".parse().unwrap()), "ip address replace fd00::1/64 dev pntb1 nodad"),
+        (Step::Change(link(), Change::AddAddress(address)), "ip address replace 10.1.0.1/24 dev pntb1"),
+        (
+            Step::Change(link(), Change::AddAddress("fd00::1/64".parse().unwrap())),
+            "ip address replace fd00::1/64 dev pntb1 nodad",
+        ),
         (
             Step::Rename { from: name("eth;0"), to: name("pnth1") },
             "ip link show dev pnth1 >/dev/null 2>&1 || ip link set dev 'eth;0' name pnth1 || \
              { ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
         ),
         (
-            Step::RemoveAddress(link(), address),
+            Step::Change(link(), Change::RemoveAddress(address)),
             "! ip -o address show dev pntb1 | grep -qF ' 10.1.0.1/24 ' || ip address del 10.1.0.1/24 dev pntb1",
         ),
-        (Step::SetMaster(name("pnth1"), link()), "ip link set dev pnth1 master pntb1"),
-        (Step::Isolate(name("pnth1"), false), "bridge link set dev pnth1 isolated off"),
-        (Step::Hairpin(name("pnth1")), "bridge link set dev pnth1 hairpin on"),
+        (Step::Change(name("pnth1"), Change::Master(link())), "ip link set dev pnth1 master pntb1"),
+        (Step::Change(name("pnth1"), Change::Isolate(false)), "bridge link set dev pnth1 isolated off"),
+        (Step::Change(name("pnth1"), Change::Hairpin), "bridge link set dev pnth1 hairpin on"),
         (
             Step::ForgetFlows(vec!["10.1.0.2".parse().unwrap()]),
             "conntrack -D -f ipv4 -s 10.1.0.2 || true\nconntrack -D -f ipv4 -r 10.1.0.2 || true",
@@ -77,19 +84,27 @@ fn each_step_has_its_command() {
             "conntrack -D -f ipv4 -p udp -d 192.0.2.1 --dport 53 || true",
         ),
         (
-            Step::Flood {
-                link: name("pntx1"),
-                add: vec!["192.0.2.3".parse().unwrap()],
-                remove: vec!["fd00::2".parse().unwrap()],
-            },
+            Step::Change(
+                name("pntx1"),
+                Change::Flood { add: vec!["192.0.2.3".parse().unwrap()], remove: vec!["fd00::2".parse().unwrap()] },
+            ),
             "! bridge fdb show dev pntx1 | grep -qF '00:00:00:00:00:00 dst fd00::2 ' || \
              bridge fdb del 00:00:00:00:00:00 dev pntx1 dst fd00::2\n\
              bridge fdb show dev pntx1 | grep -qF '00:00:00:00:00:00 dst 192.0.2.3 ' || \
              bridge fdb append 00:00:00:00:00:00 dev pntx1 dst 192.0.2.3",
         ),
-        (Step::RetireVxlan(name("pntx1")), "! ip link show dev pntx1 >/dev/null 2>&1 || ip link del dev pntx1"),
-        (Step::RetireVeth(name("pnth1")), "! ip link show dev pnth1 >/dev/null 2>&1 || ip link del dev pnth1"),
-        (Step::RetireBridge(name("$(x)")), "! ip link show dev '$(x)' >/dev/null 2>&1 || ip link del dev '$(x)'"),
+        (
+            Step::Delete(name("pntx1"), ObjectKind::Vxlan),
+            "! ip link show dev pntx1 >/dev/null 2>&1 || ip link del dev pntx1",
+        ),
+        (
+            Step::Delete(name("pnth1"), ObjectKind::Veth),
+            "! ip link show dev pnth1 >/dev/null 2>&1 || ip link del dev pnth1",
+        ),
+        (
+            Step::Delete(name("$(x)"), ObjectKind::Bridge),
+            "! ip link show dev '$(x)' >/dev/null 2>&1 || ip link del dev '$(x)'",
+        ),
         (
             Step::ForwardRules { v6: true, rules: vec![ForwardRule::From(LinkMatch::Prefix("pnt".into()))] },
             "ip6tables -C FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT 2>/dev/null || \
@@ -102,12 +117,12 @@ fn each_step_has_its_command() {
     ] {
         assert_eq!(lines(step.clone()), text, "{step:?}");
     }
-    assert_eq!(lines(Step::RouteLocalnet(link())), "sysctl -w net/ipv4/conf/pntb1/route_localnet=1");
+    assert_eq!(lines(Step::Change(link(), Change::RouteLocalnet)), "sysctl -w net/ipv4/conf/pntb1/route_localnet=1");
 }
 
 #[test]
 fn links_are_made_as_pontoon_makes_them() {
-    let text = lines(Step::CreateBridge(name("pntb1"), bridge(false)));
+    let text = lines(Step::create(name("pntb1"), bridge(false)));
     assert_eq!(
         text,
         "ip link show dev pntb1 >/dev/null 2>&1 || ip link add name pntb1 address 02:00:00:00:00:01 group 1886286849 type bridge\n\
@@ -132,7 +147,7 @@ fn links_are_made_as_pontoon_makes_them() {
         up: true,
     };
     assert_eq!(
-        lines(Step::CreateVeth(name("pnth1"), veth)),
+        lines(Step::create(name("pnth1"), veth)),
         "ip link show dev pnth1 >/dev/null 2>&1 || ip link add name pnth1 mtu 1400 address 02:00:00:00:00:02 group 1886286849 numtxqueues 1 numrxqueues 1 \
          type veth peer name pntc1 mtu 1400 address 02:00:00:00:00:03 numtxqueues 1 numrxqueues 1\n\
          ip link set dev pnth1 master pntb1\nbridge link set dev pnth1 isolated on\n\
@@ -164,12 +179,12 @@ fn tunnels_are_made_as_pontoon_makes_them() {
     let flood = "bridge fdb show dev pntx1 | grep -qF '00:00:00:00:00:00 dst 192.0.2.2 ' || \
                  bridge fdb append 00:00:00:00:00:00 dev pntx1 dst 192.0.2.2\nip link set dev pntx1 up";
     assert_eq!(
-        lines(Step::CreateVxlan(name("pntx1"), vxlan("192.0.2.1", Some(name("pntb1"))))),
+        lines(Step::create(name("pntx1"), vxlan("192.0.2.1", Some(name("pntb1"))))),
         made("192.0.2.1", " noudpcsum")
             + "ip link set dev pntx1 master pntb1\nbridge link set dev pntx1 isolated on\n"
             + flood
     );
-    assert_eq!(lines(Step::CreateVxlan(name("pntx1"), vxlan("fd00::1", None))), made("fd00::1", "") + flood);
+    assert_eq!(lines(Step::create(name("pntx1"), vxlan("fd00::1", None))), made("fd00::1", "") + flood);
 }
 
 #[test]

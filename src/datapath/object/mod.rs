@@ -1,0 +1,212 @@
+//! Objects: the links that Pontoon creates or uses, one type for all kinds, and the changes that lead
+//! from what one is to what it should be.
+//!
+//! Planning, renaming, protecting and removing know objects only by what this type says of them. A new
+//! kind is a file here with its fields and its `changes`, an arm in each function of [`Object`], and a
+//! file in `crate::linux::object` that creates and reads it.
+
+mod bridge;
+mod veth;
+mod vxlan;
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+pub use bridge::Bridge;
+pub use veth::Veth;
+pub use vxlan::Vxlan;
+
+use crate::model::{IfName, Mac};
+
+/// Kinds of objects, in the order in which they are created: ports after their bridges. They are
+/// deleted in reverse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// A bridge.
+    Bridge,
+    /// A VXLAN link.
+    Vxlan,
+    /// A veth pair.
+    Veth,
+}
+
+impl ObjectKind {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::Bridge, Self::Vxlan, Self::Veth];
+
+    /// What it is called in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Vxlan => "vxlan link",
+            Self::Veth => "veth pair",
+        }
+    }
+}
+
+/// One link, as it should be or as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// A bridge.
+    Bridge(Bridge),
+    /// A VXLAN link.
+    Vxlan(Vxlan),
+    /// A veth pair, by the name of its host end.
+    Veth(Veth),
+}
+
+/// One change of an object that exists. Each is idempotent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Sets the MTU, in bytes; of a pair that of the host end.
+    Mtu(u32),
+    /// Sets the hardware address; of a pair that of the host end.
+    Mac(Mac),
+    /// Brings the link up.
+    Up,
+    /// Hardens a bridge against frames that teach it wrong addresses: [`Bridge::hardened`].
+    Harden,
+    /// Keeps the host from speaking ARP on a host end.
+    ArpOff,
+    /// Turns IPv6 on for a bridge: `disable_ipv6` = 0, `accept_ra` = 0.
+    EnableIpv6,
+    /// Adds an address to a bridge, without duplicate address detection.
+    AddAddress(IpNetwork),
+    /// Removes an address from a bridge.
+    RemoveAddress(IpNetwork),
+    /// Changes the peers that a VXLAN link floods to.
+    Flood {
+        /// Peers to flood to.
+        add: Vec<IpAddr>,
+        /// Peers not to flood to.
+        remove: Vec<IpAddr>,
+    },
+    /// Makes the link a port of this bridge.
+    Master(IfName),
+    /// Sets or clears isolation of a port.
+    Isolate(bool),
+    /// Lets a port send frames back where they came from (hairpin), for a container that reaches itself
+    /// through its published port while br_netfilter translates on the bridge.
+    Hairpin,
+    /// Lets the host reach published ports over 127.0.0.1: `route_localnet` = 1 on a bridge.
+    RouteLocalnet,
+}
+
+impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Object::Bridge(_) => ObjectKind::Bridge,
+            Object::Vxlan(_) => ObjectKind::Vxlan,
+            Object::Veth(_) => ObjectKind::Veth,
+        }
+    }
+
+    /// The hardware address that derives from the id of what it belongs to. The kernel keeps it through
+    /// a renaming, so it identifies the object. `None` for a link that is not Pontoon's.
+    pub fn identity(&self) -> Option<Mac> {
+        match self {
+            Object::Bridge(bridge) => bridge.mac.filter(|_| bridge.owned),
+            Object::Vxlan(vxlan) => Some(vxlan.mac),
+            Object::Veth(veth) => Some(veth.host_mac),
+        }
+    }
+
+    /// Whether Pontoon made it, so that Pontoon may delete it.
+    pub fn is_ours(&self, name: &IfName) -> bool {
+        match self {
+            Object::Bridge(bridge) => bridge.owned,
+            Object::Vxlan(_) => name.has_prefix(),
+            // A pair without a name of ours at either end may be anybody's.
+            Object::Veth(veth) => name.has_prefix() || veth.peer.has_prefix(),
+        }
+    }
+
+    /// Whether a part of it stays on the host while the rest is in a sandbox, so that its absence says that
+    /// the sandbox is gone.
+    pub fn stays_on_host(&self) -> bool {
+        matches!(self, Object::Veth(_))
+    }
+
+    /// The bridge whose port it is; the outer `None` for kinds that are no ports.
+    pub fn master_mut(&mut self) -> Option<&mut Option<IfName>> {
+        match self {
+            Object::Bridge(_) => None,
+            Object::Vxlan(vxlan) => Some(&mut vxlan.bridge),
+            Object::Veth(veth) => Some(&mut veth.bridge),
+        }
+    }
+
+    /// The bridge whose port it is, if any.
+    pub fn master(&self) -> Option<&IfName> {
+        match self {
+            Object::Bridge(_) => None,
+            Object::Vxlan(vxlan) => vxlan.bridge.as_ref(),
+            Object::Veth(veth) => veth.bridge.as_ref(),
+        }
+    }
+
+    /// What turns `self` into `want`, which has the same name; `None` when `want` must be created as a
+    /// whole, see [`Object::is_completed`].
+    pub(super) fn changes(&self, want: &Self) -> Option<Vec<Change>> {
+        match (self, want) {
+            (Object::Bridge(have), Object::Bridge(want)) => have.changes(want),
+            (Object::Vxlan(have), Object::Vxlan(want)) => have.changes(want),
+            (Object::Veth(have), Object::Veth(want)) => Some(have.changes(want)),
+            _ => None,
+        }
+    }
+
+    /// Carries out a change, as the fake kernel does; false when this kind has no such setting.
+    pub(super) fn apply(&mut self, change: &Change) -> bool {
+        match self {
+            Object::Bridge(bridge) => bridge.apply(change),
+            Object::Vxlan(vxlan) => vxlan.apply(change),
+            Object::Veth(veth) => veth.apply(change),
+        }
+    }
+
+    /// Its kind as the kernel names it, its MTU in bytes, and its hardware address.
+    pub(super) fn info(&self) -> (&'static str, u32, Option<Mac>) {
+        match self {
+            Object::Bridge(bridge) => ("bridge", bridge.mtu, bridge.mac),
+            Object::Vxlan(vxlan) => ("vxlan", vxlan.mtu, Some(vxlan.mac)),
+            Object::Veth(veth) => ("veth", veth.mtu, Some(veth.host_mac)),
+        }
+    }
+
+    /// Whether creating it again completes an object that is half made. If not, what is there has to be
+    /// deleted first.
+    pub(super) fn is_completed(&self) -> bool {
+        matches!(self, Object::Bridge(_))
+    }
+}
+
+/// The changes of a port's bridge and isolation, each given as (bridge, isolated). A port that changes
+/// bridges starts with default flags. Returns whether it does.
+fn port(changes: &mut Vec<Change>, have: (&Option<IfName>, bool), want: (&Option<IfName>, bool)) -> bool {
+    let moved = want.0.as_ref().filter(|bridge| have.0.as_ref() != Some(*bridge));
+    changes.extend(moved.cloned().map(Change::Master));
+    let isolated = moved.is_none() && have.1;
+    changes.extend((isolated != want.1).then_some(Change::Isolate(want.1)));
+    moved.is_some()
+}
+
+impl From<Bridge> for Object {
+    fn from(bridge: Bridge) -> Self {
+        Object::Bridge(bridge)
+    }
+}
+
+impl From<Vxlan> for Object {
+    fn from(vxlan: Vxlan) -> Self {
+        Object::Vxlan(vxlan)
+    }
+}
+
+impl From<Veth> for Object {
+    fn from(veth: Veth) -> Self {
+        Object::Veth(veth)
+    }
+}

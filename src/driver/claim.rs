@@ -1,0 +1,137 @@
+//! What a network reserves before it is created: its links, its subnets, its number, and the checks against
+//! the host that these need.
+
+use super::unread::Affected;
+use super::{Driver, Error};
+use crate::datapath::kind;
+use crate::model::{GatewayMode, LinkRole, Network, NetworkKind, NetworkSpec, options};
+use crate::state::table::LinkOwner;
+
+/// MTU when there is no default route to learn it from, in bytes.
+const ETHERNET_MTU: u32 = 1500;
+
+impl Driver {
+    /// Reserves what a network needs for itself alone, and completes its settings with those of the host.
+    /// After an error nothing is reserved.
+    pub(super) fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+        self.check_settings(&[Affected::Networks], || format!("network {}", spec.id))?;
+        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
+        let chosen = kind::without_bridge(spec, &mut |name| self.kernel().link(name).map_err(kernel))?;
+        let Some((kind, mtu)) = chosen else { return self.claim_bridge(spec) };
+        self.claim_subnets(spec)?;
+        Ok(Network { spec: spec.clone(), kind, mtu })
+    }
+
+    fn claim_subnets(&self, spec: &NetworkSpec) -> Result<(), Error> {
+        let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();
+        let claimed = self.table.claim_subnets(&spec.id, &pools);
+        claimed.map_err(|(subnet, held, owner)| Error::SubnetOverlap { subnet, held, owner })
+    }
+
+    fn claim_bridge(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
+        let owner = LinkOwner::Network(spec.id.clone());
+        let (bridge, found) = match &spec.options.bridge_name {
+            None => (self.table.claim_link(LinkRole::Bridge, spec.id.as_str(), owner), None),
+            Some(name) => {
+                let found = self.kernel().link(name).map_err(kernel)?;
+                if let Some(link) = &found
+                    && link.kind != "bridge"
+                {
+                    let kind = if link.kind.is_empty() { "physical".to_owned() } else { link.kind.clone() };
+                    return Err(Error::NotABridge { name: name.clone(), kind });
+                }
+                self.table.claim_named_link(name, owner).map_err(|other| {
+                    let (LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) = other;
+                    Error::BridgeTaken { bridge: name.clone(), owner }
+                })?;
+                (name.clone(), found)
+            }
+        };
+        // A bridge in our group is the leftover of a life whose ledger is gone: ours to shape.
+        let owns_bridge = found
+            .as_ref()
+            .is_none_or(|link| matches!(link.group, crate::datapath::GROUP_LIVE | crate::datapath::GROUP_DEAD));
+        let release = |error| {
+            self.table.release_link(&bridge);
+            Err(error)
+        };
+        if let Some(option) = spec.options.needs_rules().filter(|_| !owns_bridge) {
+            return release(Error::ForeignBridge { bridge: bridge.clone(), option });
+        }
+        if let Some(error) = self.unforwarded(spec).filter(|_| owns_bridge) {
+            return release(error);
+        }
+        if let Some(error) = if owns_bridge { self.endangers_host(spec).unwrap_or_else(Some) } else { None } {
+            return release(error);
+        }
+        if let Err(error) = self.claim_subnets(spec) {
+            return release(error);
+        }
+        let overlay = self.spans_hosts(spec).and_then(|spans| match spans {
+            true if !owns_bridge => Err(Error::ForeignBridge { bridge: bridge.clone(), option: options::VNI }),
+            true => self.claim_overlay(spec, None).map(Some),
+            false => Ok(None),
+        });
+        let overlay = overlay.inspect_err(|_| {
+            self.table.release_subnets(&spec.id);
+            self.table.release_link(&bridge);
+        })?;
+        if let Some((overlay, mtu)) = overlay {
+            return Ok(Network { spec: spec.clone(), kind: NetworkKind::Overlay { bridge, overlay }, mtu });
+        }
+        let mtu = match (spec.options.mtu, &found) {
+            (Some(mtu), _) => mtu,
+            // Ports of a larger MTU would lower nothing but lose frames on the user's bridge.
+            (None, Some(link)) if !owns_bridge => link.mtu,
+            (None, _) => match self.kernel().uplink_mtu() {
+                Ok(mtu) => mtu.unwrap_or(ETHERNET_MTU).clamp(68, 65535),
+                Err(error) => {
+                    self.table.release_subnets(&spec.id);
+                    return release(kernel(error));
+                }
+            },
+        };
+        let kind = if owns_bridge { NetworkKind::Bridge { bridge } } else { NetworkKind::UserBridge { bridge } };
+        Ok(Network { spec: spec.clone(), kind, mtu })
+    }
+
+    /// Why a network cannot be: it needs forwarding, which is off and is to stay so.
+    fn unforwarded(&self, spec: &NetworkSpec) -> Option<Error> {
+        if self.reconciler.opens() {
+            return None;
+        }
+        let (need, (have, _)) = (kind::forwarding(spec), self.kernel().forwarding());
+        let families = [
+            (need.v4 && !have.v4, "IPv4", "net.ipv4.ip_forward"),
+            (need.v6 && !have.v6, "IPv6", "net.ipv6.conf.all.forwarding"),
+        ];
+        let (_, family, setting) = families.into_iter().find(|(missing, ..)| *missing)?;
+        Some(Error::Unforwarded { network: spec.id.clone(), family, setting })
+    }
+
+    /// Why the bridge of a network would cut the host off. Who chose the subnet is not told: a Swarm does
+    /// so without a look at its hosts. A name server may be a container of the network, where the user
+    /// chose; a Swarm's own choice must not hold one either.
+    fn endangers_host(&self, spec: &NetworkSpec) -> Result<Option<Error>, Error> {
+        let options = &spec.options;
+        let v4 = spec.v4.iter().filter(|_| !options.inhibit_ipv4 && options.mode4 != GatewayMode::Isolated);
+        let v6 = spec.v6.iter().filter(|_| options.mode6 != GatewayMode::Isolated);
+        let routed: Vec<_> = v4.chain(v6).filter(|subnet| subnet.gateway_net().is_some()).collect();
+        if routed.is_empty() {
+            return Ok(None);
+        }
+        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
+        let around = self.kernel().surroundings().map_err(kernel)?;
+        let resolvers = if self.is_of_swarm(&spec.id) { (self.resolvers)() } else { Vec::new() };
+        let found =
+            routed.iter().find_map(|subnet| Some((subnet.pool, around.endangered_by(&subnet.pool, &resolvers)?)));
+        Ok(found.map(|(subnet, what)| Error::Endangers { network: spec.id.clone(), subnet, what }))
+    }
+
+    pub(super) fn release(&self, network: &Network) {
+        self.table.release_subnets(&network.spec.id);
+        network.kind.bridge().into_iter().for_each(|bridge| self.table.release_link(bridge));
+        self.release_overlay(network);
+    }
+}

@@ -1,0 +1,79 @@
+//! Objects in the kernel: one file a kind creates, completes and reads it and says it in shell commands,
+//! `change` carries out changes of what exists.
+
+mod bridge;
+pub(super) mod change;
+mod veth;
+mod vxlan;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use bridge::is_hardened;
+pub(super) use vxlan::{Identity, identity, listens};
+pub use vxlan::{LOW_PORTS, MOST_LEARNED};
+
+use super::LinuxKernel;
+use super::addr::AddressRecord;
+use super::link::LinkRecord;
+use super::netlink::{Failure, Socket};
+use super::sysctl::Sysctls;
+use crate::datapath::Object;
+use crate::model::IfName;
+
+impl LinuxKernel {
+    pub(super) fn create(&self, name: &IfName, object: &Object) -> Result<(), Failure> {
+        match object {
+            Object::Bridge(bridge) => self.create_bridge(name, bridge),
+            Object::Vxlan(vxlan) => self.create_vxlan(name, vxlan),
+            Object::Veth(veth) => self.create_veth(name, veth),
+        }
+    }
+}
+
+/// What reading a link may need of its surroundings.
+pub(super) struct Around<'a> {
+    /// For requests about single links.
+    pub socket: &'a mut Socket,
+    /// Settings of links.
+    pub sysctls: &'a Sysctls,
+    /// All links by index.
+    pub names: &'a BTreeMap<u32, &'a LinkRecord>,
+    /// All addresses.
+    pub addresses: &'a [AddressRecord],
+    /// Names of links that are used and not Pontoon's.
+    pub foreign: &'a BTreeSet<IfName>,
+}
+
+impl Around<'_> {
+    fn name_of(&self, index: Option<u32>) -> Option<IfName> {
+        index.and_then(|index| self.names.get(&index)).and_then(|link| link.ifname())
+    }
+}
+
+/// Reads a link; `None` for one that is neither Pontoon's nor used by it.
+pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord, name: &IfName) -> Result<Option<Object>, Failure> {
+    Ok(match link.kind.as_str() {
+        "bridge" => bridge::observe(around, link, name).map(Object::Bridge),
+        "veth" => veth::observe(around, link, name).map(Object::Veth),
+        "vxlan" => vxlan::observe(around, link)?.map(Object::Vxlan),
+        _ => None,
+    })
+}
+
+/// What creating an object is called in an error, and the object.
+pub(super) fn describe(name: &IfName, object: &Object) -> (&'static str, String) {
+    let detail = match object {
+        Object::Vxlan(vxlan) => format!(" with VNI {}", vxlan.vni),
+        _ => String::new(),
+    };
+    ("create", format!("{} {name}{detail}", object.kind().word()))
+}
+
+/// The commands that create an object.
+pub(super) fn commands(name: &IfName, object: &Object) -> Vec<String> {
+    match object {
+        Object::Bridge(bridge) => bridge::commands(name, bridge),
+        Object::Vxlan(vxlan) => vxlan::commands(name, vxlan),
+        Object::Veth(veth) => veth::commands(name, veth),
+    }
+}

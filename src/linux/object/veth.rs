@@ -1,0 +1,240 @@
+//! Veth pairs in the kernel: the one message that creates both ends as they should be, completing an
+//! existing pair, reading one, and the same as shell commands.
+//!
+//! Never changes a link that is not in Pontoon's group.
+
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use super::super::apply::{TRIES, foreign, with_master};
+use super::super::link::{self, LinkRecord, PortFlag};
+use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Request, Socket};
+use super::super::shell::{is_there, word};
+use super::super::{LinuxKernel, Route};
+use super::Around;
+use super::change::port_flag;
+use crate::datapath::{GROUP_LIVE, Veth};
+use crate::model::ifname::PREFIX;
+use crate::model::{IfName, Mac};
+
+/// Creates a pair: both names, addresses and MTUs, the host end up, in our group and a port of
+/// `master`. One message; a second one in the same datagram when the port has flags, because
+/// the kernel ignores attributes of a port in the message that creates it.
+///
+/// # Errors
+/// `EEXIST` when either name is taken; the caller looks by whom. `EXFULL` when the bridge has no
+/// port left. In every case no link is left behind.
+pub fn create(socket: &mut Socket, name: &IfName, veth: &Veth, master: Option<u32>) -> Result<(), Failure> {
+    let body = link::encode(&creation(name, veth, master));
+    let mut requests = vec![Request { kind: libc::RTM_NEWLINK, flags: CREATE | EXCLUSIVE, body }];
+    if (veth.isolated || veth.hairpin) && master.is_some() {
+        // If the name turns out to be taken this reaches a port of somebody else's only if that
+        // has a name of ours and is a port: then it is cut off, not opened.
+        let flags = [(veth.isolated, PortFlag::Isolated(true)), (veth.hairpin, PortFlag::Hairpin(true))];
+        let flags: Vec<_> = flags.iter().filter(|(on, _)| *on).map(|(_, flag)| *flag).collect();
+        requests.push(link::port_flags(name, &flags));
+    }
+    let Err((index, failure)) = socket.execute_all(&requests) else { return Ok(()) };
+    if index > 0
+        && let Some(made) = link::find(socket, name.as_str())?
+    {
+        // The pair was made and only its flags refused: it must not stay without.
+        link::delete(socket, made.index)?;
+    }
+    Err(failure)
+}
+
+/// Brings an existing pair of ours to the wanted form; the end for the sandbox only as far as it
+/// is in sight.
+pub fn complete(
+    socket: &mut Socket,
+    found: &LinkRecord,
+    name: &IfName,
+    veth: &Veth,
+    master: Option<u32>,
+) -> Result<(), Failure> {
+    let mut change = link::named(name);
+    let mut changed = false;
+    if found.mac != Some(veth.host_mac) {
+        (change, changed) = (change.address(veth.host_mac.bytes().to_vec()), true);
+    }
+    if found.mtu != veth.mtu {
+        (change, changed) = (change.mtu(veth.mtu), true);
+    }
+    if found.master != master {
+        (change, changed) = (change.controller(master.unwrap_or(0)), true);
+    }
+    if found.arp && !veth.arp {
+        (change, changed) = (change.arp(false), true);
+    }
+    if veth.up && !found.up {
+        (change, changed) = (change.up(), true);
+    }
+    if changed {
+        link::change(socket, change)?;
+    }
+    let differs = found.isolated != veth.isolated || found.hairpin != veth.hairpin;
+    if master.is_some() && (differs || found.master != master) {
+        link::set_port(socket, name, &[PortFlag::Isolated(veth.isolated), PortFlag::Hairpin(veth.hairpin)])?;
+    }
+    complete_peer(socket, found, veth)
+}
+
+fn complete_peer(socket: &mut Socket, found: &LinkRecord, veth: &Veth) -> Result<(), Failure> {
+    let Some(index) = found.peer else { return Ok(()) };
+    let Some(peer) = link::find_index(socket, index)? else { return Ok(()) };
+    let mut change = LinkUnspec::new_with_index(index);
+    let mut changed = false;
+    if let Some(mac) = veth.peer_mac.filter(|mac| peer.mac != Some(*mac)) {
+        (change, changed) = (change.address(mac.bytes().to_vec()), true);
+    }
+    if peer.mtu != veth.mtu {
+        (change, changed) = (change.mtu(veth.mtu), true);
+    }
+    if peer.name != veth.peer.as_str() {
+        (change, changed) = (change.name(veth.peer.as_str()), true);
+    }
+    if changed { link::change(socket, change) } else { Ok(()) }
+}
+
+fn creation(name: &IfName, veth: &Veth, master: Option<u32>) -> LinkMessage {
+    // The peer stays down: the kernel would open it before it is paired (ENOTCONN).
+    let mut peer = queues(LinkUnspec::new_with_name(veth.peer.as_str()).mtu(veth.mtu));
+    if let Some(mac) = veth.peer_mac {
+        peer = peer.address(mac.bytes().to_vec());
+    }
+    let mut host = queues(LinkMessageBuilder::<LinkVeth>::new(name.as_str(), veth.peer.as_str()))
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+        .mtu(veth.mtu)
+        .address(veth.host_mac.bytes().to_vec())
+        .link_group(GROUP_LIVE)
+        .arp(veth.arp);
+    if let Some(master) = master {
+        host = host.controller(master);
+    }
+    if veth.up {
+        host = host.up();
+    }
+    host.build()
+}
+
+/// One queue a side: the kernel would otherwise make one for every possible CPU and take all but
+/// one away again, which is half the time of the creation.
+fn queues<T>(link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+    link.append_extra_attribute(LinkAttribute::NumTxQueues(1)).append_extra_attribute(LinkAttribute::NumRxQueues(1))
+}
+
+/// Reads a pair of Pontoon's, by its host end.
+pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> Option<Veth> {
+    let named = |index| around.name_of(index);
+    link.live().then(|| Veth {
+        peer: named(link.peer).unwrap_or_else(|| peer_name(name)),
+        // Every veth has one; the kernel makes one up if it was given none.
+        host_mac: link.mac.unwrap_or_else(|| Mac::from_bytes([0; 6])),
+        peer_mac: None,
+        mtu: link.mtu,
+        bridge: named(link.master),
+        isolated: link.isolated,
+        hairpin: link.hairpin,
+        arp: link.arp,
+        up: link.up,
+    })
+}
+
+/// The name that the end for the sandbox was given, while it is out of sight: that of the host
+/// end with the letter of the other role (`pnth...`, `pntc...`), as [`IfName::derive`] makes
+/// both of the same id. A name of another form stands for itself.
+fn peer_name(host: &IfName) -> IfName {
+    let tail = host.as_str().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('h'));
+    tail.and_then(|tail| IfName::parse(&format!("{PREFIX}c{tail}")).ok()).unwrap_or_else(|| host.clone())
+}
+
+impl LinuxKernel {
+    pub(super) fn create_veth(&self, name: &IfName, veth: &Veth) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            self.await_gone(name)?;
+            let mut route = self.route();
+            let bridge = veth.bridge.as_ref();
+            let made = with_master(&mut route, bridge, |route, master| create(&mut route.socket, name, veth, master));
+            let failure = match made {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            if failure.errno() != Some(libc::EEXIST) {
+                return Err(failure);
+            }
+            match link::find(&mut route.socket, name.as_str())? {
+                None => self.free_peer(&mut route, veth)?,
+                Some(found) if found.kind == "veth" && found.dead() => self.reaper.retire(name),
+                Some(found) if found.kind == "veth" && found.live() => {
+                    self.touches.mark(name);
+                    return with_master(&mut route, bridge, |route, master| {
+                        complete(&mut route.socket, &found, name, veth, master)
+                    });
+                }
+                Some(found) => return Err(foreign(name, &found.kind)),
+            }
+        }
+        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    }
+
+    /// The name of the host end was free, so the other one's is taken: by a pair that is about to
+    /// be deleted, which is waited for, or by somebody else.
+    fn free_peer(&self, route: &mut Route, veth: &Veth) -> Result<(), Failure> {
+        let Some(peer) = link::find(&mut route.socket, veth.peer.as_str())? else { return Ok(()) };
+        let host = match peer.peer {
+            Some(index) => link::find_index(&mut route.socket, index)?,
+            None => None,
+        };
+        match host.filter(link::LinkRecord::dead).and_then(|host| host.ifname()) {
+            Some(host) => {
+                self.reaper.retire(&host);
+                self.await_gone(&host)
+            }
+            None => Err(foreign(&veth.peer, &peer.kind)),
+        }
+    }
+}
+
+/// The commands that create one.
+pub(super) fn commands(name: &IfName, veth: &Veth) -> Vec<String> {
+    let (link, mtu) = (word(name), veth.mtu);
+    let peer_mac = veth.peer_mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+    let mut lines = vec![format!(
+        "{} || ip link add name {link} mtu {mtu} address {} group {GROUP_LIVE} numtxqueues 1 numrxqueues 1 \
+         type veth peer name {} mtu {mtu}{peer_mac} numtxqueues 1 numrxqueues 1",
+        is_there(name),
+        veth.host_mac,
+        word(&veth.peer)
+    )];
+    if let Some(bridge) = &veth.bridge {
+        lines.push(format!("ip link set dev {link} master {}", word(bridge)));
+        let flags = [("isolated", veth.isolated), ("hairpin", veth.hairpin)];
+        lines.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| port_flag(name, flag, true)));
+    }
+    if !veth.arp {
+        lines.push(format!("ip link set dev {link} arp off"));
+    }
+    if veth.up {
+        lines.push(format!("ip link set dev {link} up"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LinkRole;
+
+    #[test]
+    fn a_peer_out_of_sight_has_the_name_it_was_given() {
+        for attempt in 0..2 {
+            let host = IfName::derive(LinkRole::Host, "adec5e726bb8", attempt);
+            if attempt == 0 {
+                assert_eq!(peer_name(&host), IfName::derive(LinkRole::Peer, "adec5e726bb8", attempt));
+            }
+        }
+        let odd = IfName::parse("eth0").unwrap();
+        assert_eq!(peer_name(&odd), odd);
+    }
+}
