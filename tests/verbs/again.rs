@@ -58,7 +58,7 @@ fn straight(make: fn() -> Rig, requests: &[(&str, Value)]) -> String {
 
 /// Without what stays on once it was turned on: IPv6 of a bridge.
 fn rendered(rig: &Rig) -> String {
-    rig.kernel.render().replace("ipv6: true", "ipv6: false")
+    rig.kernel.render().replace("ipv6: true", "ipv6: false").replace("localnet: true", "localnet: false")
 }
 
 const CREATE: &str = "NetworkDriver.CreateNetwork";
