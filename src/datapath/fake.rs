@@ -79,7 +79,8 @@ impl FakeKernel {
 
     /// Gives the host a link that is not Pontoon's.
     pub fn add_link(&self, name: &IfName, kind: &str) {
-        let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac: None, away: false };
+        let mac = Some(crate::model::Mac::derive("link", name.as_str()));
+        let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac, away: false };
         self.world().foreign.insert(name.clone(), info);
     }
 

@@ -29,8 +29,13 @@ impl Driver {
         if !held.endpoints.contains_key(&id) {
             return Err(unknown());
         }
-        if !bindings.is_empty() {
-            kind::of(&held.network.kind).check_published(&held.network)?;
+        if let Err(refusal) = kind::of(&held.network.kind).check_published(&held.network) {
+            // No refusal of the request: an engine may ask this of each network of a container in turn,
+            // before the one that is to be its gateway.
+            if !bindings.is_empty() {
+                tracing::warn!(endpoint = %id, "ports are not published: {refusal}");
+            }
+            return Ok(Empty {});
         }
         self.publish(held, &id, bindings, Some(!v4_only))?;
         Ok(Empty {})

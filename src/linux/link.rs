@@ -21,7 +21,7 @@ pub(super) const HEADER: usize = 16;
 pub(super) const IFLA_ADDRESS: u16 = 1;
 pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
+pub(super) const IFLA_LINK: u16 = 5;
 pub(super) const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
 pub(super) const IFLA_LINKINFO: u16 = 18;
@@ -84,6 +84,8 @@ pub struct LinkRecord {
     pub arp: bool,
     /// Whether it is a bridge with the settings that [`object::is_hardened`] looks for.
     pub hardened: bool,
+    /// What its kind says of it (`IFLA_INFO_DATA`), or empty.
+    pub data: Vec<u8>,
     /// What is fixed of a VXLAN link.
     pub vxlan: Option<Identity>,
     /// What any VXLAN link listens for.
@@ -147,6 +149,7 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
             IFLA_LINKINFO => {
                 let info = Attributes::new(value);
                 link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();
+                link.data = info.find(IFLA_INFO_DATA).unwrap_or_default().to_vec();
                 if link.kind == "vxlan" {
                     let data = info.find(IFLA_INFO_DATA);
                     (link.vxlan, link.tunnel) = (data.and_then(object::identity), data.and_then(object::listens));

@@ -293,7 +293,7 @@ impl Worker {
 }
 
 fn deletable(link: &LinkRecord) -> bool {
-    matches!(link.kind.as_str(), "veth" | "bridge" | "vxlan")
+    super::object::KINDS.contains(&link.kind.as_str())
 }
 
 fn is_ours(link: &LinkRecord, indexes: &BTreeSet<u32>) -> bool {

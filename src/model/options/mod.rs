@@ -4,7 +4,7 @@
 //! A key that nobody knows, or a value that does not parse, is an error that names the nearest
 //! known one. Built-in option names keep the built-in driver's meaning.
 
-mod table;
+pub(super) mod table;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,10 +17,11 @@ use super::overlay::Vni;
 use super::{IfName, KindOptions, NetworkId};
 pub use table::{
     ALLOCATED, ALLOW, ENDPOINT_OPTIONS, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6, MTU,
-    MULTICAST, NETWORK_OPTIONS, OptionRow, Support, TRUSTED, VNI, markdown,
+    MULTICAST, NETWORK_OPTIONS, OptionRow, SPOOFCHECK, Support, TRUSTED, VNI, markdown,
 };
-use table::{BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, IFACE_PREFIX, INHIBIT_IPV4, PEERS, SHORTCUT, SPOOFCHECK};
-use value::{addresses, flag, iface_prefix, links, mode, refused, shorten, subnets};
+use table::{BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, IFACE_PREFIX, INHIBIT_IPV4, PEERS, SHORTCUT};
+pub(super) use value::refused;
+use value::{addresses, flag, iface_prefix, links, mode, shorten, subnets};
 
 /// Why options are refused. Each message is one line with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -225,6 +226,20 @@ impl NetworkOptions {
         [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST), (!self.shortcut, SHORTCUT)]
             .into_iter()
             .find_map(|(given, key)| given.then_some(key))
+    }
+
+    /// The first option that only a network with a bridge can do something with.
+    pub fn of_bridges(&self) -> Option<&'static str> {
+        let own = [
+            (self.bridge_name.is_some(), BRIDGE_NAME),
+            (!self.icc, ENABLE_ICC),
+            (!self.masquerade, ENABLE_MASQUERADE),
+            (self.inhibit_ipv4, INHIBIT_IPV4),
+            (self.host_binding.is_some(), HOST_BINDING),
+            (self.host_ipv4.is_some(), HOST_IPV4),
+            (self.host_ipv6.is_some(), HOST_IPV6),
+        ];
+        own.into_iter().find_map(|(given, key)| given.then_some(key)).or(self.needs_rules()).or(self.of_overlays())
     }
 
     /// Parses the map under `com.docker.network.generic`.

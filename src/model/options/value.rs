@@ -12,7 +12,7 @@ pub(super) fn shorten(text: &str) -> String {
     if text.chars().count() <= 100 { text.to_owned() } else { text.chars().take(100).chain("...".chars()).collect() }
 }
 
-pub(super) fn refused(row: &OptionRow, given: &str, expected: &str) -> OptionError {
+pub(in crate::model) fn refused(row: &OptionRow, given: &str, expected: &str) -> OptionError {
     OptionError::Value { key: row.key, given: shorten(given), expected: expected.to_owned() }
 }
 
