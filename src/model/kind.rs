@@ -4,21 +4,67 @@
 //! what it needs of the kernel, and a kind of object if its links are new to Pontoon
 //! (`crate::datapath::object`, `crate::linux::object`).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::options::{OptionError, OptionRow};
+use super::options::table::{MACVLAN_MODE, PARENT};
+use super::options::{OptionError, OptionRow, refused};
 use super::{IfName, Overlay};
 
 /// Options of a network that choose its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct KindOptions {}
+pub struct KindOptions {
+    /// The link of the host whose children the endpoints are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<IfName>,
+    /// The mode of macvlan children.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macvlan_mode: Option<MacvlanMode>,
+}
+
+/// Whom a macvlan link reaches on its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MacvlanMode {
+    /// Its siblings and everyone behind the parent.
+    #[default]
+    Bridge,
+    /// Everyone behind the parent, not its siblings.
+    Private,
+    /// Everyone behind the parent; its siblings by way of a switch there that sends frames back.
+    Vepa,
+    /// As the parent itself, which gives it all frames: one endpoint a parent.
+    Passthru,
+}
+
+impl MacvlanMode {
+    /// All of them, with the words of the built-in driver and of iproute2.
+    const WORDS: [(Self, &'static str); 4] =
+        [(Self::Bridge, "bridge"), (Self::Private, "private"), (Self::Vepa, "vepa"), (Self::Passthru, "passthru")];
+}
+
+impl fmt::Display for MacvlanMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::WORDS.iter().find(|(mode, _)| mode == self).map_or("", |(_, word)| word))
+    }
+}
 
 impl KindOptions {
     /// Takes an option of the table that chooses a kind; one that does not is left to the engine.
     ///
     /// # Errors
     /// The value is not of the row's form.
-    pub fn take(&mut self, _: &OptionRow, _: &str) -> Result<(), OptionError> {
+    pub fn take(&mut self, row: &OptionRow, given: &str) -> Result<(), OptionError> {
+        let text = given.trim();
+        match row.key {
+            PARENT => self.parent = Some(IfName::parse(text).map_err(|e| refused(row, given, &e.to_string()))?),
+            MACVLAN_MODE => {
+                let found = MacvlanMode::WORDS.iter().find(|(_, word)| *word == text);
+                self.macvlan_mode = Some(found.ok_or_else(|| refused(row, given, row.value))?.0);
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -29,7 +75,7 @@ impl KindOptions {
 
     /// Whether they ask for a network with a bridge, which is every network that asks for nothing else.
     pub fn has_bridge(&self) -> bool {
-        true
+        self.is_default()
     }
 }
 
@@ -55,6 +101,13 @@ pub enum NetworkKind {
         #[serde(flatten)]
         overlay: Overlay,
     },
+    /// A link of the host's, whose children the endpoints are.
+    Macvlan {
+        /// The link.
+        parent: IfName,
+        /// The mode of the children.
+        mode: MacvlanMode,
+    },
 }
 
 impl NetworkKind {
@@ -62,6 +115,7 @@ impl NetworkKind {
     pub fn bridge(&self) -> Option<&IfName> {
         match self {
             Self::Bridge { bridge } | Self::UserBridge { bridge } | Self::Overlay { bridge, .. } => Some(bridge),
+            Self::Macvlan { .. } => None,
         }
     }
 
@@ -69,6 +123,7 @@ impl NetworkKind {
     pub fn link(&self) -> &IfName {
         match self {
             Self::Bridge { bridge } | Self::UserBridge { bridge } | Self::Overlay { bridge, .. } => bridge,
+            Self::Macvlan { parent, .. } => parent,
         }
     }
 
@@ -88,6 +143,7 @@ impl NetworkKind {
             Self::Bridge { .. } => "bridge",
             Self::UserBridge { .. } => "user_bridge",
             Self::Overlay { .. } => "overlay",
+            Self::Macvlan { .. } => "macvlan",
         }
     }
 
@@ -114,6 +170,11 @@ pub enum Attachment {
         /// The end that goes into the sandbox.
         peer: IfName,
     },
+    /// A macvlan link, which goes into the sandbox.
+    Macvlan {
+        /// The link.
+        link: IfName,
+    },
 }
 
 impl Attachment {
@@ -121,6 +182,7 @@ impl Attachment {
     pub fn sandbox_link(&self) -> &IfName {
         match self {
             Self::Veth { peer, .. } => peer,
+            Self::Macvlan { link } => link,
         }
     }
 
@@ -128,6 +190,7 @@ impl Attachment {
     pub fn host(&self) -> Option<&IfName> {
         match self {
             Self::Veth { host, .. } => Some(host),
+            Self::Macvlan { .. } => None,
         }
     }
 

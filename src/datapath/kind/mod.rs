@@ -4,6 +4,7 @@
 //! repairing follow from the difference between what is desired and what is there.
 
 mod bridge;
+mod macvlan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,6 +54,7 @@ pub struct Refusal(pub String);
 pub fn of(kind: &NetworkKind) -> &'static dyn Kind {
     match kind {
         NetworkKind::Bridge { .. } | NetworkKind::UserBridge { .. } | NetworkKind::Overlay { .. } => &bridge::Bridges,
+        NetworkKind::Macvlan { .. } => &macvlan::Children,
     }
 }
 
@@ -64,8 +66,15 @@ pub type FindLink<'a, E> = &'a mut dyn FnMut(&IfName) -> Result<Option<LinkInfo>
 ///
 /// # Errors
 /// What `find` says, and a [`Refusal`] when the options ask for what the host or the kind does not have.
-pub fn without_bridge<E: From<Refusal>>(_: &NetworkSpec, _: FindLink<'_, E>) -> Result<Option<(NetworkKind, u32)>, E> {
-    Ok(None)
+pub fn without_bridge<E: From<Refusal>>(
+    spec: &NetworkSpec,
+    find: FindLink<'_, E>,
+) -> Result<Option<(NetworkKind, u32)>, E> {
+    let options = &spec.options.kind;
+    if options.has_bridge() {
+        return Ok(None);
+    }
+    macvlan::chosen(spec, options.parent.as_ref(), options.macvlan_mode.unwrap_or_default(), find).map(Some)
 }
 
 /// The part of the datapath that a network without endpoints needs.

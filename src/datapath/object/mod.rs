@@ -6,6 +6,7 @@
 //! file in `crate::linux::object` that creates and reads it.
 
 mod bridge;
+mod macvlan;
 mod veth;
 mod vxlan;
 
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 pub use bridge::Bridge;
+pub use macvlan::Macvlan;
 pub use veth::Veth;
 pub use vxlan::Vxlan;
 
@@ -29,11 +31,13 @@ pub enum ObjectKind {
     Vxlan,
     /// A veth pair.
     Veth,
+    /// A macvlan link.
+    Macvlan,
 }
 
 impl ObjectKind {
     /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::Bridge, Self::Vxlan, Self::Veth];
+    pub const ALL: [Self; 4] = [Self::Bridge, Self::Vxlan, Self::Veth, Self::Macvlan];
 
     /// What it is called in messages.
     pub fn word(self) -> &'static str {
@@ -41,6 +45,7 @@ impl ObjectKind {
             Self::Bridge => "bridge",
             Self::Vxlan => "vxlan link",
             Self::Veth => "veth pair",
+            Self::Macvlan => "macvlan link",
         }
     }
 }
@@ -54,6 +59,8 @@ pub enum Object {
     Vxlan(Vxlan),
     /// A veth pair, by the name of its host end.
     Veth(Veth),
+    /// A macvlan link.
+    Macvlan(Macvlan),
 }
 
 /// One change of an object that exists. Each is idempotent.
@@ -100,6 +107,7 @@ impl Object {
             Object::Bridge(_) => ObjectKind::Bridge,
             Object::Vxlan(_) => ObjectKind::Vxlan,
             Object::Veth(_) => ObjectKind::Veth,
+            Object::Macvlan(_) => ObjectKind::Macvlan,
         }
     }
 
@@ -110,6 +118,8 @@ impl Object {
             Object::Bridge(bridge) => bridge.mac.filter(|_| bridge.owned),
             Object::Vxlan(vxlan) => Some(vxlan.mac),
             Object::Veth(veth) => Some(veth.host_mac),
+            // Its address is that of the container's IP address: another container may have it next.
+            Object::Macvlan(_) => None,
         }
     }
 
@@ -117,7 +127,7 @@ impl Object {
     pub fn is_ours(&self, name: &IfName) -> bool {
         match self {
             Object::Bridge(bridge) => bridge.owned,
-            Object::Vxlan(_) => name.has_prefix(),
+            Object::Vxlan(_) | Object::Macvlan(_) => name.has_prefix(),
             // A pair without a name of ours at either end may be anybody's.
             Object::Veth(veth) => name.has_prefix() || veth.peer.has_prefix(),
         }
@@ -132,7 +142,7 @@ impl Object {
     /// The bridge whose port it is; the outer `None` for kinds that are no ports.
     pub fn master_mut(&mut self) -> Option<&mut Option<IfName>> {
         match self {
-            Object::Bridge(_) => None,
+            Object::Bridge(_) | Object::Macvlan(_) => None,
             Object::Vxlan(vxlan) => Some(&mut vxlan.bridge),
             Object::Veth(veth) => Some(&mut veth.bridge),
         }
@@ -141,7 +151,7 @@ impl Object {
     /// The bridge whose port it is, if any.
     pub fn master(&self) -> Option<&IfName> {
         match self {
-            Object::Bridge(_) => None,
+            Object::Bridge(_) | Object::Macvlan(_) => None,
             Object::Vxlan(vxlan) => vxlan.bridge.as_ref(),
             Object::Veth(veth) => veth.bridge.as_ref(),
         }
@@ -154,6 +164,7 @@ impl Object {
             (Object::Bridge(have), Object::Bridge(want)) => have.changes(want),
             (Object::Vxlan(have), Object::Vxlan(want)) => have.changes(want),
             (Object::Veth(have), Object::Veth(want)) => Some(have.changes(want)),
+            (Object::Macvlan(have), Object::Macvlan(want)) => have.changes(want),
             _ => None,
         }
     }
@@ -164,6 +175,7 @@ impl Object {
             Object::Bridge(bridge) => bridge.apply(change),
             Object::Vxlan(vxlan) => vxlan.apply(change),
             Object::Veth(veth) => veth.apply(change),
+            Object::Macvlan(macvlan) => macvlan.apply(change),
         }
     }
 
@@ -173,6 +185,7 @@ impl Object {
             Object::Bridge(bridge) => ("bridge", bridge.mtu, bridge.mac),
             Object::Vxlan(vxlan) => ("vxlan", vxlan.mtu, Some(vxlan.mac)),
             Object::Veth(veth) => ("veth", veth.mtu, Some(veth.host_mac)),
+            Object::Macvlan(macvlan) => ("macvlan", macvlan.mtu, Some(macvlan.mac)),
         }
     }
 
@@ -208,5 +221,11 @@ impl From<Vxlan> for Object {
 impl From<Veth> for Object {
     fn from(veth: Veth) -> Self {
         Object::Veth(veth)
+    }
+}
+
+impl From<Macvlan> for Object {
+    fn from(macvlan: Macvlan) -> Self {
+        Object::Macvlan(macvlan)
     }
 }

@@ -3,6 +3,7 @@
 
 mod bridge;
 pub(super) mod change;
+mod macvlan;
 mod veth;
 mod vxlan;
 
@@ -20,12 +21,16 @@ use super::sysctl::Sysctls;
 use crate::datapath::Object;
 use crate::model::IfName;
 
+/// Kinds of links that Pontoon creates, as the kernel names them.
+pub(super) const KINDS: [&str; 4] = ["bridge", "macvlan", "veth", "vxlan"];
+
 impl LinuxKernel {
     pub(super) fn create(&self, name: &IfName, object: &Object) -> Result<(), Failure> {
         match object {
             Object::Bridge(bridge) => self.create_bridge(name, bridge),
             Object::Vxlan(vxlan) => self.create_vxlan(name, vxlan),
             Object::Veth(veth) => self.create_veth(name, veth),
+            Object::Macvlan(macvlan) => self.create_macvlan(name, macvlan),
         }
     }
 }
@@ -55,6 +60,7 @@ pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord, name: &IfName)
     Ok(match link.kind.as_str() {
         "bridge" => bridge::observe(around, link, name).map(Object::Bridge),
         "veth" => veth::observe(around, link, name).map(Object::Veth),
+        "macvlan" => macvlan::observe(around, link).map(Object::Macvlan),
         "vxlan" => vxlan::observe(around, link)?.map(Object::Vxlan),
         _ => None,
     })
@@ -75,5 +81,6 @@ pub(super) fn commands(name: &IfName, object: &Object) -> Vec<String> {
         Object::Bridge(bridge) => bridge::commands(name, bridge),
         Object::Vxlan(vxlan) => vxlan::commands(name, vxlan),
         Object::Veth(veth) => veth::commands(name, veth),
+        Object::Macvlan(macvlan) => macvlan::commands(name, macvlan),
     }
 }

@@ -59,7 +59,8 @@ pub const HOST_IPV4: &str = "com.docker.network.host_ipv4";
 pub const HOST_IPV6: &str = "com.docker.network.host_ipv6";
 /// Key of the option that says who may reach published ports, of a network or an endpoint.
 pub const ALLOW: &str = "pontoon.publish.allow";
-pub(super) const SPOOFCHECK: &str = "pontoon.spoofcheck";
+/// Key of the option that checks what containers send.
+pub const SPOOFCHECK: &str = "pontoon.spoofcheck";
 /// Key of the option that holds an overlay network's number.
 pub const VNI: &str = "pontoon.vni";
 pub(super) const PEERS: &str = "pontoon.peers";
@@ -70,6 +71,11 @@ pub(super) const SHORTCUT: &str = "pontoon.shortcut";
 /// Key of the option by which Pontoon knows the answers that it gave to the Swarm.
 pub const ALLOCATED: &str = "pontoon.allocated";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+
+/// Key of the option that names the link whose children the endpoints are.
+pub const PARENT: &str = "parent";
+/// Key of the option that chooses the mode of macvlan children.
+pub const MACVLAN_MODE: &str = "macvlan_mode";
 
 /// Options of `docker network create -o`.
 pub const NETWORK_OPTIONS: &[OptionRow] = &[
@@ -203,6 +209,20 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "true",
         Support::Pontoon,
         "Whether frames between containers of this overlay go past the host's firewall, as those of the engine's own overlay do. false has them go through FORWARD wherever bridges call iptables, a quarter slower.",
+    ),
+    row(
+        PARENT,
+        "link name",
+        "",
+        Support::Pontoon,
+        "Attaches containers to this link of the host as its macvlan children: they are on its network themselves. The link must exist and is left alone.",
+    ),
+    row(
+        MACVLAN_MODE,
+        "bridge, private, vepa or passthru",
+        "bridge",
+        Support::Pontoon,
+        "Whom macvlan containers reach on their parent besides what is behind it: bridge their siblings, private none, vepa those that a switch sends back; passthru gives the parent to one container.",
     ),
     row(
         ALLOCATED,

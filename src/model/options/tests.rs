@@ -50,7 +50,7 @@ fn a_typing_error_names_the_option_that_was_meant() {
     let named = parse(&[("bridge.name", "1")]).unwrap_err().to_string();
     assert!(named.contains("Name of the bridge"), "{named}");
     // Who names a link otherwise does not mean the bridge: one called lan0 would be made.
-    for other in ["name", "com.docker.network.link.name", "com.docker.network.interface.name", "parent"] {
+    for other in ["name", "com.docker.network.link.name", "com.docker.network.interface.name", "link"] {
         let text = parse(&[(other, "lan0")]).unwrap_err().to_string();
         assert!(!text.contains("did you mean"), "{text}");
     }
