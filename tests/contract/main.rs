@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pontoon::datapath::fake::FakeKernel;
+use pontoon::datapath::object::Macvlan;
 use pontoon::datapath::{
     Bridge, Change, Datapath, Element, Kernel, Object, ObjectKind, Protected, ReserveError, Shortcut, Step, Veth,
     Vxlan, diff,
 };
 use pontoon::linux::{LinuxKernel, Options};
+use pontoon::model::kind::MacvlanMode;
 use pontoon::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
 
 /// Runs a case on the fake and, in a namespace of its own, on the kernel.
@@ -436,5 +438,32 @@ fn ports_are_reserved_all_or_none() {
         kernel.reserve(&second).unwrap();
         let (range, _) = kernel.ephemeral_ports().unwrap();
         assert!(range.start() < range.end());
+    });
+}
+
+#[test]
+fn children_of_a_link_are_made_changed_and_taken_down() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let child =
+            Macvlan { parent: name("pntb1"), mode: MacvlanMode::Vepa, mac: Mac::derive("peer", "m"), mtu: 1300 };
+        let mut want = wanted();
+        want.objects.insert(name("pntcm"), child.clone().into());
+        reach(kernel, &want);
+        assert_eq!(observe(kernel), want);
+        assert_eq!(reach(kernel, &want), []);
+        let changes: [fn(&mut Macvlan); 3] =
+            [|m| m.mtu = 1400, |m| m.mac = Mac::derive("peer", "other"), |m| m.mode = MacvlanMode::Private];
+        for change in changes {
+            let Some(Object::Macvlan(child)) = want.objects.get_mut(&name("pntcm")) else { unreachable!() };
+            change(child);
+            reach(kernel, &want);
+            assert_eq!(observe(kernel), want);
+        }
+        for _ in 0..2 {
+            kernel.apply(&[Step::Delete(name("pntcm"), ObjectKind::Macvlan)]).unwrap();
+            assert!(kernel.settle(Duration::from_secs(10)));
+            assert_eq!(observe(kernel), wanted());
+        }
     });
 }

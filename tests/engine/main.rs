@@ -18,6 +18,7 @@ mod isolation;
 #[path = "../crash/ledger.rs"]
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod ledger;
+mod macvlan;
 mod managed;
 mod options;
 mod outage;

@@ -11,6 +11,7 @@ mod endpoints;
 mod failures;
 mod ipam;
 mod lives;
+mod macvlan;
 mod networks;
 mod overlay;
 mod ports;

@@ -1,0 +1,130 @@
+//! Networks on a parent link of the host.
+
+use pontoon::datapath::object::Macvlan;
+use pontoon::datapath::{Object, ObjectKind};
+use pontoon::model::IfName;
+use pontoon::model::kind::MacvlanMode;
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, endpoint, join, network, of};
+
+fn name(text: &str) -> IfName {
+    IfName::parse(text).unwrap()
+}
+
+fn on_parent(id: &str, n: u8, options: Value) -> Value {
+    let mut body = network(id, n, false);
+    body["Options"]["com.docker.network.generic"] = options;
+    body
+}
+
+/// A host with a link `eth7`.
+fn host() -> Rig {
+    let rig = Rig::new();
+    rig.kernel.add_link(&name("eth7"), "");
+    rig
+}
+
+fn children(rig: &Rig) -> Vec<(IfName, Macvlan)> {
+    let child = |(name, object)| if let Object::Macvlan(child) = object { Some((name, child)) } else { None };
+    rig.kernel.datapath().objects.into_iter().filter_map(child).collect()
+}
+
+#[test]
+fn an_endpoint_is_a_child_of_the_parent_and_its_network_changes_nothing() {
+    let mut rig = host();
+    let before = rig.kernel.datapath();
+    rig.ok("NetworkDriver.CreateNetwork", on_parent("aa", 1, json!({"parent": "eth7", "macvlan_mode": "private"})));
+    let made = rig.kernel.datapath();
+    assert_eq!((&made.objects, &made.forwarding), (&before.objects, &before.forwarding));
+    let answer = rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    let all = children(&rig);
+    let [(link, child)] = &all[..] else { panic!("one child: {all:?}") };
+    assert_eq!((child.parent.as_str(), child.mode, child.mtu), ("eth7", MacvlanMode::Private, 1500));
+    assert_eq!(answer["Interface"]["MacAddress"], child.mac.to_string());
+    let joined = rig.ok("NetworkDriver.Join", join("aa", "e1"));
+    assert_eq!(joined["InterfaceName"]["SrcName"], link.as_str());
+    assert_eq!(joined["Gateway"], "10.1.0.1");
+    // In its sandbox the host does not see it, which is neither drift nor the end of the endpoint.
+    rig.kernel.meddle(|datapath| datapath.objects.retain(|_, object| object.kind() != ObjectKind::Macvlan));
+    rig.kernel.take_steps();
+    rig.life().driver.tick();
+    rig.restart();
+    rig.life().driver.tick();
+    assert!(rig.kernel.take_steps().iter().all(|step| step.link().is_none()), "no link is touched");
+    assert_eq!(rig.life().driver.sizes(), (1, 1));
+    for _ in 0..2 {
+        rig.ok("NetworkDriver.Leave", of("aa", "e1"));
+        rig.ok("NetworkDriver.DeleteEndpoint", of("aa", "e1"));
+        rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
+    }
+    assert_eq!(rig.kernel.datapath().objects, before.objects);
+}
+
+#[test]
+fn a_child_that_waits_for_its_sandbox_is_repaired() {
+    let rig = host();
+    rig.ok("NetworkDriver.CreateNetwork", on_parent("aa", 1, json!({"parent": "eth7"})));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    let before = children(&rig);
+    rig.kernel.meddle(|datapath| datapath.objects.clear());
+    rig.life().driver.tick();
+    assert_eq!(children(&rig), before);
+    rig.kernel.meddle(|datapath| {
+        for object in datapath.objects.values_mut() {
+            if let Object::Macvlan(child) = object {
+                (child.mtu, child.mode) = (1400, MacvlanMode::Vepa);
+            }
+        }
+    });
+    rig.life().driver.tick();
+    assert_eq!(children(&rig), before);
+}
+
+#[test]
+fn what_a_parent_cannot_have_is_refused_with_the_remedy() {
+    let rig = host();
+    let bridged = |option: &str, value: &str| json!({"parent": "eth7", option: value});
+    for (options, says) in [
+        (json!({"parent": "eth9"}), "this host has no link eth9"),
+        (json!({"parent": "eth7.40"}), "ip link add link eth7 name eth7.40 type vlan id 40"),
+        (json!({"parent": "lo0000000000000000"}), "parent"),
+        (json!({"macvlan_mode": "bridge"}), "-o parent=LINK"),
+        (json!({"parent": "eth7", "macvlan_mode": "l2"}), "bridge, private, vepa or passthru"),
+        (json!({"parent": "eth7", "com.docker.network.driver.mtu": "9000"}), "MTU of its parent eth7, 1500"),
+        (bridged("com.docker.network.bridge.enable_icc", "false"), "enable_icc has no effect"),
+        (bridged("com.docker.network.bridge.name", "br0"), "bridge.name has no effect"),
+        (bridged("com.docker.network.bridge.gateway_mode_ipv4", "routed"), "gateway_mode_ipv4 has no effect"),
+        (bridged("pontoon.vni", "7"), "pontoon.vni has no effect"),
+        (bridged("pontoon.multicast", "false"), "pontoon.multicast has no effect"),
+    ] {
+        let message = rig.err("NetworkDriver.CreateNetwork", on_parent("aa", 1, options.clone()));
+        assert!(message.contains(says), "{options}: {message}");
+        assert_eq!(message.lines().count(), 1);
+    }
+    rig.ok("NetworkDriver.CreateNetwork", on_parent("aa", 1, json!({"parent": "eth7", "macvlan_mode": "passthru"})));
+    let mut checked = endpoint("aa", "e1", "10.1.0.2/24");
+    checked["Options"] = json!({"pontoon.spoofcheck": "true"});
+    let message = rig.err("NetworkDriver.CreateEndpoint", checked);
+    assert!(message.contains("pontoon.spoofcheck has no effect on aa"), "{message}");
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    let message = rig.err("NetworkDriver.CreateEndpoint", endpoint("aa", "e2", "10.1.0.3/24"));
+    assert!(message.contains("network aa has 1 endpoints"), "{message}");
+    rig.ok("NetworkDriver.Join", join("aa", "e1"));
+    let ports = json!([{"Proto": 6, "Port": 80, "HostPort": 8080, "HostPortEnd": 8080}]);
+    let mut publish = of("aa", "e1");
+    publish["Options"] = json!({"com.docker.network.portmap": ports});
+    // Not refused, see the driver; and nothing is reserved for it.
+    rig.ok("NetworkDriver.ProgramExternalConnectivity", publish);
+    assert!(rig.kernel.reserved().is_empty());
+    rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
+}
+
+#[test]
+fn no_gateway_is_allocated_where_the_host_has_none() {
+    let rig = host();
+    let body = |options: Value| json!({"Options": {"com.docker.network.generic": options}});
+    let skips = |options| rig.ok("NetworkDriver.GwAllocCheck", body(options));
+    assert_eq!(skips(json!({"parent": "eth7"})), json!({"SkipIPv4": true, "SkipIPv6": true}));
+    assert_eq!(skips(json!({})), json!({"SkipIPv4": false, "SkipIPv6": false}));
+}
