@@ -15,30 +15,59 @@ impl Fleet {
     }
 }
 
+/// The networks of both lives: one that holds no more than its subnet, and one that also holds a number
+/// and the name of a bridge.
+const NETWORKS: [(&str, &[&str]); 2] = [
+    ("plain", &["--subnet", "10.44.0.0/24"]),
+    (
+        "numbered",
+        &["--subnet", "10.46.0.0/24", "-o", "com.docker.network.bridge.name=swarm0", "-o", "pontoon.vni=4242"],
+    ),
+];
+
 #[test]
 fn a_network_replaced_while_an_engine_was_down() {
     let fleet = Fleet::up();
     fleet.manager(&["swarm", "update", "--dispatcher-heartbeat", "2s"]);
-    let create = |name: &str| {
-        let options =
-            ["--subnet", "10.44.0.0/24", "-o", "com.docker.network.bridge.name=swarm0", "-o", "pontoon.vni=4242"];
-        fleet.manager(&[&["network", "create", "-d", "pontoon:latest"][..], &options, &[name]].concat());
+    let create = |life: &str| {
+        for (name, options) in NETWORKS {
+            let create = [&["network", "create", "-d", "pontoon:latest", "--attachable"][..], options].concat();
+            fleet.manager(&[&create[..], &[&format!("{name}_{life}")]].concat());
+            fleet.everywhere(&format!("{name}-{life}"), &format!("{name}_{life}"));
+        }
+        NETWORKS.map(|(name, _)| (format!("{name}-{life}"), format!("{name}_{life}")))
     };
-    create("before");
-    fleet.everywhere("web", "before");
-    fleet.all_answer_all("web", "before", 3, "at first");
+    let before = create("before");
+    for (service, network) in &before {
+        fleet.all_answer_all(service, network, 3, "at first");
+    }
     let three = fleet.node("three");
+    let stale = links(three);
+    let tunnels = fleet.tunnels("three");
+    assert_eq!(tunnels.len(), 2, "{stale:?}");
+
     three.kill_dockerd();
-    fleet.manager(&["service", "rm", "web"]);
-    fleet.remove_network("before");
-    create("after");
-    fleet.everywhere("web", "after");
-    three.revive_dockerd();
-    fleet.ready(3);
-    fleet.all_answer_all("web", "after", 3, "with the engine back");
-    assert_eq!(fleet.tunnels("three").len(), 1, "{:?}", links(three));
-    fleet.manager(&["service", "rm", "web"]);
-    fleet.remove_network("after");
+    for (service, network) in &before {
+        fleet.manager(&["service", "rm", service]);
+        fleet.remove_network(network);
+    }
+    assert_eq!(fleet.tunnels("three"), tunnels, "the node whose engine is down knows nothing of it");
+    let after = create("after");
+    fleet.revive("three", 3);
+    for (service, network) in &after {
+        fleet.all_answer_all(service, network, 3, "with the engine back");
+    }
+    // Nothing of the networks of before is left there: no link, and no network in the engine.
+    let left = || links(three).into_iter().filter(|link| stale.contains(link)).collect::<Vec<_>>();
+    wait_until(SOON, "the stale links to go", || left().is_empty());
+    assert_eq!(fleet.tunnels("three").len(), 2, "{:?}", links(three));
+    let networks = three.docker(&["network", "ls", "--format", "{{.Name}}"]).ok();
+    assert!(!networks.contains("before") && networks.contains("numbered_after"), "{networks}");
+
+    for (service, network) in &after {
+        fleet.manager(&["service", "rm", service]);
+        fleet.remove_network(network);
+    }
     fleet.nothing_left();
 }
 
