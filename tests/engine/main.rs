@@ -29,3 +29,4 @@ mod routes;
 mod scale;
 mod storm;
 mod stream;
+mod uninstall;
