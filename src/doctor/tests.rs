@@ -204,6 +204,7 @@ fn each_check_finds_what_it_is_for() {
         ("state", Level::Degraded, |f| f.status.state.outcome = "corrupt".into()),
         ("state", Level::Broken, |f| f.source = Source::Nowhere("EACCES".into())),
         ("unknown_links", Level::Degraded, |f| f.status.plan.unknown = vec![IfName::parse("pnth1").unwrap()]),
+        ("unknown_links", Level::Degraded, |f| f.status.state.degraded = true),
         ("kept_aside", Level::Degraded, |f| f.status.state.kept_aside = vec!["/x/ledger.corrupt-1".into()]),
         ("disk", Level::Broken, |f| f.disk = Some(Disk { free: 1 << 30, read_only: true })),
         ("disk", Level::Degraded, |f| f.disk = Some(Disk { free: 2 << 20, read_only: false })),
