@@ -105,6 +105,16 @@ pub fn links(have: &Datapath, want: &Datapath, ended: &Ended) -> BTreeSet<IfName
         .collect()
 }
 
+/// Those of the links `unknown` that are ports, each with its bridge.
+pub fn ports(have: &Datapath, unknown: &BTreeSet<IfName>) -> Vec<(IfName, IfName)> {
+    let veths = have.veths.iter().map(|(name, veth)| (name, &veth.bridge));
+    let ports = veths.chain(have.vxlans.iter().map(|(name, vxlan)| (name, &vxlan.bridge)));
+    ports
+        .filter(|(name, _)| unknown.contains(*name))
+        .filter_map(|(name, bridge)| Some((name.clone(), bridge.clone()?)))
+        .collect()
+}
+
 /// What a process knows of the past, and what stays because of what it does not know.
 #[derive(Debug, Default)]
 pub struct Judge {

@@ -560,3 +560,39 @@ fn a_ledger_of_another_boot_takes_nothing_that_runs() {
         assert_eq!(rig.life().driver.status().plan.unknown.len(), 9, "life {life}");
     }
 }
+
+/// A new network may be made beside links that nobody knows, but not over the subnet of one: what is made for
+/// both would be removed with the new one, and containers run in the other.
+#[test]
+fn a_new_network_beside_unknown_links() {
+    let mut rig = populated();
+    let before = rig.kernel.datapath();
+    rig.life = None;
+    std::fs::remove_dir_all(rig.ledger_file().parent().unwrap()).unwrap();
+    rig.restart();
+    for bridge in [None, Some("lan0")] {
+        let mut body = network("same", 1, false);
+        if let Some(bridge) = bridge {
+            body["Options"]["com.docker.network.generic"] = json!({"com.docker.network.bridge.name": bridge});
+        }
+        let refused = rig.err("NetworkDriver.CreateNetwork", body);
+        assert!(refused.contains("10.1.0.1/24 of link pntbnet1") && refused.contains("pontoon doctor"), "{refused}");
+    }
+    rig.life().driver.tick();
+    assert_eq!(rig.kernel.datapath(), before);
+    rig.ok("NetworkDriver.CreateNetwork", network("another", 77, false));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "another"}));
+    // The network itself may come again, as a Swarm's does; its bridge is taken up.
+    rig.ok("NetworkDriver.CreateNetwork", network("net1", 1, false));
+    assert_eq!(rig.kernel.datapath().bridges, before.bridges);
+    // And the subnet of one that the engine calls ended is free at once.
+    for e in 2..5 {
+        rig.ok("NetworkDriver.DeleteEndpoint", of("net3", &format!("net3e{e}")));
+    }
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "net3"}));
+    rig.ok("NetworkDriver.CreateNetwork", network("heir", 3, false));
+    rig.life().driver.tick();
+    rig.life().driver.tick();
+    let bridges = rig.kernel.datapath().bridges;
+    assert!(bridges.keys().any(|name| name.as_str() == "pntbheir") && bridges.len() == 3, "{:?}", bridges.keys());
+}
