@@ -376,10 +376,8 @@ fn the_json_has_the_same_keys_for_every_finding() {
         assert_eq!(keys, ["check", "evidence", "level", "remedy", "title"]);
     }
     let socket = json.as_array().unwrap().iter().find(|finding| finding["check"] == "socket").unwrap();
-    assert_eq!(
-        (socket["level"].as_str(), socket["remedy"].as_str()),
-        (Some("degraded"), Some("chmod 0600 /run/docker/plugins/pontoon.sock"))
-    );
+    assert_eq!(socket["level"], "degraded");
+    assert_eq!(socket["remedy"], "chmod 0600 /run/docker/plugins/pontoon.sock");
 }
 
 #[test]
