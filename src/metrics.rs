@@ -38,7 +38,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ),
     ("pontoon_networks", "gauge", "Networks."),
     ("pontoon_endpoints", "gauge", "Endpoints."),
-    ("pontoon_degraded", "gauge", "1 when the ledger was damaged or is too new: docs/state.md."),
+    ("pontoon_degraded", "gauge", "1 when facts are missing from the ledger: docs/state.md."),
 ];
 
 #[derive(Default)]

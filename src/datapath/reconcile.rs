@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ailment::{Ailments, Subject};
-use super::unknown::Judge;
+use super::unknown::{self, Judge};
 use super::{
     Datapath, Element, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, diff,
     kind, shortcut, tunnel,
@@ -145,15 +145,14 @@ impl Reconciler {
         ended.macs.extend(macs);
     }
 
-    /// Ports that the state does not know, each with its bridge.
+    /// What the kernel has, and which links of that nobody knows now.
     ///
     /// # Errors
     /// What the observation says.
-    pub fn ports_of_unknown(&self) -> Result<Vec<(IfName, IfName)>, KernelError> {
+    pub fn look_for_unknown(&self) -> Result<(Datapath, BTreeSet<IfName>), KernelError> {
         let have = self.observe()?;
-        let desired = lock(&self.desired);
-        let unknown = have.objects.iter().filter(|(name, _)| !desired.objects.contains_key(*name));
-        Ok(unknown.filter_map(|(name, object)| Some((name.clone(), object.master()?.clone()))).collect())
+        let links = unknown::links(&have, &lock(&self.desired), &lock(&self.judge).ended);
+        Ok((have, links))
     }
 
     /// What stays although the state does not know it, as of the last comparison.

@@ -77,6 +77,12 @@ pub fn links(have: &Datapath, want: &Datapath, ended: &Ended) -> BTreeSet<IfName
     unknown.map(|(name, _)| name.clone()).collect()
 }
 
+/// Those of the links `unknown` that are ports, each with its bridge.
+pub fn ports(have: &Datapath, unknown: &BTreeSet<IfName>) -> Vec<(IfName, IfName)> {
+    let objects = have.objects.iter().filter(|(name, _)| unknown.contains(*name));
+    objects.filter_map(|(name, object)| Some((name.clone(), object.master()?.clone()))).collect()
+}
+
 /// What a process knows of the past, and what stays because of what it does not know.
 #[derive(Debug, Default)]
 pub struct Judge {

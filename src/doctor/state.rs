@@ -55,13 +55,21 @@ pub(super) fn kept_aside(facts: &Facts) -> Vec<Finding> {
 pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
     let unknown = &facts.status.plan.unknown;
     if unknown.is_empty() {
-        return vec![Finding::ok("the ledger knows every link of Pontoon's")];
+        let state = &facts.status.state;
+        // A damaged ledger has findings of its own.
+        let is_whole = ["loaded", "torn", "absent"].contains(&state.outcome.as_str()) && state.kept_aside.is_empty();
+        if !state.degraded || !is_whole {
+            return vec![Finding::ok("the ledger knows every link of Pontoon's")];
+        }
+        let title = "ports are published that the ledger does not know: it is older than they are, they stay until their container ends";
+        let remedy = "docker restart the containers whose published ports `pontoon ports` does not show";
+        return vec![Finding::new(Level::Degraded, title).seen(ledger_of(facts)).mended_by(remedy)];
     }
     let title = format!(
         "{} links of Pontoon's are not known to its ledger, which is missing, or older than they are: they stay as they are",
         unknown.len()
     );
-    let mut finding = Finding::new(Level::Degraded, title).seen(facts.state_dir.join("ledger").display().to_string());
+    let mut finding = Finding::new(Level::Degraded, title).seen(ledger_of(facts));
     for link in unknown.iter().take(SHOWN) {
         finding = finding.seen(link.to_string());
     }
@@ -71,8 +79,12 @@ pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
     vec![finding.mended_by(format!(
         "stop Pontoon, put the ledger that knows them back as {}, start it (docs/state.md). If there is none: stop the \
          containers whose networks are refused as not known, `docker network rm` these networks, create them again",
-        facts.state_dir.join("ledger").display()
+        ledger_of(facts)
     ))]
+}
+
+fn ledger_of(facts: &Facts) -> String {
+    facts.state_dir.join("ledger").display().to_string()
 }
 
 pub(super) fn disk(facts: &Facts) -> Vec<Finding> {

@@ -62,6 +62,9 @@ impl Driver {
         if let Some(error) = self.unforwarded(spec).filter(|_| owns_bridge) {
             return release(error);
         }
+        if let Err(error) = self.check_unknown(spec) {
+            return release(error);
+        }
         if let Some(error) = if owns_bridge { self.endangers_host(spec).unwrap_or_else(Some) } else { None } {
             return release(error);
         }

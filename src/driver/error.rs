@@ -89,6 +89,18 @@ pub enum Error {
         /// Which.
         endpoint: EndpointId,
     },
+    /// A network that the ledger does not know may run there.
+    #[error(
+        "subnet {subnet} overlaps {held} of link {link}, which Pontoon's ledger does not know and which may be in use: choose another --subnet, or see `pontoon doctor`"
+    )]
+    SubnetOfUnknown {
+        /// As asked for.
+        subnet: IpNetwork,
+        /// The other one.
+        held: IpNetwork,
+        /// The bridge that has it.
+        link: IfName,
+    },
     /// Two networks with common addresses cannot both be routed.
     #[error("subnet {subnet} overlaps {held} of network {owner}: choose another --subnet")]
     SubnetOverlap {

@@ -83,7 +83,7 @@ impl Driver {
     pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
         let id = NetworkId::parse(&request.network_id)?;
         let Some(slot) = self.table.find(&id) else {
-            self.unknown_ended([Mac::derive("bridge", id.as_str())]);
+            self.unknown_ended(["bridge", "vxlan"].map(|link| Mac::derive(link, id.as_str())));
             return Ok(Empty {});
         };
         let mut place = lock(&slot);

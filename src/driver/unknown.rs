@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Driver, Error};
-use crate::datapath::{Ended, kind};
-use crate::model::{EndpointId, IfName, Mac, Network, NetworkId};
+use crate::datapath::{Ended, Object, kind, unknown};
+use crate::model::{EndpointId, IfName, Mac, Network, NetworkId, NetworkSpec, overlap};
 use crate::state::Outcome;
 use crate::state::ports::PortOwner;
 use crate::state::record::Record;
@@ -69,6 +69,30 @@ impl Driver {
         }
     }
 
+    /// Refuses a network with a subnet that the bridge of another one has which the ledger does not know:
+    /// its containers may run, and what is made for the new network would be removed with it.
+    pub(super) fn check_unknown(&self, spec: &NetworkSpec) -> Result<(), Error> {
+        if self.reconciler.kept().links.is_empty() {
+            return Ok(());
+        }
+        let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
+        let (have, links) = self.reconciler.look_for_unknown().map_err(kernel)?;
+        // The engine of a Swarm asks again for a network whose bridge is there.
+        let own = Mac::derive("bridge", spec.id.as_str());
+        let others =
+            have.objects.iter().filter(|(link, object)| links.contains(*link) && object.identity() != Some(own));
+        let bridges = others.filter_map(|(link, object)| match object {
+            Object::Bridge(bridge) => Some((link, bridge)),
+            _ => None,
+        });
+        let held = bridges.flat_map(|(link, bridge)| bridge.addresses.iter().map(move |held| (link, held)));
+        let mut both = held.flat_map(|held| spec.subnets().map(move |subnet| (held, subnet.pool)));
+        match both.find(|((_, held), subnet)| overlap(held, subnet)) {
+            Some(((link, held), subnet)) => Err(Error::SubnetOfUnknown { subnet, held: *held, link: link.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Gives ports back that were held for unknown containers, once those are gone.
     pub(super) fn free_unknown_ports(&self) {
         let mut held = lock(&self.unknown_ports);
@@ -109,7 +133,8 @@ impl Driver {
         if let Some(name) = names.iter().find(|name| !plan.unknown.contains(name)) {
             return Err(refused(name.as_str(), "it is not one of the links that the ledger does not know".to_owned()));
         }
-        let ports = self.reconciler.ports_of_unknown().map_err(kernel)?;
+        let (have, links) = self.reconciler.look_for_unknown().map_err(kernel)?;
+        let ports = unknown::ports(&have, &links);
         if let Some((port, bridge)) =
             ports.iter().find(|(port, bridge)| named.contains(bridge) && !named.contains(port))
         {

@@ -23,7 +23,7 @@ use nix::sys::socket::{
 use nix::unistd::geteuid;
 
 use super::netlink::{Failure, OwnPorts, Protocol, Socket};
-use super::tlv::Writer;
+use super::tlv::{Attributes, Writer, native32};
 
 /// The group of the packet log that stands for Pontoon.
 const GROUP: u16 = 0x706e;
@@ -37,6 +37,17 @@ const BIND: u8 = 1;
 
 /// The abstract socket of earlier releases.
 const NAME: &str = "pontoon";
+
+/// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
+const BY_FAMILY: u16 = 20;
+/// `UDIAG_SHOW_NAME` and `UDIAG_SHOW_UID`, the attributes that they bring, and the length of
+/// `struct unix_diag_msg` before those (include/uapi/linux/unix_diag.h).
+const SHOW_NAME_AND_UID: u32 = 0x41;
+const DIAG_NAME: u16 = 0;
+const DIAG_UID: u16 = 7;
+const DIAG_HEADER: usize = 16;
+/// `TCP_LISTEN`, the state of sockets of any family that listen (include/net/tcp_states.h).
+const LISTENING: u32 = 10;
 
 /// `NETLINK_NETFILTER`, and the bit of `NFNLGRP_NFTABLES` among a socket's groups: only a process
 /// with CAP_NET_ADMIN is a member, and each Pontoon is.
@@ -110,10 +121,11 @@ fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
         Err(_) => {}
     }
     let holder = holder();
+    let privileged = |uid: u32| uid == 0 || uid == geteuid().as_raw();
     let trusted = match &holder {
-        Holder::Listens(peer) => peer.uid() == 0 || peer.uid() == geteuid().as_raw(),
-        // Its queue is full, which nobody waits for to change.
-        Holder::Busy => true,
+        Holder::Listens(peer) => privileged(peer.uid()),
+        // Its queue is full, which nobody waits for to change. The kernel may not say whose it is.
+        Holder::Busy => owner().is_none_or(privileged),
         Holder::Silent => false,
     };
     if trusted && (!claimed || somebody_watches_the_firewall()) {
@@ -148,6 +160,26 @@ fn holder() -> Holder {
         Err(Errno::EAGAIN) => Holder::Busy,
         Err(_) => Holder::Silent,
     }
+}
+
+/// Which user made the abstract socket; `None` when the kernel does not say (before Linux 5.3, or
+/// without `unix_diag`).
+fn owner() -> Option<u32> {
+    let mut socket = Socket::open(Protocol::Diagnosis, Arc::new(OwnPorts::default())).ok()?;
+    let family = u8::try_from(libc::AF_UNIX).ok()?;
+    // struct unix_diag_req: family, protocol, padding, states, inode, what to show, cookie. Connections
+    // to the socket have its name, too, but do not listen.
+    let mut request = vec![family, 0, 0, 0];
+    for word in [1 << LISTENING, 0, SHOW_NAME_AND_UID, 0, 0] {
+        request.extend(word.to_ne_bytes());
+    }
+    let name: Vec<u8> = [&[0], NAME.as_bytes()].concat();
+    let of_ours = |_, payload: &[u8]| {
+        let attributes = Attributes::after(payload, DIAG_HEADER);
+        let named = attributes.find(DIAG_NAME) == Some(&name);
+        attributes.find(DIAG_UID).filter(|_| named).and_then(native32)
+    };
+    socket.list(BY_FAMILY, &request, of_ours).ok()?.first().copied()
 }
 
 /// Whether a process with CAP_NET_ADMIN is told of changes of the firewall in this namespace.

@@ -33,6 +33,8 @@ pub enum Protocol {
     Netfilter,
     /// `NETLINK_GENERIC`: families that the kernel numbers as it goes.
     Generic,
+    /// `NETLINK_SOCK_DIAG`: the sockets of this namespace.
+    Diagnosis,
 }
 
 /// Opens, configures and binds a socket in the calling thread's namespace, member of `groups`.
@@ -41,6 +43,7 @@ pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
         Protocol::Route => SockProtocol::NetlinkRoute,
         Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
         Protocol::Generic => SockProtocol::NetlinkGeneric,
+        Protocol::Diagnosis => SockProtocol::NetlinkSockDiag,
     };
     let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     // Without the privilege for more, the default sizes have to do.

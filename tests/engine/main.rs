@@ -30,3 +30,4 @@ mod routes;
 mod scale;
 mod storm;
 mod stream;
+mod uninstall;

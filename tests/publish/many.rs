@@ -7,7 +7,7 @@ use crate::{
         Expect::{By, Closed},
         From::{Host, Outside},
     },
-    stage::{Scene, on_both},
+    stage::{Scene, on_both, on_pontoon},
 };
 
 #[test]
@@ -60,4 +60,43 @@ fn spent(scene: &Scene) -> Option<f64> {
             && !line.contains("_count")
     };
     Some(text.lines().find(sum).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0))
+}
+
+/// Media servers (coturn, FreePBX, Jitsi) publish ranges like this one. The engine names each port of it in
+/// every request, so that these are some megabytes long.
+#[test]
+fn ten_thousand_udp_ports_on_one_container() {
+    on_pontoon(range);
+}
+
+fn range(scene: &Scene) {
+    const FIRST: u16 = 20_000;
+    const LAST: u16 = 30_000;
+    const SERVED: [u16; 3] = [FIRST, (FIRST + LAST) / 2, LAST];
+    scene.network("net", &["--subnet", "10.141.2.0/24"]);
+    let publish = format!("{FIRST}-{LAST}:{FIRST}-{LAST}/udp");
+    let specs = SERVED.map(|port| format!("udp:{port}"));
+    let began = Instant::now();
+    scene.serve("media", &specs.each_ref().map(String::as_str), &["--network", "net", "-p", &publish]);
+    println!("10,001 UDP ports on engine {}: container served after {:.2?}", scene.engine, began.elapsed());
+    let mut rows = Vec::new();
+    for port in SERVED {
+        rows.push((Outside, format!("udp,192.168.77.1,{port}"), format!("media:{port}")));
+        rows.push((Host, format!("udp,127.0.0.1,{port}"), format!("media:{port}")));
+    }
+    let answered: Vec<_> = rows.iter().map(|(from, probe, name)| (*from, probe.as_str(), By(name))).collect();
+    scene.expect(&answered);
+    for port in SERVED {
+        assert!(!scene.free("udp", "0.0.0.0", &port.to_string()), "{port} is reserved");
+    }
+    scene.not_ready("media");
+    scene.docker(&["restart", "-t", "1", "media"]).ok();
+    scene.listens("media");
+    scene.expect(&answered);
+    scene.docker(&["rm", "-f", "media"]).ok();
+    let closed: Vec<_> = rows.iter().map(|(from, probe, _)| (*from, probe.as_str(), Closed)).collect();
+    scene.expect(&closed);
+    for port in SERVED {
+        assert!(scene.free("udp", "0.0.0.0", &port.to_string()), "{port} is given back");
+    }
 }

@@ -20,6 +20,7 @@ mod redeploy;
 mod settings;
 mod shuffle;
 mod socket;
+mod stale;
 mod truth;
 mod vip;
 

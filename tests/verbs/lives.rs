@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use pontoon::datapath::{Datapath, Element, Kernel, Object, ObjectKind, Step};
+use pontoon::datapath::fake::FakeKernel;
+use pontoon::datapath::{Datapath, Element, Kernel, Object, ObjectKind, Step, Underlay};
+use pontoon::driver::OverlaySettings;
 use pontoon::model::IfName;
 use pontoon::upkeep::{self, Cause};
 use serde_json::json;
@@ -398,6 +400,71 @@ fn publish(rig: &Rig, network: &str, id: &str, host: u16) -> serde_json::Value {
     rig.life().call("NetworkDriver.ProgramExternalConnectivity", body).json()
 }
 
+/// The same with a network that spans hosts: its tunnel goes with it.
+#[test]
+fn a_lost_ledger_and_an_overlay_network() {
+    let prepare = |kernel: &FakeKernel| {
+        kernel.set_underlay(None, Some(Underlay { address: "192.0.2.1".parse().unwrap(), mtu: 1500 }));
+    };
+    let mut rig = Rig::with(OverlaySettings::default(), prepare);
+    let mut body = network("far", 1, false);
+    body["Options"]["com.docker.network.generic"] = json!({"pontoon.vni": "4242"});
+    rig.ok("NetworkDriver.CreateNetwork", body);
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("far", "e1", "10.1.0.2/24"));
+    rig.ok("NetworkDriver.Join", join("far", "e1"));
+    let before = rig.kernel.datapath();
+    assert_eq!((before.bridges().len(), before.vxlans().len(), before.veths().len()), (1, 1, 1));
+    rig.life = None;
+    std::fs::remove_dir_all(rig.ledger_file().parent().unwrap()).unwrap();
+    rig.restart();
+    rig.life().driver.tick();
+    assert_eq!(rig.kernel.datapath(), before);
+    rig.ok("NetworkDriver.DeleteEndpoint", of("far", "e1"));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "far"}));
+    rig.life().driver.tick();
+    let after = rig.kernel.datapath();
+    assert_eq!((after.bridges().len(), after.vxlans().len(), after.veths().len()), (0, 0, 0), "{after:?}");
+    assert!(!rig.life().driver.is_degraded());
+}
+
+/// A ledger from after a container came and before its ports were published: they stay, and are given to
+/// nobody else, as long as the container is there.
+#[test]
+fn an_older_ledger_without_the_ports_of_a_container_that_it_knows() {
+    let mut rig = Rig::new();
+    rig.ok("NetworkDriver.CreateNetwork", network("one", 1, false));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("one", "e1", "10.1.0.2/24"));
+    rig.ok("NetworkDriver.Join", join("one", "e1"));
+    let copy = std::fs::read(rig.ledger_file()).unwrap();
+    publish(&rig, "one", "e1", 8080);
+    // The engine took the other end into the container.
+    rig.kernel.meddle(|datapath| datapath.away.extend(datapath.veths().keys().cloned()));
+    let before = rig.kernel.datapath();
+    rig.life = None;
+    std::fs::write(rig.ledger_file(), copy).unwrap();
+    let is_port = |e: &&Element| matches!(e, Element::Port(port) if port.host.port == 8080);
+    let ports = |rig: &Rig| rig.kernel.datapath().elements.iter().flatten().filter(is_port).count();
+    for life in 1..=3 {
+        rig.restart();
+        rig.life().driver.tick();
+        assert_eq!(ports(&rig), 1, "life {life}");
+        assert_eq!(rig.kernel.datapath().veths(), before.veths(), "life {life}");
+        let status = rig.life().driver.status();
+        assert!(status.state.degraded && status.plan.unknown.is_empty(), "life {life}: {:?}", status.plan);
+    }
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("one", "e2", "10.1.0.3/24"));
+    rig.ok("NetworkDriver.Join", join("one", "e2"));
+    let refused = publish(&rig, "one", "e2", 8080);
+    assert!(refused["Err"].as_str().unwrap().contains("endpoint unknown of network unknown"), "{refused}");
+    rig.ok("NetworkDriver.Leave", of("one", "e1"));
+    rig.ok("NetworkDriver.DeleteEndpoint", of("one", "e1"));
+    rig.life().driver.tick();
+    rig.life().driver.tick();
+    assert_eq!(ports(&rig), 0);
+    assert!(!rig.life().driver.is_degraded());
+    assert!(rig.kernel.reserved().is_empty());
+}
+
 /// A ledger from before the containers: its networks and ports are not made over those that run.
 #[test]
 fn an_older_ledger_is_not_applied_over_what_runs() {
@@ -494,4 +561,40 @@ fn a_ledger_of_another_boot_takes_nothing_that_runs() {
         assert_eq!(rig.kernel.datapath(), before, "life {life}");
         assert_eq!(rig.life().driver.status().plan.unknown.len(), 9, "life {life}");
     }
+}
+
+/// A new network may be made beside links that nobody knows, but not over the subnet of one: what is made for
+/// both would be removed with the new one, and containers run in the other.
+#[test]
+fn a_new_network_beside_unknown_links() {
+    let mut rig = populated();
+    let before = rig.kernel.datapath();
+    rig.life = None;
+    std::fs::remove_dir_all(rig.ledger_file().parent().unwrap()).unwrap();
+    rig.restart();
+    for bridge in [None, Some("lan0")] {
+        let mut body = network("same", 1, false);
+        if let Some(bridge) = bridge {
+            body["Options"]["com.docker.network.generic"] = json!({"com.docker.network.bridge.name": bridge});
+        }
+        let refused = rig.err("NetworkDriver.CreateNetwork", body);
+        assert!(refused.contains("10.1.0.1/24 of link pntbnet1") && refused.contains("pontoon doctor"), "{refused}");
+    }
+    rig.life().driver.tick();
+    assert_eq!(rig.kernel.datapath(), before);
+    rig.ok("NetworkDriver.CreateNetwork", network("another", 77, false));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "another"}));
+    // The network itself may come again, as a Swarm's does; its bridge is taken up.
+    rig.ok("NetworkDriver.CreateNetwork", network("net1", 1, false));
+    assert_eq!(rig.kernel.datapath().bridges(), before.bridges());
+    // And the subnet of one that the engine calls ended is free at once.
+    for e in 2..5 {
+        rig.ok("NetworkDriver.DeleteEndpoint", of("net3", &format!("net3e{e}")));
+    }
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "net3"}));
+    rig.ok("NetworkDriver.CreateNetwork", network("heir", 3, false));
+    rig.life().driver.tick();
+    rig.life().driver.tick();
+    let bridges = rig.kernel.datapath().bridges();
+    assert!(bridges.keys().any(|name| name.as_str() == "pntbheir") && bridges.len() == 3, "{:?}", bridges.keys());
 }

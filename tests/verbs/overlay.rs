@@ -1,16 +1,18 @@
 //! Verbs of overlay networks: numbers, tunnels, other hosts, and a Swarm whose engine crashes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pontoon::datapath::fake::{FakeKernel, Fault};
-use pontoon::datapath::{Element, Object, ObjectKind, Shortcut, Step, Underlay, Vxlan};
-use pontoon::driver::OverlaySettings;
+use pontoon::datapath::{Element, Kernel, Object, ObjectKind, Shortcut, Step, Underlay, Vxlan};
+use pontoon::driver::{Driver, OverlaySettings, Settings};
 use pontoon::model::{IfName, Scope, Vni};
+use pontoon::state::Ledger;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, endpoint, join, network, of};
+use crate::rig::{Dir, Rig, endpoint, join, network, of};
 
 const NET: &str = "u4ylute1if55shzy1kj09qow0";
 const OTHER: &str = "oyhoufe3kygdq4ozphbntt7pn";
@@ -564,6 +566,25 @@ fn a_swarm_has_no_subnet_that_cuts_the_host_off() {
         "{message}"
     );
 }
+/// What a Swarm chooses must not hold a name server of the host either; what a user chooses for one host may:
+/// a container of the network can be that server.
+#[test]
+fn a_swarm_has_no_subnet_that_holds_a_name_server() {
+    let rig = swarm();
+    let (kernel, dir): (Arc<dyn Kernel>, _) = (Arc::<FakeKernel>::clone(&rig.kernel), Dir::new());
+    let create = |scope: Scope, id: &str, n: u8| {
+        let opened = Ledger::open(&dir.0.join(id), "boot").unwrap();
+        let settings =
+            Settings { overlay: OverlaySettings { scope, ..OverlaySettings::default() }, ..Settings::default() };
+        let driver = Driver::load(opened, Arc::clone(&kernel), settings, || vec![ip("10.7.0.53")]);
+        driver.create_network(serde_json::from_value(network(id, n, false)).unwrap()).map_err(|e| e.to_string())
+    };
+    let message = create(Scope::Global, NET, 7).unwrap_err();
+    assert!(message.contains("10.7.0.53, a name server") && message.contains("--default-addr-pool"), "{message}");
+    create(Scope::Global, OTHER, 8).unwrap();
+    create(Scope::Local, "here", 7).unwrap();
+}
+
 /// A host with large links and one with ordinary ones make the same network the same; in a Swarm the
 /// manager says it for all.
 #[test]

@@ -1,0 +1,112 @@
+//! Uninstalling with `plugin/setup.sh`, as `make uninstall` does: nothing of Pontoon's stays in the kernel, and
+//! what is the user's or the engine's does not change.
+
+use std::{fs, path::Path};
+
+use crate::{
+    bed::{Bed, SOON, binary, plugin},
+    support::{Node, Options, Segment, wait_until},
+};
+
+const DRIVER: &str = "pontoon:latest";
+
+/// The user's own bridge, with a port and a rule for it.
+const OWN_BRIDGE: &str = "ip link add mine0 address 02:00:00:00:00:33 type bridge && ip link set mine0 up && \
+    ip addr add 10.138.3.1/24 dev mine0 && ip link add port0 type veth peer name port1 && ip link set port0 master mine0 up && \
+    iptables -A FORWARD -i mine0 -o lo -m comment --comment mine -j ACCEPT";
+
+/// Links with their bridges and addresses, tables, rules and forwarding, without counters.
+const SEEN: &str = "ip -o link | sed 's/^[0-9]*: //' && ip -o -4 addr | sed 's/^[0-9]*: //' && nft list tables && \
+    iptables-save | sed '/^[#:]/d' && ip6tables-save | sed '/^[#:]/d' && \
+    sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding";
+
+fn shell(node: &Node, script: &str) -> String {
+    node.exec(&["sh", "-c", script]).ok()
+}
+
+/// What `setup.sh` finds beside itself in a checkout.
+fn copy_checkout(node: &Node) {
+    let checkout = node.shared().join("checkout");
+    fs::create_dir_all(checkout.join("target")).expect("a directory");
+    node.copy_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plugin"), "checkout/plugin");
+    node.copy_in(&plugin(), "checkout/target/plugin");
+    node.copy_in(&binary(), "checkout/target/pontoon");
+}
+
+/// Every kind of network that leaves something of its own in the kernel, and a container on each.
+fn populate(bed: &Bed) {
+    bed.network("net", &["--subnet", "10.138.1.0/24", "--ipv6", "--subnet", "fd38:1::/64"]);
+    bed.network("inside", &["--subnet", "10.138.2.0/24", "--internal"]);
+    bed.network("own", &["--subnet", "10.138.3.0/24", "-o", "com.docker.network.bridge.name=mine0"]);
+    bed.network("fleet", &["--subnet", "10.138.4.0/24", "-o", "pontoon.vni=4242", "-o", "pontoon.peers=192.168.77.9"]);
+    bed.run_container("web", &["--network", "net", "-p", "8380:80"]);
+    bed.run_container("two", &["--network", "net"]);
+    bed.serve("web", 80);
+    bed.host_gets("127.0.0.1:8380");
+    for network in ["inside", "own", "fleet"] {
+        bed.run_container(&format!("at-{network}"), &["--network", network]);
+    }
+    bed.names("two", "-4", "web");
+    bed.ping_soon("at-own", "10.138.3.1");
+    let tables = shell(bed.node, "nft list tables");
+    for family in ["inet", "bridge", "netdev"] {
+        assert!(tables.contains(&format!("table {family} pontoon")), "nothing to remove in {family}: {tables}");
+    }
+    let rules = shell(bed.node, "iptables -S FORWARD");
+    for link in ["mine0", "pnt+"] {
+        let rule = format!("-A FORWARD -i {link} -m comment --comment pontoon -j ACCEPT");
+        assert!(rules.contains(&rule), "nothing to remove in FORWARD: {rules}");
+    }
+}
+
+/// Waits until the host is what it was; the carrier of the user's bridge follows its ports a moment later.
+#[track_caller]
+fn expect_as_before(node: &Node, before: &str) {
+    let mut after = String::new();
+    let same = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        wait_until(SOON, "the host to be as it was", || {
+            after = shell(node, SEEN);
+            after == before
+        });
+    }));
+    let other = |of: &str, than: &str| -> Vec<String> {
+        of.lines().filter(|line| !than.lines().any(|other| other == *line)).map(str::to_owned).collect()
+    };
+    assert!(same.is_ok(), "left: {:#?}\nlost: {:#?}", other(&after, before), other(before, &after));
+}
+
+#[test]
+fn an_uninstalled_plugin_leaves_nothing() {
+    let segment = Segment::up();
+    let node = Options::new().uplink(&segment, 1).up();
+    copy_checkout(&node);
+    shell(&node, OWN_BRIDGE);
+    let before = shell(&node, SEEN);
+    let setup = |what: &str| node.exec(&["sh", "-c", &format!("{what} 2>&1")]);
+    setup("/lab/checkout/plugin/setup.sh install").ok();
+    let bed = Bed::new(&node, DRIVER);
+
+    // Not under networks, of which it says the names.
+    populate(&bed);
+    let refused = setup("/lab/checkout/plugin/setup.sh uninstall");
+    assert!(!refused.success(), "{refused}");
+    for network in ["net", "inside", "own", "fleet"] {
+        assert!(refused.stdout.contains(network), "{network} is not named: {refused}");
+    }
+    assert!(bed.host_fetches("127.0.0.1:8380"), "a refusal changes nothing");
+
+    // With its networks removed, as the refusal asks for.
+    let members = ["web", "two", "at-inside", "at-own", "at-fleet"];
+    bed.sweep_names(&members, &["net", "inside", "own", "fleet"]);
+    let said = setup("/lab/checkout/plugin/setup.sh uninstall").ok();
+    assert!(said.contains("its state with it"), "{said}");
+    expect_as_before(&node, &before);
+
+    // And by force, under networks and running containers.
+    setup("/lab/checkout/plugin/setup.sh install").ok();
+    populate(&bed);
+    let said = setup("FORCE=1 /lab/checkout/plugin/setup.sh uninstall").ok();
+    assert!(said.contains("its state with it"), "{said}");
+    expect_as_before(&node, &before);
+    shell(&node, "ip link show master mine0 | grep -q port0");
+}
