@@ -1,12 +1,10 @@
-//! Owns the way from a method and a body to the method's request type, for tests and fuzzing.
+//! Decodes a body into the request type of its method, for tests and fuzzing.
 //!
-//! `tests/wire.rs` and `fuzz/fuzz_targets/api.rs` both include this file, so a method whose type
-//! changes is decoded by the same table in both. The match is exhaustive: a new method does not
-//! compile until it has a row.
+//! The match is exhaustive: a new method does not compile until it has a row.
 
-use pontoon::api::Method;
-use pontoon::api::ipam::{ReleaseAddressRequest, ReleasePoolRequest, RequestAddressRequest, RequestPoolRequest};
-use pontoon::api::network::{
+use libnetwork_plugin::Method;
+use libnetwork_plugin::ipam::{ReleaseAddressRequest, ReleasePoolRequest, RequestAddressRequest, RequestPoolRequest};
+use libnetwork_plugin::network::{
     AllocateNetworkRequest, CreateEndpointRequest, CreateNetworkRequest, DiscoverRequest, EndpointRequest,
     GwAllocCheckRequest, JoinRequest, NetworkRequest, ProgramRequest,
 };
@@ -14,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What became of a body.
+/// A decoded body.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decoded {
     /// The method takes no body and got none.

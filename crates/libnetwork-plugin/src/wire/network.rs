@@ -1,4 +1,4 @@
-//! Owns the bodies of the NetworkDriver methods.
+//! Bodies of the NetworkDriver methods.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::nullable;
 use super::options::Options;
+use crate::values::{Cidr, InvalidValue, MacAddress};
 
 /// Keys of the engine's own entries in `Options` (moby daemon/libnetwork/netlabel).
 pub mod key {
@@ -58,7 +59,7 @@ pub struct GwAllocCheckRequest {
 }
 
 /// Which families need no gateway address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GwAllocCheckResponse {
     /// No IPv4 gateway wanted.
     #[serde(rename = "SkipIPv4")]
@@ -68,15 +69,28 @@ pub struct GwAllocCheckResponse {
     pub skip_ipv6: bool,
 }
 
+/// How far something reaches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// One host.
+    #[default]
+    Local,
+    /// All nodes of a Swarm.
+    Global,
+}
+
 /// The answer to NetworkDriver.GetCapabilities.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CapabilitiesResponse {
-    /// `local` or `global`.
-    pub scope: String,
-    /// `local` or `global`.
-    pub connectivity_scope: String,
-    /// Whether GwAllocCheck may be called.
+    /// Where networks are created. Global: by the managers of a Swarm, which call AllocateNetwork;
+    /// that needs a managed plugin.
+    pub scope: Scope,
+    /// How far containers reach each other. Global: the driver is told of the Swarm's nodes, and
+    /// names of containers are resolved on all of them.
+    pub connectivity_scope: Scope,
+    /// Whether engines from 28 on call GwAllocCheck.
     pub gw_alloc_checker: bool,
 }
 
@@ -96,6 +110,23 @@ pub struct CreateNetworkRequest {
     /// IPv6 pools.
     #[serde(rename = "IPv6Data", deserialize_with = "nullable")]
     pub ipv6_data: Vec<IpamData>,
+}
+
+impl CreateNetworkRequest {
+    /// The user's `-o` options.
+    ///
+    /// # Errors
+    /// They are not an object of strings, which no engine sends.
+    pub fn driver_options(&self) -> Result<BTreeMap<String, String>, InvalidValue> {
+        let Some(options) = self.options.get(key::GENERIC) else { return Ok(BTreeMap::new()) };
+        let invalid = |_| InvalidValue::new(key::GENERIC, &options.to_string(), "an object of strings");
+        Ok(Option::deserialize(options).map_err(invalid)?.unwrap_or_default())
+    }
+
+    /// Whether the network is to have no way out: `--internal`.
+    pub fn is_internal(&self) -> bool {
+        self.options.get(key::INTERNAL).and_then(Value::as_bool).unwrap_or(false)
+    }
 }
 
 /// DeleteNetwork and FreeNetwork.
@@ -122,6 +153,42 @@ pub struct Interface {
     pub mac_address: String,
 }
 
+impl Interface {
+    /// The IPv4 address, if one is set.
+    ///
+    /// # Errors
+    /// It is not an IPv4 address with a prefix length.
+    pub fn ipv4(&self) -> Result<Option<Cidr>, InvalidValue> {
+        address(&self.address, true)
+    }
+
+    /// The IPv6 address, if one is set.
+    ///
+    /// # Errors
+    /// It is not an IPv6 address with a prefix length.
+    pub fn ipv6(&self) -> Result<Option<Cidr>, InvalidValue> {
+        address(&self.address_ipv6, false)
+    }
+
+    /// The MAC address, if one is set.
+    ///
+    /// # Errors
+    /// It is not a MAC address of six bytes.
+    pub fn mac(&self) -> Result<Option<MacAddress>, InvalidValue> {
+        if self.mac_address.is_empty() { Ok(None) } else { self.mac_address.parse().map(Some) }
+    }
+}
+
+fn address(text: &str, is_ipv4: bool) -> Result<Option<Cidr>, InvalidValue> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse::<Cidr>()? {
+        address if address.address().is_ipv4() == is_ipv4 => Ok(Some(address)),
+        _ => Err(InvalidValue::new("address", text, if is_ipv4 { "of IPv4" } else { "of IPv6" })),
+    }
+}
+
 /// CreateEndpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -141,7 +208,7 @@ pub struct CreateEndpointRequest {
 }
 
 /// The answer to CreateEndpoint: only fields that the request left blank, anything else is an
-/// error to the engine (moby endpoint_info.go, "driver modified interface address").
+/// error to the engine. [`crate::InterfaceAnswer`] takes care of that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateEndpointResponse {
     /// Absent when there is nothing to add.
@@ -161,8 +228,8 @@ pub struct EndpointRequest {
     pub endpoint_id: String,
 }
 
-/// The answer to EndpointOperInfo. The engine cannot use any value of a remote driver
-/// (protocol.md 8.1), but engines up to 26 refuse to start a container without an answer.
+/// The answer to EndpointOperInfo. The engine cannot use any value of a remote driver, but engines
+/// up to 26 refuse to start a container without an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct OperInfoResponse {
@@ -188,14 +255,33 @@ pub struct JoinRequest {
     pub options: Options,
 }
 
-/// Which link goes into the sandbox, and what it is called there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Which link goes into the sandbox, and what it is called there. Both are empty for none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct InterfaceName {
     /// Name of the link in the host's namespace.
     pub src_name: String,
     /// Its name in the sandbox, to which the engine appends a number.
     pub dst_prefix: String,
+}
+
+/// A route in the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StaticRoute {
+    /// CIDR.
+    pub destination: String,
+    /// [`StaticRoute::NEXT_HOP`] or [`StaticRoute::ON_LINK`].
+    pub route_type: u8,
+    /// Address of the router; empty when the destination is on-link.
+    pub next_hop: String,
+}
+
+impl StaticRoute {
+    /// The route leads through [`StaticRoute::next_hop`].
+    pub const NEXT_HOP: u8 = 0;
+    /// The destination is on the link itself.
+    pub const ON_LINK: u8 = 1;
 }
 
 /// The answer to Join.
@@ -210,6 +296,9 @@ pub struct JoinResponse {
     /// IPv6 default gateway.
     #[serde(rename = "GatewayIPv6", default, skip_serializing_if = "String::is_empty")]
     pub gateway_ipv6: String,
+    /// More routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub static_routes: Vec<StaticRoute>,
     /// Keeps the engine from attaching docker_gwbridge because of this endpoint.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disable_gateway_service: bool,

@@ -1,18 +1,8 @@
-//! Owns the wire types of libnetwork's remote driver protocol: what the engine sends and what it
-//! takes. Decoding is as lenient as the engine's own decoder (unknown keys ignored, `null` and
-//! missing are the zero value); meaning is given to the values by the driver.
-//!
-//! Field names follow moby's `daemon/libnetwork/drivers/remote/api` and `ipams/remote/api`.
+//! The methods of the protocol.
 
-pub mod ipam;
-pub mod network;
-pub mod options;
-
-use serde::{Deserialize, Deserializer, Serialize};
-
-/// Every method of the protocol: the closed list of what a request can be.
+/// A method of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // each is the engine's own name, described in protocol.md
+#[allow(missing_docs, reason = "each is the engine's own name")]
 pub enum Method {
     Activate,
     NetworkGetCapabilities,
@@ -39,7 +29,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// All methods with their paths and with the name that logs and metrics use.
+    /// All methods, each with its path and with a name for logs and metrics.
     pub const ALL: [(Method, &'static str, &'static str); 22] = [
         (Method::Activate, "/Plugin.Activate", "activate"),
         (Method::NetworkGetCapabilities, "/NetworkDriver.GetCapabilities", "get_capabilities"),
@@ -87,24 +77,24 @@ impl Method {
         self.row().0
     }
 
-    /// The name in code, logs and metrics.
+    /// A name for logs and metrics, in snake case.
     pub fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// Whether the method belongs to the IPAM half, whose errors stand under `Error`, not `Err`.
+    /// Whether the method is the IPAM driver's. Its errors have the key `Error`, not `Err`.
     pub fn is_ipam(self) -> bool {
         self.path().starts_with("/IpamDriver.")
     }
 
-    /// Whether the request has the published ports of a container.
+    /// Whether the request has the list of a container's published ports, and so may be large.
     pub fn has_ports(self) -> bool {
         matches!(self, Method::CreateEndpoint | Method::Join | Method::ProgramExternalConnectivity)
     }
 
-    /// Whether the engine sends no body. For all others an empty body is the mark of the
-    /// engine's retry after a lost connection, and must not be taken for a request
-    /// (protocol.md 1.6; moby pkg/plugins/client.go, callWithRetry).
+    /// Whether the engine sends no body. For all others an empty body marks the engine's retry
+    /// after a lost connection, which must not be taken for a request (moby
+    /// pkg/plugins/client.go, callWithRetry).
     pub fn has_no_body(self) -> bool {
         matches!(
             self,
@@ -113,34 +103,6 @@ impl Method {
                 | Method::IpamGetCapabilities
                 | Method::GetDefaultAddressSpaces
         )
-    }
-}
-
-/// Takes `null` and a missing key for the zero value, as Go does.
-pub(crate) fn nullable<'de, D, T>(from: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
-}
-
-/// The answer of methods that return nothing: the engine wants an object, not an empty body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Empty {}
-
-/// The answer to Plugin.Activate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Manifest {
-    /// Kinds of plugin behind this socket.
-    pub implements: Vec<String>,
-}
-
-impl Manifest {
-    /// A network driver and an IPAM driver.
-    pub fn of_both() -> Self {
-        Self { implements: vec!["NetworkDriver".to_owned(), "IpamDriver".to_owned()] }
     }
 }
 

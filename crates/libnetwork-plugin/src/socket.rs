@@ -1,10 +1,13 @@
-//! Owns how the plugin socket comes to be: handed over by systemd, or bound by us.
+//! The plugin socket: received from systemd, or bound by the plugin.
 
 use std::io;
-use std::os::fd::FromRawFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+/// Where engines look for sockets of plugins.
+const PLUGINS: &str = "/run/docker/plugins";
 
 /// First descriptor that systemd hands over (sd_listen_fds(3)).
 const SD_LISTEN_FDS_START: i32 = 3;
@@ -12,26 +15,26 @@ const SD_LISTEN_FDS_START: i32 = 3;
 /// Why there is no socket to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Someone answers on that path.
-    #[error("{}: another process listens on this socket; stop it, or choose another --socket", path.display())]
+    /// A process accepts connections on that path.
+    #[error("{}: another process listens on this socket; stop it, or choose another path", path.display())]
     Busy {
         /// The path.
         path: PathBuf,
     },
-    /// Something that is not a socket has the name.
-    #[error("{} exists and is not a socket; remove it, or choose another --socket", path.display())]
+    /// The path is not a socket.
+    #[error("{} exists and is not a socket; remove it, or choose another path", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("{}: cannot {operation}: {source}", path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
         /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -39,27 +42,46 @@ pub enum SocketError {
 /// A listening socket.
 #[derive(Debug)]
 pub struct PluginSocket {
-    /// Non-blocking.
+    /// The listener, which does not block.
     pub listener: UnixListener,
-    /// The path to unlink at the end, when we bound it.
+    /// The path to remove at the end, if this process bound it.
     path: Option<PathBuf>,
 }
 
 impl PluginSocket {
-    /// Takes systemd's socket if there is one, else binds `path` (mode 0600), replacing the stale
-    /// socket of a dead process: the engine only looks whether the file exists, so a stale one
-    /// would make it wait 15 s for every call (protocol.md 1.2).
+    /// The socket of the plugin `name`, where engines find it: `/run/docker/plugins/NAME.sock`.
+    /// Users then say `docker network create -d NAME`.
+    ///
+    /// # Errors
+    /// As [`PluginSocket::open`]; also a name that is empty or has a slash.
+    pub fn for_plugin(name: &str) -> Result<Self, SocketError> {
+        let path = Path::new(PLUGINS).join(format!("{name}.sock"));
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a plugin's name");
+            return Err(SocketError::Io { operation: "bind", path, source });
+        }
+        Self::open(&path)
+    }
+
+    /// Takes the socket that systemd has for this process if there is one, else binds `path` with
+    /// mode 0600.
+    ///
+    /// A stale socket of a dead process is replaced: the engine only checks that the file exists,
+    /// and would wait 15 seconds for every call.
+    ///
+    /// # Errors
+    /// Another process listens there, the path is not a socket, or a system call failed.
     pub fn open(path: &Path) -> Result<Self, SocketError> {
         let failed = |operation| move |source| SocketError::Io { operation, path: path.to_owned(), source };
-        let (listener, path_bound) = match inherited() {
+        let (listener, bound) = match inherited() {
             Some(listener) => (listener, None),
             None => (bind(path)?, Some(path.to_owned())),
         };
         listener.set_nonblocking(true).map_err(failed("make it non-blocking"))?;
-        Ok(Self { listener, path: path_bound })
+        Ok(Self { listener, path: bound })
     }
 
-    /// Removes the path that was bound, at a clean stop.
+    /// Removes the path, if this process bound it. For a clean stop.
     pub fn remove(self) {
         if let Some(path) = self.path {
             let _ = std::fs::remove_file(path);
@@ -68,9 +90,15 @@ impl PluginSocket {
 }
 
 /// Whether systemd has a socket for this process.
-pub fn is_handed_over() -> bool {
+pub fn is_socket_activated() -> bool {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS").is_some_and(|count| count > 0)
+}
+
+/// The content of `/etc/docker/plugins/NAME.spec`, by which engines find the socket of the plugin
+/// NAME if it is not in their own directory. The path must be absolute.
+pub fn spec(socket: &Path) -> String {
+    format!("unix://{}\n", socket.display())
 }
 
 fn bind(path: &Path) -> Result<UnixListener, SocketError> {
@@ -93,14 +121,15 @@ fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
-/// The one socket of `LISTEN_FDS`, if it is meant for this process.
+/// The first socket of `LISTEN_FDS`, if it is meant for this process.
 fn inherited() -> Option<UnixListener> {
-    if !is_handed_over() {
+    if !is_socket_activated() {
         return None;
     }
     // SAFETY: systemd passes ownership of descriptors 3 .. 3+LISTEN_FDS to the process that
-    // LISTEN_PID names, which is this one; nothing else in the program uses descriptor 3 before.
-    Some(unsafe { UnixListener::from_raw_fd(SD_LISTEN_FDS_START) })
+    // LISTEN_PID names, which is this one; nothing else in the process uses descriptor 3 before.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(SD_LISTEN_FDS_START) };
+    Some(UnixListener::from(descriptor))
 }
 
 #[cfg(test)]
@@ -108,7 +137,7 @@ mod tests {
     use super::*;
 
     fn dir(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("pontoon-socket-{name}-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("libnetwork-plugin-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         dir
@@ -117,7 +146,7 @@ mod tests {
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = dir("stale");
-        let path = dir.join("sub/pontoon.sock");
+        let path = dir.join("sub/plugin.sock");
         drop(PluginSocket::open(&path).unwrap());
         let live = PluginSocket::open(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -129,10 +158,18 @@ mod tests {
     #[test]
     fn a_file_in_the_way_is_left_alone() {
         let dir = dir("file");
-        let path = dir.join("pontoon.sock");
+        let path = dir.join("plugin.sock");
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(PluginSocket::open(&path), Err(SocketError::NotASocket { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_name_is_not_a_path() {
+        for name in ["", "a/b", "../x", ".hidden"] {
+            assert!(PluginSocket::for_plugin(name).unwrap_err().to_string().contains("not a plugin's name"), "{name}");
+        }
+        assert_eq!(spec(Path::new("/run/a.sock")), "unix:///run/a.sock\n");
     }
 }

@@ -1,9 +1,9 @@
-//! Owns the deadline of what is asked on one connection.
+//! The deadline of the requests of one connection.
 //!
-//! A verb runs on its connection's own thread, which cannot answer as long as the verb hangs in
-//! the kernel. The main thread looks after each connection now and then, finds out there when a
-//! verb is due, and if it is not done by then answers in its place and closes the connection; the
-//! engine opens another. A verb that is done in time costs no system call for this.
+//! A driver's method runs on its connection's own thread, which cannot answer as long as the method
+//! hangs. The server's main thread polls each connection, learns there when a request is due, and
+//! if it is not done by then answers in its place and closes the connection; the engine opens
+//! another. A request that is done in time costs no system call for this.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -16,7 +16,7 @@ use hyper::StatusCode;
 /// The deadline of one connection, shared by its thread and the main one.
 pub(super) struct Deadline {
     client: UnixStream,
-    time: Duration,
+    timeout: Duration,
     running: Mutex<Option<Running>>,
 }
 
@@ -28,30 +28,30 @@ struct Running {
 }
 
 impl Deadline {
-    /// `client` is the connection itself, a second descriptor of it that does not block; `time` is
-    /// what everything asked there may take.
-    pub fn new(client: UnixStream, time: Duration) -> Self {
-        Self { client, time, running: Mutex::new(None) }
+    /// `client` is a second descriptor of the connection that does not block; `timeout` holds for
+    /// each of its requests.
+    pub fn new(client: UnixStream, timeout: Duration) -> Self {
+        Self { client, timeout, running: Mutex::new(None) }
     }
 
-    /// Does `work` on this thread, however long it takes. The second value is true when it took
-    /// too long: the client then has its answer, an object with `key` and this status, and will
-    /// read no other.
+    /// Runs `work` on this thread, however long it takes. The second value is true when it took too
+    /// long: the client then has its answer, an object with `key` and this status, and reads no
+    /// other.
     pub fn run<T>(&self, status: StatusCode, key: &'static str, work: impl FnOnce() -> T) -> (T, bool) {
-        *self.running() = Some(Running { due: Instant::now() + self.time, status, key });
+        *self.running() = Some(Running { due: Instant::now() + self.timeout, status, key });
         let done = work();
         let late = self.running().take().is_none();
         (done, late)
     }
 
-    /// Answers what is late, on the main thread, for as long as the connection lasts.
-    pub async fn keep(&self) {
+    /// Answers late requests, on the main thread, for as long as the connection lasts.
+    pub async fn watch(&self) {
         loop {
             let due = self.running().as_ref().map(|running| running.due);
-            // Whatever begins while this sleeps is seen before it is due.
-            let idle = || Instant::now() + self.time / 2;
+            // A request that begins while this sleeps is seen before it is due.
+            let idle = || Instant::now() + self.timeout / 2;
             tokio::time::sleep_until(due.unwrap_or_else(idle).into()).await;
-            // Held while answering: whoever finishes meanwhile waits, and then writes to nobody.
+            // Held while answering: if the work ends meanwhile, its own answer goes to a closed socket.
             let mut running = self.running();
             if let Some(late) = running.take_if(|running| running.due <= Instant::now()) {
                 self.answer(&late);
@@ -60,7 +60,7 @@ impl Deadline {
     }
 
     fn answer(&self, late: &Running) {
-        let seconds = self.time.as_secs();
+        let seconds = self.timeout.as_secs();
         let message = format!("no result within {seconds} s, it goes on in the background: try again later");
         let body = serde_json::json!({ late.key: message }).to_string();
         let answer = format!(
@@ -69,7 +69,7 @@ impl Deadline {
             super::PLUGIN_JSON,
             body.len()
         );
-        // What is less than a socket's buffer is taken at once, or the client has gone.
+        // Shorter than a socket's buffer: written at once, or the client has gone.
         let _ = (&self.client).write(answer.as_bytes());
         let _ = self.client.shutdown(Shutdown::Both);
     }

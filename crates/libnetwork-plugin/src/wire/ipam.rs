@@ -1,4 +1,4 @@
-//! Owns the bodies of the IpamDriver methods.
+//! Bodies of the IpamDriver methods.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,15 @@ pub const ADDRESS_TYPE: &str = "RequestAddressType";
 pub const GATEWAY: &str = "com.docker.network.gateway";
 
 /// The answer to IpamDriver.GetCapabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapabilitiesResponse {
     /// Whether a MAC must be chosen before an address.
     #[serde(rename = "RequiresMACAddress")]
     pub requires_mac_address: bool,
-    /// Whether the engine must replay pools at its start; Pontoon has a ledger instead.
+    /// Whether the engine must repeat its requests for pools and addresses when it starts, because the driver keeps
+    /// no record of them.
     #[serde(rename = "RequiresRequestReplay")]
     pub requires_request_replay: bool,
-}
-
-impl CapabilitiesResponse {
-    /// What this driver answers: its ledger replays, the engine need not.
-    pub fn ours() -> Self {
-        Self { requires_mac_address: false, requires_request_replay: false }
-    }
 }
 
 /// The answer to GetDefaultAddressSpaces.
@@ -37,6 +31,12 @@ pub struct AddressSpacesResponse {
     pub local_default_address_space: String,
     /// Pools of a Swarm's managers.
     pub global_default_address_space: String,
+}
+
+impl Default for AddressSpacesResponse {
+    fn default() -> Self {
+        Self { local_default_address_space: "local".to_owned(), global_default_address_space: "global".to_owned() }
+    }
 }
 
 /// RequestPool.
@@ -92,9 +92,16 @@ pub struct RequestAddressRequest {
     /// The address wanted, or empty.
     #[serde(rename = "Address", deserialize_with = "nullable")]
     pub address: String,
-    /// [`ADDRESS_TYPE`] and whatever else the engine knows.
+    /// [`ADDRESS_TYPE`], and more that differs from engine to engine.
     #[serde(rename = "Options", deserialize_with = "nullable")]
     pub options: BTreeMap<String, String>,
+}
+
+impl RequestAddressRequest {
+    /// Whether the address is to be a network's gateway.
+    pub fn is_gateway(&self) -> bool {
+        self.options.get(ADDRESS_TYPE).is_some_and(|kind| kind == GATEWAY)
+    }
 }
 
 /// The answer to RequestAddress.

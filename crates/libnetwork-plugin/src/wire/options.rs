@@ -1,6 +1,5 @@
-//! Owns `Options` of an endpoint and of a container: each value as it came, and read when somebody
-//! wants it. The list of published ports stands there in three requests of each container, and may
-//! be megabytes long; only one of them needs it.
+//! Options of endpoints and containers, decoded lazily: three requests of each container have the
+//! list of published ports, which may be megabytes long, and only one of them needs it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +12,12 @@ use serde_json::value::RawValue;
 use super::network::PortBinding;
 
 /// Most options of one request; the engine has a dozen.
-const MOST: usize = 1024;
+const MAX_OPTIONS: usize = 1024;
 
 /// Most published ports of one container: each of TCP's, or each of UDP's.
-pub const MOST_PORTS: usize = 65_536;
+pub const MAX_PORTS: usize = 65_536;
 
-/// See the module's text.
+/// Options by key. A value is kept as it was sent and decoded when it is asked for.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub struct Options(BTreeMap<String, Box<RawValue>>);
@@ -38,19 +37,19 @@ impl Options {
     /// The published ports under a key.
     ///
     /// # Errors
-    /// That it is no list of ports, or that there are more than [`MOST_PORTS`], and how many.
+    /// That it is no list of ports, or that there are more than [`MAX_PORTS`], and how many.
     pub fn ports(&self, key: &str) -> Result<Vec<PortBinding>, String> {
         let Some(value) = self.0.get(key) else { return Ok(Vec::new()) };
         let list: Option<PortList> = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
         let PortList { ports, more } = list.unwrap_or_default();
         match more {
             0 => Ok(ports),
-            more => Err(format!("there are {} of them, a container can have {MOST_PORTS}", ports.len() + more)),
+            more => Err(format!("there are {} of them, a container can have {MAX_PORTS}", ports.len() + more)),
         }
     }
 }
 
-/// What was raw is JSON, or it would not have been taken.
+/// A raw value is valid JSON: decoding the request has checked that.
 fn read(value: &RawValue) -> Option<Value> {
     serde_json::from_str(value.get()).ok()
 }
@@ -74,8 +73,8 @@ impl<'de> Visitor<'de> for OptionsVisitor {
         let mut options = BTreeMap::new();
         while let Some((key, value)) = map.next_entry()? {
             options.insert(key, value);
-            if options.len() > MOST {
-                return Err(A::Error::custom(format!("more than {MOST} options")));
+            if options.len() > MAX_OPTIONS {
+                return Err(A::Error::custom(format!("more than {MAX_OPTIONS} options")));
             }
         }
         Ok(Options(options))
@@ -106,7 +105,7 @@ impl<'de> Visitor<'de> for PortVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PortList, A::Error> {
         let mut held = PortList::default();
-        while held.ports.len() < MOST_PORTS {
+        while held.ports.len() < MAX_PORTS {
             let Some(port) = list.next_element()? else { return Ok(held) };
             held.ports.push(port);
         }
@@ -127,17 +126,17 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_counted_and_no_more_kept_than_there_can_be() {
+    fn ports_are_counted_and_only_as_many_kept_as_there_can_be() {
         assert_eq!(options(3).ports("p").unwrap().len(), 3);
         assert!(options(3).ports("n").unwrap().is_empty() && options(3).ports("q").unwrap().is_empty());
         assert!(options(3).ports("t").is_err());
-        assert_eq!(options(MOST_PORTS).ports("p").unwrap().len(), MOST_PORTS);
+        assert_eq!(options(MAX_PORTS).ports("p").unwrap().len(), MAX_PORTS);
         let error = options(70_000).ports("p").unwrap_err();
         assert!(error.contains("70000") && error.contains("65536"), "{error}");
     }
 
     #[test]
-    fn others_are_read_when_they_are_asked_for() {
+    fn other_options_are_decoded_on_demand() {
         let options = options(1);
         assert_eq!(options.get("t"), Some("x".into()));
         assert_eq!(options.without(&["p"]).map(|(key, _)| key).collect::<Vec<_>>(), ["n", "t"]);
