@@ -9,7 +9,7 @@ use std::time::Duration;
 use rtnetlink::LinkUnspec;
 
 use super::link::PortFlag;
-use super::netlink::Failure;
+use super::netlink::{Explain as _, Failure};
 use super::nft::table;
 use super::{LinuxKernel, Master, Route, addr, bridge, forward, link, neighbour, observe, veth};
 use crate::datapath::{Bridge, Element, GROUP_DEAD, KernelError, Step, Veth};

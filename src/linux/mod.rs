@@ -2,7 +2,7 @@
 //! netlink and `/proc/sys/net`, without any child process.
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
-//! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
+//! within: `netlink` is the crate of that name, with `tlv` and `frame`, `link`, `addr`, `route`, `nft`,
 //! `conntrack`, `neighbour` and `forward` the kernel's objects, `bridge`, `veth` and `vxlan` how ours are made,
 //! `observe` how they are read, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
 //! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `words` the same for people,
@@ -17,10 +17,8 @@ mod bridge;
 mod chains;
 pub mod claim;
 pub mod conntrack;
-mod descriptor;
 mod feature;
 pub mod forward;
-pub mod frame;
 mod legacy;
 pub mod link;
 pub mod neighbour;
@@ -36,7 +34,6 @@ pub mod sandbox;
 pub mod survey;
 mod sweeper;
 mod sysctl;
-pub mod tlv;
 mod touch;
 pub mod uninstall;
 mod veth;
@@ -44,6 +41,8 @@ pub mod vxlan;
 pub mod watch;
 mod ways;
 mod words;
+
+pub use ::netlink::{frame, tlv};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -60,7 +59,7 @@ use crate::datapath::{
     Surroundings, Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
-use netlink::{Failure, OwnPorts, Protocol, Socket};
+use netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
 use sweeper::Sweeper;

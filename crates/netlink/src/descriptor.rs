@@ -1,6 +1,4 @@
-//! Owns the descriptors of netlink sockets: opening, configuring, receiving one datagram.
-//!
-//! Knows no message. Used by `netlink` for requests and by `watch` for notifications.
+//! Descriptors of netlink sockets: opening, configuring, receiving one datagram.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
@@ -12,7 +10,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-use super::netlink::Failure;
+use crate::socket::Failure;
 
 /// Receive timeout of the socket; the deadline is checked at least this often.
 const SLICE_SECONDS: i64 = 1;
@@ -36,6 +34,9 @@ pub enum Protocol {
 }
 
 /// Opens, configures and binds a socket in the calling thread's namespace, member of `groups`.
+///
+/// # Errors
+/// The first system call that failed.
 pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
     let protocol = match protocol {
         Protocol::Route => SockProtocol::NetlinkRoute,
@@ -62,7 +63,7 @@ pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
     Ok(fd)
 }
 
-/// Lets the socket take a datagram of this length: thousands of published ports are one transaction.
+/// Lets the socket take a datagram of this length: a transaction may have thousands of elements.
 /// Without the privilege the kernel refuses what does not fit.
 pub fn make_room(fd: &OwnedFd, length: usize) {
     if length > KERNEL_BUFFER {

@@ -1,8 +1,5 @@
-//! Owns the attribute encoding that every netlink family shares (type, length, value, padded to
-//! four bytes; include/uapi/linux/netlink.h): a writer for requests and a reader for answers.
-//!
-//! Knows no family and no attribute. Both directions are total: no input makes them panic. Used
-//! by everything in this folder that speaks to the kernel.
+//! Attributes, as every netlink family encodes them (type, length, value, padded to four bytes;
+//! include/uapi/linux/netlink.h): a writer for requests and a reader for answers.
 
 /// `NLA_F_NESTED`: the value is a list of attributes.
 const NESTED: u16 = 1 << 15;

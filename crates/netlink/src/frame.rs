@@ -1,9 +1,7 @@
-//! Owns the framing of netlink: messages within a datagram, errors with the kernel's own words,
-//! and when a listing is complete, unfinished or torn (include/uapi/linux/netlink.h).
-//!
-//! Pure: bytes in, values out; no input makes it panic. Used by `netlink` and `watch`.
+//! Framing of netlink: messages within a datagram, errors with the kernel's own message, and
+//! when a listing is complete, unfinished or torn (include/uapi/linux/netlink.h).
 
-use super::tlv::{Attributes, native16, native32, text};
+use crate::tlv::{Attributes, native16, native32, text};
 
 /// Bytes of `struct nlmsghdr`.
 pub const HEADER: usize = 16;
@@ -77,7 +75,7 @@ impl<'a> Iterator for Frames<'a> {
 pub struct Verdict {
     /// The error number, positive; 0 is success.
     pub errno: i32,
-    /// The kernel's words, or the place of the attribute it dislikes, or nothing.
+    /// The kernel's message, or the place of the attribute it dislikes, or nothing.
     pub message: String,
 }
 
