@@ -29,8 +29,8 @@ export PREFIX DESTDIR FORCE PURGE
 RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 
-.PHONY: help build plugin install uninstall install-socket uninstall-socket demo test test-engines crash soak bench redeploy lab fmt clippy \
-        deny fuzz check-tools as-root clean
+.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo test test-engines crash soak bench redeploy lab fmt clippy \
+        doc api deny fuzz check-tools as-root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ plugin: build ## the managed plugin for `docker plugin create`: target/plugin
 	rm -rf target/plugin
 	mv target/.plugin.new target/plugin
 
+example: check-tools ## the example driver of crates/libnetwork-plugin, static: target/bridge-example
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --package libnetwork-plugin --example bridge --target $(TARGET)
+	install -m 755 target/$(TARGET)/debug/examples/bridge target/bridge-example
+
 install: plugin ## put the managed plugin into the running Docker: pontoon:latest
 	@plugin/setup.sh install
 
@@ -70,10 +74,10 @@ demo: as-root plugin ## see it work: an engine in namespaces of its own, network
 	@$(LAB) prepare
 	@tests/support/demo
 
-test: as-root plugin lab ## every test, with this distribution's engine
-	$(CARGO) test --locked --no-fail-fast
+test: as-root plugin example lab ## every test, with this distribution's engine
+	$(CARGO) test --locked --workspace --no-fail-fast
 
-test-engines: as-root plugin ## the engine tests, with every other engine that Debian has
+test-engines: as-root plugin example ## the engine tests, with every other engine that Debian has
 	$(LAB) prepare $(ENGINES)
 	@for engine in $(ENGINES); do \
 	    echo "== engine of $$engine"; \
@@ -100,7 +104,13 @@ fmt: ## format the code
 	$(CARGO) fmt --all
 
 clippy: check-tools ## lint the code
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc: ## the documentation of the crates, without a warning: target/doc
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --exclude pontoon --no-deps
+
+api: check-tools ## compare the public API of the crates with their api.txt; UPDATE=1 writes it
+	.ci/public-api
 
 deny: ## licences, duplicates and sources of the crates (deny.toml)
 	.ci/deny

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Owns the seed corpora: writes fuzz/corpus/<target>/ from tests/fixtures/wire.
+"""Owns the seed corpora: writes fuzz/corpus/<target>/ from crates/libnetwork-plugin/tests/fixtures.
 
     python3 fuzz/seeds.py
 
@@ -37,7 +37,7 @@ def write(target, name, data):
 
 
 def api(requests):
-    source = (ROOT / "src/api/mod.rs").read_text()
+    source = (ROOT / "crates/libnetwork-plugin/src/wire/method.rs").read_text()
     rows = re.findall(r'"(/[A-Za-z]+\.[A-Za-z]+)",\s*"([a-z_]+)"', source)
     for index, (path, name) in enumerate(rows):
         bodies = sorted((r["raw"] for r in requests if r["path"] == path and r["raw"]), key=lambda b: (len(b), b))
@@ -136,7 +136,7 @@ def netlink():
 
 
 def main():
-    lines = [line for f in sorted((ROOT / "tests/fixtures/wire").glob("*.jsonl")) for line in f.read_text().splitlines()]
+    lines = [line for f in sorted((ROOT / "crates/libnetwork-plugin/tests/fixtures").glob("*.jsonl")) for line in f.read_text().splitlines()]
     requests = [json.loads(line) for line in lines]
     api(requests)
     http(requests)

@@ -13,6 +13,7 @@ pub mod vip;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use libnetwork_plugin::{PluginSocket, SocketError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -25,7 +26,6 @@ use crate::linux::{LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
 use crate::resolvers::Resolvers;
 use crate::server::{self, Service};
-use crate::socket::{PluginSocket, SocketError};
 use crate::state::StoreError;
 use crate::upkeep::{self, Cause};
 use crate::{announcer, heap, telemetry};
@@ -40,7 +40,7 @@ pub enum AppError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The plugin socket.
-    #[error(transparent)]
+    #[error("{0} (--socket)")]
     Socket(#[from] SocketError),
     /// Another Pontoon.
     #[error(transparent)]
@@ -102,13 +102,12 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let socket = socket.map_or_else(|| PluginSocket::open(&options.socket), Ok)?;
     let listener = socket.listener.try_clone().map_err(system("listen"))?;
     let metrics = Arc::new(Metrics::default());
-    let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, verb_time: server::VERB_TIME });
+    let service = Arc::new(Service { driver: Arc::clone(&driver), metrics, deadline: server::DEADLINE });
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
     let done = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(system("listen"))?;
         let (stop, stopped) = watch::channel(false);
         let (networks, endpoints) = driver.sizes();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %options.socket.display(), networks, endpoints,

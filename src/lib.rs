@@ -25,7 +25,6 @@ pub mod output;
 pub mod ports;
 pub mod resolvers;
 pub mod server;
-pub mod socket;
 pub mod state;
 pub mod telemetry;
 pub mod upkeep;

@@ -7,7 +7,7 @@
 #[path = "layers/source.rs"]
 mod source;
 
-use source::{Source, all, is_word, word};
+use source::{Source, all, is_word, word, workspace};
 
 /// Layers and what each may import besides itself (design, section 2).
 const LAYERS: [(&str, &[&str]); 11] = [
@@ -20,12 +20,15 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("linux", &["model", "datapath"]),
     ("vip", &["client"]),
     ("driver", &["api", "model", "state", "ipam", "datapath"]),
-    ("server", &["api", "driver", "metrics", "telemetry"]),
+    ("server", &["api", "driver", "metrics"]),
     ("doctor", &["model", "state", "datapath", "driver", "client", "engine", "gc"]),
 ];
 
 /// The one module that names `linux`, and with it everything.
 const APP: &str = "app";
+
+/// The only modules that name the protocol's crate; the others use `api`.
+const PROTOCOL: [&str; 3] = ["api", "server", APP];
 
 /// Longest file, in lines, its tests included.
 const LONGEST: usize = 400;
@@ -139,25 +142,39 @@ fn forbidden(source: &Source) -> Vec<String> {
     found.collect()
 }
 
-fn complain(rule: impl Fn(&Source) -> Vec<String>) {
-    let complaints: Vec<String> = all().iter().flat_map(rule).collect();
+/// The server and the traits of `libnetwork-plugin` belong to the layers that put it together.
+fn protocol(source: &Source) -> Vec<String> {
+    if PROTOCOL.contains(&source.unit()) {
+        return Vec::new();
+    }
+    let places = source.places("libnetwork_plugin").into_iter();
+    places.map(|place| format!("{place}: {} must not name libnetwork_plugin, use api", source.unit())).collect()
+}
+
+fn complain(files: &[Source], rule: impl Fn(&Source) -> Vec<String>) {
+    let complaints: Vec<String> = files.iter().flat_map(rule).collect();
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
 #[test]
 fn layers_import_only_what_is_below_them() {
-    complain(layers);
+    complain(&all(), layers);
+}
+
+#[test]
+fn the_protocol_has_one_way_in() {
+    complain(&all(), protocol);
 }
 
 #[test]
 fn tests_are_compiled_for_tests_only() {
-    complain(gates);
+    complain(&workspace(), gates);
 }
 
 #[test]
 fn files_are_short() {
-    complain(|source| length(source, &LONGER));
-    let known: Vec<Source> = all();
+    let known = workspace();
+    complain(&known, |source| length(source, &LONGER));
     for (path, reason) in LONGER {
         assert!(!reason.is_empty() && known.iter().any(|source| source.path == path), "{path} does not exist");
     }
@@ -165,7 +182,7 @@ fn files_are_short() {
 
 #[test]
 fn nothing_forbidden_stands_in_src() {
-    complain(forbidden);
+    complain(&workspace(), forbidden);
 }
 
 #[test]
@@ -209,6 +226,15 @@ fn the_rule_of_layers_lets_pass_what_it_should() {
     ] {
         assert_eq!(layers(&Source::new(path, text)), [""; 0], "{path}: {text}");
     }
+}
+
+#[test]
+fn the_rule_of_the_protocol_fails_when_it_should() {
+    let of = |path: &str| protocol(&Source::new(path, "// libnetwork_plugin\nuse libnetwork_plugin::Server;")).len();
+    assert_eq!((of("driver/mod.rs"), of("metrics.rs"), of("main.rs")), (1, 1, 1));
+    assert_eq!((of("api.rs"), of("server/mod.rs"), of("app/standby.rs")), (0, 0, 0));
+    let in_crate = Source::new("crates/a/src/b.rs", "\nx.unwrap()");
+    assert!(forbidden(&in_crate)[0].starts_with("crates/a/src/b.rs:2: "));
 }
 
 #[test]

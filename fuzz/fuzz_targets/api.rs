@@ -5,12 +5,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pontoon::api::Method;
+use libnetwork_plugin::Method;
 
-#[path = "../../tests/wire/request.rs"]
-mod request;
+#[path = "../../crates/libnetwork-plugin/tests/recorded/decode.rs"]
+mod decode;
 
-use request::{Decoded, decode};
+use decode::{Decoded, decode};
 
 fuzz_target!(|data: &[u8]| {
     let Some((first, body)) = data.split_first() else { return };

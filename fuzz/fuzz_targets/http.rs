@@ -34,15 +34,13 @@ fn socket() -> &'static PathBuf {
         let driver = Driver::load(opened, Arc::new(FakeKernel::new()), Settings::default(), Vec::new);
         driver.start().expect("the fake kernel does not fail");
         let metrics = Arc::new(Metrics::default());
-        let service = Service { driver: Arc::new(driver), metrics, verb_time: server::VERB_TIME };
+        let service = Service { driver: Arc::new(driver), metrics, deadline: server::DEADLINE };
         let path = dir.join("pontoon.sock");
         let listener = UnixListener::bind(&path).expect("a socket");
-        listener.set_nonblocking(true).expect("a socket");
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let (_stop, stopped) = watch::channel(false);
             runtime.block_on(async {
-                let listener = tokio::net::UnixListener::from_std(listener).expect("a socket");
                 server::serve(listener, Arc::new(service), stopped).await;
             });
         });

@@ -6,21 +6,21 @@
 
 use std::time::Duration;
 
+use libnetwork_plugin::{PluginSocket, is_socket_activated};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::begin::{Begin, Ready};
 use super::{AppError, GRACE, settings, system};
 use crate::cli::Serve;
-use crate::server::{self, Unserved};
-use crate::socket::{self, PluginSocket};
+use crate::server;
 
 /// Time between two tries.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Whether a daemon that cannot begin for this reason waits until it can.
 pub(super) fn waits(options: &Serve, error: &AppError) -> bool {
-    let unseen = options.managed || socket::is_handed_over();
+    let unseen = options.managed || is_socket_activated();
     match error {
         AppError::Store(_) => unseen || !options.state_dir_typed && std::env::var_os("PONTOON_STATE_DIR").is_some(),
         AppError::Claim(_) | AppError::Kernel(_) => unseen,
@@ -44,11 +44,9 @@ pub(super) fn wait(
         loop {
             let reason = error.to_string();
             tracing::error!(error = %reason, "nothing is served: every request is answered with this");
-            let listener = socket.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
-            let listener = listener.map_err(system("listen"))?;
+            let listener = socket.listener.try_clone().map_err(system("listen"))?;
             let (stop, stopped) = watch::channel(false);
-            let why = Unserved { reason: reason.clone(), capabilities: capabilities.clone() };
-            let serving = tokio::spawn(server::refuse_all(listener, why, stopped));
+            let serving = tokio::spawn(server::refuse_all(listener, reason.clone(), capabilities, stopped));
             let next = loop {
                 tokio::select! {
                     _ = term.recv() => break None,

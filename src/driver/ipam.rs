@@ -17,7 +17,7 @@ use crate::state::table::lock;
 impl Driver {
     /// IpamDriver.GetCapabilities: the ledger replays, the engine need not.
     pub fn ipam_get_capabilities(&self) -> CapabilitiesResponse {
-        CapabilitiesResponse::ours()
+        CapabilitiesResponse::default()
     }
 
     /// GetDefaultAddressSpaces. Two different names: the engine checks overlaps only outside the

@@ -10,7 +10,7 @@ use std::sync::MutexGuard;
 
 use super::unread::{Affected, SettingLine};
 use super::{Driver, Error, now};
-use crate::api::network::CapabilitiesResponse;
+use crate::api::network::{self, CapabilitiesResponse};
 use crate::datapath::{Datapath, KernelError, Object, Underlay, tunnel};
 use crate::model::{DataPath, LinkRole, Network, NetworkId, NetworkSpec, Overlay, Scope, overlay};
 use crate::state::peers::Peers;
@@ -50,9 +50,10 @@ impl OverlaySettings {
 
     /// The answer to NetworkDriver.GetCapabilities.
     pub fn capabilities(&self) -> CapabilitiesResponse {
+        let wire = |scope| if scope == Scope::Global { network::Scope::Global } else { network::Scope::Local };
         CapabilitiesResponse {
-            scope: self.scope.word().to_owned(),
-            connectivity_scope: self.connectivity().word().to_owned(),
+            scope: wire(self.scope),
+            connectivity_scope: wire(self.connectivity()),
             gw_alloc_checker: true,
         }
     }

@@ -94,5 +94,6 @@ fn answer(network: &Network, endpoint: &Endpoint) -> JoinResponse {
         disable_gateway_service: gateway.is_empty() && gateway_ipv6.is_empty(),
         gateway,
         gateway_ipv6,
+        static_routes: Vec::new(),
     }
 }

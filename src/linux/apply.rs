@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
 
-use super::netlink::Failure;
+use super::netlink::{Explain as _, Failure};
 use super::nft::table;
 use super::object::{self, change};
 use super::{LinuxKernel, Master, Route, forward, link, observe};

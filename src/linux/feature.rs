@@ -6,7 +6,7 @@
 use nix::sched::{CloneFlags, unshare};
 
 use super::link::{IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO};
-use super::netlink::{CREATE, EXCLUSIVE, Failure, OwnPorts, Protocol, Socket};
+use super::netlink::{CREATE, EXCLUSIVE, Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::nft::{shortcut, table};
 use super::tlv::Writer;
 use crate::datapath::host::Feature;

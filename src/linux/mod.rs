@@ -2,7 +2,7 @@
 //! netlink and `/proc/sys/net`, without any child process.
 //!
 //! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
-//! within: `tlv` and `frame` are bytes, `descriptor` and `netlink` a socket, `link`, `addr`, `route`, `nft`,
+//! within: `netlink` is the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `nft`,
 //! `conntrack`, `neighbour` and `forward` the kernel's objects, `object` how Pontoon's links are created and read,
 //! `observe` the whole, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
 //! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `shell` the same for people,
@@ -16,10 +16,8 @@ pub mod balance;
 mod chains;
 pub mod claim;
 pub mod conntrack;
-mod descriptor;
 mod feature;
 pub mod forward;
-pub mod frame;
 mod legacy;
 pub mod link;
 pub mod neighbour;
@@ -37,11 +35,12 @@ mod shell;
 pub mod survey;
 mod sweeper;
 mod sysctl;
-pub mod tlv;
 mod touch;
 pub mod uninstall;
 pub mod watch;
 mod ways;
+
+pub use ::netlink::{frame, tlv};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -58,7 +57,7 @@ use crate::datapath::{
     Surroundings, Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
-use netlink::{Failure, OwnPorts, Protocol, Socket};
+use netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
 use sweeper::Sweeper;

@@ -13,7 +13,7 @@ use super::addr;
 use super::forward;
 use super::link::{self, LinkRecord};
 use super::neighbour;
-use super::netlink::{Failure, Socket};
+use super::netlink::{Explain as _, Failure, Socket};
 use super::nft::{shortcut, table};
 use super::object;
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};

@@ -18,7 +18,7 @@ use ipnetwork::IpNetwork;
 use nix::sched::{CloneFlags, setns};
 
 use super::balance::Backends;
-use super::netlink::{Failure, OwnPorts, Protocol, Socket};
+use super::netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::{addr, balance, conntrack, neighbour};
 use crate::datapath::KernelError;
 

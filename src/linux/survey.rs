@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::link::{self, LinkRecord};
-use super::netlink::{OwnPorts, Protocol, Socket};
+use super::netlink::{Explain as _, OwnPorts, Protocol, Socket};
 use super::nft::count;
 use super::sysctl::Sysctls;
 use super::{Options, addr, chains, feature, legacy, observe, route, ways};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::forward;
 use super::link::{self, LinkRecord};
-use super::netlink::{Failure, OwnPorts, Protocol, Socket};
+use super::netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::nft::message::{self, GET_TABLE, TABLE_NAME, attributes, wire};
 use super::nft::ruleset::TABLE;
 use super::nft::table::transact;

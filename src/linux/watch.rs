@@ -17,10 +17,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::addr::parse_address;
-use super::descriptor::{Protocol, open_fd, receive};
 use super::frame::{Frame, Frames};
 use super::link::{self, LinkRecord, parse_link, parse_port};
-use super::netlink::{Failure, OwnPorts, Socket};
+use super::netlink::{Failure, OwnPorts, Protocol, Socket, open_fd, receive};
 use super::nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
 use super::nft::ruleset::TABLE;
 use super::sysctl::FORWARDED_BY_PONTOON;

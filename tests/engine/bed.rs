@@ -67,7 +67,7 @@ pub fn plugin() -> PathBuf {
     built("plugin", "make plugin")
 }
 
-fn built(name: &str, remedy: &str) -> PathBuf {
+pub fn built(name: &str, remedy: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
     assert!(path.exists(), "{} is missing: run {remedy}", path.display());
     path

@@ -12,6 +12,7 @@ mod basics;
 mod bed;
 mod doctor;
 mod drift;
+mod example;
 mod firewall;
 mod ipam;
 mod isolation;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// One file of src/, or a synthetic one.
 pub struct Source {
-    /// Path below src/, with `/`.
+    /// Path below src/, with `/`; that of a file of a crate begins with `crates/`.
     pub path: String,
     /// The text as it stands.
     pub text: String,
@@ -51,14 +51,32 @@ impl Source {
 
     /// `src/file:line` of a position in the code.
     pub fn place(&self, at: usize) -> String {
-        format!("src/{}:{}", self.path, self.code[..at].matches('\n').count() + 1)
+        let root = if self.path.starts_with("crates/") { "" } else { "src/" };
+        format!("{root}{}:{}", self.path, self.code[..at].matches('\n').count() + 1)
     }
 }
 
 /// Every file of src/, in the order of their paths.
 pub fn all() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut dirs, mut files) = (vec![root.clone()], Vec::<PathBuf>::new());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = below(&root.join("src"), &root.join("src"));
+    assert!(files.len() > 10, "src/ was not found");
+    files
+}
+
+/// Every file of src/ and of the `src` of each crate.
+pub fn workspace() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut crates: Vec<PathBuf> =
+        fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    crates.sort();
+    assert!(!crates.is_empty(), "crates/ was not found");
+    all().into_iter().chain(crates.iter().flat_map(|dir| below(&dir.join("src"), root))).collect()
+}
+
+/// The files below `dir`, with their paths from `root`.
+fn below(dir: &Path, root: &Path) -> Vec<Source> {
+    let (mut dirs, mut files) = (vec![dir.to_owned()], Vec::<PathBuf>::new());
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
@@ -70,8 +88,7 @@ pub fn all() -> Vec<Source> {
         }
     }
     files.sort();
-    assert!(files.len() > 10, "src/ was not found");
-    let name = |file: &Path| file.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+    let name = |file: &Path| file.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
     files.iter().map(|file| Source::new(&name(file), &fs::read_to_string(file).unwrap())).collect()
 }
 

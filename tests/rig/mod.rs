@@ -64,14 +64,16 @@ impl Life {
         driver.start().expect("the fake kernel does not fail by itself");
         let socket = dir.join(format!("s{}.sock", COUNTER.fetch_add(1, Ordering::Relaxed)));
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = watch::channel(false);
-        let service =
-            Arc::new(Service { driver: Arc::clone(&driver), metrics: Arc::new(Metrics::default()), verb_time });
+        let service = Arc::new(Service {
+            driver: Arc::clone(&driver),
+            metrics: Arc::new(Metrics::default()),
+            deadline: verb_time,
+        });
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                server::serve(tokio::net::UnixListener::from_std(listener).unwrap(), service, stopped).await;
+                server::serve(listener, service, stopped).await;
             });
             runtime.shutdown_timeout(Duration::from_secs(5));
         });

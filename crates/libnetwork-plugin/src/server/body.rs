@@ -1,0 +1,106 @@
+//! Reading bodies: how long one may take, how large one may be, and how much memory all of them
+//! take together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::refusal::{Refusal, RefusalKind};
+
+/// Largest body that is accepted, in bytes, of methods that do not have a container's published ports.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// Largest body of a request that has the published ports of a container, in bytes: about 110 for
+/// each port, in a list of bindings and one of exposed ports.
+pub const MAX_PORTS_BODY: usize = 16 << 20;
+
+/// Bytes of such a body for each port, for messages.
+const BYTES_PER_PORT: usize = 110;
+
+/// How long a body may take to arrive: the engine sends it with the headers.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Memory for bodies of all requests under way, in bytes; of each body, the first [`MAX_BODY`] count
+/// here. A thousand bodies of the engine's usual size fit. Decoded, a body takes a few times its
+/// length, or twenty times if it is made for that.
+const BUDGET: usize = 8 << 20;
+
+/// Memory for the rest of bodies with published ports, in bytes, all together. They do not grow
+/// when they are decoded.
+const PORTS_BUDGET: usize = 16 << 20;
+
+/// The memory that is left for bodies.
+#[derive(Debug, Clone)]
+pub(super) struct BodyBudget {
+    ordinary: Arc<Semaphore>,
+    ports: Arc<Semaphore>,
+}
+
+/// A body, which holds its part of the budget.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// All of it.
+    pub bytes: Bytes,
+    _reserved: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Default for BodyBudget {
+    fn default() -> Self {
+        Self { ordinary: Arc::new(Semaphore::new(BUDGET)), ports: Arc::new(Semaphore::new(PORTS_BUDGET)) }
+    }
+}
+
+impl BodyBudget {
+    /// Reads a body to its end; `has_ports` when it may have the published ports of a container.
+    pub async fn read(&self, body: Incoming, has_ports: bool) -> Result<Body, Refusal> {
+        let seconds = BODY_TIMEOUT.as_secs();
+        let late = |_| Refusal::of(RefusalKind::SlowBody, format!("the body took longer than {seconds} s"));
+        timeout(BODY_TIMEOUT, self.collect(body, has_ports)).await.map_err(late)?
+    }
+
+    /// Reserves memory for bytes that arrived, not for those announced: a client that sends nothing
+    /// takes nothing from others.
+    async fn collect(&self, mut body: Incoming, has_ports: bool) -> Result<Body, Refusal> {
+        let (mut bytes, mut reserved) = (BytesMut::new(), [None::<OwnedSemaphorePermit>, None]);
+        let announced = body.size_hint().exact();
+        let limit = if has_ports { MAX_PORTS_BODY } else { MAX_BODY };
+        while let Some(frame) = body.frame().await {
+            let broken = |error| Refusal::of(RefusalKind::Undecodable, format!("the body did not arrive: {error}"));
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            if bytes.len() + data.len() > limit {
+                return Err(too_large(has_ports, limit, announced));
+            }
+            let full =
+                |_| Refusal::of(RefusalKind::Unavailable, "too many large requests at once: try again".to_owned());
+            // A piece that begins below MAX_BODY counts as ordinary.
+            let (semaphore, reserved) = match (&self.ordinary, &self.ports, &mut reserved) {
+                (ordinary, _, [reserved, _]) if bytes.len() < MAX_BODY => (ordinary, reserved),
+                (_, ports, [_, reserved]) => (ports, reserved),
+            };
+            // No more than MAX_PORTS_BODY, so it fits.
+            let more = Arc::clone(semaphore).try_acquire_many_owned(data.len() as u32).map_err(full)?;
+            match reserved {
+                Some(reserved) => reserved.merge(more),
+                None => *reserved = Some(more),
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Body { bytes: bytes.freeze(), _reserved: reserved })
+    }
+}
+
+fn too_large(has_ports: bool, limit: usize, announced: Option<u64>) -> Refusal {
+    let message = if has_ports {
+        let ports = announced.map_or(limit as u64, |bytes| bytes.max(limit as u64)) / BYTES_PER_PORT as u64;
+        let most = limit / BYTES_PER_PORT;
+        format!("about {ports} published ports in one container, {most} are the most: publish fewer")
+    } else {
+        format!("the body is larger than {limit} bytes")
+    };
+    Refusal::of(RefusalKind::LargeBody, message)
+}

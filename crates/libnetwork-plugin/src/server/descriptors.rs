@@ -1,0 +1,30 @@
+//! Descriptors held in reserve for the next connection. A connection is accepted only when all that
+//! it needs can be opened, and waits in the socket's queue until then, so that no client is refused
+//! or reset when the process is at its limit of open files.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Descriptors of a connection: the two ends that share its socket, and its event loop's.
+const NEEDED: usize = 8;
+
+/// The reserve.
+#[derive(Debug, Default)]
+pub(super) struct DescriptorReserve(Vec<OwnedFd>);
+
+impl DescriptorReserve {
+    /// Opens what is missing, as copies of any descriptor; false when there are too few.
+    pub fn fill(&mut self, any: &impl AsFd) -> bool {
+        while self.0.len() < NEEDED {
+            match any.as_fd().try_clone_to_owned() {
+                Ok(copy) => self.0.push(copy),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Gives them to the connection that was just accepted.
+    pub fn release(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,153 @@
+//! From an HTTP request to an HTTP response.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method as HttpMethod, Request, Response, StatusCode};
+
+use super::PLUGIN_JSON;
+use super::body::BodyBudget;
+use super::connections::Connection;
+use super::deadline::Deadline;
+use crate::call::{call, check_body};
+use crate::driver::{IpamDriver, NetworkDriver};
+use crate::observer::{Observer, Outcome};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::routes::{RouteAnswer, Routes};
+use crate::wire::Method;
+
+/// Who answers requests.
+#[derive(Clone, Default)]
+pub(super) struct Handlers {
+    pub network: Option<Arc<dyn NetworkDriver>>,
+    pub ipam: Option<Arc<dyn IpamDriver>>,
+    pub observer: Option<Arc<dyn Observer>>,
+    pub routes: Option<Arc<dyn Routes>>,
+}
+
+impl Handlers {
+    pub async fn respond(
+        &self,
+        budget: &BodyBudget,
+        connection: &Connection,
+        deadline: &Deadline,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let path = request.uri().path().to_owned();
+        let answered = match Method::parse(&path) {
+            Some(method) => self.method(method, budget, connection, deadline, request).await,
+            None => self.route(&path, budget, connection, deadline, request).await,
+        };
+        answered.unwrap_or_else(|refusal| refuse(&refusal))
+    }
+
+    async fn method(
+        &self,
+        method: Method,
+        budget: &BodyBudget,
+        connection: &Connection,
+        deadline: &Deadline,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let path = method.path();
+        if request.method() != HttpMethod::POST {
+            return Err(Refusal::of(RefusalKind::NotPost, format!("{path} is called with POST")));
+        }
+        let body = budget.read(request.into_body(), method.has_ports()).await.map_err(|refusal| refusal.about(path))?;
+        // Not earlier: a client that never sends its whole body may be evicted.
+        let _busy = connection.busy();
+        check_body(method, &body.bytes).map_err(|refusal| refusal.about(path))?;
+        Ok(self.call(deadline, method, &body.bytes))
+    }
+
+    /// Runs the driver's method on this thread. It runs to its end even if the engine hangs up or
+    /// the deadline passes: nothing is left half done.
+    fn call(&self, deadline: &Deadline, method: Method, body: &[u8]) -> Response<Full<Bytes>> {
+        let began = Instant::now();
+        let work = || {
+            let called = || call(self.network.as_deref(), self.ipam.as_deref(), method, body);
+            catch_unwind(AssertUnwindSafe(called)).unwrap_or_else(|_| {
+                let message = "internal error: the driver panicked, please report the plugin's log";
+                Err(Refusal::of(RefusalKind::Internal, message))
+            })
+        };
+        let key = if method.is_ipam() { "Error" } else { "Err" };
+        // The engine sends no body to methods that cannot block.
+        let (result, late) =
+            if method.has_no_body() { (work(), false) } else { deadline.run(StatusCode::OK, key, work) };
+        let outcome = match &result {
+            _ if late => Outcome::Late,
+            Ok(_) => Outcome::Answered,
+            Err(refusal) if refusal.kind() == RefusalKind::Undecodable => Outcome::Undecodable,
+            Err(_) => Outcome::Refused,
+        };
+        self.report(method, began.elapsed(), outcome, result.as_ref().err());
+        match result {
+            Ok(body) => reply(StatusCode::OK, PLUGIN_JSON, body),
+            // The engine reads the error's own key of an answer with status 200, and `Err` of others.
+            Err(refusal) if refusal.status() == StatusCode::OK => {
+                let body = serde_json::json!({ key: refusal.message() }).to_string();
+                reply(StatusCode::OK, PLUGIN_JSON, body.into())
+            }
+            Err(refusal) => refuse(&refusal.about(method.path())),
+        }
+    }
+
+    fn report(&self, method: Method, duration: Duration, outcome: Outcome, refusal: Option<&Refusal>) {
+        let name = method.name();
+        if outcome == Outcome::Late {
+            tracing::warn!(method = name, ?duration, "request answered before it was done");
+        }
+        match refusal {
+            Some(refusal) => tracing::warn!(method = name, ?duration, error = %refusal, "request refused"),
+            None => tracing::debug!(method = name, ?duration, "request answered"),
+        }
+        if let Some(observer) = &self.observer {
+            observer.request_ended(method, duration, outcome);
+        }
+    }
+
+    /// A path that is not the protocol's.
+    async fn route(
+        &self,
+        path: &str,
+        budget: &BodyBudget,
+        connection: &Connection,
+        deadline: &Deadline,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let method = request.method().clone();
+        let Some(routes) = self.routes.as_ref().filter(|routes| routes.has(method.as_str(), path)) else {
+            let shown: String = path.chars().take(80).collect();
+            return Err(Refusal::of(RefusalKind::NotFound, format!("no method {shown:?}: this is a plugin socket")));
+        };
+        let body = budget.read(request.into_body(), false).await.map_err(|refusal| refusal.about(path))?;
+        let _busy = connection.busy();
+        let work = || {
+            let responded = || routes.respond(method.as_str(), path, &body.bytes);
+            let panicked = |_| RouteAnswer::error(500, "internal error: please report the plugin's log");
+            catch_unwind(AssertUnwindSafe(responded)).unwrap_or_else(panicked)
+        };
+        let (answer, _) = deadline.run(StatusCode::INTERNAL_SERVER_ERROR, "Err", work);
+        let RouteAnswer { status, content_type, body } = answer;
+        Ok(reply(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), content_type, body))
+    }
+}
+
+/// The engine reads `Err` of any answer without status 200, for both drivers.
+fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let body = serde_json::json!({ "Err": refusal.message() }).to_string();
+    reply(refusal.status(), PLUGIN_JSON, body.into())
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

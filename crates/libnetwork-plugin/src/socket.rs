@@ -1,0 +1,175 @@
+//! The plugin socket: received from systemd, or bound by the plugin.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Where engines look for sockets of plugins.
+const PLUGINS: &str = "/run/docker/plugins";
+
+/// First descriptor that systemd hands over (sd_listen_fds(3)).
+const SD_LISTEN_FDS_START: i32 = 3;
+
+/// Why there is no socket to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// A process accepts connections on that path.
+    #[error("{}: another process listens on this socket; stop it, or choose another path", path.display())]
+    Busy {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path is not a socket.
+    #[error("{} exists and is not a socket; remove it, or choose another path", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A system call failed.
+    #[error("{}: cannot {operation}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct PluginSocket {
+    /// The listener, which does not block.
+    pub listener: UnixListener,
+    /// The path to remove at the end, if this process bound it.
+    path: Option<PathBuf>,
+}
+
+impl PluginSocket {
+    /// The socket of the plugin `name`, where engines find it: `/run/docker/plugins/NAME.sock`.
+    /// Users then say `docker network create -d NAME`.
+    ///
+    /// # Errors
+    /// As [`PluginSocket::open`]; also a name that is empty or has a slash.
+    pub fn for_plugin(name: &str) -> Result<Self, SocketError> {
+        let path = Path::new(PLUGINS).join(format!("{name}.sock"));
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a plugin's name");
+            return Err(SocketError::Io { operation: "bind", path, source });
+        }
+        Self::open(&path)
+    }
+
+    /// Takes the socket that systemd has for this process if there is one, else binds `path` with
+    /// mode 0600.
+    ///
+    /// A stale socket of a dead process is replaced: the engine only checks that the file exists,
+    /// and would wait 15 seconds for every call.
+    ///
+    /// # Errors
+    /// Another process listens there, the path is not a socket, or a system call failed.
+    pub fn open(path: &Path) -> Result<Self, SocketError> {
+        let failed = |operation| move |source| SocketError::Io { operation, path: path.to_owned(), source };
+        let (listener, bound) = match inherited() {
+            Some(listener) => (listener, None),
+            None => (bind(path)?, Some(path.to_owned())),
+        };
+        listener.set_nonblocking(true).map_err(failed("make it non-blocking"))?;
+        Ok(Self { listener, path: bound })
+    }
+
+    /// Removes the path, if this process bound it. For a clean stop.
+    pub fn remove(self) {
+        if let Some(path) = self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Whether systemd has a socket for this process.
+pub fn is_socket_activated() -> bool {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS").is_some_and(|count| count > 0)
+}
+
+/// The content of `/etc/docker/plugins/NAME.spec`, by which engines find the socket of the plugin
+/// NAME if it is not in their own directory. The path must be absolute.
+pub fn spec(socket: &Path) -> String {
+    format!("unix://{}\n", socket.display())
+}
+
+fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |operation| move |source| SocketError::Io { operation, path: path.to_owned(), source };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(failed("make its directory"))?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket { path: path.to_owned() }),
+        Ok(_) if UnixStream::connect(path).is_ok() => return Err(SocketError::Busy { path: path.to_owned() }),
+        Ok(_) => std::fs::remove_file(path).map_err(failed("remove the stale socket"))?,
+        Err(_) => {}
+    }
+    // Bound under another name first: the engine must not see a socket that it may not use yet.
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&draft);
+    let listener = UnixListener::bind(&draft).map_err(failed("bind"))?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600)).map_err(failed("set its mode"))?;
+    std::fs::rename(&draft, path).map_err(failed("put it in place"))?;
+    Ok(listener)
+}
+
+/// The first socket of `LISTEN_FDS`, if it is meant for this process.
+fn inherited() -> Option<UnixListener> {
+    if !is_socket_activated() {
+        return None;
+    }
+    // SAFETY: systemd passes ownership of descriptors 3 .. 3+LISTEN_FDS to the process that
+    // LISTEN_PID names, which is this one; nothing else in the process uses descriptor 3 before.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(SD_LISTEN_FDS_START) };
+    Some(UnixListener::from(descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("libnetwork-plugin-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = dir("stale");
+        let path = dir.join("sub/plugin.sock");
+        drop(PluginSocket::open(&path).unwrap());
+        let live = PluginSocket::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(PluginSocket::open(&path), Err(SocketError::Busy { .. })));
+        drop(live);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_left_alone() {
+        let dir = dir("file");
+        let path = dir.join("plugin.sock");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(PluginSocket::open(&path), Err(SocketError::NotASocket { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_name_is_not_a_path() {
+        for name in ["", "a/b", "../x", ".hidden"] {
+            assert!(PluginSocket::for_plugin(name).unwrap_err().to_string().contains("not a plugin's name"), "{name}");
+        }
+        assert_eq!(spec(Path::new("/run/a.sock")), "unix:///run/a.sock\n");
+    }
+}

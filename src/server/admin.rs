@@ -1,0 +1,58 @@
+//! Paths of the operator's commands on the plugin socket: `GET /metrics`, `/ports` and `/status`,
+//! and `POST /repair`.
+
+use std::sync::Arc;
+
+use libnetwork_plugin::{RouteAnswer, Routes};
+use serde::{Deserialize, Serialize};
+
+use crate::driver::Driver;
+use crate::metrics::Metrics;
+
+/// What the paths show.
+pub(super) struct Admin {
+    pub driver: Arc<Driver>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Routes for Admin {
+    fn has(&self, method: &str, path: &str) -> bool {
+        matches!((method, path), ("GET", "/metrics" | "/ports" | "/status") | ("POST", "/repair"))
+    }
+
+    fn respond(&self, _: &str, path: &str, body: &[u8]) -> RouteAnswer {
+        match path {
+            "/metrics" => RouteAnswer::text("text/plain; version=0.0.4", self.metrics.render(&self.driver)),
+            "/ports" => json(&self.driver.ports()),
+            "/status" => json(&self.driver.status()),
+            _ => repair(&self.driver, body),
+        }
+    }
+}
+
+/// Repairs now, for `pontoon repair`, after the links in `remove` were given up.
+fn repair(driver: &Driver, body: &[u8]) -> RouteAnswer {
+    #[derive(Default, Deserialize)]
+    struct Repair {
+        #[serde(default)]
+        remove: Vec<String>,
+    }
+    let asked: Repair = match body {
+        [] => Repair::default(),
+        body => match serde_json::from_slice(body) {
+            Ok(asked) => asked,
+            Err(error) => return RouteAnswer::error(400, &format!("/repair: {error}")),
+        },
+    };
+    match driver.remove_unknown(&asked.remove).and_then(|()| driver.repair_all()) {
+        Ok(plan) => RouteAnswer::json(serde_json::json!(plan).to_string()),
+        Err(error) => RouteAnswer::error(500, &error.to_string()),
+    }
+}
+
+fn json(answer: &impl Serialize) -> RouteAnswer {
+    match serde_json::to_vec(answer) {
+        Ok(body) => RouteAnswer::json(body),
+        Err(error) => RouteAnswer::error(500, &format!("internal error: the answer cannot be encoded: {error}")),
+    }
+}
