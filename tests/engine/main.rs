@@ -21,6 +21,7 @@ mod ledger;
 mod managed;
 mod options;
 mod outage;
+mod pages;
 mod plug;
 #[path = "../crash/random.rs"]
 mod random;
