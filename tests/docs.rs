@@ -14,17 +14,17 @@ use ruleset::Ruleset;
 
 /// What tests/golden/ has, and what is special about each: compared with the folder.
 const GOLDEN: [(&str, &str); 18] = [
-    ("nothing", "no network at all: chains and rules alone"),
-    ("typical", "IPv4 and IPv6, two ports, sources checked, Docker's own docker0 beside it: what this page shows"),
+    ("nothing", "no network: only chains and rules"),
+    ("typical", "IPv4 and IPv6, two ports, source address validation, Docker's own docker0 beside it: what this page shows"),
     ("nat", "a network with IPv4 and the defaults"),
-    ("closed", "forwarding that Pontoon turned on, links that forwarded before, a container on a bridge of the user's"),
+    ("closed", "forwarding turned on by Pontoon, links that forwarded before, a container on a bridge of the user"),
     ("dual", "the same with IPv6"),
     ("published", "ports on all addresses, on one, and on 127.0.0.1 and ::1"),
-    ("spoofcheck", "containers whose sources are checked, one of them without known addresses in a family"),
+    ("spoofcheck", "containers with source address validation, one of them without known addresses in a family"),
     ("allow", "`pontoon.publish.allow`"),
     ("internal", "`--internal`"),
     ("icc-off", "`enable_icc=false`"),
-    ("own-bridge", "a bridge of the user's, with `enable_icc=false` and a container that publishes a port"),
+    ("own-bridge", "a bridge of the user, with `enable_icc=false` and a container that publishes a port"),
     ("routed", "mode `routed`, with a port"),
     ("nat-unprotected", "mode `nat-unprotected`"),
     ("trusted", "`trusted_host_interfaces`, with a port"),
