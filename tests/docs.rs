@@ -15,7 +15,10 @@ use ruleset::Ruleset;
 /// What tests/golden/ has, and what is special about each: compared with the folder.
 const GOLDEN: [(&str, &str); 18] = [
     ("nothing", "no network: only chains and rules"),
-    ("typical", "IPv4 and IPv6, two ports, source address validation, Docker's own docker0 beside it: what this page shows"),
+    (
+        "typical",
+        "IPv4 and IPv6, two ports, source address validation, Docker's own docker0 beside it: what this page shows",
+    ),
     ("nat", "a network with IPv4 and the defaults"),
     ("closed", "forwarding turned on by Pontoon, links that forwarded before, a container on a bridge of the user"),
     ("dual", "the same with IPv6"),
@@ -291,4 +294,41 @@ fn every_metric_of_the_pages_exists() {
         }
     }
     assert!(named > 15, "{named} metrics");
+}
+
+/// Messages that the code composes, or that are the system's.
+const COMPOSED: [&str; 5] = [
+    "No space left on device",
+    "no ... port of the ephemeral range is free on this host",
+    "published ports: there are ... of them",
+    "a port cannot be published at ...: the container has no IPv6 address on network ...",
+    "... is the network address of subnet ...",
+];
+
+/// The messages that the page quotes from Pontoon are in the code: between two `...`, word by word.
+#[test]
+fn every_quoted_message_exists() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let table = page.split_once("\n## Pontoon says\n").expect("the table").1.split("\n## ").next().unwrap();
+    let mut code = String::new();
+    for path in sources("src") {
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.split("\\\n").enumerate().map(|(at, part)| if at == 0 { part } else { part.trim_start() });
+        code.extend(lines);
+    }
+    let (mut count, mut missing) = (0, Vec::new());
+    for cell in table.lines().filter_map(|row| row.strip_prefix("| `")?.split(" | ").next()) {
+        for message in format!("`{cell}").split('`').skip(1).step_by(2).filter(|text| !COMPOSED.contains(text)) {
+            let parts = message
+                .split("...")
+                .flat_map(|part| part.split('"'))
+                .map(|part| part.trim_matches([' ', ':', ';', '?']));
+            missing.extend(
+                parts.filter(|part| part.len() > 3 && !code.contains(part)).map(|part| format!("{message}: {part:?}")),
+            );
+            count += 1;
+        }
+    }
+    assert!(missing.is_empty() && count > 30, "{count} messages; no such words in src/:\n{}", missing.join("\n"));
 }
