@@ -1,5 +1,5 @@
 # What a user does:       make demo | make test | make install | make install-socket
-# What leaves what where: make build -> target/pontoon, make plugin -> target/plugin, make bench -> target/bench.json
+# Results:                make build -> target/pontoon, make plugin -> target/plugin, make bench -> target/bench.json
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ help: ## this list
 # `make build`, then `sudo make install-socket`: root often has no cargo, and needs none
 ifeq ($(shell command -v $(CARGO))$(wildcard target/pontoon),target/pontoon)
 build:
-	@echo "this user has no cargo: taking target/pontoon as it is"
+	@echo "this user has no cargo: using the existing target/pontoon"
 else
 build: check-tools ## the static binary: target/pontoon
 	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --release --bin pontoon --target $(TARGET)
@@ -58,46 +58,46 @@ example: check-tools ## the example driver of crates/libnetwork-plugin, static: 
 	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --package libnetwork-plugin --example bridge --target $(TARGET)
 	install -m 755 target/$(TARGET)/debug/examples/bridge target/bridge-example
 
-install: plugin ## put the managed plugin into the running Docker: pontoon:latest
+install: plugin ## install or upgrade the managed plugin in the running Docker: pontoon:latest
 	@plugin/setup.sh install
 
-uninstall: ## take it out again
+uninstall: ## remove the managed plugin
 	@plugin/setup.sh uninstall
 
 install-socket: build ## install binary and systemd units: pontoon (PREFIX, DESTDIR)
 	@plugin/setup.sh install-socket
 
-uninstall-socket: ## take them out again; PURGE=1 takes the state too
+uninstall-socket: ## remove binary and units; PURGE=1 removes the state too
 	@plugin/setup.sh uninstall-socket
 
-demo: as-root plugin ## see it work: an engine in namespaces of its own, networks, containers
+demo: as-root plugin ## run an engine in its own namespaces with networks and containers
 	@$(LAB) prepare
 	@tests/support/demo
 
-test: as-root plugin example lab ## every test, with this distribution's engine
+test: as-root plugin example lab ## run all tests, with this distribution's engine
 	$(CARGO) test --locked --workspace --no-fail-fast
 
-test-engines: as-root plugin example ## the engine tests, with every other engine that Debian has
+test-engines: as-root plugin example ## run the engine tests with every other engine of Debian
 	$(LAB) prepare $(ENGINES)
 	@for engine in $(ENGINES); do \
 	    echo "== engine of $$engine"; \
 	    PONTOON_ENGINE=$$engine $(CARGO) test --locked --no-fail-fast $(ENGINE_TESTS) || failed="$$failed $$engine"; \
 	done; [ -z "$$failed" ] || { echo "failed with:$$failed" >&2; exit 1; }
 
-crash: as-root build ## Pontoon ended and broken at every point, at length: figures of docs/reliability.md
+crash: as-root build ## kill and break Pontoon at every point, at length: figures of docs/reliability.md
 	CRASH_KILLS=$(CRASH_KILLS) CRASH_ENDPOINTS=$(CRASH_ENDPOINTS) $(CRASH) --skip soak
 
-soak: as-root build ## CRASH_LIVES lives of containers, with ends of Pontoon: nothing may grow
+soak: as-root build ## run CRASH_LIVES containers with restarts of Pontoon: nothing may grow
 	CRASH_LIVES=$(CRASH_LIVES) $(CRASH) soak
 
-bench: as-root ## figures beside the kernel and the built-in bridge, all or PARTS; target/bench.json
+bench: as-root ## measure against the kernel and the built-in bridge, all or PARTS; target/bench.json
 	@$(MAKE) --no-print-directory plugin lab >&2
 	@$(BENCH) $(PARTS)
 
-redeploy: as-root plugin lab ## all tasks of a service anew, again and again, beside the engine's own overlay; REDEPLOY=ROUNDSxTASKS
+redeploy: as-root plugin lab ## replace all tasks of a service repeatedly, and compare with the engine's own overlay; REDEPLOY=ROUNDSxTASKS
 	$(CARGO) test --locked --test swarm -- --ignored --nocapture beside_the_engines_own_overlay
 
-lab: as-root ## engine root and images for the tests, from Debian's packages
+lab: as-root ## prepare engine and images for the tests, from Debian's packages
 	$(LAB) prepare
 
 fmt: ## format the code
@@ -112,10 +112,10 @@ doc: ## the documentation of the crates, without a warning: target/doc
 api: check-tools ## compare the public API of the crates with their api.txt; UPDATE=1 writes it
 	.ci/public-api
 
-deny: ## licences, duplicates and sources of the crates (deny.toml)
+deny: ## check licenses, duplicates and sources of the crates (deny.toml)
 	.ci/deny
 
-fuzz: check-tools ## the decoders, the state loader and whole stories, FUZZ_SECONDS each
+fuzz: check-tools ## fuzz decoders, state loader and request sequences, FUZZ_SECONDS each
 	@.ci/tools g++
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-fuzz
 	fuzz/run $(FUZZ_SECONDS)
@@ -127,6 +127,6 @@ check-tools:
 as-root:
 	@[ "$$(id -u)" = 0 ] || { echo 'this needs root, for network namespaces: sudo env "PATH=$$PATH" make ...' >&2; exit 1; }
 
-clean: ## remove everything that was built, the lab too
+clean: ## remove all build results and the lab
 	@[ ! -d target/lab ] || env -u PONTOON_LAB $(LAB) list | while read -r node _; do env -u PONTOON_LAB $(LAB) down "$$node"; done
 	$(CARGO) clean

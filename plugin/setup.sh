@@ -1,13 +1,13 @@
 #!/bin/bash
-# How Pontoon gets into this host and out of it again.
+# Installs Pontoon on this host, and removes it.
 #
-#   setup.sh install            the managed plugin, from target/plugin into the running Docker, as pontoon:latest
-#   setup.sh uninstall          and out again
-#   setup.sh install-socket     the binary, a systemd socket and a service; Docker calls it pontoon
-#   setup.sh uninstall-socket   and out again; its state stays unless PURGE=1
+#   setup.sh install            install or upgrade the managed plugin from target/plugin, as pontoon:latest
+#   setup.sh uninstall          remove it
+#   setup.sh install-socket     install or upgrade the binary, a systemd socket and a service; the driver name is pontoon
+#   setup.sh uninstall-socket   remove them; the state stays unless PURGE=1
 #
-# FORCE=1 goes on where Pontoon is still in use. PREFIX (/usr/local) and DESTDIR are for install-socket; with a DESTDIR
-# only files are laid out and no service is touched.
+# FORCE=1 continues although Pontoon is in use. PREFIX (/usr/local) and DESTDIR apply to install-socket; with DESTDIR
+# it only installs files and does not touch services.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,20 +23,20 @@ say() { echo "pontoon: $*"; }
 die() { echo "pontoon: $*" >&2; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || die "needs root: sudo make $1"; }
 need_docker() {
-    command -v docker >/dev/null || die "there is no docker command on this machine (Debian: apt-get install docker.io)"
-    docker version --format '{{.Server.Version}}' >/dev/null || die "Docker does not answer: is it running, and may you use it?"
+    command -v docker >/dev/null || die "docker is not installed (Debian: apt-get install docker.io)"
+    docker version --format '{{.Server.Version}}' >/dev/null || die "Docker does not answer: check that it runs and that this user may use it"
 }
 
 plugin_get() { docker plugin inspect --format "$1" "$plugin" 2>/dev/null; }
 plugin_is_there() { plugin_get '{{.Id}}' >/dev/null; }
-# where the engine keeps what the plugin mounts at /var/lib/pontoon
+# the host directory that the engine mounts into the plugin at /var/lib/pontoon
 plugin_state() { echo "$(docker info --format '{{.DockerRootDir}}')/plugins/$(plugin_get '{{.Id}}')/propagated-mount"; }
 
 # networks_of NAME: the names of the networks that have NAME as their driver or IPAM driver
 networks_of() {
     local ids
     ids=$(docker network ls --quiet --no-trunc)
-    # shellcheck disable=SC2086  # one word an id
+    # shellcheck disable=SC2086  # one word per id
     [ -z "$ids" ] || docker network inspect --format '{{.Name}} {{.Driver}} {{.IPAM.Driver}}' $ids |
         awk -v name="$1" '$2 == name || $3 == name { print $1 }'
 }
@@ -45,22 +45,22 @@ refuse_while_used() {
     local used
     used=$(networks_of "$1" | tr '\n' ' ')
     [ -z "$used" ] || [ "${FORCE:-}" = 1 ] ||
-        die "these networks use it: $used- remove them first (docker network rm), or say FORCE=1"
+        die "these networks use it: $used- remove them first (docker network rm), or set FORCE=1"
 }
 
-# Two Pontoons on one host would each repair what the other makes.
+# Two daemons on one host would revert each other's changes.
 refuse_beside() {
     [ "${FORCE:-}" != 1 ] || return 0
     case $1 in
-        socket) ! plugin_is_there || die "the managed plugin $plugin is installed: make uninstall first" ;;
-        managed) [ ! -S "$socket" ] || die "$socket is there, so the socket plugin is installed: make uninstall-socket first" ;;
+        socket) ! plugin_is_there || die "the managed plugin $plugin is installed: run make uninstall first" ;;
+        managed) [ ! -S "$socket" ] || die "$socket exists, so the socket plugin is installed: run make uninstall-socket first" ;;
     esac
 }
 
 install_managed() {
     need_docker
     refuse_beside managed
-    [ -e "$target/plugin/config.json" ] || die "target/plugin is not there: make plugin"
+    [ -e "$target/plugin/config.json" ] || die "target/plugin does not exist: run make plugin"
     if plugin_is_there; then
         upgrade_managed
     else
@@ -74,20 +74,20 @@ install_managed() {
 
 enable_managed() {
     docker plugin enable "$plugin" >/dev/null ||
-        die "the plugin does not start; its own words are in Docker's log (journalctl -u docker, lines with plugin=)"
+        die "the plugin does not start; Docker's log has the reason (journalctl -u docker, lines with plugin=)"
 }
 
-# `docker plugin upgrade` wants a registry. Without one a plugin is removed and created anew, under a new id: what it
-# remembers and what was set goes along. Containers keep running meanwhile; requests fail until it is back.
+# `docker plugin upgrade` requires a registry. Without one the plugin is removed and created again under a new id, with
+# its state and settings. Containers keep running; requests fail until the plugin is back.
 upgrade_managed() {
     local from copy setting
     need_root install
     from=$(plugin_state)
-    [ -d "${from%/*}" ] || die "$plugin is installed already, and its files are not on this machine (no ${from%/*}): upgrade it there"
-    say "$plugin is installed already: replacing it, keeping its state and settings"
+    [ -d "${from%/*}" ] || die "$plugin is installed on another machine (${from%/*} does not exist here): upgrade it there"
+    say "$plugin is installed: replacing it, keeping its state and settings"
     mapfile -t settings < <(plugin_get '{{range .Settings.Env}}{{println .}}{{end}}')
     copy=$(mktemp -d /var/lib/pontoon-upgrade-XXXXXX)
-    trap 'echo "pontoon: the upgrade did not finish; the state of before is in $copy" >&2' EXIT
+    trap 'echo "pontoon: the upgrade did not finish; the previous state is in $copy" >&2' EXIT
     [ "$(plugin_get '{{.Enabled}}')" != true ] || docker plugin disable --force "$plugin" >/dev/null
     [ ! -d "$from" ] || cp -a "$from/." "$copy/"
     docker plugin rm --force "$plugin" >/dev/null
@@ -110,14 +110,14 @@ uninstall_managed() {
     plugin_is_there || { say "$plugin is not installed"; return; }
     refuse_while_used "$plugin"
     [ "$(plugin_get '{{.Enabled}}')" != true ] || docker plugin disable --force "$plugin" >/dev/null
-    # before its state goes: what cannot be removed yet still has its ledger
+    # before the state is deleted, so that what cannot be removed keeps its ledger
     remove_leftovers "$target/pontoon" || die "$plugin is disabled and stays installed; docker plugin enable $plugin starts it again"
     docker plugin rm --force "$plugin" >/dev/null
-    say "$plugin is removed, its state with it"
+    say "$plugin and its state are removed"
 }
 
 install_socket() {
-    [ -x "$target/pontoon" ] || die "target/pontoon is not there: make build"
+    [ -x "$target/pontoon" ] || die "target/pontoon does not exist: run make build"
     if [ -z "$destdir" ]; then
         need_root install-socket
         if command -v docker >/dev/null; then refuse_beside socket; fi
@@ -133,14 +133,14 @@ install_socket() {
         systemctl daemon-reload
         systemctl enable --quiet --now pontoon.socket
         systemctl enable --quiet pontoon.service
-        # the socket stays open, so what Docker asks meanwhile waits
+        # the socket stays open, so requests of Docker wait
         systemctl restart pontoon.service
         systemctl is-active --quiet pontoon.service || die "the service does not start: journalctl -u pontoon"
-        say "pontoon is installed and runs (systemctl status pontoon). Try:"
+        say "pontoon is installed and running (systemctl status pontoon). Try:"
         say "  docker network create -d pontoon --ipam-driver pontoon demo"
         say "  docker run --rm --network demo IMAGE"
     else
-        say "installed, but systemd does not run here. Start this before dockerd, and keep it running:"
+        say "installed, but systemd is not running. Start this before dockerd, and keep it running:"
         say "  $prefix/bin/pontoon serve --socket $socket --state-dir $state"
     fi
 }
@@ -151,31 +151,31 @@ uninstall_socket() {
         if command -v docker >/dev/null && docker version >/dev/null 2>&1; then
             refuse_while_used pontoon
         elif [ "${FORCE:-}" != 1 ]; then
-            say "Docker does not answer, so nobody knows whether networks use Pontoon: going on"
+            say "Docker does not answer, so networks that use Pontoon cannot be checked: continuing"
         fi
         if [ -d /run/systemd/system ]; then
             systemctl disable --quiet --now pontoon.socket pontoon.service 2>/dev/null || true
         fi
-        remove_leftovers "$prefix/bin/pontoon" || die "the service is stopped, all else stays; systemctl enable --now pontoon.socket starts it again"
+        remove_leftovers "$prefix/bin/pontoon" || die "the service is stopped, everything else stays; systemctl enable --now pontoon.socket starts it again"
     fi
     rm -f "$destdir$units"/pontoon.{socket,service} "$destdir$prefix/bin/pontoon" "$destdir$socket"
     [ -z "$destdir" ] || return 0
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
     if [ "${PURGE:-}" = 1 ]; then
         rm -rf "$state"
-        say "removed, its state with it"
+        say "removed, including the state"
     else
-        say "removed; its state stays in $state (PURGE=1 removes it)"
+        say "removed; the state stays in $state (PURGE=1 removes it)"
     fi
 }
 
-# Pontoon leaves everything standing when it stops, so that containers go on. Once it is uninstalled nobody needs it.
-# `pontoon uninstall` finds it in the kernel and refuses while containers are attached or another Pontoon serves here.
+# Pontoon leaves links and rules in place when it stops, so that containers keep their network. `pontoon uninstall` finds
+# them in the kernel, and refuses while containers are attached or another Pontoon serves here.
 # remove_leftovers PROGRAM
 remove_leftovers() {
     local cut=()
-    [ "$(id -u)" = 0 ] || { say "not root, so links and rules stay: sudo pontoon uninstall --yes"; return 0; }
-    [ -x "$1" ] || die "$1 is not there, so links and rules stay: make build"
+    [ "$(id -u)" = 0 ] || { say "links and rules stay, because this is not root: run sudo pontoon uninstall --yes"; return 0; }
+    [ -x "$1" ] || die "links and rules stay, because $1 does not exist: run make build"
     if [ "${FORCE:-}" = 1 ]; then
         mapfile -t cut < <("$1" uninstall | sed -n 's/^link \([^ ]*\) .*attached$/--cut\n\1/p')
     fi

@@ -1,6 +1,7 @@
-//! Documentation that is made from the code: the tables between the markers are compared with what
-//! the code says. `UPDATE_DOCS=1 cargo test --test docs` writes them.
+//! Documentation: the tables between the markers are generated from the code and compared with it
+//! (`UPDATE_DOCS=1 cargo test --test docs` writes them); links, citations and names of metrics lead somewhere.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -13,17 +14,20 @@ use ruleset::Ruleset;
 
 /// What tests/golden/ has, and what is special about each: compared with the folder.
 const GOLDEN: [(&str, &str); 18] = [
-    ("nothing", "no network at all: chains and rules alone"),
-    ("typical", "IPv4 and IPv6, two ports, sources checked, Docker's own docker0 beside it: what this page shows"),
+    ("nothing", "no network: only chains and rules"),
+    (
+        "typical",
+        "IPv4 and IPv6, two ports, source address validation, Docker's own docker0 beside it: what this page shows",
+    ),
     ("nat", "a network with IPv4 and the defaults"),
-    ("closed", "forwarding that Pontoon turned on, links that forwarded before, a container on a bridge of the user's"),
+    ("closed", "forwarding turned on by Pontoon, links that forwarded before, a container on a bridge of the user"),
     ("dual", "the same with IPv6"),
     ("published", "ports on all addresses, on one, and on 127.0.0.1 and ::1"),
-    ("spoofcheck", "containers whose sources are checked, one of them without known addresses in a family"),
+    ("spoofcheck", "containers with source address validation, one of them without known addresses in a family"),
     ("allow", "`pontoon.publish.allow`"),
     ("internal", "`--internal`"),
     ("icc-off", "`enable_icc=false`"),
-    ("own-bridge", "a bridge of the user's, with `enable_icc=false` and a container that publishes a port"),
+    ("own-bridge", "a bridge of the user, with `enable_icc=false` and a container that publishes a port"),
     ("routed", "mode `routed`, with a port"),
     ("nat-unprotected", "mode `nat-unprotected`"),
     ("trusted", "`trusted_host_interfaces`, with a port"),
@@ -128,21 +132,7 @@ fn settings() {
 #[test]
 fn unsafe_code() {
     let mut table = String::from("| file | why each of its unsafe blocks is sound |\n|---|---|\n");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.join("src")];
-    folders.extend(std::fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().path().join("src")));
-    let mut rows = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
-                folders.push(entry);
-            } else if entry.extension().is_some_and(|extension| extension == "rs") {
-                rows.push(entry);
-            }
-        }
-    }
-    rows.sort();
-    for path in rows {
+    for path in all_sources() {
         let text = std::fs::read_to_string(&path).unwrap();
         let (lines, file) = (text.lines().collect::<Vec<_>>(), path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap());
         for (at, _) in lines.iter().enumerate().filter(|(_, line)| has_unsafe(line)) {
@@ -209,16 +199,145 @@ fn every_page_is_linked_and_every_link_leads_somewhere() {
         let shown = |page: &PathBuf| std::fs::read_to_string(page).unwrap().contains(&format!("]({})", name(picture)));
         assert!(docs.iter().any(shown), "no page shows {}", picture.display());
     }
-    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    let others = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "fuzz/README.md"];
+    let mut pages = others.map(|page| root.join(page)).to_vec();
     pages.extend(docs);
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = target.split('#').next().unwrap();
-            if !file.is_empty() && !file.contains("://") {
-                let there = page.parent().unwrap().join(file);
-                assert!(there.exists(), "{}: {target} leads nowhere", page.display());
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if file.contains("://") {
+                continue;
+            }
+            let there = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(there.exists(), "{}: {target} leads nowhere", page.display());
+            let found = anchor.is_empty() || anchors(&std::fs::read_to_string(&there).unwrap()).contains(anchor);
+            assert!(found, "{}: {target}: no such heading", page.display());
+        }
+    }
+}
+
+/// The anchors of a page's headings, as they are derived from the texts.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut code = false;
+    let mut found = BTreeSet::new();
+    for line in page.lines() {
+        code ^= line.trim_start().starts_with("```");
+        if !code && line.starts_with('#') {
+            let text = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            found.insert(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+        }
+    }
+    found
+}
+
+/// Every file below a folder that is Rust.
+/// The source files of the program and of its crates.
+fn all_sources() -> Vec<PathBuf> {
+    let crates = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates")).unwrap();
+    let folders = crates.map(|entry| format!("crates/{}/src", entry.unwrap().file_name().into_string().unwrap()));
+    let mut found: Vec<_> = folders.chain(["src".to_owned()]).flat_map(|folder| sources(&folder)).collect();
+    found.sort();
+    found
+}
+
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
             }
         }
     }
+    found.sort();
+    found
+}
+
+/// The code cites sections of docs/protocol.md by number: `protocol.md 1.6, 3.3`.
+#[test]
+fn every_cited_section_of_the_protocol_exists() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut cited = 0;
+    for path in ["src", "tests"].into_iter().flat_map(sources) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for rest in text.split("protocol.md ").skip(1) {
+            for number in rest.split(", ") {
+                let end = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
+                let section = number[..end].trim_end_matches('.');
+                if !section.contains('.') {
+                    break;
+                }
+                assert!(page.contains(&format!("\n### {section} ")), "{}: no section {section}", path.display());
+                cited += 1;
+                if end != number.len() {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(cited > 20, "{cited} citations");
+}
+
+/// Pages name only metrics that exist.
+#[test]
+fn every_metric_of_the_pages_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for path in std::fs::read_dir(root.join("docs")).unwrap().map(|file| file.unwrap().path()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for rest in text.split("pontoon_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+            let name = format!("pontoon_{}", &rest[..end]);
+            // the table of `pontoon vip`
+            if name != "pontoon_vip" {
+                let known = pontoon::metrics::METRICS.iter().any(|(metric, ..)| *metric == name);
+                assert!(known, "{}: there is no metric {name}", path.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 15, "{named} metrics");
+}
+
+/// Messages that the code composes, or that are the system's.
+const COMPOSED: [&str; 5] = [
+    "No space left on device",
+    "no ... port of the ephemeral range is free on this host",
+    "published ports: there are ... of them",
+    "a port cannot be published at ...: the container has no IPv6 address on network ...",
+    "... is the network address of subnet ...",
+];
+
+/// The messages that the page quotes from Pontoon are in the code: between two `...`, word by word.
+#[test]
+fn every_quoted_message_exists() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let table = page.split_once("\n## Pontoon says\n").expect("the table").1.split("\n## ").next().unwrap();
+    let mut code = String::new();
+    for path in all_sources() {
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.split("\\\n").enumerate().map(|(at, part)| if at == 0 { part } else { part.trim_start() });
+        code.extend(lines);
+    }
+    let (mut count, mut missing) = (0, Vec::new());
+    for cell in table.lines().filter_map(|row| row.strip_prefix("| `")?.split(" | ").next()) {
+        for message in format!("`{cell}").split('`').skip(1).step_by(2).filter(|text| !COMPOSED.contains(text)) {
+            let parts = message
+                .split("...")
+                .flat_map(|part| part.split('"'))
+                .map(|part| part.trim_matches([' ', ':', ';', '?']));
+            missing.extend(
+                parts.filter(|part| part.len() > 3 && !code.contains(part)).map(|part| format!("{message}: {part:?}")),
+            );
+            count += 1;
+        }
+    }
+    assert!(missing.is_empty() && count > 30, "{count} messages; no such words in src/:\n{}", missing.join("\n"));
 }

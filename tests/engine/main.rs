@@ -23,6 +23,7 @@ mod macvlan;
 mod managed;
 mod options;
 mod outage;
+mod pages;
 mod plug;
 #[path = "../crash/random.rs"]
 mod random;

@@ -65,7 +65,7 @@ fn stack(fleet: &mut Fleet) {
         })
         .collect();
     assert!(hosts.len() > 1, "{hosts:?}");
-    fleet.carry_out("And off again");
+    fleet.carry_out("Remove the stack");
     fleet.nothing_left();
 }
 

@@ -27,7 +27,7 @@ mod vip;
 use std::time::Duration;
 
 use fleet::Fleet;
-use support::Signal;
+use support::{Options, Signal};
 
 /// From three machines to a service, through everything that may happen to it, to nothing.
 #[test]
@@ -55,7 +55,22 @@ fn a_service_across_nodes() {
     fleet.all_reach_all("web", "fleet", 9);
 
     both_of_pontoons(&fleet);
-    fleet.carry_out("And take it down");
+    fleet.carry_out("Take it down");
+    fleet.nothing_left();
+}
+
+/// What docs/quick-start.md promises.
+#[test]
+fn a_swarm_in_ten_lines() {
+    let mut fleet = Fleet::machines(3, &Options::new());
+    fleet.turn_to("quick-start");
+    fleet.carry_out("## Swarm in ten lines");
+    fleet.ready(3);
+    fleet.all_reach_all("web", "fleet", 6);
+    fleet.manager(&["service", "rm", "web"]);
+    fleet.manager(&["rm", "-f", "probe"]);
+    fleet.gone("web");
+    fleet.manager(&["network", "rm", "fleet"]);
     fleet.nothing_left();
 }
 

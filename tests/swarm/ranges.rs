@@ -14,7 +14,7 @@ const RANGES: [(&str, u8, u8); 3] = [("one", 32, 1), ("two", 64, 2), ("three", 9
 fn each_host_has_its_own_range() {
     let fleet = Fleet::machines(3, &Options::new());
     fleet.named().for_each(|(_, node)| bridged(node));
-    fleet.carry_out("## Each host its own range");
+    fleet.carry_out("## A range per host");
     fleet.carry_out("Make them a Swarm");
     fleet.ready(3);
     fleet.carry_out("On a LAN");

@@ -70,7 +70,7 @@ fn log_and_pools(fleet: &mut Fleet) {
     let before = of_pontoon(fleet.node("one"));
     assert!(before.iter().any(|line| line.contains("INFO")), "{before:#?}");
     assert!(!before.iter().any(|line| line.contains("DEBUG") || line.contains("{")), "{before:#?}");
-    fleet.carry_out("The log and the subnets");
+    fleet.carry_out("The log, and the pools");
     let node = fleet.node("one");
     let after = &of_pontoon(node)[before.len()..];
     let debug = |line: &String| line.contains(r#"\"level\":\"DEBUG\""#);

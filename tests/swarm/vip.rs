@@ -14,7 +14,7 @@ fn a_service_address_leads_to_the_tasks_that_serve() {
     let mut fleet = Fleet::up();
     fleet.turn_to("vip");
     fleet.carry_out("On each machine of the Swarm make an image");
-    fleet.carry_out("From now on service names lead somewhere");
+    fleet.carry_out("From now on service names work");
     leads_to_all(&fleet, 6);
     a_client_that_is_a_backend(&fleet);
 
@@ -28,7 +28,7 @@ fn a_service_address_leads_to_the_tasks_that_serve() {
     new_containers(&fleet);
     a_machine_dies(&fleet);
 
-    fleet.carry_out("Remove the service. Containers go on");
+    fleet.carry_out("Remove the service. Containers keep");
     let probe = fleet.node("one").inspect("probe");
     let key = probe["NetworkSettings"]["SandboxKey"].as_str().expect("a sandbox");
     let tables = fleet.node("one").exec(&["nsenter", &format!("--net={key}"), "nft", "list", "tables"]).ok();

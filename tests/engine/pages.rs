@@ -1,0 +1,237 @@
+//! The task pages of docs/: every ```` ```sh ```` block as it stands there, on a real engine.
+//!
+//! The pages assume the source tree as working directory. A node has it at `/lab/source`, already built: `make TARGET` runs
+//! the script that the Makefile's target of that name runs.
+
+use std::path::Path;
+
+use crate::{
+    bed::{SOON, binary, plugin, traces},
+    support::{Node, Options, Segment, Signal, wait_until},
+};
+
+/// What `make` is in a node: the targets of the pages, without a build.
+const MAKE: &str = r#"#!/bin/sh
+for word; do
+    case $word in
+    *=*) export "$word" ;;
+    *) target=$word ;;
+    esac
+done
+exec plugin/setup.sh "$target"
+"#;
+
+/// A plugin's /proc shows the machine's boot id, that of a node the lab's. On a host they are the same.
+const PONTOON: &str = r#"#!/bin/sh
+exec unshare -m sh -c 'umount /proc/sys/kernel/random/boot_id; exec /lab/source/pontoon.program "$@"' pontoon "$@"
+"#;
+
+struct Reader {
+    node: Node,
+    page: String,
+}
+
+impl Reader {
+    /// A node with the source tree, and the page in hand.
+    fn of(page: &str, options: Options) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let node = options.up();
+        let tree = node.shared().join("source");
+        std::fs::create_dir_all(tree.join("target")).expect("a directory");
+        node.copy_in(&plugin(), "source/target/plugin");
+        node.copy_in(&binary(), "source/pontoon.program");
+        node.copy_in(&root.join("plugin"), "source/plugin");
+        node.copy_in(&root.join("examples"), "source/examples");
+        for (path, text) in [("/lab/source/target/pontoon", PONTOON), ("/usr/local/bin/make", MAKE)] {
+            node.exec(&["sh", "-c", "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh", path, text]).ok();
+        }
+        let page = std::fs::read_to_string(root.join(format!("docs/{page}.md"))).expect("a page");
+        Self { node, page }
+    }
+
+    /// Runs the blocks of a section in their order. What reaches a server is tried until that has started.
+    #[track_caller]
+    fn section(&self, heading: &str) {
+        let (_, rest) =
+            self.page.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no section {heading:?}"));
+        let section = rest.split("\n## ").next().unwrap_or_default();
+        let mut commands = 0;
+        for block in section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            for line in block.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                self.line(line);
+                commands += 1;
+            }
+        }
+        assert!(commands > 0, "no commands in {heading:?}");
+    }
+
+    #[track_caller]
+    fn line(&self, line: &str) {
+        let mut command = line.replace("REGISTRY", "127.0.0.1:5000");
+        if command.starts_with("docker compose ") && !self.node.docker(&["compose", "version"]).success() {
+            command = command.replacen("docker compose", "docker-compose", 1);
+        }
+        let run = || self.node.exec(&["bash", "-c", &format!("cd /lab/source; {command}")]);
+        if ["curl ", "docker exec ", "docker compose -f examples/compose.yml exec "].iter().any(|w| line.starts_with(w))
+        {
+            wait_until(SOON, line, || run().success());
+        } else {
+            run().ok();
+        }
+    }
+
+    fn run(&self, script: &str) -> String {
+        self.node.exec(&["bash", "-c", script]).ok()
+    }
+
+    /// Nothing of Pontoon's is left in the node.
+    #[track_caller]
+    fn nothing_left(&self) {
+        let seen = self.run("ip -o link show; nft list tables; iptables-save; ip6tables-save");
+        assert!(!seen.contains(": pnt") && !seen.contains("pontoon"), "{seen}");
+    }
+
+    /// Two containers on a network, as the pages have them: a server with a published port, and a client.
+    #[track_caller]
+    fn web_and_client(&self, network: &str, web: &str) {
+        self.run(&format!("docker run -d --name web --network {network} {web} busybox httpd -f -h /etc"));
+        self.node.run_container("client", &["--network", network]);
+    }
+}
+
+/// A LAN with the page's host on it, whose router is the segment's own address, and another machine.
+fn on_a_lan(page: &str) -> (Reader, Node, Segment) {
+    let segment = Segment::up();
+    let reader = Reader::of(page, Options::new().full().uplink(&segment, 11));
+    let other = Options::new().bare().uplink(&segment, 12).up();
+    (reader, other, segment)
+}
+
+/// The container of the page is reached from another machine, and so are others from it; the host has moved to its bridge.
+#[track_caller]
+fn part_of_the_lan(reader: &Reader, other: &Node) {
+    let url = "http://192.168.77.200/hostname";
+    wait_until(SOON, "the container from the LAN", || other.exec(&["curl", "-sf", "--max-time", "1", url]).success());
+    reader.node.ping_soon("web", "192.168.77.12");
+    reader.node.ping_soon("web", "192.168.77.254");
+    assert_eq!(
+        reader.node.exec_in("web", &["ip", "route", "show", "default"]).ok().split(' ').nth(2),
+        Some("192.168.77.254")
+    );
+    let routes =
+        reader.run("ip route show default; ip -br address show dev br-lan; pgrep -f 'sleep 12[0]; ip link' || true");
+    assert!(routes.contains("via 192.168.77.254 dev br-lan") && routes.contains("192.168.77.11/24"), "{routes}");
+    assert_eq!(routes.lines().count(), 2, "the timer is off: {routes}");
+}
+
+#[test]
+fn quick_start() {
+    let (reader, other, _segment) = on_a_lan("quick-start");
+    reader.section("Install");
+    reader.section("One host");
+    reader.section("Compose");
+    reader.section("A bridge on your home LAN");
+    part_of_the_lan(&reader, &other);
+    let before = reader.run("ip -br address show dev br-lan");
+    reader.run("docker rm -f web; docker network rm lan");
+    assert_eq!(reader.run("ip -br address show dev br-lan"), before, "the bridge is the user's");
+}
+
+#[test]
+fn migrate() {
+    let (reader, other, _segment) = on_a_lan("migrate");
+    reader.run("cd /lab/source && make install");
+    reader.run("docker network create -d bridge --subnet 10.20.0.0/24 shop");
+    reader.web_and_client("shop", "-p 8080:80");
+    let id = reader.node.inspect("web")["State"]["StartedAt"].clone();
+    reader.section("From the built-in bridge, without restarting containers");
+    assert_eq!(reader.node.inspect("web")["State"]["StartedAt"], id, "not restarted");
+    let reached = || other.exec(&["curl", "-sf", "--max-time", "1", "http://192.168.77.11:8080/hostname"]).success();
+    wait_until(SOON, "the published port", reached);
+    assert!(reader.run("cd /lab/source && target/pontoon ports --docker").contains("shop-new"));
+    reader.run("docker rm -f web client; docker network rm shop-new");
+
+    reader.run("docker network create -d bridge --subnet 10.20.0.0/24 shop");
+    reader.web_and_client("shop", "--ip 10.20.0.10 -p 8080:80");
+    reader.section("From the built-in bridge, with the same name and addresses");
+    wait_until(SOON, "the published port", reached);
+    assert_eq!(reader.node.container_addr("web", "shop").v4.expect("an address").to_string(), "10.20.0.10");
+    assert_eq!(reader.node.inspect("shop")["Driver"], "pontoon:latest");
+    reader.run("docker rm -f web client; docker network rm shop");
+
+    reader.run("docker network create -d macvlan -o parent=eth0 --subnet 192.168.77.0/24 --gateway 192.168.77.254 lan");
+    reader.run("docker run -d --name web --network lan --ip 192.168.77.200 busybox httpd -f -h /etc");
+    reader.section("From macvlan");
+    part_of_the_lan(&reader, &other);
+}
+
+#[test]
+fn upgrade() {
+    let reader = Reader::of("upgrade", Options::new());
+    reader.node.start_registry();
+    reader.run("cd /lab/source && make install && docker network create -d pontoon:latest --subnet 10.22.0.0/24 net");
+    reader.web_and_client("net", "-p 8080:80");
+    let running = traces(&reader.node);
+    reader.section("Managed plugin, from the source tree");
+    reader.section("Verify");
+    assert_eq!(traces(&reader.node), running);
+    // A release is installed from the registry and upgraded from there.
+    reader.run("docker rm -f web client; docker network rm net; cd /lab/source && make uninstall");
+    let first = "127.0.0.1:5000/pontoon:0.1.0";
+    reader.run(&format!("cd /lab/source && docker plugin create {first} target/plugin && docker plugin push {first}"));
+    reader.run(&format!("docker plugin rm {first}"));
+    reader.run(&format!("docker plugin install --grant-all-permissions --alias pontoon {first}"));
+    reader.run("docker network create -d pontoon:latest --subnet 10.22.0.0/24 net");
+    reader.web_and_client("net", "-p 8080:80");
+    let running = traces(&reader.node);
+    reader.run("echo 0.2.0 >/lab/source/target/plugin/rootfs/version");
+    reader.section("Managed plugin, from a registry");
+    reader.section("Verify");
+    assert_eq!(traces(&reader.node), running);
+    assert_eq!(reader.node.inspect("pontoon")["PluginReference"], "127.0.0.1:5000/pontoon:0.2.0");
+    reader.run("docker rm -f web client; docker network rm net; cd /lab/source && make uninstall");
+    reader.section("Socket plugin");
+    assert!(reader.run("/usr/local/bin/pontoon --version").starts_with("pontoon "));
+}
+
+#[test]
+fn uninstall() {
+    let reader = Reader::of("uninstall", Options::new());
+    let blue = |driver: &str| {
+        reader.run(&format!("docker network create -d {driver} blue; docker run -d --name web --network blue busybox"))
+    };
+    reader.run("cd /lab/source && make install");
+    blue("pontoon:latest");
+    reader.section("Managed plugin");
+    reader.section("Verify that nothing is left");
+    reader.nothing_left();
+
+    reader.run("cd /lab/source && make install");
+    blue("pontoon:latest");
+    reader.run("docker rm -f web; docker network rm blue");
+    reader.section("Without the source tree");
+    reader.nothing_left();
+
+    // Without systemd the program is started and ended here. The state directory of a node is a mount, that of a host is none.
+    reader.run("umount /var/lib/pontoon");
+    reader.run("cp /lab/source/pontoon.program /lab/source/target/pontoon; cd /lab/source && make install-socket");
+    reader.node.start_pontoon(&binary(), &[]);
+    blue("pontoon");
+    reader.run("docker rm -f web; docker network rm blue");
+    reader.node.kill_pontoon(Signal::Term);
+    reader.section("Socket plugin");
+    reader.section("Verify that nothing is left");
+    reader.nothing_left();
+    assert_eq!(reader.run("ls -d /var/lib/pontoon /usr/local/bin/pontoon 2>/dev/null || true"), "");
+}
+
+#[test]
+fn monitoring() {
+    let reader = Reader::of("monitoring", Options::new());
+    reader.run("cd /lab/source && make install && docker network create -d pontoon:latest net");
+    reader.section("Metrics");
+    let metrics = reader.run("cat /var/lib/node_exporter/pontoon.prom");
+    assert!(metrics.lines().any(|line| line == "pontoon_networks 1"), "{metrics}");
+    reader.section("Checks");
+    reader.run("docker network rm net");
+}
