@@ -158,10 +158,8 @@ impl Mesh {
     fn tunnel(&self, network: &Network, port: u16) -> Datapath {
         let Some(underlay) = self.underlay else { return Datapath::empty() };
         let mut tunnel = tunnel::of(network, underlay.address, port, &self.peers.flooded());
-        for object in tunnel.objects.values_mut() {
-            if let Object::Vxlan(vxlan) = object {
-                vxlan.peers.retain(|peer| !self.is_here(*peer));
-            }
+        if let Some(Object::Vxlan(vxlan)) = tunnel.objects.values_mut().next() {
+            vxlan.peers.retain(|peer| !self.is_here(*peer));
         }
         if network.kind.overlay().is_some() { tunnel } else { Datapath::empty() }
     }
