@@ -99,14 +99,14 @@ fn an_uninstalled_plugin_leaves_nothing() {
     let members = ["web", "two", "at-inside", "at-own", "at-fleet"];
     bed.sweep_names(&members, &["net", "inside", "own", "fleet"]);
     let said = setup("/lab/checkout/plugin/setup.sh uninstall").ok();
-    assert!(said.contains("its state with it"), "{said}");
+    assert!(said.contains("and its state are removed"), "{said}");
     expect_as_before(&node, &before);
 
     // And by force, under networks and running containers.
     setup("/lab/checkout/plugin/setup.sh install").ok();
     populate(&bed);
     let said = setup("FORCE=1 /lab/checkout/plugin/setup.sh uninstall").ok();
-    assert!(said.contains("its state with it"), "{said}");
+    assert!(said.contains("and its state are removed"), "{said}");
     expect_as_before(&node, &before);
     shell(&node, "ip link show master mine0 | grep -q port0");
 }
