@@ -1,8 +1,8 @@
-//! Owns the memory of repairs that fail: since when, how often, and when the next try is due.
+//! Backoff state of failing repairs: when each failure began, how many tries failed, and when the next one is
+//! due.
 //!
-//! What fails is in the log once when it begins and once when it ends, however often it is tried
-//! meanwhile, and it is tried less and less often. Kept by the reconciler; never decides what is
-//! to be repaired.
+//! A failure is logged once when it begins and once when it ends, however many tries fail in between; retries
+//! use exponential backoff. The reconciler keeps this state; it never decides what to repair.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 use super::{Change, KernelError, Step};
 use crate::model::IfName;
 
-/// Longest time between two tries.
+/// Longest delay between two tries.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// What fails.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// The look at the kernel.
+    /// Observing the kernel and comparing it with the desired state.
     Comparison,
-    /// A kind of step or of change, on a link if it is about one. The new values may differ each time.
+    /// A kind of step or change, with its link if it concerns one. The new values may differ from try to try.
     Step(Discriminant<Step>, Option<Discriminant<Change>>, Option<IfName>),
 }
 
 impl Subject {
-    /// What a step is about.
+    /// The subject of a step.
     pub fn of(step: &Step) -> Self {
         let change = if let Step::Change(_, change) = step { Some(discriminant(change)) } else { None };
         Subject::Step(discriminant(step), change, step.link().cloned())
@@ -39,7 +39,7 @@ struct Ailment {
     error: String,
 }
 
-/// Everything that fails now.
+/// All current failures.
 #[derive(Debug, Default)]
 pub struct Ailments(HashMap<Subject, Ailment>);
 
@@ -49,22 +49,23 @@ impl Ailments {
         self.0.get(subject).is_none_or(|ailment| ailment.next <= now)
     }
 
-    /// How many things fail.
+    /// Number of current failures.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// When something that fails is to be tried again.
+    /// When the earliest failed repair is to be retried.
     pub fn next(&self) -> Option<Instant> {
         self.0.values().map(|ailment| ailment.next).min()
     }
 
-    /// Makes everything due: somebody says that it is worth a try.
+    /// Makes every retry due now, because the caller expects that it may succeed.
     pub fn hurry(&mut self, now: Instant) {
         self.0.values_mut().for_each(|ailment| ailment.next = now);
     }
 
-    /// It was tried and failed. `firewall` says that a look at the firewall alone tells its end.
+    /// Records a failed try. `firewall` means that observing the firewall alone shows whether the failure has
+    /// ended.
     pub fn failed(&mut self, subject: Subject, firewall: bool, error: &KernelError, now: Instant) {
         let ailment = self.0.entry(subject).or_insert_with(|| {
             tracing::warn!(%error, "a repair fails, it is tried again less and less often; its end will be told");
@@ -74,8 +75,8 @@ impl Ailments {
         ailment.next = now + pause(ailment.tries);
     }
 
-    /// Whatever else failed fails no more, as far as the look went: at everything, or at the
-    /// firewall alone.
+    /// Clears every failure that is not in `still` and that the comparison covered: all subjects, or the
+    /// firewall's only.
     pub fn only(&mut self, still: &[Subject], firewall_alone: bool) {
         self.0.retain(|subject, ailment| {
             let goes_on = still.contains(subject) || (firewall_alone && !ailment.firewall);
@@ -88,8 +89,8 @@ impl Ailments {
     }
 }
 
-/// Time to the next try: none after the first failure, which may be over at the next look; then
-/// 1 s, and twice as long each time.
+/// Delay before the next try: zero after the first failure, because the next comparison may already succeed;
+/// then 1 s, doubling each time.
 fn pause(tries: u32) -> Duration {
     match tries {
         0 | 1 => Duration::ZERO,

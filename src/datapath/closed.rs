@@ -1,14 +1,15 @@
-//! Owns what keeps links of others apart although Pontoon turned forwarding on: the kernel has one
-//! switch for all links, and only Pontoon's networks need it.
+//! Blocks forwarding between links that are not Pontoon's when Pontoon turned forwarding on: the kernel has
+//! one switch for all links, but only Pontoon's networks need it.
 //!
-//! Pure. Who turned forwarding on is read from the kernel ([`Datapath::turned_on`]), never
-//! remembered: somebody else who turns it on takes it over, and nothing is kept apart any more.
+//! Pure. Which program turned forwarding on is read from the kernel ([`Datapath::turned_on`]), not
+//! remembered: when another program turns it on as well, that program takes it over and nothing is blocked
+//! any more.
 
 use std::collections::BTreeSet;
 
 use super::{Datapath, Element, Step};
 
-/// The elements that belong to forwarding as it is, or as it will be once it is turned on.
+/// The elements that match forwarding as it is, or as it will be once it is turned on.
 pub fn elements(have: &Datapath, want: &Datapath) -> BTreeSet<Element> {
     let will = |is: bool, wanted: bool, by_pontoon: bool| by_pontoon || (wanted && !is);
     let families = [

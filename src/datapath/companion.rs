@@ -1,8 +1,8 @@
-//! Owns what endpoints of one container have to do with each other.
+//! Rules that follow from several endpoints belonging to one container.
 //!
-//! In the modes `routed` and `nat-unprotected` a container is reached at its own address, also by a
-//! network that is not its way out. Its answers then leave by the way out, with an address of
-//! another network of its own.
+//! In the modes `routed` and `nat-unprotected` a container can be reached at its own address through a
+//! network that does not carry its default route. Its replies leave through the network with the default
+//! route, with a source address that belongs to another of its networks.
 //!
 //! Pure. Used by the driver.
 
@@ -12,12 +12,12 @@ use std::net::IpAddr;
 use super::{Datapath, Element, kind};
 use crate::model::{Endpoint, EndpointId, IfName, Network, Phase};
 
-/// An endpoint, as the others of its container see it.
+/// An endpoint as seen by the other endpoints of its container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Companion {
-    /// Its host end, if what it sends is checked.
+    /// Its host end, if source address validation is on.
     checked: Option<IfName>,
-    /// Its addresses that are reached as they are.
+    /// Its addresses that are reachable without translation.
     direct: Vec<IpAddr>,
 }
 
@@ -25,7 +25,7 @@ pub struct Companion {
 pub type Companions = BTreeMap<EndpointId, Companion>;
 
 impl Companion {
-    /// What an endpoint is to the others of its container; nothing while it is in none.
+    /// The companion view of an endpoint; `None` while it is in no container.
     pub fn of(network: &Network, endpoint: &Endpoint) -> Option<Self> {
         let options = &network.spec.options;
         let modes = [(endpoint.spec.v4, options.mode4), (endpoint.spec.v6, options.mode6)];
@@ -36,14 +36,14 @@ impl Companion {
         })
     }
 
-    /// What it may send by `other`, in addition to what is its own there.
+    /// Source addresses that it may use on `other` in addition to the addresses of `other` itself.
     fn by(&self, other: &Self) -> impl Iterator<Item = Element> {
         let port = other.checked.clone();
         self.direct.iter().filter_map(move |address| Some(Element::SourceAddress(port.clone()?, *address)))
     }
 }
 
-/// What follows from one endpoint being in a container beside others.
+/// The elements that an endpoint needs because its container has other endpoints.
 pub fn between(id: &EndpointId, all: &Companions) -> Datapath {
     let mut elements = BTreeSet::new();
     if let Some(one) = all.get(id) {

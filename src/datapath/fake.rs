@@ -1,8 +1,8 @@
-//! Owns a kernel made of plain values, for tests: it keeps state, it can fail, stall or lose
-//! links on demand, and it passes the same contract suite as the real one.
+//! An in-memory kernel for tests: it keeps state, it can fail, stall or lose links on demand, and it passes
+//! the same contract suite as the real one.
 //!
-//! Compiled into the library (not behind `cfg(test)`) so that integration tests and benchmarks
-//! drive the same code that ships; nothing in the product constructs one.
+//! Compiled into the library (not behind `cfg(test)`) so that integration tests and benchmarks drive the same
+//! code that ships; production code never constructs one.
 
 mod around;
 mod object;
@@ -21,18 +21,18 @@ use super::{
 };
 use crate::model::{DataPath, HostPort, IfName};
 
-/// What the next matching step does instead of its work.
+/// What the next matching step does instead of succeeding.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Answers with this error number and changes nothing.
+    /// Fails with this error number and changes nothing.
     Refuse(i32),
-    /// Does the work, then answers with this error number: a reply that was lost.
+    /// Does the work, then fails with this error number: the reply was lost.
     DoneButRefused(i32),
-    /// Takes this long first.
+    /// Blocks for this long first.
     Stall(Duration),
 }
 
-/// A fault and the steps that it waits for.
+/// A fault and the predicate of the steps that trigger it.
 type Trap = (Box<dyn Fn(&Step) -> bool + Send>, Fault);
 
 #[derive(Default)]
@@ -51,12 +51,12 @@ struct World {
     beyond: tunnel::Beyond,
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Default)]
 pub struct FakeKernel(Mutex<World>);
 
 impl FakeKernel {
-    /// A host with nothing on it.
+    /// A host without any link, table or route.
     pub fn new() -> Self {
         let fake = Self::default();
         fake.world().datapath.elements = None;
@@ -67,59 +67,59 @@ impl FakeKernel {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next step that `matches` meets `fault`; faults are used up in order.
+    /// Applies `fault` to the next step that `matches`; faults are used up in order.
     pub fn inject(&self, matches: impl Fn(&Step) -> bool + Send + 'static, fault: Fault) {
         self.world().faults.push_back((Box::new(matches), fault));
     }
 
-    /// The next `count` observations are torn.
+    /// Makes the next `count` observations fail as torn.
     pub fn tear(&self, count: usize) {
         self.world().torn = count;
     }
 
-    /// Gives the host a link that is not Pontoon's.
+    /// Adds a link to the host that is not Pontoon's.
     pub fn add_link(&self, name: &IfName, kind: &str) {
         let mac = Some(crate::model::Mac::derive("link", name.as_str()));
         let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac, away: false };
         self.world().foreign.insert(name.clone(), info);
     }
 
-    /// Lets something outside change the kernel.
+    /// Simulates a change of the kernel by another program.
     pub fn meddle(&self, change: impl FnOnce(&mut Datapath)) {
         change(&mut self.world().datapath);
     }
 
-    /// Some other process takes a port of the host.
+    /// Simulates another process that binds a port of the host.
     pub fn take_port(&self, port: HostPort) {
         self.world().taken.insert(port);
     }
 
-    /// The ports that are reserved.
+    /// The reserved ports.
     pub fn reserved(&self) -> BTreeSet<HostPort> {
         self.world().reserved.clone()
     }
 
-    /// The addresses whose flows were forgotten so far, and forgets them.
+    /// Returns and clears the addresses whose flows were flushed so far.
     pub fn take_forgotten(&self) -> Vec<IpAddr> {
         std::mem::take(&mut self.world().forgotten)
     }
 
-    /// What the kernel holds.
+    /// The current state of the kernel.
     pub fn datapath(&self) -> Datapath {
         self.world().datapath.clone()
     }
 
-    /// Every step carried out so far, and forgets them.
+    /// Returns and clears the steps carried out so far.
     pub fn take_steps(&self) -> Vec<Step> {
         std::mem::take(&mut self.world().steps)
     }
 
-    /// How often everything was listed: a verb's path must not do it.
+    /// Number of full observations: a verb must not cause one.
     pub fn observations(&self) -> usize {
         self.world().observations
     }
 
-    /// What the host loses at a reboot: every link, table and sysctl of Pontoon's.
+    /// Simulates a reboot: every link, table and sysctl of Pontoon is lost.
     pub fn reboot(&self) {
         self.world().datapath = Datapath::default();
     }
@@ -142,7 +142,7 @@ impl World {
             Step::Delete(name, kind) => self.delete(name, *kind),
             Step::Rename { from, to } => self.rename(from, to)?,
             Step::ForgetFlows(addresses) => self.forgotten.extend(addresses.iter().copied()),
-            // It has no clients that could be.
+            // The fake has no clients with stale flows.
             Step::ForgetMisled(_) => {}
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! Owns what the rest of the host looks like, as far as it can stand in Pontoon's way: links,
-//! routes, other people's firewall rules, and what this kernel can do.
+//! Snapshot of the host as far as it can conflict with Pontoon: links, routes, firewall rules of other
+//! programs, and the features of this kernel.
 //!
-//! A value; read by `linux::survey`, judged by the doctor. Nothing on a request's path asks for it.
+//! A plain value: `linux::survey` reads it and the doctor evaluates it. No request handler reads it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 
 use super::ForwardRule;
 
-/// A link of the host's.
+/// A link of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostLink {
     /// Its name.
@@ -19,84 +19,84 @@ pub struct HostLink {
     pub kind: String,
     /// MTU in bytes.
     pub mtu: u32,
-    /// Whether it is in one of Pontoon's groups.
+    /// Whether it is in one of Pontoon's interface groups.
     pub ours: bool,
-    /// What a VXLAN link listens for.
+    /// Where a VXLAN link listens.
     pub tunnel: Option<HostTunnel>,
 }
 
-/// What a VXLAN link listens for, whoever made it.
+/// Where a VXLAN link listens, regardless of which program created it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostTunnel {
-    /// Its number; 0 for one that takes all.
+    /// Its VNI; 0 for one that accepts every VNI.
     pub vni: u32,
     /// UDP port.
     pub port: u16,
 }
 
-/// A rule of Pontoon's that dropped packets.
+/// A rule of Pontoon that dropped packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
-    /// Whether it is in table `inet pontoon`, and not in `bridge pontoon`.
+    /// True for table `inet pontoon`, false for `bridge pontoon`.
     pub of_inet: bool,
     /// Its chain.
     pub chain: String,
-    /// What it is for: its comment.
+    /// Its purpose, taken from its comment.
     pub rule: String,
-    /// How many packets.
+    /// Number of packets that it dropped.
     pub packets: u64,
 }
 
-/// What lies between this host and the others of its overlay networks.
+/// The paths between this host and the other hosts of its overlay networks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ways {
-    /// The link that has this host's address.
+    /// The link that has this host's underlay address.
     pub link: Option<String>,
-    /// What that link does of the tunnels' work itself: names of its features that are on.
+    /// Names of the tunnel offloads that are enabled on that link.
     pub offloads: Vec<String>,
-    /// The way to each peer.
+    /// The path to each peer.
     pub peers: Vec<Way>,
 }
 
-/// The way to a peer.
+/// The path to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
-    /// Its address.
+    /// Address of the peer.
     pub peer: IpAddr,
-    /// The link that packets to it leave by; `None` without a route.
+    /// The link that packets to the peer leave by; `None` without a route.
     pub link: Option<String>,
-    /// Bytes that a packet may have, as far as this host knows by now.
+    /// Path MTU in bytes, as far as this host has learned it.
     pub mtu: Option<u32>,
-    /// How many seconds ago it was heard, if it is remembered.
+    /// Seconds since a packet of the peer was last seen, if a forwarding entry remains.
     pub heard: Option<u64>,
 }
 
 /// Chain FORWARD of iptables-legacy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegacyChain {
-    /// Whether it is that of ip6tables.
+    /// True for ip6tables.
     pub v6: bool,
-    /// Whether its policy is to drop.
+    /// Whether its policy is drop.
     pub drops: bool,
-    /// Whether a rule in it names Pontoon's links.
+    /// Whether one of its rules names Pontoon's links.
     pub names_ours: bool,
 }
 
 /// A route of the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoute {
-    /// Where it leads; prefix length 0 for a default route.
+    /// Destination; prefix length 0 for a default route.
     pub destination: IpNetwork,
     /// The link it uses, or empty.
     pub link: String,
 }
 
-/// A rule that lets nothing of what comes to it pass.
+/// A rule that lets no packet past it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostEnd {
-    /// The kernel's number for it.
+    /// The kernel's handle of the rule.
     pub handle: u64,
-    /// Its place in the chain, from 1.
+    /// Its position in the chain, counted from 1.
     pub place: usize,
 }
 
@@ -109,28 +109,28 @@ pub struct HostChain {
     pub table: String,
     /// Its name.
     pub name: String,
-    /// Whether forwarded packets pass it (hook forward of IP).
+    /// Whether it filters forwarded packets (hook forward of IP).
     pub forward: bool,
-    /// Whether its policy is to drop.
+    /// Whether its policy is drop.
     pub drops: bool,
-    /// The accepting rules in it that are of the form of Pontoon's, whoever made them.
+    /// Its accepting rules that have the form of Pontoon's, regardless of which program added them.
     pub accepts: BTreeSet<ForwardRule>,
-    /// The first rule that lets nothing pass, if there is one before Pontoon's links are accepted.
+    /// The first rule that lets no packet past it, if it precedes the rules that accept Pontoon's links.
     pub end: Option<HostEnd>,
-    /// Whether a rule in it names Pontoon's links.
+    /// Whether one of its rules names Pontoon's links.
     pub names_ours: bool,
 }
 
-/// Something that Pontoon needs of the kernel, tried in a network namespace of its own.
+/// A kernel feature that Pontoon uses, probed in a temporary network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// What was tried.
+    /// Name of the feature.
     pub name: &'static str,
-    /// The modules that bring it.
+    /// The kernel modules that provide it.
     pub modules: &'static str,
     /// Whether Pontoon cannot work without it.
     pub needed: bool,
-    /// What the kernel said when it refused.
+    /// The kernel's error when it is not available.
     pub refused: Option<String>,
 }
 
@@ -143,18 +143,18 @@ pub struct Host {
     pub uplink: Option<String>,
     /// Unicast routes of the main table, default routes included.
     pub routes: Vec<HostRoute>,
-    /// Chains of others.
+    /// Chains of other programs.
     pub chains: Vec<HostChain>,
-    /// Chains FORWARD of iptables-legacy, where there are any.
+    /// Chains FORWARD of iptables-legacy, if the module is loaded.
     pub legacy: Vec<LegacyChain>,
-    /// What Pontoon's own rules dropped since they were made.
+    /// Drop counters of Pontoon's own rules since they were created.
     pub dropped: Vec<Dropped>,
-    /// Hosts that are no peers and sent to overlay networks lately, and the number that they sent to.
+    /// Hosts that are not peers but recently sent to overlay networks, each with the VNI.
     pub strangers: BTreeSet<(IpAddr, u32)>,
-    /// Tunnels, and addresses that containers of other hosts announced there lately.
+    /// Tunnels, each with an address that a container on another host recently announced there.
     pub heard: BTreeSet<(String, IpAddr)>,
-    /// What this kernel can do; empty when it could not be tried.
+    /// Features of this kernel; empty when they could not be probed.
     pub features: Vec<Feature>,
-    /// Why it could not be tried.
+    /// Why they could not be probed.
     pub untried: Option<String>,
 }

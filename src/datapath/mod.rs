@@ -1,13 +1,13 @@
-//! Owns what the kernel should hold and how to get there: the desired datapath as a value, the
-//! difference to what is there, and the steps that close it.
+//! The desired state of the kernel as a value, its difference to the observed state, and the steps that close
+//! the difference.
 //!
-//! [`Datapath`] is both: derived from the state it is what should be, read from the kernel it is
-//! what is. [`plan::diff`] subtracts one from the other and gives the [`Step`]s, the same ones in
-//! the same order for a verb, for its rollback, for a restart, a reboot and a repair.
+//! A [`Datapath`] is desired state when it is derived from the state, and observed state when it is read from
+//! the kernel. [`plan::diff`] compares two of them and returns the [`Step`]s, the same ones in the same order
+//! for a verb, for its rollback, for a restart, a reboot and a repair.
 //!
-//! Nothing here speaks netlink: the kernel is behind the trait [`Kernel`], with one real
-//! implementation (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the
-//! same contract suite. Called by the driver (verbs) and by the app (start, tick, events).
+//! Nothing here speaks netlink: the kernel is behind the trait [`Kernel`], with one real implementation
+//! (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the same contract suite. Called
+//! by the driver (verbs) and by the app (start, tick, events).
 
 pub mod ailment;
 pub mod closed;
@@ -40,16 +40,16 @@ pub use surroundings::Surroundings;
 pub use tunnel::{Announcement, Underlay};
 pub use unknown::{Ended, Protected};
 
-/// Group (`IFLA_GROUP`) of every link that Pontoon made and wants. A rare constant ("pnt" and 1):
-/// together with the name it is the proof of ownership, and it costs no message of its own,
-/// because the kernel takes it in the creating request (`rtnl_create_link`, net/core/rtnetlink.c).
+/// Group (`IFLA_GROUP`) of every link that Pontoon created and still needs. The unusual constant ("pnt" and
+/// 1) together with the name proves ownership. It costs no message of its own, because the kernel accepts it
+/// in the creating request (`rtnl_create_link`, net/core/rtnetlink.c).
 pub const GROUP_LIVE: u32 = 0x706e_7401;
 
-/// Group of links that wait for their deletion; deleting by group waits for one RCU grace period
-/// for all of them instead of one each.
+/// Group of links that wait for deletion; deleting by group waits for one RCU grace period in total instead
+/// of one per link.
 pub const GROUP_DEAD: u32 = 0x706e_7402;
 
-/// Ports that one Linux bridge takes (`BR_MAX_PORTS - 1`, net/bridge/br_private.h).
+/// Maximum number of ports of one Linux bridge (`BR_MAX_PORTS - 1`, net/bridge/br_private.h).
 pub const BRIDGE_PORTS: usize = 1023;
 
 /// Bridges of the engine's built-in driver.
@@ -57,11 +57,11 @@ pub const BRIDGE_PORTS: usize = 1023;
 pub struct EngineBridges {
     /// Their names.
     pub links: BTreeSet<IfName>,
-    /// Whether the engine's own rules say who enters them, as from version 28 on.
+    /// Whether the engine's own rules decide which traffic enters them, as from version 28 on.
     pub guarded: bool,
 }
 
-/// Which sysctls a datapath needs, read or wanted.
+/// Forwarding sysctls, desired or observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forwarding {
     /// `net.ipv4.ip_forward`.
@@ -70,39 +70,39 @@ pub struct Forwarding {
     pub v6: bool,
 }
 
-/// Everything of Pontoon's in the kernel, as it should be or as it is.
+/// Everything of Pontoon in the kernel, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Datapath {
-    /// Links by name: each name is one object, of whatever kind.
+    /// Links by name; each name is one object of any kind.
     pub objects: BTreeMap<IfName, Object>,
-    /// Objects whose other part is in a sandbox. Such a link cannot be created again from outside: when one
-    /// that stays on the host is missing, its endpoint is dead. Never read from the kernel.
+    /// Objects with a part in a sandbox. Such a link cannot be created again from outside: when its end on
+    /// the host is missing, its endpoint is dead. Never read from the kernel.
     pub sandboxed: BTreeSet<IfName>,
-    /// Host ends whose container end is in another network namespace. Only read, never wanted.
+    /// Host ends whose container end is in another network namespace. Only observed, never desired.
     pub away: BTreeSet<IfName>,
     /// Whether packets are forwarded between links.
     pub forwarding: Forwarding,
-    /// Whether it was Pontoon alone that turned forwarding on. Only read from the kernel.
+    /// Whether Pontoon alone turned forwarding on. Only read from the kernel.
     pub turned_on: Forwarding,
-    /// Links (true is IPv6) whose packets are forwarded by a setting of their own. Only read from
-    /// the kernel, and only where that matters: while Pontoon alone has forwarding on.
+    /// Links (true is IPv6) whose own setting enables forwarding. Only read from the kernel, and only where
+    /// it matters: while forwarding is on because of Pontoon alone.
     pub routers: BTreeSet<(IfName, bool)>,
-    /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or is
-    /// not of this release's shape.
+    /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or does not have
+    /// this release's schema.
     pub elements: Option<BTreeSet<Element>>,
-    /// Elements of tables that are not of this release's shape, as far as they can be read. Never wanted.
+    /// Elements of tables with another release's schema, as far as they can be read. Never desired.
     pub former: BTreeSet<Element>,
-    /// Pontoon's accepting rules at the end of `FORWARD` in `ip filter`; `None` when that chain
-    /// does not exist (no dockerd with the iptables back end here).
+    /// Pontoon's accepting rules at the end of `FORWARD` in `ip filter`; `None` when that chain does not
+    /// exist (no dockerd with the iptables back end here).
     pub forward4: Option<BTreeSet<ForwardRule>>,
     /// The same in `ip6 filter`.
     pub forward6: Option<BTreeSet<ForwardRule>>,
-    /// Ways past the bridges of overlay networks; `None` where the kernel has none to offer.
+    /// Shortcuts past the bridges of overlay networks; `None` where the kernel does not support them.
     pub shortcuts: Option<BTreeSet<Shortcut>>,
 }
 
 impl Datapath {
-    /// A datapath with empty tables and no object.
+    /// A datapath with empty tables and no objects.
     pub fn empty() -> Self {
         Self { elements: Some(BTreeSet::new()), shortcuts: Some(BTreeSet::new()), ..Self::default() }
     }
@@ -122,7 +122,7 @@ impl Datapath {
         self.of_kind(|object| if let Object::Veth(veth) = object { Some(veth) } else { None })
     }
 
-    /// All veth pairs, to be changed.
+    /// All veth pairs, mutably.
     pub fn veths_mut(&mut self) -> impl Iterator<Item = (&IfName, &mut Veth)> {
         self.objects.iter_mut().filter_map(|(name, object)| match object {
             Object::Veth(veth) => Some((name, veth)),
@@ -139,12 +139,12 @@ impl Datapath {
         self.objects.iter().filter_map(|(name, object)| Some((name.clone(), one(object)?.clone()))).collect()
     }
 
-    /// Names of links that Pontoon uses and does not own.
+    /// Names of links that Pontoon uses but did not create.
     pub fn foreign(&self) -> BTreeSet<IfName> {
         self.objects.iter().filter(|(name, object)| !object.is_ours(name)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Makes the ports of bridge `from` ports of `to`: the kernel does so when a bridge is renamed.
+    /// Updates ports of bridge `from` to `to`, as the kernel does when a bridge is renamed.
     fn bridge_renamed(&mut self, from: &IfName, to: &IfName) {
         for bridge in self.objects.values_mut().filter_map(Object::master_mut) {
             if bridge.as_ref() == Some(from) {
@@ -169,45 +169,46 @@ pub struct LinkInfo {
     pub away: bool,
 }
 
-/// Why the kernel did not do what was asked. One line each: operation, object, cause.
+/// Why a kernel operation failed. Each message is one line: operation, object, cause.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KernelError {
     /// The kernel answered with an error number.
     #[error("{operation} {object}: {}{}", describe(*.errno), detail(.message))]
     Refused {
-        /// What was tried, in the words of [`Step`].
+        /// The operation, named as for [`Step`].
         operation: &'static str,
         /// The link, address, set or chain.
         object: String,
         /// The error number.
         errno: i32,
-        /// The kernel's own words (extended acknowledgement), or empty.
+        /// The kernel's own message (extended acknowledgement), or empty.
         message: String,
     },
-    /// No answer within the deadline; the request may still take effect.
+    /// No reply within the deadline; the request may still take effect.
     #[error("{operation} {object}: the kernel did not answer within {} s", .after.as_secs())]
     Timeout {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
         /// The object.
         object: String,
-        /// The deadline that passed.
+        /// The deadline.
         after: Duration,
     },
-    /// The kernel changed under a dump, several times in a row; nothing may be concluded from it.
+    /// Several dumps in a row were interrupted by changes of the kernel's tables; no conclusion may be drawn
+    /// from them.
     #[error("{operation}: the listing was interrupted by changes {tries} times")]
     Torn {
-        /// What was listed.
+        /// What was dumped.
         operation: &'static str,
-        /// How often it was tried.
+        /// How many dumps were tried.
         tries: u32,
     },
-    /// The answer was not of the form that the kernel documents.
+    /// The reply did not have the form that the kernel documents.
     #[error("{operation}: malformed answer from the kernel ({what})")]
     Malformed {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// What was wrong with it.
+        /// What was wrong with the reply.
         what: String,
     },
 }
@@ -234,52 +235,52 @@ fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(" ({message})") }
 }
 
-/// Why a port of the host cannot be taken.
+/// Why a port of the host cannot be reserved.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReserveError {
-    /// Somebody has it.
+    /// Another socket is bound to it.
     #[error("port {port} is already taken on this host")]
     Taken {
-        /// Which.
+        /// The port.
         port: HostPort,
     },
     /// The host has no such address.
     #[error("{}: this host does not have the address {}", .port, .port.address)]
     NoAddress {
-        /// Which.
+        /// The port.
         port: HostPort,
     },
-    /// This process may open no further file.
+    /// This process may not open any more files.
     #[error("port {port} is not reserved: the limit of open files, {limit}, is reached")]
     NoDescriptor {
-        /// Which.
+        /// The port.
         port: HostPort,
-        /// The limit.
+        /// The limit of open files.
         limit: u64,
     },
-    /// The system refused for another reason.
+    /// The kernel refused for another reason.
     #[error("cannot take port {port}: {}", std::io::Error::from_raw_os_error(*.errno))]
     Refused {
-        /// Which.
+        /// The port.
         port: HostPort,
-        /// Why.
+        /// The error number.
         errno: i32,
     },
 }
 
-/// The kernel, in Pontoon's words. Every call has a deadline of its own and may be made from any
-/// thread that is allowed to block.
+/// The kernel as Pontoon uses it. Every call has its own deadline and may be made from any thread that is
+/// allowed to block.
 pub trait Kernel: Send + Sync {
-    /// Reads everything of Pontoon's: links in the groups above or with a name in `foreign`, the
-    /// firewall table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
+    /// Reads everything of Pontoon: links in the groups above or with a name in `foreign`, the firewall
+    /// table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError>;
 
-    /// Reads only the firewall's part ([`Datapath::elements`], `forward4`, `forward6`, `shortcuts`),
-    /// and forwarding, which it depends on.
+    /// Reads only the firewall ([`Datapath::elements`], `forward4`, `forward6`, `shortcuts`), and forwarding,
+    /// which it depends on.
     fn observe_firewall(&self) -> Result<Datapath, KernelError>;
 
-    /// Carries out `steps` in order and stops at the first that fails. Each step is idempotent:
-    /// what is already there, or already gone, is success.
+    /// Carries out `steps` in order and stops at the first failure. Each step is idempotent: creating what
+    /// exists, or removing what does not exist, is success.
     fn apply(&self, steps: &[Step]) -> Result<(), KernelError>;
 
     /// Looks up one link by name, in constant time.
@@ -288,66 +289,66 @@ pub trait Kernel: Send + Sync {
     /// MTU in bytes of the link that the default route uses, IPv4 first; `None` without one.
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError>;
 
-    /// Where the packets between hosts leave: an address of this host and the MTU of the link that
-    /// has it; `None` when there is none such now.
+    /// Underlay of the overlay networks: an address of this host and the MTU of the link that has it; `None`
+    /// when there is no such address at present.
     fn underlay(&self, path: &DataPath) -> Result<Option<Underlay>, KernelError>;
 
-    /// How long ago a forwarding entry that was learned from another host was last in use, by the
-    /// host's address; over all tunnels of Pontoon's.
+    /// Time since a forwarding entry learned from another host was last used, by the host's address, over all
+    /// of Pontoon's tunnels.
     fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError>;
 
-    /// Tells everybody on its network, here and on other hosts, where an endpoint is.
+    /// Announces where an endpoint is to all hosts and containers on its network, here and on other hosts.
     fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError>;
 
-    /// Whether [`Kernel::announce`] has the privilege that it takes.
+    /// Whether this process has the privilege that [`Kernel::announce`] needs.
     fn announces(&self) -> bool {
         true
     }
 
-    /// Which families are forwarded, and which of them by Pontoon's decision alone.
+    /// Which families are forwarded, and which of them because of Pontoon alone.
     fn forwarding(&self) -> (Forwarding, Forwarding);
 
-    /// Routes, addresses and gateways of the host that a subnet may run into.
+    /// Routes, addresses and gateways of the host that a subnet may conflict with.
     fn surroundings(&self) -> Result<Surroundings, KernelError>;
 
-    /// All addresses of the host's own, on whatever link.
+    /// All addresses of the host, on any link.
     fn addresses(&self) -> Result<BTreeSet<IpAddr>, KernelError>;
 
     /// Bridges that the engine's built-in driver made (`docker0`, `docker_gwbridge`, `br-` and
     /// twelve hex digits).
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError>;
 
-    /// Where the host takes IPv4 broadcasts that may be for a published port, as the elements
-    /// [`Element::Broadcast`]. This default is for a kernel without any.
+    /// Where the host accepts IPv4 broadcasts that may be for a published port, as the elements
+    /// [`Element::Broadcast`]. The default implementation returns none.
     fn broadcasts(&self) -> Result<BTreeSet<Element>, KernelError> {
         Ok(BTreeSet::new())
     }
 
-    /// Takes ports on the host by binding a socket to each, all of them or none, so that a conflict
-    /// with any process is found by either side. They stay taken until [`Kernel::release`].
-    /// Ports that this process holds already are fine.
+    /// Reserves ports on the host by binding a socket to each, all of them or none, so that both sides detect
+    /// a conflict with another process. They stay reserved until [`Kernel::release`]. Ports that this process
+    /// already holds are success.
     fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError>;
 
-    /// Gives reserved ports back; those that are not reserved are fine.
+    /// Releases reserved ports; releasing one that is not reserved is success.
     fn release(&self, ports: &[HostPort]);
 
-    /// The host's range for ports that nobody chose (`net.ipv4.ip_local_port_range`) and the
-    /// ports that are never to be taken from it (`net.ipv4.ip_local_reserved_ports`).
+    /// The host's range of ephemeral ports (`net.ipv4.ip_local_port_range`) and the ports excluded from it
+    /// (`net.ipv4.ip_local_reserved_ports`).
     fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), KernelError>;
 
-    /// Waits until every retired link and every flow to be forgotten is gone, at most `patience`;
-    /// true when none is left.
+    /// Waits until every retired link is deleted and every pending flush of flows is done, at most
+    /// `patience`; true when nothing is pending.
     fn settle(&self, patience: Duration) -> bool;
 
-    /// Calls `done` once every flow that was to be forgotten by now is gone or cannot be removed,
-    /// from any thread; never, when the process ends before. This default is for a kernel that
-    /// forgets at once.
+    /// Calls `done` from any thread once every flush of flows that is pending now is done or has failed;
+    /// never when the process ends first. The default implementation is for a kernel that flushes
+    /// immediately.
     fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
         done();
     }
 
-    /// What an operator would type for a step: a line a command, and a line that starts with `#`
-    /// for what no command does.
+    /// The shell commands that correspond to a step: one command per line, and a line that starts with `#`
+    /// where no command exists.
     fn commands(&self, step: &Step) -> Vec<String> {
         vec![format!("# {step:?}")]
     }

@@ -1,33 +1,32 @@
-//! Owns the difference between two datapaths and the order in which it is closed.
+//! Computes the difference between two datapaths and the order of the steps that close it.
 //!
-//! Pure. Order: protect, then call back what has another name, then build, then take apart in reverse. Only what Pontoon sets is
-//! compared.
+//! Pure. Order: protect first, then restore names, then build, then remove in reverse order. Only settings
+//! that Pontoon makes are compared.
 
 use std::collections::BTreeSet;
 
 use super::{Datapath, Element, ObjectKind, Protected, Step, shortcut, stray};
 use crate::model::{IfName, Protocol};
 
-/// The steps from one datapath to another, and what no step can mend.
+/// The steps from one datapath to another, and problems that no step can fix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In this order.
+    /// The steps in order of execution.
     pub steps: Vec<Step>,
     /// Host ends of endpoints whose sandbox is gone: the pair vanished with it.
     pub dead: Vec<IfName>,
-    /// Bridges of the user's that networks use and that do not exist.
+    /// Bridges provided by the user that networks use and that do not exist.
     pub missing: Vec<IfName>,
-    /// Bridges that are not made, or not given their address, because a link that the state does not
-    /// know has their subnet.
+    /// Bridges that are not created, or not given their address, because an unknown link has their subnet.
     pub withheld: Vec<IfName>,
-    /// Links of Pontoon's that the state does not know. They stay.
+    /// Links of Pontoon that the state does not know. They are kept.
     pub unknown: Vec<IfName>,
 }
 
-/// The plan that turns `have` into `want`, keeping `protected` alone.
+/// The plan that turns `have` into `want` and leaves `protected` unchanged.
 ///
-/// `None` in `have.forward4`/`forward6` means there is no such chain and nothing to do; `None` in
-/// `have.elements` means that the whole table has to be made.
+/// `None` in `have.forward4`/`forward6` means that the chain does not exist and nothing is to be done; `None`
+/// in `have.elements` means that the whole table must be created.
 pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     let mut plan = Plan::default();
     let removed_elements = protect(&mut plan, have, want, protected);
@@ -54,7 +53,7 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     plan
 }
 
-/// The firewall's additions; returns the elements to remove at the very end.
+/// Plans the firewall's additions; returns the elements to remove at the very end.
 fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) -> Vec<Element> {
     let mut removed = Vec::new();
     if let Some(wanted) = &want.elements {
@@ -69,8 +68,8 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
                 let add: Vec<_> = wanted.difference(held).cloned().collect();
                 removed = held.difference(wanted).filter(|e| !protected.elements.contains(e)).cloned().collect();
                 if !add.is_empty() {
-                    // A key that changes its value is removed and added in one transaction: at no
-                    // time is a port published twice, or not at all.
+                    // When the value of a key changes, removal and addition are one transaction: a port is
+                    // never published twice or not at all.
                     let has_value =
                         |e: &Element| matches!(e, Element::Port(_) | Element::SourceNat(..) | Element::Broadcast(..));
                     let (now, later) = removed.into_iter().partition(has_value);
@@ -93,8 +92,8 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
     removed
 }
 
-/// What must follow the publishing of ports: clients that asked too early are let through to the
-/// host, or still go to the container that was there before. Not those of TCP: each of its
+/// The flush of stale flows that must follow the publishing of ports: flows of clients that sent too early go
+/// to the host, or still to the container that had the port before. TCP does not need it: each of its
 /// connections is a new flow.
 fn misled(added: &[Element]) -> Option<Step> {
     let stays = |element: &Element| match element {

@@ -1,14 +1,13 @@
-//! Owns the desired datapath of the whole host and the one way it reaches the kernel.
+//! Holds the desired datapath of the whole host and is the only way to apply it to the kernel.
 //!
-//! A verb hands in what its objects were and what they shall be ([`Reconciler::replace`]): the
-//! cost is that of the change, whatever else exists. Start, tick, events and failed verbs compare
-//! everything with the observed kernel ([`Reconciler::reconcile`]). Never decides what should be:
-//! that is the driver's business.
+//! A verb passes its objects before and after the change ([`Reconciler::replace`]): the cost depends on the
+//! change, not on what else exists. Start, tick, events and failed verbs compare everything with the observed
+//! kernel ([`Reconciler::reconcile`]). This module never decides what is desired: the driver does.
 //!
-//! Why no race between the two can take down something live: `reconcile` observes first and reads
-//! the desired state afterwards, while no verb is between its two halves (the gate). What a verb
-//! added meanwhile is missing in the observation, and creating it again is a no-op; what a verb
-//! removed is in the observation, and removing it again is one too.
+//! Why no race between the two can remove a live object: `reconcile` observes first and reads the desired
+//! state afterwards, while no verb is between its two halves (the gate). What a verb added meanwhile is
+//! missing in the observation, and creating it again is a no-op; what a verb removed is in the observation,
+//! and removing it again is a no-op too.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,56 +23,55 @@ use super::{
 use crate::model::{IfName, Mac};
 use crate::state::table::lock;
 
-/// Counts of what the reconciler did, for the log and the metrics.
+/// Counters of the reconciler, for the log and the metrics.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Comparisons with the observed kernel.
     pub reconciles: AtomicU64,
-    /// Steps that those comparisons needed, after the first one.
+    /// Steps that those comparisons needed, not counting the first comparison.
     pub repairs: AtomicU64,
     /// Comparisons that failed.
     pub failures: AtomicU64,
 }
 
-/// What came of a comparison.
+/// Result of a comparison.
 #[derive(Debug)]
 #[must_use]
 pub struct Repair {
-    /// What was carried out, and what no step mends: the caller removes the endpoints that it
-    /// calls dead.
+    /// The executed plan, and problems that no step can fix: the caller removes the endpoints listed as dead.
     pub plan: Plan,
-    /// The first failure, which is in the log if it is news. The rest was done all the same.
+    /// The first failure, which is logged if it is new. The other steps were carried out nevertheless.
     pub failed: Option<KernelError>,
 }
 
 impl Repair {
-    /// The plan, or why not all of it was carried out.
+    /// The plan, or the error that kept part of it from being carried out.
     pub fn whole(self) -> Result<Plan, KernelError> {
         self.failed.map_or(Ok(self.plan), Err)
     }
 }
 
-/// See the module's text.
+/// See the module documentation.
 pub struct Reconciler {
     kernel: Arc<dyn Kernel>,
     desired: Mutex<Datapath>,
     engine: Mutex<EngineBridges>,
     broadcasts: Mutex<BTreeSet<Element>>,
-    /// What is left alone for another reason than that nobody knows it.
+    /// What is protected for a reason other than being unknown to the state.
     protected: Mutex<Protected>,
     judge: Mutex<Judge>,
     ailments: Mutex<Ailments>,
     gate: RwLock<()>,
     /// Whether forwarding may be turned on.
     opens: bool,
-    /// The families that were last seen to be forwarded by Pontoon's decision alone.
+    /// The families that, when last observed, were forwarded because of Pontoon alone.
     turned_on: Mutex<Forwarding>,
-    /// What happened so far.
+    /// Counters.
     pub counts: Counts,
 }
 
 impl Reconciler {
-    /// Starts with nothing desired but the base. Without `opens`, forwarding is left as it is.
+    /// Starts with only the base desired. Without `opens`, forwarding is left as it is.
     pub fn new(kernel: Arc<dyn Kernel>, opens: bool) -> Self {
         Self {
             kernel,
@@ -90,15 +88,15 @@ impl Reconciler {
         }
     }
 
-    /// The kernel, for look-ups that change nothing.
+    /// The kernel, for read-only look-ups.
     pub fn kernel(&self) -> &dyn Kernel {
         &*self.kernel
     }
 
-    /// Makes `after` desired instead of `before` and carries out the difference.
+    /// Replaces `before` with `after` in the desired state and carries out the difference.
     ///
-    /// On an error the kernel may hold part of it, and `after` stays desired: the caller either
-    /// has [`Reconciler::reconcile`] finish it or replaces it back.
+    /// On an error the kernel may hold part of it, and `after` stays desired: the caller either has
+    /// [`Reconciler::reconcile`] finish it or replaces it back.
     pub fn replace(&self, before: &Datapath, after: &Datapath) -> Result<(), KernelError> {
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         self.desire(before, after);
@@ -107,7 +105,8 @@ impl Reconciler {
         let is_extra = |step: &Step| matches!(step, Step::Shortcuts { .. });
         for steps in plan.steps.chunk_by(|one, next| is_extra(one) == is_extra(next)) {
             match self.kernel.apply(steps) {
-                // Without it all goes by the bridge; a comparison makes up for it, or says why not.
+                // Without shortcuts all frames pass the bridge; a comparison retries them or reports why they
+                // fail.
                 Err(error) if steps.iter().all(is_extra) => tracing::debug!(%error, "left to the next comparison"),
                 result => result?,
             }
@@ -115,8 +114,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Changes what is desired without touching the kernel: at load, and for facts that have no
-    /// step (an endpoint joined or left its sandbox).
+    /// Changes the desired state without touching the kernel: at load, and for facts that have no step (an
+    /// endpoint joined or left its sandbox).
     pub fn desire(&self, before: &Datapath, after: &Datapath) {
         let mut desired = lock(&self.desired);
         lock(&self.judge).replaced(before, after);
@@ -131,36 +130,36 @@ impl Reconciler {
         kind::add(&mut desired, after.clone());
     }
 
-    /// Says what is known to have ended, and whether facts are known to be missing from the state.
-    /// Before the first comparison.
+    /// Sets what is known to have ended, and whether facts are known to be missing from the state. To be
+    /// called before the first comparison.
     pub fn remember(&self, ended: Ended, incomplete: bool) {
         let mut judge = lock(&self.judge);
         (judge.ended, judge.incomplete) = (ended, incomplete);
     }
 
-    /// Counts links with these names or hardware addresses as ended: an operator or the engine said so.
+    /// Marks links with these names or hardware addresses as ended, as told by an operator or the engine.
     pub fn give_up(&self, links: impl IntoIterator<Item = IfName>, macs: impl IntoIterator<Item = Mac>) {
         let ended = &mut lock(&self.judge).ended;
         ended.links.extend(links);
         ended.macs.extend(macs);
     }
 
-    /// What the kernel has, and which links of that nobody knows now.
+    /// The observed datapath and the links in it that are unknown to the state at present.
     ///
     /// # Errors
-    /// What the observation says.
+    /// Errors of the observation.
     pub fn look_for_unknown(&self) -> Result<(Datapath, BTreeSet<IfName>), KernelError> {
         let have = self.observe()?;
         let links = unknown::links(&have, &lock(&self.desired), &lock(&self.judge).ended);
         Ok((have, links))
     }
 
-    /// What stays although the state does not know it, as of the last comparison.
+    /// What is kept although the state does not know it, as of the last comparison.
     pub fn kept(&self) -> Protected {
         lock(&self.judge).kept()
     }
 
-    /// Reads the kernel and protects the tunnels found, for the rest of this life.
+    /// Reads the kernel and protects the tunnels found, for the rest of this process.
     pub fn protect_tunnels(&self) -> Result<(), KernelError> {
         let found = tunnel::present(&self.observe()?);
         let mut protected = lock(&self.protected);
@@ -172,7 +171,7 @@ impl Reconciler {
     /// Compares everything with the observed kernel and closes the difference.
     pub fn reconcile(&self) -> Repair {
         let mut repair = self.compared(|| self.look());
-        // A link that was called back may have lost something while it had another name.
+        // A renamed link may have lost settings while it had another name.
         if repair.plan.steps.iter().any(|step| matches!(step, Step::Rename { .. })) {
             let Repair { plan, failed } = self.compared(|| self.look());
             repair.plan.steps.extend(plan.steps);
@@ -198,11 +197,11 @@ impl Reconciler {
         Ok(repair)
     }
 
-    /// What [`Reconciler::reconcile`] would do now; nothing is changed. A verb that ends between
-    /// the two halves looks like drift, so what is found is looked at once more.
+    /// The plan that [`Reconciler::reconcile`] would carry out now; nothing is changed. A verb that ends
+    /// between observing and comparing looks like drift, so a difference is checked a second time.
     ///
     /// # Errors
-    /// What the observation says.
+    /// Errors of the observation.
     pub fn plan(&self) -> Result<Plan, KernelError> {
         let look = || {
             let have = self.observe()?;
@@ -224,7 +223,7 @@ impl Reconciler {
         Ok(plan)
     }
 
-    /// The same for the firewall alone: a flushed table is back without listing any link.
+    /// Compares the firewall only: a flushed table is restored without listing any link.
     pub fn reconcile_firewall(&self) -> Repair {
         self.compared(|| {
             let have = self.kernel.observe_firewall()?;
@@ -247,33 +246,33 @@ impl Reconciler {
         self.opens
     }
 
-    /// Whether links of others are kept apart, because it was Pontoon that turned forwarding on.
+    /// Whether forwarding between foreign links is blocked, because Pontoon turned forwarding on.
     pub fn keeps_apart(&self) -> bool {
         *lock(&self.turned_on) != Forwarding::default()
     }
 
-    /// Whether somebody else has decided about forwarding since the last comparison. The kernel says
-    /// so by itself only when it is turned off.
+    /// Whether another program has changed forwarding since the last comparison. The kernel sends a
+    /// notification only when it is turned off.
     pub fn is_taken_over(&self) -> bool {
         self.kernel.forwarding().1 != *lock(&self.turned_on)
     }
 
-    /// How many repairs fail again and again.
+    /// Number of repairs that keep failing.
     pub fn failing(&self) -> usize {
         lock(&self.ailments).count()
     }
 
-    /// When a repair that fails is to be tried again.
+    /// When the next failed repair is to be retried.
     pub fn next_try(&self) -> Option<Instant> {
         lock(&self.ailments).next()
     }
 
-    /// Has the next comparison try everything, however often it has failed.
+    /// Makes the next comparison try everything, regardless of backoff.
     pub fn hurry(&self) {
         lock(&self.ailments).hurry(Instant::now());
     }
 
-    /// Whether a link of this name is wanted.
+    /// Whether a link of this name is desired.
     pub fn wants(&self, name: &IfName) -> bool {
         lock(&self.desired).objects.contains_key(name)
     }
@@ -283,8 +282,8 @@ impl Reconciler {
         lock(&self.engine).links.contains(name)
     }
 
-    /// Reads again what the firewall must know of the host, and has it follow: nobody meddled, so it
-    /// is no repair. False when that did not succeed, and a comparison is due.
+    /// Reads again what the firewall must know about the host, and updates the firewall. This is not counted
+    /// as a repair, because nothing has drifted. False when it did not succeed and a comparison is due.
     pub fn follow_host(&self) -> Result<bool, KernelError> {
         let before = self.of_host();
         self.find_host()?;
@@ -294,8 +293,8 @@ impl Reconciler {
         Ok(plan.steps.is_empty() || self.kernel.apply(&plan.steps).is_ok())
     }
 
-    /// Reads what the firewall must know of the host, and leaves the rest to the next comparison:
-    /// bridges of the engine's built-in driver, and where broadcasts are taken.
+    /// Reads what the firewall must know about the host, and leaves the rest to the next comparison: bridges
+    /// of the engine's built-in driver, and where broadcasts are accepted.
     pub fn find_host(&self) -> Result<(), KernelError> {
         let (engine, broadcasts) = (self.kernel.engine_bridges()?, self.kernel.broadcasts()?);
         *lock(&self.engine) = engine;
@@ -327,8 +326,8 @@ impl Reconciler {
         want
     }
 
-    /// Every step is tried, so that one object that cannot be mended does not keep the others
-    /// from it; only what has failed time and again has to wait.
+    /// Tries every step, so that one object that cannot be repaired does not block the others; only steps
+    /// that have failed repeatedly wait for their backoff.
     fn close(&self, have: &Datapath, want: Datapath, kept: Protected, firewall_alone: bool) -> Repair {
         let mut plan = diff(have, &want, &self.with_protected(kept));
         let now = Instant::now();
@@ -360,7 +359,7 @@ impl Reconciler {
         kept
     }
 
-    /// Looks and closes, and counts what came of it.
+    /// Observes and closes the difference, and counts the result.
     fn compared(&self, look: impl FnOnce() -> Result<Repair, KernelError>) -> Repair {
         self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
         let repair = look().unwrap_or_else(|error| {

@@ -1,19 +1,19 @@
-//! Owns the shortcuts of overlay networks: which frames between containers go from port to tunnel, from
-//! tunnel to port and from port to port without the bridge between them.
+//! Shortcuts of overlay networks: frames between containers that bypass the bridge, from port to tunnel, from
+//! tunnel to port and from port to port.
 //!
-//! A bridge in the host's own namespace shows each frame to the host's firewall as soon as somebody
-//! turns `net.bridge.bridge-nf-call-iptables` on, and Docker does: every rule of the host and its
-//! connection tracking are then on the way between two containers of one network, which costs a
-//! quarter of the round trip. The engine's own overlay has its bridges in namespaces where there are
-//! no rules. A shortcut takes a frame as it enters by a link, before the bridge sees it.
+//! A bridge in the host's own namespace passes each frame to the host's firewall as soon as
+//! `net.bridge.bridge-nf-call-iptables` is on, and Docker turns it on: every rule of the host and connection
+//! tracking then process traffic between two containers of one network, which costs a quarter of the
+//! round-trip time. The engine's own overlay has its bridges in namespaces without rules. A shortcut handles
+//! a frame at ingress of a link, before the bridge sees it.
 //!
-//! It is an addition: what no shortcut knows goes by the bridge, with the same result. So it takes only
-//! what is surely right: TCP, UDP and IPv4 with the very addresses that the port may send from (the
-//! checks of table `bridge pontoon` would let it pass), to a container that is here or a hardware
-//! address that was heard from the tunnel. Broadcasts, ARP, neighbour discovery, the gateway and
-//! whatever is new are the bridge's.
+//! Shortcuts are an optimisation: a frame that no shortcut matches takes the bridge, with the same result.
+//! Therefore they match only unambiguous traffic: TCP, UDP and IPv4 with source addresses that the port may
+//! use (the checks of table `bridge pontoon` would accept it), to a container on this host or a hardware
+//! address learned from the tunnel. Broadcasts, ARP, neighbour discovery, traffic of the gateway and
+//! everything new take the bridge.
 //!
-//! Pure. Used by `desired` and `tunnel`; the form in the kernel is `crate::linux::nft::shortcut`.
+//! Pure. Used by `desired` and `tunnel`; `crate::linux::nft::shortcut` defines the form in the kernel.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,17 +21,17 @@ use std::net::IpAddr;
 use super::Protected;
 use crate::model::{Endpoint, IfName, Mac, Network};
 
-/// A part of table `netdev pontoon`. Networks come before ports, which lean on them.
+/// A part of table `netdev pontoon`. Networks come before ports, which depend on them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortcut {
-    /// What the ports of a network share, and the way in by its tunnel.
+    /// What the ports of a network share, and the ingress of its tunnel.
     Network {
-        /// The tunnel, by whose name the network goes here.
+        /// The tunnel, whose name identifies the network here.
         tunnel: IfName,
-        /// The hardware address of the network's gateway, which each host has.
+        /// The hardware address of the network's gateway, which every host has.
         gateway: Mac,
     },
-    /// The way in and out of a container.
+    /// The paths of frames from and to a container.
     Port {
         /// The tunnel of its network.
         tunnel: IfName,
@@ -39,37 +39,37 @@ pub enum Shortcut {
         port: IfName,
         /// The hardware address of the container.
         mac: Mac,
-        /// What it may send from. None: it is not checked, speaks by the bridge, and is not looked for
-        /// behind the tunnel.
+        /// The source addresses that it may use. Empty: source address validation is off, its frames take the
+        /// bridge, and it is not looked up behind the tunnel.
         addresses: BTreeSet<IpAddr>,
     },
-    /// No way at all: what a checked port of a foreign bridge may not even say to that bridge. Its owner's
-    /// settings, which decide what the bridge learns from frames to 01:80:c2:00:00:0x and whether it
-    /// speaks the spanning tree protocol, are not Pontoon's, and no rule of table `bridge pontoon` sees
-    /// these frames.
+    /// Not a shortcut: drops frames that a checked port of a foreign bridge must not send even to that
+    /// bridge. The bridge belongs to the user, and so do its settings: whether it learns from frames to
+    /// 01:80:c2:00:00:0x and whether it speaks the spanning tree protocol. No rule of table `bridge pontoon`
+    /// sees these frames.
     Guard {
         /// The host end of its pair.
         port: IfName,
     },
-    /// What is left of one that is not whole; never wanted.
+    /// Remains of an incomplete shortcut; never desired.
     Rest(Rest),
 }
 
-/// See [`Shortcut::Rest`]. The names are the kernel's, and may be anything.
+/// See [`Shortcut::Rest`]. The names come from the kernel and are not validated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rest {
-    /// The whole table, when it is of another release.
+    /// The whole table, when it has another release's schema.
     Table,
     /// The chain of a link.
     Chain(String),
-    /// Where a container is, by the name of its network's tunnel.
+    /// The location of a container, by the name of its network's tunnel.
     Place(String, Mac),
     /// What the ports of a network share, by the name of its tunnel.
     Network(String),
 }
 
 impl Shortcut {
-    /// Whether it is, or leads by, one of these links.
+    /// Whether it belongs to, or leads through, one of these links.
     fn is_of(&self, protected: &Protected) -> bool {
         let named = |name: &str| protected.links.iter().any(|link| link.as_str() == name);
         match self {
@@ -81,7 +81,7 @@ impl Shortcut {
         }
     }
 
-    /// The link without which it cannot be.
+    /// The link that it depends on.
     pub fn link(&self) -> Option<&IfName> {
         match self {
             Shortcut::Network { tunnel, .. } => Some(tunnel),
@@ -91,20 +91,20 @@ impl Shortcut {
     }
 }
 
-/// The tunnel of a network that has shortcuts: not where containers do not talk to each other, nor
-/// on a bridge whose owner may filter.
+/// The tunnel of a network that has shortcuts: none where containers are isolated from each other, nor on a
+/// foreign bridge, whose owner may filter.
 fn tunnel(network: &Network) -> Option<&IfName> {
     let options = &network.spec.options;
     network.kind.overlay().filter(|_| options.shortcut && options.icc).map(|overlay| &overlay.link)
 }
 
-/// What an overlay network with a tunnel has.
+/// The shortcuts of an overlay network with a tunnel.
 pub fn of_network(network: &Network) -> BTreeSet<Shortcut> {
     let gateway = Mac::derive("bridge", network.spec.id.as_str());
     tunnel(network).map(|tunnel| Shortcut::Network { tunnel: tunnel.clone(), gateway }).into_iter().collect()
 }
 
-/// What an endpoint of it has. `checked` says whether its source addresses are checked.
+/// The shortcuts of an endpoint. `checked` tells whether source address validation is on.
 pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checked: bool) -> BTreeSet<Shortcut> {
     let addresses: BTreeSet<_> = endpoint.spec.addresses().filter(|_| checked).collect();
     let port = |tunnel: &IfName| Shortcut::Port {
@@ -116,7 +116,7 @@ pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checke
     tunnel(network).map(port).into_iter().collect()
 }
 
-/// Without the ports of networks that have no tunnel now, for lack of an address of this host.
+/// Leaves out the ports of networks that have no tunnel now, because this host has no underlay address.
 pub fn whole(mut wanted: BTreeSet<Shortcut>) -> BTreeSet<Shortcut> {
     let of_network = |shortcut: &Shortcut| match shortcut {
         Shortcut::Network { tunnel, .. } => Some(tunnel.clone()),
@@ -127,8 +127,8 @@ pub fn whole(mut wanted: BTreeSet<Shortcut>) -> BTreeSet<Shortcut> {
     wanted
 }
 
-/// What to add and what to remove. `made` are links that are made by then: one that is made again is
-/// another one to the kernel, so its shortcut is always added.
+/// What to add and what to remove. `made` are links that were created by then: a link that is created again
+/// is a different link to the kernel, so its shortcut is always added.
 pub(super) fn difference(
     have: &BTreeSet<Shortcut>,
     want: &BTreeSet<Shortcut>,
@@ -137,7 +137,7 @@ pub(super) fn difference(
 ) -> (Vec<Shortcut>, Vec<Shortcut>) {
     let again = |shortcut: &Shortcut| shortcut.link().is_some_and(|link| made.contains(link));
     let add: Vec<_> = want.iter().filter(|shortcut| !have.contains(*shortcut) || again(shortcut)).cloned().collect();
-    // What is made anew takes the place of its own remains, which others may lean on.
+    // An added shortcut replaces its own remains, which others may depend on.
     let renewed: BTreeSet<&str> = add.iter().filter_map(Shortcut::link).map(IfName::as_str).collect();
     let replaced = |shortcut: &Shortcut| match shortcut {
         Shortcut::Rest(Rest::Chain(name) | Rest::Network(name)) => renewed.contains(name.as_str()),

@@ -1,18 +1,18 @@
-//! Owns the recognition of strays: links of ours that somebody gave another name.
+//! Recognises links of Pontoon that another program or a user renamed.
 //!
-//! Pure. A link is known by the hardware address that derives from the id of its object: the kernel
-//! keeps it through any renaming, it needs no message of its own when a link is made, and a later
-//! life of the process knows it too. Called by `plan`.
+//! Pure. A link is identified by the hardware address derived from the id of its object: the kernel keeps it
+//! when the link is renamed, it needs no extra message when a link is created, and a restarted process can
+//! derive it too. Called by `plan`.
 
 use std::borrow::Cow;
 
 use super::{Datapath, Object, ObjectKind, Step};
 use crate::model::{IfName, Mac};
 
-/// The steps that give strays their names back, and what would be there if those were done: a
-/// renamed link counts as all that it should be, until somebody looks again.
+/// The steps that restore the names, and the datapath as if they were done: a renamed link counts as complete
+/// until the next observation.
 pub(super) fn called_back<'a>(have: &'a Datapath, want: &Datapath) -> (Vec<Step>, Cow<'a, Datapath>) {
-    // Bridges first: their ports go with them.
+    // Bridges first: renaming a bridge also updates the bridge of its ports.
     let mut found = Vec::new();
     for kind in ObjectKind::ALL {
         found.extend(strays(kind, have, want));
@@ -30,8 +30,8 @@ pub(super) fn called_back<'a>(have: &'a Datapath, want: &Datapath) -> (Vec<Step>
     (steps, Cow::Owned(back))
 }
 
-/// Objects that are wanted and not there, each with the name that an unwanted one of the same hardware
-/// address has.
+/// Desired objects that are missing, each with the name of an undesired object with the same hardware
+/// address.
 fn strays(kind: ObjectKind, have: &Datapath, want: &Datapath) -> Vec<(IfName, IfName)> {
     let missing =
         want.objects.iter().filter(|(name, object)| object.kind() == kind && have.object(name, kind).is_none());

@@ -1,29 +1,29 @@
-//! Owns what is around Pontoon's networks on a host: routes, addresses and gateways that a subnet
-//! may run into.
+//! Surroundings of Pontoon's networks on a host: routes, addresses and gateways that a subnet may conflict
+//! with.
 //!
-//! Pure. Read by `Kernel::surroundings`; used when a subnet is chosen, and when a network is made.
+//! Pure. Read by `Kernel::surroundings`; used when a subnet is chosen, and when a network is created.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-/// A route of the host's, default routes aside.
+/// A route of the host, except default routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
-    /// Where it leads.
+    /// Its destination.
     pub destination: IpNetwork,
     /// The link it uses, or empty.
     pub link: String,
-    /// Whether it comes with an address of that link: the host is part of that subnet.
+    /// Whether it results from an address of that link: the host is part of that subnet.
     pub connected: bool,
-    /// Whether it says little of what is there: it leads through a gateway, or into a tunnel. Such
-    /// a route that is wider than a subnet gives way to it, as a default route does.
+    /// Whether it does not prove that its destination is in use: it leads through a gateway or into a tunnel.
+    /// Such a route that is wider than a subnet yields to it, as a default route does.
     pub yields: bool,
     /// Whether the link is Pontoon's.
     pub ours: bool,
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// Routes of all tables.
@@ -35,19 +35,19 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// What no subnet may overlap that nobody has chosen.
+    /// What a subnet must not overlap unless the user chose it.
     pub fn firm(&self) -> Vec<IpNetwork> {
         let ways = self.ways.iter().filter(|way| !way.yields).map(|way| way.destination);
         let addresses = self.addresses.iter().map(|(address, _)| address.ip());
         ways.chain(addresses.chain(self.gateways.iter().copied()).map(IpNetwork::from)).collect()
     }
 
-    /// What gives way to a narrower subnet.
+    /// What yields to a narrower subnet.
     pub fn yielding(&self) -> Vec<IpNetwork> {
         self.ways.iter().filter(|way| way.yields).map(|way| way.destination).collect()
     }
 
-    /// Why a bridge with this subnet would cut the host off, in words that follow the subnet.
+    /// Why a bridge with this subnet would cut the host off; the text follows the subnet in a message.
     pub fn endangered_by(&self, subnet: &IpNetwork, resolvers: &[IpAddr]) -> Option<String> {
         if let Some((address, link)) = self.addresses.iter().find(|(address, _)| subnet.contains(address.ip())) {
             return Some(format!("holds {}, the address of link {link} of this host", address.ip()));

@@ -1,11 +1,10 @@
-//! Owns the part of the datapath that leads to other hosts: the VXLAN link of an overlay network,
-//! whom it floods to, and who may speak on it.
+//! The part of the datapath that leads to other hosts: the VXLAN link of an overlay network, its flood list,
+//! and which hosts may send to it.
 //!
-//! Frames for a hardware address that nobody was heard from go to every peer (head-end
-//! replication), as do broadcasts and multicasts, unless the network keeps those on their hosts; from
-//! where an address was heard, its frames go alone. Every host has the
-//! network's gateway, with the same addresses (that is what the engine tells them), so what one
-//! gateway says stays on its host: two sets of table `bridge pontoon` see to it.
+//! Frames to a hardware address that has not been learned go to every peer (head-end replication), as do
+//! broadcasts and multicasts, unless the network keeps those on their hosts; frames to a learned address go
+//! only to its host. Every host has the network's gateway with the same addresses (the engine is told so), so
+//! frames of a gateway must stay on its host: two sets of table `bridge pontoon` enforce it.
 //!
 //! Pure. Used by `desired` and by the driver.
 
@@ -15,7 +14,7 @@ use std::net::IpAddr;
 use super::{Datapath, Element, Protected, Vxlan, shortcut};
 use crate::model::{IfName, Mac, Network};
 
-/// Where the packets between hosts leave this one.
+/// Where the packets between hosts leave this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Underlay {
     /// An address of this host.
@@ -24,7 +23,7 @@ pub struct Underlay {
     pub mtu: u32,
 }
 
-/// Where an endpoint is, for those who remember something else.
+/// The location of an endpoint, for hosts and containers that have stale entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// The bridge of its network.
@@ -37,7 +36,7 @@ pub struct Announcement {
     pub addresses: Vec<IpAddr>,
 }
 
-/// What an overlay network needs on top of its bridge; nothing for one that is none.
+/// What an overlay network needs on top of its bridge; empty for other networks.
 pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>) -> Datapath {
     let spec = &network.spec;
     let (Some(overlay), Some(bridge)) = (network.kind.overlay(), network.kind.bridge()) else {
@@ -67,15 +66,15 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
     Datapath { objects: [(link(), vxlan.into())].into(), elements: Some(elements), shortcuts, ..Datapath::default() }
 }
 
-/// Whose packets the tunnels take, on which port, and to which address of this host.
+/// Which peers the tunnels accept packets from, on which port, and to which address of this host.
 pub fn guard(port: u16, accepted: &BTreeSet<IpAddr>, local: Option<IpAddr>) -> Datapath {
     let peers = accepted.iter().copied().map(Element::Peer);
     let here = local.map(Element::Here);
     Datapath { elements: Some(peers.chain(here).chain([Element::TunnelPort(port)]).collect()), ..Datapath::default() }
 }
 
-/// What of tunnels is there, to be left alone by whoever does not know how the daemon makes them:
-/// own address, port and peers are its settings and what it was told, not the networks' own.
+/// The tunnels in the kernel, to be protected by a program that does not know the daemon's settings for
+/// tunnels: local address, port and peers do not come from the networks themselves.
 pub fn present(have: &Datapath) -> Protected {
     let of_tunnel = |element: &&Element| {
         matches!(

@@ -1,13 +1,14 @@
-//! Decides what in the kernel stays although nothing in the state explains it. This is the only place
-//! where that is decided, for the start, each comparison, `pontoon plan` and `pontoon repair` alike.
+//! Decides what stays in the kernel although the state does not explain it. This is the only place that
+//! decides it, for the start, each comparison, `pontoon plan` and `pontoon repair`.
 //!
-//! A link is removed only when it is known that it ended: this process took it back, or the ledger
-//! says so. The ledger is written before the kernel is changed, so a link that the ledger never
-//! heard of belongs to a ledger that is lost, or is newer than the present one (a backup was
-//! restored, another state directory is in use). It may carry a running container and stays, with
-//! all elements, rules and addresses that may serve it, until it goes by itself or an operator
-//! names it. Nothing is written down for that: the kernel's links themselves are the witness, in
-//! each life anew.
+//! Invariant: a link is removed only when it is known to have ended, because this process removed it or the
+//! ledger says so.
+//!
+//! Why: the ledger is written before the kernel is changed, so a link that the ledger never mentioned belongs
+//! to a lost ledger, or to one newer than the present one (a backup was restored, another state directory is
+//! in use). The link may carry a running container. It stays, with all elements, rules and addresses that may
+//! serve it, until it disappears by itself or an operator names it. Nothing is persisted for that: each
+//! process observes the kernel's links again.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 use super::{Bridge, Change, Datapath, Element, ForwardRule, Object, Plan, Step, stray};
 use crate::model::{HostPort, IfName, Mac, overlap};
 
-/// What must survive although nothing in the state explains it.
+/// What must stay although the state does not explain it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Protected {
     /// Links by name.
@@ -31,7 +32,7 @@ pub struct Protected {
 pub struct Ended {
     /// Names of links.
     pub links: BTreeSet<IfName>,
-    /// Hardware addresses that derive from the ids of what ended: a link keeps it through a renaming.
+    /// Hardware addresses derived from the ids of what ended: a link keeps its address when it is renamed.
     pub macs: BTreeSet<Mac>,
     /// Elements of the firewall's sets.
     pub elements: BTreeSet<Element>,
@@ -54,7 +55,7 @@ impl Ended {
         }
     }
 
-    /// Forgets what `seen` knew and the kernel does not have any more.
+    /// Forgets what `seen` contained and the kernel does not have any more.
     pub(super) fn forget_gone(&mut self, seen: &Ended, have: &Datapath) {
         self.links.retain(|name| !seen.links.contains(name) || have.objects.contains_key(name));
         if !seen.macs.is_empty() {
@@ -68,7 +69,7 @@ impl Ended {
     }
 }
 
-/// What of Pontoon's is in the kernel, is not wanted, and is not known to have ended.
+/// Links of Pontoon that are in the kernel, are not desired, and are not known to have ended.
 pub fn links(have: &Datapath, want: &Datapath, ended: &Ended) -> BTreeSet<IfName> {
     let (_, have) = stray::called_back(have, want);
     let unknown = have.objects.iter().filter(|(name, object)| {
@@ -83,7 +84,7 @@ pub fn ports(have: &Datapath, unknown: &BTreeSet<IfName>) -> Vec<(IfName, IfName
     objects.filter_map(|(name, object)| Some((name.clone(), object.master()?.clone()))).collect()
 }
 
-/// What a process knows of the past, and what stays because of what it does not know.
+/// What a process knows about the past, and what it therefore has to keep.
 #[derive(Debug, Default)]
 pub struct Judge {
     /// What is known to have ended.
@@ -94,13 +95,14 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Says what stays. Elements and rules are judged once, at the first comparison of a life: what
-    /// comes later is an intruder's. They stay as long as there is a link that they may serve.
+    /// Decides what stays. Elements and rules are judged once, at the first comparison of a process: those
+    /// that appear later were added by another program. They stay as long as a link exists that they may
+    /// serve.
     pub fn judge(&mut self, have: &Datapath, want: &Datapath) -> Protected {
         let links = links(have, want, &self.ended);
         let mut kept = self.kept.take().unwrap_or_else(|| self.firewall(have, want));
         if links.is_empty() && !self.incomplete {
-            // A ledger that is older than the kernel may have a container and not its published ports.
+            // A ledger older than the kernel may know a container but not its published ports.
             let known = addresses(want.elements.iter().flatten(), &have.away);
             kept.elements.retain(|e| matches!(e, Element::Port(port) if known.contains(&port.container)));
             kept.rules.clear();
@@ -110,17 +112,17 @@ impl Judge {
         kept
     }
 
-    /// What stays of the firewall, when the links are not looked at.
+    /// What stays of the firewall when the links are not observed.
     pub fn of_firewall(&self, have: &Datapath, want: &Datapath) -> Protected {
         self.kept.clone().unwrap_or_else(|| self.firewall(have, want))
     }
 
-    /// What stayed at the last comparison.
+    /// What was kept at the last comparison.
     pub fn kept(&self) -> Protected {
         self.kept.clone().unwrap_or_default()
     }
 
-    /// Takes note that `before` is replaced by `after`.
+    /// Records that `before` is replaced with `after`.
     pub fn replaced(&mut self, before: &Datapath, after: &Datapath) {
         self.ended.add_links(before, after);
         for name in after.objects.keys() {
@@ -131,18 +133,18 @@ impl Judge {
         }
     }
 
-    /// All elements and rules that are not wanted and are not known to have ended.
+    /// All elements and rules that are not desired and are not known to have ended.
     fn firewall(&self, have: &Datapath, want: &Datapath) -> Protected {
         let unwanted = |element: &&Element| {
             let wanted = want.elements.as_ref().is_some_and(|wanted| wanted.contains(*element));
-            // What depends on the host alone is known at any time.
+            // Elements that depend on the host alone are always known, whatever the ledger contains.
             let of_host = matches!(
                 element,
                 Element::Broadcast(..) | Element::Engine(_) | Element::Closed(_) | Element::Router(..)
             );
             !wanted && !of_host && !self.ended.elements.contains(*element)
         };
-        // Those of tables of another release count too: they are about to be replaced.
+        // Elements of tables of another release count too: those tables are about to be replaced.
         let elements = have.elements.iter().flatten().chain(&have.former).filter(unwanted).cloned().collect();
         let mut rules = BTreeSet::new();
         for (have, want) in [(&have.forward4, &want.forward4), (&have.forward6, &want.forward6)] {
@@ -164,12 +166,12 @@ fn addresses<'a>(elements: impl Iterator<Item = &'a Element>, hosts: &BTreeSet<I
 }
 
 impl Protected {
-    /// Whether there is nothing.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.links.is_empty() && self.elements.is_empty() && self.rules.is_empty()
     }
 
-    /// Addresses that containers of these elements have.
+    /// Addresses of containers in these elements.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
         self.elements
             .iter()
@@ -183,7 +185,7 @@ impl Protected {
             .collect()
     }
 
-    /// Ports of the host that lead to containers of these elements.
+    /// Ports of the host that lead to containers in these elements.
     pub fn ports(&self) -> impl Iterator<Item = HostPort> {
         self.elements
             .iter()
@@ -200,8 +202,8 @@ impl Protected {
         held.any(|held| wanted.addresses.iter().any(|new| overlap(held, new)))
     }
 
-    /// Leaves out the steps that would take something away from what is protected: the state and the
-    /// kernel contradict each other, and what runs is right.
+    /// Leaves out the steps that would remove something protected: state and kernel contradict each other,
+    /// and what runs takes precedence.
     pub(super) fn withhold(&self, plan: &mut Plan, have: &Datapath, want: &Datapath) {
         if *self == Self::default() {
             return;

@@ -1,7 +1,7 @@
-//! Owns addresses of links (`struct ifaddrmsg`, include/uapi/linux/if_addr.h): listing, adding
-//! without duplicate address detection, removing.
+//! Addresses of links (`struct ifaddrmsg`, include/uapi/linux/if_addr.h): lists them, adds them without
+//! duplicate address detection, removes them.
 //!
-//! Leaves alone what it was not told to change. Called by `bridge`, `observe` and `LinuxKernel`.
+//! Never changes an address other than the one passed in. Called by `bridge`, `observe` and `LinuxKernel`.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -27,7 +27,7 @@ const IFA_PROTO: u16 = 11;
 /// `IFA_F_DEPRECATED` and `IFA_F_TENTATIVE`.
 const PASSING: u32 = 0x01 | 0x08 | 0x20 | 0x40;
 
-/// `IFAPROT_KERNEL_LL`: made by the kernel from the hardware address.
+/// `IFAPROT_KERNEL_LL`: derived by the kernel from the hardware address.
 const KERNEL_LINK_LOCAL: u8 = 3;
 
 /// An address of a link, as the kernel shows it.
@@ -37,14 +37,14 @@ pub struct AddressRecord {
     pub index: u32,
     /// The address with its prefix length.
     pub address: IpNetwork,
-    /// The kernel says that it made this link-local address itself (since Linux 5.18).
+    /// Whether the kernel marks it as a link-local address that it assigned itself (since Linux 5.18).
     pub automatic: bool,
-    /// Not one to be known by: temporary, going, not yet or never to be used.
+    /// Not suitable to identify the host by: temporary, deprecated, tentative, or failed duplicate detection.
     pub passing: bool,
 }
 
 impl AddressRecord {
-    /// Whether the kernel made it from this hardware address (`addrconf_addr_gen`, net/ipv6).
+    /// Whether the kernel derived it from this hardware address (`addrconf_addr_gen`, net/ipv6).
     pub fn automatic_for(&self, mac: Option<Mac>) -> bool {
         let IpNetwork::V6(network) = self.address else { return false };
         let derived = mac.is_some_and(|mac| {
@@ -56,23 +56,23 @@ impl AddressRecord {
     }
 }
 
-/// Reads the payload of an `RTM_NEWADDR` or `RTM_DELADDR`; `None` when it is not one.
+/// Parses the payload of an `RTM_NEWADDR` or `RTM_DELADDR`; `None` when it is invalid.
 pub fn parse_address(payload: &[u8]) -> Option<AddressRecord> {
     let family = i32::from(*payload.first()?);
     let prefix = *payload.get(1)?;
     let index = payload.get(4..).and_then(native32)?;
     let attributes = Attributes::after(payload, HEADER);
-    // On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL is always ours.
+    // On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL is always the local address.
     let value = attributes.find(IFA_LOCAL).or_else(|| attributes.find(IFA_ADDRESS))?;
     let ip = ip(family, value)?;
     let automatic = attributes.find(IFA_PROTO).and_then(<[u8]>::first) == Some(&KERNEL_LINK_LOCAL);
-    // The byte in the header has room for half of the flags, and all of these.
+    // The byte in the header has room for half of the flags, and for all of these.
     let flags = attributes.find(IFA_FLAGS).and_then(native32).or(payload.get(2).map(|flags| u32::from(*flags)));
     let passing = flags.unwrap_or(0) & PASSING != 0;
     Some(AddressRecord { index, address: IpNetwork::new(ip, prefix).ok()?, automatic, passing })
 }
 
-/// An address from its bytes in network order.
+/// Decodes an address in network byte order.
 pub fn ip(family: i32, bytes: &[u8]) -> Option<IpAddr> {
     match family {
         libc::AF_INET => <[u8; 4]>::try_from(bytes).ok().map(|b| IpAddr::V4(Ipv4Addr::from(b))),
@@ -86,13 +86,13 @@ pub fn list(socket: &mut Socket) -> Result<Vec<AddressRecord>, Failure> {
     socket.list(libc::RTM_GETADDR, &[0; HEADER], |_, payload| parse_address(payload))
 }
 
-/// Every address of the host's own, on whatever link.
+/// Every address of the host, on any link.
 pub fn own(socket: &mut Socket) -> Result<BTreeSet<IpAddr>, Failure> {
     Ok(list(socket)?.iter().map(|record| record.address.ip()).collect())
 }
 
-/// Adds an address; one that is there already is success. An IPv6 address that is there with
-/// another prefix length gets this one.
+/// Adds an address; success if it exists already. An IPv6 address that exists with another prefix length gets
+/// this one.
 pub fn add(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Failure> {
     let refused = match add_new(socket, index, address) {
         Err(failure) if failure.errno() == Some(libc::EEXIST) => failure,
@@ -111,13 +111,13 @@ pub fn add(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Fa
 fn add_new(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Failure> {
     let mut message = message(index, address);
     if address.is_ipv6() {
-        // The subnet is ours alone: detection would only keep the address unusable for a second.
+        // Only Pontoon assigns addresses in the subnet: detection would only delay the address by a second.
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     socket.execute(libc::RTM_NEWADDR, CREATE | EXCLUSIVE, &encode(&message))
 }
 
-/// Removes an address; one that is not there is success.
+/// Removes an address; success if it does not exist.
 pub fn remove(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Failure> {
     match socket.execute(libc::RTM_DELADDR, 0, &encode(&message(index, address))) {
         Err(failure) if matches!(failure.errno(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),

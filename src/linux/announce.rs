@@ -1,11 +1,10 @@
-//! Owns announcements: frames that say for an endpoint where it is, sent into its bridge as if it
-//! had sent them, and so to every container on the network, here and on other hosts.
+//! Announcements: frames that tell where an endpoint is, sent into its bridge as if the endpoint had sent
+//! them, and thus to every container on the network, here and on other hosts.
 //!
-//! The engine does so itself from 28 on, once, from inside; older ones do not, and a flood may be
-//! lost. The ARP form is a reply to oneself with both hardware addresses equal: a kernel takes it
-//! for gratuitous and lets it override what it learned a moment ago (`arp_is_garp`,
-//! net/ipv4/arp.c). Opening needs CAP_NET_RAW, sending
-//! does not. Called by `LinuxKernel`.
+//! The engine itself does so from version 28 on, once, from inside the container; older versions do not, and
+//! a flooded frame may be lost. The ARP form is a reply with both hardware addresses equal: a kernel treats
+//! it as gratuitous and lets it override a recently learned entry (`arp_is_garp`, net/ipv4/arp.c). Opening
+//! the socket needs CAP_NET_RAW, sending does not. Called by `LinuxKernel`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +22,7 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 const ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 const ICMPV6: u8 = 58;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-/// `Override`, the one flag (RFC 4861, 4.4).
+/// `Override`, the only flag set (RFC 4861, 4.4).
 const OVERRIDE: u8 = 0x20;
 
 /// A socket that sends frames and receives none.
@@ -31,8 +30,8 @@ const OVERRIDE: u8 = 0x20;
 pub struct Sender(OwnedFd);
 
 impl Sender {
-    /// Opens it in the network namespace of the calling thread. `None` without CAP_NET_RAW, or
-    /// in a kernel without such sockets: networks of one host need none.
+    /// Opens the socket in the network namespace of the calling thread. `None` without CAP_NET_RAW, or in a
+    /// kernel without packet sockets: networks of a single host do not need them.
     pub fn open() -> Option<Self> {
         // SAFETY: socket(2) takes three numbers; its result is checked before it is owned.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
@@ -72,7 +71,7 @@ pub fn frame(mac: Mac, address: IpAddr) -> Vec<u8> {
 
 fn arp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
     let (mac, address) = (mac.bytes(), address.octets());
-    // Ethernet, IPv4, six and four bytes, a reply.
+    // Ethernet, IPv4, address lengths 6 and 4, reply.
     let head = [0, 1, 0x08, 0, 6, 4, 0, 2];
     let packet = [&head[..], &mac, &address, &mac, &address].concat();
     ethernet(BROADCAST, mac, ETHERTYPE_ARP, &packet)
@@ -93,7 +92,7 @@ fn advertisement(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
         slot.copy_from_slice(&sum);
     }
     let [high, low] = len.to_be_bytes();
-    // Version 6, no class, no label; 255 hops prove that it was not routed.
+    // Version 6, no traffic class, no flow label; hop limit 255 proves that it was not routed.
     let head = [0x60, 0, 0, 0, high, low, ICMPV6, 255];
     let packet = [&head[..], &address.octets(), &all_nodes.octets(), &message].concat();
     ethernet(ALL_NODES, mac.bytes(), ETHERTYPE_IPV6, &packet)
@@ -101,12 +100,12 @@ fn advertisement(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
 
 fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, packet: &[u8]) -> Vec<u8> {
     let mut frame = [&to[..], &from, &kind.to_be_bytes(), packet].concat();
-    // The shortest frame, without its checksum.
+    // The minimum length of a frame, without its checksum.
     frame.resize(frame.len().max(60), 0);
     frame
 }
 
-/// The Internet checksum (RFC 1071) of parts that have an even length each.
+/// The Internet checksum (RFC 1071) of parts of even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks_exact(2));
     let mut sum: u32 = words.filter_map(|w| w.first_chunk()).map(|w| u32::from(u16::from_be_bytes(*w))).sum();

@@ -1,7 +1,6 @@
-//! Owns the carrying out of steps: which kernel requests one step is, and what makes it
-//! idempotent.
+//! Carries out steps: maps each step to kernel requests and makes it idempotent.
 //!
-//! Decides nothing: what is to be done comes from the plan. Called through `Kernel::apply`.
+//! Decides nothing: the plan determines what is to be done. Called through `Kernel::apply`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use super::{LinuxKernel, Master, Route, forward, link, observe};
 use crate::datapath::{Change, Element, KernelError, ObjectKind, Step};
 use crate::model::IfName;
 
-/// How long a step waits for a link of the same name that is being deleted.
+/// How long a step waits for a link of the same name to be deleted.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a step is tried while links of the same name come and go.
+/// How often a step is tried while links of the same name appear and disappear.
 pub(super) const TRIES: u32 = 4;
 
 impl LinuxKernel {
@@ -57,7 +56,7 @@ impl LinuxKernel {
         }
     }
 
-    /// What must stay apart is closed before it opens.
+    /// The rules that block forwarding between foreign links are added before forwarding is turned on.
     fn turn_on_forwarding(&self, v6: bool) -> Result<(), Failure> {
         if self.sysctls.forwarding(v6) {
             return Ok(());
@@ -69,7 +68,7 @@ impl LinuxKernel {
         table::change(&mut self.nft(), &closed, &BTreeSet::new())?;
         self.sysctls.forward(v6)?;
         for link in routers.iter().filter(|_| !v6) {
-            // The link may be gone; and the element says the same.
+            // The link may be gone; the element has the same effect.
             if let Err(failure) = self.sysctls.forward_from(link) {
                 tracing::warn!(%link, ?failure, "its own setting for forwarding is lost, its packets are forwarded all the same");
             }
@@ -78,11 +77,11 @@ impl LinuxKernel {
         Ok(())
     }
 
-    /// Tells watchers that a change of this link is ours.
+    /// Tells watchers that a change of this link is Pontoon's own.
     fn announce(&self, step: &Step) {
         match step {
-            // A new pair is nothing that a watcher reports, nor is what a tunnel floods to; giving a
-            // pair up is announced when it happens.
+            // Watchers do not report new pairs or changes of flood lists; a retired pair is marked when it is
+            // deleted.
             Step::Delete(_, ObjectKind::Veth) | Step::Change(_, Change::Flood { .. }) => {}
             step if step.creates(ObjectKind::Veth) => {}
             _ => step.link().into_iter().for_each(|link| self.touches.mark(link)),
@@ -108,8 +107,8 @@ impl LinuxKernel {
     }
 }
 
-/// Does something with the index of a bridge. The index comes from memory; if the kernel does not
-/// like it, the bridge may have been made anew: it is looked up and used once more.
+/// Calls `act` with the index of a bridge. The index is cached; if the kernel rejects it, the bridge may have
+/// been created again: it is looked up and `act` is called once more.
 pub(super) fn with_master(
     route: &mut Route,
     bridge: Option<&IfName>,
@@ -118,7 +117,7 @@ pub(super) fn with_master(
     let Some(bridge) = bridge else { return act(route, None) };
     let master = route.bridge(bridge)?;
     let failure = match keeping(route, master, &mut act) {
-        // EINVAL: no such link; EOPNOTSUPP: not one that has ports.
+        // EINVAL: no such link; EOPNOTSUPP: a link that cannot have ports.
         Err(f) if matches!(f.errno(), Some(libc::EINVAL | libc::ENODEV | libc::EOPNOTSUPP)) => f,
         result => return result,
     };
@@ -127,9 +126,10 @@ pub(super) fn with_master(
     if fresh == master { Err(failure) } else { keeping(route, fresh, &mut act) }
 }
 
-/// A bridge whose owner set neither takes the hardware address of the lowest of its ports and the
-/// smallest of their MTUs (`br_stp_recalculate_bridge_id`, `br_mtu_auto_adjust`). A port of ours must not
-/// change what others use a foreign bridge for: what the kernel changed is put back, and stays.
+/// A bridge whose hardware address and MTU were never set explicitly takes the lowest address of its ports
+/// and the smallest of their MTUs (`br_stp_recalculate_bridge_id`, `br_mtu_auto_adjust`). A port of Pontoon
+/// must not change a foreign bridge for its other users: what the kernel changed is set back explicitly, and
+/// stays so.
 fn keeping(
     route: &mut Route,
     master: Master,
@@ -162,7 +162,7 @@ fn family(v6: bool) -> &'static str {
     if v6 { "IPv6" } else { "IPv4" }
 }
 
-/// What a step is called in an error, and its object.
+/// Name of a step in errors, and its object.
 fn describe(step: &Step) -> (&'static str, String) {
     let tables = "inet pontoon and bridge pontoon".to_owned();
     match step {

@@ -1,9 +1,9 @@
-//! Owns the table `ip pontoon_vip` of a container's namespace: it gives each new connection to a
-//! service address to one of the backends, drawn at random.
+//! Table `ip pontoon_vip` in a container's namespace: balances each new connection to a service address to a
+//! random backend.
 //!
-//! The translation happens where the connection begins. So the answer comes back to where it is
-//! undone, whichever host the backend is on, and the backend sees the client's own address. The
-//! table is replaced as a whole, in one transaction. Called by `sandbox`.
+//! The translation happens where the connection begins. Replies therefore return to where it is undone,
+//! whichever host the backend is on, and the backend sees the client's own address. The table is replaced as
+//! a whole, in one transaction. Called by `sandbox`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -12,12 +12,12 @@ use super::netlink::{Failure, Request, Socket};
 use super::nft::expression::{Expressions, Side};
 use super::nft::message::{self, Chain, IPV4};
 
-/// Which addresses serve for each service address.
+/// The backends of each service address.
 pub type Backends = BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>;
 
 const TABLE: &str = "pontoon_vip";
 
-/// Before the engine's own chain, whose rules are about other addresses.
+/// Before the engine's own chain, whose rules concern other addresses.
 const OUTPUT: Chain = Chain {
     family: IPV4,
     name: "output_nat",
@@ -27,10 +27,10 @@ const OUTPUT: Chain = Chain {
     comment: "connections to service addresses",
 };
 
-/// Replaces the table; with no backends at all there is none afterwards.
+/// Replaces the table; deletes it when there are no backends at all.
 pub(super) fn write(socket: &mut Socket, backends: &Backends) -> Result<(), Failure> {
     let table = || message::new_table(IPV4, TABLE, "service addresses, by pontoon vip");
-    // One that is not there cannot be deleted.
+    // Deleting a missing table fails, so it is created first.
     let mut messages = vec![table(), message::delete_table(IPV4, TABLE)];
     if backends.values().any(|serving| !serving.is_empty()) {
         messages.extend([table(), message::new_chain(TABLE, &OUTPUT)]);

@@ -1,5 +1,5 @@
-//! Owns the reading of other people's chains, as far as they can stand in Pontoon's way: which are
-//! asked about forwarded packets, what they let pass of Pontoon's, and where they let nothing pass.
+//! Reads chains of other programs as far as they affect Pontoon: which ones see forwarded packets, which of
+//! Pontoon's packets they accept, and where they drop everything.
 //!
 //! Reads only. Called by `survey`.
 
@@ -22,13 +22,13 @@ use crate::model::ifname::PREFIX;
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = libc::NF_INET_FORWARD as u32;
 
-/// How deep chains that ask each other are followed; the kernel allows 16.
+/// Depth to which jumps between chains are followed; the kernel allows 16.
 const DEPTH: u32 = 16;
 
 /// Family, table and name of a chain.
 type Place = (String, String, String);
 
-/// What matters of a rule.
+/// The relevant properties of a rule.
 #[derive(Debug, Default)]
 struct Rule {
     handle: u64,
@@ -38,7 +38,7 @@ struct Rule {
     names_ours: bool,
 }
 
-/// All chains but our own, with what their rules say of us.
+/// All chains except Pontoon's own, with the effects of their rules on Pontoon.
 pub fn list(socket: &mut Socket) -> Result<Vec<HostChain>, Failure> {
     let mut chains = socket.list(wire(GET_CHAIN), &[0; 4], |_, payload| parse_chain(payload))?;
     chains.retain(|chain| chain.table != TABLE);
@@ -56,7 +56,7 @@ pub fn list(socket: &mut Socket) -> Result<Vec<HostChain>, Failure> {
     Ok(chains)
 }
 
-/// The first rule that lets nothing pass, unless both of our accepting rules come before it.
+/// The first rule that lets no packet past it, unless both of Pontoon's accepting rules come before it.
 fn end(rules: &BTreeMap<Place, Vec<Rule>>, place: &Place) -> Option<HostEnd> {
     let ours = || LinkMatch::Prefix(PREFIX.to_owned());
     let wanted = [ForwardRule::From(ours()), ForwardRule::To(ours())];
@@ -74,8 +74,8 @@ fn end(rules: &BTreeMap<Place, Vec<Rule>>, place: &Place) -> Option<HostEnd> {
     None
 }
 
-/// Whether a chain that another one asks lets nothing pass. One with conditions before that is a
-/// filter of somebody's, and knows what it does.
+/// Whether a chain reached by a jump lets no packet pass. If it has conditional rules first, it is a
+/// deliberate filter of another program and not reported.
 fn ends(rules: &BTreeMap<Place, Vec<Rule>>, place: &Place, depth: u32) -> bool {
     for rule in rules.get(place).map(Vec::as_slice).unwrap_or_default() {
         let asked = rule.asks.as_ref().map(|name| (place.0.clone(), place.1.clone(), name.clone()));
@@ -113,7 +113,7 @@ fn parse_chain(payload: &[u8]) -> Option<HostChain> {
     })
 }
 
-/// A rule, and the chain that it is in.
+/// A rule with its chain.
 fn parse_rule(payload: &[u8]) -> Option<(Place, Rule)> {
     let (family, rule) = (family(payload)?, attributes(payload));
     let table = rule.find(TABLE_NAME).and_then(text)?.to_owned();

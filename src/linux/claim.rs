@@ -1,13 +1,13 @@
-//! Owns the claim that makes a process the only Pontoon of its network namespace. It ends with the
-//! process, however that ends.
+//! Ensures that only one Pontoon runs in a network namespace. The claim ends with the process, however it
+//! ends.
 //!
-//! What is claimed has to be out of reach of those whom it keeps out: a user without privileges, and
-//! a container in the host's network that is root there without CAP_NET_ADMIN. They can bind any
-//! abstract socket, port, file lock of theirs. A group of the kernel's packet log takes CAP_NET_ADMIN,
-//! belongs to one socket of one namespace, and nobody logs to this one.
+//! The claimed resource must be out of reach of processes that must not block Pontoon: a user without
+//! privileges, and a container in the host's network that is root there without CAP_NET_ADMIN. Those can bind
+//! any abstract socket or port and take file locks of their own. A group of the kernel's packet log requires
+//! CAP_NET_ADMIN, belongs to one socket of one namespace, and no rule logs to this one.
 //!
-//! Earlier releases claimed the abstract socket `pontoon`. It is still bound where that is possible,
-//! for such a release that starts later; one that runs is told by its privileges.
+//! Earlier releases claimed the abstract socket `pontoon`. It is still bound where possible, so that such a
+//! release does not start later; one that already runs is recognised by its privileges.
 
 use std::fs;
 use std::io;
@@ -25,11 +25,11 @@ use nix::unistd::geteuid;
 use super::netlink::{Failure, OwnPorts, Protocol, Socket};
 use super::tlv::{Attributes, Writer, native32};
 
-/// The group of the packet log that stands for Pontoon.
+/// The packet log group that Pontoon claims.
 const GROUP: u16 = 0x706e;
-/// Another one, to tell a group that is taken from a privilege that is missing: both are EPERM.
+/// Another group, to distinguish a taken group from a missing privilege: both fail with EPERM.
 const PROBE: u16 = GROUP + 1;
-/// `NFNL_SUBSYS_ULOG` and `NFULNL_MSG_CONFIG`, as they stand in a message type.
+/// `NFNL_SUBSYS_ULOG` and `NFULNL_MSG_CONFIG`, as encoded in a message type.
 const CONFIGURE: u16 = (4 << 8) | 1;
 /// `NFULA_CFG_CMD` and `NFULNL_CFG_CMD_BIND` (include/uapi/linux/netfilter/nfnetlink_log.h).
 const COMMAND: u16 = 1;
@@ -40,24 +40,24 @@ const NAME: &str = "pontoon";
 
 /// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
 const BY_FAMILY: u16 = 20;
-/// `UDIAG_SHOW_NAME` and `UDIAG_SHOW_UID`, the attributes that they bring, and the length of
-/// `struct unix_diag_msg` before those (include/uapi/linux/unix_diag.h).
+/// `UDIAG_SHOW_NAME` and `UDIAG_SHOW_UID`, the attributes that they request, and the length of `struct
+/// unix_diag_msg` before the attributes (include/uapi/linux/unix_diag.h).
 const SHOW_NAME_AND_UID: u32 = 0x41;
 const DIAG_NAME: u16 = 0;
 const DIAG_UID: u16 = 7;
 const DIAG_HEADER: usize = 16;
-/// `TCP_LISTEN`, the state of sockets of any family that listen (include/net/tcp_states.h).
+/// `TCP_LISTEN`, the state of listening sockets of any family (include/net/tcp_states.h).
 const LISTENING: u32 = 10;
 
-/// `NETLINK_NETFILTER`, and the bit of `NFNLGRP_NFTABLES` among a socket's groups: only a process
-/// with CAP_NET_ADMIN is a member, and each Pontoon is.
+/// `NETLINK_NETFILTER`, and the bit of `NFNLGRP_NFTABLES` among a socket's groups: only a process with
+/// CAP_NET_ADMIN can be a member, and each Pontoon is.
 const NETFILTER: &str = "12";
 const NFTABLES: u32 = 1 << 6;
 
 /// Why the namespace cannot be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// Two Pontoons would take each other's links for orphans.
+    /// Two Pontoons would treat each other's links as orphans.
     #[error(
         "another Pontoon serves this network namespace already (managed plugin and socket plugin?): stop one of them"
     )]
@@ -67,7 +67,7 @@ pub enum ClaimError {
     System(#[from] io::Error),
 }
 
-/// The claim; it ends when this is dropped.
+/// The claim; dropping it releases the namespace.
 #[derive(Debug)]
 pub struct Claim {
     _group: Option<Socket>,
@@ -75,11 +75,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the network namespace of the calling thread. Opens sockets that confinement forbids:
-    /// call it before.
+    /// Claims the network namespace of the calling thread. Opens sockets that confinement forbids, so it must
+    /// be called before.
     ///
     /// # Errors
-    /// [`ClaimError::Taken`] when another Pontoon has it. Nobody else can cause that.
+    /// [`ClaimError::Taken`] when another Pontoon has claimed it. No other program can cause that error.
     pub fn take() -> Result<Self, ClaimError> {
         let group = take_group()?;
         let name = take_name(group.is_some())?;
@@ -87,8 +87,8 @@ impl Claim {
     }
 }
 
-/// `None` when this kernel has no packet log, or this process no CAP_NET_ADMIN, which opening the
-/// kernel's sockets says in better words.
+/// `None` when this kernel has no packet log, or this process lacks CAP_NET_ADMIN; opening the kernel's
+/// sockets reports the latter more clearly.
 fn take_group() -> Result<Option<Socket>, ClaimError> {
     let system = |failure: Failure| io::Error::from_raw_os_error(failure.errno().unwrap_or(libc::EIO));
     let mut socket = Socket::open(Protocol::Netfilter, Arc::new(OwnPorts::default())).map_err(system)?;
@@ -111,8 +111,8 @@ fn bind(socket: &mut Socket, group: u16) -> Result<(), Failure> {
     socket.execute(CONFIGURE, 0, &body.finish())
 }
 
-/// Binds the abstract socket. One that somebody else has counts only if that may be an earlier
-/// release; `None` if it is not.
+/// Binds the abstract socket. If another process has it, that counts only if the process may be an earlier
+/// release; otherwise returns `None`.
 fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
     let address = SocketAddr::from_abstract_name(NAME)?;
     match UnixListener::bind_addr(&address) {
@@ -124,7 +124,7 @@ fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
     let privileged = |uid: u32| uid == 0 || uid == geteuid().as_raw();
     let trusted = match &holder {
         Holder::Listens(peer) => privileged(peer.uid()),
-        // Its queue is full, which nobody waits for to change. The kernel may not say whose it is.
+        // Its queue stays full because the process does not accept. The kernel may not tell the owner.
         Holder::Busy => owner().is_none_or(privileged),
         Holder::Silent => false,
     };
@@ -135,21 +135,21 @@ fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
     Ok(None)
 }
 
-/// Who has the abstract socket.
+/// The process that has the abstract socket.
 #[derive(Debug)]
 #[allow(dead_code, reason = "the log tells")]
 enum Holder {
     /// A process that listens.
     Listens(UnixCredentials),
-    /// One that lets nobody connect, because too many wait.
+    /// A process whose queue of connections is full.
     Busy,
-    /// One that does not listen, or that has gone.
+    /// A process that does not listen, or that has exited.
     Silent,
 }
 
 fn holder() -> Holder {
     let ask = || -> Result<UnixCredentials, Errno> {
-        // Whoever has it may never accept.
+        // The process that has it may never accept.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
         connect(fd.as_raw_fd(), &UnixAddr::new_abstract(NAME.as_bytes())?)?;
@@ -162,13 +162,13 @@ fn holder() -> Holder {
     }
 }
 
-/// Which user made the abstract socket; `None` when the kernel does not say (before Linux 5.3, or
+/// The user that created the abstract socket; `None` when the kernel does not tell (before Linux 5.3, or
 /// without `unix_diag`).
 fn owner() -> Option<u32> {
     let mut socket = Socket::open(Protocol::Diagnosis, Arc::new(OwnPorts::default())).ok()?;
     let family = u8::try_from(libc::AF_UNIX).ok()?;
-    // struct unix_diag_req: family, protocol, padding, states, inode, what to show, cookie. Connections
-    // to the socket have its name, too, but do not listen.
+    // struct unix_diag_req: family, protocol, padding, states, inode, what to show, cookie. Connections to
+    // the socket have its name too, but do not listen.
     let mut request = vec![family, 0, 0, 0];
     for word in [1 << LISTENING, 0, SHOW_NAME_AND_UID, 0, 0] {
         request.extend(word.to_ne_bytes());
@@ -182,13 +182,13 @@ fn owner() -> Option<u32> {
     socket.list(BY_FAMILY, &request, of_ours).ok()?.first().copied()
 }
 
-/// Whether a process with CAP_NET_ADMIN is told of changes of the firewall in this namespace.
+/// Whether a process with CAP_NET_ADMIN is subscribed to firewall changes in this namespace.
 fn somebody_watches_the_firewall() -> bool {
     let Ok(table) = fs::read_to_string("/proc/thread-self/net/netlink") else { return true };
     table.lines().any(watches)
 }
 
-/// A line of `/proc/net/netlink`: address, protocol, port, groups in hexadecimal, and more.
+/// Parses a line of `/proc/net/netlink`: address, protocol, port, groups in hexadecimal, and more.
 fn watches(line: &str) -> bool {
     let mut words = line.split_whitespace().skip(1);
     let (protocol, groups) = (words.next(), words.nth(1));

@@ -1,9 +1,8 @@
-//! Owns connection tracking as ctnetlink shows it (include/uapi/linux/netfilter/
-//! nfnetlink_conntrack.h): finding the entries of an address or of a published port, and removing
-//! them.
+//! Connection tracking through ctnetlink (include/uapi/linux/netfilter/nfnetlink_conntrack.h): finds the
+//! entries of an address or of a published port, and deletes them.
 //!
-//! Each question makes the kernel walk its whole table. Called by `sweeper` and `sandbox`, never on a
-//! verb's way.
+//! Each request makes the kernel walk its whole table. Called by `sweeper` and `sandbox`, never while a verb
+//! is waiting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +11,7 @@ use super::netlink::{Failure, Request, Socket};
 use super::tlv::{Attributes, Writer, big16};
 use crate::model::Published;
 
-/// `NFNL_SUBSYS_CTNETLINK`, as it stands in a message type, with `IPCTNL_MSG_CT_GET` and
+/// `NFNL_SUBSYS_CTNETLINK`, as encoded in a message type, with `IPCTNL_MSG_CT_GET` and
 /// `IPCTNL_MSG_CT_DELETE`.
 const GET: u16 = (1 << 8) | 1;
 const DELETE: u16 = (1 << 8) | 2;
@@ -40,13 +39,13 @@ const BY_SOURCE: u32 = 1;
 const BY_PROTOCOL: u32 = 1 << 3;
 const BY_DESTINATION_PORT: u32 = 1 << 5;
 
-/// Entries removed in one datagram.
+/// Entries deleted per datagram.
 const CHUNK: usize = 256;
 
-/// With more addresses than these, a listing for each family is cheaper than two walks for each.
+/// With more addresses than these, one dump per family is cheaper than two walks per address.
 const FEW: usize = 2;
 
-/// Which of an entry's two directions.
+/// Direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     There,
@@ -62,14 +61,14 @@ impl Way {
     }
 }
 
-/// A tracked connection: who speaks in each direction, and what names it to the kernel.
+/// A tracked connection: its endpoints in each direction, and its identity in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
     /// Source of the packets that opened it.
     client: IpAddr,
-    /// Where they were sent to, the port being 0 where there are none.
+    /// Their original destination; the port is 0 for protocols without ports.
     target: (IpAddr, u16),
-    /// Source of the answers: who really serves, behind a translation.
+    /// Source of the replies: the actual server, behind a translation.
     server: (IpAddr, u16),
     /// IANA number.
     protocol: u8,
@@ -79,12 +78,11 @@ pub struct Flow {
     zone: Option<Vec<u8>>,
 }
 
-/// Removes every entry that one of these addresses opened or answers. What is not there is
-/// success; a kernel without ctnetlink is too, with a word in the log: nobody's container should
-/// fail to start for it.
+/// Deletes every entry that one of these addresses opened or answers. Missing entries are success; so is a
+/// kernel without ctnetlink, which is logged: a container must not fail to start because of it.
 ///
-/// Since Linux 6.10 the kernel does it by itself, and passes over the empty places of its table
-/// quickly; an older one refuses, and is asked for the entries first.
+/// Since Linux 6.10 the kernel filters by itself, and skips empty buckets of its table quickly; an older
+/// kernel rejects the filter, and its entries are listed first.
 pub fn forget(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     if addresses.len() > FEW {
         return forget_listed(socket, addresses);
@@ -105,8 +103,8 @@ fn unsupported(failure: &Failure) -> bool {
     matches!(failure.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-/// The same, entry by entry. The kernel's walk through its table is most of the cost, so there is
-/// one for each family of addresses.
+/// The same, entry by entry. The kernel's walk through its table is most of the cost, so each family of
+/// addresses is listed once.
 pub fn forget_listed(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     let concerned = |flow: &Flow| addresses.contains(&flow.client) || addresses.contains(&flow.server.0);
     let mut flows = Vec::new();
@@ -118,11 +116,11 @@ pub fn forget_listed(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Resul
     remove(socket, &flows)
 }
 
-/// Removes the entries that came for one of these published ports and lead anywhere else than it
-/// does: to the host itself, because nothing was published there when they began, or to a container
-/// that had the port before. UDP and SCTP clients that never change their port would keep them
-/// alive for ever. `local` tells whether an address is the host's own: what is only passing through
-/// to such a port of another host is not concerned.
+/// Deletes the entries of these published ports that lead elsewhere than the port does now: to the host
+/// itself, because the port was not published when they began, or to a container that had the port before.
+/// UDP and SCTP clients that never change their source port would keep such entries alive forever. `local`
+/// tells whether an address belongs to the host: traffic that is only routed through the host, to the same
+/// port of another host, is not affected.
 pub fn forget_misled(
     socket: &mut Socket,
     ports: &BTreeSet<Published>,
@@ -138,7 +136,7 @@ pub fn forget_misled(
             continue;
         }
         let concerned = |flow: &Flow| wanted.contains_key(&(flow.protocol, flow.target.1));
-        // The kernel leaves out what it can; with one port that is nearly everything.
+        // The kernel filters as far as possible; with a single port that excludes nearly everything else.
         let (protocol, port) = (shared(wanted.keys().map(|key| key.0)), shared(wanted.keys().map(|key| key.1)));
         let listed = match protocol {
             Some(protocol) => list(socket, &arriving(v6, protocol, port), concerned),
@@ -166,10 +164,10 @@ pub fn forget_misled(
     remove(socket, &misled)
 }
 
-/// Removes, of the entries that came for one of these service addresses, those that lead nowhere
-/// because they began before the address was balanced, and those of UDP whose server is none of the
-/// address's any more: a client that never changes its port would keep it for ever. What TCP has is
-/// left alone, for a backend that ends may still finish what it has begun.
+/// Deletes entries of these service addresses that have no backend, because they began before the address was
+/// balanced, and UDP entries whose server is no longer a backend of the address: a client that never changes
+/// its source port would keep them forever. TCP entries of a former backend are kept, because a terminating
+/// backend may still finish its connections.
 pub fn forget_astray(socket: &mut Socket, leads: &BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>) -> Result<(), Failure> {
     let astray = |flow: &Flow| {
         let (IpAddr::V4(target), IpAddr::V4(server)) = (flow.target.0, flow.server.0) else { return false };
@@ -181,7 +179,7 @@ pub fn forget_astray(socket: &mut Socket, leads: &BTreeMap<Ipv4Addr, BTreeSet<Ip
     remove(socket, &flows)
 }
 
-/// The one value that all of them have.
+/// The value that all of them share, if they do.
 fn shared<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     let first = values.next()?;
     values.all(|value| value == first).then_some(first)
@@ -195,7 +193,7 @@ fn remove(socket: &mut Socket, flows: &[Flow]) -> Result<(), Failure> {
     let requests: Vec<Request> = flows.iter().map(removal).collect();
     for requests in requests.chunks(CHUNK) {
         match socket.execute_all(requests) {
-            // It expired meanwhile; those behind it are removed all the same.
+            // It expired meanwhile; the entries after it are still deleted.
             Err((_, failure)) if failure.errno() != Some(libc::ENOENT) => return Err(failure),
             _ => {}
         }
@@ -203,7 +201,7 @@ fn remove(socket: &mut Socket, flows: &[Flow]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads one entry; `None` when it is not one with two addresses.
+/// Parses one entry; `None` when it does not have two addresses.
 pub fn parse_flow(payload: &[u8]) -> Option<Flow> {
     let entry = Attributes::after(payload, HEADER);
     let original = entry.find(CTA_TUPLE_ORIG)?;
@@ -232,18 +230,18 @@ fn port(tuple: &[u8], kind: u16) -> u16 {
     Attributes::new(protocol).find(kind).and_then(big16).unwrap_or_default()
 }
 
-/// `struct nfgenmsg`. With version 0 the kernel would not look at the family.
+/// `struct nfgenmsg`. With version 0 the kernel would ignore the family.
 fn header(v6: bool) -> [u8; HEADER] {
     [if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8, 1, 0, 0]
 }
 
-/// Names all entries of a family.
+/// Selects all entries of a family.
 fn everything(v6: bool) -> Vec<u8> {
     header(v6).to_vec()
 }
 
-/// Names all entries of a protocol, or of one port that they came for. The kernel compares ports of
-/// TCP and UDP only, and before Linux 5.8 nothing: the answer is looked through in any case.
+/// Selects all entries of a protocol, or of one original destination port. The kernel compares ports of TCP
+/// and UDP only, and does not filter at all before Linux 5.8: the reply is filtered again in any case.
 fn arriving(v6: bool, protocol: u8, port: Option<u16>) -> Vec<u8> {
     let mut body = Writer::with_header(&header(v6));
     body.nest(CTA_TUPLE_ORIG, |tuple| {
@@ -261,8 +259,8 @@ fn arriving(v6: bool, protocol: u8, port: Option<u16>) -> Vec<u8> {
     body.finish()
 }
 
-/// Names all entries with this source in one direction. The tuple alone is not a whole one, so a
-/// kernel that does not know the filter refuses; it never takes it for "all".
+/// Selects all entries with this source in one direction. The tuple alone is incomplete, so a kernel that
+/// does not support the filter rejects it; it never deletes everything instead.
 fn filter(address: IpAddr, way: Way) -> Vec<u8> {
     let mut body = Writer::with_header(&header(address.is_ipv6()));
     body.nest(way.tuple(), |tuple| {
@@ -283,7 +281,7 @@ fn filter(address: IpAddr, way: Way) -> Vec<u8> {
 
 fn removal(flow: &Flow) -> Request {
     let mut body = Writer::with_header(&[flow.family, 0, 0, 0]);
-    // NLA_F_NESTED; with its number the entry is this one and none that took its place.
+    // NLA_F_NESTED; the id ensures that exactly this entry is deleted and not one that replaced it.
     body.bytes(CTA_TUPLE_ORIG | (1 << 15), &flow.original).bytes(CTA_ID, &flow.id);
     if let Some(zone) = &flow.zone {
         body.bytes(CTA_ZONE, zone);

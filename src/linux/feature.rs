@@ -1,5 +1,5 @@
-//! Owns trying what Pontoon needs of the kernel: each thing is really made, in a network namespace
-//! that nobody else sees and that goes with the thread.
+//! Probes the kernel features that Pontoon needs: each one is really used, in a temporary network namespace
+//! that ends with its thread.
 //!
 //! Called by `survey`, never by the daemon.
 
@@ -18,7 +18,7 @@ const TRACKED: u16 = (1 << 8) | 1;
 
 type Try = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
 
-/// What is tried: its name, the modules that bring it, whether there is no Pontoon without it.
+/// The probes: name, modules that provide the feature, and whether Pontoon requires it.
 const TRIES: [(&str, &str, bool, Try); 7] = [
     ("bridges", "bridge", true, |route, _| make(route, "try-bridge", "bridge", |_| {})),
     ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
@@ -42,10 +42,10 @@ const TRIES: [(&str, &str, bool, Try); 7] = [
     }),
 ];
 
-/// Tries everything.
+/// Runs all probes.
 ///
 /// # Errors
-/// Why no namespace can be had to try it in.
+/// Why no namespace can be created for the probes.
 pub fn try_all() -> Result<Vec<Feature>, String> {
     apart(|route, nft| {
         let tried = TRIES.iter().map(|(name, modules, needed, attempt)| {
@@ -56,12 +56,12 @@ pub fn try_all() -> Result<Vec<Feature>, String> {
     })
 }
 
-/// Whether there are shortcuts; where nothing can be tried they are taken to be there.
+/// Whether the kernel supports shortcuts; assumed when it cannot be probed.
 pub fn offers_shortcuts() -> bool {
     apart(|_, nft| shortcut::offered(nft).is_ok()).unwrap_or(true)
 }
 
-/// Does something in a namespace of its own.
+/// Runs a function in a network namespace of its own.
 fn apart<T: Send + 'static>(act: impl FnOnce(&mut Socket, &mut Socket) -> T + Send + 'static) -> Result<T, String> {
     let thread = std::thread::Builder::new().name("features".to_owned()).spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("a network namespace to try it in: {errno}"))?;

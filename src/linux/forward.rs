@@ -1,12 +1,11 @@
-//! Owns Pontoon's accepting rules at the very end of the engine's `FORWARD` chain (tables `ip filter`
-//! and `ip6 filter`, which iptables-nft makes), so that the chain's policy does not drop what
-//! `inet pontoon` lets through.
+//! Pontoon's accepting rules at the end of the engine's `FORWARD` chain (tables `ip filter` and `ip6 filter`,
+//! which iptables-nft creates), so that the chain's policy does not drop what `inet pontoon` accepts.
 //!
-//! Never makes that chain, never touches another rule in it. Ours are those with our comment *and*
-//! of exactly the form that is written here. iptables reads them back as
-//! `-i pnt+ -m comment --comment pontoon -j ACCEPT`, so whoever looks knows whose they are; after
-//! `iptables-save` and `iptables-restore` the comment is a match of iptables' own, and they are
-//! ours still. Called by `LinuxKernel` and `observe`.
+//! Invariants: never creates that chain, never changes another program's rule in it. A rule is Pontoon's if
+//! it has Pontoon's comment *and* exactly the form that is written here. iptables shows it as `-i pnt+ -m
+//! comment --comment pontoon -j ACCEPT`, so users can tell which program added it; after `iptables-save` and
+//! `iptables-restore` the comment is a match of iptables, and the rule is still recognised. Called by
+//! `LinuxKernel` and `observe`.
 
 use std::collections::BTreeSet;
 
@@ -25,30 +24,30 @@ use crate::model::IfName;
 const TABLE: &str = "filter";
 const CHAIN: &str = "FORWARD";
 
-/// Where the engine's driver has its rules from version 28 on: a chain beside `FORWARD`, or with its
-/// nftables back end a table (daemon/libnetwork/drivers/bridge of moby).
+/// Where the engine's driver has its rules from version 28 on: a chain beside `FORWARD`, or a table with its
+/// nftables back end (daemon/libnetwork/drivers/bridge of moby).
 const ENGINE_CHAIN: &str = "DOCKER-FORWARD";
 const ENGINE_TABLE: &str = "docker-bridges";
 
-/// The comment by which our rules are known.
+/// The comment that identifies Pontoon's rules.
 const COMMENT: &str = "pontoon";
 
-/// How often a change is tried when somebody else changes the chain at the same time.
+/// How often a change is tried when another program changes the chain at the same time.
 const TRIES: u32 = 3;
 
-/// A rule of ours and the kernel's number for it.
+/// A rule of Pontoon and the kernel's handle for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// Number within the table.
     pub handle: u64,
     /// The rule.
     pub rule: ForwardRule,
-    /// Whether none but ours come after it. One that is overtaken, as when ufw is turned on, would
-    /// accept what the rules behind it drop: it counts as missing.
+    /// Whether only rules of Pontoon follow it. A rule that is followed by others, as after ufw is turned on,
+    /// would accept what those rules drop: it counts as missing.
     pub last: bool,
 }
 
-/// Reads our rules in order; `None` when there is no such chain.
+/// Reads Pontoon's rules in order; `None` when the chain does not exist.
 pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failure> {
     if !has_chain(socket, v6, CHAIN)? {
         return Ok(None);
@@ -62,9 +61,9 @@ pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failur
     Ok(Some(placed(rules)))
 }
 
-/// Whether the engine itself says who may enter its networks, in both families. From version 28 on
-/// it drops all else in so many words; before, it left that to the policy of `FORWARD`, which does
-/// not stop what ours lets out.
+/// Whether the engine itself decides which traffic may enter its networks, in both families. From version 28
+/// on it drops all other traffic explicitly; before, it relied on the policy of `FORWARD`, which does not
+/// stop what Pontoon's rules accept.
 pub fn engine_guards(socket: &mut Socket) -> Result<bool, Failure> {
     for v6 in [false, true] {
         let mut query = body(family(v6));
@@ -90,7 +89,7 @@ fn exists(found: Result<Vec<u8>, Failure>) -> Result<bool, Failure> {
     }
 }
 
-/// Ours among all rules of the chain, where `None` is somebody else's.
+/// Pontoon's rules among all rules of the chain, where `None` is another program's rule.
 fn placed(rules: Vec<Option<Placed>>) -> Vec<Placed> {
     let theirs = rules.iter().rposition(Option::is_none);
     let ours = rules.into_iter().enumerate().filter_map(|(at, rule)| Some((at, rule?)));
@@ -102,7 +101,7 @@ fn is_here(payload: &[u8]) -> bool {
     rule.find(TABLE_NAME).and_then(text) == Some(TABLE) && rule.find(RULE_CHAIN).and_then(text) == Some(CHAIN)
 }
 
-/// Reads a rule from a listing; `None` when it is not one of ours.
+/// Parses a rule from a dump; `None` when it is not Pontoon's.
 pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
     let rule = attributes(payload);
     let Accept { direction, name, comment } = decode_accept(rule.find(RULE_EXPRESSIONS)?)?;
@@ -110,7 +109,7 @@ pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
     if !is_here(payload) || comment != Some(COMMENT) {
         return None;
     }
-    // iptables compares a whole name including its final zero, and a prefix without.
+    // iptables compares a complete name including its final zero, and a prefix without.
     let link = if name.contains(&0) {
         LinkMatch::Name(IfName::parse(text(name)?).ok()?)
     } else {
@@ -123,14 +122,14 @@ pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
     Some(Placed { handle: rule.find(RULE_HANDLE).and_then(big64)?, rule: rule_of(link), last: true })
 }
 
-/// Makes our rules in the chain exactly these, and the last; without such a chain there is nothing to do.
+/// Makes Pontoon's rules in the chain exactly these, at its end; does nothing if the chain does not exist.
 pub fn ensure(socket: &mut Socket, v6: bool, rules: &[ForwardRule]) -> Result<(), Failure> {
     let mut tries = 0;
     loop {
         let Some(present) = read(socket, v6)? else { return Ok(()) };
         tries += 1;
         match transact(socket, &difference(v6, &present, rules)) {
-            // Somebody deleted a rule or the chain since it was read.
+            // Another program deleted a rule or the chain since it was read.
             Err(failure) if failure.errno() == Some(libc::ENOENT) && tries < TRIES => {}
             result => return result,
         }
@@ -190,9 +189,9 @@ mod tests {
         let at = |handle, rule: &ForwardRule| Placed { handle, rule: rule.clone(), last: true };
         let wanted = [from.clone(), to.clone()];
         assert!(difference(false, &[at(1, &from), at(2, &to)], &wanted).is_empty());
-        // One too many and one missing.
+        // One superfluous rule and one missing.
         assert_eq!(difference(false, &[at(1, &from), at(2, &from)], &wanted).len(), 2);
-        // One that somebody's rule came after is made again, at the end.
+        // A rule that is followed by another program's is created again, at the end.
         let seen = placed(vec![Some(at(1, &from)), None, Some(at(2, &to))]);
         assert_eq!(seen.iter().map(|placed| placed.last).collect::<Vec<_>>(), [false, true]);
         assert_eq!(difference(false, &seen, &wanted).len(), 2);

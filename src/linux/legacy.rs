@@ -1,8 +1,7 @@
-//! Owns a look at chain FORWARD of iptables-legacy, which nf_tables knows nothing of
-//! (`IPT_SO_GET_INFO` and `IPT_SO_GET_ENTRIES`, include/uapi/linux/netfilter_ipv4/ip_tables.h).
+//! Reads chain FORWARD of iptables-legacy, which nf_tables does not show (`IPT_SO_GET_INFO` and
+//! `IPT_SO_GET_ENTRIES`, include/uapi/linux/netfilter_ipv4/ip_tables.h).
 //!
-//! Reads only, and only tables that are there: asking for another one would make it. Called by
-//! `survey`.
+//! Reads only, and only tables that exist: asking for a missing table would create it. Called by `survey`.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -13,27 +12,27 @@ use super::tlv::{native16, native32};
 use crate::datapath::host::LegacyChain;
 use crate::model::ifname::PREFIX;
 
-/// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES`; those of IPv6 have the same numbers.
+/// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES`; IPv6 uses the same numbers.
 const GET_INFO: libc::c_int = 64;
 const GET_ENTRIES: libc::c_int = 65;
 
-/// Bytes of a table's name (`XT_TABLE_MAXNAMELEN`).
+/// Length of a table's name in bytes (`XT_TABLE_MAXNAMELEN`).
 const NAME: usize = 32;
-/// Bytes of `struct ipt_getinfo`.
+/// Size of `struct ipt_getinfo` in bytes.
 const INFO: usize = 84;
-/// Where it has the first and the last entry of hook FORWARD, and the size of all entries.
+/// Offsets in it: the first and the last entry of hook FORWARD, and the size of all entries.
 const FIRST: usize = 44;
 const LAST: usize = 64;
 const SIZE: usize = 80;
-/// Where the entries begin in `struct ipt_get_entries`.
+/// Offset of the entries in `struct ipt_get_entries`.
 const ENTRIES: usize = 40;
-/// Where a standard target has its verdict, and the one that drops: `-NF_DROP - 1`.
+/// Offset of the verdict in a standard target, and the value that drops: `-NF_DROP - 1`.
 const VERDICT: usize = 32;
 const DROP: u32 = (-1i32) as u32;
-/// More than any table of rules that people write has, in bytes.
+/// Upper bound of a table's size in bytes, more than any table written by people.
 const LARGEST: usize = 64 << 20;
 
-/// Chain FORWARD of table `filter`; `None` when there is no such table.
+/// Chain FORWARD of table `filter`; `None` when the table does not exist.
 pub fn forward(v6: bool) -> Option<LegacyChain> {
     let names = if v6 { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
     let there = std::fs::read_to_string(names).ok()?.lines().any(|name| name == "filter");
@@ -47,7 +46,7 @@ pub fn forward(v6: bool) -> Option<LegacyChain> {
     }
 }
 
-/// What the kernel tells of a table: its description, and its entries.
+/// A table as the kernel returns it: its description and its entries.
 struct Table {
     info: Vec<u8>,
     entries: Vec<u8>,
@@ -71,7 +70,7 @@ fn read(v6: bool) -> Result<Table, Errno> {
     Ok(Table { info, entries })
 }
 
-/// The kernel reads the question from the buffer that it writes the answer to.
+/// The kernel reads the request from the buffer that it writes the reply to.
 fn ask(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, buffer: &mut [u8]) -> Result<(), Errno> {
     let mut len = buffer.len() as libc::socklen_t;
     // SAFETY: both pointers are to live values, and the kernel writes at most `len` bytes of the first.
@@ -85,7 +84,7 @@ fn decode(table: &Table, v6: bool) -> Option<LegacyChain> {
     let (first, last) = (at(FIRST)?, at(LAST)?);
     let entries = table.entries.get(ENTRIES..)?;
     let policy = entries.get(last..)?;
-    // `target_offset`, behind what is matched and a word.
+    // `target_offset`, after the match and one word.
     let target = policy.get(if v6 { 140 } else { 88 }..).and_then(native16)?;
     let verdict = policy.get(usize::from(target) + VERDICT..).and_then(native32)?;
     let rules = entries.get(first..last).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Owns links as rtnetlink shows them (`struct ifinfomsg` and `IFLA_*`,
-//! include/uapi/linux/if_link.h): reading one or all, changing one, deleting one or a group.
+//! Links through rtnetlink (`struct ifinfomsg` and `IFLA_*`, include/uapi/linux/if_link.h): reads one or all,
+//! changes one, deletes one or a group.
 //!
-//! Knows neither what a link is for nor what it should look like: that is `bridge`, `veth` and
-//! `reaper`. Called by those, by `observe` and by `watch`.
+//! Does not know the purpose or the desired form of a link: `bridge`, `veth` and `reaper` do. Called by
+//! those, by `observe` and by `watch`.
 
 use rtnetlink::packet_core::Emitable;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
@@ -39,26 +39,26 @@ const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 /// `IFLA_INET_CONF` with `IPV4_DEVCONF_FORWARDING` first, and `IFLA_INET6_CONF` with
-/// `DEVCONF_FORCE_FORWARDING` (Linux 6.17), which counts bytes here.
+/// `DEVCONF_FORCE_FORWARDING` (Linux 6.17), which is a byte offset here.
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_CONF: u16 = 2;
 const FORCE_FORWARDING: usize = 59 * 4;
 
-/// `RTEXT_FILTER_SKIP_STATS`: counters are most of an answer, and nobody here reads them.
+/// `RTEXT_FILTER_SKIP_STATS`: counters are most of a reply, and nothing here uses them.
 const SKIP_STATS: u32 = 1 << 3;
 
 /// A link as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LinkRecord {
-    /// Number of the link in its namespace.
+    /// Index of the link in its namespace.
     pub index: u32,
-    /// Name; not necessarily one that [`IfName`] takes.
+    /// Name; not necessarily valid as [`IfName`].
     pub name: String,
     /// Kind, or empty.
     pub kind: String,
     /// Administratively up.
     pub up: bool,
-    /// Whether there is one other end and no more, as of a tunnel (`IFF_POINTOPOINT`).
+    /// Whether it has exactly one remote end, as a tunnel has (`IFF_POINTOPOINT`).
     pub point_to_point: bool,
     /// MTU in bytes.
     pub mtu: u32,
@@ -78,31 +78,31 @@ pub struct LinkRecord {
     pub isolated: bool,
     /// Whether it is a port of a bridge that sends frames back where they came from.
     pub hairpin: bool,
-    /// Whether it is a bridge that calls iptables whatever the others do.
+    /// Whether it is a bridge with its own setting to call iptables, independent of the global one.
     pub calls_iptables: bool,
-    /// Whether the host itself speaks ARP by it.
+    /// Whether ARP is on.
     pub arp: bool,
     /// Whether it is a bridge with the settings that [`object::is_hardened`] looks for.
     pub hardened: bool,
-    /// What its kind says of it (`IFLA_INFO_DATA`), or empty.
+    /// Data of its kind (`IFLA_INFO_DATA`), or empty.
     pub data: Vec<u8>,
-    /// What is fixed of a VXLAN link.
+    /// The immutable settings of a VXLAN link.
     pub vxlan: Option<Identity>,
-    /// What any VXLAN link listens for.
+    /// Where any VXLAN link listens.
     pub tunnel: Option<HostTunnel>,
-    /// Whether IPv4 packets from it are forwarded: its own setting, whatever that of all links is.
+    /// Whether IPv4 packets from it are forwarded: its own setting, independent of the global one.
     pub forwards4: u32,
-    /// Whether IPv6 packets from it are forwarded although those from others are not.
+    /// Whether IPv6 packets from it are forwarded although those from other links are not.
     pub forwards6: u32,
 }
 
 impl LinkRecord {
-    /// The name, when it is one that Pontoon can use.
+    /// The name, if it is valid for Pontoon.
     pub fn ifname(&self) -> Option<IfName> {
         IfName::parse(&self.name).ok()
     }
 
-    /// Made and wanted by Pontoon.
+    /// Created by Pontoon and still needed.
     pub fn live(&self) -> bool {
         self.group == GROUP_LIVE
     }
@@ -112,14 +112,14 @@ impl LinkRecord {
         self.group == GROUP_DEAD
     }
 
-    /// What the rest of Pontoon wants to know of it.
+    /// The summary that the rest of Pontoon uses.
     pub fn info(self) -> LinkInfo {
         LinkInfo { away: self.away, kind: self.kind, mtu: self.mtu, group: self.group, mac: self.mac }
     }
 }
 
-/// Reads the payload of an `RTM_NEWLINK` or `RTM_DELLINK`; `None` when it is not one (too short,
-/// without name, or a bridge's own message about a port, which has a family of its own).
+/// Parses the payload of an `RTM_NEWLINK` or `RTM_DELLINK`; `None` when it is invalid (too short, without
+/// name, or a bridge's own message about a port, which has a family of its own).
 pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
     if *payload.first()? != libc::AF_UNSPEC as u8 {
         return None;
@@ -174,8 +174,8 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
     (!link.name.is_empty()).then_some(link)
 }
 
-/// Reads a bridge's own message about one of its ports: the link's index, and whether the port is
-/// isolated and sends frames back.
+/// Parses a bridge's own message about one of its ports: the link's index, and whether the port is isolated
+/// and in hairpin mode.
 pub fn parse_port(payload: &[u8]) -> Option<(u32, (bool, bool))> {
     let index = payload.get(4..).and_then(native32)?;
     let port = Attributes::new(Attributes::after(payload, HEADER).find(IFLA_PROTINFO)?);
@@ -215,11 +215,12 @@ pub fn list(socket: &mut Socket) -> Result<Vec<LinkRecord>, Failure> {
     socket.list(libc::RTM_GETLINK, &everything(), |_, payload| parse_link(payload))
 }
 
-/// Shows all links of the namespace to `see`, some of them perhaps more than once.
+/// Passes all links of the namespace to `see`, possibly some of them more than once.
 ///
 /// # Errors
-/// [`Failure::Torn`] when every try was interrupted. What stood still meanwhile has been seen all
-/// the same: one try may pass over a link when another one goes, all of them hardly.
+/// [`Failure::Torn`] when every dump was interrupted. Links that existed unchanged meanwhile were seen
+/// nevertheless: a single dump may skip a link when another one is deleted, but hardly all of them the same
+/// one.
 pub fn survey(socket: &mut Socket, see: impl Fn(LinkRecord)) -> Result<(), Failure> {
     socket.list(libc::RTM_GETLINK, &everything(), |_, payload| parse_link(payload).map(&see)).map(drop)
 }
@@ -238,19 +239,19 @@ pub fn named(name: &IfName) -> LinkMessageBuilder<LinkUnspec> {
 /// Carries out a change that was started with [`named`] or by index.
 ///
 /// # Errors
-/// `ENODEV` when there is no such link.
+/// `ENODEV` when the link does not exist.
 pub fn change(socket: &mut Socket, link: LinkMessageBuilder<LinkUnspec>) -> Result<(), Failure> {
     let request = changing(link);
     socket.execute(request.kind, request.flags, &request.body)
 }
 
-/// The request that carries out a change, for several at once.
+/// The request of a change, to send several at once.
 pub fn changing(link: LinkMessageBuilder<LinkUnspec>) -> Request {
     Request { kind: libc::RTM_SETLINK, flags: 0, body: encode(&link.build()) }
 }
 
-/// Gives a link of ours another name. Kernels before 6.2 take it only for a link that is down
-/// (`dev_change_name`, net/core/dev.c): there it is taken down for a moment.
+/// Renames a link of Pontoon. Kernels before 6.2 accept that only for a link that is down (`dev_change_name`,
+/// net/core/dev.c): there the link is taken down briefly.
 pub fn rename(socket: &mut Socket, index: u32, name: &IfName) -> Result<(), Failure> {
     let of = || LinkUnspec::new_with_index(index);
     match change(socket, of().name(name.as_str())) {
@@ -265,14 +266,14 @@ pub fn rename(socket: &mut Socket, index: u32, name: &IfName) -> Result<(), Fail
 /// A flag of a bridge's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortFlag {
-    /// It talks to the bridge itself but to no other isolated port.
+    /// The port reaches the bridge itself but no other isolated port.
     Isolated(bool),
-    /// It sends frames back where they came from.
+    /// The port sends frames back where they came from.
     Hairpin(bool),
 }
 
-/// The request that sets flags of a port. Only `RTM_NEWLINK` knows the attributes of ports by
-/// name, and only for links that exist (`rtnl_changelink`, net/core/rtnetlink.c).
+/// The request that sets flags of a port. Only `RTM_NEWLINK` supports attributes of ports by name, and only
+/// for existing links (`rtnl_changelink`, net/core/rtnetlink.c).
 pub fn port_flags(name: &IfName, flags: &[PortFlag]) -> Request {
     let mut body = Writer::with_header(&[0; HEADER]);
     body.text(IFLA_IFNAME, name.as_str()).nest(IFLA_LINKINFO, |info| {
@@ -294,7 +295,7 @@ pub fn set_port(socket: &mut Socket, name: &IfName, flags: &[PortFlag]) -> Resul
     socket.execute(request.kind, request.flags, &request.body)
 }
 
-/// Deletes one link; one that does not exist is success. Waits for an RCU grace period.
+/// Deletes one link; success if it does not exist. Waits for an RCU grace period.
 pub fn delete(socket: &mut Socket, index: u32) -> Result<(), Failure> {
     let message = LinkUnspec::new_with_index(index).build();
     match socket.execute(libc::RTM_DELLINK, 0, &encode(&message)) {
@@ -303,8 +304,8 @@ pub fn delete(socket: &mut Socket, index: u32) -> Result<(), Failure> {
     }
 }
 
-/// Deletes every link of [`GROUP_DEAD`] and waits for one RCU grace period; an empty group is
-/// success. The caller has made sure that none of them is anybody else's.
+/// Deletes every link of [`GROUP_DEAD`] and waits for one RCU grace period; an empty group is success. The
+/// caller must have made sure that all of them are Pontoon's.
 pub fn delete_dead(socket: &mut Socket) -> Result<(), Failure> {
     let mut body = Writer::with_header(&[0; HEADER]);
     body.native(IFLA_GROUP, GROUP_DEAD);
@@ -314,7 +315,7 @@ pub fn delete_dead(socket: &mut Socket) -> Result<(), Failure> {
     }
 }
 
-/// The bytes of a message built from rtnetlink's types.
+/// Encodes a message built from rtnetlink's types.
 pub fn encode(message: &impl Emitable) -> Vec<u8> {
     let mut bytes = vec![0; message.buffer_len()];
     message.emit(&mut bytes);

@@ -1,13 +1,14 @@
-//! Owns the kernel's side of the datapath: [`LinuxKernel`] carries out steps and observes, over
+//! The Linux implementation of the datapath's kernel: [`LinuxKernel`] carries out steps and observes, over
 //! netlink and `/proc/sys/net`, without any child process.
 //!
-//! The only code of Pontoon that speaks netlink; named only by the app and by tests. Layers
-//! within: `netlink` is the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `nft`,
-//! `conntrack`, `neighbour` and `forward` the kernel's objects, `object` how Pontoon's links are created and read,
-//! `observe` the whole, `reaper` how they go, `sweeper` how flows are forgotten, `watch` who else changes them,
-//! `reserve` the host's ports, `overlay` what its tunnels need, `apply` the steps, `shell` the same for people,
-//! `announce` frames that say where an endpoint is, `survey` a look from outside (with `ways`,
-//! `offload` and `legacy`), `claim` that this process is alone here, `feature` what this kernel can do; `sandbox` and `balance` are for `pontoon vip` alone.
+//! This is the only code of Pontoon that speaks netlink; only the app and tests use it. Modules: `netlink` is
+//! the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `nft`, `conntrack`, `neighbour`
+//! and `forward` access the kernel's objects; `object` creates and reads Pontoon's links; `observe` reads the
+//! whole datapath; `reaper` deletes links, `sweeper` flushes flows, `watch` reports changes by other
+//! programs; `reserve` reserves ports of the host; `overlay` has what tunnels need; `apply` carries out
+//! steps, `shell` prints them as commands for people; `announce` sends frames that tell where an endpoint is;
+//! `survey` observes from another process (with `ways`, `offload` and `legacy`); `claim` ensures a single
+//! Pontoon per namespace; `feature` probes this kernel; `sandbox` and `balance` serve `pontoon vip` only.
 
 pub mod addr;
 pub mod announce;
@@ -68,12 +69,12 @@ use watch::{Event, Watch};
 /// Index of the loopback link, the same in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LOOPBACK: u32 = 1;
 
-/// How a kernel is opened.
+/// Options for opening a kernel.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Directory of the settings `net.*`. The managed plugin sees the host's at another path.
     pub sysctl_root: PathBuf,
-    /// The socket for announcements, when it was opened while the process still had CAP_NET_RAW.
+    /// The socket for announcements, if it was opened while the process still had CAP_NET_RAW.
     pub sender: Option<Arc<announce::Sender>>,
 }
 
@@ -99,11 +100,11 @@ pub struct LinuxKernel {
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
     has_no_shortcuts: AtomicBool,
-    /// Absent where the process never had the privilege to open it.
+    /// Absent if the process never had the privilege to open it.
     sender: Option<Arc<announce::Sender>>,
 }
 
-/// The socket for links, and the indexes of bridges, which every new port needs.
+/// The socket for links, and cached indexes of bridges, which every new port needs.
 #[derive(Debug)]
 struct Route {
     socket: Socket,
@@ -114,7 +115,7 @@ struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Master {
     index: u32,
-    /// Made by Pontoon: nothing of it is anybody else's to keep.
+    /// Created by Pontoon: no setting of it needs to be preserved for another program.
     ours: bool,
 }
 
@@ -122,15 +123,15 @@ impl LinuxKernel {
     /// Opens the sockets and starts the reaper and the sweeper.
     ///
     /// # Errors
-    /// `EPERM` naming `CAP_NET_ADMIN` when this process does not have it in its namespace; what
-    /// the system says when a socket or the thread cannot be had.
+    /// `EPERM` naming `CAP_NET_ADMIN` when this process does not have it in its namespace; the system's error
+    /// when a socket or the thread cannot be created.
     pub fn new(options: Options) -> Result<Self, KernelError> {
         const OPERATION: &str = "open the kernel's";
         let ports = Arc::new(OwnPorts::default());
         let touches = Arc::new(Touches::default());
         let open = |protocol| Socket::open(protocol, ports.clone());
         let mut socket = open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"))?;
-        // Changes nothing, but is refused without the privilege (rtnetlink_rcv_msg).
+        // Changes nothing, but fails without the privilege (rtnetlink_rcv_msg).
         link::change(&mut socket, LinkUnspec::new_with_index(LOOPBACK))
             .map_err(|f| f.of("change links", "in this network namespace"))?;
         let nft = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "nf_tables socket"))?;
@@ -158,11 +159,11 @@ impl LinuxKernel {
         })
     }
 
-    /// Watches this namespace for changes by others; `deliver` is called on a thread of the
-    /// watcher's, one event at a time, until the watcher is dropped.
+    /// Watches this namespace for changes by other programs; `deliver` is called on a thread of the watcher,
+    /// one event at a time, until the watcher is dropped.
     ///
     /// # Errors
-    /// What the system says when a socket or the thread cannot be had.
+    /// The system's error when a socket or the thread cannot be created.
     pub fn watch(&self, deliver: Box<dyn Fn(Event) + Send>) -> Result<Watch, KernelError> {
         Watch::start(self.ports.clone(), self.touches.clone(), deliver)
             .map_err(|failure| failure.of("watch", "links and firewall"))
@@ -188,7 +189,7 @@ impl LinuxKernel {
 }
 
 impl Route {
-    /// A bridge, from memory if possible.
+    /// A bridge, from the cache if possible.
     fn bridge(&mut self, name: &IfName) -> Result<Master, Failure> {
         if let Some(master) = self.bridges.get(name) {
             return Ok(*master);
@@ -296,7 +297,7 @@ impl Kernel for LinuxKernel {
     }
 }
 
-/// What an operator would type for a step; see [`Kernel::commands`].
+/// The shell commands that correspond to a step; see [`Kernel::commands`].
 pub fn commands(step: &Step) -> Vec<String> {
     shell::commands(step)
 }

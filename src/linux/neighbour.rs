@@ -1,5 +1,5 @@
-//! Owns neighbour entries (`struct ndmsg`, include/uapi/linux/neighbour.h): the floods of a VXLAN
-//! link, what it learned, where a bridge looks for an address, and what the host remembers of one.
+//! Neighbour entries (`struct ndmsg`, include/uapi/linux/neighbour.h): the flood list and learned entries of
+//! a VXLAN link, forwarding entries of a bridge, and the host's own neighbour table.
 //!
 //! Called by `vxlan`, `observe`, `announce`, `sandbox` and `LinuxKernel`.
 
@@ -30,37 +30,37 @@ const NUD_FIXED: u16 = 0x40 | 0x80;
 const NTF_SELF: u8 = 0x02;
 const NTF_MASTER: u8 = 0x04;
 
-/// Ticks a second of the times that the kernel tells (`USER_HZ`).
+/// Ticks per second of the times that the kernel reports (`USER_HZ`).
 const USER_HZ: u64 = 100;
 
-/// The address that stands for all that are not known.
+/// The address of the default entry, for unknown destinations.
 const FLOOD: [u8; 6] = [0; 6];
 
-/// A group that bridges keep to themselves (IEEE 802.1Q, table 8-1).
+/// A group address that bridges never forward (IEEE 802.1Q, table 8-1).
 const NOWHERE: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
 
 /// An entry of a VXLAN link's own table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose frames go there; all zero is a flood.
+    /// Destination of the frames; all zero is the default entry.
     pub mac: [u8; 6],
-    /// The host that they go to.
+    /// The host that they are sent to.
     pub peer: IpAddr,
     /// Whether the kernel learned it.
     pub learned: bool,
-    /// How long ago it was last in use or taught anew.
+    /// Time since it was last used or refreshed.
     pub age: Duration,
 }
 
 impl Entry {
-    /// Whether everything that is not known goes there.
+    /// Whether frames to unknown destinations are sent there.
     pub fn is_flood(&self) -> bool {
         self.mac == FLOOD
     }
 }
 
-/// Reads the payload of an `RTM_NEWNEIGH` about a link's own table; `None` when it is another, or
-/// leads to no host.
+/// Parses the payload of an `RTM_NEWNEIGH` about a link's own table; `None` when it concerns another table,
+/// or has no remote host.
 pub fn parse_entry(payload: &[u8]) -> Option<Entry> {
     let own = *payload.first()? == libc::AF_BRIDGE as u8 && *payload.get(10)? & NTF_SELF != 0;
     let state = payload.get(8..).and_then(native16)?;
@@ -68,9 +68,9 @@ pub fn parse_entry(payload: &[u8]) -> Option<Entry> {
     let mac = attributes.find(NDA_LLADDR).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok())?;
     let destination = attributes.find(NDA_DST)?;
     let family = if destination.len() == 4 { libc::AF_INET } else { libc::AF_INET6 };
-    // Confirmed, used, updated, references. Before Linux 6.15 a packet that comes in counts as a
-    // use alone, since then as an update; a packet that goes out counts as a use, always. So the
-    // younger of the two never makes a live peer look silent.
+    // Confirmed, used, updated, references. Before Linux 6.15 a received packet counts only as a use, since
+    // then as an update; a sent packet always counts as a use. The younger of the two therefore never makes a
+    // live peer look silent.
     let info = attributes.find(NDA_CACHEINFO).unwrap_or_default();
     let time = |at: usize| info.get(at..).and_then(native32);
     let ticks = time(4).into_iter().chain(time(8)).min().unwrap_or(u32::MAX);
@@ -82,8 +82,8 @@ pub fn parse_entry(payload: &[u8]) -> Option<Entry> {
     })
 }
 
-/// Lists the own table of one VXLAN link. Our sockets ask for strict checks, and with those the
-/// kernel filters by the index in the header (`valid_fdb_dump_strict`, net/core/rtnetlink.c).
+/// Lists the own table of one VXLAN link. Pontoon's sockets enable strict checks, and with those the kernel
+/// filters by the index in the header (`valid_fdb_dump_strict`, net/core/rtnetlink.c).
 pub fn entries(socket: &mut Socket, index: u32) -> Result<Vec<Entry>, Failure> {
     let mut header = [0u8; HEADER];
     header[0] = libc::AF_BRIDGE as u8;
@@ -94,7 +94,7 @@ pub fn entries(socket: &mut Socket, index: u32) -> Result<Vec<Entry>, Failure> {
     socket.list(libc::RTM_GETNEIGH, &header, |_, payload| parse_entry(payload).filter(|_| of_link(payload)))
 }
 
-/// Has a VXLAN link flood to these peers as well; those that it floods to already are fine.
+/// Adds these peers to the flood list of a VXLAN link; peers that are in it already are success.
 pub fn flood(socket: &mut Socket, index: u32, peers: impl Iterator<Item = IpAddr>) -> Result<(), Failure> {
     let add = |peer| {
         let body = body(libc::AF_BRIDGE, index, NUD_FIXED, NTF_SELF, Some(&FLOOD), Some(peer));
@@ -103,7 +103,7 @@ pub fn flood(socket: &mut Socket, index: u32, peers: impl Iterator<Item = IpAddr
     all(socket, &peers.map(add).collect::<Vec<_>>())
 }
 
-/// Has a VXLAN link flood to one of them no longer; one that it does not flood to is fine.
+/// Removes a peer from the flood list of a VXLAN link; success if it is not in it.
 pub fn stop_flood(socket: &mut Socket, index: u32, peer: IpAddr) -> Result<(), Failure> {
     let body = body(libc::AF_BRIDGE, index, NUD_FIXED, NTF_SELF, Some(&FLOOD), Some(peer));
     match socket.execute(libc::RTM_DELNEIGH, 0, &body) {
@@ -112,18 +112,18 @@ pub fn stop_flood(socket: &mut Socket, index: u32, peer: IpAddr) -> Result<(), F
     }
 }
 
-/// Has a bridge look for an address behind this port of its, whatever it learned before. The
-/// entry ages like a learned one.
+/// Sets a bridge's forwarding entry of an address to this port, whatever the bridge learned before. The entry
+/// ages like a learned one.
 ///
 /// # Errors
-/// `EPERM` while nothing is behind the port.
+/// `EPERM` while the port has no carrier, because its other end is down.
 pub fn place(socket: &mut Socket, port: u32, mac: Mac) -> Result<(), Failure> {
     let body = body(libc::AF_BRIDGE, port, NUD_REACHABLE, NTF_MASTER, Some(&mac.bytes()), None);
     socket.execute(libc::RTM_NEWNEIGH, CREATE | REPLACE, &body)
 }
 
-/// Corrects what the host itself remembers of an IP address on a link; what it does not remember
-/// it will ask for.
+/// Corrects the host's own neighbour entry of an IP address on a link; a missing entry is success, because
+/// the host will resolve it.
 pub fn correct(socket: &mut Socket, link: u32, address: IpAddr, mac: Mac) -> Result<(), Failure> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let body = body(family, link, NUD_STALE, 0, Some(&mac.bytes()), Some(address));
@@ -133,8 +133,9 @@ pub fn correct(socket: &mut Socket, link: u32, address: IpAddr, mac: Mac) -> Res
     }
 }
 
-/// Lets go what waits for an address on a link to answer, to where no bridge passes it on: nobody has
-/// that address, and what waits is repeated once it is gone. Nothing waiting is fine.
+/// Releases the packets that wait for an address to be resolved on a link, by sending them to a hardware
+/// address that no bridge forwards: no host has that IP address, and the senders retransmit what was lost. No
+/// waiting packets is success.
 pub fn let_go(socket: &mut Socket, link: u32, address: Ipv4Addr) -> Result<(), Failure> {
     let body = body(libc::AF_INET, link, NUD_STALE, 0, Some(&NOWHERE), Some(address.into()));
     match socket.execute(libc::RTM_NEWNEIGH, REPLACE, &body) {
@@ -144,7 +145,7 @@ pub fn let_go(socket: &mut Socket, link: u32, address: Ipv4Addr) -> Result<(), F
 }
 
 fn all(socket: &mut Socket, requests: &[Request]) -> Result<(), Failure> {
-    // As many as a datagram takes with ease.
+    // A number of requests that safely fits in a datagram.
     requests.chunks(256).try_for_each(|chunk| socket.execute_all(chunk).map_err(|(_, failure)| failure))
 }
 

@@ -1,4 +1,4 @@
-//! Netlink sockets: those of the crate `netlink`, and their failures as errors of the kernel.
+//! Netlink sockets of the crate `netlink`, and the conversion of their failures to errors of the kernel.
 
 pub use ::netlink::{
     APPEND, CREATE, EXCLUSIVE, Failure, OwnPorts, Protocol, Request, Socket, open_fd, receive, retry_torn,
@@ -7,9 +7,9 @@ use ::netlink::{DEADLINE, TRIES};
 
 use crate::datapath::KernelError;
 
-/// Says what a failed request was for.
+/// Adds what a failed request was for.
 pub trait Explain {
-    /// The error for the caller: what was tried, and on which object.
+    /// The error for the caller: the operation and its object.
     fn of(self, operation: &'static str, object: &str) -> KernelError;
 }
 

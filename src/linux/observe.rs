@@ -1,5 +1,5 @@
-//! Owns reading the kernel as a [`Datapath`]: which links, addresses, settings and rules are
-//! Pontoon's, in the words of the datapath.
+//! Reads the kernel as a [`Datapath`]: finds the links, addresses, settings and rules that are Pontoon's, and
+//! expresses them in the types of the datapath.
 //!
 //! Changes nothing. Called by `LinuxKernel`.
 
@@ -23,8 +23,8 @@ use crate::model::ifname::is_engine_bridge;
 
 /// Reads links, addresses and settings.
 ///
-/// A bridge is reported when it is in our live group or named in `foreign`; a veth or a VXLAN
-/// link when it is in our live group, whatever its name. What waits for its deletion is not there any more.
+/// A bridge is reported when it is in Pontoon's live group or named in `foreign`; a veth or a VXLAN link when
+/// it is in the live group, regardless of its name. Links that wait for deletion are not reported.
 pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>) -> Result<Datapath, Failure> {
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
@@ -41,7 +41,7 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
     Ok(datapath)
 }
 
-/// Which families are forwarded, and which of them by Pontoon's decision alone.
+/// Which families are forwarded, and which of them because of Pontoon alone.
 pub fn forwarding(sysctls: &Sysctls) -> (Forwarding, Forwarding) {
     (
         Forwarding { v4: sysctls.forwarding(false), v6: sysctls.forwarding(true) },
@@ -49,7 +49,7 @@ pub fn forwarding(sysctls: &Sysctls) -> (Forwarding, Forwarding) {
     )
 }
 
-/// Links whose packets of the family are forwarded by a setting of their own.
+/// Links whose own setting enables forwarding of the family.
 pub fn routers(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
     let own = move |link: &&LinkRecord| match v6 {
         true => link.forwards6 != 0,
@@ -59,8 +59,8 @@ pub fn routers(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
     others.filter(|name| !name.has_prefix())
 }
 
-/// The same while Pontoon alone has forwarding on, with those that lost their setting when Pontoon
-/// turned it on and died before it gave the setting back.
+/// The same while forwarding is on because of Pontoon alone, including links that lost their setting when
+/// Pontoon turned forwarding on and stopped before it restored the setting.
 fn still_routers(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, bool)> {
     let families = [(false, datapath.turned_on.v4), (true, datapath.turned_on.v6)];
     let families = families.into_iter().filter(|(_, closed)| *closed);
@@ -75,7 +75,7 @@ fn still_routers(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName,
     found
 }
 
-/// How long ago an entry that was learned from another host was in use, over all tunnels of ours.
+/// Time since an entry learned from another host was last used, over all of Pontoon's tunnels.
 pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure> {
     let mut heard: BTreeMap<IpAddr, Duration> = BTreeMap::new();
     for link in link::list(socket)?.iter().filter(|link| link.kind == "vxlan" && link.live()) {
@@ -87,9 +87,8 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
     Ok(heard)
 }
 
-/// Reads the tables, the accepting rules and forwarding into `datapath`.
-/// `links` is asked at most a few times, and only on a host with shortcuts, or where Pontoon turned
-/// forwarding on.
+/// Reads the tables, the accepting rules and forwarding into `datapath`. `links` is called at most a few
+/// times, and only on a host with shortcuts, or where Pontoon turned forwarding on.
 pub fn firewall(
     socket: &mut Socket,
     sysctls: &Sysctls,
@@ -114,7 +113,7 @@ pub fn firewall(
     Ok(())
 }
 
-/// Bridges that the engine's built-in driver made, and whether it protects them by itself.
+/// Bridges that the engine's built-in driver created, and whether the engine itself protects them.
 pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<EngineBridges, KernelError> {
     let guarded = forward::engine_guards(nft).map_err(|f| f.of("look up", "the engine's rules"))?;
     let links = link::list(route).map_err(|f| f.of("list", "links"))?;
@@ -122,11 +121,11 @@ pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<EngineBrid
     Ok(EngineBridges { links: named.filter_map(LinkRecord::ifname).collect(), guarded })
 }
 
-/// Where the host takes IPv4 broadcasts, and what its own address is there: that of the subnet, and
-/// for the broadcast of all the first one of the link.
+/// Where the host accepts IPv4 broadcasts, and its own address there: the address in the subnet, and for the
+/// limited broadcast the first address of the link.
 ///
-/// Not on Pontoon's bridges, where a broadcast is for the network alone; and not on a bridge that
-/// calls iptables, where the frame would no longer reach the other ports.
+/// Pontoon's bridges are left out, because a broadcast there is for the network alone; so are bridges that
+/// call iptables, where the frame would no longer reach the other ports.
 pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Element>, KernelError> {
     let links = link::list(socket).map_err(|f| f.of("list", "links"))?;
     let addresses = addr::list(socket).map_err(|f| f.of("list", "addresses"))?;

@@ -1,12 +1,12 @@
-//! Owns asking which parts of a tunnel's work a link does itself: the features that `ethtool -k`
-//! shows as on (generic netlink, family `ethtool`, include/uapi/linux/ethtool_netlink.h).
+//! Queries the tunnel offloads of a link: the features that `ethtool -k` shows as on (generic netlink, family
+//! `ethtool`, include/uapi/linux/ethtool_netlink.h).
 //!
 //! Reads only. Called by `survey`.
 
 use super::netlink::{Failure, Socket};
 use super::tlv::{Attributes, Writer, native16, text};
 
-/// `GENL_ID_CTRL` and what it is asked for (include/uapi/linux/genetlink.h).
+/// `GENL_ID_CTRL` and the request to it (include/uapi/linux/genetlink.h).
 const CONTROL: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
@@ -22,7 +22,7 @@ const BIT_NAME: u16 = 2;
 /// Bytes of `struct genlmsghdr`.
 const HEADER: usize = 4;
 
-/// Names of the features of a link that are on, and that send or take tunnels' packets.
+/// Names of the enabled features of a link that concern sending or receiving tunnel packets.
 ///
 /// # Errors
 /// `ENOENT` when this kernel has no such family, `ENODEV` when there is no such link.
@@ -40,7 +40,7 @@ pub fn of_tunnels(generic: &mut Socket, link: &str) -> Result<Vec<String>, Failu
     Ok(active(&answer).into_iter().filter(|name| name.contains("udp_tnl")).collect())
 }
 
-/// The names in the list of what is on.
+/// The names in the list of enabled features.
 fn active(payload: &[u8]) -> Vec<String> {
     let set = Attributes::new(Attributes::after(payload, HEADER).find(FEATURES_ACTIVE).unwrap_or_default());
     let bits = Attributes::new(set.find(BITSET_BITS).unwrap_or_default());

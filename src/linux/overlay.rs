@@ -1,8 +1,8 @@
-//! Owns what the kernel does for overlay networks beyond one request: a VXLAN link whose name or
-//! number may still be held by one that is going, shortcuts where the kernel has them, and the
-//! announcing of an endpoint.
+//! Operations for overlay networks that take more than one request: creating a VXLAN link whose name or VNI
+//! may still belong to a link that is being deleted, changing shortcuts where the kernel supports them, and
+//! announcing an endpoint.
 //!
-//! Part of `LinuxKernel`; the steps come from `apply`.
+//! Part of `LinuxKernel`; `apply` calls it for steps.
 
 use std::sync::atomic::Ordering;
 
@@ -13,7 +13,7 @@ use super::{LinuxKernel, announce, link, neighbour};
 use crate::datapath::{Announcement, Shortcut};
 
 impl LinuxKernel {
-    /// Where the kernel has no shortcuts to offer, all goes by the bridges.
+    /// Without support for shortcuts, all frames pass the bridges.
     pub(super) fn change_shortcuts(&self, add: &[Shortcut], remove: &[Shortcut]) -> Result<(), Failure> {
         if self.has_no_shortcuts.load(Ordering::Relaxed) {
             return Ok(());
@@ -33,7 +33,7 @@ impl LinuxKernel {
         Ok(())
     }
 
-    /// What this host remembers is corrected first, then everybody else is told.
+    /// Corrects this host's own entries first, then announces the endpoint to the others.
     pub(super) fn announce_endpoint(&self, endpoint: &Announcement) -> Result<(), Failure> {
         let (bridge, port) = {
             let mut route = self.route();
@@ -45,7 +45,7 @@ impl LinuxKernel {
             neighbour::correct(&mut self.route().socket, bridge, *address, endpoint.mac)?;
         }
         match neighbour::place(&mut self.route().socket, port, endpoint.mac) {
-            // Not up yet, or gone meanwhile: then nothing stale is there either.
+            // Not up yet, or deleted meanwhile: then no stale entry exists either.
             Err(failure) if matches!(failure.errno(), Some(libc::EPERM | libc::ENODEV | libc::EINVAL)) => {}
             result => result?,
         }

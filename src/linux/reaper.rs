@@ -1,8 +1,8 @@
-//! Owns the deletion of links: one thread that takes what the verbs gave up and deletes it in
-//! batches, because the kernel waits a grace period of about 15 ms per *deletion*, not per link.
+//! Deletes links: one thread takes the links that verbs retired and deletes them in batches, because the
+//! kernel waits a grace period of about 15 ms per *deletion*, not per link.
 //!
-//! Deletes by group, and only after a listing has shown that nothing in the group is anybody
-//! else's. Has a socket of its own, so that verbs never queue behind it. Called by `LinuxKernel`.
+//! Deletes by group, and only after a dump has shown that every link in the group is Pontoon's. Has its own
+//! socket, so that verbs never queue behind it. Called by `LinuxKernel`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +18,11 @@ use super::touch::Touches;
 use crate::datapath::GROUP_DEAD;
 use crate::model::IfName;
 
-/// Links in one deletion. The kernel unregisters all of them under its one lock for links, about
-/// 0.3 ms each; verbs wait that long.
+/// Links per deletion. The kernel unregisters all of them under its one lock for links, about 0.3 ms each;
+/// verbs wait that long.
 const BATCH: usize = 64;
 
-/// Pause after a failure before the batch is tried again.
+/// Delay after a failure before the batch is retried.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long dropping waits for the queue to drain.
@@ -43,13 +43,13 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Given up, not yet begun.
+    /// Retired, deletion not yet started.
     queued: BTreeSet<IfName>,
     /// In the batch that is being deleted.
     busy: BTreeSet<IfName>,
-    /// The group is to be looked at even without a name: a former life may have left links in it.
+    /// The group is to be checked even without a name: an earlier process may have left links in it.
     sweep: bool,
-    /// A batch, possibly without names, is being worked on.
+    /// A batch, possibly without names, is being processed.
     working: bool,
     stop: bool,
     finished: bool,
@@ -66,10 +66,10 @@ impl State {
 }
 
 impl Reaper {
-    /// Starts the thread; its first work is what a former life left in the group.
+    /// Starts the thread, which first deletes what an earlier process left in the group.
     ///
     /// # Errors
-    /// What the system says when it cannot start a thread.
+    /// The system's error when it cannot start a thread.
     pub fn start(socket: Socket, touches: Arc<Touches>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         shared.lock().sweep = true;
@@ -86,13 +86,13 @@ impl Reaper {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until a link that was retired is gone, at most `patience`; false when it is not.
-    /// Costs next to nothing for a link that was not retired.
+    /// Waits until a retired link is gone, at most `patience`; false when it is not. Costs next to nothing
+    /// for a link that was not retired.
     pub fn await_gone(&self, name: &IfName, patience: Duration) -> bool {
         self.shared.wait(patience, |state| !state.holds(name))
     }
 
-    /// Waits until nothing is left to delete, at most `patience`; false when something is.
+    /// Waits until no deletion is pending, at most `patience`; false when one is.
     pub fn settle(&self, patience: Duration) -> bool {
         self.shared.wait(patience, State::idle)
     }
@@ -105,7 +105,7 @@ impl Drop for Reaper {
         let finished = self.shared.wait(FAREWELL, |state| state.finished);
         match self.thread.take() {
             Some(thread) if finished => drop(thread.join()),
-            // What is left in the group is the first work of the next life.
+            // The next process deletes first what is left in the group.
             _ => tracing::warn!("links are still being deleted at shutdown"),
         }
     }
@@ -129,7 +129,7 @@ struct Worker {
     shared: Arc<Shared>,
     socket: Socket,
     touches: Arc<Touches>,
-    /// Links whose names were queued here: ours even if the name does not show it.
+    /// Links whose names were queued here: Pontoon's even if their names do not show it.
     indexes: BTreeSet<u32>,
     failures: u32,
 }
@@ -158,7 +158,7 @@ impl Worker {
         self.shared.changed.notify_all();
     }
 
-    /// The next batch, which may be empty for a sweep; `None` when it is time to end.
+    /// The next batch, which may be empty for a sweep; `None` when the thread must end.
     fn take(&mut self) -> Option<BTreeSet<IfName>> {
         let mut state = self.shared.lock();
         if self.failures > 0 {
@@ -171,7 +171,7 @@ impl Worker {
         while state.idle() && !state.stop {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        // A last batch is still done at the end, but not one that keeps failing.
+        // A last batch is still deleted at the end, but not one that keeps failing.
         if state.stop && (state.queued.is_empty() || self.failures > 0) {
             return None;
         }
@@ -187,8 +187,8 @@ impl Worker {
         Some(batch)
     }
 
-    /// Deletes a batch and what else is in the group; returns the names that are not in the group
-    /// yet, and the last failure.
+    /// Deletes a batch and everything else in the group; returns the names that are not in the group yet, and
+    /// the last failure.
     fn delete(&mut self, batch: &BTreeSet<IfName>) -> (Vec<IfName>, Option<Failure>) {
         match self.bury(batch) {
             Err(failure) => (batch.iter().cloned().collect(), Some(failure)),
@@ -204,13 +204,13 @@ impl Worker {
         }
     }
 
-    /// Moves the links of a batch into the group, and returns all that are in it.
+    /// Moves the links of a batch into the group, and returns all links in it.
     ///
-    /// One listing and one datagram, however many they are: while others change links, too, each
-    /// further request would queue for the kernel's lock anew, and the queue here would grow
-    /// faster than it shrinks. For the same reason the links stay up, and ports of their bridges:
-    /// the kernel waits a grace period for each that is taken down or out, under its lock, and
-    /// does both with the deletion anyway.
+    /// One dump and one datagram, regardless of the number of links: while other programs change links too,
+    /// each further request would queue for the kernel's lock again, and the queue here would grow faster
+    /// than it shrinks. For the same reason the links stay up, and ports of their bridges: the kernel waits a
+    /// grace period, under its lock, for each link that is taken down or removed from its bridge, and the
+    /// deletion does both anyway.
     fn bury(&mut self, batch: &BTreeSet<IfName>) -> Result<(Vec<LinkRecord>, Option<Failure>), Failure> {
         let mut links = self.survey(batch)?;
         let mut moving = Vec::new();
@@ -232,8 +232,8 @@ impl Worker {
         while let Some(rest) = requests.get(done..).filter(|rest| !rest.is_empty()) {
             match self.socket.execute_all(rest) {
                 Ok(()) => break,
-                // It went by itself, as the other ends of sandboxes do. What is behind it is
-                // done already, only not heard of.
+                // It vanished by itself, as the peers of links in sandboxes do. The requests after it were
+                // carried out, only their replies were not read.
                 Err((at, gone)) if gone.errno() == Some(libc::ENODEV) => done += at + 1,
                 Err((_, other)) => {
                     failure = Some(other);
@@ -260,9 +260,9 @@ impl Worker {
         let mut links: Vec<LinkRecord> = seen.into_inner().into_values().collect();
         match survey {
             Ok(()) => {}
-            // Where links come and go all the time, no listing is whole. Waiting for a quiet moment
-            // would let the queue grow without end; and what is looked for here stands still, a link
-            // of somebody else's, or may be asked for by its name.
+            // Where links are created and deleted all the time, every dump is interrupted. Waiting for a
+            // quiet moment would let the queue grow without limit; and the links sought here either stay
+            // unchanged (links of other programs), or can be looked up by name.
             Err(Failure::Torn) => {
                 for name in names {
                     if !links.iter().any(|link| link.name == name.as_str()) {
@@ -287,7 +287,7 @@ impl Worker {
         }
         let names: Vec<&str> = strangers.iter().map(|link| link.name.as_str()).collect();
         tracing::warn!(?names, "links that are not Pontoon's are in its group for deletion; they are left alone");
-        // In batches this is not possible; one by one it takes as long as it takes.
+        // This cannot be batched, so the links are deleted one by one, however long it takes.
         ours.iter().try_for_each(|link| link::delete(&mut self.socket, link.index))
     }
 }

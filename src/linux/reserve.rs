@@ -1,5 +1,5 @@
-//! Owns the ports that Pontoon takes on the host: one bound socket each, so that a conflict with
-//! any other process is found by whoever comes second. Nothing ever arrives there.
+//! Reserves ports on the host: one bound socket per port, so that the second of two programs detects the
+//! conflict. No packet is ever delivered to these sockets.
 //!
 //! Sockets belong to the network namespace of the calling thread. Called by `LinuxKernel`.
 
@@ -17,21 +17,21 @@ use nix::sys::socket::{
 use crate::datapath::ReserveError;
 use crate::model::{HostPort, Protocol};
 
-/// Mark of the sockets, by which the firewall knows that a packet would end at one of them. "PNT", and
-/// a zero.
+/// Mark of the sockets, by which the firewall recognises packets that would end at one of them. "PNT" and a
+/// zero byte.
 pub const MARK: u32 = 0x504e_5400;
 
-/// Descriptors that are not for ports; half of them where there are few.
+/// Descriptors that are not available for ports; half of the limit if the limit is low.
 const RESERVE: u64 = 512;
 
-/// The ports that are held. One of a protocol that this kernel does not know has no socket: no
-/// other process can have it either.
+/// The reserved ports. A port of a protocol that this kernel does not support has no socket: no other process
+/// can bind it either.
 #[derive(Debug)]
 pub struct Reservations(Mutex<HashMap<HostPort, Option<OwnedFd>>>);
 
 impl Reservations {
-    /// Starts with none, and asks the system for as many descriptors as it allows: each port
-    /// takes one.
+    /// Starts without ports, and raises the limit of descriptors as far as the system allows: each port needs
+    /// one.
     pub fn new() -> Self {
         raise_limit();
         Self(Mutex::default())
@@ -50,7 +50,7 @@ impl Reservations {
                 return Err(no_descriptor(*port));
             }
             let socket = match take(port) {
-                // What the kernel cannot tell for a protocol that it does not know.
+                // Without kernel support for the protocol, conflicts are detected here.
                 Ok(None) if held.keys().chain(taken.keys()).any(|other| meet(other, port)) => {
                     return Err(ReserveError::Taken { port: *port });
                 }
@@ -66,7 +66,7 @@ impl Reservations {
         Ok(())
     }
 
-    /// Gives these ports back.
+    /// Releases these ports.
     pub fn release(&self, ports: &[HostPort]) {
         let mut held = self.held();
         for port in ports {
@@ -79,8 +79,8 @@ impl Reservations {
     }
 }
 
-/// Whether so many ports leave no more than what everything else needs: connections, netlink, the
-/// ledger. Asked anew each time, for an operator may raise the limit of a running process.
+/// Whether this many ports leave too few descriptors for everything else: connections, netlink, the ledger.
+/// The limit is read each time, because an operator may raise it for a running process.
 fn full(ports: usize) -> bool {
     let limit = limit();
     ports as u64 >= limit.saturating_sub(RESERVE.min(limit / 2))
@@ -100,12 +100,12 @@ fn meet(a: &HostPort, b: &HostPort) -> bool {
         && (a.address == b.address || a.address.is_unspecified() || b.address.is_unspecified())
 }
 
-/// A socket that holds the port; `None` when the kernel does not know the protocol.
+/// A socket that reserves the port; `None` when the kernel does not support the protocol.
 fn take(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
     let Some(socket) = open(port)? else { return Ok(None) };
     let socket = match bound(&socket, port) {
-        // Remains of old connections of a process that is gone hold the port for a minute. They
-        // yield to a socket that allows sharing; nobody else can share one that listens.
+        // Remaining connections of a process that exited hold the port for a minute. They yield to a socket
+        // that allows sharing; no other program can share one that listens.
         Err(Errno::EADDRINUSE) if port.protocol != Protocol::Udp => {
             let Some(socket) = open(port)? else { return Ok(None) };
             setsockopt(&socket, sockopt::ReuseAddr, &true)?;
@@ -115,8 +115,8 @@ fn take(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
         result => result.map(|()| socket)?,
     };
     if port.protocol != Protocol::Udp {
-        // The filter holds for sockets that listen only. Without one the kernel would reset
-        // connections whose packets come here untranslated while a flushed table is repaired.
+        // The filter applies only to listening sockets. Without one the kernel would reset connections whose
+        // packets arrive here untranslated while a flushed table is being repaired.
         listen(&socket, Backlog::new(1)?)?;
     }
     Ok(Some(socket))
@@ -138,12 +138,12 @@ fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
         Err(errno) => return Err(errno),
     };
     drop_everything(&socket)?;
-    // Without the mark packets end at the socket in silence, but the port is held.
+    // Without the mark, packets are dropped silently at the socket, but the port is reserved.
     if let Err(errno) = setsockopt(&socket, sockopt::Mark, &MARK) {
         tracing::debug!(%errno, "a socket that holds a port has no mark");
     }
     if port.protocol == Protocol::Udp {
-        // As small as it gets; a system that refuses has its reasons. A socket that listens has none.
+        // The smallest possible buffer; an error is ignored. A listening socket has no such buffer.
         let _ = setsockopt(&socket, sockopt::RcvBuf, &1);
     }
     if family == AddressFamily::Inet6 {
@@ -159,7 +159,7 @@ fn bound(socket: &OwnedFd, port: &HostPort) -> Result<(), Errno> {
     }
 }
 
-/// Attaches a filter of one instruction: keep zero bytes of whatever comes.
+/// Attaches a filter of one instruction: keep zero bytes of every packet.
 fn drop_everything(socket: &OwnedFd) -> Result<(), Errno> {
     // BPF_RET | BPF_K
     let mut program = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
@@ -174,7 +174,7 @@ fn drop_everything(socket: &OwnedFd) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// Raises the soft limit of open files to the hard one. Failing is no reason not to start.
+/// Raises the soft limit of open files to the hard limit. Failure does not prevent the start.
 fn raise_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });

@@ -1,5 +1,5 @@
-//! Owns what Pontoon asks of the host's routes (`struct rtmsg`, include/uapi/linux/rtnetlink.h):
-//! the destinations that pools must not overlap, and the link that leads outside.
+//! Reads the host's routes (`struct rtmsg`, include/uapi/linux/rtnetlink.h): the destinations that pools must
+//! not overlap, and the uplink.
 //!
 //! Never changes a route. Called by `LinuxKernel`.
 
@@ -30,18 +30,18 @@ const RTA_VIA: u16 = 18;
 const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_TABLE_LOCAL: u32 = 255;
-/// `RTPROT_KERNEL` and `RTPROT_RA`: routes that come with an address.
+/// `RTPROT_KERNEL` and `RTPROT_RA`: routes that result from an address.
 const CONNECTED: [u8; 2] = [2, 9];
 /// Bytes of `struct rtnexthop`.
 const NEXT_HOP: usize = 8;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 
-/// `RTM_F_FIB_MATCH`: answer with the route itself, not with what it means for the address.
+/// `RTM_F_FIB_MATCH`: reply with the route itself, not with the result for the address.
 const FIB_MATCH: u32 = 0x2000;
 
-/// Addresses that are nowhere (RFC 5737, RFC 3849), so that a default route leads to them. Not
-/// always: a host may throw away what goes there, or use them after all.
+/// Documentation addresses (RFC 5737, RFC 3849), which therefore match a default route. Not always: a host
+/// may have a blackhole route for them, or use them after all.
 const OUTSIDE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
@@ -52,21 +52,21 @@ pub struct RouteRecord {
     pub table: u32,
     /// `RTN_UNICAST`, ... .
     pub kind: u8,
-    /// Where it leads; prefix length 0 for a default route.
+    /// Destination; prefix length 0 for a default route.
     pub destination: IpNetwork,
-    /// Index of the link it uses, if it names one.
+    /// Index of the link that it uses, if it names one.
     pub link: Option<u32>,
-    /// Of two to the same destination the one with the smaller number is used.
+    /// Of two routes to the same destination the one with the lower metric is used.
     pub metric: u32,
-    /// The first gateway, if it leads through any.
+    /// The first gateway, if it has any.
     pub gateway: Option<IpAddr>,
-    /// Whether it came with an address of its link.
+    /// Whether it results from an address of its link.
     pub connected: bool,
-    /// Source address of packets that take it, if it tells.
+    /// Source address of packets that use it, if set.
     pub source: Option<IpAddr>,
 }
 
-/// Reads the payload of an `RTM_NEWROUTE`; `None` when it is not one.
+/// Parses the payload of an `RTM_NEWROUTE`; `None` when it is invalid.
 pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
     let [family, prefix, _, _, table, protocol, _, kind] = *payload.first_chunk()?;
     payload.get(..HEADER)?;
@@ -94,7 +94,7 @@ pub fn parse_route(payload: &[u8]) -> Option<RouteRecord> {
 fn gateway(family: i32, attributes: &Attributes<'_>) -> Option<IpAddr> {
     let of = |attributes: &Attributes<'_>| {
         let same = attributes.find(RTA_GATEWAY).and_then(|bytes| ip(family, bytes));
-        // `struct rtvia`: a family and an address of it.
+        // `struct rtvia`: a family and an address of that family.
         let other = attributes.find(RTA_VIA).and_then(|via| {
             let (family, address) = via.split_first_chunk::<2>()?;
             ip(i32::from(u16::from_ne_bytes(*family)), address)
@@ -104,7 +104,7 @@ fn gateway(family: i32, attributes: &Attributes<'_>) -> Option<IpAddr> {
     of(attributes).or_else(|| of(&Attributes::after(attributes.find(RTA_MULTIPATH)?, NEXT_HOP)))
 }
 
-/// What is around: the unicast routes of all tables, and the addresses of links that are not ours.
+/// The surroundings: the unicast routes of all tables, and the addresses of links that are not Pontoon's.
 pub fn surroundings(socket: &mut Socket) -> Result<Surroundings, Failure> {
     let links = link::list(socket)?;
     let link = |index: Option<u32>| index.and_then(|index| links.iter().find(|link| link.index == index));
@@ -159,9 +159,9 @@ fn listed(
     header[0] = family as u8;
     header[4] = table;
     match socket.list(libc::RTM_GETROUTE, &header, |_, payload| parse_route(payload).filter(wanted)) {
-        // "FIB table does not exist": no route of this family has ever been made.
+        // "FIB table does not exist": no route of this family was ever added.
         Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
-        // IPv6 is switched off in this kernel.
+        // IPv6 is disabled in this kernel.
         Err(failure) if matches!(failure.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT)) => Ok(Vec::new()),
         result => result,
     }
@@ -183,12 +183,12 @@ fn counts(route: &RouteRecord) -> bool {
     elsewhere(route) && route.destination.prefix() > 0 && !local
 }
 
-/// Index of the link that leads outside, IPv4 first; `None` without a default route.
+/// Index of the uplink, IPv4 first; `None` without a default route.
 pub fn uplink(socket: &mut Socket) -> Result<Option<u32>, Failure> {
     Ok(way_out(socket)?.and_then(|route| route.link))
 }
 
-/// Where packets between hosts leave; `None` when there is no such address, link or route now.
+/// Underlay of the overlay networks; `None` when there is no such address, link or route at present.
 pub fn underlay(socket: &mut Socket, path: &DataPath) -> Result<Option<Underlay>, Failure> {
     let addresses = addr::list(socket)?;
     let found = match path {
@@ -202,7 +202,7 @@ pub fn underlay(socket: &mut Socket, path: &DataPath) -> Result<Option<Underlay>
         DataPath::DefaultRoute => {
             let Some(route) = way_out(socket)? else { return Ok(None) };
             let source = addresses.iter().find(|record| Some(record.address.ip()) == route.source);
-            // One that is replaced every day is no address to be known by.
+            // An address that is replaced every day is not suitable to identify the host.
             let beside = |record: &&addr::AddressRecord| {
                 Some(record.index) == route.link
                     && record.address.is_ipv6() == route.destination.is_ipv6()
@@ -224,8 +224,8 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The route that leads outside, IPv4 first: a default route, and only without any whatever
-/// leads there (two halves in its place, a table of somebody's own).
+/// The route to the outside, IPv4 first: a default route, and only if there is none, any route that leads
+/// there (two halves instead of a default route, or a table of the user).
 fn way_out(socket: &mut Socket) -> Result<Option<RouteRecord>, Failure> {
     for address in OUTSIDE {
         let default = default_route(socket, address)?;
@@ -246,12 +246,12 @@ fn leads(route: &RouteRecord) -> bool {
     route.kind == RTN_UNICAST && route.link.is_some()
 }
 
-/// The default route of the family of `outside`. All routes are listed only when the one to there
-/// is another.
+/// The default route of the family of `outside`. All routes are listed only when the lookup returns another
+/// route.
 fn default_route(socket: &mut Socket, outside: IpAddr) -> Result<Option<RouteRecord>, Failure> {
     let is_default = |route: &RouteRecord| leads(route) && route.destination.prefix() == 0;
     if look_up(socket, outside, FIB_MATCH)?.is_some_and(|route| is_default(&route)) {
-        // The same with the source address that goes with it.
+        // Looked up again to get the source address that belongs to it.
         return Ok(look_up(socket, outside, 0)?.filter(leads));
     }
     let family = if outside.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -259,13 +259,13 @@ fn default_route(socket: &mut Socket, outside: IpAddr) -> Result<Option<RouteRec
     Ok(routes.into_iter().filter(is_default).min_by_key(|route| route.metric))
 }
 
-/// Whether what is sent to this address is for the host itself.
+/// Whether packets to this address are delivered to the host itself.
 pub fn is_local(socket: &mut Socket, address: IpAddr) -> Result<bool, Failure> {
     Ok(look_up(socket, address, 0)?.is_some_and(|route| route.kind == RTN_LOCAL))
 }
 
-/// The route that a packet to this address would take, and how large it may be if the host has
-/// come to know; `None` when there is none.
+/// The route that a packet to this address would take, and the path MTU if the host has learned one; `None`
+/// without a route.
 pub fn way(socket: &mut Socket, address: IpAddr) -> Result<Option<(RouteRecord, Option<u32>)>, Failure> {
     let Some(payload) = ask(socket, address, 0)? else { return Ok(None) };
     let metrics = Attributes::new(Attributes::after(&payload, HEADER).find(RTA_METRICS).unwrap_or_default());
@@ -273,7 +273,7 @@ pub fn way(socket: &mut Socket, address: IpAddr) -> Result<Option<(RouteRecord, 
     Ok(parse_route(&payload).map(|route| (route, mtu)))
 }
 
-/// The route that a packet to this address would take; `None` when there is none. `flags`: of
+/// The route that a packet to this address would take; `None` without a route. `flags` are those of
 /// `rtm_flags`.
 fn look_up(socket: &mut Socket, address: IpAddr, flags: u32) -> Result<Option<RouteRecord>, Failure> {
     Ok(ask(socket, address, flags)?.and_then(|payload| parse_route(&payload)))
@@ -294,7 +294,7 @@ fn ask(socket: &mut Socket, address: IpAddr, flags: u32) -> Result<Option<Vec<u8
     body.bytes(RTA_DST, &bytes);
     match socket.get(libc::RTM_GETROUTE, &body.finish()) {
         Ok(payload) => Ok(Some(payload)),
-        // Whatever the reason, nothing gets there.
+        // Whatever the reason, the address is unreachable.
         Err(Failure::Refused(_)) => Ok(None),
         Err(failure) => Err(failure),
     }
@@ -318,7 +318,7 @@ mod tests {
         for end in 0..bytes.len() {
             let _ = parse_route(&bytes[..end]);
         }
-        // A prefix length that the family does not have.
+        // A prefix length that is invalid for the family.
         let mut wrong = bytes;
         wrong[1] = 99;
         assert_eq!(parse_route(&wrong), None);

@@ -1,9 +1,8 @@
-//! Owns stepping into a container's network namespace: for as long as one piece of work takes, on a
-//! thread of its own.
+//! Runs work in a container's network namespace, on a thread of its own.
 //!
-//! Nothing of it outlives the work: a descriptor or a thread that stayed would keep the namespace,
-//! and with it the container's links, after the container is gone. Takes CAP_SYS_ADMIN, which the
-//! daemon has not. Called by the app for `pontoon vip`.
+//! Invariant: nothing outlives the work. A remaining descriptor or thread would keep the namespace, and with
+//! it the container's links, after the container is gone. Needs CAP_SYS_ADMIN, which the daemon does not
+//! have. Called by the app for `pontoon vip`.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,12 +21,12 @@ use super::netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::{addr, balance, conntrack, neighbour};
 use crate::datapath::KernelError;
 
-/// A namespace as long as it lives: its file's name, and its number, which tells one from another
-/// that has the name after it.
+/// Identity of a namespace: the name of its file, and its number, which distinguishes it from a later
+/// namespace with the same name.
 pub type SandboxId = (OsString, u64);
 
-/// The namespaces that the engine keeps files of. One that is being made, and is no namespace yet,
-/// has another number than what it becomes.
+/// The namespaces for which the engine keeps files. While one is being created, its file is not a namespace
+/// yet and has another number than later.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -35,7 +34,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<SandboxId>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        // It may be gone again. Not the entry's own metadata, which is of what is mounted over.
+        // It may be gone again. The entry's own metadata would describe the file below the mount.
         if let Ok(file) = std::fs::metadata(entry.path()) {
             found.push((entry.file_name(), file.ino()));
         }
@@ -44,10 +43,10 @@ pub fn list(directory: &Path) -> io::Result<Vec<SandboxId>> {
     Ok(found)
 }
 
-/// Carries out `work` in the namespace of a file.
+/// Runs `work` in the namespace of a file.
 ///
 /// # Errors
-/// The file is gone or no namespace, or this process may not enter it; the work is not begun then.
+/// The file is missing or no namespace, or this process may not enter it; `work` is not started then.
 pub fn within<T: Send>(file: &Path, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let inside = move || {
         let namespace = File::open(file)?;
@@ -64,19 +63,19 @@ pub fn within<T: Send>(file: &Path, work: impl FnOnce() -> T + Send) -> io::Resu
 /// The IPv4 addresses in the calling thread's namespace.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn addresses() -> Result<Vec<IpNetwork>, KernelError> {
     let listed = open(Protocol::Route).and_then(|mut socket| addr::list(&mut socket));
     let listed = listed.map_err(|failure| failure.of("list the addresses of", "a sandbox"))?;
     Ok(listed.into_iter().map(|record| record.address).filter(IpNetwork::is_ipv4).collect())
 }
 
-/// Makes the calling thread's namespace lead each service address to its backends, and none else:
-/// new connections follow at once, established ones stay where they are, and UDP flows to what is a
-/// backend no more begin anew. `before` is what was so until now, as far as it is known.
+/// Balances each service address to its backends in the calling thread's namespace, and no other addresses:
+/// new connections follow immediately, established ones are unchanged, and UDP flows to a removed backend
+/// start again. `before` is the previous configuration, as far as it is known.
 ///
 /// # Errors
-/// What the kernel says; then all is as it was.
+/// The kernel's error; then nothing is changed.
 pub fn balance(before: &Backends, after: &Backends) -> Result<(), KernelError> {
     let of = |failure: Failure| failure.of("balance service addresses in", "a sandbox");
     let mut socket = open(Protocol::Netfilter).map_err(of)?;
@@ -88,8 +87,8 @@ pub fn balance(before: &Backends, after: &Backends) -> Result<(), KernelError> {
     if new.is_empty() { Ok(()) } else { let_go(&new).map_err(of) }
 }
 
-/// A connection that was begun before its address led anywhere waits for somebody to have that
-/// address, and TCP repeats nothing that still waits.
+/// A connection that began before its address was balanced waits for the address to be resolved, and TCP does
+/// not retransmit a packet that is still queued.
 fn let_go(addresses: &[Ipv4Addr]) -> Result<(), Failure> {
     let mut socket = open(Protocol::Route)?;
     let links = addr::list(&mut socket)?;

@@ -1,9 +1,9 @@
-//! Owns the words for steps: what an operator would type at a shell to do by hand what a step
-//! does, for `pontoon plan` and the log of a doctor.
+//! Shell commands for steps: what an operator would type to do the same by hand, for `pontoon plan` and the
+//! output of the doctor.
 //!
-//! Pure, and never run by Pontoon. Each line is a command of `ip`, `bridge`, `sysctl`, `nft`,
-//! `iptables` or `conntrack` that does what the step does and may be repeated; where there is no
-//! such command the line is a comment.
+//! Pure, and never run by Pontoon. Each line is a command of `ip`, `bridge`, `sysctl`, `nft`, `iptables` or
+//! `conntrack` that has the effect of the step and may be repeated; where no such command exists, the line is
+//! a comment.
 
 use std::net::IpAddr;
 
@@ -42,13 +42,13 @@ pub fn commands(step: &Step) -> Vec<String> {
     }
 }
 
-/// What is on already stays as it is.
+/// Forwarding that is on already is left as it is.
 fn turn_on_forwarding(v6: bool) -> String {
     let name = if v6 { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
     format!("sysctl -n {name} | grep -qvx 0 || sysctl -w {name}={FORWARDED_BY_PONTOON}")
 }
 
-/// Kernels before 6.2 rename only what is down.
+/// Kernels before 6.2 rename only links that are down.
 fn rename(from: &IfName, to: &IfName) -> String {
     let (from, to) = (word(from), word(to));
     let name = format!("ip link set dev {from} name {to}");
@@ -57,7 +57,7 @@ fn rename(from: &IfName, to: &IfName) -> String {
     )
 }
 
-/// With slashes, because a link's name may have dots.
+/// With slashes, because a link's name may contain dots.
 pub(super) fn setting(path: &[&str], value: &str) -> String {
     format!("sysctl -w {}", quoted(&format!("net/{}={value}", path.join("/"))))
 }
@@ -77,12 +77,12 @@ fn forward(v6: bool, rule: &ForwardRule) -> String {
 }
 
 fn forget(address: &IpAddr) -> [String; 2] {
-    // conntrack ends with an error when there was nothing to remove.
+    // conntrack fails when there was nothing to delete.
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     ["-s", "-r"].map(|flag| format!("conntrack -D -f {family} {flag} {address} || true"))
 }
 
-/// What came for the port, wherever it went: a flow that is led right is found again.
+/// Every flow to the port, wherever it leads: a flow with the right destination is tracked again.
 fn misled(port: HostPort) -> String {
     let family = if port.address.is_ipv4() { "ipv4" } else { "ipv6" };
     let at = if port.address.is_unspecified() { String::new() } else { format!(" -d {}", port.address) };
@@ -94,12 +94,12 @@ fn nft(verb: &str, element: &Element) -> String {
     let spec = set.spec();
     let family = if spec.family == BRIDGE { "bridge" } else { "inet" };
     let (key, value) = key_and_value(element);
-    // What is there may have another value: nft deletes by key.
+    // The present value may differ: nft deletes by key.
     let value = if verb == "add" { value } else { String::new() };
     let what = format!("element {family} pontoon {} {}", spec.name, quoted(&format!("{{ {key}{value} }}")));
     let guard = match element {
         _ if verb != "delete" => String::new(),
-        // nft finds no ranges in maps.
+        // nft cannot look up ranges in maps.
         Element::SourceNat(..) => {
             format!("! nft list map {family} pontoon {} | grep -qF {} || ", spec.name, quoted(&format!(" {key} : ")))
         }
@@ -153,17 +153,17 @@ fn key_and_value(element: &Element) -> (String, String) {
     (key, String::new())
 }
 
-/// Whether there is a link of this name.
+/// A test whether a link of this name exists.
 pub(super) fn is_there(name: &IfName) -> String {
     format!("ip link show dev {} >/dev/null 2>&1", word(name))
 }
 
-/// A link's name as a word of the shell.
+/// A link's name, quoted for the shell.
 pub(super) fn word(name: &IfName) -> String {
     quoted(name.as_str())
 }
 
-/// A text as a word of the shell.
+/// A text, quoted for the shell.
 pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/=@+".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -1,8 +1,8 @@
-//! Owns looking without touching: Pontoon's own objects and the host around them, read by a
-//! process that is not the daemon.
+//! Observes Pontoon's own objects and the host around them from a process that is not the daemon, without
+//! changing anything.
 //!
-//! Sends listings only, starts no thread and deletes nothing. Used by the operator's commands,
-//! through the app.
+//! Sends dump requests only, starts no thread and deletes nothing. Used by the operator's commands, through
+//! the app.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::datapath::host::{Host, HostLink, HostRoute, Ways};
 use crate::datapath::{Datapath, Element, EngineBridges, KernelError, Underlay};
 use crate::model::{DataPath, IfName};
 
-/// Reads, in the network namespace of the thread that opened it.
+/// Reads in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Survey {
     route: Socket,
@@ -29,7 +29,7 @@ impl Survey {
     /// Opens the sockets.
     ///
     /// # Errors
-    /// What the system says of a socket. Without CAP_NET_ADMIN the listings of the firewall fail.
+    /// The system's error for a socket. Without CAP_NET_ADMIN, reading the firewall fails later.
     pub fn open(options: Options) -> Result<Self, KernelError> {
         let ports = std::sync::Arc::new(OwnPorts::default());
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(|f| f.of("open the kernel's", "sockets"));
@@ -37,24 +37,24 @@ impl Survey {
         Ok(Self { route, nft, generic, sysctls: Sysctls::new(options.sysctl_root) })
     }
 
-    /// All addresses of the host's own.
+    /// All addresses of the host.
     ///
     /// # Errors
-    /// What the listing says.
+    /// Errors of the dump.
     pub fn addresses(&mut self) -> Result<BTreeSet<IpAddr>, KernelError> {
         addr::own(&mut self.route).map_err(|f| f.of("list", "addresses"))
     }
 
-    /// Everything of Pontoon's, as `Kernel::observe` reads it.
+    /// Everything of Pontoon, as `Kernel::observe` reads it.
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn observe(&mut self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
         let read = observe::links(&mut self.route, &self.sysctls, foreign);
         let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
         observe::firewall(&mut self.nft, &self.sysctls, || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
-        // Where there are none beside a tunnel, there may be none to be had.
+        // A tunnel without shortcuts may mean that the kernel does not support them.
         let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty) && !datapath.vxlans().is_empty();
         if none && !feature::offers_shortcuts() {
             datapath.shortcuts = None;
@@ -65,31 +65,31 @@ impl Survey {
     /// Bridges of the engine's built-in driver, as `Kernel::engine_bridges` reads them.
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn engine_bridges(&mut self) -> Result<EngineBridges, KernelError> {
         observe::engine_bridges(&mut self.nft, &mut self.route)
     }
 
-    /// Where the host takes broadcasts, as `Kernel::broadcasts` reads it.
+    /// Where the host accepts broadcasts, as `Kernel::broadcasts` reads it.
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn broadcasts(&mut self) -> Result<BTreeSet<Element>, KernelError> {
         observe::broadcasts(&mut self.route, &self.sysctls)
     }
 
-    /// Where the packets between hosts leave, as `Kernel::underlay` finds it.
+    /// The underlay of the overlay networks, as `Kernel::underlay` finds it.
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn underlay(&mut self, path: &DataPath) -> Result<Option<Underlay>, KernelError> {
         route::underlay(&mut self.route, path).map_err(|f| f.of("look up", "the way to other hosts"))
     }
 
-    /// The ways from an address of this host to others.
+    /// The paths from an address of this host to other hosts.
     ///
     /// # Errors
-    /// What a listing says.
+    /// Errors of a dump.
     pub fn ways(&mut self, local: IpAddr, peers: &[IpAddr]) -> Result<Ways, KernelError> {
         let found = ways::look(&mut self.route, &mut self.generic, local, peers);
         found.map_err(|f| f.of("look up", "the ways to other hosts"))
@@ -98,16 +98,16 @@ impl Survey {
     /// Names of all links of the namespace.
     ///
     /// # Errors
-    /// What the listing says.
+    /// Errors of the dump.
     pub fn links(&mut self) -> Result<BTreeSet<String>, KernelError> {
         let links = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
         Ok(links.into_iter().map(|link| link.name).collect())
     }
 
-    /// The host around it, and what its kernel can do.
+    /// The host around Pontoon, and the features of its kernel.
     ///
     /// # Errors
-    /// What a listing says; features that are missing are no error.
+    /// Errors of a dump; missing features are no error.
     pub fn host(&mut self) -> Result<Host, KernelError> {
         let links = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
         let names: BTreeMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();

@@ -1,10 +1,9 @@
-//! Owns the removal of tracked connections: one thread that takes what is to be forgotten and asks
-//! the kernel for it, because each question makes the kernel walk its whole table, some
-//! milliseconds on a large host.
+//! Deletes tracked connections in the background: one thread collects what is to be flushed and sends the
+//! requests, because each makes the kernel walk its whole table, which takes some milliseconds on a large
+//! host.
 //!
-//! Has sockets of its own, so that verbs never queue behind it. What is asked for while it works is
-//! put together. A failure is logged and no more: a flow that survives is a nuisance, and expires.
-//! Called by `LinuxKernel`.
+//! Has its own sockets, so that verbs never queue behind it. Requests that arrive while it works are merged.
+//! A failure is only logged: a flow that survives is a nuisance, and expires. Called by `LinuxKernel`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +15,7 @@ use super::netlink::Socket;
 use super::{conntrack, route};
 use crate::model::Published;
 
-/// The queue; its thread ends by itself when this is dropped.
+/// The queue; its thread ends by itself when the queue is dropped.
 #[derive(Debug)]
 pub struct Sweeper {
     shared: Arc<Shared>,
@@ -35,7 +34,7 @@ struct State {
     stop: bool,
 }
 
-/// What is to be done, and who wants to hear of it.
+/// Pending work, and the callbacks for its completion.
 #[derive(Default)]
 struct Queued {
     addresses: BTreeSet<IpAddr>,
@@ -56,10 +55,11 @@ impl fmt::Debug for Queued {
 }
 
 impl Sweeper {
-    /// Starts the thread. `nft` speaks to netfilter, `links` is asked whose an address is.
+    /// Starts the thread. `nft` is the socket for netfilter; `links` is used to check whether an address
+    /// belongs to the host.
     ///
     /// # Errors
-    /// What the system says when it cannot start a thread.
+    /// The system's error when it cannot start a thread.
     pub fn start(nft: Socket, links: Socket) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
@@ -67,19 +67,19 @@ impl Sweeper {
         Ok(Self { shared })
     }
 
-    /// Queues the removal of what comes from and goes to these container addresses.
+    /// Queues a flush of the flows from and to these container addresses.
     pub fn forget(&self, addresses: &[IpAddr]) {
         self.shared.lock().queued.addresses.extend(addresses);
         self.shared.changed.notify_all();
     }
 
-    /// Queues the removal of what came for these published ports and leads elsewhere.
+    /// Queues a flush of the stale flows of these published ports.
     pub fn forget_misled(&self, ports: &[Published]) {
         self.shared.lock().queued.ports.extend(ports);
         self.shared.changed.notify_all();
     }
 
-    /// Calls `done`, on the thread, when all that is queued by now is done.
+    /// Calls `done`, on the thread, when everything that is queued now is done.
     pub fn when_done(&self, done: Box<dyn FnOnce() + Send>) {
         self.shared.lock().queued.waiting.push(done);
         self.shared.changed.notify_all();
@@ -120,7 +120,7 @@ impl Shared {
         }
     }
 
-    /// All that is queued; `None` when it is time to end.
+    /// Everything that is queued; `None` when the thread must end.
     fn take(&self) -> Option<Queued> {
         let idle = |state: &mut State| state.queued.is_empty() && !state.stop;
         let mut state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
-//! Owns the settings under `/proc/sys/net` that a datapath needs: forwarding, IPv6 and
-//! 127.0.0.0/8 on a bridge, the host's ports (Documentation/networking/ip-sysctl.rst).
+//! The settings under `/proc/sys/net` that a datapath needs: forwarding, IPv6 and 127.0.0.0/8 on a bridge,
+//! the host's ports (Documentation/networking/ip-sysctl.rst).
 //!
-//! Never writes what already has the wanted value, so a read-only `/proc/sys` with the right
-//! values is enough. The files belong to the network namespace of the calling thread. Called by
+//! Never writes a setting that already has the desired value, so a read-only `/proc/sys` with the right
+//! values is sufficient. The files belong to the network namespace of the calling thread. Called by
 //! `LinuxKernel` and by `observe`.
 
 use std::io;
@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use super::netlink::Failure;
 use crate::model::IfName;
 
-/// What Pontoon writes to turn forwarding on. The kernel takes every number but zero for on, and
-/// everybody else who turns it on writes 1, whether it is 0 or this one before, for Docker and
-/// others look for the 1. So this number says that nobody but Pontoon has turned it on since the
-/// start of the host, and nothing else has to be remembered.
+/// The value that Pontoon writes to turn forwarding on. The kernel treats every value except zero as on, and
+/// every other program that turns it on writes 1, whether the value is 0 or this one before, because Docker
+/// and others check for 1. Therefore this value means that no program but Pontoon has turned it on since the
+/// host was booted, and nothing else has to be persisted.
 pub const FORWARDED_BY_PONTOON: u32 = 706;
 
 /// The tree of settings.
@@ -25,17 +25,17 @@ pub struct Sysctls {
 }
 
 impl Sysctls {
-    /// `root` is where `net` is: `/proc/sys/net`, or the host's at another path.
+    /// `root` is the directory of `net`: `/proc/sys/net`, or the host's at another path.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// Whether packets of the family are forwarded; false when the kernel has no such family.
+    /// Whether packets of the family are forwarded; false when the kernel does not support the family.
     pub fn forwarding(&self, v6: bool) -> bool {
         self.read(forwarding(v6)).is_ok_and(|value| value != "0")
     }
 
-    /// Whether it was Pontoon alone that turned forwarding of the family on.
+    /// Whether Pontoon alone turned forwarding of the family on.
     pub fn forwarded_by_pontoon(&self, v6: bool) -> bool {
         self.read(forwarding(v6)).is_ok_and(|value| value == FORWARDED_BY_PONTOON.to_string())
     }
@@ -43,7 +43,7 @@ impl Sysctls {
     /// Turns forwarding on.
     ///
     /// # Errors
-    /// A refusal that names the setting, when the file cannot be written.
+    /// An error that names the setting, when the file cannot be written.
     pub fn forward(&self, v6: bool) -> Result<(), Failure> {
         if self.forwarding(v6) {
             return Ok(());
@@ -54,7 +54,7 @@ impl Sysctls {
     /// Turns forwarding off again, if Pontoon alone turned it on; true when it did.
     ///
     /// # Errors
-    /// A refusal that names the setting, when the file cannot be written.
+    /// An error that names the setting, when the file cannot be written.
     pub fn stop_forwarding(&self, v6: bool) -> Result<bool, Failure> {
         let own = self.forwarded_by_pontoon(v6);
         if own {
@@ -63,11 +63,11 @@ impl Sysctls {
         Ok(own)
     }
 
-    /// Says again that packets from this link were forwarded before: what is set for all links
-    /// overwrites what was set for one. Only IPv4 has that.
+    /// Restores the setting that packets from this link are forwarded: writing the setting of all links
+    /// overwrote the link's own. Only IPv4 has that.
     ///
     /// # Errors
-    /// A refusal that names the setting: the link is gone, or the file cannot be written.
+    /// An error that names the setting: the link is gone, or the file cannot be written.
     pub fn forward_from(&self, link: &IfName) -> Result<(), Failure> {
         self.ensure(&format!("ipv4/conf/{link}/forwarding"), "1")
     }
@@ -77,17 +77,17 @@ impl Sysctls {
         self.read(&of_link(link, "disable_ipv6")).is_ok_and(|value| value == "0")
     }
 
-    /// Turns IPv6 on for a link: addresses of its own, but none learnt from routers.
+    /// Enables IPv6 on a link: addresses of its own, but none learned from routers.
     ///
     /// # Errors
-    /// A refusal that names the setting: the link is gone, or IPv6 is off in this kernel, or the
-    /// file cannot be written.
+    /// An error that names the setting: the link is gone, or IPv6 is disabled in this kernel, or the file
+    /// cannot be written.
     pub fn enable_ipv6(&self, link: &IfName) -> Result<(), Failure> {
         self.ensure(&of_link(link, "accept_ra"), "0")?;
         self.ensure(&of_link(link, "disable_ipv6"), "0")
     }
 
-    /// Turns IPv6 off for a link. Nothing relies on it, so a failure is only logged.
+    /// Disables IPv6 on a link. Nothing depends on it, so a failure is only logged.
     pub fn disable_ipv6(&self, link: &IfName) {
         if let Err(failure) = self.ensure(&of_link(link, "disable_ipv6"), "1") {
             tracing::debug!(%link, ?failure, "IPv6 stays on for a bridge that does not need it");
@@ -99,20 +99,20 @@ impl Sysctls {
         self.read(&localnet(link)).is_ok_and(|value| value == "1")
     }
 
-    /// Lets 127.0.0.0/8 be routed to and from a link.
+    /// Enables routing of 127.0.0.0/8 to and from a link.
     ///
     /// # Errors
-    /// A refusal that names the setting: the link is gone, or the file cannot be written.
+    /// An error that names the setting: the link is gone, or the file cannot be written.
     pub fn route_localnet(&self, link: &IfName) -> Result<(), Failure> {
         self.ensure(&localnet(link), "1")
     }
 
-    /// Whether bridges show IPv4 frames to iptables; false without br_netfilter.
+    /// Whether bridges pass IPv4 frames to iptables; false without br_netfilter.
     pub fn bridges_call_iptables(&self) -> bool {
         self.read("bridge/bridge-nf-call-iptables").is_ok_and(|value| value != "0")
     }
 
-    /// The range of ports that nobody chose, and those never to be taken from it.
+    /// The range of ephemeral ports, and the ports excluded from it.
     pub fn ephemeral_ports(&self) -> Result<(RangeInclusive<u16>, Vec<RangeInclusive<u16>>), Failure> {
         let read = |setting| {
             self.read(setting).map_err(|error| {
@@ -121,7 +121,7 @@ impl Sysctls {
             })
         };
         let range = parse_range(&read("ipv4/ip_local_port_range")?, char::is_whitespace);
-        // A kernel without that setting reserves nothing.
+        // A kernel without that setting excludes nothing.
         let reserved = read("ipv4/ip_local_reserved_ports").unwrap_or_default();
         let reserved = reserved.split(',').filter(|part| !part.is_empty()).map(|part| parse_range(part, |c| c == '-'));
         match (range, reserved.collect()) {
@@ -144,7 +144,7 @@ impl Sysctls {
             let shown = path.display();
             let words = match error.raw_os_error() {
                 Some(libc::EROFS | libc::EACCES | libc::EPERM) => {
-                    // The settings of a link come and go with it: nobody can set them beforehand.
+                    // The settings of a link exist only while the link does: they cannot be set beforehand.
                     let of_link = setting.contains("/conf/") && !setting.contains("/conf/all/");
                     let remedy = if of_link {
                         "mount /proc/sys writable for Pontoon, at the path in PONTOON_SYSCTL_ROOT".to_owned()
@@ -169,7 +169,7 @@ fn localnet(link: &IfName) -> String {
     format!("ipv4/conf/{link}/route_localnet")
 }
 
-/// Two ports, or one that is both.
+/// Two ports, or one that is both ends of the range.
 fn parse_range(text: &str, between: impl Fn(char) -> bool) -> Option<RangeInclusive<u16>> {
     let mut ports = text.split(between).filter(|part| !part.is_empty()).map(|part| part.trim().parse());
     let first: u16 = ports.next()?.ok()?;

@@ -1,5 +1,5 @@
-//! Owns the memory of which links Pontoon itself has just changed, so that a watcher does not
-//! take our own change for somebody else's: the kernel does not say who caused most of them.
+//! Remembers which links Pontoon itself has just changed, so that a watcher does not mistake Pontoon's own
+//! change for one by another program: for most changes the kernel does not tell which process caused them.
 //!
 //! Written by `LinuxKernel` and `reaper`, read by `watch`.
 
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use crate::model::IfName;
 
-/// How long after a change of ours a notification is taken to be its echo.
+/// How long after a change by Pontoon a notification is treated as its echo.
 pub const ECHO: Duration = Duration::from_secs(1);
 
-/// Entries at which those that are too old are swept out.
+/// Number of entries at which expired ones are removed.
 const CROWD: usize = 1024;
 
-/// Links and when they were last changed by us.
+/// Links with the time of Pontoon's last change.
 #[derive(Debug, Default)]
 pub struct Touches(Mutex<HashMap<IfName, Instant>>);
 
 impl Touches {
-    /// Notes that this link is about to be changed.
+    /// Records that this link is about to be changed.
     pub fn mark(&self, name: &IfName) {
         let mut touched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if touched.len() >= CROWD {
@@ -29,7 +29,7 @@ impl Touches {
         touched.insert(name.clone(), Instant::now());
     }
 
-    /// Whether it has been changed by us a moment ago.
+    /// Whether Pontoon has changed it within [`ECHO`].
     pub fn recent(&self, name: &IfName) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|at| at.elapsed() < ECHO)
     }

@@ -1,10 +1,9 @@
-//! Owns the removal of everything that Pontoon ever makes in a network namespace, by its marks alone:
-//! the groups of its links, the name of its tables in every family, the comment of its rules. No
-//! ledger is needed.
+//! Removes everything that Pontoon ever creates in a network namespace, recognised by its marks alone: the
+//! groups of its links, the name of its tables in every family, the comment of its rules. No ledger is
+//! needed.
 //!
-//! Forwarding goes back to off where Pontoon alone turned it on: without the tables nothing would keep
-//! links of others apart. Called by the app, for
-//! `pontoon uninstall`.
+//! Forwarding is turned off again if Pontoon alone turned it on: without the tables nothing would block
+//! forwarding between foreign links. Called by the app, for `pontoon uninstall`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,27 +20,27 @@ use super::sysctl::Sysctls;
 use super::tlv::text;
 use crate::datapath::KernelError;
 
-/// What is there.
+/// What exists in the namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remains {
     /// Links, by name.
     pub links: BTreeSet<String>,
-    /// Those of them whose other end is in another network namespace: a container has it.
+    /// Those of the links whose other end is in another network namespace: a container uses them.
     pub attached: BTreeSet<String>,
-    /// Families of nftables that have a table of ours, by number.
+    /// Families of nftables that have a Pontoon table, by number.
     pub tables: BTreeSet<u8>,
-    /// How many accepting rules are in the engine's chains.
+    /// Number of accepting rules in the engine's chains.
     pub rules: usize,
 }
 
 impl Remains {
-    /// Whether nothing is there.
+    /// Whether nothing exists.
     pub fn is_empty(&self) -> bool {
         self.links.is_empty() && self.tables.is_empty() && self.rules == 0
     }
 }
 
-/// Looks, and removes.
+/// Finds and removes what exists.
 #[derive(Debug)]
 pub struct Uninstaller {
     route: Socket,
@@ -53,17 +52,17 @@ impl Uninstaller {
     /// Opens the sockets.
     ///
     /// # Errors
-    /// What the system says of one.
+    /// The system's error for a socket.
     pub fn open(sysctls: PathBuf) -> Result<Self, KernelError> {
         let ports = Arc::new(OwnPorts::default());
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(|f| f.of("open the kernel's", "sockets"));
         Ok(Self { route: open(Protocol::Route)?, nft: open(Protocol::Netfilter)?, sysctls: Sysctls::new(sysctls) })
     }
 
-    /// What is there.
+    /// What exists.
     ///
     /// # Errors
-    /// What a listing says.
+    /// Errors of a dump.
     pub fn look(&mut self) -> Result<Remains, KernelError> {
         let links = self.links()?;
         let named = |links: &mut dyn Iterator<Item = &LinkRecord>| links.map(|link| link.name.clone()).collect();
@@ -80,11 +79,11 @@ impl Uninstaller {
         })
     }
 
-    /// Removes all of it. What opens goes first: at no time is a rule that accepts there without those
-    /// that drop.
+    /// Removes everything. Accepting rules go first: at no time does an accepting rule exist without the
+    /// rules that drop.
     ///
     /// # Errors
-    /// What the kernel says of the first that does not go.
+    /// The kernel's error for the first object that cannot be removed.
     pub fn remove(&mut self) -> Result<(), KernelError> {
         for v6 in [false, true] {
             forward::ensure(&mut self.nft, v6, &[]).map_err(|f| f.of("remove", "rules of the engine's chains"))?;
@@ -98,7 +97,7 @@ impl Uninstaller {
                 }
             }
         }
-        // Ports first, so that none is ever on a bridge that nothing guards any more.
+        // Ports first, so that no port is ever on a bridge that is not protected any more.
         let mut links = self.links()?;
         links.sort_by_key(|link| link.kind == "bridge");
         for link in links {

@@ -1,7 +1,7 @@
-//! Owns the watching for changes by others: links, addresses and firewall, as few events as can
-//! be told from our own doing.
+//! Watches for changes by other programs: links, addresses and firewall, filtering out the echo of Pontoon's
+//! own changes as far as possible.
 //!
-//! Only reports; what an event means for the datapath is found by observing. Started by
+//! Only reports; observing the kernel shows what an event means for the datapath. Started by
 //! `LinuxKernel::watch` for the app.
 
 use std::collections::HashMap;
@@ -35,34 +35,35 @@ const NEWNETCONF: u16 = 80;
 /// `NETCONFA_IFINDEX`, `NETCONFA_FORWARDING` (include/uapi/linux/netconf.h).
 const NETCONF_LINK: u16 = 1;
 const NETCONF_FORWARDING: u16 = 2;
-/// `NETCONFA_IFINDEX_ALL`, as it stands on the wire.
+/// `NETCONFA_IFINDEX_ALL`, as sent by the kernel.
 const NETCONF_ALL: u32 = u32::MAX;
 /// Bytes of `struct netconfmsg`, aligned.
 const NETCONF_HEADER: usize = 4;
 /// `NFNLGRP_NFTABLES`.
 const NFT_GROUPS: [u32; 1] = [7];
 
-/// How long notifications are let gather after the first, in milliseconds.
+/// How long further notifications are collected after the first, in milliseconds.
 const GATHER: u16 = 10;
 
-/// Something that Pontoon did not do.
+/// A change that Pontoon did not cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A link of ours, or any bridge, is gone or has another name.
+    /// A link of Pontoon, or any bridge, was deleted or renamed.
     LinkGone(IfName),
-    /// A link of ours went down, left its bridge, or has another MTU or group, or a port of ours other flags.
+    /// A link of Pontoon went down, left its bridge, or has another MTU or group, or a port of Pontoon has
+    /// other flags.
     LinkChanged(IfName),
     /// A bridge appeared.
     LinkNew(IfName),
-    /// A link of ours lost an address.
+    /// A link of Pontoon lost an address.
     AddressGone(IfName),
-    /// A link that is not ours got or lost an address.
+    /// An address of a link that is not Pontoon's was added or removed.
     HostAddress,
     /// Forwarding of a family was turned on or off for the host.
     Forwarding,
     /// Table `inet pontoon`, `bridge pontoon` or `netdev pontoon`, or the engine's `FORWARD` chain changed.
     Firewall,
-    /// Notifications were lost; anything may have happened.
+    /// Notifications were lost; anything may have changed.
     Overrun,
 }
 
@@ -87,7 +88,7 @@ impl Watch {
         for fd in [&route, &nft] {
             fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
-        // Subscribed first, listed second: a change in between is seen twice, not never.
+        // Subscribe first, list second: a change in between is seen twice instead of never.
         let mut lookup = Socket::open(Protocol::Route, ports.clone())?;
         let mut known = Known::new(ports, touches);
         known.replace(link::list(&mut lookup)?);
@@ -100,7 +101,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // Dropped by its own callback, the thread cannot wait for itself.
+        // When its own callback drops it, the thread cannot wait for itself.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
         {
@@ -128,8 +129,8 @@ impl Watcher {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
             };
-            // One change is many notifications; each time it woke, this thread would take time from
-            // the verb that causes them.
+            // One change causes many notifications; if each woke this thread, it would take time from the
+            // verb that causes them.
             if stop || ready([self.stop.as_fd()], GATHER.into()).is_ok_and(|[stop]| stop) {
                 return;
             }
@@ -142,7 +143,7 @@ impl Watcher {
                 lost |= read(&self.nft, &mut buffer, |bytes| events.extend(self.known.firewall_event(bytes)));
             }
             if lost {
-                // What cannot be listed now is listed at the next loss; the event stands anyway.
+                // If the listing fails now, it is repeated at the next loss; the event is delivered anyway.
                 if let Ok(links) = link::list(&mut self.lookup) {
                     self.known.replace(links);
                 }
@@ -154,36 +155,36 @@ impl Watcher {
     }
 }
 
-/// Waits until one of the descriptors can be read or has an error to tell (lost notifications,
-/// the other end closed), or until the time is over, and says which.
+/// Waits until one of the descriptors is readable or has an error (lost notifications, the other end closed),
+/// or until the timeout, and tells which.
 fn ready<const N: usize>(fds: [BorrowedFd<'_>; N], time: PollTimeout) -> Result<[bool; N], Errno> {
     let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     poll(&mut polled, time)?;
-    // Flags that nix does not know are an event, too.
+    // Flags that nix does not know are events too.
     Ok(polled.map(|fd| fd.any().unwrap_or(true)))
 }
 
-/// Reads what is there; true when some of it was lost.
+/// Reads all pending datagrams; true when some were lost.
 fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> bool {
     let mut lost = false;
     loop {
         match receive(fd, buffer, Instant::now()) {
             Ok(bytes) => each(bytes),
             Err(Failure::Torn) => lost = true,
-            // No more for now.
+            // Nothing more for now.
             Err(_) => return lost,
         }
     }
 }
 
-/// What is known of the links, to tell what changed.
+/// The known state of the links, to detect what changed.
 #[derive(Default)]
 pub struct Known {
     links: HashMap<u32, LinkRecord>,
     ports: Arc<OwnPorts>,
     touches: Arc<Touches>,
-    /// Links whose change came so soon after one of ours that it may be its echo, and when to
-    /// look into it all the same: somebody else may just have been quick.
+    /// Links whose change came so soon after one by Pontoon that it may be an echo, and when to check them
+    /// nevertheless: another program may have changed them in that time.
     doubtful: HashMap<IfName, Instant>,
 }
 
@@ -192,7 +193,7 @@ impl Known {
         Self { links: HashMap::new(), ports, touches, doubtful: HashMap::new() }
     }
 
-    /// The event at once, or later if it may be our own doing.
+    /// Returns the event immediately, or defers it if it may be an echo of Pontoon's own change.
     fn unless_echo(&mut self, name: IfName, event: fn(IfName) -> Event) -> Option<Event> {
         if self.touches.recent(&name) {
             self.doubtful.entry(name).or_insert_with(|| Instant::now() + ECHO);
@@ -201,14 +202,14 @@ impl Known {
         Some(event(name))
     }
 
-    /// Time until there is something to look into, rounded up to a millisecond.
+    /// Time until the next deferred check, rounded up to a millisecond.
     fn patience(&self) -> PollTimeout {
         let Some(next) = self.doubtful.values().min() else { return PollTimeout::NONE };
         let time = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
     }
 
-    /// What is to be looked into by now.
+    /// The deferred checks that are due.
     fn overdue(&mut self) -> Vec<Event> {
         let now = Instant::now();
         let due: Vec<_> = self.doubtful.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
@@ -237,7 +238,7 @@ impl Known {
                 if let Some(link) = &gone {
                     self.links.remove(&link.index);
                 }
-                // What waits for its deletion is expected to go.
+                // Links that wait for deletion are expected to vanish.
                 let named = gone.filter(|link| !echo && reported(link)).and_then(|link| link.ifname());
                 named.map(Event::LinkGone).into_iter().collect()
             }
@@ -257,14 +258,14 @@ impl Known {
         }
     }
 
-    /// The event of an address of a link that is not ours, and that says where this host is.
+    /// The event of an address that identifies this host, on a link that is not Pontoon's.
     fn address_of_host(&self, payload: &[u8]) -> Option<Event> {
         let record = parse_address(payload).filter(|record| !is_link_local(record.address.ip()))?;
         let ours = self.links.get(&record.index).is_some_and(|link| link.live() || link.dead());
         (!ours).then_some(Event::HostAddress)
     }
 
-    /// What `bridge link set` changes is told in a message of the bridge's own.
+    /// Changes by `bridge link set` are reported in a message of the bridge's own.
     fn port_changed(&mut self, payload: &[u8], echo: bool) -> Option<Event> {
         let (index, flags) = parse_port(payload)?;
         let known = self.links.get_mut(&index).filter(|link| link.live())?;
@@ -310,7 +311,7 @@ impl Known {
     }
 }
 
-/// Whether a notification of nf_tables is about our table or the engine's chain.
+/// Whether a notification of nf_tables concerns a Pontoon table or the engine's chain.
 fn concerns_us(frame: &Frame<'_>) -> bool {
     // wire(0) to wire(2) are about tables, 3 to 5 about chains, 6 to 8 about rules.
     let Some(kind) = frame.kind.checked_sub(wire(0)) else { return false };
@@ -329,12 +330,12 @@ fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// Whether a port lost a flag (isolated, hairpin): it gets them from us only, right after it is made.
+/// Whether a port lost a flag (isolated, hairpin): only Pontoon sets them, directly after creating it.
 fn lost_flag(before: (bool, bool), now: (bool, bool)) -> bool {
     (before.0 && !now.0) || (before.1 && !now.1)
 }
 
-/// Whether a notification says that somebody turned a family's forwarding on or off.
+/// Whether a notification says that another program turned a family's forwarding on or off.
 fn is_forwarding(payload: &[u8]) -> bool {
     let settings = Attributes::after(payload, NETCONF_HEADER);
     let number = |kind| settings.find(kind).and_then(native32);
@@ -342,12 +343,12 @@ fn is_forwarding(payload: &[u8]) -> bool {
     number(NETCONF_LINK) == Some(NETCONF_ALL) && by_others
 }
 
-/// Links whose state is kept.
+/// Links whose state is tracked.
 fn relevant(link: &LinkRecord) -> bool {
     link.live() || link.dead() || link.kind == "bridge"
 }
 
-/// Links whose end is worth an event.
+/// Links whose deletion is reported.
 fn reported(link: &LinkRecord) -> bool {
     link.live() || is_foreign_bridge(link)
 }

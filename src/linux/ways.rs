@@ -1,5 +1,5 @@
-//! Owns a look at the ways to other hosts: which link has this host's address, what that link does
-//! for tunnels, and where a packet to each peer would leave.
+//! Paths to other hosts: which link has this host's underlay address, its tunnel offloads, and where a packet
+//! to each peer would leave.
 //!
 //! Reads only. Part of `survey`.
 
@@ -10,7 +10,7 @@ use super::netlink::{Failure, Socket};
 use super::{addr, link, observe, offload, route};
 use crate::datapath::host::{Way, Ways};
 
-/// Looks. What the link does itself is left out when the kernel does not tell.
+/// Reads the paths. Offloads are left out when the kernel does not report them.
 pub fn look(socket: &mut Socket, generic: &mut Socket, local: IpAddr, peers: &[IpAddr]) -> Result<Ways, Failure> {
     let links = link::list(socket)?;
     let named: BTreeMap<u32, &link::LinkRecord> = links.iter().map(|link| (link.index, link)).collect();

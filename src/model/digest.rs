@@ -1,7 +1,7 @@
-//! Owns the stable digest that turns an identifier into names and hardware addresses.
+//! Stable digest that derives names and hardware addresses from an identifier.
 //!
-//! The result is written into the ledger and into link names, so it must never change between
-//! releases; that is why the standard library's hasher (documented as unstable) is not used.
+//! Invariant: the result never changes between releases, because the ledger and link names contain it;
+//! therefore the standard library's hasher (documented as unstable) is not used.
 
 /// A 64-bit digest of `parts`, the same on every machine and in every release.
 ///
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn is_frozen() {
-        // These values are on disk of every installation: a change is a format change.
+        // Every installation has these values on disk: changing them is a change of the ledger's format.
         assert_eq!(digest(&["a"]), digest(&["a"]));
         assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
         assert_eq!(digest(&["mac", "0123456789ab"]), 0xc900_c335_6dcf_502c);

@@ -1,4 +1,4 @@
-//! Owns what an endpoint is and the phases of its life.
+//! An endpoint and the phases of its life.
 //!
 //! ```text
 //!            create_endpoint          join              leave
@@ -7,10 +7,9 @@
 //!                                +--------------+-----------------+-- delete_endpoint --> (nothing)
 //! ```
 //! Every arrow may be repeated, and `leave` or `delete_endpoint` may come in any phase or never
-//! (protocol.md 3.3, 3.5): what stays Ready or Left beyond a grace period, and what is Joined
-//! while its links are gone, is removed by the driver's upkeep. The deferred deletion of the
-//! links is the datapath's business: an endpoint is gone from the state when `delete_endpoint`
-//! answers.
+//! (protocol.md 3.3, 3.5). The driver's maintenance removes endpoints that stay Ready or Left beyond a grace period,
+//! and Joined endpoints whose links are gone. `delete_endpoint` removes the endpoint from the state before it
+//! answers; the datapath deletes the links later.
 
 use std::net::IpAddr;
 
@@ -22,7 +21,7 @@ use super::{Attachment, Binding, EndpointId, EndpointOptions, Mac, NetworkId, Pu
 /// What CreateEndpoint asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSpec {
-    /// The network it belongs to.
+    /// The network that it belongs to.
     pub network: NetworkId,
     /// The engine's id.
     pub id: EndpointId,
@@ -32,57 +31,58 @@ pub struct EndpointSpec {
     /// IPv6 address with the pool's prefix length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub v6: Option<IpNetwork>,
-    /// A MAC that the user or the IPAM driver chose.
+    /// A MAC chosen by the user or the IPAM driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
-    /// What the user said about it.
+    /// The user's options.
     #[serde(default)]
     pub options: EndpointOptions,
 }
 
 impl EndpointSpec {
-    /// The addresses that it has, IPv4 first; none with the `null` IPAM driver.
+    /// Its addresses, IPv4 first; none with the `null` IPAM driver.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         [self.v4, self.v6].into_iter().flatten().map(|net| net.ip())
     }
 }
 
-/// Where in its life an endpoint is; see the module's drawing.
+/// Phase in the life of an endpoint; see the diagram in the module documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The pair exists, its container end is in the host's namespace.
+    /// The pair exists; its container end is in the host's namespace.
     Ready,
     /// The engine moved (or is about to move) the container end into a sandbox.
     Joined,
-    /// The engine takes the container end out again, or the sandbox died with it.
+    /// The engine moves the container end out again, or the sandbox died with it.
     Left,
 }
 
-/// An endpoint as Pontoon holds it.
+/// An endpoint in Pontoon's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What was asked for.
     pub spec: EndpointSpec,
     /// Its links.
     pub attachment: Attachment,
-    /// The MAC of the link in the sandbox: the one asked for, or the derived one.
+    /// The MAC of the link in the sandbox: the requested one, or the derived one.
     pub mac: Mac,
-    /// Where in its life it is.
+    /// Its phase.
     pub phase: Phase,
-    /// When it came there, in seconds of the host's monotonic clock; 0 when that is not known.
+    /// When it entered the phase, in seconds of the host's monotonic clock; 0 when unknown.
     #[serde(default)]
     pub since: u64,
-    /// The sandbox it joined, as the engine names it: endpoints of one container have the same.
+    /// The sandbox that it joined, as the engine names it: endpoints of one container have the same.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sandbox: String,
-    /// The ports that it was last told to publish, while it is the sandbox's way out.
+    /// The ports that the engine last asked to publish, while this network carries the sandbox's default
+    /// route.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<Binding>,
-    /// Whether another endpoint of the container is its way out for IPv6, and publishes there.
+    /// Whether another endpoint of the container carries its IPv6 default route and publishes the IPv6 ports.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub v4_only: bool,
-    /// What they turned into on host addresses (modes `nat` and `nat-unprotected`).
+    /// The resulting published ports on host addresses (modes `nat` and `nat-unprotected`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
 }

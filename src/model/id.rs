@@ -1,10 +1,10 @@
-//! Owns the identifiers that the engine gives to networks and endpoints.
+//! Identifiers that the engine gives to networks and endpoints.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest identifier accepted, in bytes. Engines send 64 (hex) or 25 (base 36, Swarm).
+/// Maximum length of an identifier, in bytes. Engines send 64 (hex) or 25 (base 36, Swarm).
 pub const MAX_ID: usize = 128;
 
 /// Why a text is not an identifier.
@@ -21,7 +21,7 @@ pub enum IdError {
     TooLong {
         /// Name of the JSON field.
         field: &'static str,
-        /// Length found, in bytes.
+        /// Actual length, in bytes.
         len: usize,
     },
     /// A character outside letters, digits, `-`, `_` and `.`.
@@ -104,7 +104,8 @@ id!(
     "NetworkID"
 );
 impl NetworkId {
-    /// Whether a Swarm gave it: 25 letters and digits in base 36. An engine's own are 64 in hex.
+    /// Whether a Swarm assigned it: 25 letters and digits in base 36. Ids of a single engine are 64 hex
+    /// digits.
     pub fn is_of_swarm(&self) -> bool {
         self.0.len() == 25
     }

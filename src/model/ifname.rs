@@ -1,4 +1,4 @@
-//! Owns the names of links: which texts the kernel takes, and how ours derive from ids.
+//! Names of links: which texts the kernel accepts, and how Pontoon derives names from ids.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::digest;
 
-/// Every link Pontoon creates under a name of its own starts with this; one firewall rule with
-/// a wildcard therefore covers them all, however many there are.
+/// Prefix of every link that Pontoon creates under a name of its own; one firewall rule with a wildcard
+/// therefore covers any number of them.
 pub const PREFIX: &str = "pnt";
 
-/// Longest link name, in bytes (`IFNAMSIZ - 1`, include/uapi/linux/if.h).
+/// Maximum length of a link name, in bytes (`IFNAMSIZ - 1`, include/uapi/linux/if.h).
 pub const MAX_IFNAME: usize = 15;
 
 /// Why a text cannot be the name of a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IfNameError {
-    /// Nothing, or more than [`MAX_IFNAME`] bytes.
+    /// Empty, or more than [`MAX_IFNAME`] bytes.
     #[error("{name:?} is {len} bytes long, a link name has 1 to {MAX_IFNAME}")]
     Length {
         /// The text.
@@ -24,7 +24,7 @@ pub enum IfNameError {
         /// Its length in bytes.
         len: usize,
     },
-    /// A character that the kernel refuses (`dev_valid_name`, net/core/dev.c) or expands (`%`).
+    /// A character that the kernel rejects (`dev_valid_name`, net/core/dev.c) or expands (`%`).
     #[error("{name:?} has the character {found:?}, which a link name cannot have")]
     Character {
         /// The text.
@@ -40,12 +40,12 @@ pub enum IfNameError {
     },
 }
 
-/// A name that the kernel takes for a link.
+/// A name that the kernel accepts for a link.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IfName(String);
 
-/// What a link of ours is for; decides the letter after [`PREFIX`].
+/// Role of a link of Pontoon; determines the letter after [`PREFIX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkRole {
     /// The bridge of a network.
@@ -70,8 +70,8 @@ impl LinkRole {
 }
 
 impl IfName {
-    /// Checks the rules of `dev_valid_name` (net/core/dev.c), refuses `%` (a kernel template) and
-    /// anything outside printable ASCII (legal, but nobody can type it).
+    /// Checks the rules of `dev_valid_name` (net/core/dev.c), and rejects `%` (a kernel template) and
+    /// everything outside printable ASCII (legal, but hard to type).
     pub fn parse(text: &str) -> Result<Self, IfNameError> {
         let name = || text.to_owned();
         if text.is_empty() || text.len() > MAX_IFNAME {
@@ -86,9 +86,9 @@ impl IfName {
         Ok(Self(name()))
     }
 
-    /// The name of `id`'s link. Attempt 0 shows the start of the id, so that `ip link` and
-    /// `docker network ls` can be compared by eye; later attempts, for ids that are equal in
-    /// their first eleven characters, are a digest. Ids in upper case count as lower case.
+    /// The name of `id`'s link. Attempt 0 shows the start of the id, so that the output of `ip link` and
+    /// `docker network ls` can be matched by eye; later attempts, for ids with the same first eleven
+    /// characters, use a digest. Upper case in ids is treated as lower case.
     pub fn derive(role: LinkRole, id: &str, attempt: u32) -> Self {
         let room = MAX_IFNAME - PREFIX.len() - 1;
         let shown: String =
@@ -112,8 +112,8 @@ impl IfName {
     }
 }
 
-/// Whether the engine's built-in driver gives its bridges such a name: `docker0`, `docker_gwbridge`,
-/// `br-` and twelve hexadecimal digits.
+/// Whether the engine's built-in driver gives its bridges such a name: `docker0`, `docker_gwbridge`, `br-`
+/// and twelve hexadecimal digits.
 pub fn is_engine_bridge(name: &str) -> bool {
     let derived = |id: &str| id.len() == 12 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     matches!(name, "docker0" | "docker_gwbridge") || name.strip_prefix("br-").is_some_and(derived)

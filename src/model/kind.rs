@@ -1,8 +1,8 @@
 //! Kinds of networks and of attachments: what carries a network, and which link goes into a sandbox.
 //!
-//! A new kind is a variant of both types here with its options, a file in `crate::datapath::kind` with
-//! what it needs of the kernel, and a kind of object if its links are new to Pontoon
-//! (`crate::datapath::object`, `crate::linux::object`).
+//! A new kind is a variant of both types here with its options, a file in `crate::datapath::kind` with what
+//! it needs from the kernel, and a kind of object if its links are new to Pontoon (`crate::datapath::object`,
+//! `crate::linux::object`).
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::{IfName, Overlay};
 /// Options of a network that choose its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KindOptions {
-    /// The link of the host whose children the endpoints are.
+    /// The parent: the link of the host to which the endpoints' links are attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<IfName>,
     /// The mode of macvlan children.
@@ -23,23 +23,23 @@ pub struct KindOptions {
     pub macvlan_mode: Option<MacvlanMode>,
 }
 
-/// Whom a macvlan link reaches on its parent.
+/// Which stations a macvlan link reaches through its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MacvlanMode {
-    /// Its siblings and everyone behind the parent.
+    /// The other children, and stations behind the parent.
     #[default]
     Bridge,
-    /// Everyone behind the parent, not its siblings.
+    /// Stations behind the parent, but not the other children.
     Private,
-    /// Everyone behind the parent; its siblings by way of a switch there that sends frames back.
+    /// Stations behind the parent; the other children through an external switch that sends frames back.
     Vepa,
-    /// As the parent itself, which gives it all frames: one endpoint a parent.
+    /// The same as the parent itself, which passes it all frames: one endpoint per parent.
     Passthru,
 }
 
 impl MacvlanMode {
-    /// All of them, with the words of the built-in driver and of iproute2.
+    /// All modes, with their names in the built-in driver and in iproute2.
     const WORDS: [(Self, &'static str); 4] =
         [(Self::Bridge, "bridge"), (Self::Private, "private"), (Self::Vepa, "vepa"), (Self::Passthru, "passthru")];
 }
@@ -51,10 +51,11 @@ impl fmt::Display for MacvlanMode {
 }
 
 impl KindOptions {
-    /// Takes an option of the table that chooses a kind; one that does not is left to the engine.
+    /// Takes an option of the table if it chooses a kind; the others are ignored, because the engine handles
+    /// them.
     ///
     /// # Errors
-    /// The value is not of the row's form.
+    /// The value does not have the form that the row requires.
     pub fn take(&mut self, row: &OptionRow, given: &str) -> Result<(), OptionError> {
         let text = given.trim();
         match row.key {
@@ -73,7 +74,7 @@ impl KindOptions {
         *self == Self::default()
     }
 
-    /// Whether they ask for a network with a bridge, which is every network that asks for nothing else.
+    /// Whether they ask for a network with a bridge, which is the default.
     pub fn has_bridge(&self) -> bool {
         self.is_default()
     }
@@ -88,7 +89,7 @@ pub enum NetworkKind {
         /// The bridge.
         bridge: IfName,
     },
-    /// A bridge that existed before: it is used, never deleted and never re-addressed.
+    /// A bridge that existed before: Pontoon uses it, but never deletes it or changes its addresses.
     UserBridge {
         /// The bridge.
         bridge: IfName,
@@ -101,9 +102,9 @@ pub enum NetworkKind {
         #[serde(flatten)]
         overlay: Overlay,
     },
-    /// A link of the host's, whose children the endpoints are.
+    /// A link of the host, the parent of the endpoints' links.
     Macvlan {
-        /// The link.
+        /// The parent.
         parent: IfName,
         /// The mode of the children.
         mode: MacvlanMode,
@@ -127,7 +128,7 @@ impl NetworkKind {
         }
     }
 
-    /// Whether it has a bridge that Pontoon made.
+    /// Whether it has a bridge that Pontoon created.
     pub fn owns_bridge(&self) -> bool {
         matches!(self, Self::Bridge { .. } | Self::Overlay { .. })
     }
@@ -137,7 +138,7 @@ impl NetworkKind {
         if let Self::Overlay { overlay, .. } = self { Some(overlay) } else { None }
     }
 
-    /// What it is called in messages and in the status.
+    /// Its name in messages and in the status.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Bridge { .. } => "bridge",
@@ -147,7 +148,7 @@ impl NetworkKind {
         }
     }
 
-    /// The same network with this tunnel, or without one: only for networks with a bridge of Pontoon's.
+    /// The same network with this tunnel, or without one: only for networks with a bridge created by Pontoon.
     pub fn with_overlay(&self, overlay: Option<Overlay>) -> Self {
         match (self, overlay) {
             (Self::Bridge { bridge } | Self::Overlay { bridge, .. }, Some(overlay)) => {
@@ -163,7 +164,7 @@ impl NetworkKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attachment {
-    /// A veth pair whose one end is a port of the network's bridge.
+    /// A veth pair with one end as a port of the network's bridge.
     Veth {
         /// The end that stays on the host.
         host: IfName,

@@ -1,4 +1,4 @@
-//! Owns hardware addresses.
+//! Hardware addresses.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::digest;
 
-/// Why a text is not the hardware address of an endpoint.
+/// Why a text is not a valid hardware address of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
-    /// Not six hexadecimal pairs joined by colons.
+    /// Not six hexadecimal pairs separated by colons.
     #[error("{0:?} is not a MAC address, write it like 02:42:ac:11:00:02")]
     Form(String),
     /// The group bit is set, or all bits are zero.
@@ -41,24 +41,24 @@ impl Mac {
         Ok(Self(bytes))
     }
 
-    /// The address that belongs to `id` in the part of a pair that `salt` names: locally
-    /// administered, and the same whenever it is derived.
+    /// The address of `id`'s link in the role `salt`: locally administered, and the same each time it is
+    /// derived.
     pub fn derive(salt: &str, id: &str) -> Self {
         let d = digest(&[salt, id]).to_be_bytes();
         Self([(d[0] & 0xfc) | 0x02, d[1], d[2], d[3], d[4], d[5]])
     }
 
-    /// The address of the host end of an endpoint's pair. The first byte is 0xfe, as high as a locally
-    /// administered unicast address can begin: a bridge without an address of its own takes the lowest
-    /// of its ports', and this one is never the lowest beside others.
+    /// The address of the host end of an endpoint's pair. The first byte is 0xfe, the highest value for a
+    /// locally administered unicast address: a bridge without an address of its own takes the lowest address
+    /// of its ports, and this one is never the lowest when there are others.
     pub fn derive_port(id: &str) -> Self {
         let [_, rest @ ..] = Self::derive("host", id).0;
         let [a, b, c, d, e] = rest;
         Self([0xfe, a, b, c, d, e])
     }
 
-    /// The IPv6 link-local address that a link with this hardware address gives itself (RFC 4291,
-    /// appendix A).
+    /// The IPv6 link-local address that a link with this hardware address assigns itself (RFC 4291, appendix
+    /// A).
     pub fn link_local(self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.0;
         Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])

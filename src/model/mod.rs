@@ -1,7 +1,8 @@
-//! Owns the values Pontoon reasons about: identifiers, names, addresses, options, and the
-//! networks and endpoints built from them. A value of these types is valid by construction.
+//! The values that Pontoon works with: identifiers, names, addresses, options, and the networks and endpoints
+//! built from them.
 //!
-//! Never does I/O and imports nothing else of ours. Used by every other layer.
+//! A value of these types is valid by construction. This layer never does I/O and imports no other module of
+//! Pontoon. Every other layer uses it.
 
 mod digest;
 pub mod endpoint;

@@ -1,4 +1,4 @@
-//! Owns what a network is: the parsed wish of the engine and what Pontoon made of it.
+//! A network: the parsed request of the engine, and what Pontoon created for it.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{NetworkId, NetworkKind, NetworkOptions};
 
-/// One family's addresses of a network.
+/// The addresses of one family of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// The pool, with host bits zero.
     pub pool: IpNetwork,
-    /// The address that the IPAM driver set aside for the bridge, if any.
+    /// The address that the IPAM driver reserved for the bridge, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
-    /// `DefaultGatewayIPv4` / `DefaultGatewayIPv6`: containers route through this instead.
+    /// `DefaultGatewayIPv4` / `DefaultGatewayIPv6`: containers use this as gateway instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_gateway: Option<IpAddr>,
-    /// Other addresses that `--aux-address` set aside.
+    /// Other addresses reserved with `--aux-address`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aux: Vec<IpAddr>,
 }
@@ -50,7 +50,7 @@ pub struct NetworkSpec {
     /// IPv6, absent unless enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub v6: Option<Subnet>,
-    /// `--internal`: no way in or out but the host itself.
+    /// `--internal`: no traffic into or out of the network, except with the host itself.
     #[serde(default)]
     pub internal: bool,
     /// The `-o` options.
@@ -58,13 +58,13 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// The subnets that exist, IPv4 first.
+    /// The subnets that are present, IPv4 first.
     pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
         self.v4.iter().chain(self.v6.iter())
     }
 }
 
-/// A network as Pontoon holds it.
+/// A network in Pontoon's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// What was asked for.

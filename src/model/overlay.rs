@@ -1,5 +1,4 @@
-//! Owns what makes a network span several hosts: its number on the wire, its scope, and how the
-//! host's address for it is chosen.
+//! What lets a network span several hosts: its VNI, its scope, and how the host's underlay address is chosen.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,22 +10,22 @@ use super::IfName;
 /// UDP port that the IANA assigned to VXLAN (RFC 7348).
 pub const VXLAN_PORT: u16 = 4789;
 
-/// Number of a network on the wire: the VXLAN network identifier, 24 bits and not 0.
+/// VXLAN network identifier (VNI) of a network: 24 bits, not 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Vni(u32);
 
-/// A number that is no VNI.
+/// A number that is not a valid VNI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a VNI: those are 1 to {max}", max = Vni::MAX.0)]
 pub struct VniError(u32);
 
 impl Vni {
-    /// The largest one.
+    /// The largest VNI.
     pub const MAX: Vni = Vni((1 << 24) - 1);
 
-    /// The smallest one that is chosen. The engine's own overlay driver counts up from 4096, and
-    /// one socket of the host serves both drivers: the first 65,536 are left to it and to users.
+    /// The smallest VNI that Pontoon allocates. The engine's own overlay driver counts up from 4096, and one
+    /// socket of the host serves both drivers: the first 65,536 are left to that driver and to users.
     pub const FIRST_CHOSEN: Vni = Vni(1 << 16);
 
     /// Checks the range.
@@ -39,12 +38,12 @@ impl Vni {
         self.0
     }
 
-    /// The one after it among those that are chosen; after the last comes the first.
+    /// The next VNI in the range that Pontoon allocates from; the last is followed by the first.
     pub fn next_chosen(self) -> Self {
         if self < Self::FIRST_CHOSEN || self >= Self::MAX { Self::FIRST_CHOSEN } else { Self(self.0 + 1) }
     }
 
-    /// One among those that are chosen, the same for the same id on every host.
+    /// A VNI in the range that Pontoon allocates from, the same for the same id on every host.
     pub fn derive(id: &str) -> Self {
         let span = u64::from(Self::MAX.0 - Self::FIRST_CHOSEN.0) + 1;
         // The remainder is below 2^24.
@@ -71,27 +70,27 @@ impl fmt::Display for Vni {
     }
 }
 
-/// What a network needs besides its bridge to span hosts.
+/// What a network that spans hosts needs besides its bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
-    /// Its number, the same on every host.
+    /// Its VNI, the same on every host.
     pub vni: Vni,
     /// The VXLAN link, a port of the bridge.
     pub link: IfName,
 }
 
-/// How far networks reach, as the engine knows it.
+/// The scope of networks, as the engine defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scope {
-    /// A network is this host's.
+    /// A network belongs to this host.
     #[default]
     Local,
-    /// A network is the Swarm's, and an overlay.
+    /// A network belongs to the Swarm and is an overlay.
     Global,
 }
 
 impl Scope {
-    /// The engine's word.
+    /// The engine's name for it.
     pub fn word(self) -> &'static str {
         match self {
             Scope::Local => "local",
@@ -100,7 +99,7 @@ impl Scope {
     }
 }
 
-/// Which of the host's addresses the packets between hosts use.
+/// How the underlay address is chosen: the host's address for packets between hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataPath {
@@ -109,12 +108,12 @@ pub enum DataPath {
     DefaultRoute,
     /// The first address of this link, IPv4 first.
     Link(IfName),
-    /// This one.
+    /// This address.
     Address(IpAddr),
 }
 
 impl DataPath {
-    /// An address, or else the name of a link.
+    /// Parses an address, or else the name of a link.
     pub fn parse(text: &str) -> Result<Self, super::ifname::IfNameError> {
         match text.parse() {
             Ok(address) => Ok(DataPath::Address(address)),
@@ -123,16 +122,16 @@ impl DataPath {
     }
 }
 
-/// MTU of the links between hosts that networks are made for where nobody chooses: all hosts of a network must
-/// have the same, and none knows what links the others have.
+/// MTU assumed for the links between hosts when no MTU is chosen: all hosts of a network must use the same
+/// MTU, and none knows the links of the others.
 const ORDINARY_MTU: u32 = 1500;
 
-/// The MTU of a network that nobody chose one for, over a link with this one.
+/// The default MTU of a network over a link with this MTU.
 pub fn network_mtu(link: u32, underlay_is_v6: bool) -> u32 {
     link.min(ORDINARY_MTU).saturating_sub(overhead(underlay_is_v6))
 }
 
-/// Why an address cannot be another host's; `None` for one that can.
+/// Why an address cannot belong to another host; `None` if it can.
 pub fn no_host(address: IpAddr) -> Option<&'static str> {
     match address {
         _ if address.is_unspecified() => Some("it stands for every address"),
@@ -146,8 +145,8 @@ pub fn no_host(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Bytes that a VXLAN packet adds to a frame's payload: inner Ethernet 14, VXLAN 8, UDP 8 and
-/// the outer IP header.
+/// Bytes that a VXLAN packet adds to a frame's payload: inner Ethernet 14, VXLAN 8, UDP 8 and the outer IP
+/// header.
 pub fn overhead(underlay_is_v6: bool) -> u32 {
     if underlay_is_v6 { 70 } else { 50 }
 }
@@ -167,7 +166,7 @@ mod tests {
 
     #[test]
     fn derived_numbers_are_stable_and_leave_the_engines_alone() {
-        // On disk of every manager, and in raft: a change is a format change.
+        // Every manager has these values on disk and in raft: changing them is a change of the format.
         assert_eq!(Vni::derive("u4ylute1if55shzy1kj09qow0"), Vni::derive("u4ylute1if55shzy1kj09qow0"));
         for n in 0..1000 {
             let vni = Vni::derive(&format!("network{n}"));

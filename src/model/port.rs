@@ -1,4 +1,4 @@
-//! Owns published ports: what a user asks for, and what one turns into.
+//! Published ports: what a user asks for, and the resulting mapping.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -43,12 +43,12 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Where on the host a port is taken.
+/// A port of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HostPort {
     /// The protocol.
     pub protocol: Protocol,
-    /// The host's address; `0.0.0.0` and `::` stand for all of the family.
+    /// The host's address; `0.0.0.0` and `::` mean all addresses of the family.
     pub address: IpAddr,
     /// The port.
     pub port: u16,
@@ -63,10 +63,10 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// A published port: what arrives there goes here.
+/// A published port: the host port, and the container port that it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Published {
-    /// Where it is taken on the host.
+    /// The port on the host.
     pub host: HostPort,
     /// The container's address, of the same family.
     pub container: IpAddr,
@@ -83,6 +83,6 @@ pub struct Binding {
     pub container_port: u16,
     /// The host's address; `None` for the network's default.
     pub address: Option<IpAddr>,
-    /// First and last of the host ports that may be taken; `None` for any that is free.
+    /// First and last of the host ports to choose from; `None` for any free port.
     pub host_ports: Option<(u16, u16)>,
 }

@@ -1,4 +1,4 @@
-//! Owns what is around Pontoon on the fake's host: routes, addresses, the uplink.
+//! Surroundings of Pontoon on the fake's host: routes, addresses, the uplink.
 
 use ipnetwork::IpNetwork;
 
@@ -6,13 +6,13 @@ use super::FakeKernel;
 use crate::datapath::{Surroundings, surroundings::Way};
 
 impl FakeKernel {
-    /// Gives the host a route.
+    /// Adds a route to the host.
     pub fn add_route(&self, destination: IpNetwork) {
         let way = Way { destination, link: "eth0".to_owned(), connected: false, yields: false, ours: false };
         self.world().surroundings.ways.push(way);
     }
 
-    /// Changes what is around on the host.
+    /// Changes the surroundings of the host.
     pub fn surround(&self, change: impl FnOnce(&mut Surroundings)) {
         change(&mut self.world().surroundings);
     }

@@ -32,7 +32,7 @@ impl World {
         })
     }
 
-    /// A setting that an object of this kind does not have is refused like a link that is not there.
+    /// Changing a setting that this kind of object does not have fails as if the link did not exist.
     pub(super) fn change(&mut self, name: &IfName, change: &Change) -> Result<(), KernelError> {
         if let Change::Master(bridge) = change {
             self.port_of(bridge)?;

@@ -1,4 +1,4 @@
-//! Owns the fake's tunnels: VXLAN links, whom they flood to, what was heard and announced.
+//! Tunnels of the fake: VXLAN links, their flood lists, learned peers and announcements.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::datapath::shortcut;
 use crate::datapath::{Announcement, Shortcut, Underlay};
 use crate::model::{DataPath, IfName};
 
-/// What the fake knows of other hosts.
+/// What the fake knows about other hosts.
 #[derive(Default)]
 pub(super) struct Beyond {
     pub underlays: BTreeMap<Option<IfName>, Underlay>,
@@ -33,7 +33,7 @@ impl Beyond {
 }
 
 impl FakeKernel {
-    /// Gives the host an address towards other hosts, on this link or on the default route's.
+    /// Sets the host's underlay address, on this link or on the link of the default route.
     pub fn set_underlay(&self, link: Option<&IfName>, underlay: Option<Underlay>) {
         let mut world = self.world();
         match underlay {
@@ -42,7 +42,7 @@ impl FakeKernel {
         };
     }
 
-    /// Gives the host a further address, or takes it.
+    /// Adds a further address to the host, or removes it.
     pub fn set_address(&self, address: IpAddr, there: bool) {
         let addresses = &mut self.world().beyond.addresses;
         if there {
@@ -52,19 +52,19 @@ impl FakeKernel {
         };
     }
 
-    /// A packet from another host taught an entry, so long ago.
+    /// Records a forwarding entry that was learned from a packet of another host this long ago.
     pub fn hear(&self, peer: IpAddr, age: Duration) {
         self.world().beyond.heard.insert(peer, age);
     }
 
-    /// What was announced so far, and forgets it.
+    /// Returns and clears the announcements sent so far.
     pub fn take_announced(&self) -> Vec<Announcement> {
         std::mem::take(&mut self.world().beyond.announced)
     }
 }
 
 impl World {
-    /// As the real one: no way leads past a link that is not there.
+    /// Like the real kernel: no shortcut exists for a link that does not exist.
     pub(super) fn shortcuts(&mut self, add: &[Shortcut], remove: &[Shortcut]) {
         let held = self.datapath.shortcuts.get_or_insert_default();
         held.retain(|shortcut| !remove.contains(shortcut));

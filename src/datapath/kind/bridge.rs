@@ -1,5 +1,5 @@
-//! Networks with a bridge, of Pontoon's own or of the user's, and their veth pairs. The tunnel of an overlay
-//! network is `crate::datapath::tunnel`'s.
+//! Networks with a bridge, created by Pontoon or by the user, and their veth pairs. `crate::datapath::tunnel`
+//! describes the tunnel of an overlay network.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +11,7 @@ use crate::model::{
     Attachment, Endpoint, EndpointSpec, GatewayMode, IfName, LinkRole, Mac, Network, Protocol, Published,
 };
 
-/// See the module's text.
+/// See the module documentation.
 pub struct Bridges;
 
 impl Kind for Bridges {
@@ -104,7 +104,7 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
     Datapath { elements: Some(elements), shortcuts: Some(shortcuts), ..links(endpoint, [(host.clone(), veth.into())]) }
 }
 
-/// Who may reach the endpoint from outside its network, and how.
+/// Elements that decide which traffic from outside its network may reach the endpoint.
 fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
     let options = &network.spec.options;
     let mut set: BTreeSet<Element> = endpoint.published.iter().copied().map(Element::Port).collect();
@@ -115,7 +115,7 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
         if network.spec.internal || endpoint.bindings.is_empty() {
             continue;
         }
-        // Of what is translated nothing is open while another network is the way out.
+        // Translated ports stay closed while another network carries the container's default route.
         let published = || endpoint.published.iter().any(|port| port.container == address);
         if mode == GatewayMode::Routed || (!options.trusted.is_empty() && published()) {
             set.extend(endpoint.bindings.iter().map(|b| Element::Open(b.protocol, address, b.container_port)));
@@ -130,29 +130,29 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
     set
 }
 
-/// What the endpoint may send. An endpoint whose addresses Pontoon does not know (the `null` IPAM
-/// driver) cannot be checked.
+/// Source address validation of an endpoint. It is not possible when Pontoon does not know the endpoint's
+/// addresses (the `null` IPAM driver).
 fn checks(network: &Network, host: &IfName, endpoint: &Endpoint) -> BTreeSet<Element> {
     if !is_checked(network, endpoint) {
         return BTreeSet::new();
     }
     let host = || host.clone();
     let mut set = BTreeSet::from([Element::Checked(host()), Element::SourceMac(host(), endpoint.mac)]);
-    // Its link-local address, which nobody assigns: the kernel makes it of the hardware address.
+    // The kernel derives the link-local address from the hardware address; no IPAM driver assigns it.
     let link_local = IpAddr::V6(endpoint.mac.link_local());
     let addresses = endpoint.spec.addresses().chain([link_local]);
     set.extend(addresses.map(|address| Element::SourceAddress(host(), address)));
     set
 }
 
-/// Whether what the endpoint sends is checked.
+/// Whether source address validation is on for the endpoint.
 pub fn is_checked(network: &Network, endpoint: &Endpoint) -> bool {
     let wanted = endpoint.spec.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
     wanted && endpoint.spec.addresses().next().is_some()
 }
 
-/// A bridge that the user brought keeps the user's own filtering: only what its containers need
-/// is added (masquerading, keeping them apart), nothing that would cut other traffic through it.
+/// On a bridge that the user provides, the user's own filtering stays in charge: Pontoon adds only what its
+/// containers need (masquerading, isolation), nothing that would cut other traffic through the bridge.
 fn elements(network: &Network, bridge: &IfName) -> BTreeSet<Element> {
     let spec = &network.spec;
     let bridge = || bridge.clone();
@@ -162,8 +162,8 @@ fn elements(network: &Network, bridge: &IfName) -> BTreeSet<Element> {
     } else if network.kind.owns_bridge() {
         set.insert(Element::Intra(bridge()));
     }
-    // Of a bridge that the user brought, the gateway may be another host: then nothing is ever sent
-    // from its address here.
+    // On a bridge that the user provides, the gateway may be another host: then no packet here ever has its
+    // address as source.
     set.extend(spec.subnets().filter_map(|subnet| subnet.gateway).map(Element::OwnAddress));
     if network.kind.owns_bridge() {
         set.insert(Element::Bridge(bridge()));
@@ -195,7 +195,8 @@ fn elements(network: &Network, bridge: &IfName) -> BTreeSet<Element> {
     set
 }
 
-/// Bridges with our prefix are covered by `base`; one with a name of the user's needs its own.
+/// The rules of `base` cover bridges with Pontoon's prefix; a bridge with a name chosen by the user needs its
+/// own.
 fn forward_rules(bridge: &IfName) -> BTreeSet<ForwardRule> {
     if bridge.has_prefix() {
         return BTreeSet::new();

@@ -1,5 +1,5 @@
-//! Networks whose containers are children of a link of the host (macvlan): they are on that link's network
-//! themselves, and the host's firewall does not see them.
+//! Networks whose containers are attached to a link of the host by macvlan: they are directly on that link's
+//! network, and the host's firewall does not see their packets.
 
 use super::{FindLink, Kind, Refusal, links};
 use crate::datapath::object::Macvlan;
@@ -7,7 +7,7 @@ use crate::datapath::{Datapath, GROUP_DEAD, GROUP_LIVE};
 use crate::model::kind::MacvlanMode;
 use crate::model::{Attachment, Endpoint, EndpointSpec, IfName, LinkRole, Network, NetworkKind, NetworkSpec, options};
 
-/// See the module's text.
+/// See the module documentation.
 pub struct Children;
 
 impl Kind for Children {
@@ -62,7 +62,7 @@ fn no_effect(spec: &NetworkSpec, option: &str) -> Refusal {
     ))
 }
 
-/// The kind and the MTU of a network that asks for a parent, see [`super::without_bridge`].
+/// The kind and the MTU of a network with a parent link, see [`super::without_bridge`].
 pub(super) fn chosen<E: From<Refusal>>(
     spec: &NetworkSpec,
     parent: Option<&IfName>,

@@ -1,7 +1,7 @@
-//! What networks and endpoints of each kind need of the kernel, one file a kind.
+//! Derives what networks and endpoints of each kind need from the kernel, one file per kind.
 //!
-//! Pure. This is the place to change when a rule or a link's form changes; creating, removing and
-//! repairing follow from the difference between what is desired and what is there.
+//! Pure. Change this module when the form of a rule or link changes; creating, removing and repairing follow
+//! from the difference between the desired and the observed datapath.
 
 mod bridge;
 mod macvlan;
@@ -18,7 +18,7 @@ use crate::model::{
     Attachment, Endpoint, EndpointSpec, IfName, LinkRole, Network, NetworkKind, NetworkSpec, Phase, ifname,
 };
 
-/// What a kind of network answers; one file implements it for each.
+/// The interface of a kind of network; one file implements it for each.
 pub trait Kind {
     /// The part of the datapath that a network without endpoints needs.
     fn network(&self, network: &Network) -> Datapath;
@@ -26,10 +26,10 @@ pub trait Kind {
     /// The part of the datapath that an endpoint needs, on top of its network's.
     fn endpoint(&self, network: &Network, endpoint: &Endpoint) -> Datapath;
 
-    /// The links of an endpoint, with names that `name` derives for a role and reserves.
+    /// The links of an endpoint; `name` derives and reserves a name for a role.
     fn attach(&self, name: &mut dyn FnMut(LinkRole) -> IfName) -> Attachment;
 
-    /// How many endpoints the network takes.
+    /// Maximum number of endpoints on the network.
     fn capacity(&self, network: &Network) -> usize;
 
     /// Refuses an endpoint whose options this kind cannot honour.
@@ -45,12 +45,12 @@ pub trait Kind {
     fn check_published(&self, network: &Network) -> Result<(), Refusal>;
 }
 
-/// Why a network or an endpoint of a kind cannot be: one line that names the object and the remedy.
+/// Why a network or an endpoint is not possible: one line that names the object and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refusal(pub String);
 
-/// The kind of a network.
+/// The implementation for a kind of network.
 pub fn of(kind: &NetworkKind) -> &'static dyn Kind {
     match kind {
         NetworkKind::Bridge { .. } | NetworkKind::UserBridge { .. } | NetworkKind::Overlay { .. } => &bridge::Bridges,
@@ -65,7 +65,7 @@ pub type FindLink<'a, E> = &'a mut dyn FnMut(&IfName) -> Result<Option<LinkInfo>
 /// bridge.
 ///
 /// # Errors
-/// What `find` says, and a [`Refusal`] when the options ask for what the host or the kind does not have.
+/// Errors of `find`, and a [`Refusal`] when the host or the kind does not provide what the options ask for.
 pub fn without_bridge<E: From<Refusal>>(
     spec: &NetworkSpec,
     find: FindLink<'_, E>,
@@ -90,20 +90,20 @@ pub fn endpoint(network: &Network, endpoint: &Endpoint) -> Datapath {
 /// Where the links of an endpoint are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// All on the host: no sandbox has it.
+    /// All on the host: they are in no sandbox.
     OnHost,
     /// One end is known to be in a sandbox.
     InSandbox,
-    /// What should be on the host is not: its sandbox ended and took all links with it.
+    /// The link that should be on the host is missing: its sandbox ended and took all links with it.
     Gone,
-    /// The kernel does not tell. A link without a host end is out of sight in its sandbox.
+    /// The kernel cannot tell: a link without a host end is invisible while it is in its sandbox.
     Unknown,
 }
 
-/// Looks where the links of an endpoint are, in constant time.
+/// Finds out where the links of an endpoint are, in constant time.
 ///
 /// # Errors
-/// What `find` says.
+/// Errors of `find`.
 pub fn presence(
     attachment: &Attachment,
     mut find: impl FnMut(&IfName) -> Result<Option<LinkInfo>, KernelError>,
@@ -119,20 +119,19 @@ pub fn presence(
     Ok(if find(attachment.sandbox_link())?.is_some() { Presence::OnHost } else { Presence::Unknown })
 }
 
-/// The part of an endpoint that is its links: those of a sandbox are not created from outside, see
-/// [`Datapath::sandboxed`].
+/// The links of an endpoint. Links in a sandbox cannot be created from outside, see [`Datapath::sandboxed`].
 fn links(endpoint: &Endpoint, objects: impl IntoIterator<Item = (IfName, Object)>) -> Datapath {
     let objects: BTreeMap<_, _> = objects.into_iter().collect();
     let sandboxed = objects.keys().filter(|_| endpoint.phase != Phase::Ready).cloned().collect();
     Datapath { objects, sandboxed, ..Datapath::empty() }
 }
 
-/// Which families a network needs to be forwarded.
+/// Which address families must be forwarded for a network.
 pub fn forwarding(spec: &NetworkSpec) -> Forwarding {
     Forwarding { v4: spec.v4.is_some() && !spec.internal, v6: spec.v6.is_some() && !spec.internal }
 }
 
-/// What holds with no network at all: the accepting rules that cover every link with our prefix.
+/// What is needed without any network: the accepting rules that cover every link with Pontoon's prefix.
 pub fn base() -> Datapath {
     let rules = BTreeSet::from([ForwardRule::From(prefix()), ForwardRule::To(prefix())]);
     Datapath {
@@ -144,7 +143,7 @@ pub fn base() -> Datapath {
     }
 }
 
-/// Adds what one object needs to what others do.
+/// Merges what one object needs into `to`.
 pub fn add(to: &mut Datapath, more: Datapath) {
     unite(&mut to.elements, &more.elements);
     unite(&mut to.forward4, &more.forward4);
@@ -152,13 +151,13 @@ pub fn add(to: &mut Datapath, more: Datapath) {
     unite(&mut to.shortcuts, &more.shortcuts);
     to.objects.extend(more.objects);
     to.sandboxed.extend(more.sandboxed);
-    // Forwarding is never turned off: others on the host may have come to rely on it.
+    // Forwarding is never turned off: other programs on the host may rely on it by now.
     to.forwarding.v4 |= more.forwarding.v4;
     to.forwarding.v6 |= more.forwarding.v6;
 }
 
-/// Bridges of the engine's built-in driver: their containers are neighbours, and where the engine
-/// does not see to it itself, containers of ours must not enter them unpublished.
+/// Elements for bridges of the engine's built-in driver: their containers are neighbours, and unless the
+/// engine itself protects them, Pontoon's containers must not reach unpublished ports there.
 pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Element> {
     let links = || engine.links.iter().cloned();
     let closed = links().filter(|_| !engine.guarded).map(Element::Engine);

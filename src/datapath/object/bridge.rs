@@ -1,4 +1,4 @@
-//! Bridges: of Pontoon's own, and those of others that networks use.
+//! Bridges: those that Pontoon creates, and foreign ones that networks use.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use ipnetwork::IpNetwork;
 use super::Change;
 use crate::model::Mac;
 
-/// A bridge, as it should be or as it is.
+/// A bridge, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
-    /// True when Pontoon made it (group [`GROUP_LIVE`]); a foreign one only gets ports.
+    /// True when Pontoon created it (group [`GROUP_LIVE`]); a foreign bridge only gets ports.
     pub owned: bool,
     /// Its hardware address; `None` for a foreign bridge.
     pub mac: Option<Mac>,
-    /// MTU in bytes. Of a foreign bridge it is not compared.
+    /// MTU in bytes. Not compared for a foreign bridge.
     pub mtu: u32,
     /// Interface alias, for people who read `ip link`.
     pub alias: String,
@@ -24,22 +24,21 @@ pub struct Bridge {
     pub ipv6: bool,
     /// Whether packets to and from 127.0.0.0/8 are routed there: `route_localnet` = 1.
     pub localnet: bool,
-    /// Whether it learns nothing from frames to 01:80:c2:00:00:0x, floods multicasts whatever is asked
-    /// or reported, and remembers a bounded number of hardware addresses. Of a foreign bridge it is not
-    /// compared.
+    /// Whether it learns nothing from frames to 01:80:c2:00:00:0x, floods multicasts regardless of queries
+    /// and reports, and limits the number of learned hardware addresses. Not compared for a foreign bridge.
     pub hardened: bool,
     /// Whether it is administratively up.
     pub up: bool,
 }
 
 impl Bridge {
-    /// What turns `self` into `want`; `None` when it must be created, or completed, as a whole.
-    /// Only what Pontoon sets is compared.
+    /// The changes that turn `self` into `want`; `None` when it must be created or completed as a whole. Only
+    /// settings that Pontoon makes are compared.
     pub(super) fn changes(&self, want: &Self) -> Option<Vec<Change>> {
         if !(self.owned && want.owned) {
             return Some(if self.up { Vec::new() } else { vec![Change::Up] });
         }
-        // The alias is set after all settings that are made once: a bridge without it is half made.
+        // The alias is set after all settings that are made once: a bridge without it is incomplete.
         if self.alias != want.alias {
             return None;
         }
@@ -52,14 +51,14 @@ impl Bridge {
         // Its route needs a link that is up.
         changes.extend((want.localnet && !self.localnet).then_some(Change::RouteLocalnet));
         changes.extend(want.addresses.difference(&self.addresses).copied().map(Change::AddAddress));
-        // The kernel makes link-local addresses itself; they are not Pontoon's to remove.
+        // The kernel creates link-local addresses itself; Pontoon must not remove them.
         let link_local = |net: &&IpNetwork| matches!(net, IpNetwork::V6(net) if net.ip().is_unicast_link_local());
         let removed = self.addresses.difference(&want.addresses).filter(|net| !link_local(net));
         changes.extend(removed.copied().map(Change::RemoveAddress));
         Some(changes)
     }
 
-    /// Carries out a change, as the fake kernel does; false when a bridge has no such setting.
+    /// Applies a change, for the fake kernel; false when a bridge has no such setting.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match change {
             Change::Mtu(mtu) => self.mtu = *mtu,

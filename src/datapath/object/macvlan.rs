@@ -1,16 +1,16 @@
-//! Macvlan links: children of a link of the host, each with a hardware address of its own on that link's
-//! network. A child goes into a sandbox whole, so the host sees it only before and after.
+//! Macvlan links: children of a link of the host, each with its own hardware address on that link's network.
+//! The whole link moves into a sandbox, so the host sees it only before and after.
 
 use super::Change;
 use crate::model::kind::MacvlanMode;
 use crate::model::{IfName, Mac};
 
-/// A macvlan link, as it should be or as it is.
+/// A macvlan link, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Macvlan {
-    /// The link of the host that it is a child of.
+    /// The parent, a link of the host.
     pub parent: IfName,
-    /// Whom it reaches on its parent.
+    /// Which stations it reaches through its parent.
     pub mode: MacvlanMode,
     /// Its hardware address.
     pub mac: Mac,
@@ -19,9 +19,9 @@ pub struct Macvlan {
 }
 
 impl Macvlan {
-    /// What turns `self` into `want`; `None` when it must be deleted and created again, because the kernel
-    /// fixes the parent at creation. It has no user while it is on the host, so neither has a mode that
-    /// can wait.
+    /// The changes that turn `self` into `want`; `None` when it must be deleted and created again, because
+    /// the kernel fixes the parent at creation. A change of mode is handled the same way: no container uses
+    /// the link while it is on the host.
     pub(super) fn changes(&self, want: &Self) -> Option<Vec<Change>> {
         if (&self.parent, self.mode) != (&want.parent, want.mode) {
             return None;
@@ -31,7 +31,7 @@ impl Macvlan {
         Some(mac.into_iter().chain(mtu).collect())
     }
 
-    /// Carries out a change, as the fake kernel does; false when a macvlan link has no such setting.
+    /// Applies a change, for the fake kernel; false when a macvlan link has no such setting.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match change {
             Change::Mtu(mtu) => self.mtu = *mtu,

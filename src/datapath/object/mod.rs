@@ -1,9 +1,9 @@
-//! Objects: the links that Pontoon creates or uses, one type for all kinds, and the changes that lead
-//! from what one is to what it should be.
+//! Objects: the links that Pontoon creates or uses, one type for all kinds, and the changes that turn an
+//! observed object into the desired one.
 //!
-//! Planning, renaming, protecting and removing know objects only by what this type says of them. A new
-//! kind is a file here with its fields and its `changes`, an arm in each function of [`Object`], and a
-//! file in `crate::linux::object` that creates and reads it.
+//! Planning, renaming, protecting and removing use objects only through this type. A new kind needs a file
+//! here with its fields and its `changes`, an arm in each function of [`Object`], and a file in
+//! `crate::linux::object` that creates and reads it.
 
 mod bridge;
 mod macvlan;
@@ -21,8 +21,7 @@ pub use vxlan::Vxlan;
 
 use crate::model::{IfName, Mac};
 
-/// Kinds of objects, in the order in which they are created: ports after their bridges. They are
-/// deleted in reverse.
+/// Kinds of objects, in order of creation: ports after their bridges. They are deleted in reverse order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     /// A bridge.
@@ -36,10 +35,10 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// All of them, in order.
+    /// All kinds, in order.
     pub const ALL: [Self; 4] = [Self::Bridge, Self::Vxlan, Self::Veth, Self::Macvlan];
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
@@ -50,43 +49,43 @@ impl ObjectKind {
     }
 }
 
-/// One link, as it should be or as it is.
+/// One link, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
     /// A bridge.
     Bridge(Bridge),
     /// A VXLAN link.
     Vxlan(Vxlan),
-    /// A veth pair, by the name of its host end.
+    /// A veth pair, keyed by the name of its host end.
     Veth(Veth),
     /// A macvlan link.
     Macvlan(Macvlan),
 }
 
-/// One change of an object that exists. Each is idempotent.
+/// One idempotent change of an existing object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Sets the MTU, in bytes; of a pair that of the host end.
+    /// Sets the MTU, in bytes; for a pair, of the host end.
     Mtu(u32),
-    /// Sets the hardware address; of a pair that of the host end.
+    /// Sets the hardware address; for a pair, of the host end.
     Mac(Mac),
     /// Brings the link up.
     Up,
-    /// Hardens a bridge against frames that teach it wrong addresses: [`Bridge::hardened`].
+    /// Hardens a bridge against frames that make it learn wrong addresses: [`Bridge::hardened`].
     Harden,
-    /// Keeps the host from speaking ARP on a host end.
+    /// Disables ARP on a host end.
     ArpOff,
-    /// Turns IPv6 on for a bridge: `disable_ipv6` = 0, `accept_ra` = 0.
+    /// Enables IPv6 on a bridge: `disable_ipv6` = 0, `accept_ra` = 0.
     EnableIpv6,
     /// Adds an address to a bridge, without duplicate address detection.
     AddAddress(IpNetwork),
     /// Removes an address from a bridge.
     RemoveAddress(IpNetwork),
-    /// Changes the peers that a VXLAN link floods to.
+    /// Changes the flood list of a VXLAN link.
     Flood {
-        /// Peers to flood to.
+        /// Peers to add to the list.
         add: Vec<IpAddr>,
-        /// Peers not to flood to.
+        /// Peers to remove from the list.
         remove: Vec<IpAddr>,
     },
     /// Makes the link a port of this bridge.
@@ -111,35 +110,36 @@ impl Object {
         }
     }
 
-    /// The hardware address that derives from the id of what it belongs to. The kernel keeps it through
-    /// a renaming, so it identifies the object. `None` for a link that is not Pontoon's.
+    /// The hardware address derived from the id of its owner. The kernel keeps it when the link is renamed,
+    /// so it identifies the object. `None` for a link that is not Pontoon's.
     pub fn identity(&self) -> Option<Mac> {
         match self {
             Object::Bridge(bridge) => bridge.mac.filter(|_| bridge.owned),
             Object::Vxlan(vxlan) => Some(vxlan.mac),
             Object::Veth(veth) => Some(veth.host_mac),
-            // Its address is that of the container's IP address: another container may have it next.
+            // Its address is derived from the network and the container's IP address, which another container
+            // may get next.
             Object::Macvlan(_) => None,
         }
     }
 
-    /// Whether Pontoon made it, so that Pontoon may delete it.
+    /// Whether Pontoon created it and may therefore delete it.
     pub fn is_ours(&self, name: &IfName) -> bool {
         match self {
             Object::Bridge(bridge) => bridge.owned,
             Object::Vxlan(_) | Object::Macvlan(_) => name.has_prefix(),
-            // A pair without a name of ours at either end may be anybody's.
+            // A pair without one of Pontoon's names at either end may belong to another program.
             Object::Veth(veth) => name.has_prefix() || veth.peer.has_prefix(),
         }
     }
 
-    /// Whether a part of it stays on the host while the rest is in a sandbox, so that its absence says that
-    /// the sandbox is gone.
+    /// Whether one part stays on the host while the rest is in a sandbox, so that its absence means that the
+    /// sandbox is gone.
     pub fn stays_on_host(&self) -> bool {
         matches!(self, Object::Veth(_))
     }
 
-    /// The bridge whose port it is; the outer `None` for kinds that are no ports.
+    /// The bridge whose port it is; the outer `None` for kinds that are never ports.
     pub fn master_mut(&mut self) -> Option<&mut Option<IfName>> {
         match self {
             Object::Bridge(_) | Object::Macvlan(_) => None,
@@ -157,8 +157,8 @@ impl Object {
         }
     }
 
-    /// What turns `self` into `want`, which has the same name; `None` when `want` must be created as a
-    /// whole, see [`Object::is_completed`].
+    /// The changes that turn `self` into `want`, which has the same name; `None` when `want` must be created
+    /// as a whole, see [`Object::is_completed`].
     pub(super) fn changes(&self, want: &Self) -> Option<Vec<Change>> {
         match (self, want) {
             (Object::Bridge(have), Object::Bridge(want)) => have.changes(want),
@@ -169,7 +169,7 @@ impl Object {
         }
     }
 
-    /// Carries out a change, as the fake kernel does; false when this kind has no such setting.
+    /// Applies a change, for the fake kernel; false when this kind has no such setting.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match self {
             Object::Bridge(bridge) => bridge.apply(change),
@@ -189,15 +189,15 @@ impl Object {
         }
     }
 
-    /// Whether creating it again completes an object that is half made. If not, what is there has to be
-    /// deleted first.
+    /// Whether creating it again completes an incomplete object. If not, the existing link must be deleted
+    /// first.
     pub(super) fn is_completed(&self) -> bool {
         matches!(self, Object::Bridge(_))
     }
 }
 
-/// The changes of a port's bridge and isolation, each given as (bridge, isolated). A port that changes
-/// bridges starts with default flags. Returns whether it does.
+/// Appends the changes of a port's bridge and isolation, each given as (bridge, isolated). A port that
+/// changes bridges starts with default flags. Returns whether it changes bridges.
 fn port(changes: &mut Vec<Change>, have: (&Option<IfName>, bool), want: (&Option<IfName>, bool)) -> bool {
     let moved = want.0.as_ref().filter(|bridge| have.0.as_ref() != Some(*bridge));
     changes.extend(moved.cloned().map(Change::Master));

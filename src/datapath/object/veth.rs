@@ -6,11 +6,11 @@ use crate::model::{IfName, Mac};
 /// A veth pair, named by its host end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Veth {
-    /// Name of the end for the sandbox, while it is in the host's namespace.
+    /// Name of the container end, while it is in the host's namespace.
     pub peer: IfName,
     /// MAC of the host end.
     pub host_mac: Mac,
-    /// MAC of the container end; `None` when read from the kernel (it may be out of sight).
+    /// MAC of the container end; `None` when read from the kernel (the end may be invisible).
     pub peer_mac: Option<Mac>,
     /// MTU of both ends, in bytes.
     pub mtu: u32,
@@ -20,14 +20,14 @@ pub struct Veth {
     pub isolated: bool,
     /// Whether the port sends frames back where they came from.
     pub hairpin: bool,
-    /// Whether the host itself speaks ARP by the host end. It must not: the bridge does.
+    /// Whether ARP is on for the host end. It must be off: the bridge answers ARP.
     pub arp: bool,
     /// Whether the host end is administratively up.
     pub up: bool,
 }
 
 impl Veth {
-    /// What turns `self` into `want`; every setting of a pair can be changed.
+    /// The changes that turn `self` into `want`; every setting of a pair can be changed.
     pub(super) fn changes(&self, want: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         changes.extend((self.host_mac != want.host_mac).then_some(Change::Mac(want.host_mac)));
@@ -39,7 +39,7 @@ impl Veth {
         changes
     }
 
-    /// Carries out a change, as the fake kernel does; false when a pair has no such setting.
+    /// Applies a change, for the fake kernel; false when a pair has no such setting.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match change {
             Change::Mtu(mtu) => self.mtu = *mtu,

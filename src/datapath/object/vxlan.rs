@@ -6,36 +6,35 @@ use std::net::IpAddr;
 use super::{Change, port};
 use crate::model::{IfName, Mac, Vni};
 
-/// A VXLAN link, as it should be or as it is. Which number, port and own address it has is fixed
-/// when it is made.
+/// A VXLAN link, desired or observed. The VNI, the port and the local address are fixed at creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vxlan {
-    /// The network's number.
+    /// VNI of the network.
     pub vni: Vni,
-    /// UDP port, of both sides.
+    /// UDP port on both sides.
     pub port: u16,
-    /// This host's address in the underlay.
+    /// This host's underlay address.
     pub local: IpAddr,
-    /// Its hardware address: the same on every host, so that what the link itself says (not a
-    /// container behind it) is ignored by the others (`vxlan_set_mac`, drivers/net/vxlan).
+    /// Its hardware address: the same on every host, so that other hosts ignore frames sent by the link
+    /// itself rather than by a container behind it (`vxlan_set_mac`, drivers/net/vxlan).
     pub mac: Mac,
     /// MTU in bytes.
     pub mtu: u32,
     /// The bridge whose port it is.
     pub bridge: Option<IfName>,
-    /// Whether the port is isolated, as those of the endpoints are then.
+    /// Whether the port is isolated, as the ports of the endpoints then are.
     pub isolated: bool,
     /// Whether it is administratively up.
     pub up: bool,
-    /// Whether its packets leave from source ports below 1024, which only root may use.
+    /// Whether its packets use source ports below 1024, which only root may bind.
     pub low_ports: bool,
-    /// Whom it floods to.
+    /// Its flood list.
     pub peers: BTreeSet<IpAddr>,
 }
 
 impl Vxlan {
-    /// What turns `self` into `want`; `None` when it must be deleted and created again, because the
-    /// kernel fixes number, port, own address and source ports at creation.
+    /// The changes that turn `self` into `want`; `None` when it must be deleted and created again, because
+    /// the kernel fixes VNI, port, local address and source ports at creation.
     pub(super) fn changes(&self, want: &Self) -> Option<Vec<Change>> {
         let fixed = |vxlan: &Vxlan| (vxlan.vni, vxlan.port, vxlan.local, vxlan.mac, vxlan.low_ports);
         if fixed(self) != fixed(want) {
@@ -53,7 +52,7 @@ impl Vxlan {
         Some(changes)
     }
 
-    /// Carries out a change, as the fake kernel does; false when a VXLAN link has no such setting.
+    /// Applies a change, for the fake kernel; false when a VXLAN link has no such setting.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match change {
             Change::Mtu(mtu) => self.mtu = *mtu,

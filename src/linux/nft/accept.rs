@@ -1,7 +1,6 @@
-//! Owns the reading back of accepting rules in a foreign chain: of the form that Pontoon writes,
-//! or that iptables makes of it.
+//! Parses accepting rules of a foreign chain: in the form that Pontoon writes, or that iptables makes of it.
 //!
-//! Pure: bytes in, values out; no input makes it panic. Used by `forward`.
+//! Pure: bytes in, values out; never panics on any input. Used by `forward`.
 
 use super::expression::{
     CMP_EQUAL, DATA_VALUE, DATA_VERDICT, Direction, EXPR_DATA, EXPR_NAME, LIST_ITEM, VERDICT_CODE,
@@ -9,19 +8,19 @@ use super::expression::{
 use super::part::{META_IIFNAME, META_OIFNAME};
 use crate::linux::tlv::{Attributes, big32, text};
 
-/// A rule that accepts whatever comes in or goes out by some links.
+/// A rule that accepts all packets that enter or leave through certain links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accept<'a> {
     /// Which link of the packet is compared.
     pub direction: Direction,
-    /// The bytes that its name is compared with.
+    /// The bytes that the link's name is compared with.
     pub name: &'a [u8],
-    /// The comment, in the form in which iptables writes one: as a match that is always true.
+    /// The comment, as iptables writes it: as a match that is always true.
     pub comment: Option<&'a str>,
 }
 
-/// Reads a rule of the form `-i NAME [-m comment ...] -j ACCEPT`, or the same with `-o`; `None`
-/// for every other rule.
+/// Parses a rule of the form `-i NAME [-m comment ...] -j ACCEPT`, or the same with `-o`; `None` for every
+/// other rule.
 pub fn decode_accept(expressions: &[u8]) -> Option<Accept<'_>> {
     let mut list = Attributes::new(expressions).map_while(|(kind, item)| {
         let item = (kind == LIST_ITEM).then(|| Attributes::new(item))?;
@@ -57,19 +56,19 @@ pub fn decode_accept(expressions: &[u8]) -> Option<Accept<'_>> {
     }
 }
 
-/// What a rule without conditions does with whatever comes to it.
+/// The effect of a rule without conditions on every packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outright<'a> {
-    /// Drops or refuses it.
+    /// Drops or rejects it.
     Ends,
-    /// Has another chain decide.
+    /// Jumps to another chain.
     Asks(&'a str),
 }
 
 /// `NFT_JUMP` and `NFT_GOTO`.
 const ASKING: [i32; 2] = [-3, -4];
 
-/// Reads a rule that has no condition; `None` for every other, and for one that accepts.
+/// Parses a rule without conditions; `None` for every other rule, and for one that accepts.
 pub fn decode_outright(expressions: &[u8]) -> Option<Outright<'_>> {
     for (kind, item) in Attributes::new(expressions) {
         let item = (kind == LIST_ITEM).then(|| Attributes::new(item))?;

@@ -1,5 +1,5 @@
-//! Owns the reading of what Pontoon's rules count and note: how many packets each of them dropped, and
-//! which hosts sent to overlay networks without being peers.
+//! Reads what Pontoon's rules counted and recorded: how many packets each of them dropped, and which hosts
+//! sent to overlay networks without being peers.
 //!
 //! Reads only. Used by `survey`.
 
@@ -21,7 +21,7 @@ const LINK: usize = 16;
 /// `NFTA_COUNTER_PACKETS`.
 const COUNTER_PACKETS: u16 = 2;
 
-/// Every rule that dropped something, with its count.
+/// Every rule that dropped packets, with its count.
 pub fn dropped(socket: &mut Socket) -> Result<Vec<Dropped>, Failure> {
     let mut all = Vec::new();
     for family in FAMILIES {
@@ -38,7 +38,7 @@ pub fn dropped(socket: &mut Socket) -> Result<Vec<Dropped>, Failure> {
     Ok(all)
 }
 
-/// What the counter among these expressions has counted.
+/// The packet count of the counter among these expressions.
 fn counted(expressions: &[u8]) -> Option<u64> {
     let items = Attributes::new(expressions).filter(|(kind, _)| *kind == LIST_ITEM);
     let counter = items
@@ -48,7 +48,7 @@ fn counted(expressions: &[u8]) -> Option<u64> {
     packets.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Hosts that are no peers and sent to overlay networks in the last hour, and to which.
+/// Hosts that are not peers but sent to overlay networks in the last hour, each with the VNI.
 pub fn strangers(socket: &mut Socket) -> Result<BTreeSet<(IpAddr, u32)>, Failure> {
     let mut all = BTreeSet::new();
     for set in [Set::Strangers4, Set::Strangers6] {
@@ -62,7 +62,7 @@ pub fn strangers(socket: &mut Socket) -> Result<BTreeSet<(IpAddr, u32)>, Failure
     Ok(all)
 }
 
-/// Tunnels, and addresses that containers of other hosts announced there in the last minutes.
+/// Tunnels, each with an address that a container on another host announced there in the last minutes.
 pub fn heard(socket: &mut Socket) -> Result<BTreeSet<(String, IpAddr)>, Failure> {
     let mut all = BTreeSet::new();
     for set in [Set::Heard4, Set::Heard6] {

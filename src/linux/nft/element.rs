@@ -1,5 +1,5 @@
-//! Owns how an [`Element`] is written in a set or map: the bytes of its key and value, the two
-//! ends of a range, and back.
+//! Encodes an [`Element`] in a set or map (the bytes of its key and value, the two ends of a range) and
+//! decodes it.
 //!
 //! Pure. Used by `message` and `table`.
 
@@ -22,13 +22,13 @@ use crate::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
 /// One entry of a set on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// The key, or the first one of a range.
+    /// The key, or the first key of a range.
     pub key: Vec<u8>,
-    /// The last key of a range, where the key has several parts.
+    /// The last key of a range, when the key has several fields.
     pub last: Option<Vec<u8>>,
     /// The value, in a map.
     pub value: Vec<u8>,
-    /// It is not an element but the first key behind a range.
+    /// Whether it is not an element but the first key after a range.
     pub end: bool,
 }
 
@@ -57,7 +57,7 @@ pub fn set_of(element: &Element) -> Set {
         Element::Allow(address, _) => either(address.is_ipv6(), Set::Allow4, Set::Allow6),
         Element::Checked(_) => Set::Checked,
         Element::SourceMac(..) => Set::Macs,
-        // The address that stands for all is no member among others, but a set of its own.
+        // The wildcard address has a set of its own instead of being an element among others.
         Element::SourceAddress(_, address) => match address.is_unspecified() {
             true => either(address.is_ipv6(), Set::Any4, Set::Any6),
             false => either(address.is_ipv6(), Set::Addr4, Set::Addr6),
@@ -77,7 +77,7 @@ pub fn set_of(element: &Element) -> Set {
     }
 }
 
-/// The entries that stand for an element.
+/// The entries that represent an element.
 pub fn entries(element: &Element) -> Vec<Entry> {
     let key = |parts: &[&[u8]]| vec![Entry { key: packed(parts), ..Entry::default() }];
     match element {
@@ -133,7 +133,7 @@ pub fn entries(element: &Element) -> Vec<Entry> {
     }
 }
 
-/// Reads the entries in one answer to a listing.
+/// Parses the entries of one message of a dump.
 pub fn parse_elements(payload: &[u8]) -> Vec<Entry> {
     let list = Attributes::new(attributes(payload).find(ELEMENTS_LIST).unwrap_or_default());
     let entry = |item: &[u8]| {
@@ -149,8 +149,8 @@ pub fn parse_elements(payload: &[u8]) -> Vec<Entry> {
     list.filter(|(kind, _)| *kind == LIST_ITEM).filter_map(|(_, item)| entry(item)).collect()
 }
 
-/// The elements that all entries of a set stand for; `None` when there is one that Pontoon would
-/// never write.
+/// The elements that the entries of a set represent; `None` when one of them is an entry that Pontoon never
+/// writes.
 pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Element>> {
     let spec = set.spec();
     let starts = entries.iter().filter(|entry| !entry.end);
@@ -172,7 +172,7 @@ pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Element>> {
     starts.map(element).collect()
 }
 
-/// The element that one entry stands for, in a set whose ranges are not in entries of their own.
+/// The element that one entry represents, in a set whose ranges are single entries.
 fn decode_one(set: Set, entry: &Entry) -> Option<Element> {
     let v6 = set.v6();
     let element = Reader(&entry.key).all(|key| {
@@ -243,12 +243,12 @@ fn published(key: &mut Reader<'_>, address: IpAddr, value: &[u8]) -> Option<Elem
     Some(Element::Port(Published { host, container, container_port }))
 }
 
-/// Leaves out the ranges that lie within another one of the same set (and container): they change
-/// nothing, and the kernel refuses ranges that overlap.
+/// Leaves out the ranges that another range of the same set (and container) contains: they change nothing,
+/// and the kernel rejects overlapping ranges.
 pub fn outermost(elements: &BTreeSet<Element>) -> BTreeSet<Element> {
     let mut kept = BTreeSet::new();
-    // Ordered by first address, and the widest first among those that start together, a subnet
-    // lies within another one exactly when it ends no later than one that came before.
+    // Ordered by first address, and the widest first among those with the same start, a subnet lies within
+    // another one exactly when it ends no later than an earlier one.
     type Range<'a> = (u128, u128, &'a Element);
     let mut ranges: BTreeMap<(Set, Option<IpAddr>), Vec<Range<'_>>> = BTreeMap::new();
     for element in elements {
@@ -277,11 +277,11 @@ pub fn outermost(elements: &BTreeSet<Element>) -> BTreeSet<Element> {
     kept
 }
 
-/// Reads the parts of a key or value.
+/// Reads the fields of a key or value.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
-    /// What `read` makes of all bytes; `None` when some are left.
+    /// The result of `read` if it consumes all bytes; otherwise `None`.
     fn all<T>(mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let value = read(&mut self)?;
         self.0.is_empty().then_some(value)
@@ -297,7 +297,7 @@ impl Reader<'_> {
         IfName::parse(text(self.take(Field::Link)?)?).ok()
     }
 
-    /// The same link, twice.
+    /// Reads the same link's name twice.
     fn twice(&mut self) -> Option<IfName> {
         let link = self.link()?;
         (self.link()? == link).then_some(link)
@@ -338,7 +338,7 @@ impl Reader<'_> {
     }
 }
 
-/// Parts one behind the other; several are each filled up to a register of four bytes.
+/// Concatenates fields; if there are several, each is padded to a register of four bytes.
 fn packed(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(48);
     for part in parts {
@@ -374,7 +374,7 @@ fn unspecified(v6: bool) -> IpAddr {
 fn range_entries(subnet: &IpNetwork, value: Vec<u8>) -> Vec<Entry> {
     let (first, last, bits) = range(subnet);
     let mut entries = vec![Entry { key: bytes(first, bits), value, ..Entry::default() }];
-    // The range that ends with the last address of all has no key behind it.
+    // A range that ends with the last possible address has no key after it.
     if last != u128::MAX >> (128 - bits) {
         entries.push(Entry { key: bytes(last + 1, bits), end: true, ..Entry::default() });
     }

@@ -1,9 +1,8 @@
-//! Owns the expressions that rules are made of: comparisons, lookups in sets and maps, connection
-//! state, translation, counters and verdicts
-//! (include/uapi/linux/netfilter/nf_tables.h).
+//! Expressions of rules: comparisons, lookups in sets and maps, connection state, translation, counters and
+//! verdicts (include/uapi/linux/netfilter/nf_tables.h).
 //!
-//! Only what Pontoon's own rules need, in exactly the form that nft and iptables write, so that
-//! they can read it back. Used by `ruleset` and `forward`; `accept` reads rules back.
+//! Only what Pontoon's own rules need, in exactly the form that nft and iptables write, so that they can list
+//! it. Used by `ruleset` and `forward`; `accept` parses rules.
 
 use super::element::Set;
 use super::message::NAMELESS;
@@ -18,8 +17,8 @@ pub(super) const DATA_VALUE: u16 = 1;
 pub(super) const DATA_VERDICT: u16 = 2;
 pub(super) const VERDICT_CODE: u16 = 1;
 
-/// The register of a verdict, and the first of those of four bytes: a concatenated key takes
-/// several, one behind the other.
+/// The register of a verdict, and the first of the four-byte registers: a concatenated key takes several
+/// consecutive ones.
 pub(super) const REGISTER_VERDICT: u32 = 0;
 pub(super) const REGISTERS: u32 = 8;
 
@@ -41,7 +40,7 @@ const CMP_AT_LEAST: u32 = 5;
 const CMP_LESS: u32 = 2;
 const FIB_LINK: u32 = 1;
 const FIB_ADDRESS_TYPE: u32 = 3;
-/// `NFTA_FIB_F_IIF`: only ways by the link that the packet came in by.
+/// `NFTA_FIB_F_IIF`: only routes through the link that the packet came in by.
 const FIB_BACK: u32 = 8;
 
 /// `established` and `related`, as bits of the connection's state.
@@ -51,74 +50,74 @@ const SOURCE_REWRITTEN: u32 = 1 << 4;
 /// `IPS_DST_NAT`: the connection's destination was rewritten, so its port is published.
 const DESTINATION_REWRITTEN: u32 = 1 << 5;
 
-/// The expressions of one rule, in order; a rule applies when none of them says no.
+/// The expressions of one rule, in order; a rule applies when all its conditions are true.
 #[derive(Debug, Default)]
 pub struct Expressions {
     list: Writer,
 }
 
 impl Expressions {
-    /// The link's name is in the set.
+    /// Matches when the link's name is in the set.
     pub fn link_in(self, direction: Direction, set: Set) -> Self {
         self.key_in(&[direction.name()], set)
     }
 
-    /// The link's name is not in the set.
+    /// Matches when the link's name is not in the set.
     pub fn link_not_in(self, direction: Direction, set: Set) -> Self {
         self.key_not_in(&[direction.name()], set)
     }
 
-    /// The pair of both links' names is in the set.
+    /// Matches when the pair of both links' names is in the set.
     pub fn links_in(self, set: Set) -> Self {
         self.key_in(&[Direction::In.name(), Direction::Out.name()], set)
     }
 
-    /// The pair of both links' names is not in the set.
+    /// Matches when the pair of both links' names is not in the set.
     pub fn links_not_in(self, set: Set) -> Self {
         self.key_not_in(&[Direction::In.name(), Direction::Out.name()], set)
     }
 
-    /// The link's name starts with these bytes; with a final zero among them it equals them.
+    /// Matches when the link's name starts with these bytes, or equals them if they include the final zero.
     pub fn link_starts(self, direction: Direction, name: &[u8]) -> Self {
         self.load(&[direction.name()]).compare(CMP_EQUAL, name)
     }
 
-    /// There is no link of that kind: the packet was made here, or does not leave its bridge.
+    /// Matches when the packet has no such link: it was generated here, or does not leave its bridge.
     pub fn no_link(self, direction: Direction) -> Self {
         self.is(direction.index(), &[0; 4])
     }
 
-    /// Parts of the packet, put together, are in the set.
+    /// Matches when the concatenation of these fields is in the set.
     pub fn key_in(self, parts: &[Part], set: Set) -> Self {
         self.load(parts).lookup(set, false)
     }
 
-    /// Parts of the packet, put together, are not in the set.
+    /// Matches when the concatenation of these fields is not in the set.
     pub fn key_not_in(self, parts: &[Part], set: Set) -> Self {
         self.load(parts).lookup(set, true)
     }
 
-    /// A part of the packet is exactly this.
+    /// Matches when a field has this value.
     pub fn is(self, part: Part, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_EQUAL, value)
     }
 
-    /// A part of the packet is anything but this.
+    /// Matches when a field has any other value.
     pub fn is_not(self, part: Part, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_DIFFERENT, value)
     }
 
-    /// A part of the packet is a number of at least this.
+    /// Matches when a field is a number of at least this value.
     pub fn at_least(self, part: Part, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_AT_LEAST, value)
     }
 
-    /// A part of the packet is a number below this.
+    /// Matches when a field is a number below this value.
     pub fn below(self, part: Part, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_LESS, value)
     }
 
-    /// No route leads to the source by the link that the packet came in by.
+    /// Matches when no route leads to the source through the link that the packet came in by.
     pub fn no_way_back(mut self) -> Self {
         self.push("fib", |data| {
             data.big(1, REGISTERS).big(2, FIB_LINK).big(3, Side::Source.fib() | FIB_BACK);
@@ -126,8 +125,8 @@ impl Expressions {
         self.compare(CMP_EQUAL, &[0; 4])
     }
 
-    /// Parts of the packet, put together, are in the set from now on. Nothing is, once it is full: what
-    /// follows in the rule is not done then.
+    /// Adds the concatenation of these fields to the set. When the set is full it adds nothing, and the rest
+    /// of the rule is not evaluated.
     pub fn noted_in(self, parts: &[Part], set: Set) -> Self {
         let mut noted = self.load(parts);
         noted.push("dynset", |data| {
@@ -136,28 +135,28 @@ impl Expressions {
         noted
     }
 
-    /// An address starts with the same `prefix` bits as this one.
+    /// Matches when an address has the same first `prefix` bits as this one.
     pub fn within(self, part: Part, network: &[u8], prefix: u32) -> Self {
         self.masked(part, prefix).compare(CMP_EQUAL, network)
     }
 
-    /// An address does not start with the same `prefix` bits as this one.
+    /// Matches when an address does not have the same first `prefix` bits as this one.
     pub fn outside(self, part: Part, network: &[u8], prefix: u32) -> Self {
         self.masked(part, prefix).compare(CMP_DIFFERENT, network)
     }
 
-    /// A part of the packet has none of these bits.
+    /// Matches when a field has none of these bits set.
     pub fn without_bits(self, part: Part, bits: &[u8]) -> Self {
         self.load(&[part]).mask(bits).compare(CMP_EQUAL, &vec![0; bits.len()])
     }
 
-    /// It is a packet of this family.
+    /// Matches packets of this family.
     pub fn family(self, v6: bool) -> Self {
         let family = if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
         self.is(Part::FAMILY, &[family as u8])
     }
 
-    /// The address is one of the host's, or is none of them (`fib ... type local`).
+    /// Matches when the address is one of the host's, or is not (`fib ... type local`).
     pub fn local(mut self, side: Side, yes: bool) -> Self {
         self.push("fib", |data| {
             data.big(1, REGISTERS).big(2, FIB_ADDRESS_TYPE).big(3, side.fib());
@@ -166,27 +165,27 @@ impl Expressions {
         self.compare(if yes { CMP_EQUAL } else { CMP_DIFFERENT }, &local)
     }
 
-    /// The packet belongs to no connection that was let through before.
+    /// Matches when the packet does not belong to a connection that was accepted before.
     pub fn is_no_answer(self) -> Self {
         self.connection(CT_STATE, ANSWERS, CMP_EQUAL)
     }
 
-    /// The packet belongs to a connection that was let through before, or is an error about one.
+    /// Matches when the packet belongs to a connection that was accepted before, or is an error about one.
     pub fn is_answer(self) -> Self {
         self.connection(CT_STATE, ANSWERS, CMP_DIFFERENT)
     }
 
-    /// The connection was not made to a published port.
+    /// Matches when the connection was not made to a published port.
     pub fn is_unpublished(self) -> Self {
         self.connection(CT_STATUS, DESTINATION_REWRITTEN, CMP_EQUAL)
     }
 
-    /// The connection was made to a published port.
+    /// Matches when the connection was made to a published port.
     pub fn is_published(self) -> Self {
         self.connection(CT_STATUS, DESTINATION_REWRITTEN, CMP_DIFFERENT)
     }
 
-    /// It comes back to somebody whose address was hidden behind another one.
+    /// Matches replies to a client whose source address was translated.
     pub fn answers_hidden_source(self) -> Self {
         self.connected(CT_DIRECTION, None).compare(CMP_EQUAL, &[BACK]).connection(
             CT_STATUS,
@@ -195,17 +194,17 @@ impl Expressions {
         )
     }
 
-    /// The connection was begun from this IPv6 address, before any translation.
+    /// Matches when the connection's original source, before any translation, is this IPv6 address.
     pub fn asked_from(self, address: &[u8; 16]) -> Self {
         self.connected(CT_SOURCE_V6, Some(THERE)).compare(CMP_EQUAL, address)
     }
 
-    /// Puts the IPv6 destination that the connection's answers are sent to into the packet.
+    /// Sets the IPv6 destination to the destination of the connection's replies.
     pub fn destination_set_to_where_answers_go(self) -> Self {
         self.connected(CT_DESTINATION_V6, Some(BACK)).write(Side::Destination.address(true))
     }
 
-    /// Puts this IPv6 destination into the packet.
+    /// Sets the IPv6 destination.
     pub fn destination_set_to(mut self, address: &[u8; 16]) -> Self {
         self.push("immediate", |data| {
             data.big(1, REGISTERS).nest(2, |value| {
@@ -215,7 +214,7 @@ impl Expressions {
         self.write(Side::Destination.address(true))
     }
 
-    /// Counts packets that come this far.
+    /// Counts the packets that match so far.
     pub fn counter(mut self) -> Self {
         self.push("counter", |data| {
             data.bytes(1, &[0; 8]).bytes(2, &[0; 8]);
@@ -223,7 +222,7 @@ impl Expressions {
         self
     }
 
-    /// Lets the packet through this chain.
+    /// Accepts the packet in this chain.
     pub fn accept(self) -> Self {
         self.verdict(libc::NF_ACCEPT)
     }
@@ -233,25 +232,25 @@ impl Expressions {
         self.verdict(libc::NF_DROP)
     }
 
-    /// Rewrites the source to the address of the outgoing link.
+    /// Translates the source to the address of the outgoing link.
     pub fn masquerade(mut self) -> Self {
         self.push("masq", |_| {});
         self
     }
 
-    /// Rewrites the destination to the address and port that the map has for these parts.
+    /// Translates the destination to the address and port that the map has for these fields.
     pub fn destination_from(self, parts: &[Part], map: Set) -> Self {
         let port = REGISTERS + if map.v6() { 4 } else { 1 };
         self.load(parts).translate(NAT_DESTINATION, map, Some(port))
     }
 
-    /// Rewrites the source to the address that the map has for these parts.
+    /// Translates the source to the address that the map has for these fields.
     pub fn source_from(self, parts: &[Part], map: Set) -> Self {
         self.load(parts).translate(NAT_SOURCE, map, None)
     }
 
-    /// Rewrites the destination to the IPv4 address that a map without a name has for a random number
-    /// below `count` (`NFT_NG_RANDOM`).
+    /// Translates the destination to the IPv4 address that an anonymous map has for a random number below
+    /// `count` (`NFT_NG_RANDOM`).
     pub fn destination_drawn_from(mut self, map: u32, count: u32) -> Self {
         self.push("numgen", |data| {
             data.big(1, REGISTERS).big(2, count).big(3, 1);
@@ -270,7 +269,7 @@ impl Expressions {
         self.list
     }
 
-    /// Puts parts into registers, one behind the other.
+    /// Loads fields into consecutive registers.
     pub(super) fn load(mut self, parts: &[Part]) -> Self {
         let mut register = REGISTERS;
         for part in parts {
@@ -320,7 +319,7 @@ impl Expressions {
         self
     }
 
-    /// Loads what connection tracking knows, of one direction where there are two.
+    /// Loads a property of the tracked connection, of one direction where there are two.
     fn connected(mut self, key: u32, direction: Option<u8>) -> Self {
         self.push("ct", |data| {
             data.big(1, REGISTERS).big(2, key);
@@ -331,10 +330,10 @@ impl Expressions {
         self
     }
 
-    /// Writes the register into an address of the packet; checksums that contain it follow
+    /// Writes the register into an address of the packet and updates the checksums that cover it
     /// (`NFT_PAYLOAD_L4CSUM_PSEUDOHDR`).
     pub(super) fn write(mut self, address: Part) -> Self {
-        // IPv4 has a checksum of its own header (`NFT_PAYLOAD_CSUM_INET`), at byte 10.
+        // IPv4 has a checksum in its own header (`NFT_PAYLOAD_CSUM_INET`), at byte 10.
         let (kind, at) = if address.len == 4 { (1, 10) } else { (0, 0) };
         if let From::Payload(base, offset) = address.from {
             self.push("payload", |data| {
@@ -345,7 +344,7 @@ impl Expressions {
         self
     }
 
-    /// `ct KEY & mask` compared with zero; connection bits are in the machine's byte order.
+    /// Compares `ct KEY & mask` with zero; connection bits are in host byte order.
     fn connection(self, key: u32, mask: u32, operation: u32) -> Self {
         self.connected(key, None).mask(&mask.to_ne_bytes()).compare(operation, &[0; 4])
     }

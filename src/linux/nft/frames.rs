@@ -1,19 +1,18 @@
-//! Owns the rules of table `bridge pontoon`: frames that a checked port may send, and what does
-//! not come out of a tunnel. A container uses its own addresses, and speaks in ARP and neighbour
-//! discovery only for those. A gateway serves its own host. And what does not go into a
-//! tunnel: of networks that keep broadcasts and multicasts on their hosts, all but what finds
-//! addresses.
+//! Rules of table `bridge pontoon`: source address validation of checked ports, and filters at the tunnels. A
+//! container may use only its own addresses, also in ARP and neighbour discovery. Frames of a gateway stay on
+//! its host. Networks that keep broadcasts and multicasts on their hosts send only those for address
+//! resolution into a tunnel.
 //!
-//! Pure. Part of `ruleset`. Frames come to the first chain as they enter a bridge, before
-//! br_netfilter and before the bridge learns anything from them; to the second one as they leave by
-//! a port, those that the host itself says among them.
+//! Pure. Part of `ruleset`. The first chain sees frames as they enter a bridge, before br_netfilter and
+//! before the bridge learns from them; the second one sees them as they leave by a port, including those that
+//! the host itself sends.
 
 use super::element::Set;
 use super::expression::{CMP_DIFFERENT, Direction, Expressions, Part, Side};
 use super::message::{BRIDGE, Chain};
 use super::ruleset::Rule;
 
-/// `NF_BR_PRE_ROUTING` and a place before everything else (`NF_BR_PRI_NAT_DST_BRIDGED`).
+/// `NF_BR_PRE_ROUTING`, with a priority before everything else (`NF_BR_PRI_NAT_DST_BRIDGED`).
 pub const PREROUTING: Chain = Chain {
     family: BRIDGE,
     name: "prerouting_source",
@@ -23,7 +22,7 @@ pub const PREROUTING: Chain = Chain {
     comment: "what a checked port may send",
 };
 
-/// `NF_BR_POST_ROUTING`, at the usual place of a filter (`NF_BR_PRI_FILTER_BRIDGED`).
+/// `NF_BR_POST_ROUTING`, with the usual priority of a filter (`NF_BR_PRI_FILTER_BRIDGED`).
 pub const POSTROUTING: Chain = Chain {
     family: BRIDGE,
     name: "postrouting_tunnel",
@@ -33,11 +32,11 @@ pub const POSTROUTING: Chain = Chain {
     comment: "what leaves by a tunnel",
 };
 
-/// The bit of a frame's receiver that says that there may be several (IEEE 802: the lowest of the
-/// first byte, which is sent first).
+/// The group bit of a frame's destination address (IEEE 802: the lowest bit of the first byte, which is sent
+/// first).
 const SEVERAL: [u8; 6] = [1, 0, 0, 0, 0, 0];
 
-/// What an Ethernet frame carries.
+/// EtherTypes.
 pub(super) const IP: [u8; 2] = 0x0800u16.to_be_bytes();
 pub(super) const ARP: [u8; 2] = 0x0806u16.to_be_bytes();
 pub(super) const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
@@ -45,17 +44,17 @@ const VLAN: [u8; 2] = 0x8100u16.to_be_bytes();
 const VLAN_SERVICE: [u8; 2] = 0x88a8u16.to_be_bytes();
 const VLAN_OLD_SERVICE: [u8; 2] = 0x9100u16.to_be_bytes();
 
-/// `PACKET_MULTICAST`: a frame with several receivers, and not with all.
+/// `PACKET_MULTICAST`: a frame to a group address that is not the broadcast address.
 const FOR_SEVERAL: u8 = 2;
 
-/// 01:80:c2:00:00:00 to 0f, whom bridges talk to each other by (IEEE 802.1Q, table 8-1).
+/// 01:80:c2:00:00:00 to 0f, which bridges use to talk to each other (IEEE 802.1Q, table 8-1).
 const BRIDGES: ([u8; 6], u32) = ([0x01, 0x80, 0xc2, 0, 0, 0], 44);
 
 /// Types of IGMP messages (RFC 2236, RFC 4286), and the protocol number of PIM.
 const IGMP_QUERY: u8 = 0x11;
 const IGMP_ROUTER: u8 = 0x30;
 const PIM: u8 = 103;
-/// More fragments follow, or some came before.
+/// Mask of a fragment: the flag for more fragments, and the offset.
 const IS_FRAGMENT: [u8; 2] = 0x3fffu16.to_be_bytes();
 
 /// Types of ICMPv6 messages (RFC 2710, RFC 3810, RFC 4286, RFC 4861).
@@ -72,17 +71,17 @@ const REDIRECT: u8 = 137;
 const CMP_GREATER: u32 = 4;
 
 impl Expressions {
-    /// A part of the packet is a number above this one, both with their highest byte first.
+    /// Matches when a field is a number above this value, both in network byte order.
     pub fn above(self, part: Part, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_GREATER, value)
     }
 
-    /// The link's name starts with anything but these bytes.
+    /// Matches when the link's name does not start with these bytes.
     pub fn link_starts_not(self, direction: Direction, name: &[u8]) -> Self {
         self.load(&[direction.name()]).compare(CMP_DIFFERENT, name)
     }
 
-    /// A part of the packet has some of these bits.
+    /// Matches when a field has some of these bits set.
     pub fn with_bits(self, part: Part, bits: &[u8]) -> Self {
         self.load(&[part]).mask(bits).compare(CMP_DIFFERENT, &vec![0; bits.len()])
     }
@@ -101,13 +100,13 @@ pub(super) fn message(rule: Expressions, kind: u8) -> Expressions {
     rule.is(Part::ICMPV6_TYPE, &[kind])
 }
 
-/// A frame to the bridges themselves.
+/// Matches frames to the bridges themselves.
 pub(super) fn to_bridges(rule: Expressions) -> Expressions {
     rule.within(Part::FRAME_TARGET, &BRIDGES.0, BRIDGES.1)
 }
 
-/// A frame of a container that carries this and nothing around it, with the container's own hardware
-/// address, and not for several receivers: among those are multicast queries.
+/// Matches untagged frames of this EtherType with the container's own source hardware address and a unicast
+/// destination: multicast queries are among the others.
 fn own(rule: Expressions, what: [u8; 2]) -> Expressions {
     let rule = rule.link_starts(Direction::In, PORT).is(Part::FRAME_TYPE, &what);
     rule.is_not(Part::PACKET_TYPE, &[FOR_SEVERAL])
@@ -122,20 +121,21 @@ fn igmp(rule: Expressions) -> Expressions {
     carries(rule, IP).is(Part::TRANSPORT, &[libc::IPPROTO_IGMP as u8])
 }
 
-/// How the names of all links of ours start, those of host ends (`LinkRole::Host`) and those of tunnels
+/// Name prefixes of all of Pontoon's links, of host ends (`LinkRole::Host`) and of tunnels
 /// (`LinkRole::Vxlan`).
 const OURS: &[u8] = b"pnt";
 pub(super) const PORT: &[u8] = b"pnth";
 pub(super) const TUNNEL: &[u8] = b"pntx";
 
-/// An ARP question.
+/// An ARP request.
 const QUESTION: [u8; 2] = 1u16.to_be_bytes();
 
 const fn leaving(comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
     Rule { chain: POSTROUTING, comment, write }
 }
 
-/// What leaves by a port, in order. Nearly every frame has one receiver, and goes no further.
+/// Rules for frames that leave by a port, in order. Nearly every frame is unicast, and leaves the chain at
+/// the first rule.
 pub static LEAVING: [Rule; 6] = [
     leaving("for one receiver", |rule| rule.without_bits(Part::FRAME_TARGET, &SEVERAL).accept()),
     leaving("tunnels that carry all, and other ports", |rule| rule.link_not_in(Direction::Out, Set::Quiet).accept()),
@@ -145,9 +145,9 @@ pub static LEAVING: [Rule; 6] = [
     leaving("broadcasts and multicasts that stay on their host", |rule| rule.counter().drop()),
 ];
 
-/// What enters by a port, in order.
+/// Rules for frames that enter by a port, in order.
 pub static RULES: [Rule; 36] = [
-    // Nearly every frame, after two look-ups; all that follows would let it pass as well.
+    // Nearly every frame matches, after two look-ups; all rules that follow would accept it as well.
     rule("its own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
     rule("ports that are not checked", |rule| {
         rule.link_starts(Direction::In, PORT).link_not_in(Direction::In, Set::Checked).accept()
@@ -157,8 +157,8 @@ pub static RULES: [Rule; 36] = [
         own_address(rule, Set::Addr6).accept()
     }),
     rule("others' ports", |rule| rule.link_starts_not(Direction::In, OURS).accept()),
-    // What containers of other hosts announce as theirs: an address that is in none of a network's subnets
-    // is of a host that has others for it.
+    // Records addresses that containers on other hosts announce: one that is in none of the network's subnets
+    // belongs to a host with different subnets for it.
     rule("who has an IPv4 address on another host", |rule| {
         let rule = carries(rule, ARP).link_starts(Direction::In, TUNNEL);
         rule.noted_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Heard4)
@@ -167,7 +167,8 @@ pub static RULES: [Rule; 36] = [
         let rule = message(rule, NEIGHBOUR_ADVERTISEMENT).link_starts(Direction::In, TUNNEL);
         rule.noted_in(&[Part::LINK, Part::NEIGHBOUR], Set::Heard6)
     }),
-    // Each host has the gateway, with the same addresses. Its answer would come from everywhere.
+    // Every host has the gateway, with the same addresses. Without these rules replies would come from all
+    // hosts.
     rule("another host's gateway", |rule| {
         let rule = rule.link_starts(Direction::In, TUNNEL);
         rule.key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Gateways).drop()
@@ -183,14 +184,14 @@ pub static RULES: [Rule; 36] = [
     rule("another's hardware address", |rule| {
         rule.key_not_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs).counter().drop()
     }),
-    // With spanning tree off, or where an owner wants it so, a bridge passes these on.
+    // With spanning tree off, or if its owner configures it so, a bridge forwards these frames.
     rule("what bridges tell each other", |rule| to_bridges(rule).counter().drop()),
-    // A receiver takes off as many tags as there are (VLAN 0), and what is behind one may be hidden from
-    // these rules. On a bridge of the user's a tag leads into another network.
+    // A receiver strips any number of tags (VLAN 0), and these rules may not see what is behind one. On a
+    // bridge of the user a tag leads into another network.
     rule("a VLAN tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN).counter().drop()),
     rule("a VLAN service tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN_SERVICE).counter().drop()),
     rule("a VLAN service tag of old", |rule| rule.is(Part::FRAME_TYPE, &VLAN_OLD_SERVICE).counter().drop()),
-    // A bridge that believes in a multicast router keeps multicasts from those who did not report.
+    // A bridge that detects a multicast router no longer sends multicasts to ports without reports.
     rule("a multicast router that is none, by PIM", |rule| rule.is(Part::TRANSPORT, &[PIM]).counter().drop()),
     rule("IGMP in fragments", |rule| igmp(rule).with_bits(Part::FRAGMENT, &IS_FRAGMENT).counter().drop()),
     rule("a multicast querier that is none", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_QUERY]).counter().drop()),
@@ -215,7 +216,7 @@ pub static RULES: [Rule; 36] = [
     rule("a router that is none", |rule| message(rule, ROUTER_ADVERTISEMENT).counter().drop()),
     rule("a better way that is none", |rule| message(rule, REDIRECT).counter().drop()),
     rule("any IPv6 address", |rule| carries(rule, IPV6).link_in(Direction::In, Set::Any6).accept()),
-    // Nobody sends it so, and the rules below look for what it says where it usually is.
+    // No legitimate sender does so, and the rules below expect the message directly after the IPv6 header.
     rule("neighbour discovery behind other headers", |rule| {
         let icmp = [libc::IPPROTO_ICMPV6 as u8];
         let rule = carries(rule, IPV6).is(Part::TRANSPORT, &icmp).is_not(Part::NEXT_HEADER, &icmp);

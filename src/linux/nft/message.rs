@@ -1,8 +1,8 @@
-//! Owns the messages of nf_tables (include/uapi/linux/netfilter/nf_tables.h): tables, chains,
-//! sets, elements, rules, and the bounds of a transaction.
+//! Messages of nf_tables (include/uapi/linux/netfilter/nf_tables.h): tables, chains, sets, elements, rules,
+//! and the bounds of a transaction.
 //!
-//! Knows nothing of what the rules are for. Numbers are in network byte order here. Used by
-//! `ruleset`, `table` and `forward`.
+//! Independent of the purpose of the rules. Numbers are in network byte order here. Used by `ruleset`,
+//! `table` and `forward`.
 
 use super::element::{Entry, Set};
 use super::expression::Expressions;
@@ -42,7 +42,7 @@ pub(in crate::linux) const GET_GENERATION: u16 = 16;
 /// Bytes of `struct nfgenmsg`.
 pub const HEADER: usize = 4;
 
-/// `NFNL_SUBSYS_NFTABLES`, as it stands in a message type.
+/// `NFNL_SUBSYS_NFTABLES`, as encoded in a message type.
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -87,18 +87,18 @@ pub(super) const DATA_VALUE: u16 = 1;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 pub(super) const INTERVAL_END: u32 = 1;
 
-/// User data is a list of (type u8, length u8, value): nft's own convention for what the kernel
-/// only keeps. Comments of tables, chains and rules have type 0, those of sets 7; a set's type 0
-/// tells nft the byte order of its keys, for printing.
+/// User data is a list of (type u8, length u8, value): nft's own convention for data that the kernel only
+/// stores. Comments of tables, chains and rules have type 0, those of sets 7; type 0 of a set tells nft the
+/// byte order of its keys, for printing.
 pub(super) const UDATA_COMMENT: u8 = 0;
 pub(super) const UDATA_SET_COMMENT: u8 = 7;
 pub(super) const UDATA_SET_KEY_ORDER: u8 = 0;
 pub(super) const UDATA_SET_DATA_ORDER: u8 = 1;
 
-/// Elements in one message: an attribute holds 64 KiB, the largest element takes about 90 bytes.
+/// Elements per message: an attribute holds 64 KiB, the largest element takes about 90 bytes.
 pub(super) const CHUNK: usize = 512;
 
-/// The kernel puts a number into it; until then such a map is known by its id.
+/// The kernel inserts a number into the name; until then such a map is identified by its id.
 pub(super) const NAMELESS: &str = "__map%d";
 
 /// A base chain.
@@ -106,15 +106,15 @@ pub(super) const NAMELESS: &str = "__map%d";
 pub struct Chain {
     /// Family of its table.
     pub family: u8,
-    /// Its name; must not be a keyword of nft, which could not list it then.
+    /// Its name; must not be a keyword of nft, which could not list it otherwise.
     pub name: &'static str,
     /// `filter` or `nat`.
     pub kind: &'static str,
     /// `NF_INET_FORWARD`, `NF_BR_PRE_ROUTING`, ... .
     pub hook: u32,
-    /// Place among the chains of the hook; lower is earlier.
+    /// Priority among the chains of the hook; lower is earlier.
     pub priority: i32,
-    /// What it is for.
+    /// Its purpose.
     pub comment: &'static str,
 }
 
@@ -123,7 +123,7 @@ pub fn wire(kind: u16) -> u16 {
     SUBSYSTEM | kind
 }
 
-/// A body that starts with the header of a family.
+/// A body that starts with the header for a family.
 pub fn body(family: u8) -> Writer {
     Writer::with_header(&[family, 0, 0, 0])
 }
@@ -138,7 +138,7 @@ pub fn bounds() -> (Request, Request) {
     (bound(BATCH_BEGIN), bound(BATCH_END))
 }
 
-/// Makes a table; one that exists is left as it is.
+/// Creates a table; an existing one is left as it is.
 pub fn new_table(family: u8, table: &str, comment: &str) -> Request {
     let mut message = body(family);
     message.text(TABLE_NAME, table).bytes(TABLE_USERDATA, &comment_data(UDATA_COMMENT, comment));
@@ -152,7 +152,7 @@ pub fn delete_table(family: u8, table: &str) -> Request {
     request(DEL_TABLE, 0, message)
 }
 
-/// Makes a base chain with policy accept.
+/// Creates a base chain with policy accept.
 pub fn new_chain(table: &str, chain: &Chain) -> Request {
     let mut message = body(chain.family);
     message.text(TABLE_NAME, table).text(CHAIN_NAME, chain.name).text(CHAIN_TYPE, chain.kind);
@@ -164,7 +164,7 @@ pub fn new_chain(table: &str, chain: &Chain) -> Request {
     request(NEW_CHAIN, CREATE, message)
 }
 
-/// Makes a set. `id` is any number that is unique within the transaction.
+/// Creates a set. `id` is any number that is unique within the transaction.
 pub fn new_set(table: &str, set: Set, id: u32) -> Request {
     let spec = set.spec();
     let mut message = body(spec.family);
@@ -191,7 +191,7 @@ pub fn new_set(table: &str, set: Set, id: u32) -> Request {
     request(NEW_SET, CREATE, message)
 }
 
-/// The sizes of the parts of a key.
+/// The sizes of the fields of a key.
 fn concatenated(desc: &mut Writer, key: &[set::Field]) {
     desc.nest(SET_DESC_CONCAT, |concat| {
         for field in key {
@@ -202,14 +202,14 @@ fn concatenated(desc: &mut Writer, key: &[set::Field]) {
     });
 }
 
-/// Adds or removes entries of a set, in as many messages as they need.
+/// Adds or removes entries of a set, in as many messages as needed.
 pub fn elements(table: &str, set: Set, entries: &[Entry], add: bool) -> Vec<Request> {
     let (kind, flags) = if add { (NEW_ELEMENTS, CREATE) } else { (DEL_ELEMENTS, 0) };
     let chunk = |entries: &[Entry]| request(kind, flags, listed(table, set, entries, add));
     entries.chunks(CHUNK).map(chunk).collect()
 }
 
-/// A message about some entries of a set, with their values or without.
+/// A message about some entries of a set, with or without their values.
 pub(super) fn listed(table: &str, set: Set, entries: &[Entry], values: bool) -> Writer {
     let data = |element: &mut Writer, kind: u16, bytes: &[u8]| {
         element.nest(kind, |data| {
@@ -237,8 +237,8 @@ pub(super) fn listed(table: &str, set: Set, entries: &[Entry], values: bool) -> 
     message
 }
 
-/// Makes a map from numbers, as a drawing gives them, to IPv4 addresses: one without a name, which
-/// goes with its rule. `id` is any number that is unique within the transaction.
+/// Creates an anonymous map from random numbers to IPv4 addresses, which the kernel deletes with its rule.
+/// `id` is any number that is unique within the transaction.
 pub fn new_drawing_map(family: u8, table: &str, id: u32) -> Request {
     // `NFT_SET_ANONYMOUS`, `NFT_SET_CONSTANT`, `NFT_SET_MAP`; nft's numbers for integers and addresses.
     const FLAGS: u32 = 1 | 2 | 8;
@@ -253,7 +253,7 @@ pub fn new_drawing_map(family: u8, table: &str, id: u32) -> Request {
     request(NEW_SET, CREATE, message)
 }
 
-/// Adds numbers and their addresses to such a map.
+/// Adds numbers and their addresses to an anonymous map.
 pub fn numbered(family: u8, table: &str, id: u32, entries: &[([u8; 4], [u8; 4])]) -> Vec<Request> {
     let chunk = |entries: &[([u8; 4], [u8; 4])]| {
         let mut message = body(family);
@@ -291,7 +291,7 @@ pub fn delete_rule(family: u8, table: &str, chain: &str, handle: u64) -> Request
     request(DEL_RULE, 0, message)
 }
 
-/// The comment within the user data of a table, chain or rule, if there is one.
+/// The comment in the user data of a table, chain or rule, if it has one.
 pub fn comment(data: &[u8]) -> Option<&str> {
     let mut rest = data;
     loop {
@@ -304,18 +304,18 @@ pub fn comment(data: &[u8]) -> Option<&str> {
     }
 }
 
-/// The attributes of an answer.
+/// The attributes of a reply.
 pub fn attributes(payload: &[u8]) -> Attributes<'_> {
     Attributes::after(payload, HEADER)
 }
 
-/// The byte order of a set's keys or values, as nft wants to be told of it.
+/// User data with the byte order of a set's keys or values, for nft.
 pub(super) fn order_data(kind: u8, order: u32) -> Vec<u8> {
     [&[kind, 4][..], &order.to_ne_bytes()].concat()
 }
 
 pub(super) fn comment_data(kind: u8, comment: &str) -> Vec<u8> {
-    // With its zero, the length must fit one byte.
+    // With its final zero, the length must fit one byte.
     let text = comment.get(..comment.len().min(250)).unwrap_or_default();
     let mut data = vec![kind, text.len() as u8 + 1];
     data.extend_from_slice(text.as_bytes());

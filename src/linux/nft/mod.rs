@@ -1,11 +1,11 @@
-//! Owns nf_tables: the encoding of its netlink messages, and the tables `inet pontoon`,
+//! The nf_tables part of the kernel: encodes its netlink messages, and manages the tables `inet pontoon`,
 //! `bridge pontoon` and `netdev pontoon`.
 //!
-//! `message`, `part` and `expression` know the wire format, `set` which sets there are, `element` what is
-//! in one, `ruleset`, `frames`, `sources` and `tunnels` the rules, `table` how all is written, `count` what was dropped, `shape` whether what is there is of
-//! this release's shape; `shortcut` is all of the third table, whose chains come and go with links.
-//! Nothing here runs a program.
-//! Called by `LinuxKernel`, by `observe` and by `forward`.
+//! `message`, `part` and `expression` implement the wire format; `set` defines the sets and `element` their
+//! elements; `ruleset`, `frames`, `sources` and `tunnels` define the rules; `table` writes and reads the
+//! tables; `count` reads drop counters; `shape` checks whether the tables have this release's schema;
+//! `shortcut` manages the third table, whose chains depend on links. Nothing here runs a program. Called by
+//! `LinuxKernel`, by `observe` and by `forward`.
 
 pub mod accept;
 pub mod count;

@@ -1,5 +1,5 @@
-//! Owns the parts of a packet that rules look at: its links, addresses and ports, and where the
-//! kernel finds them (include/uapi/linux/netfilter/nf_tables.h).
+//! Fields of a packet that rules use: its links, addresses and ports, and where the kernel finds them
+//! (include/uapi/linux/netfilter/nf_tables.h).
 //!
 //! Pure. Used by `expression`, which loads, compares and writes them.
 
@@ -12,9 +12,9 @@ pub(super) const META_PACKET_TYPE: u32 = 19;
 /// Which link of a packet is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The link it came in by.
+    /// The link that it came in by.
     In,
-    /// The link it goes out by.
+    /// The link that it goes out by.
     Out,
 }
 
@@ -37,9 +37,9 @@ impl Direction {
 /// Which address of a packet is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Where it comes from.
+    /// The source.
     Source,
-    /// Where it goes to.
+    /// The destination.
     Destination,
 }
 
@@ -63,7 +63,7 @@ impl Side {
     }
 }
 
-/// A part of a packet, or something known about it, that is put into registers.
+/// A field of a packet, or metadata about it, that can be loaded into registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     pub(super) from: From,
@@ -72,7 +72,7 @@ pub struct Part {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum From {
-    /// What the kernel knows of the packet.
+    /// Metadata of the packet.
     Meta(u32),
     /// Bytes from the start of one of its headers: 0 Ethernet, 1 network, 2 transport.
     Payload(u32, u32),
@@ -83,53 +83,52 @@ impl Part {
     pub const FAMILY: Part = Part::meta(15, 1);
     /// Transport protocol, a byte (`meta l4proto`).
     pub const TRANSPORT: Part = Part::meta(16, 1);
-    /// What an Ethernet frame carries (`meta protocol`): behind a VLAN tag, what is tagged.
+    /// EtherType of the payload (`meta protocol`): of a tagged frame, the one behind the VLAN tag.
     pub const CARRIES: Part = Part::meta(1, 2);
-    /// For whom the link took it (`meta pkttype`).
+    /// Whether the packet is for this host, a broadcast or a multicast (`meta pkttype`).
     pub const PACKET_TYPE: Part = Part::meta(META_PACKET_TYPE, 1);
     /// Flags of a TCP segment.
     pub const TCP_FLAGS: Part = Part::payload(2, 13, 1);
-    /// What an Ethernet frame says that it carries (`ether type`): of a tagged one the first tag,
-    /// also where the kernel has taken that off.
+    /// EtherType in the frame's header (`ether type`): of a tagged frame the first tag, also where the kernel
+    /// has already stripped it.
     pub const FRAME_TYPE: Part = Part::payload(0, 12, 2);
-    /// Kind of the link that it came in by (`meta iiftype`), in the machine's byte order.
+    /// Type of the link that it came in by (`meta iiftype`), in host byte order.
     pub const LINK_TYPE: Part = Part::meta(8, 2);
     /// Destination port of TCP, UDP and SCTP.
     pub const PORT: Part = Part::payload(2, 2, 2);
-    /// Number of an overlay network and the byte behind it, in a VXLAN packet: behind the UDP
-    /// header and four bytes of flags (RFC 7348, 5).
+    /// The VNI and the byte after it in a VXLAN packet: after the UDP header and four bytes of flags (RFC
+    /// 7348, 5).
     pub const VNI: Part = Part::payload(2, 12, 4);
-    /// Receiver of an Ethernet frame.
+    /// Destination of an Ethernet frame.
     pub const FRAME_TARGET: Part = Part::payload(0, 0, 6);
-    /// Sender of an Ethernet frame.
+    /// Source of an Ethernet frame.
     pub const FRAME_SOURCE: Part = Part::payload(0, 6, 6);
-    /// Whether an IPv4 packet is a fragment, and which: three flags and the offset.
+    /// Fragmentation of an IPv4 packet: three flags and the offset.
     pub const FRAGMENT: Part = Part::header(6, 2);
     /// Type of an IGMP message.
     pub const IGMP_TYPE: Part = Part::payload(2, 0, 1);
-    /// What comes behind the header of an IPv6 packet.
+    /// Next header of an IPv6 packet.
     pub const NEXT_HEADER: Part = Part::header(6, 1);
-    /// Hardware address that an ARP packet announces.
+    /// Sender hardware address of an ARP packet.
     pub const ARP_MAC: Part = Part::header(8, 6);
-    /// Address that an ARP packet announces.
+    /// Sender IP address of an ARP packet.
     pub const ARP_ADDRESS: Part = Part::header(14, 4);
-    /// What an ARP packet is: a question or an answer.
+    /// Operation of an ARP packet: request or reply.
     pub const ARP_OPERATION: Part = Part::header(6, 2);
-    /// Address that an ARP packet asks for.
+    /// Target IP address of an ARP packet.
     pub const ARP_TARGET: Part = Part::header(24, 4);
     /// Type of an ICMPv6 message.
     pub const ICMPV6_TYPE: Part = Part::payload(2, 0, 1);
-    /// Address that a neighbour advertisement is about.
+    /// Target address of a neighbour advertisement or solicitation.
     pub const NEIGHBOUR: Part = Part::payload(2, 8, 16);
     /// Source port of TCP, UDP and SCTP.
     pub const SOURCE_PORT: Part = Part::payload(2, 0, 2);
-    /// The first byte of the Ethernet frame that a packet is in; of a packet of a tunnel that this host
-    /// sends, of the frame in it. What a process sends is in no frame yet, and a rule that asks for
-    /// it does not apply.
+    /// The first byte of the packet's Ethernet frame; for a tunnel packet that this host sends, of the inner
+    /// frame. A packet sent by a process is in no frame yet, and a rule with this field does not match it.
     pub const IN_A_FRAME: Part = Part::payload(0, 0, 1);
-    /// User of the process that sends; a rule that asks for it does not apply to what the kernel sends.
+    /// User of the sending process; a rule with this field does not match packets that the kernel sends.
     pub const USER: Part = Part::meta(10, 4);
-    /// Kind of the link that it came in by; a rule that asks for it does not apply to hardware.
+    /// Kind of the link that it came in by; a rule with this field does not match hardware links.
     pub const LINK_KIND: Part = Part::meta(26, 16);
     /// Name of the link that it came in by.
     pub const LINK: Part = Part::meta(META_IIFNAME, 16);

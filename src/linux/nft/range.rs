@@ -1,4 +1,4 @@
-//! Owns the arithmetic of subnets: addresses as numbers and bytes, and where a subnet begins and ends.
+//! Arithmetic of subnets: addresses as numbers and bytes, and the first and last address of a subnet.
 //!
 //! Pure. Used by `element`.
 
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-/// First and last address as numbers, and the number of their bits.
+/// First and last address as numbers, and the number of bits of an address.
 pub(super) fn range(network: &IpNetwork) -> (u128, u128, u32) {
     let (first, bits) = match network.network() {
         IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
@@ -17,7 +17,7 @@ pub(super) fn range(network: &IpNetwork) -> (u128, u128, u32) {
     (first, first | mask, bits)
 }
 
-/// The subnet that lies between two addresses; `None` when they are not its ends.
+/// The subnet with these first and last addresses; `None` when there is no such subnet.
 pub(super) fn subnet(first: u128, last: u128, bits: u32) -> Option<IpNetwork> {
     let mask = first ^ last;
     let whole = mask & mask.wrapping_add(1) == 0 && first & mask == 0;
@@ -29,12 +29,12 @@ pub(super) fn subnet(first: u128, last: u128, bits: u32) -> Option<IpNetwork> {
     IpNetwork::new(ip, prefix).ok()
 }
 
-/// An address of so many bits, as bytes.
+/// An address with this number of bits, as bytes.
 pub(super) fn bytes(value: u128, bits: u32) -> Vec<u8> {
     value.to_be_bytes().get(16 - bits as usize / 8..).unwrap_or_default().to_vec()
 }
 
-/// An address of so many bits, as a number.
+/// An address with this number of bits, as a number.
 pub(super) fn number(bytes: &[u8], bits: u32) -> Option<u128> {
     let fits = bytes.len() == bits as usize / 8;
     fits.then(|| bytes.iter().fold(0u128, |value, byte| (value << 8) | u128::from(*byte)))

@@ -1,14 +1,14 @@
-//! Owns the shape of table `inet pontoon`: its chains and rules. What grows with the number of
-//! networks and ports is in the sets and maps; the rules are always these. The rules of table
-//! `bridge pontoon` are in `frames`.
+//! Schema of table `inet pontoon`: its chains and rules. Everything that grows with the number of networks
+//! and ports is in the sets and maps; the rules are constant. The rules of table `bridge pontoon` are in
+//! `frames`.
 //!
-//! Pure. Used by `table`, which writes it, and by `shape`, which compares what it reads with it.
+//! Pure. Used by `table`, which writes it, and by `shape`, which compares the kernel's tables with it.
 //!
-//! Within a rule, what is cheap and seldom true comes first: comparing bytes of the packet costs less
-//! than looking a link up in a set, and every packet of the host passes the raw chain.
+//! Within a rule, conditions that are cheap and rarely true come first: comparing bytes of the packet costs
+//! less than looking a link up in a set, and every packet of the host passes the raw chain.
 //!
-//! An accept here overrides no drop of another table, and a drop here is final: so the table
-//! protects Pontoon's networks, and lets others' rules be.
+//! An accept here does not override a drop in another table, and a drop here is final: the table therefore
+//! protects Pontoon's networks without bypassing the rules of other programs.
 
 use super::element::Set;
 use super::expression::{Direction, Expressions, Part, Side};
@@ -23,17 +23,17 @@ pub const TABLE: &str = "pontoon";
 /// Families of the tables.
 pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
 
-/// Comment of the tables. Raised with every change of the shape: a table of another release has
-/// another comment, and is replaced as a whole.
+/// Comment of the tables. Incremented with every change of the schema: a table of another release has another
+/// comment, and is replaced as a whole.
 pub const SHAPE: &str = "pontoon ruleset 6";
 
-/// The same where the kernel cannot hold the rules that refuse.
+/// The same for kernels without support for the rules that refuse.
 pub const SHAPE_WITHOUT_REFUSALS: &str = "pontoon ruleset 6, without refusals";
 
-/// How far behind the translation of others ours is asked. The kernel translates at one place of
-/// each hook, whatever priority a chain of type nat has: the priority only says in which order such
-/// chains are asked, and the first one that translates a connection decides (`nf_nat_inet_fn`). The
-/// chains of users, of the engine and of firewalld have the usual priorities or ten more.
+/// How much later than other NAT chains Pontoon's are evaluated. The kernel translates at one place of each
+/// hook, whatever priority a chain of type nat has: the priority only determines the order of such chains,
+/// and the first one that translates a connection decides (`nf_nat_inet_fn`). The chains of users, of the
+/// engine and of firewalld have the usual priorities, or ten more.
 const LATER: i32 = 1000;
 
 pub(super) const fn chain(
@@ -46,7 +46,7 @@ pub(super) const fn chain(
     Chain { family: INET, name, kind, hook: hook as u32, priority, comment }
 }
 
-/// Before connection tracking: what must not even be looked at.
+/// Before connection tracking: drops packets that must not even be tracked.
 pub const RAW: Chain = chain(
     "prerouting_raw",
     "filter",
@@ -55,11 +55,11 @@ pub const RAW: Chain = chain(
     "what no container may send to the host, and broadcasts to it",
 );
 
-/// Published ports, for what comes in from anywhere.
+/// Published ports, for packets from any link.
 pub const PREROUTING: Chain =
     chain("prerouting_nat", "nat", libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_NAT_DST + LATER, "published ports");
 
-/// Published ports, for the host itself.
+/// Published ports, for packets of the host itself.
 pub const OUTPUT: Chain = chain(
     "output_nat",
     "nat",
@@ -68,7 +68,7 @@ pub const OUTPUT: Chain = chain(
     "published ports, from the host",
 );
 
-/// Decides what may pass between links.
+/// Decides which packets may be forwarded between links.
 pub const FORWARD: Chain = chain(
     "forward_filter",
     "filter",
@@ -77,7 +77,7 @@ pub const FORWARD: Chain = chain(
     "who may enter and leave a network",
 );
 
-/// Decides who may speak on overlay networks.
+/// Decides which hosts may send to overlay networks.
 pub const INPUT: Chain = chain(
     "input_filter",
     "filter",
@@ -86,7 +86,7 @@ pub const INPUT: Chain = chain(
     "who may speak on overlay networks",
 );
 
-/// Source addresses of what leaves the host or reaches a container.
+/// Source addresses of packets that leave the host or reach a container.
 pub const POSTROUTING: Chain = chain(
     "postrouting_nat",
     "nat",
@@ -95,7 +95,7 @@ pub const POSTROUTING: Chain = chain(
     "source addresses of what goes out",
 );
 
-/// Answers to ::1, on their way in: behind the translation of addresses.
+/// Replies to ::1 on input, after address translation.
 pub const LOOPBACK_IN: Chain = chain(
     "prerouting_loopback",
     "filter",
@@ -104,7 +104,7 @@ pub const LOOPBACK_IN: Chain = chain(
     "answers to ::1, while they are let in",
 );
 
-/// Answers to ::1, when they have arrived: behind what others filter.
+/// Replies to ::1 on delivery, after the filters of other programs.
 pub const LOOPBACK_HERE: Chain = chain(
     "input_loopback",
     "filter",
@@ -129,17 +129,17 @@ pub const CHAINS: [Chain; 12] = [
     frames::POSTROUTING,
 ];
 
-/// A rule: its chain, its comment (by which it is recognised) and how it is written.
+/// A rule: its chain, its comment (by which it is recognised) and its expressions.
 pub struct Rule {
     /// The chain.
     pub chain: Chain,
-    /// What it is for; unique within the chain.
+    /// Its purpose; unique within the chain.
     pub comment: &'static str,
     /// Its expressions.
     pub write: fn(Expressions) -> Expressions,
 }
 
-/// All rules, in order; those that not every kernel can hold only if they are `wanted`.
+/// All rules, in order; those that not every kernel supports only if `wanted` is set.
 pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
     let refusals: &[Rule] = if wanted { &untranslated::REFUSALS } else { &[] };
     let all = [
@@ -161,20 +161,20 @@ pub(super) const fn rule(chain: Chain, comment: &'static str, write: fn(Expressi
     Rule { chain, comment, write }
 }
 
-/// `127.0.0.0/8` has so many bits of a prefix.
+/// Prefix length of `127.0.0.0/8`.
 pub(super) const LOOPBACK4: u32 = 8;
 pub(super) const LOOPBACK6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// `fe80::/10`.
 pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10);
 
-/// On our bridges, and only there, we turn on `route_localnet`, with which the kernel would
-/// deliver what it otherwise refuses as martian: packets to and from 127.0.0.0/8. These rules put
-/// the refusal back. Other links keep the kernel's own, or whatever their owner made of it: no
-/// rule here translates what comes to 127.0.0.0/8 from a link, and `FORWARDS` lets nothing from
-/// there in. IPv6 needs none: the kernel takes ::1 from no link but `lo` (ipv6_rcv).
+/// Pontoon enables `route_localnet` on its bridges, and only there. With it the kernel would deliver packets
+/// to and from 127.0.0.0/8 that it otherwise rejects as martian; these rules reject them again. Other links
+/// keep the kernel's behaviour, or what their owner configured: no rule here translates packets to
+/// 127.0.0.0/8 from a link, and `FORWARDS` drops packets from there. IPv6 needs no such rule: the kernel
+/// accepts ::1 from no link but `lo` (ipv6_rcv).
 ///
-/// A bridge hands frames to 01:80:c2:00:00:0x to the host's IP with their port as the link they came by,
-/// past all that is checked on the bridge. Nothing else ever comes by a port.
+/// A bridge delivers frames to 01:80:c2:00:00:0x to the host's IP stack with their port as incoming link,
+/// bypassing all checks on the bridge. No other packet has a port as incoming link.
 static RAWS: [Rule; 5] = [
     rule(RAW, "containers speak to the host by their bridge", |rule| {
         rule.link_starts(Direction::In, frames::PORT).counter().drop()
@@ -188,8 +188,8 @@ static RAWS: [Rule; 5] = [
         let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
     }),
-    // With br_netfilter the forward chain is asked about frames within a bridge of others, too, and
-    // cannot tell them by itself from packets that are routed: it does by what is noted here.
+    // With br_netfilter the forward chain also sees frames within foreign bridges, and cannot distinguish
+    // them from routed packets by itself: it uses what is recorded here.
     rule(RAW, "which bridges of others may forward within", |rule| {
         let name = Direction::In.name();
         let rule = rule.is(Part::LINK_KIND, b"bridge\0\0\0\0\0\0\0\0\0\0").key_in(&[Part::FAMILY], Set::Closed);
@@ -197,12 +197,12 @@ static RAWS: [Rule; 5] = [
     }),
 ];
 
-/// What a published port is looked up by.
+/// The lookup key of a published port.
 fn at(v6: bool) -> [Part; 3] {
     [Side::Destination.address(v6), Part::TRANSPORT, Part::PORT]
 }
 
-/// One address of the host goes before all of them.
+/// A mapping for one address of the host takes precedence over one for all addresses.
 fn translated(rule: Expressions, map: Set) -> Expressions {
     let [address, transport, port] = at(map.v6());
     match map {
@@ -216,7 +216,7 @@ fn from_links(rule: Expressions, map: Set) -> Expressions {
     let destination = Side::Destination.address(map.v6());
     let rule = match map.v6() {
         false => rule.outside(destination, &[127, 0, 0, 0], LOOPBACK4),
-        // An answer to a link-local address would not find the way back through the translation.
+        // A reply to a link-local address would not find its way back through the translation.
         true => rule.outside(Side::Source.address(true), &LINK_LOCAL.0, LINK_LOCAL.1).is_not(destination, &LOOPBACK6),
     };
     translated(rule.local(Side::Destination, true), map)
@@ -226,7 +226,7 @@ fn from_host(rule: Expressions, map: Set) -> Expressions {
     let rule = rule.family(map.v6());
     let rule = match map.v6() {
         false => rule,
-        // The source would be link-local as well, and the container could not answer it.
+        // The source would be link-local as well, and the container could not reply to it.
         true => rule.outside(Side::Destination.address(true), &LINK_LOCAL.0, LINK_LOCAL.1),
     };
     translated(rule.local(Side::Destination, true), map)
@@ -243,10 +243,10 @@ static DESTINATIONS: [Rule; 8] = [
     rule(OUTPUT, "IPv6, on all addresses", |rule| from_host(rule, Set::Port6)),
 ];
 
-/// What a container answers to ::1 goes to the address of its bridge, and has its destination
-/// translated to ::1 as it comes in. The kernel takes such a packet from no link but `lo`, and with
-/// br_netfilter, which translates on the bridge, it looks only then (`ip6_rcv_core`): so the
-/// destination is put back to the bridge's address until the packet has arrived.
+/// A container's reply to ::1 is sent to the address of its bridge, and its destination is translated to ::1
+/// on input. The kernel accepts such a packet from no link but `lo`, and with br_netfilter, which translates
+/// on the bridge, it checks this only afterwards (`ip6_rcv_core`): therefore the destination is set to the
+/// bridge's address until the packet is delivered.
 static LOOPBACKS: [Rule; 2] = [
     rule(LOOPBACK_IN, "the kernel lets nothing to ::1 in by a link", |rule| {
         let rule = rule.link_in(Direction::In, Set::Bridges).family(true);
@@ -259,7 +259,7 @@ static LOOPBACKS: [Rule; 2] = [
     }),
 ];
 
-/// A guarded container, and a source that it does not know.
+/// Matches packets to a container with restricted sources, from a source that is not allowed.
 fn unwelcome(rule: Expressions, guarded: Set, allowed: Set) -> Expressions {
     let (from, to) = (Side::Source.address(guarded.v6()), Side::Destination.address(guarded.v6()));
     let rule = rule.link_in(Direction::Out, Set::Bridges).family(guarded.v6()).key_in(&[to], guarded);
@@ -275,8 +275,8 @@ fn icmp(rule: Expressions, routed: Set) -> Expressions {
     rule.family(routed.v6()).is(Part::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
 }
 
-/// A packet that the kernel forwards only because Pontoon turned forwarding on, and that is none
-/// of its networks'.
+/// Matches packets that the kernel forwards only because Pontoon turned forwarding on, and that do not belong
+/// to its networks.
 fn between_others(rule: Expressions, v6: bool) -> Expressions {
     let (routers, guests) =
         (Set::either(v6, Set::Routers4, Set::Routers6), Set::either(v6, Set::Guests4, Set::Guests6));
@@ -287,9 +287,9 @@ fn between_others(rule: Expressions, v6: bool) -> Expressions {
     rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::Bridged)
 }
 
-/// From one container on a bridge of the user's to another, by way of the host. Others on such a
-/// bridge are not meant, so both addresses are looked up: with br_netfilter all that is bridged
-/// comes here too.
+/// Matches packets from one container on a bridge of the user to another, routed by the host. Other stations
+/// on such a bridge are not affected, so both addresses are looked up: with br_netfilter all bridged packets
+/// come here too.
 fn between_guests(rule: Expressions, guests: Set) -> Expressions {
     let rule = rule.links_in(Set::Apart).is_unpublished().family(guests.v6());
     rule.key_in(&[Side::Source.address(guests.v6())], guests).key_in(&[Side::Destination.address(guests.v6())], guests)
@@ -297,8 +297,8 @@ fn between_guests(rule: Expressions, guests: Set) -> Expressions {
 
 static FORWARDS: [Rule; 23] = [
     rule(FORWARD, "within one network", |rule| rule.links_in(Set::Intra).accept()),
-    // Their ports are isolated from each other, but not from the host, which would send what it is
-    // given for a sibling out again. A published port of a sibling stays reachable.
+    // Their ports are isolated from each other, but not from the host, which would forward packets sent to it
+    // for a sibling. A published port of a sibling stays reachable.
     rule(FORWARD, "containers that are apart, by way of the host", |rule| {
         rule.links_in(Set::Apart).link_in(Direction::In, Set::Bridges).is_unpublished().counter().drop()
     }),
@@ -308,7 +308,8 @@ static FORWARDS: [Rule; 23] = [
     rule(FORWARD, "the same on a bridge of the user's, IPv6", |rule| {
         between_guests(rule, Set::Guests6).counter().drop()
     }),
-    // Before the answers: a connection may be from the time when somebody else had forwarding on.
+    // Before the rule for replies: a connection may date from the time when another program had forwarding
+    // on.
     rule(FORWARD, "IPv4 between links of others", |rule| between_others(rule, false).counter().drop()),
     rule(FORWARD, "IPv6 between links of others", |rule| between_others(rule, true).counter().drop()),
     rule(FORWARD, "nothing leaves an internal network", |rule| {

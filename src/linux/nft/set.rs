@@ -1,7 +1,6 @@
-//! Owns the sets and maps of Pontoon's tables: their names, what a key and a value consist of,
-//! and what each is for.
+//! Sets and maps of Pontoon's tables: their names, the fields of their keys and values, and their purposes.
 //!
-//! Pure. Used by `element`, which writes elements in them, by `message`, `ruleset` and `table`.
+//! Pure. Used by `element`, which encodes their elements, by `message`, `ruleset` and `table`.
 
 use super::message::{BRIDGE, INET};
 
@@ -9,17 +8,17 @@ use super::message::{BRIDGE, INET};
 const FLAG_INTERVAL: u32 = 0x4;
 pub(super) const FLAG_MAP: u32 = 0x8;
 const FLAG_CONCAT: u32 = 0x80;
-/// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`: packets add elements, which end by themselves.
+/// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`: packets add elements, which expire.
 const FLAG_NOTES: u32 = 0x10 | 0x20;
 
 /// nft's numbers for byte orders.
 pub(super) const ORDER_HOST: u32 = 1;
 pub(super) const ORDER_NETWORK: u32 = 2;
 
-/// One part of a key or of a value.
+/// One field of a key or of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
-    /// A link's name, filled with zeroes (`IFNAMSIZ`).
+    /// A link's name, padded with zeroes (`IFNAMSIZ`).
     Link,
     /// An IPv4 address.
     V4,
@@ -31,7 +30,7 @@ pub enum Field {
     Protocol,
     /// A port.
     Port,
-    /// The number of an overlay network and the byte behind it, as they stand in a packet.
+    /// The VNI and the byte after it, as in a packet.
     Vni,
     /// A family of packets.
     Family,
@@ -49,10 +48,10 @@ impl Field {
         }
     }
 
-    /// nft's number for its type, by which it prints it (nft's `datatype.h`).
+    /// nft's number of its type, which determines how nft prints it (nft's `datatype.h`).
     fn number(self) -> u32 {
         match self {
-            // A mark: of all types of four bytes the one that nft prints as it is, in hexadecimal.
+            // A mark: the only type of four bytes that nft prints unchanged, in hexadecimal.
             Field::Vni => 19,
             Field::Family => 2,
             Field::V4 => 7,
@@ -65,7 +64,7 @@ impl Field {
     }
 }
 
-/// Bytes of several fields, one behind the other: each is filled up to a register of four.
+/// Size in bytes of several concatenated fields: each is padded to a register of four bytes.
 pub fn len(fields: &[Field]) -> usize {
     match fields {
         [only] => only.size(),
@@ -73,7 +72,7 @@ pub fn len(fields: &[Field]) -> usize {
     }
 }
 
-/// Type of several fields in nft's numbers, six bits each.
+/// Type of several concatenated fields in nft's numbers, six bits each.
 pub fn kind(fields: &[Field]) -> u32 {
     fields.iter().fold(0, |kind, field| (kind << 6) | field.number())
 }
@@ -141,23 +140,23 @@ pub enum Set {
     Bridged,
 }
 
-/// What a set is.
+/// Definition of a set.
 #[derive(Debug, Clone, Copy)]
 pub struct Spec {
     /// Family of its table.
     pub family: u8,
     /// Its name.
     pub name: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub comment: &'static str,
-    /// Parts of a key.
+    /// Fields of a key.
     pub key: &'static [Field],
-    /// Parts of a value; none in a set.
+    /// Fields of a value; none in a set.
     pub value: &'static [Field],
-    /// Whether the last part of the key is a range of addresses.
+    /// Whether the last field of the key is a range of addresses.
     pub interval: bool,
-    /// How much of what passes rules note in it, and for how many milliseconds. Such a set has no
-    /// elements of ours.
+    /// For a set to which rules add elements: its maximum size, and the timeout of an element in
+    /// milliseconds. Pontoon never adds elements to such a set.
     pub notes: Option<(u32, u64)>,
 }
 
@@ -196,7 +195,7 @@ impl Spec {
         !self.value.is_empty()
     }
 
-    /// Whether its keys have several parts.
+    /// Whether its keys have several fields.
     pub fn is_concatenated(&self) -> bool {
         self.key.len() > 1
     }
@@ -206,7 +205,7 @@ impl Spec {
         if matches!(self.key, [Field::Link | Field::Family, ..]) { ORDER_HOST } else { ORDER_NETWORK }
     }
 
-    /// Byte order of values; for printing only. All are addresses.
+    /// Byte order of values; for printing only. All values are addresses.
     pub fn value_order(&self) -> u32 {
         ORDER_NETWORK
     }
@@ -227,7 +226,7 @@ const HERE: &str = "address of this host that overlay networks have";
 const HEARD: &str = "tunnels and addresses that announced themselves there lately";
 const LOW: &str = "hosts and networks heard from source ports below 1024 lately";
 const STRANGERS: &str = "hosts that are no peers and sent to overlay networks lately";
-/// Most that such a set notes, and for how long: a host that has containers is heard twice a minute.
+/// Maximum size of such a set, and its timeout: a host with containers is heard twice a minute.
 const NOTED: u32 = 65_536;
 const FIVE_MINUTES: u64 = 300_000;
 const STRANGERS_NOTED: u32 = 1024;
@@ -239,7 +238,7 @@ const OWN: &str = "addresses of the host on the bridges of networks";
 const ANY: &str = "ports that may send from any address";
 
 impl Set {
-    /// All of them, in the order in which they are made.
+    /// All of them, in order of creation.
     pub const ALL: [Set; 57] = [
         Set::Bridges,
         Set::Internal,
@@ -300,7 +299,7 @@ impl Set {
         Set::Bridged,
     ];
 
-    /// What it is.
+    /// Its definition.
     pub const fn spec(self) -> Spec {
         use Field::{Family, Link, Mac, Port, Protocol, V4, V6, Vni};
         match self {
@@ -365,7 +364,7 @@ impl Set {
             Set::Gateway6 => Spec::set("gateway6", &[Link, V6], GATEWAYS).of_frames(),
             Set::Quiet => Spec::set("quiet", &[Link], "tunnels that carry no broadcasts and multicasts").of_frames(),
             Set::BroadcastPorts => {
-                // Not of a port alone: the kernel would search such a set from its beginning.
+                // The key is not the port alone: the kernel would search such a set linearly.
                 Spec::set("broadcast_ports", &[Protocol, Port], "published UDP ports, to which broadcasts may be sent")
             }
             Set::Broadcasts => {
@@ -375,12 +374,12 @@ impl Set {
         }
     }
 
-    /// The one of two sets that is for this family of addresses.
+    /// Selects the set for this family of addresses.
     pub fn either(v6: bool, four: Set, six: Set) -> Set {
         if v6 { six } else { four }
     }
 
-    /// Whether addresses in it, or packets that it is for, are of IPv6.
+    /// Whether its addresses, or the packets that it applies to, are IPv6.
     pub fn v6(self) -> bool {
         self.spec().name.ends_with('6')
     }

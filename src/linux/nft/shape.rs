@@ -1,5 +1,5 @@
-//! Owns the comparison of the tables in the kernel with the shape that this release gives them:
-//! comment, chains, rules and sets, nothing missing and nothing more.
+//! Checks whether the tables in the kernel have this release's schema: comment, chains, rules and sets, with
+//! nothing missing and nothing in addition.
 //!
 //! Reads only. Used by `table`.
 
@@ -15,10 +15,10 @@ use super::set::{Set, kind};
 use crate::linux::netlink::{Failure, Socket};
 use crate::linux::tlv::{Attributes, big32, text};
 
-/// `NFT_TABLE_F_DORMANT` and every other flag: ours have none.
+/// `NFT_TABLE_F_DORMANT` and every other flag: Pontoon's tables have none.
 const NO_FLAGS: u32 = 0;
 
-/// Whether both tables are there and are of this release's shape.
+/// Whether both tables exist and have this release's schema.
 pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
     for family in FAMILIES {
         let Some(refusals) = table_fits(socket, family)? else { return Ok(false) };
@@ -30,14 +30,14 @@ pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// What to ask for everything of one table.
+/// The request that lists everything of one table.
 pub(super) fn query(family: u8) -> Vec<u8> {
     let mut query = body(family);
     query.text(TABLE_NAME, TABLE);
     query.finish()
 }
 
-/// Whether the table has the rules that refuse; `None` when it is missing or of another shape.
+/// Whether the table has the rules that refuse; `None` when it is missing or has another schema.
 fn table_fits(socket: &mut Socket, family: u8) -> Result<Option<bool>, Failure> {
     let payload = match socket.get(wire(GET_TABLE), &query(family)) {
         Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(None),
@@ -77,7 +77,7 @@ struct BaseChain {
     policy: u32,
 }
 
-/// A chain of our table; one that is no base chain has zeroes, which fit none of ours.
+/// A chain of a Pontoon table; a chain without a hook has zeroes, which match no expected chain.
 fn parse_chain(payload: &[u8], family: u8) -> Option<BaseChain> {
     let chain = ours(payload, family)?;
     let hook = Attributes::new(chain.find(CHAIN_HOOK).unwrap_or_default());
@@ -125,7 +125,7 @@ fn sets_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
     Ok(found == specs.map(|s| (s.name.to_owned(), [s.flags(), kind(s.key), kind(s.value)])).collect())
 }
 
-/// The attributes of an object, if it is in our table: not every kernel filters a listing.
+/// The attributes of an object if it belongs to a Pontoon table: not every kernel filters a dump.
 pub(super) fn ours(payload: &[u8], family: u8) -> Option<Attributes<'_>> {
     let object = attributes(payload);
     let in_table = payload.first() == Some(&family) && object.find(TABLE_NAME).and_then(text) == Some(TABLE);

@@ -1,4 +1,4 @@
-//! Owns the rules of chain `postrouting_nat`: which connections get another source address.
+//! Rules of chain `postrouting_nat`: which connections get another source address.
 //!
 //! Pure. Used by `ruleset`.
 
@@ -6,34 +6,34 @@ use super::element::Set;
 use super::expression::{Direction, Expressions, Side};
 use super::ruleset::{LOOPBACK4, LOOPBACK6, POSTROUTING, Rule, rule};
 
-/// A connection to a published port, begun in this set of addresses.
+/// Matches a connection to a published port from this set of addresses.
 fn published_from(rule: Expressions, clients: Set) -> Expressions {
     rule.is_published().family(clients.v6()).key_in(&[Side::Source.address(clients.v6())], clients)
 }
 
-/// A connection from a container to a published port of one on a bridge of the user's.
+/// Matches a connection from a container to a published port of one on a bridge of the user.
 fn published_to(rule: Expressions, guests: Set) -> Expressions {
     let rule = rule.is_published().family(guests.v6()).link_in(Direction::In, Set::Neighbours);
     rule.key_in(&[Side::Destination.address(guests.v6())], guests)
 }
 
-/// From one network of ours to another, without translation of the destination.
+/// Matches packets from one Pontoon network to another, without translated destination.
 fn between(rule: Expressions, v6: bool) -> Expressions {
     let rule = rule.family(v6).link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Bridges);
     rule.links_not_in(Set::Intra)
 }
 
-/// Traffic that leaves Pontoon's networks.
+/// Matches traffic that leaves Pontoon's networks.
 fn leaving(rule: Expressions, v6: bool) -> Expressions {
     rule.family(v6).link_not_in(Direction::Out, Set::Bridges)
 }
 
-/// From a subnet that the host's address hides.
+/// Masquerades packets from these subnets.
 fn hidden(rule: Expressions, subnets: Set) -> Expressions {
     rule.key_in(&[Side::Source.address(subnets.v6())], subnets).masquerade()
 }
 
-/// The same, with the address that the map has for the subnet.
+/// Translates the source of packets from a subnet to the address that the map has for it.
 fn chosen(rule: Expressions, map: Set) -> Expressions {
     rule.source_from(&[Side::Source.address(map.v6())], map)
 }
@@ -48,13 +48,13 @@ pub(super) static RULES: [Rule; 18] = [
         let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(true);
         rule.is(Side::Source.address(true), &LOOPBACK6).masquerade()
     }),
-    // The container may be on the client's network as well, and would answer there, past the
+    // The container may be on the client's network as well, and would reply there directly, bypassing the
     // translation.
     rule(POSTROUTING, "published ports, from containers", |rule| {
         rule.is_published().link_in(Direction::In, Set::Neighbours).link_in(Direction::Out, Set::Bridges).masquerade()
     }),
-    // With br_netfilter such a packet is translated without leaving the bridge: it comes by no
-    // link then, and yet it is not the host's.
+    // With br_netfilter such a packet is translated without leaving the bridge: it has no incoming link then,
+    // although it is not the host's.
     rule(POSTROUTING, "the same, while bridges call iptables", |rule| {
         let rule = rule.no_link(Direction::In).link_in(Direction::Out, Set::Bridges).is_published();
         rule.local(Side::Source, false).masquerade()

@@ -1,5 +1,5 @@
-//! Owns the tables `inet pontoon` and `bridge pontoon` in the kernel: makes them, changes their
-//! elements, reads them back.
+//! Manages the tables `inet pontoon` and `bridge pontoon` in the kernel: creates them, changes their
+//! elements, reads them.
 //!
 //! Every write is one transaction: all of it or nothing. Called by `LinuxKernel` and `observe`.
 
@@ -16,7 +16,7 @@ use crate::datapath::Element;
 use crate::linux::netlink::{Failure, Request, Socket, retry_torn};
 use crate::linux::tlv::big32;
 
-/// Carries out messages as one transaction.
+/// Executes messages as one transaction.
 pub fn transact(socket: &mut Socket, messages: &[Request]) -> Result<(), Failure> {
     if messages.is_empty() {
         return Ok(());
@@ -25,8 +25,8 @@ pub fn transact(socket: &mut Socket, messages: &[Request]) -> Result<(), Failure
     socket.transact(&begin, messages, &end)
 }
 
-/// Makes the tables with exactly these elements, in place of whatever has their names; without the
-/// rules that refuse, where the kernel does not know their expressions.
+/// Creates the tables with exactly these elements and replaces existing tables of their names; without the
+/// rules that refuse if the kernel does not support their expressions.
 pub fn create(socket: &mut Socket, elements: &BTreeSet<Element>) -> Result<(), Failure> {
     match create_with(socket, elements, true) {
         Err(failure) if failure.errno() == Some(libc::ENOENT) => create_with(socket, elements, false),
@@ -34,12 +34,12 @@ pub fn create(socket: &mut Socket, elements: &BTreeSet<Element>) -> Result<(), F
     }
 }
 
-/// Makes them with or without these rules.
+/// Creates them with or without the rules that refuse.
 pub fn create_with(socket: &mut Socket, elements: &BTreeSet<Element>, refusals: bool) -> Result<(), Failure> {
     let shape = if refusals { SHAPE } else { SHAPE_WITHOUT_REFUSALS };
     let mut messages = Vec::new();
     for family in FAMILIES {
-        // Deleting what is not there fails, making what is there does not.
+        // Deleting a missing table fails, creating an existing one does not.
         let new = || message::new_table(family, TABLE, shape);
         messages.extend([new(), message::delete_table(family, TABLE), new()]);
     }
@@ -53,13 +53,13 @@ pub fn create_with(socket: &mut Socket, elements: &BTreeSet<Element>, refusals: 
     transact(socket, &messages)
 }
 
-/// Removes elements and adds some; what is there already or not there is success. An added element
-/// takes the place of one that has its key and another value; a removed one goes only if it has
-/// the very value.
+/// Removes elements and adds others; adding an existing element or removing a missing one is success. An
+/// added element replaces one with the same key and another value; an element is removed only if it has the
+/// same value.
 ///
-/// The usual case, in which everything is as the caller thinks, is one transaction, after one
-/// question about the values of what is to be removed: its cost is that of the change. Only when
-/// the kernel objects are the sets concerned read, and what really differs is written.
+/// In the usual case, when everything is as the caller expects, this is one transaction, after one query of
+/// the values of the elements to remove: the cost depends on the change. Only when the kernel rejects it are
+/// the affected sets read, and the actual difference is written.
 ///
 /// # Errors
 /// `ENOENT` when a table is missing.
@@ -68,7 +68,7 @@ pub fn change(socket: &mut Socket, add: &BTreeSet<Element>, remove: &BTreeSet<El
         let mut messages = of_elements(remove, false);
         messages.extend(of_elements(add, true));
         match transact(socket, &messages) {
-            // Something is there already, has another value, is not there, or overlaps.
+            // Some element exists already, has another value, does not exist, or overlaps.
             Err(failure)
                 if matches!(failure.errno(), Some(libc::EEXIST | libc::EBUSY | libc::ENOENT | libc::ENOTEMPTY)) =>
             {
@@ -81,7 +81,7 @@ pub fn change(socket: &mut Socket, add: &BTreeSet<Element>, remove: &BTreeSet<El
     };
     let concerned: BTreeSet<Set> = add.iter().chain(remove).map(set_of).collect();
     let Some(present) = read_sets(socket, &concerned)? else {
-        // The table has another shape or none: only making it anew helps, and the error says so.
+        // The table has another schema or is missing: it must be created again, as the error says.
         let refused = Failure::refused(libc::ENOENT, "the tables are missing or not of this release");
         return Err(if objection.errno() == Some(libc::ENOENT) { refused } else { objection });
     };
@@ -93,26 +93,27 @@ pub fn change(socket: &mut Socket, add: &BTreeSet<Element>, remove: &BTreeSet<El
     transact(socket, &messages)
 }
 
-/// What tells an element of a map from the others; `None` in a set, where it is all of it.
+/// The key that distinguishes an element of a map from the others; `None` in a set, where the whole element
+/// is the key.
 fn key(element: &Element) -> Option<(Set, Vec<u8>)> {
     let set = set_of(element);
     let entry = entries(element).into_iter().next()?;
     set.spec().is_map().then_some((set, entry.key))
 }
 
-/// Whether every element of a map that is to be removed is there with its value. The kernel
-/// removes by key alone; one whose key is given a new value needs no question.
+/// Whether every map element to remove exists with its value. The kernel removes by key alone; an element
+/// whose key gets a new value needs no query.
 fn removes_exactly(socket: &mut Socket, add: &BTreeSet<Element>, remove: &BTreeSet<Element>) -> Result<bool, Failure> {
     let added: BTreeSet<_> = add.iter().filter_map(key).collect();
     let asked = remove.iter().filter(|element| key(element).is_some_and(|key| !added.contains(&key)));
     for (set, wanted) in &by_set(asked) {
-        // The kernel does not tell the value of a range by its first key alone; there are few.
+        // The kernel does not return the value of a range for its first key alone; there are few ranges.
         if set.spec().interval {
             return Ok(false);
         }
         for wanted in wanted.chunks(CHUNK) {
             let question = listed(TABLE, *set, wanted, false).finish();
-            // One has one answer, and then there is no acknowledgement to wait for.
+            // A request for one element has one reply, and no acknowledgement to wait for.
             let answers = match wanted {
                 [_] => socket.get(wire(GET_ELEMENTS), &question).map(|answer| vec![answer]),
                 _ => socket.query(wire(GET_ELEMENTS), &question),
@@ -130,13 +131,13 @@ fn removes_exactly(socket: &mut Socket, add: &BTreeSet<Element>, remove: &BTreeS
     Ok(true)
 }
 
-/// Reads the elements of all sets; `None` when a table is missing or differs from the shape.
+/// Reads the elements of all sets; `None` when a table is missing or has another schema.
 pub fn read(socket: &mut Socket) -> Result<Option<BTreeSet<Element>>, Failure> {
     read_sets(socket, &BTreeSet::from(Set::ALL))
 }
 
-/// Reads the elements of tables that are not of this release's shape, from those sets that this
-/// release has too; those of other sets, or of another form, are left out.
+/// Reads the elements of tables with another release's schema, from those sets that this release has too;
+/// sets that differ are left out.
 pub fn read_former(socket: &mut Socket) -> Result<BTreeSet<Element>, Failure> {
     as_one(socket, |socket| {
         let mut elements = BTreeSet::new();
@@ -152,7 +153,7 @@ fn read_sets(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
     as_one(socket, |socket| read_once(socket, sets))
 }
 
-/// Several listings, which make one answer only if nothing changed between them.
+/// Runs several dumps, which are consistent only if nothing changed between them.
 pub(super) fn as_one<T>(
     socket: &mut Socket,
     mut read: impl FnMut(&mut Socket) -> Result<T, Failure>,
@@ -189,7 +190,7 @@ pub(super) fn read_entries(socket: &mut Socket, family: u8, set: &str) -> Result
     let parts = socket.list(wire(GET_ELEMENTS), &query.finish(), |_, payload| Some(element::parse_elements(payload)));
     match parts {
         Ok(parts) => Ok(parts.into_iter().flatten().collect()),
-        // It went away meanwhile, which the generation will tell.
+        // It was deleted meanwhile, which the generation number will show.
         Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
         Err(failure) => Err(failure),
     }

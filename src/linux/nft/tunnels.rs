@@ -1,11 +1,11 @@
-//! Owns the rules about the packets of overlay networks (VXLAN): only the kernel's own tunnels send them,
-//! and only those of peers are taken.
+//! Rules about the packets of overlay networks (VXLAN): only the kernel's own tunnels may send them, and only
+//! those of peers are accepted.
 //!
-//! What a container or a process sends to a peer's tunnel leaves with this host's address, so the peer
-//! cannot tell it from this host's tunnel. It is stopped here: forwarded packets in chain
-//! `forward_filter`, those of processes in `output_tunnel`. Chain `input_filter` judges what arrives.
-//! Others may use the same port: packets of other networks pass, but to peers only the kernel and
-//! peers send any.
+//! A packet that a container or a process sends to a peer's tunnel leaves with this host's address, so the
+//! peer cannot distinguish it from this host's tunnel. It is dropped here: forwarded packets in chain
+//! `forward_filter`, those of processes in `output_tunnel`. Chain `input_filter` checks incoming packets.
+//! Other programs may use the same port: packets of other networks pass, but to peers only the kernel and
+//! peers may send any.
 //!
 //! Pure. Part of `ruleset`.
 
@@ -14,7 +14,7 @@ use super::expression::{Expressions, Part, Side};
 use super::message::Chain;
 use super::ruleset::{FORWARD, INPUT, RAW, Rule, chain, rule};
 
-/// Decides who may send to overlay networks.
+/// Decides which senders may send to overlay networks.
 pub const OUTPUT: Chain = chain(
     "output_tunnel",
     "filter",
@@ -26,10 +26,10 @@ pub const OUTPUT: Chain = chain(
 /// The first port that needs no privilege.
 const UNPRIVILEGED: [u8; 2] = 1024u16.to_be_bytes();
 
-/// No user.
+/// The invalid user id.
 const NOBODY: [u8; 4] = u32::MAX.to_ne_bytes();
 
-/// Kinds of links that lead to other hosts as hardware does: a peer's packets may come in by one and go
+/// Kinds of links that lead to other hosts as hardware links do: a peer's packets may come in by one and go
 /// out by another.
 const TO_OTHER_HOSTS: [&str; 6] = ["vlan", "bond", "team", "vrf", "macvlan", "ipvlan"];
 
@@ -43,13 +43,13 @@ fn destination(v6: bool) -> Part {
     Side::Destination.address(v6)
 }
 
-/// To the port of the tunnels, in the family of `set`.
+/// Matches packets to the port of the tunnels, in the family of `set`.
 fn to_tunnels(rule: Expressions, set: Set) -> Expressions {
     rule.is(Part::TRANSPORT, &UDP).key_in(&[Part::PORT], Set::TunnelPorts).family(set.v6())
 }
 
-/// A packet that says it is a peer's, by a link that does not lead to the peer: one of a bridge's or a
-/// container's. Connection tracking has put fragments together before.
+/// Matches packets with a peer's source address that come in by a link that does not lead to the peer: a
+/// bridge or a link of a container. Connection tracking has reassembled fragments before.
 fn forged(rule: Expressions, peers: Set) -> Expressions {
     let rule = to_tunnels(rule, peers).key_in(&[source(peers.v6())], peers);
     let rule = TO_OTHER_HOSTS.iter().fold(rule, |rule, kind| {
@@ -60,7 +60,8 @@ fn forged(rule: Expressions, peers: Set) -> Expressions {
     rule.no_way_back().counter().drop()
 }
 
-/// Forwarded, and not from one peer to another. A peer has more addresses than the one that is known.
+/// Matches packets that are forwarded to a peer, but not from another peer. A peer has more addresses than
+/// the known one.
 fn forwarded_to_peer(rule: Expressions, peers: Set) -> Expressions {
     let rule = to_tunnels(rule, peers).key_in(&[destination(peers.v6())], peers);
     rule.key_not_in(&[source(peers.v6())], peers).counter().drop()
@@ -71,7 +72,7 @@ fn forwarded_of_ours(rule: Expressions, peers: Set) -> Expressions {
     rule.key_not_in(&[source(peers.v6())], peers).counter().drop()
 }
 
-/// What a process sends: the kernel sends for no user.
+/// Matches packets sent by a process: those of the kernel have no user.
 fn by_a_process(rule: Expressions) -> Expressions {
     rule.is_not(Part::USER, &NOBODY).counter().drop()
 }
@@ -109,7 +110,7 @@ pub static RULES: [Rule; 26] = [
     rule(FORWARD, "to an IPv6 peer's tunnels", |rule| forwarded_to_peer(rule, Set::Peers6)),
     rule(FORWARD, "to overlay networks, over IPv4", |rule| forwarded_of_ours(rule, Set::Peers4)),
     rule(FORWARD, "to overlay networks, over IPv6", |rule| forwarded_of_ours(rule, Set::Peers6)),
-    // What is no business of the rest leaves early.
+    // Packets that the other rules do not concern leave early.
     rule(OUTPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
     rule(OUTPUT, "to other ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
     rule(OUTPUT, "any tunnel of this host", |rule| rule.at_least(Part::IN_A_FRAME, &[0]).accept()),
@@ -130,8 +131,9 @@ pub static RULES: [Rule; 26] = [
         no_peer(rule, Set::Peers6).noted_in(&sender(Set::Strangers6), Set::Strangers6)
     }),
     rule(INPUT, "IPv6 hosts that are no peers", |rule| no_peer(rule, Set::Peers6).counter().drop()),
-    // Tunnels of this release send from ports that only root may use. Where a peer is known to, nothing
-    // else is believed of it; one of an earlier release is, while it is the only one that sends.
+    // Tunnels of this release send from ports that only root may use. Where a peer is known to do so, packets
+    // from other ports are not accepted from it; a peer with an earlier release is accepted while it is the
+    // only one that sends.
     rule(INPUT, "peers that send from low ports, over IPv4", |rule| low(rule, Set::Low4)),
     rule(INPUT, "peers that send from low ports, over IPv6", |rule| low(rule, Set::Low6)),
     rule(INPUT, "a process of an IPv4 peer", |rule| high(rule, Set::Low4)),

@@ -1,6 +1,6 @@
-//! Owns the rules for what comes to a published port and is not translated as it is: broadcasts,
-//! which become packets to the host, and everything else that would end at the socket that holds
-//! the port, which is refused.
+//! Rules for packets to a published port that are not translated as they are: broadcasts, which become
+//! packets to the host, and everything else that would reach the socket that reserves the port, which is
+//! refused.
 //!
 //! Pure. Part of `ruleset`.
 
@@ -11,7 +11,7 @@ use super::part::{META_PACKET_TYPE, Part, Side};
 use super::ruleset::{RAW, Rule, chain, rule};
 use crate::linux::reserve::MARK;
 
-/// Behind the filters of others: what they drop needs no answer.
+/// After the filters of other programs: packets that those drop get no reply.
 pub const REFUSE: Chain = chain(
     "input_refuse",
     "filter",
@@ -24,7 +24,7 @@ pub const REFUSE: Chain = chain(
 const FOR_HOST: u8 = 0;
 const FOR_ALL: u8 = 1;
 
-/// FIN, SYN, RST and ACK; of these the first segment of a connection has the second alone.
+/// FIN, SYN, RST and ACK; the first segment of a connection has only SYN of these.
 const STAGES: u8 = 0x17;
 const FIRST: u8 = 0x02;
 
@@ -37,7 +37,7 @@ const UNREACHABLE: u32 = 2;
 const PORT_UNREACHABLE: u8 = 1;
 
 impl Expressions {
-    /// The socket that the packet would reach holds a published port.
+    /// Matches when the socket that the packet would reach reserves a published port.
     fn for_reserving_socket(mut self) -> Self {
         self.push("socket", |data| {
             data.big(1, SOCKET_MARK).big(2, REGISTERS);
@@ -45,8 +45,7 @@ impl Expressions {
         self.compare(CMP_EQUAL, &MARK.to_ne_bytes())
     }
 
-    /// Writes the address that the map has for the packet's link and destination into the packet,
-    /// as its destination.
+    /// Sets the packet's destination to the address that the map has for its link and destination.
     fn destination_replaced_from(self, map: Set) -> Self {
         let address = Side::Destination.address(map.v6());
         let mut rule = self.load(&[Direction::In.name(), address]);
@@ -56,7 +55,7 @@ impl Expressions {
         rule.write(address)
     }
 
-    /// Makes it a packet that the link took for this host alone: no other is forwarded.
+    /// Marks the packet as received for this host alone: others are not forwarded.
     fn taken_for_host(mut self) -> Self {
         self.push("immediate", |data| {
             data.big(1, REGISTERS).nest(2, |value| {
@@ -69,7 +68,7 @@ impl Expressions {
         self
     }
 
-    /// Refuses the packet in the way of its protocol.
+    /// Refuses the packet as its protocol does.
     fn refuse(mut self, kind: u32, code: u8) -> Self {
         self.push("reject", |data| {
             data.big(1, kind).bytes(2, &[code]);
@@ -78,15 +77,15 @@ impl Expressions {
     }
 }
 
-/// The first segment of a TCP connection.
+/// Matches the first segment of a TCP connection.
 fn first_segment(rule: Expressions) -> Expressions {
     let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_TCP as u8]).load(&[Part::TCP_FLAGS]);
     rule.mask(&[STAGES]).compare(CMP_EQUAL, &[FIRST])
 }
 
-/// Connection tracking would send answers from the broadcast address: so the destination is
-/// replaced before it looks, and all else is as with a packet to the host's own address. Who has
-/// no address yet cannot be answered either.
+/// Connection tracking would send replies from the broadcast address: therefore the destination is replaced
+/// before it, and everything else is as with a packet to the host's own address. A client that has no address
+/// yet cannot receive replies either, and is excluded.
 pub static BROADCASTS: [Rule; 1] = [rule(RAW, "broadcasts to published ports are for the host", |rule| {
     let rule = rule.is(Part::PACKET_TYPE, &[FOR_ALL]).family(false);
     let rule = rule.is_not(Side::Source.address(false), &[0; 4]);
@@ -96,10 +95,10 @@ pub static BROADCASTS: [Rule; 1] = [rule(RAW, "broadcasts to published ports are
     rule.destination_replaced_from(Set::Broadcasts).taken_for_host()
 })];
 
-/// In place of the silence of a socket that drops everything: whoever asks may try another address.
-/// The kernel without these rules (`nft_socket`, `nft_reject_inet`) is silent.
+/// Replaces the silence of a socket that drops everything: the client may then try another address. Kernels
+/// without these expressions (`nft_socket`, `nft_reject_inet`) stay silent.
 ///
-/// Not for other segments of TCP: while a flushed table is repaired, those of connections that go on
+/// Other TCP segments are excluded: while a flushed table is being repaired, those of established connections
 /// come here too.
 pub static REFUSALS: [Rule; 2] = [
     rule(REFUSE, "a connection is reset", |rule| first_segment(rule).for_reserving_socket().counter().refuse(RESET, 0)),

@@ -1,5 +1,5 @@
-//! Bridges in the kernel: creating, completing, hardening, reading and retiring them, and the same as
-//! shell commands.
+//! Bridges in the kernel: creates, completes, hardens, reads and retires them, and prints the same as shell
+//! commands.
 //!
 //! Never changes a link that is not in Pontoon's group.
 
@@ -26,22 +26,24 @@ const IFLA_BR_FDB_MAX_LEARNED: u16 = 49;
 /// `BR_BOOLOPT_NO_LL_LEARN`, as a bit.
 const NO_LINK_LOCAL_LEARNING: u32 = 1;
 
-/// How many hardware addresses a bridge of ours learns: more than containers and other hosts have, and
-/// less than a container that is not checked could make up. Kernels before 6.8 know no such bound.
+/// Maximum number of hardware addresses that a bridge of Pontoon learns: more than all containers and hosts
+/// have, and less than a container without source address validation could forge. Kernels before 6.8 have no
+/// such limit.
 const MOST_LEARNED: u32 = 65_536;
 
-/// Reads `IFLA_INFO_DATA` of a bridge. What the kernel does not know it does not show, and then it
-/// is as good as it can be. The bound comes with the rest and is not looked at: not every tool can set it.
+/// Parses `IFLA_INFO_DATA` of a bridge. The kernel omits settings that it does not support; those count as
+/// hardened. The limit of learned addresses is set together with the rest and not checked, because not every
+/// tool can set it.
 pub fn is_hardened(data: &Attributes<'_>) -> bool {
     let switches = data.find(IFLA_BR_MULTI_BOOLOPT).and_then(native32);
     let snooping = data.find(IFLA_BR_MCAST_SNOOPING).and_then(<[u8]>::first);
     switches.is_none_or(|switches| switches & NO_LINK_LOCAL_LEARNING != 0) && snooping.is_none_or(|on| *on == 0)
 }
 
-/// Frames to 01:80:c2:00:00:0x pass no check and are no traffic of a network: nothing is learned from
-/// them. Multicasts go to every port, as they do on any bridge that hears no multicast querier: with
-/// snooping a single forged query keeps them, and IPv6 with them, from whoever did not report. A bridge
-/// forgets nothing else by this.
+/// Frames to 01:80:c2:00:00:0x are not subject to any check and are no traffic of a network: the bridge
+/// learns nothing from them. Multicasts are flooded to every port, as on any bridge that hears no multicast
+/// querier: with snooping, a single forged query would cut off multicasts, and with them IPv6, from ports
+/// without reports. Hardening does not flush anything that the bridge has learned otherwise.
 pub fn harden(socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
     let mut body = Writer::with_header(&[0; HEADER]);
     body.text(IFLA_IFNAME, name.as_str()).nest(IFLA_LINKINFO, |info| {
@@ -54,11 +56,10 @@ pub fn harden(socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
     socket.execute(libc::RTM_NEWLINK, 0, &body.finish())
 }
 
-/// Creates a bridge in its wanted form and returns its index. What a failed try has made is gone
-/// again.
+/// Creates the desired bridge and returns its index. On failure everything created is removed again.
 ///
 /// # Errors
-/// `EEXIST` when a link has the name; the caller looks whose it is.
+/// `EEXIST` when a link has the name; the caller checks whose it is.
 pub fn create(socket: &mut Socket, sysctls: &Sysctls, name: &IfName, bridge: &Bridge) -> Result<u32, Failure> {
     socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &link::encode(&creation(name, bridge)))?;
     let made = link::find(socket, name.as_str())?.ok_or_else(|| Failure::refused(libc::ENODEV, "gone again"))?;
@@ -71,7 +72,7 @@ pub fn create(socket: &mut Socket, sysctls: &Sysctls, name: &IfName, bridge: &Br
     result.map(|()| made.index)
 }
 
-/// Brings an existing bridge of ours to the wanted form. Adds addresses and removes none.
+/// Completes an existing bridge of Pontoon. Adds addresses and removes none.
 pub fn complete(
     socket: &mut Socket,
     sysctls: &Sysctls,
@@ -79,7 +80,7 @@ pub fn complete(
     name: &IfName,
     bridge: &Bridge,
 ) -> Result<(), Failure> {
-    // IPv6 is settled while the bridge is down: one that is not to have it never gets an address.
+    // IPv6 is configured while the bridge is down: a bridge without IPv6 then never gets an address.
     if bridge.ipv6 {
         sysctls.enable_ipv6(name)?;
     } else {
@@ -103,9 +104,9 @@ pub fn complete(
 }
 
 fn creation(name: &IfName, bridge: &Bridge) -> LinkMessage {
-    // Not the wanted MTU but its neighbour: only a later *change* marks the MTU as set by the
-    // user (br_change_mtu, net/bridge/br_device.c), and without that mark every port that comes
-    // or goes resets it. Setting the value it already has is no change.
+    // Not the desired MTU but one next to it: only a later *change* marks the MTU as set by the user
+    // (br_change_mtu, net/bridge/br_device.c), and without that mark every port that is added or removed
+    // resets it. Setting the present value again is no change.
     let mut message = LinkMessageBuilder::<LinkBridge>::new(name.as_str()).mtu(bridge.mtu ^ 1).link_group(GROUP_LIVE);
     if let Some(mac) = bridge.mac {
         message = message.address(mac.bytes().to_vec());
@@ -113,7 +114,7 @@ fn creation(name: &IfName, bridge: &Bridge) -> LinkMessage {
     message.build()
 }
 
-/// Reads a bridge of Pontoon's, or one that a network uses.
+/// Reads a bridge of Pontoon, or one that a network uses.
 pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> Option<Bridge> {
     let Around { addresses, sysctls, foreign, .. } = around;
     if !link.live() && !foreign.contains(name) {
@@ -149,7 +150,7 @@ impl LinuxKernel {
                 Err(failure) => return Err(failure),
             }
             match link::find(&mut route.socket, name.as_str())? {
-                // Gone between the two requests.
+                // Deleted between the two requests.
                 None => {}
                 Some(found) if found.kind == "bridge" && found.dead() => self.reaper.retire(name),
                 Some(found) if found.kind == "bridge" && found.live() => {
@@ -174,18 +175,18 @@ impl LinuxKernel {
             Err(failure) if failure.errno() == Some(libc::ENODEV) => return Ok(()),
             result => result,
         };
-        // In any case: the kernel may have carried out part of it and refused the rest
-        // (`do_setlink`, net/core/rtnetlink.c). The reaper does what is left, again and again.
+        // In any case: the kernel may have carried out part of it and rejected the rest (`do_setlink`,
+        // net/core/rtnetlink.c). The reaper does the rest and retries.
         self.reaper.retire(name);
         changed
     }
 }
 
-/// The commands that create one.
+/// The commands that create a bridge.
 pub(super) fn commands(name: &IfName, bridge: &Bridge) -> Vec<String> {
     let link = word(name);
     let mac = bridge.mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
-    // One that was left half made is completed.
+    // An incomplete bridge is completed.
     let there = is_there(name);
     let mut lines = vec![format!("{there} || ip link add name {link}{mac} group {GROUP_LIVE} type bridge")];
     if bridge.ipv6 {
@@ -196,7 +197,7 @@ pub(super) fn commands(name: &IfName, bridge: &Bridge) -> Vec<String> {
     if !bridge.alias.is_empty() {
         lines.push(format!("ip link set dev {link} alias {}", quoted(&bridge.alias)));
     }
-    // Only a change of the MTU keeps ports from changing it later.
+    // Only a change of the MTU prevents ports from changing it later.
     lines.push(format!("ip link set dev {link} mtu {}", bridge.mtu ^ 1));
     lines.push(format!("ip link set dev {link} mtu {}", bridge.mtu));
     if bridge.hardened {
@@ -212,7 +213,7 @@ pub(super) fn commands(name: &IfName, bridge: &Bridge) -> Vec<String> {
     lines
 }
 
-/// Not every kernel and not every release of iproute2 knows the bound.
+/// Not every kernel and not every release of iproute2 supports the limit.
 pub(super) fn harden_commands(name: &IfName) -> Vec<String> {
     let link = word(name);
     let settings = ["no_linklocal_learn 1", "mcast_snooping 0", "fdb_max_learned 65536 2>/dev/null || true"];

@@ -1,5 +1,4 @@
-//! Changes of objects: the kernel request that each one is, what it is called in errors, and the same as
-//! shell commands.
+//! Changes of objects: the kernel request for each, its name in errors, and the same as shell commands.
 
 use std::net::IpAddr;
 
@@ -52,7 +51,7 @@ impl LinuxKernel {
     }
 }
 
-/// What a change is called in an error, and its object.
+/// Name of a change in errors, and its object.
 pub(in crate::linux) fn describe(name: &IfName, change: &Change) -> (&'static str, String) {
     match change {
         Change::Mtu(mtu) => ("set MTU of", format!("{name} to {mtu}")),
@@ -97,7 +96,7 @@ pub(in crate::linux) fn commands(name: &IfName, change: &Change) -> Vec<String> 
     }
 }
 
-/// `bridge` ends with an error when it appends what is there, or deletes what is not.
+/// `bridge` fails when it appends an existing entry, or deletes a missing one.
 pub(super) fn flood(verb: &str, link: &IfName, peer: IpAddr) -> String {
     let (link, not) = (word(link), if verb == "del" { "! " } else { "" });
     let there = format!("{not}bridge fdb show dev {link} | grep -qF '00:00:00:00:00:00 dst {peer} '");

@@ -1,5 +1,5 @@
-//! Macvlan links in the kernel (`IFLA_MACVLAN_*`, include/uapi/linux/if_link.h): creating and reading them,
-//! and the same as shell commands.
+//! Macvlan links in the kernel (`IFLA_MACVLAN_*`, include/uapi/linux/if_link.h): creates and reads them, and
+//! prints the same as shell commands.
 //!
 //! Never changes a link that is not in Pontoon's group.
 
@@ -30,13 +30,13 @@ fn mode(link: &LinkRecord) -> Option<MacvlanMode> {
     MODES.iter().find(|(_, other)| *other == number).map(|(mode, _)| *mode)
 }
 
-/// Reads a macvlan link of Pontoon's; `None` for one of a form that it never creates.
+/// Reads a macvlan link of Pontoon; `None` for one of a form that Pontoon never creates.
 pub(super) fn observe(around: &Around<'_>, link: &LinkRecord) -> Option<Macvlan> {
     let parent = around.name_of(link.peer)?;
     link.live().then_some(Macvlan { parent, mode: mode(link)?, mac: link.mac?, mtu: link.mtu })
 }
 
-/// Creates a link, down: the engine brings it up in the sandbox.
+/// Creates a link that is down: the engine brings it up in the sandbox.
 fn create(socket: &mut Socket, name: &IfName, wanted: &Macvlan, parent: u32) -> Result<(), Failure> {
     let number = MODES.iter().find(|(mode, _)| *mode == wanted.mode).map_or(0, |(_, number)| *number);
     let mut body = Writer::with_header(&[0; HEADER]);
@@ -80,7 +80,8 @@ impl LinuxKernel {
     }
 }
 
-/// The kernel says little of why a link takes no children (`macvlan_common_newlink`, drivers/net/macvlan.c).
+/// Adds a reason to the error: the kernel does not explain why a link accepts no children
+/// (`macvlan_common_newlink`, drivers/net/macvlan.c).
 fn explained(failure: Failure, parent: &IfName) -> Failure {
     let why = match failure.errno() {
         Some(libc::EBUSY) => "is a port of a bridge, or has children of another kind",
@@ -92,7 +93,7 @@ fn explained(failure: Failure, parent: &IfName) -> Failure {
     Failure::refused(failure.errno().unwrap_or_default(), &format!("{parent} {why}"))
 }
 
-/// The commands that create one.
+/// The commands that create a macvlan link.
 pub(super) fn commands(name: &IfName, wanted: &Macvlan) -> Vec<String> {
     vec![format!(
         "{} || ip link add link {} name {} mtu {} address {} group {GROUP_LIVE} type macvlan mode {}",

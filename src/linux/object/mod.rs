@@ -1,5 +1,5 @@
-//! Objects in the kernel: one file a kind creates, completes and reads it and says it in shell commands,
-//! `change` carries out changes of what exists.
+//! Objects in the kernel: one file per kind creates, completes and reads it and prints it as shell commands;
+//! `change` carries out changes of existing objects.
 
 mod bridge;
 pub(super) mod change;
@@ -35,7 +35,7 @@ impl LinuxKernel {
     }
 }
 
-/// What reading a link may need of its surroundings.
+/// What reading a link may need besides the link itself.
 pub(super) struct Around<'a> {
     /// For requests about single links.
     pub socket: &'a mut Socket,
@@ -45,7 +45,7 @@ pub(super) struct Around<'a> {
     pub names: &'a BTreeMap<u32, &'a LinkRecord>,
     /// All addresses.
     pub addresses: &'a [AddressRecord],
-    /// Names of links that are used and not Pontoon's.
+    /// Names of links that Pontoon uses but did not create.
     pub foreign: &'a BTreeSet<IfName>,
 }
 
@@ -55,7 +55,7 @@ impl Around<'_> {
     }
 }
 
-/// Reads a link; `None` for one that is neither Pontoon's nor used by it.
+/// Reads a link; `None` for one that Pontoon neither created nor uses.
 pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord, name: &IfName) -> Result<Option<Object>, Failure> {
     Ok(match link.kind.as_str() {
         "bridge" => bridge::observe(around, link, name).map(Object::Bridge),
@@ -66,7 +66,7 @@ pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord, name: &IfName)
     })
 }
 
-/// What creating an object is called in an error, and the object.
+/// Name of creating an object in errors, and the object.
 pub(super) fn describe(name: &IfName, object: &Object) -> (&'static str, String) {
     let detail = match object {
         Object::Vxlan(vxlan) => format!(" with VNI {}", vxlan.vni),

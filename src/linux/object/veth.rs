@@ -1,5 +1,5 @@
-//! Veth pairs in the kernel: the one message that creates both ends as they should be, completing an
-//! existing pair, reading one, and the same as shell commands.
+//! Veth pairs in the kernel: creates both ends in their desired form with one message, completes an existing
+//! pair, reads one, and prints the same as shell commands.
 //!
 //! Never changes a link that is not in Pontoon's group.
 
@@ -17,19 +17,19 @@ use crate::datapath::{GROUP_LIVE, Veth};
 use crate::model::ifname::PREFIX;
 use crate::model::{IfName, Mac};
 
-/// Creates a pair: both names, addresses and MTUs, the host end up, in our group and a port of
-/// `master`. One message; a second one in the same datagram when the port has flags, because
-/// the kernel ignores attributes of a port in the message that creates it.
+/// Creates a pair: both names, addresses and MTUs, the host end up, in Pontoon's group and a port of
+/// `master`. One message; a second one in the same datagram when the port has flags, because the kernel
+/// ignores attributes of a port in the message that creates it.
 ///
 /// # Errors
-/// `EEXIST` when either name is taken; the caller looks by whom. `EXFULL` when the bridge has no
-/// port left. In every case no link is left behind.
+/// `EEXIST` when either name is taken; the caller checks by which link. `EXFULL` when the bridge has no free
+/// port. In every case no link is left behind.
 pub fn create(socket: &mut Socket, name: &IfName, veth: &Veth, master: Option<u32>) -> Result<(), Failure> {
     let body = link::encode(&creation(name, veth, master));
     let mut requests = vec![Request { kind: libc::RTM_NEWLINK, flags: CREATE | EXCLUSIVE, body }];
     if (veth.isolated || veth.hairpin) && master.is_some() {
-        // If the name turns out to be taken this reaches a port of somebody else's only if that
-        // has a name of ours and is a port: then it is cut off, not opened.
+        // If the name turns out to be taken, this reaches a port of another program only if that has one of
+        // Pontoon's names and is a port: then it is isolated, not opened.
         let flags = [(veth.isolated, PortFlag::Isolated(true)), (veth.hairpin, PortFlag::Hairpin(true))];
         let flags: Vec<_> = flags.iter().filter(|(on, _)| *on).map(|(_, flag)| *flag).collect();
         requests.push(link::port_flags(name, &flags));
@@ -38,14 +38,13 @@ pub fn create(socket: &mut Socket, name: &IfName, veth: &Veth, master: Option<u3
     if index > 0
         && let Some(made) = link::find(socket, name.as_str())?
     {
-        // The pair was made and only its flags refused: it must not stay without.
+        // The pair was created and only its flags were rejected: it must not stay without them.
         link::delete(socket, made.index)?;
     }
     Err(failure)
 }
 
-/// Brings an existing pair of ours to the wanted form; the end for the sandbox only as far as it
-/// is in sight.
+/// Completes an existing pair of Pontoon; the container end only as far as it is visible.
 pub fn complete(
     socket: &mut Socket,
     found: &LinkRecord,
@@ -118,18 +117,18 @@ fn creation(name: &IfName, veth: &Veth, master: Option<u32>) -> LinkMessage {
     host.build()
 }
 
-/// One queue a side: the kernel would otherwise make one for every possible CPU and take all but
-/// one away again, which is half the time of the creation.
+/// One queue per direction: the kernel would otherwise create one for every possible CPU and remove all but
+/// one again, which takes half of the time of the creation.
 fn queues<T>(link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
     link.append_extra_attribute(LinkAttribute::NumTxQueues(1)).append_extra_attribute(LinkAttribute::NumRxQueues(1))
 }
 
-/// Reads a pair of Pontoon's, by its host end.
+/// Reads a pair of Pontoon by its host end.
 pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> Option<Veth> {
     let named = |index| around.name_of(index);
     link.live().then(|| Veth {
         peer: named(link.peer).unwrap_or_else(|| peer_name(name)),
-        // Every veth has one; the kernel makes one up if it was given none.
+        // Every veth has an address; the kernel generates one if none was given.
         host_mac: link.mac.unwrap_or_else(|| Mac::from_bytes([0; 6])),
         peer_mac: None,
         mtu: link.mtu,
@@ -141,9 +140,9 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> 
     })
 }
 
-/// The name that the end for the sandbox was given, while it is out of sight: that of the host
-/// end with the letter of the other role (`pnth...`, `pntc...`), as [`IfName::derive`] makes
-/// both of the same id. A name of another form stands for itself.
+/// The name that the container end was given, while it is invisible: the name of the host end with the letter
+/// of the other role (`pnth...`, `pntc...`), because [`IfName::derive`] derives both from the same id. A name
+/// of another form is returned unchanged.
 fn peer_name(host: &IfName) -> IfName {
     let tail = host.as_str().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('h'));
     tail.and_then(|tail| IfName::parse(&format!("{PREFIX}c{tail}")).ok()).unwrap_or_else(|| host.clone())
@@ -178,8 +177,8 @@ impl LinuxKernel {
         Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
     }
 
-    /// The name of the host end was free, so the other one's is taken: by a pair that is about to
-    /// be deleted, which is waited for, or by somebody else.
+    /// The name of the host end was free, so the other one is taken: by a pair that is about to be deleted,
+    /// which is waited for, or by another program.
     fn free_peer(&self, route: &mut Route, veth: &Veth) -> Result<(), Failure> {
         let Some(peer) = link::find(&mut route.socket, veth.peer.as_str())? else { return Ok(()) };
         let host = match peer.peer {
@@ -196,7 +195,7 @@ impl LinuxKernel {
     }
 }
 
-/// The commands that create one.
+/// The commands that create a pair.
 pub(super) fn commands(name: &IfName, veth: &Veth) -> Vec<String> {
     let (link, mtu) = (word(name), veth.mtu);
     let peer_mac = veth.peer_mac.map(|mac| format!(" address {mac}")).unwrap_or_default();

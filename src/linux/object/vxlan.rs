@@ -1,5 +1,5 @@
-//! VXLAN links in the kernel (`IFLA_VXLAN_*`, include/uapi/linux/if_link.h): creating, completing and
-//! reading them, and the same as shell commands.
+//! VXLAN links in the kernel (`IFLA_VXLAN_*`, include/uapi/linux/if_link.h): creates, completes and reads
+//! them, and prints the same as shell commands.
 //!
 //! Never changes a link that is not in Pontoon's group.
 
@@ -33,23 +33,22 @@ const IFLA_VXLAN_UDP_CSUM: u16 = 18;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 const IFLA_VXLAN_LOCALBYPASS: u16 = 31;
 
-/// Seconds after which an address that was not heard from is flooded to again; the kernel's own
-/// default (`FDB_AGE_DEFAULT`, drivers/net/vxlan), written down because peers are judged by it.
+/// Seconds after which frames to a silent address are flooded again; the kernel's own default
+/// (`FDB_AGE_DEFAULT`, drivers/net/vxlan), set explicitly because peers are judged by it.
 const AGEING: u32 = 300;
 
-/// Source ports of what tunnels send: a process needs CAP_NET_BIND_SERVICE for one below 1024. The
-/// translation of source ports keeps to the same range (`nf_nat_l4proto_unique_tuple`,
-/// net/netfilter/nf_nat_core.c). Lower ones are those of services that are filtered on the way, as they are
-/// misused for amplification.
+/// Source ports of tunnel packets: a process needs CAP_NET_BIND_SERVICE for a port below 1024. Translation of
+/// source ports stays within the same range (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c).
+/// Lower ports belong to services that are filtered on the way, because they are misused for amplification.
 pub const LOW_PORTS: std::ops::Range<u16> = 768..1024;
 
-/// Most addresses that a tunnel learns; frames for others are flooded.
+/// Maximum number of addresses that a tunnel learns; frames to others are flooded.
 pub const MOST_LEARNED: u32 = 65_536;
 
-/// What is fixed when a link is made.
+/// The settings that are fixed at creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The network's number.
+    /// VNI of the network.
     pub vni: Vni,
     /// UDP port.
     pub port: u16,
@@ -59,7 +58,7 @@ pub struct Identity {
     pub low_ports: bool,
 }
 
-/// Reads `IFLA_INFO_DATA` of a link of this kind; `None` for one that Pontoon never makes.
+/// Parses `IFLA_INFO_DATA` of a VXLAN link; `None` for a form that Pontoon never creates.
 pub fn identity(data: &[u8]) -> Option<Identity> {
     let data = Attributes::new(data);
     let v4 = data.find(IFLA_VXLAN_LOCAL).and_then(|b| addr::ip(libc::AF_INET, b));
@@ -77,7 +76,7 @@ fn source_ports() -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// Number and port of any link of this kind; the number is 0 for one that takes all.
+/// VNI and port of any VXLAN link; the VNI is 0 for a link that accepts every VNI.
 pub fn listens(data: &[u8]) -> Option<HostTunnel> {
     let data = Attributes::new(data);
     let port = data.find(IFLA_VXLAN_PORT)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))?;
@@ -86,11 +85,11 @@ pub fn listens(data: &[u8]) -> Option<HostTunnel> {
     Some(HostTunnel { vni, port })
 }
 
-/// Creates a link: name, address, MTU, group, identity, up and a port of `master`. Then its
-/// floods. What a failed try has made is gone again.
+/// Creates a link: name, address, MTU, group, identity, up and a port of `master`; then adds its flood list.
+/// On failure everything created is removed again.
 ///
 /// # Errors
-/// `EEXIST` when a link has the name, or one has the number at this port.
+/// `EEXIST` when a link has the name, or another link has the VNI at this port.
 pub fn create(socket: &mut Socket, name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Result<(), Failure> {
     socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &creation(name, vxlan, master))?;
     let made = link::find(socket, name.as_str())?.ok_or_else(|| Failure::refused(libc::ENODEV, "gone again"))?;
@@ -103,7 +102,7 @@ pub fn create(socket: &mut Socket, name: &IfName, vxlan: &Vxlan, master: Option<
     result
 }
 
-/// Brings an existing link of this identity to the wanted form. Adds floods and removes none.
+/// Completes an existing link of this identity. Adds entries of the flood list and removes none.
 pub fn complete(
     socket: &mut Socket,
     found: &LinkRecord,
@@ -128,8 +127,8 @@ pub fn complete(
     neighbour::flood(socket, found.index, vxlan.peers.iter().copied())
 }
 
-/// IPv4 packets go without a UDP checksum, as RFC 7348 says: what is inside has its own. Over
-/// IPv6 there is one, because receivers drop packets without.
+/// IPv4 packets have no UDP checksum, as RFC 7348 says: the payload has its own. Over IPv6 there is one,
+/// because receivers drop packets without.
 fn creation(name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Vec<u8> {
     let up = if vxlan.up { libc::IFF_UP as u32 } else { 0 }.to_ne_bytes();
     let mut header = [0u8; 16];
@@ -156,15 +155,15 @@ fn creation(name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Vec<u8> {
             if vxlan.low_ports {
                 data.bytes(IFLA_VXLAN_PORT_RANGE, &source_ports());
             }
-            // Else a frame for an address of this host would come back past the firewall. Kernels before
-            // 6.5 do not know it, and pass over it.
+            // Otherwise a frame for an address of this host would come back bypassing the firewall. Kernels
+            // before 6.5 do not know the attribute and ignore it.
             data.bytes(IFLA_VXLAN_LOCALBYPASS, &[0]);
         });
     });
     body.finish()
 }
 
-/// Reads a VXLAN link of Pontoon's; `None` for one of a form that it never creates.
+/// Reads a VXLAN link of Pontoon; `None` for one of a form that Pontoon never creates.
 pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord) -> Result<Option<Vxlan>, Failure> {
     let (Some(identity), Some(mac), true) = (link.vxlan, link.mac, link.live()) else { return Ok(None) };
     let floods = neighbour::entries(around.socket, link.index)?.into_iter().filter(neighbour::Entry::is_flood);
@@ -194,7 +193,8 @@ impl LinuxKernel {
                 result => return result,
             };
             match link::find(&mut route.socket, name.as_str())? {
-                // The name is free, so somebody has the number: perhaps one of ours that is going.
+                // The name is free, so another link has the VNI: perhaps one of Pontoon's that is being
+                // deleted.
                 None => {
                     drop(route);
                     if !self.reaper.settle(PATIENCE) || self.is_number_taken(wanted)? {
@@ -213,7 +213,7 @@ impl LinuxKernel {
                             complete(&mut route.socket, &found, name, wanted, at)
                         });
                     }
-                    // Ours, and of another form that no change mends.
+                    // A link of Pontoon in another form that no change can fix.
                     self.reaper.retire(name);
                 }
                 Some(found) => return Err(foreign(name, &found.kind)),
@@ -222,7 +222,7 @@ impl LinuxKernel {
         Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
     }
 
-    /// Whether a link that is not going has this number at this port.
+    /// Whether a link that is not being deleted has this VNI at this port.
     fn is_number_taken(&self, wanted: &Vxlan) -> Result<bool, Failure> {
         let links = link::list(&mut self.route().socket)?;
         let same =
@@ -238,7 +238,7 @@ fn failure_words(failure: &Failure) -> &str {
     }
 }
 
-/// The commands that create one.
+/// The commands that create a VXLAN link.
 pub(super) fn commands(name: &IfName, vxlan: &Vxlan) -> Vec<String> {
     let link = word(name);
     let sums = if vxlan.local.is_ipv4() { " noudpcsum" } else { "" };

@@ -1,8 +1,8 @@
-//! Owns the options of networks and endpoints: one table gives the parser, the messages, the
-//! help text and the table in docs/options.md.
+//! Options of networks and endpoints: one table defines the parser, the messages, the help text and the table
+//! in docs/options.md.
 //!
-//! A key that nobody knows, or a value that does not parse, is an error that names the nearest
-//! known one. Built-in option names keep the built-in driver's meaning.
+//! An unknown key, or a value that does not parse, is an error that names the nearest known key or the
+//! expected form. Names of the built-in driver's options keep their meaning.
 
 pub(super) mod table;
 mod value;
@@ -23,7 +23,7 @@ use table::{BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, IFACE_PREFIX, INHIBIT_IP
 pub(super) use value::refused;
 use value::{addresses, flag, iface_prefix, links, mode, shorten, subnets};
 
-/// Why options are refused. Each message is one line with the remedy.
+/// Why options are rejected. Each message is one line with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// No row has this key.
@@ -31,25 +31,25 @@ pub enum OptionError {
     Unknown {
         /// The key as given.
         key: String,
-        /// The known key that looks most like it.
+        /// The most similar known key.
         nearest: Option<&'static str>,
     },
-    /// The value is not of the row's form.
+    /// The value does not have the form that the row requires.
     #[error("option {key}={given:?} does not parse: expected {expected}")]
     Value {
         /// The key.
         key: &'static str,
         /// The value as given.
         given: String,
-        /// What the row says a value looks like.
+        /// The form that the row requires.
         expected: String,
     },
-    /// The row says [`Support::NotYet`].
+    /// The row is marked [`Support::NotYet`].
     #[error("option {key} is not supported by Pontoon {}; remove it ({help})", env!("CARGO_PKG_VERSION"))]
     NotYet {
         /// The key.
         key: &'static str,
-        /// What the built-in driver does with it.
+        /// What the built-in driver does with the option.
         help: &'static str,
     },
 }
@@ -64,23 +64,23 @@ fn suggestion(nearest: &Option<&'static str>) -> String {
     }
 }
 
-/// How one family of a network meets the outside (protocol.md 7.4).
+/// How one family of a network exchanges traffic with the outside (protocol.md 7.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GatewayMode {
-    /// Outbound traffic is translated; only published ports are reached, at host addresses.
+    /// Outbound traffic is translated; only published ports are reachable, at host addresses.
     #[default]
     Nat,
-    /// As `Nat`, but every port is reached at the containers' own addresses as well.
+    /// As `Nat`, but every port is also reachable at the containers' own addresses.
     NatUnprotected,
-    /// Nothing is translated; published ports are reached at the containers' own addresses.
+    /// Nothing is translated; published ports are reachable at the containers' own addresses.
     Routed,
     /// The host has no address on the bridge. Only for internal networks.
     Isolated,
 }
 
 impl GatewayMode {
-    /// Whether containers are reached at their own addresses, with no translation.
+    /// Whether containers are reachable at their own addresses, without translation.
     pub fn is_direct(self) -> bool {
         matches!(self, GatewayMode::Routed | GatewayMode::NatUnprotected)
     }
@@ -89,30 +89,30 @@ impl GatewayMode {
 /// The parsed `-o` options of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkOptions {
-    /// The bridge's name, when the user chose one.
+    /// The bridge's name, if the user chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge_name: Option<IfName>,
-    /// MTU in bytes, when the user chose one.
+    /// MTU in bytes, if the user chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
     /// Whether endpoints reach each other.
     pub icc: bool,
     /// Whether outbound traffic is masqueraded.
     pub masquerade: bool,
-    /// Whether the IPv4 gateway address stays off the bridge.
+    /// Whether the IPv4 gateway address is kept off the bridge.
     pub inhibit_ipv4: bool,
-    /// What links in containers are called, without the number.
+    /// Prefix of the names of links in containers; the engine appends a number.
     pub iface_prefix: String,
-    /// How IPv4 meets the outside.
+    /// Gateway mode of IPv4.
     #[serde(default)]
     pub mode4: GatewayMode,
-    /// How IPv6 meets the outside.
+    /// Gateway mode of IPv6.
     #[serde(default)]
     pub mode6: GatewayMode,
-    /// Host address of ports that are published without one; `None` is every address.
+    /// Default host address of published ports; `None` is every address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_binding: Option<IpAddr>,
-    /// Host links from which open ports may be reached directly.
+    /// Host links from which open ports are reachable directly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted: Vec<IfName>,
     /// Source address of outbound IPv4.
@@ -121,28 +121,28 @@ pub struct NetworkOptions {
     /// Source address of outbound IPv6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ipv6: Option<Ipv6Addr>,
-    /// Who may reach published ports; empty is everyone.
+    /// Sources that may reach published ports; empty is all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<IpNetwork>,
-    /// Whether source addresses are checked.
+    /// Whether source address validation is on.
     #[serde(default = "yes")]
     pub spoofcheck: bool,
-    /// The number of an overlay network, as the user or a Swarm manager says.
+    /// The VNI of an overlay network, if a user or a Swarm manager chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vni: Option<Vni>,
     /// Other hosts of this overlay network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<IpAddr>,
-    /// Whether broadcasts and multicasts of this overlay network go to other hosts.
+    /// Whether broadcasts and multicasts of this overlay network are sent to other hosts.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub multicast: bool,
-    /// Whether frames between containers of this overlay network go past the bridge.
+    /// Whether frames between containers of this overlay network bypass the bridge.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub shortcut: bool,
-    /// Those that choose the kind of the network.
+    /// Options that choose the kind of the network.
     #[serde(default, skip_serializing_if = "KindOptions::is_default")]
     pub kind: KindOptions,
-    /// The network that Pontoon chose the number for.
+    /// The network for which Pontoon allocated the VNI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<NetworkId>,
 }
@@ -155,19 +155,19 @@ fn is_yes(value: &bool) -> bool {
     *value
 }
 
-/// What a user may say about one endpoint; `None` leaves it to the network.
+/// The user's options for one endpoint; `None` means the network's setting.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EndpointOptions {
-    /// Who may reach its published ports.
+    /// Sources that may reach its published ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<IpNetwork>>,
-    /// Whether its source addresses are checked.
+    /// Whether source address validation is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spoofcheck: Option<bool>,
 }
 
 impl EndpointOptions {
-    /// Takes one `--driver-opt`; the engine's own keys are not here.
+    /// Takes one `--driver-opt`; keys that the engine handles itself do not belong here.
     pub fn take(&mut self, key: &str, given: &str) -> Result<(), OptionError> {
         let row = find(ENDPOINT_OPTIONS, key)?;
         match row.key {
@@ -207,8 +207,8 @@ impl Default for NetworkOptions {
 }
 
 impl NetworkOptions {
-    /// The first option that works through rules for the network's bridge; a bridge of the user's
-    /// own gets none.
+    /// The first option that works through rules for the network's bridge; a bridge provided by the user gets
+    /// none.
     pub fn needs_rules(&self) -> Option<&'static str> {
         [
             (self.mode4 != GatewayMode::Nat, GATEWAY_MODE_4),
@@ -221,14 +221,14 @@ impl NetworkOptions {
         .find_map(|(given, key)| given.then_some(key))
     }
 
-    /// The first option that only an overlay network can do something with.
+    /// The first option that has an effect on overlay networks only.
     pub fn of_overlays(&self) -> Option<&'static str> {
         [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST), (!self.shortcut, SHORTCUT)]
             .into_iter()
             .find_map(|(given, key)| given.then_some(key))
     }
 
-    /// The first option that only a network with a bridge can do something with.
+    /// The first option that has an effect on networks with a bridge only.
     pub fn of_bridges(&self) -> Option<&'static str> {
         let own = [
             (self.bridge_name.is_some(), BRIDGE_NAME),
@@ -252,7 +252,7 @@ impl NetworkOptions {
                 BRIDGE_NAME => {
                     options.bridge_name = Some(IfName::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }
-                // The built-in driver takes 0 as "not given".
+                // The built-in driver treats 0 as "not given".
                 MTU => match text.parse::<u32>() {
                     Ok(0) => {}
                     Ok(mtu @ 68..=65535) => options.mtu = Some(mtu),
@@ -300,11 +300,12 @@ fn find(rows: &'static [OptionRow], key: &str) -> Result<&'static OptionRow, Opt
     }
 }
 
-/// The last word of many options of others, which says nothing of what is meant.
+/// Last words of the keys of many unrelated options; they do not identify an option.
 const SAYS_NOTHING: [&str; 2] = ["name", "mode"];
 
-/// The row that a typing error most likely meant: equal last words win, then edit distance. Never
-/// one that merely ends like it: who names a link with another option does not want a bridge.
+/// The row that a mistyped key most likely meant: equal last words win, then edit distance. Never a row that
+/// only has the same last word from `SAYS_NOTHING`: a user who names a link with another option does not want
+/// a bridge.
 fn nearest(rows: &'static [OptionRow], key: &str) -> Option<&'static str> {
     let key: String = key.chars().take(100).collect::<String>().to_ascii_lowercase();
     let last = key.rsplit('.').next().unwrap_or(&key);
@@ -315,7 +316,7 @@ fn nearest(rows: &'static [OptionRow], key: &str) -> Option<&'static str> {
             let whole = strsim::levenshtein(&key, row.key);
             let alike = !SAYS_NOTHING.contains(&last) && !SAYS_NOTHING.contains(&row_last);
             let words = if alike { strsim::levenshtein(last, row_last) } else { usize::MAX / 2 };
-            // A part of the key from its beginning on a dot is the key.
+            // A key that equals the end of a row's key, starting after a dot, is an exact match.
             let short = key.contains('.') && row.key.ends_with(&format!(".{key}"));
             (if short { 0 } else { whole.min(words) }, row_last.len(), row.key)
         })

@@ -1,15 +1,15 @@
-//! Owns the table of options: every key that is known, what a value looks like and what it does.
+//! The table of options: every known key, the form of its value and what it does.
 
 use std::fmt::Write as _;
 
-/// How one option behaves.
+/// Who implements an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
-    /// Pontoon honours it.
+    /// Pontoon implements it.
     Pontoon,
-    /// The engine itself honours it for every driver; Pontoon only lets it pass.
+    /// The engine implements it for every driver; Pontoon accepts and ignores it.
     Engine,
-    /// The built-in driver has it, this release of Pontoon does not.
+    /// The built-in driver has it, but this release of Pontoon does not.
     NotYet,
 }
 
@@ -18,13 +18,13 @@ pub enum Support {
 pub struct OptionRow {
     /// The key as typed after `-o` or `--driver-opt`.
     pub key: &'static str,
-    /// What a value looks like.
+    /// The form of a value.
     pub value: &'static str,
-    /// What holds when the option is absent.
+    /// The behaviour when the option is absent.
     pub default: &'static str,
-    /// Who honours it.
+    /// Who implements it.
     pub support: Support,
-    /// What it does, one sentence.
+    /// What it does, in one sentence.
     pub help: &'static str,
 }
 
@@ -45,34 +45,34 @@ pub(super) const ENABLE_ICC: &str = "com.docker.network.bridge.enable_icc";
 pub(super) const ENABLE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 pub(super) const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";
 pub(super) const IFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
-/// Key of the option that says how IPv4 meets the outside.
+/// Key of the option for the gateway mode of IPv4.
 pub const GATEWAY_MODE_4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
-/// Key of the option that says how IPv6 meets the outside.
+/// Key of the option for the gateway mode of IPv6.
 pub const GATEWAY_MODE_6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
-/// Key of the option with the host address of ports that name none.
+/// Key of the option for the default host address of published ports.
 pub const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
-/// Key of the option with links from which open ports are reached directly.
+/// Key of the option for the links from which open ports are reachable directly.
 pub const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
-/// Key of the option with the source address of outbound IPv4.
+/// Key of the option for the source address of outbound IPv4.
 pub const HOST_IPV4: &str = "com.docker.network.host_ipv4";
-/// Key of the option with the source address of outbound IPv6.
+/// Key of the option for the source address of outbound IPv6.
 pub const HOST_IPV6: &str = "com.docker.network.host_ipv6";
-/// Key of the option that says who may reach published ports, of a network or an endpoint.
+/// Key of the option for the sources that may reach published ports, of a network or an endpoint.
 pub const ALLOW: &str = "pontoon.publish.allow";
-/// Key of the option that checks what containers send.
+/// Key of the option for source address validation.
 pub const SPOOFCHECK: &str = "pontoon.spoofcheck";
-/// Key of the option that holds an overlay network's number.
+/// Key of the option for an overlay network's VNI.
 pub const VNI: &str = "pontoon.vni";
 pub(super) const PEERS: &str = "pontoon.peers";
-/// Key of the option that keeps broadcasts and multicasts of an overlay on their hosts.
+/// Key of the option that keeps broadcasts and multicasts of an overlay network on their hosts.
 pub const MULTICAST: &str = "pontoon.multicast";
-/// Key of the option that keeps the shortcuts of an overlay off.
+/// Key of the option that turns off the shortcuts of an overlay network.
 pub(super) const SHORTCUT: &str = "pontoon.shortcut";
-/// Key of the option by which Pontoon knows the answers that it gave to the Swarm.
+/// Key of the option by which Pontoon recognises its own answers to the Swarm.
 pub const ALLOCATED: &str = "pontoon.allocated";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
-/// Key of the option that names the link whose children the endpoints are.
+/// Key of the option for the parent of the endpoints' links.
 pub const PARENT: &str = "parent";
 /// Key of the option that chooses the mode of macvlan children.
 pub const MACVLAN_MODE: &str = "macvlan_mode";

@@ -49,7 +49,7 @@ fn a_typing_error_names_the_option_that_was_meant() {
     }
     let named = parse(&[("bridge.name", "1")]).unwrap_err().to_string();
     assert!(named.contains("Name of the bridge"), "{named}");
-    // Who names a link otherwise does not mean the bridge: one called lan0 would be made.
+    // A user who names a link with another option does not mean the bridge: one called lan0 would be created.
     for other in ["name", "com.docker.network.link.name", "com.docker.network.interface.name", "link"] {
         let text = parse(&[(other, "lan0")]).unwrap_err().to_string();
         assert!(!text.contains("did you mean"), "{text}");
@@ -96,7 +96,7 @@ fn options_of_the_outside() {
     assert_eq!((options.mode4, options.mode6), (GatewayMode::Routed, GatewayMode::NatUnprotected));
     assert_eq!(options.host_binding.unwrap().to_string(), "127.0.0.1");
     assert_eq!(options.trusted.len(), 2);
-    // What another one covers is left out.
+    // Subnets that another one covers are left out.
     let allow: Vec<_> = options.allow.iter().map(ToString::to_string).collect();
     assert_eq!(allow, ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"]);
     assert!(!options.spoofcheck);

@@ -1,4 +1,4 @@
-//! Owns the forms of option values: each parser says what it expected when it refuses.
+//! Parsers of option values; each error states the expected form.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ pub(in crate::model) fn refused(row: &OptionRow, given: &str, expected: &str) ->
     OptionError::Value { key: row.key, given: shorten(given), expected: expected.to_owned() }
 }
 
-/// The words of Go's `strconv.ParseBool`, which the built-in driver uses.
+/// The values of Go's `strconv.ParseBool`, which the built-in driver uses.
 pub(super) fn flag(row: &OptionRow, given: &str) -> Result<bool, OptionError> {
     match given.trim() {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -49,7 +49,7 @@ pub(super) fn subnets(row: &OptionRow, given: &str) -> Result<Vec<IpNetwork>, Op
     }
 }
 
-/// Unicast addresses, sorted and each once.
+/// Unicast addresses, sorted, without duplicates.
 pub(super) fn addresses(row: &OptionRow, given: &str) -> Result<Vec<IpAddr>, OptionError> {
     let texts = given.split(',').map(str::trim).filter(|text| !text.is_empty());
     let parsed: Result<Vec<IpAddr>, _> = texts.map(str::parse).collect();
@@ -63,7 +63,7 @@ pub(super) fn addresses(row: &OptionRow, given: &str) -> Result<Vec<IpAddr>, Opt
     }
 }
 
-/// Without those that another one covers: the kernel's interval sets hold no nested ranges.
+/// Leaves out subnets that another one covers: the kernel's interval sets cannot hold nested ranges.
 fn outermost(mut subnets: Vec<IpNetwork>) -> Vec<IpNetwork> {
     subnets.sort_by_key(|net| (net.prefix(), net.network()));
     let mut kept: Vec<IpNetwork> = Vec::new();

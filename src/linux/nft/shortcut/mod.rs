@@ -1,15 +1,15 @@
-//! Owns table `netdev pontoon` in the kernel: the ways of frames past the bridges of overlay networks.
+//! Table `netdev pontoon` in the kernel: shortcuts of frames past the bridges of overlay networks.
 //!
-//! Of each network a map `..._here` (where its containers of this host are), a set `..._there`
-//! (hardware addresses heard from the tunnel, which the kernel fills itself), a chain `..._on` that
-//! looks into both, and a chain where the tunnel is entered; of each container a chain where its port
-//! is entered. Chains of links are named as their links. When a link goes the kernel takes its chain
-//! along, or keeps it for the next link of the name (since 6.16; `nf_tables_netdev_event`,
-//! net/netfilter/nft_chain_filter.c). What `fwd` wants is an index, and the next link has another one: so
-//! rules say which index they were written for.
+//! Each network has a map `..._here` (locations of its containers on this host), a set `..._there` (hardware
+//! addresses learned from the tunnel, which the kernel fills itself), a chain `..._on` that looks into both,
+//! and an ingress chain on the tunnel; each container has an ingress chain on its port. Chains of links have
+//! the names of their links. When a link is deleted, the kernel deletes its chain too, or keeps it for the
+//! next link of that name (since 6.16; `nf_tables_netdev_event`, net/netfilter/nft_chain_filter.c). `fwd`
+//! takes an index, and the next link has another one: therefore rules record the index that they were written
+//! for.
 //!
-//! Every write is one transaction. `rules` says what is in the chains, `read` reads it back, `words`
-//! says it for people. Called by `LinuxKernel`, `observe` and `words`.
+//! Every write is one transaction. `rules` defines the contents of the chains, `read` parses them, `words`
+//! prints them as commands for people. Called by `LinuxKernel`, `observe` and `words`.
 
 mod passage;
 mod read;
@@ -33,20 +33,20 @@ use crate::linux::tlv::Writer;
 use crate::model::{IfName, Mac};
 pub use read::read;
 
-/// Comment of the table, raised with every change of the form.
+/// Comment of the table, incremented with every change of the schema.
 const SHAPE: &str = "pontoon shortcuts 1";
 
-/// Indexes of links by their names; those that are not there have none.
+/// Indexes of links by name; missing links are left out.
 pub type Indexes = BTreeMap<IfName, u32>;
 
-/// Removes some and adds some. What is there already is written anew, what is not there needs no
-/// removal; what has no link cannot be, and a port whose network has nothing here is left out.
+/// Removes some shortcuts and adds some. Existing ones are written again, and missing ones need no removal;
+/// shortcuts without a link are skipped, and so is a port whose network has nothing here.
 ///
-/// The usual case is one transaction without a question. Only when the kernel objects is it asked what
-/// of it is there.
+/// The usual case is one transaction without a query. Only when the kernel rejects it are the existing
+/// objects listed.
 ///
 /// # Errors
-/// What the kernel says; [`offered`] tells whether that is for lack of it all.
+/// The kernel's error; [`offered`] tells whether the kernel lacks support for shortcuts.
 pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Shortcut]) -> Result<(), Failure> {
     let pieces = pieces(remove);
     let mut messages: Vec<_> = pieces.iter().map(Piece::deletion).collect();
@@ -65,7 +65,7 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
             if !coming && !Piece::Chain(on(tunnel.as_str())).is_there(socket)? {
                 continue;
             }
-            // Of a link that is gone, and its number with it.
+            // The entry of a link that is gone, and with it its index.
             let place = Piece::Place(here(tunnel.as_str()), *mac);
             if !pieces.contains(&place) && place.is_there(socket)? {
                 messages.push(place.deletion());
@@ -76,10 +76,10 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
     transact(socket, &messages)
 }
 
-/// Tries whether this kernel has what shortcuts are made of, in a table that is gone with the try.
+/// Probes the features that shortcuts need, in a table that is deleted with the probe.
 ///
 /// # Errors
-/// Whatever it says when it has not: no family `netdev`, no `fwd`, no sets that learn.
+/// The kernel's error when it lacks one: no family `netdev`, no `fwd`, no sets that learn.
 pub fn offered(socket: &mut Socket) -> Result<(), Failure> {
     let mut messages = vec![message::new_table(NETDEV, TRIED, SHAPE)];
     messages.extend(rules::sample(TRIED));
@@ -108,11 +108,11 @@ enum Piece {
     Table,
     Chain(String),
     Set(String),
-    /// An element of a map, by the map's name and the key.
+    /// An element of a map, given by the map's name and the key.
     Place(String, Mac),
 }
 
-/// What these consist of, in an order in which nothing is deleted that something else leans on.
+/// The objects of these shortcuts, ordered so that nothing is deleted while another object depends on it.
 fn pieces(remove: &[Shortcut]) -> Vec<Piece> {
     let (networks, ports): (Vec<_>, Vec<_>) = remove.iter().partition(|shortcut| {
         matches!(shortcut, Shortcut::Network { .. } | Shortcut::Rest(Rest::Network(_) | Rest::Table))
@@ -173,7 +173,7 @@ impl Piece {
     }
 }
 
-/// Names an element of a map of places.
+/// Encodes an element of a map of locations.
 fn place(message: &mut Writer, map: &str, mac: Mac, index: Option<u32>) {
     message.text(ELEMENTS_SET, map).nest(ELEMENTS_LIST, |list| {
         list.nest(LIST_ITEM, |element| {

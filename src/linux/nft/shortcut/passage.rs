@@ -1,5 +1,5 @@
-//! Owns the expressions that only shortcuts have: a frame goes on by a link, a hardware address is
-//! remembered or forgotten (include/uapi/linux/netfilter/nf_tables.h, `nft_fwd` and `nft_dynset`).
+//! Expressions that only shortcuts use: forward a frame to a link, learn or forget a hardware address
+//! (include/uapi/linux/netfilter/nf_tables.h, `nft_fwd` and `nft_dynset`).
 //!
 //! Pure. Used by `rules`.
 
@@ -11,27 +11,28 @@ const GOTO: i32 = -4;
 /// `NFTA_VERDICT_CHAIN`.
 const VERDICT_CHAIN: u16 = 2;
 
-/// What is done with a set while a packet passes (`NFT_DYNSET_OP_UPDATE`, `NFT_DYNSET_OP_DELETE`).
+/// Update of a set by a packet (`NFT_DYNSET_OP_UPDATE`, `NFT_DYNSET_OP_DELETE`).
 #[derive(Debug, Clone, Copy)]
 pub enum Memory {
-    /// It is in the set from now on, for a time that begins anew.
+    /// Adds the element, or restarts its timeout.
     Remember = 1,
-    /// It is not.
+    /// Deletes the element.
     Forget = 2,
 }
 
 impl Expressions {
-    /// The frame leaves by the link that the map has for this part of it; goes on here when there is none.
+    /// Forwards the frame to the link that the map has for this field; continues with the next rule if there
+    /// is no entry.
     pub fn sent_by(self, part: Part, map: &str) -> Self {
         self.looked_up(part, map, true).sent()
     }
 
-    /// A part of the frame is in the set.
+    /// Matches when a field of the frame is in the set.
     pub fn known_in(self, part: Part, set: &str) -> Self {
         self.looked_up(part, set, false)
     }
 
-    /// The frame leaves by the link with this index.
+    /// Forwards the frame to the link with this index.
     pub fn sent_to(mut self, index: u32) -> Self {
         self.push("immediate", |data| {
             data.big(1, REGISTERS).nest(2, |value| {
@@ -41,7 +42,7 @@ impl Expressions {
         self.sent()
     }
 
-    /// Remembers a part of the frame in the set, or forgets it; the frame goes on.
+    /// Adds a field of the frame to the set, or deletes it; the frame continues.
     pub fn noted(self, part: Part, set: &str, memory: Memory) -> Self {
         let mut noted = self.load(&[part]);
         noted.push("dynset", |data| {
@@ -50,7 +51,7 @@ impl Expressions {
         noted
     }
 
-    /// What follows is decided by another chain.
+    /// Continues in another chain and does not return.
     pub fn decided_by(mut self, chain: &str) -> Self {
         self.push("immediate", |data| {
             data.big(1, REGISTER_VERDICT).nest(2, |value| {

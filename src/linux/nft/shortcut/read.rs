@@ -1,4 +1,4 @@
-//! Owns reading shortcuts back: which are whole, and what is left of those that are not.
+//! Reads shortcuts from the kernel: complete ones, and the remains of incomplete ones.
 //!
 //! Changes nothing.
 
@@ -15,8 +15,8 @@ use crate::linux::nft::table::{as_one, read_entries};
 use crate::linux::tlv::{native32, text};
 use crate::model::Mac;
 
-/// Everything in the table, whole or not; nothing when there is none. `links` are asked for only when
-/// there is something, and after it was read.
+/// Everything in the table, complete or not; empty when the table does not exist. `links` is called only when
+/// the table has contents, and after it was read.
 pub fn read(
     socket: &mut Socket,
     mut links: impl FnMut() -> Result<Indexes, Failure>,
@@ -51,7 +51,7 @@ fn read_once(
                 tunnel
             }
             (None, Some(tunnel)) => tunnel,
-            // None of ours: as with the other tables, all of it is made anew.
+            // Another schema: as with the other tables, everything is created again.
             (None, None) => return Ok([Shortcut::Rest(Rest::Table)].into()),
         };
         found.networks.insert(tunnel.to_owned());
@@ -66,15 +66,15 @@ fn places(socket: &mut Socket, map: &str) -> Result<Vec<(Mac, u32)>, Failure> {
     Ok(entries.filter_map(|entry| place(&entry.key, &entry.value)).collect())
 }
 
-/// What the kernel listed.
+/// Contents of a kernel dump.
 #[derive(Default)]
 struct Found {
     /// The labels of each chain's rules.
     chains: BTreeMap<String, Vec<String>>,
-    /// By the tunnel's name and the hardware address, the index of a link.
+    /// The index of a link, by the tunnel's name and the hardware address.
     places: BTreeMap<(String, Mac), u32>,
     links: Indexes,
-    /// Names of tunnels that sets are named after.
+    /// Names of tunnels for which sets exist.
     networks: BTreeSet<String>,
 }
 
@@ -105,7 +105,7 @@ impl Found {
         judged
     }
 
-    /// What the rules of a link's chain say that it is, if they and the rest of it are all there.
+    /// The shortcut that the rules of a link's chain describe, if they and all other parts are present.
     fn whole(&self, name: &str, labels: &[String]) -> Option<Shortcut> {
         let label = labels.first()?;
         let (shortcut, index) = parse_label(name, label)?;

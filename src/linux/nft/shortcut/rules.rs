@@ -1,5 +1,5 @@
-//! Owns what is in the chains and sets of shortcuts, and the labels by which they are known again: the
-//! comment of every rule says what the shortcut is that it belongs to.
+//! Contents of the chains and sets of shortcuts, and the labels that identify them: the comment of every rule
+//! describes the shortcut that it belongs to.
 //!
 //! Pure. Used by the parent, which writes it, and by `read`.
 
@@ -27,14 +27,15 @@ const HOOK_LINK: u16 = 3;
 const INGRESS: u32 = 0;
 /// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`.
 const LEARNED: u32 = 0x10 | 0x20;
-/// A key of the sets, and nft's number for what the map has for it, the index of a link.
+/// The key of the sets, and nft's type number of the map's values, indexes of links.
 const KEY: &[Field] = &[Field::Mac];
 const LINK_INDEX: u32 = 20;
-/// Most hardware addresses that a network remembers, and for how long: as long as the tunnel does.
+/// Maximum number of hardware addresses that a network remembers, and for how long: as long as the tunnel
+/// does.
 pub const HEARD_SIZE: u32 = 65_536;
 const MEMORY: u64 = 300_000;
 
-/// The messages that make one, over whatever there is of it but its place.
+/// The messages that create one and replace what exists of it, except its location.
 pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
     match shortcut {
         Shortcut::Network { tunnel, gateway } => {
@@ -48,13 +49,13 @@ pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
     }
 }
 
-/// The start of a rule about Ethernet frames, which these are all. Without it nft would not show
-/// hardware addresses as such.
+/// The start of a rule about Ethernet frames, as all of these are. Without it nft would not print hardware
+/// addresses as such.
 fn frame() -> Expressions {
     Expressions::default().is(Part::LINK_TYPE, &libc::ARPHRD_ETHER.to_ne_bytes())
 }
 
-/// Rules of chain `..._on`, and of the tunnel's.
+/// Number of rules of chain `..._on`, and of the tunnel's.
 pub const ON: usize = 2;
 pub const TUNNEL: usize = 4;
 
@@ -64,7 +65,7 @@ fn network(tunnel: &IfName, index: u32, gateway: Mac) -> Vec<Request> {
     let rule = |chain: &str, rule: Expressions| message::new_rule(NETDEV, TABLE, chain, rule, &label);
     let any = frame;
     let (to, from) = (Part::FRAME_TARGET, Part::FRAME_SOURCE);
-    // What was heard from a tunnel that this one replaces may be behind no tunnel at all.
+    // Addresses learned from the tunnel that this one replaces may not be behind any tunnel now.
     let mut forgotten = body(NETDEV);
     forgotten.text(TABLE_NAME, TABLE).text(ELEMENTS_SET, &there);
     let mut messages = vec![
@@ -77,14 +78,14 @@ fn network(tunnel: &IfName, index: u32, gateway: Mac) -> Vec<Request> {
     messages.push(rule(&on, any().sent_by(to, &here)));
     messages.push(rule(&on, any().known_in(to, &there).sent_to(index)));
     messages.extend(chain(tunnel.as_str(), Some(tunnel), "from other hosts"));
-    // Each host has the gateway; the bridge knows what to do with another one's.
+    // Every host has the gateway; the bridge handles frames of another host's gateway.
     messages.push(rule(tunnel.as_str(), any().is(from, &gateway.bytes()).accept()));
     messages.push(rule(tunnel.as_str(), any().noted(from, &there, Memory::Remember)));
     messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), carries(any(), what).sent_by(to, &here))));
     messages
 }
 
-/// A chain and a set in another table with what this kernel may lack.
+/// A chain and a set in another table that use everything that a kernel may lack.
 pub fn sample(table: &str) -> Vec<Request> {
     let (name, set) = ("on", "there");
     let mut chain = body(NETDEV);
@@ -102,7 +103,7 @@ fn guard(port: &IfName, index: u32) -> Vec<Request> {
     messages
 }
 
-/// How many rules the chain of a port has.
+/// Number of rules of a port's chain.
 pub fn of_port(addresses: &BTreeSet<IpAddr>) -> usize {
     addresses.iter().map(|address| if address.is_ipv4() { 1 } else { 2 }).sum::<usize>().max(1)
 }
@@ -121,14 +122,14 @@ fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeS
         };
         match address {
             IpAddr::V4(ip) => rule(own(IP, &ip.octets()).decided_by(&on)),
-            // Neighbour discovery is the bridge's to judge, wherever in a packet it may hide.
+            // Neighbour discovery is left to the bridge's checks, wherever in a packet it may be hidden.
             IpAddr::V6(ip) => [libc::IPPROTO_TCP, libc::IPPROTO_UDP].into_iter().for_each(|protocol| {
                 rule(own(IPV6, &ip.octets()).is(Part::NEXT_HEADER, &[protocol as u8]).decided_by(&on));
             }),
         }
     }
     if addresses.is_empty() {
-        // Who speaks here is not behind the tunnel, whatever was heard from there before.
+        // An address that sends here is not behind the tunnel, even if it was learned from there before.
         let set = there(tunnel.as_str());
         rule(frame().noted(Part::FRAME_SOURCE, &set, Memory::Forget));
     } else {
@@ -140,7 +141,7 @@ fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeS
     messages
 }
 
-/// An empty chain, where `link` is entered if one is given.
+/// An empty chain, at ingress of `link` if one is given.
 fn chain(name: &str, link: Option<&IfName>, comment: &str) -> Vec<Request> {
     let mut new = body(NETDEV);
     new.text(TABLE_NAME, TABLE).text(CHAIN_NAME, name);
@@ -157,7 +158,7 @@ fn chain(name: &str, link: Option<&IfName>, comment: &str) -> Vec<Request> {
     vec![request(NEW_CHAIN, CREATE, new), request(DEL_RULE, 0, emptied)]
 }
 
-/// Numbers that are unique within a transaction only name sets that have no other name; ours do.
+/// Numbers that are unique within a transaction only identify sets without names; Pontoon's have names.
 const SOME_ID: u32 = 1;
 
 fn places(name: &str) -> Request {
@@ -190,23 +191,23 @@ fn heard(table: &str, name: &str) -> Request {
     request(NEW_SET, CREATE, message)
 }
 
-/// What the rules of a network say.
+/// Label of the rules of a network.
 pub fn network_label(tunnel: &IfName, index: u32, gateway: Mac) -> String {
     format!("network {tunnel} {index} {gateway}")
 }
 
-/// What the rules of a port say.
+/// Label of the rules of a port.
 pub fn port_label(tunnel: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<IpAddr>) -> String {
     let addresses: String = addresses.iter().map(|address| format!(" {address}")).collect();
     format!("port {tunnel} {index} {mac}{addresses}")
 }
 
-/// What the rule of a guard says.
+/// Label of the rule of a guard.
 pub fn guard_label(index: u32) -> String {
     format!("guard {index}")
 }
 
-/// What the label of chain `name` says: a shortcut and the index of its link.
+/// Parses the label of chain `name`: a shortcut and the index of its link.
 pub fn parse_label(name: &str, label: &str) -> Option<(Shortcut, u32)> {
     let mut words = label.split(' ');
     let kind = words.next()?;

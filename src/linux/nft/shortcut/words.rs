@@ -1,4 +1,4 @@
-//! Owns the words for shortcuts: what an operator would type to make or remove one.
+//! Shell commands that create or remove shortcuts, for operators.
 //!
 //! Pure, and never run by Pontoon. Each line may be repeated.
 
@@ -10,15 +10,15 @@ use super::{Piece, SHAPE, Shortcut, here, on, pieces, there};
 use crate::linux::shell::quoted;
 use crate::model::{IfName, Mac};
 
-/// Stands for the index of the link until the shell looks it up.
+/// Placeholder for the index of the link until the shell looks it up.
 const INDEX: u32 = u32::MAX;
 
-/// The lines that remove these.
+/// The lines that remove these shortcuts.
 pub fn removals(remove: &[Shortcut]) -> Vec<String> {
     pieces(remove).iter().map(removal).collect()
 }
 
-/// The line that makes one.
+/// The line that creates one shortcut.
 pub fn addition(shortcut: &Shortcut) -> Option<String> {
     let (link, script) = match shortcut {
         Shortcut::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
@@ -26,7 +26,7 @@ pub fn addition(shortcut: &Shortcut) -> Option<String> {
         Shortcut::Guard { port } => (port, guard(port)),
         Shortcut::Rest(_) => return None,
     };
-    // Those that Pontoon derives are nothing else, and nothing that the shell or nft would not take.
+    // Names that Pontoon derives are always plain: nothing that the shell or nft would reject.
     let plain = |name: &IfName| name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !plain(link) {
         return Some(format!("# pontoon repair: make the shortcut of {link} in table netdev pontoon (no nft command)"));
@@ -92,7 +92,7 @@ fn guard(port: &IfName) -> Vec<String> {
     script
 }
 
-/// An empty chain where a link is entered.
+/// An empty chain at ingress of a link.
 fn chain(link: &IfName) -> Vec<String> {
     let hook = format!("type filter hook ingress device \"{link}\" priority 0; policy accept;");
     vec![format!("add chain netdev pontoon {link} {{ {hook} }}"), format!("flush chain netdev pontoon {link}")]
