@@ -1,10 +1,10 @@
-//! Owns the thread that announces endpoints: one that has just arrived at once, when nothing is
-//! ready to hear from it yet but others may look for it elsewhere, and a few times in the seconds
-//! after, because a flood may be lost; and all of them in turn, so that whatever was lost is right
-//! again. The verb that caused an announcement has long answered.
+//! The thread that announces endpoints. It announces a new arrival at once, because other hosts may still look
+//! for it elsewhere, even if the endpoint cannot receive yet; then a few times in the following seconds, because
+//! a flood may be lost; and all endpoints periodically, so that every loss is corrected. The verb that caused an
+//! announcement has returned long before.
 //!
-//! Each announcement is a packet to every other host. A round of all endpoints is therefore spread
-//! over its whole time: one after the other, never two at once however late it is.
+//! Each announcement is a packet to every other host. A round of all endpoints is therefore spread evenly over
+//! its period: one at a time, without bursts even after a delay.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::driver::Driver;
 use crate::model::{EndpointId, NetworkId};
 
-/// When an endpoint is announced, after its arrival.
+/// Delays after the arrival at which an endpoint is announced.
 const AFTER: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_millis(50),
@@ -24,14 +24,14 @@ const AFTER: [Duration; 5] = [
     Duration::from_secs(3),
 ];
 
-/// In how long all endpoints are announced once. Who judges peers by their silence counts on it
+/// The period in which all endpoints are announced once. The detection of silent peers depends on it
 /// (`state::peers`).
 pub const ROUND: Duration = Duration::from_secs(30);
 
 /// An endpoint of a network.
 pub type Arrival = (NetworkId, EndpointId);
 
-/// Starts the thread; arrivals go into the returned end.
+/// Starts the thread; arrivals are sent through the returned channel.
 pub fn start(driver: Arc<Driver>, round: Duration) -> std::io::Result<Sender<Arrival>> {
     let (send, receive) = channel();
     std::thread::Builder::new().name("announcer".to_owned()).spawn(move || run(&driver, round, &receive))?;
@@ -66,13 +66,13 @@ fn run(driver: &Driver, round: Duration, arrivals: &Receiver<Arrival>) {
     }
 }
 
-/// Whose turn it is in a round of all endpoints. Pure: it is told the time.
+/// The schedule of a round of all endpoints. Pure: the time is passed in.
 struct Turns {
     round: Duration,
     waiting: VecDeque<Arrival>,
-    /// Between two of this round.
+    /// Time between two announcements of this round.
     gap: Duration,
-    /// When something is to be done next.
+    /// When the next action is due.
     next: Instant,
     /// When the next round may begin.
     again: Instant,
@@ -80,12 +80,12 @@ struct Turns {
 
 impl Turns {
     fn new(round: Duration, now: Instant) -> Self {
-        // Those who start a host have other things to do in its first second.
+        // The first second after a start is left to other work.
         Self { round, waiting: VecDeque::new(), gap: round, next: now + round / 30, again: now }
     }
 
-    /// The one whose turn it is, if it is anybody's. A round begins with all that are there then;
-    /// one that falls behind takes longer, and does not catch up.
+    /// The next endpoint to announce, if one is due. A round begins with the endpoints that exist then; a
+    /// delayed round takes longer, and does not catch up.
     fn take(&mut self, now: Instant, all: impl FnOnce() -> Vec<Arrival>) -> Option<Arrival> {
         if now < self.next {
             return None;
@@ -112,7 +112,7 @@ mod tests {
         (0..count).map(id).collect()
     }
 
-    /// Those whose turn comes up to `until`, with the time of each since `began`.
+    /// The endpoints that are due up to `until`, with the time of each since `began`.
     fn taken(turns: &mut Turns, began: Instant, until: Duration, count: usize) -> Vec<(Duration, Arrival)> {
         let mut taken = Vec::new();
         while turns.next < began + until {
@@ -144,7 +144,7 @@ mod tests {
         let mut turns = Turns::new(30 * SECOND, began);
         assert!(turns.take(began, || endpoints(30)).is_none(), "not in the first second");
         assert!(turns.take(began + SECOND, || endpoints(30)).is_some());
-        // The machine slept for a minute.
+        // The machine was suspended for a minute.
         let late = began + 60 * SECOND;
         assert!(turns.take(late, || endpoints(30)).is_some());
         assert!(turns.take(late, || endpoints(30)).is_none(), "two at once");

@@ -1,5 +1,5 @@
-//! Owns the composition of the daemon: which parts there are and in which order they start.
-//! State first, then the kernel, and the socket last: whoever can connect is served.
+//! Composes the daemon: its parts and their start order. State first, then the kernel, and the socket last: a
+//! client that can connect is served.
 
 mod alone;
 mod begin;
@@ -36,24 +36,24 @@ const GRACE: Duration = Duration::from_millis(900);
 /// Why the daemon ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The state directory.
+    /// An error of the state directory.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The plugin socket.
+    /// An error of the plugin socket.
     #[error("{0} (--socket)")]
     Socket(#[from] SocketError),
-    /// Another Pontoon.
+    /// Another Pontoon runs.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The kernel.
+    /// An error of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// Threads, signals, the runtime.
+    /// An error of threads, signals or the runtime.
     #[error("cannot {operation}: {source}")]
     System {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
 }
@@ -86,7 +86,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let settings = settings::of_driver(&options, &opened.records, begin.seed);
     let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now()));
     if let Err(error) = driver.start() {
-        // Serving with errors beats not serving: the engine would wait 15 s for every call.
+        // Serving with errors is better than not serving: the engine would wait 15 s for every call.
         tracing::error!(%error, "the kernel could not be brought to the state, repair goes on in the background");
     }
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;

@@ -1,4 +1,4 @@
-//! Owns the command line: what can be typed. What it means is decided in `app`.
+//! The command line: which arguments exist. `app` interprets them.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,12 +23,11 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads this process's command line and environment. What is wrong with the environment ends
-    /// nothing.
+    /// Parses this process's command line and environment. An invalid environment variable does not end the
+    /// program.
     ///
     /// # Errors
-    /// The exit code when there is nothing to do: help and what is wrong with the command line are
-    /// printed.
+    /// The exit code when there is nothing to do: help, or the error of the command line, is printed.
     pub fn read() -> Result<Self, u8> {
         let (command, unreadable) = environment::forget_unreadable(Self::command());
         let matches = command.try_get_matches().map_err(printed)?;
@@ -41,14 +40,14 @@ impl Cli {
                 serve.unreadable = own;
             }
             Command::Vip(vip) => vip.unreadable = own,
-            // What the others take from the environment are paths.
+            // The other subcommands take only paths from the environment.
             _ => {}
         }
         Ok(cli)
     }
 }
 
-/// Prints help, a version, or what is wrong; the exit code that follows.
+/// Prints help, a version, or an error; returns the exit code.
 fn printed(error: clap::Error) -> u8 {
     if error.use_stderr() {
         let _ = error.print();
@@ -358,7 +357,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Empty is a path that is to be found.
+/// An empty path is determined later.
 fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
     Ok(PathBuf::from(text))
 }

@@ -1,8 +1,8 @@
-//! Owns asking over a Unix socket: HTTP with a deadline, JSON answers, errors that name the socket
-//! and the flag that chose it.
+//! An HTTP client for Unix sockets, with a deadline, JSON answers, and errors that name the socket and the flag
+//! that chose it.
 //!
-//! For the operator's commands, which ask the daemon and, if they are told to, the engine. The
-//! daemon itself never asks anybody.
+//! For the operator's commands, which query the daemon and, if requested, the engine. The daemon itself sends no
+//! requests.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,13 +16,13 @@ use hyperlocal::{UnixConnector, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// How long an answer may take: a little more than the daemon gives itself.
+/// How long an answer may take: a little more than the daemon's own deadline.
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No connection, no answer, or one of another form.
+    /// No connection, no answer, or an answer in another format.
     #[error("{socket}: {what}; {}", reach_remedy(.what, .flag))]
     Unreachable {
         /// The socket.
@@ -32,19 +32,19 @@ pub enum ClientError {
         /// What went wrong.
         what: String,
     },
-    /// It answered with an error.
+    /// The answer is an error.
     #[error("{socket}: {path}: {what} (status {status})")]
     Refused {
         /// The socket.
         socket: String,
-        /// What was asked for.
+        /// The requested path.
         path: String,
         /// The status code.
         status: u16,
-        /// Its words.
+        /// Its message.
         what: String,
     },
-    /// The runtime.
+    /// An error of the runtime.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
 }
@@ -58,13 +58,13 @@ fn reach_remedy(what: &str, flag: &str) -> String {
 }
 
 impl ClientError {
-    /// Whether it says that there is no such object.
+    /// Whether the error says that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, ClientError::Refused { status: 404, .. })
     }
 }
 
-/// Whoever listens on a socket.
+/// A client of one socket.
 #[derive(Debug)]
 pub struct Client {
     runtime: tokio::runtime::Runtime,
@@ -73,10 +73,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to nothing yet. `flag` is the one that names the socket.
+    /// Creates a client without connecting. `flag` is the one that names the socket.
     ///
     /// # Errors
-    /// What the system says of a new event loop.
+    /// The event loop could not be created.
     pub fn new(socket: &Path, flag: &'static str) -> Result<Self, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { runtime, socket: socket.to_owned(), flag })
@@ -90,7 +90,7 @@ impl Client {
     /// `GET path`.
     ///
     /// # Errors
-    /// No answer within the deadline, an error, or an answer of another form.
+    /// No answer within the deadline, an error, or an answer in another format.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(Method::GET, path, String::new())
     }
@@ -129,7 +129,7 @@ impl Client {
     }
 }
 
-/// What an error's body says: Pontoon's `Err`, the engine's `message`, or the beginning of it.
+/// The message of an error body: Pontoon's `Err`, the engine's `message`, or the beginning of the body.
 fn words(body: &[u8]) -> String {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = ["Err", "message"].iter().find_map(|key| json[*key].as_str());

@@ -1,7 +1,7 @@
-//! Owns what an operator's command asks of the engine: which networks and endpoints it knows. Only
-//! when the operator names the engine's socket, and never within a request of the engine's.
+//! Reads from the engine which networks and endpoints it knows, for operator commands. Only when the operator
+//! names the engine's socket, and never within a request of the engine.
 //!
-//! An answer that lacks anything is an error: what follows from it may be a removal.
+//! An answer with a missing field is an error, because removals may depend on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,19 +31,19 @@ pub struct EngineNetwork {
 pub struct EngineService {
     /// Its name.
     pub name: String,
-    /// Whether its name leads to a virtual address.
+    /// Whether its name resolves to a virtual address.
     pub vip: bool,
     /// Ids or names of its networks.
     pub networks: Vec<String>,
 }
 
-/// What the engine knows.
+/// The state of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Engine {
     /// Networks by id.
     pub networks: BTreeMap<String, EngineNetwork>,
-    /// Ids of the endpoints of containers, running or not, and of what else is attached to a
-    /// network that was asked for.
+    /// Ids of the endpoints of containers, running or not, and of everything else attached to the requested
+    /// networks.
     pub endpoints: BTreeSet<String>,
     /// `inactive` when the host is in no Swarm.
     pub swarm: String,
@@ -51,29 +51,29 @@ pub struct Engine {
     pub services: Option<Vec<EngineService>>,
 }
 
-/// Why the engine's word cannot be used.
+/// Why the engine's answer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// It did not answer, or with an error.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Its answer lacks something.
+    /// A field is missing in its answer.
     #[error("{socket}: the engine's answer to {path} lacks {what}: nothing may be concluded from it")]
     Partial {
         /// The socket.
         socket: String,
-        /// What was asked.
+        /// The requested path.
         path: String,
-        /// What is missing.
+        /// The missing field.
         what: &'static str,
     },
 }
 
 impl Engine {
-    /// Asks the engine, and for who is attached to each network in `held` that it knows.
+    /// Queries the engine, including the attached endpoints of each network in `held` that it knows.
     ///
     /// # Errors
-    /// It does not answer all of it.
+    /// A request failed.
     pub fn ask(socket: &Path, held: &BTreeSet<String>) -> Result<Self, EngineError> {
         let client = Client::new(socket, "docker")?;
         let partial = |path: &str, what| EngineError::Partial {
@@ -110,7 +110,7 @@ impl Engine {
                         .endpoints
                         .extend(members.values().filter_map(|m| m["EndpointID"].as_str()).map(str::to_owned));
                 }
-                // Removed meanwhile: the second look will tell.
+                // Removed meanwhile: the second comparison will show it.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
             }
@@ -119,8 +119,8 @@ impl Engine {
     }
 }
 
-/// What a service says of names; one that lacks something is left out, because nothing is removed
-/// for it.
+/// The name resolution of a service; a service with missing fields is left out, because no removal depends on
+/// it.
 fn read_service(service: &Value) -> Option<EngineService> {
     let spec = &service["Spec"];
     let lists = [&spec["TaskTemplate"]["Networks"], &spec["Networks"]];

@@ -1,6 +1,6 @@
-//! Owns what the environment says of settings: which variables count, and that one which cannot be
-//! read keeps nothing from starting. A flag that cannot be read ends the program, for whoever typed
-//! it sees why; a variable comes from a file or from `docker plugin set`, and nobody looks.
+//! Reads settings from environment variables. An invalid variable does not prevent the start. An invalid flag
+//! ends the program, because its user sees the error; a variable comes from a file or from `docker plugin set`,
+//! where no user would see it.
 
 use std::ffi::{OsStr, OsString};
 
@@ -13,14 +13,14 @@ use clap::{Arg, ArgMatches, Command, Error, parser::ValueSource};
 pub struct Unreadable {
     /// For instance `PONTOON_LOG`.
     pub variable: String,
-    /// What it says.
+    /// Its value.
     pub value: String,
     /// What is wrong with it.
     pub why: String,
 }
 
-/// Leaves out variables that are empty, for `docker plugin set` can empty one and not remove it,
-/// and those that cannot be read, which are returned, each with the subcommand that takes it.
+/// Ignores variables that are empty, because `docker plugin set` can empty a variable but not remove it, and
+/// those that cannot be read. Returns the latter, each with the subcommand that uses it.
 pub fn forget_unreadable(command: Command) -> (Command, Vec<(String, Unreadable)>) {
     let bare = command.clone().mut_subcommands(|sub| sub.mut_args(|arg| arg.env(Resettable::Reset)));
     let mut unreadable = Vec::new();
@@ -40,12 +40,12 @@ pub fn forget_unreadable(command: Command) -> (Command, Vec<(String, Unreadable)
     (command, unreadable)
 }
 
-/// Whether the setting was typed, and not taken from the environment or by default.
+/// Whether the setting was given as a flag, not by the environment or by default.
 pub fn is_typed(matches: &ArgMatches, id: &str) -> bool {
     matches.subcommand().is_some_and(|(_, sub)| sub.value_source(id) == Some(ValueSource::CommandLine))
 }
 
-/// What the parser says of a value, as if it had been typed.
+/// The parser's error for a value, as if it had been given as a flag.
 fn complaint(bare: &Command, subcommand: &str, arg: &Arg, value: &OsStr) -> Option<String> {
     let mut flag = OsString::from(format!("--{}=", arg.get_long()?));
     flag.push(value);
@@ -53,7 +53,7 @@ fn complaint(bare: &Command, subcommand: &str, arg: &Arg, value: &OsStr) -> Opti
     words(&bare.clone().try_get_matches_from(typed).err()?)
 }
 
-/// The reason in a few words; `None` when it is not the value that is wrong.
+/// A short reason; `None` when the error is not about the value.
 fn words(error: &Error) -> Option<String> {
     match error.kind() {
         ErrorKind::InvalidValue => match error.get(ContextKind::ValidValue) {

@@ -1,9 +1,9 @@
-//! Owns the comparison with the engine: what Pontoon holds and the engine does not know any more,
-//! and what is kept all the same, because there is doubt.
+//! Compares Pontoon's objects with those of the engine: which ones the engine no longer knows, and which of
+//! these are kept because of doubt.
 //!
-//! Pure. A leak is only what the engine does not know at two looks some seconds apart, and that no
-//! sandbox uses. That holds for a Swarm's networks, too: an engine that needs one asks for it again.
-//! Called by the app for `pontoon gc`, and by the doctor.
+//! Pure. An object is a leak only if the engine does not know it in two comparisons some seconds apart, and no
+//! sandbox uses it. That holds for networks of a Swarm, too: an engine that needs one creates it again. Called
+//! by the app for `pontoon gc`, and by the doctor.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,14 @@ use crate::engine::Engine;
 use crate::ipam::LOCAL_SPACE;
 use crate::model::Phase;
 
-/// Endpoints younger than this are still being made or taken away, in seconds.
+/// Endpoints younger than this may still be in creation or removal, in seconds.
 const YOUNG: u64 = 120;
 
-/// Digits of an id that the engine itself draws; a Swarm's are shorter and have other letters.
+/// Number of digits in an id that the engine itself generates; those of a Swarm are shorter and use other
+/// letters.
 const OWN_ID: usize = 64;
 
-/// Something that the engine does not know.
+/// An object that the engine does not know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Leak {
@@ -37,12 +38,12 @@ pub enum Leak {
         id: String,
         /// Its bridge, or the link that it is attached to.
         link: String,
-        /// How many endpoints go with it.
+        /// The number of endpoints that are removed with it.
         endpoints: usize,
     },
     /// An address pool.
     Pool {
-        /// What the engine called it.
+        /// The engine's id for it.
         id: String,
         /// Its subnet.
         subnet: String,
@@ -62,18 +63,18 @@ impl std::fmt::Display for Leak {
     }
 }
 
-/// What a look found.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Look {
-    /// What the engine does not know: endpoints first, then networks, then pools.
+    /// Objects that the engine does not know: endpoints first, then networks, then pools.
     pub leaks: BTreeSet<Leak>,
-    /// What it does not know either and is kept, and why.
+    /// Objects that the engine does not know either but that are kept, and why.
     pub kept: Vec<String>,
-    /// Whether the engine knows none of the networks: is it the right one?
+    /// Whether the engine knows none of the networks, and so may be the wrong one.
     pub stranger: bool,
 }
 
-/// Compares. `on_host` are the names of the links in the host's namespace.
+/// Compares. `on_host` contains the names of the links in the host's namespace.
 pub fn look(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> Look {
     let mut look = Look {
         stranger: status.networks.iter().any(is_engines)
@@ -105,7 +106,7 @@ pub fn look(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> Loo
     look
 }
 
-/// Pools that neither a network of the engine's nor one that is kept here has.
+/// Pools that neither a network of the engine nor a network that is kept uses.
 fn pools(status: &Status, engine: &Engine, look: &mut Look) {
     for pool in &status.pools {
         let known = engine.networks.values().any(|network| network.subnets.contains(&pool.subnet));
@@ -124,7 +125,7 @@ fn pools(status: &Status, engine: &Engine, look: &mut Look) {
     }
 }
 
-/// Whether the engine itself has drawn the id, and keeps the network over its restarts.
+/// Whether the engine itself generated the id, and keeps the network across its restarts.
 fn is_engines(network: &NetworkLine) -> bool {
     let id = network.id.as_str();
     id.len() == OWN_ID && id.bytes().all(|b| b.is_ascii_hexdigit())

@@ -1,19 +1,18 @@
-//! Owns how the C library keeps memory that was freed. Called by the app, before any thread is
-//! started.
+//! Configures how the C library keeps freed memory. Called by the app before any thread is started.
 
-/// Heaps that threads share, the first one included. Left alone the C library makes one for nearly
-/// each of the threads that connections have, eight times as many as there are cores, and each
-/// keeps what it once had; what verbs allocate is far too little for them to wait for each other.
+/// Number of arenas that threads share, including the main one. By default glibc creates one for almost every
+/// thread of a connection, up to eight times the number of cores, and each keeps its peak size; verbs allocate
+/// too little to contend for them.
 #[cfg(target_env = "gnu")]
 const HEAPS: i32 = 2;
 
-/// Bytes from which memory is a mapping of its own and goes back to the system when it is freed: a
-/// ledger while it is rewritten, the listing of a full host. Left alone the C library raises this to
-/// the largest such piece that it has seen, and keeps as much from then on.
+/// Size in bytes from which an allocation is a separate mapping that returns to the system when freed: for
+/// example a ledger during compaction, or the listing of a full host. By default glibc raises this threshold to
+/// the largest mapping it has freed, and from then on keeps as much.
 #[cfg(target_env = "gnu")]
 const MAPPED: i32 = 128 << 10;
 
-/// Keeps little. A C library that does not know a word of this does as it always did.
+/// Caps glibc arenas; no-op on other libcs.
 pub fn keep_little() {
     #[cfg(target_env = "gnu")]
     for (what, value) in [(libc::M_ARENA_MAX, HEAPS), (libc::M_MMAP_THRESHOLD, MAPPED)] {

@@ -1,7 +1,7 @@
-//! Finds the installations of Pontoon on this host, so that a command looks where the daemon keeps
-//! its state without being told: the socket plugin, and each managed plugin that Docker has.
+//! Finds the installations of Pontoon on this host, so that a command finds the daemon's state without
+//! arguments: the socket plugin, and each managed plugin that Docker has.
 //!
-//! Reads files of Docker's; asks nobody, so that it works while no engine runs.
+//! Reads Docker's files and sends no requests, so that it works while no engine runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cli::Asked;
 
-/// Where the socket plugin has its socket and its state.
+/// The socket and the state directory of the socket plugin.
 pub const SOCKET: &str = "/run/docker/plugins/pontoon.sock";
 /// See [`SOCKET`].
 pub const STATE: &str = "/var/lib/pontoon";
@@ -18,34 +18,34 @@ pub const STATE: &str = "/var/lib/pontoon";
 /// One installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
-    /// What Docker calls the managed plugin; `None` for the socket plugin.
+    /// Docker's name for the managed plugin; `None` for the socket plugin.
     pub plugin: Option<String>,
-    /// Its socket, there or not.
+    /// Its socket, existing or not.
     pub socket: PathBuf,
     /// Its state directory.
     pub state_dir: PathBuf,
-    /// Whether Docker has it enabled; the socket plugin always is.
+    /// Whether it is enabled in Docker; the socket plugin always is.
     pub enabled: bool,
 }
 
-/// Why it is not known where to look.
+/// Why the installation cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
-    /// Nothing is installed here.
+    /// None is installed here.
     #[error("no Pontoon is installed here as far as can be seen: name its --state-dir and --socket")]
     None,
-    /// More than one is.
+    /// There is more than one.
     #[error("there are {} managed plugins of Pontoon here ({}): say --plugin NAME", .0.len(), .0.join(", "))]
     Several(Vec<String>),
-    /// None of this name is.
+    /// None has this name.
     #[error("there is no managed plugin {0} of Pontoon here; `docker plugin ls` shows their names")]
     Unknown(String),
     /// Docker's files cannot be read.
     #[error("{}: {cause}; run this as root", dir.display())]
     Unreadable {
-        /// Which.
+        /// The directory.
         dir: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: std::io::Error,
     },
 }
@@ -60,7 +60,7 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// Those of the engines that run here, of `/etc/docker/daemon.json`, and the usual ones.
+    /// The directories of the engines that run here, those in `/etc/docker/daemon.json`, and the defaults.
     pub fn of_host() -> Self {
         let mut engines = Vec::new();
         let own = fs::read_link("/proc/self/ns/net").ok();
@@ -86,7 +86,7 @@ impl Roots {
     /// All installations: the socket plugin first.
     ///
     /// # Errors
-    /// Docker's plugins cannot be listed although there are some.
+    /// Docker has plugins but they cannot be listed.
     pub fn installations(&self) -> Result<Vec<Installation>, LocateError> {
         let mut found = Vec::new();
         if fs::symlink_metadata(&self.socket).is_ok() {
@@ -112,10 +112,10 @@ impl Roots {
         Ok(found)
     }
 
-    /// The one that a command is meant for.
+    /// The installation that a command is meant for.
     ///
     /// # Errors
-    /// There is none, or more than one, or that cannot be seen.
+    /// There is none, or more than one, or the files cannot be read.
     pub fn choose(&self, plugin: Option<&str>) -> Result<Installation, LocateError> {
         let found = self.installations()?;
         if let Some(name) = plugin {
@@ -141,10 +141,10 @@ impl Roots {
         }
     }
 
-    /// Fills in what was not told.
+    /// Fills in paths that were not given.
     ///
     /// # Errors
-    /// As [`Roots::choose`]; whoever names both paths is never refused.
+    /// As [`Roots::choose`]; never fails if both paths are given.
     pub fn fill_in(&self, asked: &mut Asked) -> Result<(), LocateError> {
         let unset = |path: &Path| path.as_os_str().is_empty();
         if asked.plugin.is_none() && !unset(&asked.socket) && !unset(&asked.state_dir) {
@@ -155,7 +155,7 @@ impl Roots {
         let one = if asked.plugin.is_some() || unset(&asked.socket) && unset(&asked.state_dir) {
             self.choose(asked.plugin.as_deref())?
         } else {
-            // One path alone: the other is that of the same installation, or the usual one.
+            // One path alone: the other is that of the same installation, or the default.
             let (socket, state_dir) = (self.socket.clone(), self.state.clone());
             of_path().unwrap_or(Installation { plugin: None, socket, state_dir, enabled: true })
         };
@@ -168,7 +168,7 @@ impl Roots {
     }
 }
 
-/// A plugin of Docker's, if it is a Pontoon.
+/// A managed plugin, if it is a Pontoon.
 fn managed(config: &Value, dir: &Path, exec: &Path) -> Option<Installation> {
     let plugin = &config["plugin"];
     let field =
@@ -253,7 +253,7 @@ mod tests {
         let one = roots.choose(None).unwrap();
         assert_eq!(one.state_dir, host.0.join("docker/plugins/1b/propagated-mount"));
         assert_eq!(one.socket, host.0.join("run/plugins/1b/pontoon.sock"));
-        // A disabled one beside it is not asked; two that are enabled are to be named.
+        // A disabled one beside it is ignored; two enabled ones must be named.
         host.plugin("2c", "pontoon:old", false, "pontoon.sock");
         assert_eq!(roots.choose(None).unwrap(), one);
         host.plugin("2c", "pontoon:old", true, "pontoon.sock");

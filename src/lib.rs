@@ -1,7 +1,7 @@
 //! Pontoon, a network and IPAM driver plugin for Docker.
 //!
-//! The layers, and who may import whom, are in docs/architecture.md; tests/layers.rs holds the
-//! code to it. One path for data: server -> driver -> state -> datapath -> linux.
+//! docs/architecture.md describes the layers and the allowed imports; tests/layers.rs enforces them. There is
+//! one path for data: server -> driver -> state -> datapath -> linux.
 
 pub mod announcer;
 pub mod api;

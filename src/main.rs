@@ -1,5 +1,4 @@
-//! The `pontoon` program: reads the command line, runs one command, turns its result into an
-//! exit code.
+//! The `pontoon` program: parses the command line, runs one command, and converts its result to an exit code.
 
 use std::process::ExitCode;
 

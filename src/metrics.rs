@@ -1,5 +1,5 @@
-//! Owns the counts an operator can read: `GET /metrics` on the plugin socket, in Prometheus' text
-//! format. Verbs are counted in one place around all of them, from their result.
+//! Metrics for the operator: `GET /metrics` on the plugin socket, in Prometheus' text format. Verbs are counted
+//! in one place that wraps all of them, by their result.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::api::Method;
 use crate::driver::Driver;
 
-/// Name, kind and meaning of every metric: docs/metrics.md is tested against it.
+/// Name, type and help text of every metric: docs/metrics.md is tested against it.
 pub const METRICS: &[(&str, &str, &str)] = &[
     ("pontoon_verbs_total", "counter", "Requests answered, by method. Rises with every container."),
     ("pontoon_verb_errors_total", "counter", "Requests answered with an error, by method. Rising: users see errors."),
@@ -48,7 +48,7 @@ struct Verb {
     nanoseconds: AtomicU64,
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Default)]
 pub struct Metrics {
     verbs: [Verb; Method::ALL.len()],

@@ -1,12 +1,11 @@
-//! Owns what commands print. A reader that has gone (`| head`) has what it wanted: nothing is said of
-//! that. Anything else that keeps the output from being written, a full disk for one, is an error
-//! of the command.
+//! Prints the output of commands. A closed pipe (`| head`) is not an error. Any other write failure, for example
+//! a full disk, is an error of the command.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
-/// Why the output is not whole; nothing more is written then.
+/// Why the output is incomplete; nothing more is written then.
 static FAILURE: Mutex<Option<ErrorKind>> = Mutex::new(None);
 
 /// Writes to standard output.
@@ -29,12 +28,12 @@ pub fn line(text: &(impl Display + ?Sized)) {
     print(&format!("{text}\n"));
 }
 
-/// Writes a line to standard error, if somebody reads it.
+/// Writes a line to standard error, if it is open.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Whether all of the output was written, or somebody has read as much as was wanted.
+/// Whether all of the output was written, or the reader closed the pipe.
 pub fn is_whole() -> bool {
     let failure = FAILURE.lock().unwrap_or_else(PoisonError::into_inner);
     failure.is_none_or(|kind| kind == ErrorKind::BrokenPipe)

@@ -1,8 +1,7 @@
-//! Owns the command `pontoon ports`: asks the running daemon for its published ports and shows
-//! them, by container name when the operator gives it the engine's socket.
+//! The command `pontoon ports`: asks the running daemon for its published ports and shows them, with container
+//! names when the operator gives the engine's socket.
 //!
-//! A network or endpoint that is asked for and that nobody knows is an error: an empty list would
-//! say that it publishes nothing.
+//! An unknown network or endpoint in a filter is an error: an empty list would say that it publishes nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,20 +18,20 @@ use crate::output;
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
 pub enum PortsError {
-    /// The daemon or the engine.
+    /// The daemon or the engine did not answer.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// It is not known which daemon.
+    /// The daemon cannot be determined.
     #[error(transparent)]
     Locate(#[from] LocateError),
-    /// What the flag names is not there.
+    /// The object that the flag names does not exist.
     #[error("--{flag} {given}: Pontoon has no {flag} whose id begins so{}", hint(*.named))]
     Unknown {
         /// The flag.
         flag: &'static str,
-        /// What was given.
+        /// The given value.
         given: String,
-        /// Whether names were looked at, too.
+        /// Whether names were compared, too.
         named: bool,
     },
 }
@@ -80,12 +79,12 @@ pub fn run(options: &Ports) -> Result<(), PortsError> {
     Ok(())
 }
 
-/// Whether a text is the beginning of the id, or the name that the engine has for it.
+/// Whether a text is the beginning of the id, or the engine's name for it.
 fn is_meant(given: &str, id: &str, names: &BTreeMap<String, String>) -> bool {
     !given.is_empty() && (id.starts_with(given) || names.get(id).is_some_and(|name| name == given))
 }
 
-/// Endpoint ids to container names, and network ids to network names, as the engine knows them.
+/// Maps endpoint ids to container names, and network ids to network names, as the engine knows them.
 fn names(socket: &Path) -> Result<BTreeMap<String, String>, ClientError> {
     let client = Client::new(socket, "docker")?;
     let containers: Vec<Value> = client.get("/containers/json")?;
@@ -99,7 +98,7 @@ fn names(socket: &Path) -> Result<BTreeMap<String, String>, ClientError> {
             names.insert(id("NetworkID"), network.clone());
         }
     }
-    // Those without a running container have names, too.
+    // Networks without a running container have names, too.
     for network in client.get::<Vec<Value>>("/networks")? {
         if let (Some(id), Some(name)) = (network["Id"].as_str(), network["Name"].as_str()) {
             names.insert(id.to_owned(), name.to_owned());

@@ -1,11 +1,11 @@
-//! Owns the question which name servers the host uses: a pool must not cover one of them.
+//! Determines the host's name servers: a pool must not contain one of them.
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// The name servers in the text of a resolv.conf(5); anything unreadable in it is skipped.
+/// The name servers in the text of a resolv.conf(5); unreadable lines are skipped.
 pub fn parse(text: &str) -> Vec<IpAddr> {
     text.lines()
         .filter_map(|line| {
@@ -16,7 +16,7 @@ pub fn parse(text: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Where the host says it.
+/// The host's list of name servers.
 const FILE: &str = "/etc/resolv.conf";
 
 /// The host's name servers, as last read.
@@ -27,8 +27,8 @@ pub struct Resolvers {
 }
 
 impl Resolvers {
-    /// Reads them a first time; a confined process may have no second: its leave is for the file
-    /// that was there at the start, and some programs replace it by another.
+    /// Reads the name servers. This happens before Landlock is in force, because its rule covers only the inode
+    /// of that time, and some programs replace the file.
     pub fn of_host() -> Self {
         Self::in_file(PathBuf::from(FILE))
     }
@@ -39,7 +39,7 @@ impl Resolvers {
         resolvers
     }
 
-    /// The name servers of now, or of the last time that the file could be read.
+    /// The current name servers, or those of the last successful read.
     pub fn now(&self) -> Vec<IpAddr> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match std::fs::read_to_string(&self.file) {
@@ -50,8 +50,8 @@ impl Resolvers {
         last.clone()
     }
 
-    /// What has to stay readable for that: the directory where a link of that name leads, since
-    /// what writes there may replace the file; but no more of the directory it is in itself.
+    /// The path that must stay readable for this: the directory to which a symbolic link at that name leads,
+    /// since the file there may be replaced; but only the file itself if it is not a link.
     pub fn reach() -> PathBuf {
         let file = PathBuf::from(FILE);
         match std::fs::canonicalize(&file) {
@@ -78,7 +78,7 @@ mod tests {
         let resolvers = super::Resolvers::in_file(file.clone());
         let known = resolvers.now();
         assert_eq!(known.len(), 1);
-        // A directory in its place: there, and not to be read.
+        // A directory at its path: it exists but cannot be read as a file.
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
         assert_eq!(resolvers.now(), known);

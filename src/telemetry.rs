@@ -1,5 +1,5 @@
-//! Owns the log: its form and its level. Everything goes to standard error, where systemd, the
-//! engine (for a managed plugin) and a terminal find it.
+//! The log: its format and level. It goes to standard error, which systemd and a terminal show; that of a
+//! managed plugin is split, see [`start`].
 
 use std::io;
 
@@ -12,9 +12,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// Starts logging. Called once, first of all.
-/// A managed plugin's lines get their time from Docker, which takes those of standard error for
-/// errors: there only warnings and errors go, and the rest to standard output.
+/// Starts logging. Called once, before anything else. For a managed plugin Docker adds the time to each line,
+/// and reports lines of standard error as errors: so only warnings and errors go there, and the rest to standard
+/// output.
 pub fn start(level: LogLevel, format: LogFormat, managed: bool) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -31,6 +31,6 @@ pub fn start(level: LogLevel, format: LogFormat, managed: bool) {
         (LogFormat::Text, true) => lines.with_writer(split).without_time().boxed(),
         (LogFormat::Json, true) => lines.with_writer(split).without_time().json().flatten_event(true).boxed(),
     };
-    // A second start (tests in one process) keeps the first.
+    // A second start (tests in one process) keeps the first configuration.
     let _ = tracing_subscriber::registry().with(layer.with_filter(level)).try_init();
 }

@@ -1,5 +1,5 @@
-//! Owns the thread that keeps the kernel in shape between requests: it hears what changes, waits
-//! until the change is over, and has the driver repair it; every half minute it compares all.
+//! The thread that reconciles the kernel between requests: it receives change notifications, waits until a burst
+//! is over, and has the driver repair; every half minute it reconciles everything.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use crate::driver::Driver;
 use crate::model::IfName;
 
-/// Time between full comparisons without any cause.
+/// Time between full reconciliations without a cause.
 const TICK: Duration = Duration::from_secs(30);
 
-/// Least time between a repair that failed and the next try without any cause.
+/// Least time between a failed repair and the next attempt without a cause.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Time between looks at who has forwarding on, while that is Pontoon: nobody is told when another
-/// one turns on what is on already.
+/// Time between checks whether another program has turned forwarding on, while Pontoon has it on: the kernel
+/// sends no notification when another program turns on what is already on.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Changes come in bursts (a flush deletes every rule, then the table); the repair waits until
-/// none came for this long, and no longer than [`BURST`].
+/// Changes come in bursts (a flush deletes every rule, then the table); the repair waits until none came for
+/// this long, and no longer than [`BURST`].
 const QUIET: Duration = Duration::from_millis(30);
 
-/// Longest wait for the end of a burst: a repair is due within a second.
+/// Longest wait for the end of a burst: a repair must happen within a second.
 const BURST: Duration = Duration::from_millis(300);
 
 /// Something that may need repair.
@@ -31,23 +31,23 @@ const BURST: Duration = Duration::from_millis(300);
 pub enum Cause {
     /// A link vanished or changed, or lost an address.
     Link(IfName),
-    /// A bridge appeared that may be the engine's.
+    /// A bridge appeared that may belong to the engine.
     Bridge(IfName),
-    /// An address of the host's own came or went.
+    /// An address of the host was added or removed.
     Address,
-    /// Somebody turned forwarding on or off for the host.
+    /// Another program turned forwarding on or off for the host.
     Forwarding,
-    /// Someone else changed the ruleset.
+    /// Another program changed the ruleset.
     Firewall,
-    /// Notifications were lost: look at everything.
+    /// Notifications were lost: reconcile everything.
     Overrun,
-    /// A verb left something behind: look at everything.
+    /// A verb left an inconsistency: reconcile everything.
     Everything,
-    /// The ledger has something to take that no verb waits for.
+    /// There are records to write to the ledger that no verb waits for.
     Backlog,
 }
 
-/// Starts the thread; causes go into the returned end.
+/// Starts the thread; causes are sent through the returned channel.
 pub fn start(driver: Arc<Driver>) -> std::io::Result<Sender<Cause>> {
     let (send, receive) = channel();
     std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || run(&driver, &receive))?;
@@ -57,7 +57,7 @@ pub fn start(driver: Arc<Driver>) -> std::io::Result<Sender<Cause>> {
 fn run(driver: &Driver, causes: &Receiver<Cause>) {
     let mut next_tick = Instant::now() + TICK;
     loop {
-        // What failed a moment ago is not tried again before another moment has passed.
+        // A repair that just failed is not retried before some time has passed.
         let again = driver.reconciler().next_try().map(|at| at.max(Instant::now() + AGAIN));
         let mut until = again.map_or(next_tick, |again| again.min(next_tick));
         if driver.reconciler().keeps_apart() {
@@ -127,18 +127,19 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     {
         work.add(driver, &next);
     }
-    // Which bridges the engine leaves to us is told by its bridges and by its rules, and where
-    // broadcasts are taken by addresses. A table that is not there cannot follow: then it is
-    // repaired, and follows by that.
+    // The engine's bridges and rules determine which bridges the engine leaves to Pontoon, and addresses
+    // determine the broadcast domains. A missing table cannot be updated: it is repaired instead, which also
+    // updates it.
     let look = work.host || work.firewall;
     let followed = !look || driver.reconciler().follow_host().unwrap_or(false);
-    // An address that is this host's now is no peer's any more; and tunnels may leave from another.
+    // An address that now belongs to this host is no longer a peer; and tunnels may need another underlay
+    // address.
     if work.addresses
         && let Err(error) = driver.attend_mesh()
     {
         tracing::warn!(%error, "overlay networks do not follow an address yet: it is tried again at the next tick");
     }
-    // What fails is told by the comparison, and tried again by us.
+    // The reconciliation reports failures, and this thread retries.
     if work.links {
         let _ = driver.repair();
     } else if work.firewall || !followed {

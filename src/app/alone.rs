@@ -1,5 +1,5 @@
-//! Owns what a command does itself when no daemon runs: it takes the daemon's place for a moment, and
-//! refuses where it might be the wrong place.
+//! Runs a command without the daemon: takes the daemon's locks for the duration of the command, and refuses a
+//! namespace or state directory that may be the wrong one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::resolvers::Resolvers;
 use crate::state::Ledger;
 use crate::telemetry;
 
-/// How long a repair without a daemon waits for links that go in the background.
+/// How long a repair without a daemon waits for links that are deleted in the background.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// A driver without a socket, for when no daemon runs: it has the namespace and the state
-/// directory to itself as long as it lives, and refuses to begin when somebody else has them.
+/// A driver without a socket, for when no daemon runs: it uses the namespace and the state directory exclusively
+/// while it exists, and fails to start when another process uses them.
 pub(super) struct Alone {
     pub driver: Driver,
     kernel: Arc<LinuxKernel>,
@@ -51,7 +51,7 @@ impl Alone {
     }
 }
 
-/// Refuses a state directory beside that of an installation, whose links it would not know.
+/// Refuses a state directory other than that of an existing installation, whose links it would not know.
 fn is_of_installation(state_dir: &Path) -> Result<(), InspectError> {
     let same = |other: &Path| match (state_dir.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,

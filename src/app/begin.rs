@@ -1,5 +1,5 @@
-//! Owns what has to be there before the daemon serves, in its order: the namespace to itself, fewer
-//! privileges, the ledger, the kernel. What fails may be tried again.
+//! Prepares the daemon before it serves, in order: exclusive use of the namespace, dropped privileges, the
+//! ledger, the kernel. A failed step may be retried.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::linux::{self, LinuxKernel};
 use crate::resolvers::Resolvers;
 use crate::state::{self, Ledger, Opened, Outcome};
 
-/// What was reached so far, and what had to be read before privileges went.
+/// The steps done so far, and values that had to be read before privileges were dropped.
 pub(super) struct Begin {
     pub seed: [u8; 5],
     boot: String,
@@ -23,7 +23,7 @@ pub(super) struct Begin {
     confined: Option<Option<Confinement>>,
 }
 
-/// What the daemon serves with.
+/// What the daemon needs to serve.
 pub(super) struct Ready {
     pub opened: Opened,
     pub kernel: Arc<LinuxKernel>,
@@ -35,19 +35,19 @@ impl Begin {
             seed: random_seed(),
             boot: boot_id(),
             claim: None,
-            // The one thing that takes CAP_NET_RAW, which is given up later.
+            // The only part that needs CAP_NET_RAW, which is dropped later.
             sender: Sender::open().map(Arc::new),
             confined: None,
         }
     }
 
-    /// Goes on where the last attempt failed.
+    /// Resumes at the step that failed last.
     pub fn attempt(&mut self, options: &Serve) -> Result<Ready, AppError> {
         if self.claim.is_none() {
             self.claim = Some(Claim::take()?);
         }
-        // Before anything else is opened, so that what confinement forbids fails now and not later;
-        // before any thread is started that lasts, for it holds for threads that come after it.
+        // Confinement precedes everything else that is opened, so that what it forbids fails now and not later;
+        // and it precedes every permanent thread, because it applies to threads started after it.
         if self.confined.is_none() {
             self.confined = Some(confine(options)?);
         }
@@ -59,14 +59,14 @@ impl Begin {
     }
 }
 
-/// Gives up what serving does not need. The directories that stay within reach are made first.
+/// Drops privileges that serving does not need. First creates the directories that stay accessible.
 fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
     if options.confine == Confine::Off {
         tracing::warn!("not confined: PONTOON_CONFINE is off");
         return Ok(None);
     }
     state::make_directory(&options.state_dir)?;
-    // Nothing is lost if that fails: binding the socket tries again, and tells.
+    // A failure here is harmless: binding the socket tries again and reports the error.
     let sockets = options.socket.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _ = std::fs::create_dir_all(sockets);
     Ok(Some(confinement::enter(&Reach {
@@ -77,7 +77,7 @@ fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
     })))
 }
 
-/// Says once, at the start, what the ledger was like and what follows.
+/// At start, logs the condition of the ledger and its consequences.
 fn report(opened: &Opened, options: &Serve) {
     let file = options.state_dir.join("ledger");
     if options.managed
@@ -107,8 +107,8 @@ fn report(opened: &Opened, options: &Serve) {
     }
 }
 
-/// Identifies the host's boot; empty when the kernel does not tell, which then counts as one
-/// endless boot (endpoints are verified against the kernel anyway).
+/// Identifies the host's boot; empty if the kernel does not provide it, which then counts as one endless boot
+/// (endpoints are verified against the kernel in any case).
 pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
@@ -124,14 +124,14 @@ pub(super) fn random_seed() -> [u8; 5] {
     seed
 }
 
-/// Where a directory that is mounted into this process's root file system lies in the one it is from:
-/// a plugin's messages name paths that the host does not have. `None` when it is no mount.
+/// The host path of a directory that is mounted into this process's root file system: messages of a plugin would
+/// otherwise name paths that do not exist on the host. `None` if it is not a mount.
 fn on_host(dir: &Path) -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| root_of(line, dir))
 }
 
-/// The fourth and fifth words of a line of mountinfo: what is mounted, and where (proc(5)).
+/// Fields four and five of a line of mountinfo: the mounted directory and the mount point (proc(5)).
 fn root_of(line: &str, dir: &Path) -> Option<PathBuf> {
     let mut words = line.split(' ').skip(3);
     let (root, at) = (words.next()?, words.next()?);

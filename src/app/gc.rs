@@ -1,5 +1,5 @@
-//! Owns the command `pontoon gc`: what the engine does not know any more, shown and removed, through
-//! the daemon or in its place.
+//! The command `pontoon gc`: shows and removes objects that the engine no longer knows, through the daemon or
+//! without it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::state::{Ledger, Outcome};
 /// `pontoon gc`.
 ///
 /// # Errors
-/// It could not look, or there is doubt, or something does not go.
+/// The comparison failed, is in doubt, or an object could not be removed.
 pub fn run(options: &Gc) -> Result<(), InspectError> {
     let options = &Gc { asked: filled_in(&options.asked)?, ..options.clone() };
     let first = compare(options)?;
@@ -37,7 +37,7 @@ pub fn run(options: &Gc) -> Result<(), InspectError> {
         let why = "this engine knows none of Pontoon's networks: is it the right one? If its data was removed, add --none-known";
         return Err(InspectError::Doubt(why.to_owned()));
     }
-    // Whoever is just making a network tells Pontoon of it before the engine shows it.
+    // An engine that is creating a network reports it to Pontoon before it lists it itself.
     std::thread::sleep(Duration::from_secs(options.wait));
     let second = compare(options)?;
     let both: Vec<&Leak> = first.leaks.intersection(&second.leaks).collect();
@@ -56,7 +56,7 @@ pub fn run(options: &Gc) -> Result<(), InspectError> {
 }
 
 fn compare(options: &Gc) -> Result<Look, InspectError> {
-    // Pontoon first: what it hears of between the two questions is not looked at.
+    // Pontoon is read first: objects that it adds between the two reads are not examined.
     let status = match ask(&options.asked) {
         Ok(status) => status,
         Err(_) => {
@@ -93,7 +93,7 @@ fn removed(leak: &Leak, done: Result<(), String>) -> Result<(), InspectError> {
     Ok(())
 }
 
-/// The verb that the engine should have sent.
+/// The request that the engine should have sent.
 fn verb(leak: &Leak) -> (&'static str, Value) {
     match leak {
         Leak::Endpoint { network, id } => {

@@ -1,8 +1,8 @@
-//! Owns the operator's commands besides `serve`: where each gets what it shows, from the daemon or,
-//! when none answers, from the ledger and the kernel, and what changes something.
+//! The operator's commands besides `serve`. Each reads from the daemon or, when none answers, from the ledger
+//! and the kernel.
 //!
-//! `doctor`, `check` and `plan` change nothing. `repair` and `gc --yes` have the daemon do it; only
-//! when no daemon runs they do it themselves, and hold the state directory's lock meanwhile.
+//! `doctor`, `check` and `plan` change nothing. `repair` and `gc --yes` have the daemon make the changes; only
+//! when no daemon runs do they make them themselves, and hold the state directory's lock meanwhile.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -32,36 +32,36 @@ use crate::state::record::Record;
 use crate::state::{Ledger, Outcome, Seen};
 use crate::{driver, output};
 
-/// Exit code of a command that could not look: neither well nor ill.
+/// Exit code of a command that could not read the state: there is no verdict.
 pub const BLIND: u8 = 3;
 
 /// Why a command ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// The daemon or the engine.
+    /// The daemon or the engine did not answer.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The engine's word.
+    /// The engine's answer cannot be used.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// It is not known where to look.
+    /// The installation cannot be determined.
     #[error(transparent)]
     Locate(#[from] LocateError),
-    /// What was to be compared cannot be seen.
+    /// The kernel state to compare with cannot be read.
     #[error("{0}")]
     Blind(String),
-    /// The state, the kernel, or another Pontoon.
+    /// An error of the state or the kernel, or another Pontoon runs.
     #[error(transparent)]
     App(#[from] AppError),
-    /// Removing it failed.
+    /// An object could not be removed.
     #[error("{leak}: {what}")]
     Leak {
-        /// What.
+        /// The object.
         leak: String,
-        /// Why not.
+        /// The reason.
         what: String,
     },
-    /// Nothing is removed, because there is doubt.
+    /// Nothing is removed, because the comparison is in doubt.
     #[error("nothing is removed: {0}")]
     Doubt(String),
 }
@@ -108,7 +108,7 @@ pub fn doctor(options: &Doctor, daemon: bool) -> u8 {
     }
 }
 
-/// Why the verdict says nothing: what was to be looked at could not be seen.
+/// Why there is no verdict: the facts could not be read.
 fn unseen(facts: &Facts, code: u8) -> Option<String> {
     if facts.source == Source::Daemon {
         return None;
@@ -162,7 +162,7 @@ fn facts(options: &Doctor, daemon: bool) -> Facts {
     }
 }
 
-/// What is seen of overlay networks, and what becomes of packets that are sent to their peers.
+/// Facts about overlay networks, and the result of sending packets to their peers.
 fn tunnels(survey: &mut Survey, status: &Status) -> Option<Tunnels> {
     let reach = status.reach.as_ref()?;
     let overlays = status.networks.iter().filter(|network| network.overlay.is_some());
@@ -192,7 +192,7 @@ pub(super) fn ask(asked: &Asked) -> Result<Status, ClientError> {
     Client::new(&asked.socket, "socket")?.get("/status")
 }
 
-/// The status without a daemon: the ledger's facts, and the difference to the kernel.
+/// The status without a daemon: the facts of the ledger, and the difference to the kernel.
 fn from_ledger(asked: &Asked, why: Option<String>) -> (Status, Source) {
     match Ledger::look(&asked.state_dir, &boot_id()) {
         Ok(seen) => (compared(&seen), Source::Ledger(why)),
@@ -216,8 +216,8 @@ fn compared(seen: &Seen) -> Status {
     status
 }
 
-/// The difference between a ledger and the kernel, judged as at a start of the daemon.
-/// Also whether the kernel has nothing that the ledger does not know.
+/// The difference between a ledger and the kernel, computed as at a start of the daemon. Also whether the kernel
+/// has only objects that the ledger knows.
 fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError> {
     let mut survey = Survey::open(linux::Options::default())?;
     let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
@@ -233,11 +233,11 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError
     let whole = protected.is_empty();
     let unknown: Vec<_> = protected.links.iter().cloned().collect();
     if seen.records.is_empty() && matches!(seen.outcome, Outcome::Absent) {
-        // What Pontoon would make at its first start is no drift.
+        // What Pontoon would create at its first start is not drift.
         return Ok((PlanLines { unknown, ..PlanLines::default() }, None, whole));
     }
     if reach.as_ref().is_some_and(|reach| reach.local.is_none()) {
-        // Tunnels without an address to leave from are the daemon's to judge.
+        // The daemon decides about tunnels without an underlay address.
         let there = tunnel::present(&have);
         protected.links.extend(there.links);
         protected.elements.extend(there.elements);
@@ -246,7 +246,7 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError
     Ok((PlanLines::new(&plan, linux::commands), reach, whole))
 }
 
-/// A data path of the daemon's that this host does not have.
+/// The daemon's data path, if it does not exist on this host.
 fn unusable(records: &[Record]) -> Option<SettingLine> {
     let path = OverlaySettings::of_records(records).data_path?;
     let found = Survey::open(linux::Options::default()).and_then(|mut survey| survey.underlay(&path)).ok()?;

@@ -1,5 +1,5 @@
-//! Owns what the daemon makes of its settings: what the driver gets of them, and what is refused for
-//! one that cannot be read.
+//! Converts the daemon's settings to those of the driver, and determines what is refused because of an
+//! unreadable one.
 
 use crate::cli::Serve;
 use crate::driver::unread::{Affected, SettingLine};
@@ -8,8 +8,8 @@ use crate::environment::Unreadable;
 use crate::ipam::DefaultPools;
 use crate::state::record::Record;
 
-/// The driver's settings. Where one about the way to other hosts cannot be read, what the last life
-/// had stays in force, so that networks which work go on working.
+/// The driver's settings. If a setting about the way to other hosts cannot be read, the settings of the previous
+/// process remain in force, so that running networks continue to work.
 pub(super) fn of_driver(options: &Serve, records: &[Record], seed: [u8; 5]) -> Settings {
     let pools = match options.default_address_pools.as_slice() {
         [] => DefaultPools::default(),
@@ -27,13 +27,13 @@ pub(super) fn of_driver(options: &Serve, records: &[Record], seed: [u8; 5]) -> S
     if unreadable("PONTOON_PEERS") {
         overlay.peers = last.peers;
     }
-    // What cannot be read was hardly meant to say what holds without it.
+    // An unreadable value was probably meant to differ from the default.
     let leave_forwarding = !options.ip_forward || unreadable("PONTOON_IP_FORWARD");
     let unread = options.unreadable.iter().map(line).chain(no_sysctls(options)).collect();
     Settings { pools, ula_seed: seed, overlay, leave_forwarding, unread }
 }
 
-/// What is set for overlay networks, whatever cannot be read.
+/// The overlay settings, regardless of unreadable values.
 pub(super) fn overlay(options: &Serve) -> OverlaySettings {
     OverlaySettings {
         scope: options.scope.into(),
@@ -44,7 +44,7 @@ pub(super) fn overlay(options: &Serve) -> OverlaySettings {
     }
 }
 
-/// Says once, at the start, which settings cannot be read.
+/// At start, logs which settings cannot be read.
 pub(super) fn report(unreadable: &[Unreadable]) {
     for one in unreadable {
         let line = line(one);
@@ -52,7 +52,7 @@ pub(super) fn report(unreadable: &[Unreadable]) {
     }
 }
 
-/// Where the kernel's settings are not, no network's can be made.
+/// Without the kernel's settings directory, no network can be created.
 fn no_sysctls(options: &Serve) -> Option<SettingLine> {
     if options.sysctl_root.join("ipv4").is_dir() {
         return None;

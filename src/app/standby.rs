@@ -1,8 +1,7 @@
-//! Owns what a daemon does that cannot serve yet: it answers every request with the reason, and
-//! tries again until it can.
+//! A daemon that cannot serve yet: it answers every request with the reason, and retries until it can serve.
 //!
-//! For a daemon that somebody starts who does not look: Docker, systemd, or a file of settings.
-//! Whoever types `pontoon serve` sees the reason, and it ends.
+//! Used when the daemon is started unattended: by Docker, by systemd, or with a settings file. When a user runs
+//! `pontoon serve`, the reason is printed and the process ends.
 
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use super::{AppError, GRACE, settings, system};
 use crate::cli::Serve;
 use crate::server;
 
-/// Time between two tries.
+/// Time between two attempts.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Whether a daemon that cannot begin for this reason waits until it can.
+/// Whether a daemon that fails to start for this reason waits until it can serve.
 pub(super) fn waits(options: &Serve, error: &AppError) -> bool {
     let unseen = options.managed || is_socket_activated();
     match error {
@@ -28,7 +27,7 @@ pub(super) fn waits(options: &Serve, error: &AppError) -> bool {
     }
 }
 
-/// Answers with the reason until the daemon can begin; `None` when a signal ends it before.
+/// Answers with the reason until the daemon can serve; `None` when a signal ends it first.
 pub(super) fn wait(
     options: &Serve,
     begin: &mut Begin,

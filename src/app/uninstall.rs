@@ -1,5 +1,5 @@
-//! Owns `pontoon uninstall`: shows what Pontoon left in this network namespace, and removes it once no
-//! daemon serves and no container is attached that the operator did not name.
+//! The command `pontoon uninstall`: lists what Pontoon left in this network namespace, and removes it if no
+//! daemon runs and only containers are attached that the operator named.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,10 @@ use crate::output;
 /// Why nothing is removed.
 #[derive(Debug, thiserror::Error)]
 pub enum UninstallError {
-    /// The kernel.
+    /// An error of the kernel.
     #[error(transparent)]
     App(#[from] AppError),
-    /// A daemon would make all of it anew.
+    /// A running daemon would create all of it again.
     #[error(
         "nothing is removed: a Pontoon serves this network namespace, stop it first (docker plugin disable, or systemctl stop pontoon)"
     )]
@@ -97,7 +97,7 @@ fn words(remains: &Remains) -> serde_json::Value {
     json!({"links": remains.links, "attached": remains.attached, "tables": tables, "rules": remains.rules})
 }
 
-/// As `nft` names it (include/uapi/linux/netfilter.h).
+/// The name that `nft` uses (include/uapi/linux/netfilter.h).
 fn family_name(family: u8) -> String {
     let names = [(1, "inet"), (2, "ip"), (3, "arp"), (5, "netdev"), (7, "bridge"), (10, "ip6")];
     names

@@ -1,10 +1,9 @@
-//! Owns `pontoon vip`: it has the containers of this host reach service addresses (VIPs) on
-//! Pontoon's networks, and follows the services as they change. A process of its own, which the
-//! operator starts or does not; the daemon knows nothing of it.
+//! The command `pontoon vip`: lets the containers of this host reach service addresses (VIPs) on Pontoon's
+//! networks, and follows changes of the services. An optional separate process; the daemon does not depend on
+//! it.
 //!
-//! Asks the engine and the containers' name servers, and writes a table into the containers'
-//! network namespaces. Whatever fails leaves what is there: nobody loses a service because the
-//! engine is slow.
+//! Queries the engine and the containers' name servers, and writes a table into the containers' network
+//! namespaces. After a failure the tables stay unchanged: a slow engine must not interrupt a service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -20,17 +19,17 @@ use crate::telemetry;
 use crate::vip::feed::Feed;
 use crate::vip::{self, Answers, Backends, Network, resolver};
 
-/// How often the directory of sandboxes is looked at: a container that starts should find its
-/// service addresses before its program asks for them.
+/// The polling interval of the sandbox directory: a starting container should have its service addresses before
+/// its program uses them.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// How long a sandbox or an endpoint is looked for at every glance: it is being made.
+/// How long a sandbox or an endpoint that is being created is polled at that interval.
 const EXPECTED: Duration = Duration::from_secs(5);
 
-/// Runs until a signal ends it; what it wrote stays.
+/// Runs until a signal ends it; the tables stay.
 ///
 /// # Errors
-/// It could not begin, or its thread ended.
+/// It could not start, or its thread ended.
 pub fn run(options: cli::Vip) -> Result<(), AppError> {
     telemetry::start(options.log, options.log_format, false);
     super::settings::report(&options.unreadable);
@@ -48,7 +47,7 @@ pub fn run(options: cli::Vip) -> Result<(), AppError> {
     };
     std::thread::Builder::new().name("services".to_owned()).spawn(work).map_err(system("start a thread"))?;
     runtime.block_on(async {
-        // By hand, for as the first process of a container it would not end otherwise.
+        // Handled explicitly: as the first process of a container it would otherwise ignore the signal.
         let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
         tokio::select! {
@@ -61,7 +60,7 @@ pub fn run(options: cli::Vip) -> Result<(), AppError> {
     })
 }
 
-/// Takes the tables away from all sandboxes.
+/// Removes the tables from all sandboxes.
 fn clear(options: &cli::Vip) -> Result<(), AppError> {
     for (name, _) in sandbox::list(&options.netns).map_err(system("list the sandboxes"))? {
         let none = Backends::new();
@@ -80,7 +79,7 @@ type Endpoint = (String, IpNetwork);
 #[derive(Debug)]
 struct Resident {
     endpoints: BTreeSet<Endpoint>,
-    /// What it has; `None` when this process has not written it yet.
+    /// The backends in its table; `None` when this process has not written it yet.
     written: Option<Backends>,
     since: Instant,
 }
@@ -100,11 +99,11 @@ struct Agent {
     options: cli::Vip,
     feed: Feed,
     networks: BTreeMap<String, Network>,
-    /// When each sandbox was seen first.
+    /// When each sandbox was first seen.
     present: BTreeMap<SandboxId, Instant>,
     residents: BTreeMap<SandboxId, Resident>,
     homeless: BTreeSet<Endpoint>,
-    /// When `homeless` became what it is.
+    /// When `homeless` last changed.
     since: Instant,
     turn: usize,
     complaint: String,
@@ -112,7 +111,7 @@ struct Agent {
 
 impl Agent {
     fn new(options: cli::Vip) -> Result<Self, AppError> {
-        // Better now than never: without the directory nothing would ever be found.
+        // Fail early: without the directory no sandbox would ever be found.
         sandbox::list(&options.netns).map_err(system("list the sandboxes (is --netns the engine's directory?)"))?;
         Ok(Self {
             feed: Feed::start(&options.docker, &options.driver).map_err(system("ask the engine"))?,
@@ -149,7 +148,7 @@ impl Agent {
         }
     }
 
-    /// Which sandboxes there are now.
+    /// Reads the current list of sandboxes.
     fn glance(&mut self) -> Result<(), String> {
         let listed = sandbox::list(&self.options.netns);
         let listed = listed.map_err(|error| format!("{}: {error}", self.options.netns.display()))?;
@@ -166,8 +165,8 @@ impl Agent {
         Ok(())
     }
 
-    /// A sandbox that is new gets, as soon as it has an address on a network that is known, what is
-    /// known of the services there: before the engine tells of it, and before its program starts.
+    /// A new sandbox gets the known services as soon as it has an address on a known network: before the engine
+    /// lists it, and before its program starts.
     fn greet(&mut self) {
         let new: Vec<SandboxId> = self
             .present
@@ -196,7 +195,7 @@ impl Agent {
         }
     }
 
-    /// Says what is wrong once, and once that it is well again.
+    /// Logs a problem once, and its end once.
     fn tell(&mut self, complaint: Option<String>) {
         let complaint = complaint.unwrap_or_default();
         if complaint == self.complaint {
@@ -209,12 +208,12 @@ impl Agent {
         self.complaint = complaint;
     }
 
-    /// Finds the sandbox of each endpoint by its address; what is wrong when there is none.
+    /// Finds the sandbox of each endpoint by its address; returns the problem if there is none.
     fn settle(&mut self) -> Option<String> {
         let listed = self.networks.values();
         let endpoints: BTreeSet<Endpoint> =
             listed.flat_map(|network| network.endpoints.iter().map(|at| (network.id.clone(), *at))).collect();
-        // One that was greeted may not be listed yet.
+        // A sandbox that was just set up may not be listed yet.
         for resident in self.residents.values_mut().filter(|resident| resident.since.elapsed() > EXPECTED) {
             resident.endpoints.retain(|endpoint| endpoints.contains(endpoint));
         }
@@ -241,13 +240,13 @@ impl Agent {
         Some(format!("no sandbox in {netns} has the address {address}: is it shown here with its mounts (rslave)?"))
     }
 
-    /// Its addresses; none while it is being made, or when it is gone again.
+    /// Its addresses; empty while it is being created or after it is gone.
     fn addresses(&self, id: &SandboxId) -> Vec<IpNetwork> {
         let listed = sandbox::within(&self.options.netns.join(&id.0), sandbox::addresses);
         listed.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Has each resident have what it should have now.
+    /// Writes the current backends to every sandbox that needs an update.
     fn follow_up(&mut self) {
         let answers = self.ask_witnesses();
         let outdated = |resident: &Resident| match &resident.written {
@@ -265,8 +264,8 @@ impl Agent {
         });
     }
 
-    /// In each network one container after the other is asked, so that nobody is believed for
-    /// others: what one says makes others be asked themselves, no more.
+    /// Queries one container of each network in turn. An answer is never applied to other containers: it only
+    /// causes them to be queried themselves.
     fn ask_witnesses(&mut self) -> Answers {
         self.turn = self.turn.wrapping_add(1);
         let mut answers = Answers::new();
@@ -280,7 +279,7 @@ impl Agent {
         answers
     }
 
-    /// Asks a container, and writes what follows for it and for it alone.
+    /// Queries a container, and applies the answer to that container only.
     fn visit(&mut self, id: &SandboxId) -> Answers {
         let Some(resident) = self.residents.get_mut(id) else { return Answers::new() };
         let networks: Vec<&Network> = on(&self.networks, resident).collect();

@@ -1,10 +1,10 @@
-//! Owns the list of system calls that the daemon makes (seccomp): everything else is refused with
-//! EPERM, in all threads and for good.
+//! The seccomp allow list of the daemon: every other system call fails with EPERM, in all threads and
+//! permanently.
 //!
-//! A refusal and not the end of the process: a library that asks for something new then fails in
-//! one request, and the containers of the host keep their driver. What is *not* listed is the
-//! point: running programs, mounts, namespaces, modules, bpf, tracing, opening by handle, key
-//! rings, io_uring. Some calls that are listed are so for some arguments only: see [`narrow`].
+//! A refused call fails instead of ending the process: if a library makes a new call, one request fails, and the
+//! containers of the host keep their driver. What matters is what is *not* listed: running programs, mounts,
+//! namespaces, modules, bpf, tracing, opening by handle, key rings, io_uring. Some calls are allowed for certain
+//! arguments only: see [`narrow`].
 
 use std::collections::BTreeMap;
 
@@ -121,7 +121,7 @@ const PLAIN: &[libc::c_long] = &[
     libc::SYS_uname,
 ];
 
-/// The same things under their old names, which newer architectures do not have.
+/// The legacy forms of these calls, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[libc::c_long] = &[
     libc::SYS_access,
@@ -143,10 +143,10 @@ const OLD: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[libc::c_long] = &[];
 
-/// Refuses every call but the listed ones.
+/// Refuses every call that is not listed.
 ///
 /// # Errors
-/// That the kernel has no seccomp filters, or refuses this one.
+/// The kernel has no seccomp filters, or refuses this one.
 pub fn restrict() -> Result<(), String> {
     let told = |error: BackendError| format!("seccomp: {error}");
     let [hidden, listed] = programs().map_err(told)?;
@@ -156,8 +156,8 @@ pub fn restrict() -> Result<(), String> {
     Ok(())
 }
 
-/// Two filters, of whose verdicts the stricter counts. The first hides clone3, whose flags no
-/// filter can see; the C library then takes clone, whose flags are checked.
+/// Two filters, of which the stricter verdict applies. The first hides clone3, whose flags a filter cannot read;
+/// the C library then falls back to clone, whose flags are checked.
 fn programs() -> Result<[BpfProgram; 2], BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
@@ -168,16 +168,16 @@ fn programs() -> Result<[BpfProgram; 2], BackendError> {
     Ok([hidden.try_into()?, listed.try_into()?])
 }
 
-/// Calls that are allowed for some arguments: each rule is a list of conditions that all hold.
+/// Calls that are allowed for some arguments: each rule is a list of conditions that must all hold.
 fn narrow() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, BackendError> {
     let is = |argument, value: libc::c_int| condition(argument, SeccompCmpOp::Eq, value as u64);
     let flags = |argument, mask: libc::c_int, value: libc::c_int| {
         condition(argument, SeccompCmpOp::MaskedEq(mask as u32 as u64), value as u32 as u64)
     };
     let each = |argument, values: &[libc::c_int]| values.iter().map(|value| rule([is(argument, *value)])).collect();
-    // Memory that can be run is what the program came with.
+    // No new executable memory besides the program itself.
     let no_code = || rule([flags(2, libc::PROT_EXEC, 0)]);
-    // Threads, and neither processes nor namespaces.
+    // Threads, but neither processes nor namespaces.
     let namespaces = libc::CLONE_NEWNS
         | libc::CLONE_NEWCGROUP
         | libc::CLONE_NEWUTS
@@ -187,9 +187,9 @@ fn narrow() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, BackendError> {
         | libc::CLONE_NEWNET;
     let thread =
         rule([flags(0, libc::CLONE_THREAD | libc::CLONE_VM | namespaces, libc::CLONE_THREAD | libc::CLONE_VM)]);
-    // The only process there is.
+    // Only this process itself.
     let own = |argument, pid: u32| is(argument, pid as libc::c_int);
-    // No raw sockets and no packet sockets; of netlink what the datapath speaks.
+    // No raw sockets and no packet sockets; only the netlink families that the datapath uses.
     let kind = |value| flags(1, 0xf, value);
     let netlink = |protocol| rule([is(0, libc::AF_NETLINK), is(2, protocol)]);
     let ip = |family, value| rule([is(0, family), kind(value)]);
@@ -220,7 +220,7 @@ fn narrow() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, BackendError> {
     ]))
 }
 
-/// Names of anonymous memory, which the C library gives (include/uapi/linux/prctl.h).
+/// Names of anonymous memory, which the C library sets (include/uapi/linux/prctl.h).
 const PR_SET_VMA: libc::c_int = 0x5356_4d41;
 
 fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {

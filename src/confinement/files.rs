@@ -1,7 +1,7 @@
-//! Owns which files stay within reach (Landlock, Linux 5.13 and later), by directory.
+//! Restricts which files are accessible, by directory (Landlock, Linux 5.13 and later).
 //!
-//! A rule is about an inode. Those of `/proc` are made anew when the kernel forgot the old one, so
-//! the directories that rules name stay open: [`Pins`].
+//! A rule refers to an inode. The kernel creates inodes of `/proc` again after evicting them, so the directories
+//! that rules name stay open: [`Pins`].
 
 use std::path::{Path, PathBuf};
 
@@ -10,32 +10,31 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
-/// The newest interface whose rights are asked for; an older kernel enforces those that it knows.
+/// The newest ABI whose rights are requested; an older kernel enforces those that it supports.
 const NEWEST: ABI = ABI::V9;
 
 /// What the daemon reads and writes after its start.
 #[derive(Debug, Clone)]
 pub struct Reach {
-    /// The ledger's directory: everything in it is the daemon's own.
+    /// The ledger's directory, with full access.
     pub state: PathBuf,
     /// The directory of the plugin socket.
     pub sockets: PathBuf,
-    /// The settings `net.*`.
+    /// The `net.*` settings.
     pub settings: PathBuf,
-    /// Files and directories that are read.
+    /// Files and directories with read access.
     pub read: Vec<PathBuf>,
 }
 
-/// Descriptors of the directories that rules name.
+/// Open descriptors of the directories that rules name.
 #[derive(Debug, Default)]
 pub struct Pins(#[allow(dead_code, reason = "only kept open")] Vec<PathFd>);
 
-/// Restricts the calling thread to `reach`: besides files also no TCP connection to anywhere, no
-/// signal to another process, no abstract socket of another's. Returns the version of the
-/// kernel's interface that is used.
+/// Restricts the calling thread to `reach`. Besides files it denies all outgoing TCP connections, signals to
+/// other processes, and abstract sockets of other processes. Returns the ABI version that is used.
 ///
 /// # Errors
-/// That the kernel has no Landlock, or what it says.
+/// The kernel has no Landlock, or its error.
 pub fn restrict(reach: &Reach) -> Result<(u8, Pins), String> {
     let told = |error: RulesetError| format!("Landlock: {error}");
     let ruleset = handled().and_then(Ruleset::create).map_err(told)?;
@@ -45,7 +44,7 @@ pub fn restrict(reach: &Reach) -> Result<(u8, Pins), String> {
     Ok((version(&status)?, pins))
 }
 
-/// Everything that the kernel can guard is guarded, except TCP ports: they are bound to hold them.
+/// Handles every access that the kernel supports except TCP ports: they are bound to reserve them.
 fn handled() -> Result<Ruleset, RulesetError> {
     Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
@@ -58,12 +57,12 @@ fn allow(mut ruleset: RulesetCreated, pins: &mut Pins, reach: &Reach) -> Result<
     let write = read | AccessFs::WriteFile | AccessFs::Truncate;
     let own =
         write | AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir | AccessFs::Refer;
-    // Asking whether somebody answers on a stale socket is a connection.
+    // Testing whether a process listens on a stale socket needs a connection.
     let sockets = AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile | AccessFs::ResolveUnix;
     let named = [(&reach.state, own), (&reach.sockets, sockets), (&reach.settings, write)];
     let read = reach.read.iter().map(|path| (path, read));
     for (path, access) in named.into_iter().chain(read) {
-        // What is not there needs no rule; whoever wants it says so when it is missing.
+        // A missing path needs no rule; the code that needs it reports it.
         let Ok(pin) = PathFd::new(path) else { continue };
         ruleset = ruleset.add_rule(PathBeneath::new(&pin, fitting(path, access)))?;
         pins.0.push(pin);
@@ -71,7 +70,7 @@ fn allow(mut ruleset: RulesetCreated, pins: &mut Pins, reach: &Reach) -> Result<
     Ok(ruleset)
 }
 
-/// The rights that mean anything for a file, if it is one: the kernel refuses the others.
+/// The rights that apply to a regular file, if it is one: the kernel refuses the others.
 fn fitting(path: &Path, access: BitFlags<AccessFs>) -> BitFlags<AccessFs> {
     if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) }
 }

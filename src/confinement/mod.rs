@@ -1,10 +1,10 @@
-//! Owns what the daemon gives up for good before it serves: capabilities, the way to new ones,
-//! files outside its own directories, and system calls that it never makes.
+//! Confines the daemon permanently before it serves: drops capabilities, prevents new privileges, and denies
+//! files outside its own directories and system calls that it never makes.
 //!
-//! Everything here holds for the calling thread and those it starts later, so `app` calls it
-//! before it starts any. Never refuses to start: a kernel that lacks a part gets a line in the
-//! log, for containers depend on the daemon more than on the daemon's cage. docs/security.md
-//! tells how to see from outside what is in force.
+//! Everything here applies to the calling thread and those it starts later, so `app` calls it before it starts
+//! any. Never prevents the start: if a kernel lacks a part, this is logged, because for containers a running
+//! daemon matters more than its confinement. docs/security.md describes how to check from outside what is in
+//! force.
 
 mod calls;
 mod files;
@@ -12,22 +12,22 @@ mod privileges;
 
 pub use files::{Pins, Reach};
 
-/// The parts that are in force. Keep it as long as the process lives.
+/// The parts that are in force. Must be kept as long as the process lives.
 #[derive(Debug)]
 pub struct Confinement {
-    /// Capabilities are [`KEPT`](privileges) and no more.
+    /// Only the capabilities in [`KEPT`](privileges) are left.
     pub capabilities: bool,
-    /// Files, and what else Landlock guards, by this version of its interface; 0 for none.
+    /// Landlock restricts files and more, with this ABI version; 0 if not in force.
     pub landlock: u8,
-    /// System calls other than those listed are refused.
+    /// System calls that are not listed are refused.
     pub seccomp: bool,
     _pins: Pins,
 }
 
-/// Confines the calling thread and every thread it starts from now on.
+/// Confines the calling thread and every thread that it starts from now on.
 pub fn enter(reach: &Reach) -> Confinement {
     let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::KEPT));
-    // Landlock and seccomp both ask for it, and without it a set-user-id program gave it all back.
+    // Landlock and seccomp both require it, and without it a set-user-id program would regain everything.
     let sealed = held("new privileges stay possible", privileges::seal());
     let (landlock, pins) = match files::restrict(reach) {
         Ok(guarded) => guarded,
@@ -41,9 +41,9 @@ pub fn enter(reach: &Reach) -> Confinement {
     Confinement { capabilities, landlock, seccomp, _pins: pins }
 }
 
-/// What `pontoon vip` gives up: every capability but those to enter a container's network and to
-/// change its firewall, and new ones. It needs the engine's socket, and whoever has that has the
-/// host: the rest would be for show.
+/// Confines `pontoon vip`: drops every capability except those to enter a container's network namespace and to
+/// change its firewall, and prevents new privileges. It needs the engine's socket, which gives control of the
+/// host: further restrictions would have no effect.
 pub fn keep_for_sandboxes() {
     let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::SANDBOXES));
     let sealed = held("new privileges stay possible", privileges::seal());

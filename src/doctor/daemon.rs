@@ -1,10 +1,10 @@
-//! Owns the checks of the daemon's process.
+//! Checks of the daemon's process.
 
 use crate::driver::unread::{Affected, SettingLine};
 
 use super::{Facts, Finding, Level, Source, wiring};
 
-/// Numbers of capabilities (include/uapi/linux/capability.h).
+/// Capability numbers (include/uapi/linux/capability.h).
 const NET_BIND_SERVICE: u32 = 10;
 pub(super) const NET_ADMIN: u32 = 12;
 
@@ -19,7 +19,7 @@ pub(super) fn answers(facts: &Facts) -> Vec<Finding> {
             vec![Finding::ok(format!("looked at without the daemon, by the ledger in {}", facts.state_dir.display()))]
         }
         Source::Ledger(Some(why)) | Source::Nowhere(why) => {
-            // What it says is the reason, not that of a missing socket.
+            // A status means that the daemon answered: the cause is in the message, not a missing socket.
             let title = if why.contains("(status ") {
                 "the daemon runs, and answers every request with an error"
             } else {

@@ -1,13 +1,13 @@
-//! Owns the checks of what Pontoon made: whether the kernel still holds it, and what leaked.
+//! Checks of the kernel objects that Pontoon made: drift and leaks.
 
 use super::{Facts, Finding, Level, Source, wiring};
 use crate::model::Phase;
 
-/// Commands that are shown as evidence; `pontoon plan` shows all.
+/// Number of commands that are shown as evidence; `pontoon plan` shows all.
 const SHOWN: usize = 6;
 
-/// Seconds after which the daemon's own sweeps must have been there (driver/upkeep.rs: 30 s of
-/// grace for what joined, 120 s for the rest, 60 s for addresses, each half a minute late).
+/// Seconds after which the daemon's own upkeep must have run (driver/upkeep.rs: a grace period of 30 s after
+/// Join, 120 s for the rest, 60 s for addresses, each up to half a minute late).
 const JOINED: u64 = 90;
 const OTHER: u64 = 180;
 const ADDRESS: u64 = 120;
@@ -93,7 +93,7 @@ pub(super) fn leaked_addresses(facts: &Facts) -> Vec<Finding> {
     vec![finding.mended_by(wiring::command(facts, "repair"))]
 }
 
-/// A daemon that runs sweeps by itself, so leaks that stay are worse than those it will find.
+/// A running daemon reaps leaks by itself, so leaks that remain are worse than those it will find.
 fn without_daemon(facts: &Facts) -> Level {
     if facts.source == Source::Daemon { Level::Degraded } else { Level::Note }
 }

@@ -1,10 +1,10 @@
-//! Owns the check of what Pontoon's own rules dropped: how much, and what it means for whoever misses it.
+//! Checks what Pontoon's own rules dropped: how much, and what that means if the packets are wanted.
 
 use super::overlay::settings;
 use super::{Facts, Finding, Level, wiring};
 use crate::datapath::host::Dropped;
 
-/// What a rule's drops mean, by the start of its comment, and what helps who misses the packets.
+/// The meaning of a rule's drops by the start of its comment, and the remedy if the packets are wanted.
 const MEANINGS: &[(&str, &str, &str)] = &[
     (
         "the host's loopback addresses",
@@ -175,10 +175,10 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The chain whose rules answer what they stop.
+/// The chain whose rules reject packets with an answer.
 const REFUSING: &str = "input_refuse";
 
-/// Those that are told in findings of their own.
+/// Rules that have findings of their own.
 const TOLD: &str = "hosts that are no peers";
 
 fn meaning(dropped: &Dropped) -> (String, String) {
@@ -198,7 +198,7 @@ pub(super) fn own(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (address, number) in &host.strangers {
         if facts.status.reach.as_ref().is_some_and(|reach| reach.peers.iter().any(|peer| peer.address == *address)) {
-            // It has become one since.
+            // The sender has become a peer since.
             continue;
         }
         let networks = facts.status.networks.iter();
@@ -244,7 +244,7 @@ pub(super) fn moved(facts: &Facts) -> Vec<Finding> {
 mod tests {
     use super::*;
 
-    /// The whole ruleset, as a test writes it from what the kernel holds.
+    /// The complete ruleset, as a test writes it from the kernel's state.
     const RULESET: &str = include_str!("../../tests/golden/nothing.txt");
 
     #[test]

@@ -1,4 +1,4 @@
-//! Owns the checks of other people's firewalls.
+//! Checks of foreign firewalls.
 
 use crate::datapath::host::HostChain;
 use crate::datapath::{ForwardRule, LinkMatch};
@@ -10,7 +10,7 @@ fn chains(facts: &Facts) -> &[HostChain] {
     facts.host.as_ref().map_or(&[], |host| host.chains.as_slice())
 }
 
-/// Whether a chain lets pass what comes from and goes to Pontoon's bridges.
+/// Whether a chain accepts packets from and to Pontoon's bridges.
 fn lets_pass(chain: &HostChain) -> bool {
     let ours = || LinkMatch::Prefix(PREFIX.to_owned());
     chain.accepts.contains(&ForwardRule::From(ours())) && chain.accepts.contains(&ForwardRule::To(ours()))
@@ -29,7 +29,7 @@ pub(super) fn policies(facts: &Facts) -> Vec<Finding> {
             let title = format!("chain {name} drops what it does not know, and does not know Pontoon's bridges");
             let finding = Finding::new(level, title).seen("hook forward, policy drop, no accepting rule for pnt*");
             if docker {
-                // There Pontoon's own rules are missing.
+                // Pontoon's own rules are missing there.
                 return finding.mended_by(wiring::command(facts, "repair"));
             }
             let rule = |way: &str| format!("nft add rule {name} {way} '\"{PREFIX}*\"' counter accept");
@@ -44,7 +44,7 @@ pub(super) fn policies(facts: &Facts) -> Vec<Finding> {
             end.place
         );
         let level = if used { Level::Broken } else { Level::Note };
-        // Right before it, so that every rule that comes earlier still has its say.
+        // Inserted directly before it, so that all earlier rules still apply.
         let command = match (chain.family.as_str(), chain.table.as_str(), chain.name.as_str()) {
             ("ip", "filter", "FORWARD") => Some("iptables"),
             ("ip6", "filter", "FORWARD") => Some("ip6tables"),

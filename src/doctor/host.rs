@@ -1,14 +1,14 @@
-//! Owns the checks of the host's settings, links and routes.
+//! Checks of the host's settings, links and routes.
 
 use ipnetwork::IpNetwork;
 
 use super::{Facts, Finding, Level, wiring};
 use crate::driver::status::NetworkLine;
 
-/// What Pontoon writes to turn forwarding on, as the kernel shows it.
+/// The value that Pontoon writes to turn forwarding on, as the kernel shows it.
 const FORWARDED_BY_PONTOON: &str = "706";
 
-/// Networks with a subnet of this family that somebody reaches through routing.
+/// Networks with a subnet of this family that is reached through routing.
 fn routed(facts: &Facts, v6: bool) -> impl Iterator<Item = &NetworkLine> {
     let networks = facts.status.networks.iter().filter(|network| !network.internal);
     networks.filter(move |network| network.subnets.iter().any(|subnet| subnet.is_ipv6() == v6))
@@ -128,14 +128,14 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
                     && overlap(&route.destination, subnet)
             });
             for route in theirs {
-                // A wider route elsewhere gives way to the bridge's own.
+                // A wider foreign route yields to the bridge's own.
                 let hidden = route.destination.prefix() >= subnet.prefix();
                 let level = if hidden { Level::Broken } else { Level::Note };
                 let what = if hidden { "takes packets away from" } else { "is hidden in part by" };
                 let title = format!("a route of the host {what} network {}", short(network));
                 let via = if route.link.is_empty() { "no link" } else { &route.link };
                 let seen = format!("{} by {via}, {subnet} by {}", route.destination, network.link);
-                // The route stays: it may be what the operator is connected by.
+                // The route stays: the operator may be connected through it.
                 let remedy = if hidden {
                     "docker network create --subnet ...   # another one in place of this network; a Swarm's own come from docker swarm init --default-addr-pool"
                 } else {

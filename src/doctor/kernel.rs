@@ -1,8 +1,8 @@
-//! Owns the checks of the kernel itself.
+//! Checks of the kernel.
 
 use super::{Facts, Finding, Level};
 
-/// The oldest release that Pontoon is made for.
+/// The oldest supported release.
 const OLDEST: (u32, u32) = (6, 1);
 
 pub(super) fn release(facts: &Facts) -> Vec<Finding> {
@@ -53,8 +53,8 @@ pub(super) fn conntrack(facts: &Facts) -> Vec<Finding> {
     vec![finding.mended_by(format!("sysctl -w net.netfilter.nf_conntrack_max={}", room * 2))]
 }
 
-/// Linux counts the entries of all namespaces together, and above the limit pings between
-/// containers that have nothing to do with each other fail (`neigh_alloc`, net/core/neighbour.c).
+/// Linux counts the neighbour entries of all namespaces together, and above the limit pings between unrelated
+/// containers fail (`neigh_alloc`, net/core/neighbour.c).
 pub(super) fn neighbours(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for family in ["ipv4", "ipv6"] {

@@ -1,8 +1,8 @@
-//! Owns what the doctor sees in files: settings of the kernel, the daemon's process, the socket and
-//! what belongs to it, the disk.
+//! Reads the doctor's inputs that are in files: kernel settings, the daemon's process, the socket and its files,
+//! the disk.
 //!
-//! Reads and connects; changes nothing. What cannot be read is absent, not an error: the doctor is
-//! there for hosts where things are missing.
+//! Reads and connects; changes nothing. What cannot be read is absent, not an error: the doctor is made for
+//! hosts on which things are missing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::client::Client;
 
-/// Settings that checks ask for, below `/proc/sys/net`.
+/// Settings that checks need, below `/proc/sys/net`.
 const SETTINGS: [&str; 11] = [
     "ipv4/ip_forward",
     "ipv6/conf/all/forwarding",
@@ -29,17 +29,17 @@ const SETTINGS: [&str; 11] = [
     "ipv6/neigh/default/gc_thresh3",
 ];
 
-/// Tables of neighbours that all namespaces share, and where their counts are. Only the host's own
-/// namespace has them, and their limits (net/core/neighbour.c).
+/// Neighbour tables that all namespaces share, and the files with their counts. Only the host's namespace has
+/// these files and their limits (net/core/neighbour.c).
 const NEIGHBOURS: [(&str, &str); 2] = [("ipv4", "/proc/net/stat/arp_cache"), ("ipv6", "/proc/net/stat/ndisc_cache")];
 
 /// Where engines look for plugins (docs.docker.com/engine/extend/plugin_api).
 const SPEC_DIRS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 
-/// Where the engine makes the sockets of managed plugins, one directory each.
+/// Where the engine creates the sockets of managed plugins, one directory each.
 const PLUGIN_SOCKETS: &str = "/run/docker/plugins";
 
-/// Settings of the kernel's, and what else it tells of itself.
+/// Settings and other properties of the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<String, String>,
@@ -50,7 +50,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them; `links` are those whose own settings matter.
+    /// Reads them; `links` are those whose per-link settings are needed.
     pub fn read(links: &[String]) -> Self {
         let mut wanted: Vec<String> = SETTINGS.iter().map(|path| (*path).to_owned()).collect();
         for link in links {
@@ -75,7 +75,7 @@ impl Settings {
         Self { values, release: read("/proc/sys/kernel/osrelease").unwrap_or_default(), legacy_tables: legacy }
     }
 
-    /// Made of these values, for tests.
+    /// Builds it from these values, for tests.
     pub fn of(values: &[(&str, &str)]) -> Self {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Self { values, ..Self::default() }
@@ -86,14 +86,14 @@ impl Settings {
         self.values.get(path).map(String::as_str)
     }
 
-    /// A setting that is a number.
+    /// A numeric setting.
     pub fn number(&self, path: &str) -> Option<u64> {
         self.get(path)?.parse().ok()
     }
 }
 
-/// Entries in a table of neighbours, and how many were refused for want of room since the host
-/// started: a line of names, and one of hexadecimal numbers for each processor.
+/// The number of entries in a neighbour table, and how many were refused because it was full since the host
+/// started. The file has a line of names, and one line of hexadecimal numbers for each processor.
 fn neighbours(text: &str) -> Option<(u64, u64)> {
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next()?.split_whitespace().collect();
@@ -103,7 +103,7 @@ fn neighbours(text: &str) -> Option<(u64, u64)> {
     for line in lines {
         let values: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| values.get(at).and_then(|value| u64::from_str_radix(value, 16).ok());
-        // The first is of the whole table on every line.
+        // The first number is that of the whole table on every line.
         counts = (number(entries)?, number(refused)?.saturating_add(counts.1));
     }
     Some(counts)
@@ -127,14 +127,14 @@ pub struct Process {
     pub pid: u32,
     /// Its effective capabilities, as bits.
     pub capabilities: u64,
-    /// How many descriptors it may open.
+    /// The limit of open descriptors.
     pub descriptors: Option<u64>,
-    /// How many it has.
+    /// The number of open descriptors.
     pub open: Option<u64>,
 }
 
 impl Process {
-    /// What `/proc` tells of a process; `None` when there is none of this id.
+    /// Reads a process from `/proc`; `None` when no process has this id.
     pub fn read(pid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
@@ -148,8 +148,8 @@ impl Process {
         })
     }
 
-    /// The process of the daemon: the one that listens on the socket, or, when systemd made it,
-    /// the one that it says it is.
+    /// The process of the daemon: the one that listens on the socket, or, if systemd created the socket, the one
+    /// that the daemon reports.
     pub fn of_daemon(socket: &Path, says: u32) -> Option<Self> {
         let listener =
             UnixStream::connect(socket).ok().and_then(|stream| getsockopt(&stream, sockopt::PeerCredentials).ok());
@@ -160,13 +160,13 @@ impl Process {
     }
 }
 
-/// Whether this process may see what the doctor looks at: it has CAP_NET_ADMIN. Where that cannot be told, what
-/// follows tells.
+/// Whether this process has CAP_NET_ADMIN, which the doctor needs to read the kernel's state. If that cannot be
+/// determined, later checks report it.
 pub fn may_look() -> bool {
     Process::read(std::process::id()).is_none_or(|own| own.capabilities & (1 << super::daemon::NET_ADMIN) != 0)
 }
 
-/// What is at a socket's path.
+/// What exists at a socket's path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AtPath {
     /// Nothing.
@@ -174,33 +174,33 @@ pub enum AtPath {
     Nothing,
     /// Not a socket.
     AnotherFile,
-    /// A socket that nobody listens on, and what connecting said.
+    /// A socket without a listener, and the error of connecting.
     Stale(String),
-    /// Somebody listens who does not answer as a plugin does.
+    /// A listener that does not answer as a plugin does.
     NoPlugin(String),
     /// A network driver.
     Plugin,
 }
 
-/// The socket and what belongs to it.
+/// The socket and its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wiring {
     /// The path.
     pub socket: PathBuf,
-    /// What is there.
+    /// What exists there.
     pub at_path: AtPath,
     /// Its permissions.
     pub mode: Option<u32>,
-    /// Sockets of managed plugins that are called like ours.
+    /// Sockets of managed plugins with Pontoon's name.
     pub managed: Vec<PathBuf>,
-    /// Files that tell the engine where a plugin `pontoon` is, and what they say.
+    /// Files that tell the engine where a plugin `pontoon` is, and their contents.
     pub specs: Vec<(PathBuf, String)>,
     /// Whether systemd has a unit for the socket.
     pub unit: bool,
 }
 
 impl Wiring {
-    /// Looks, and asks whoever listens what it is.
+    /// Reads the files, and asks a listener what it is.
     pub fn read(socket: &Path) -> Self {
         let found = fs::symlink_metadata(socket).ok();
         let at_path = match &found {
@@ -254,7 +254,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Asks the file system of a directory.
+    /// Reads the file system of a directory.
     pub fn read(dir: &Path) -> Option<Self> {
         let found = nix::sys::statvfs::statvfs(dir).ok()?;
         let free = found.blocks_available().saturating_mul(found.fragment_size());

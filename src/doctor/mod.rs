@@ -1,8 +1,8 @@
-//! Owns what can be wrong around Pontoon and how to say it: a table of checks, each a small function
-//! from what was seen to findings, and the words for the operator.
+//! Diagnoses Pontoon and its environment: a table of checks, each a small function from facts to findings, and
+//! the text for the operator.
 //!
-//! Pure: what was seen comes as [`Facts`]. Never changes anything, never asks the engine or the
-//! kernel itself. Called by the app, for `pontoon doctor` and `pontoon check`.
+//! Pure: all facts are passed as [`Facts`]. Never changes anything, never queries the engine or the kernel
+//! itself. Called by the app, for `pontoon doctor` and `pontoon check`.
 
 mod daemon;
 mod drift;
@@ -30,17 +30,17 @@ use crate::engine::Engine;
 use look::{Disk, Process, Settings, Wiring};
 use path::{Arrival, Damaged};
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// As it should be.
+    /// In order.
     Ok,
     /// Worth knowing; nothing is wrong.
     Note,
     /// Something does not work, or will not.
     Degraded,
-    /// Containers have no network, or none can be made.
+    /// Containers have no network, or none can be created.
     Broken,
 }
 
@@ -55,18 +55,18 @@ impl Level {
     }
 }
 
-/// One thing that was looked at. The keys of its JSON stay as they are.
+/// One result of a check. The keys of its JSON are stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which check it is of.
+    /// The check that it belongs to.
     pub check: &'static str,
-    /// How bad.
+    /// Its severity.
     pub level: Level,
-    /// What is so, in a line.
+    /// The finding in one line.
     pub title: String,
-    /// By what it was seen.
+    /// The observations that it is based on.
     pub evidence: Vec<String>,
-    /// The command that mends it.
+    /// The command that fixes it.
     pub remedy: Option<String>,
 }
 
@@ -90,67 +90,67 @@ impl Finding {
     }
 }
 
-/// Where the status came from.
+/// The source of the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The running daemon.
     Daemon,
-    /// Its ledger; why not the daemon, if it was asked.
+    /// Its ledger; and why not the daemon, if it was asked.
     Ledger(Option<String>),
-    /// Nowhere: neither answered.
+    /// None: neither answered.
     Nowhere(String),
 }
 
-/// What was seen of overlay networks.
+/// Facts about overlay networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tunnels {
-    /// The ways to other hosts.
+    /// The paths to other hosts.
     pub ways: Ways,
-    /// Bytes of the largest packet that is sent there.
+    /// Size of the largest packet that is sent to them, in bytes.
     pub largest: u32,
-    /// What became of one of that size, by peer.
+    /// The result of sending one of that size, by peer.
     pub arrivals: BTreeMap<IpAddr, Arrival>,
-    /// Processes that have the tunnels' UDP port.
+    /// Processes that have bound the tunnels' UDP port.
     pub holders: Vec<String>,
-    /// The driver of the link that packets leave by.
+    /// The driver of the link through which packets leave.
     pub driver: Option<String>,
-    /// Containers that threw away packets with wrong checksums.
+    /// Containers that dropped packets with wrong checksums.
     pub damaged: Vec<Damaged>,
 }
 
-/// Everything that was seen.
+/// All facts.
 #[derive(Debug)]
 pub struct Facts {
-    /// Where the status is from.
+    /// The source of the status.
     pub source: Source,
-    /// What Pontoon holds.
+    /// The objects of Pontoon.
     pub status: Status,
-    /// The socket and what belongs to it.
+    /// The socket and its files.
     pub wiring: Wiring,
     /// The daemon's process, or this one if there is none.
     pub process: Option<Process>,
-    /// The host, or why it cannot be seen.
+    /// The host, or why it cannot be read.
     pub host: Result<Host, String>,
-    /// Settings of the kernel's.
+    /// Settings of the kernel.
     pub settings: Settings,
     /// The disk with the state.
     pub disk: Option<Disk>,
     /// The state directory.
     pub state_dir: PathBuf,
-    /// What was seen of overlay networks, if there are any.
+    /// Facts about overlay networks, if there are any.
     pub tunnels: Option<Tunnels>,
-    /// When, in seconds of the host's monotonic clock.
+    /// The time of reading, in seconds of the host's monotonic clock.
     pub now: u64,
     /// Whether `pontoon vip` runs here.
     pub serves_vips: bool,
-    /// What the engine knows, if it was to be asked.
+    /// The engine's state, if it was asked.
     pub engine: Option<Result<Engine, String>>,
 }
 
-/// A check: its name, as `--json` shows it, what it looks at, and how.
+/// A check: its name as in `--json`, what it examines, and its function.
 type Check = (&'static str, &'static str, fn(&Facts) -> Vec<Finding>);
 
-/// All checks, in the order in which they are told: docs/doctor.md is tested against it.
+/// All checks, in the order in which they are reported: a test compares docs/doctor.md with it.
 pub const CHECKS: &[Check] = &[
     ("daemon", "the daemon answers", daemon::answers),
     ("version", "daemon and command are of one version", daemon::version),
@@ -237,7 +237,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     CHECKS.iter().flat_map(run).collect()
 }
 
-/// The worst level.
+/// The worst severity.
 pub fn verdict(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
 }

@@ -1,4 +1,4 @@
-//! Owns the checks of overlay networks: the way to other hosts, and what of it is in their way.
+//! Checks of overlay networks: the path to other hosts, and what on this host obstructs it.
 
 use std::net::IpAddr;
 
@@ -10,14 +10,14 @@ use crate::driver::status::NetworkLine;
 use crate::model::overlay::{network_mtu, overhead};
 use crate::state::peers::Standing;
 
-/// Seconds after which a peer that has endpoints must have been heard: each announces them twice a
-/// minute, and what was heard is remembered for five.
+/// Seconds after which a peer with endpoints must have been heard: each peer announces them twice a minute, and
+/// activity is remembered for five minutes.
 const SILENT: u64 = 120;
 
-/// Drivers of virtual machines whose link spoils checksums of tunnelled packets on some hosts.
+/// Drivers of virtual machines whose link corrupts checksums of tunnelled packets on some hosts.
 const SUSPECT: [&str; 1] = ["vmxnet3"];
 
-/// What is known of tunnels, when there is an overlay network.
+/// The facts about tunnels, when there is an overlay network.
 fn seen(facts: &Facts) -> Option<(&ReachLine, &Tunnels)> {
     Some((facts.status.reach.as_ref()?, facts.tunnels.as_ref()?))
 }
@@ -26,7 +26,7 @@ fn overlays(facts: &Facts) -> impl Iterator<Item = (&NetworkLine, &crate::driver
     facts.status.networks.iter().filter_map(|network| Some((network, network.overlay.as_ref()?)))
 }
 
-/// Bytes of the largest packet that the tunnels send; 0 without an overlay network.
+/// Size of the largest packet that the tunnels send, in bytes; 0 without an overlay network.
 pub fn largest(networks: &[NetworkLine], v6: bool) -> u32 {
     let overlays = networks.iter().filter(|network| network.overlay.is_some());
     overlays.map(|network| network.mtu.saturating_add(overhead(v6))).max().unwrap_or(0)
@@ -89,7 +89,8 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
     vec![Finding::ok(format!("packets of {size} bytes reach {whole} peers in one piece{untold}"))]
 }
 
-/// Hosts whose subnets for a network are others than here: their containers are told by their announcements.
+/// Networks for which a peer has other subnets than this host: detected by addresses that its containers
+/// announce.
 pub(super) fn subnets(facts: &Facts) -> Vec<Finding> {
     let (Some(_), Ok(host)) = (seen(facts), &facts.host) else { return Vec::new() };
     let mut findings = Vec::new();
@@ -190,7 +191,7 @@ fn ago(facts: &Facts, since: u64) -> u64 {
     facts.now.saturating_sub(since)
 }
 
-/// How a setting of the daemon's is changed.
+/// How to change a setting of the daemon.
 pub(super) fn settings(facts: &Facts, setting: &str) -> String {
     if wiring::is_managed(facts) {
         format!(

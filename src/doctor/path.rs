@@ -1,8 +1,7 @@
-//! Owns what the doctor tries on the way to other hosts, and what it reads of tunnels in files.
+//! Probes the path to other hosts, and reads facts about tunnels from files.
 //!
-//! A packet as large as the largest that a tunnel sends, not to be fragmented, goes to a port of
-//! the peer that nobody has: that it is refused there is the proof that it arrived. Takes no
-//! privilege. Nothing on the daemon's side calls this.
+//! A packet as large as the largest that a tunnel sends, with fragmentation forbidden, goes to an unused port of
+//! the peer: a rejection proves that it arrived. Needs no privilege. The daemon never calls this.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,30 +10,30 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where `traceroute` begins, and hardly anybody listens.
+/// Where `traceroute` begins; almost never bound.
 const NOBODYS_PORT: u16 = 33434;
 
-/// How long an answer is waited for.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// As many peers are tried, all at once.
+/// The maximum number of peers probed, all at once.
 const MOST: usize = 64;
 
-/// What became of a packet of full size.
+/// The result of a full-size packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// It arrived in one piece.
+    /// It arrived unfragmented.
     Whole,
-    /// Somebody on the way said that it was too large.
+    /// A router on the path reported that it was too large.
     TooLarge,
-    /// It did not arrive, and small ones did.
+    /// It did not arrive, but small ones did.
     Swallowed,
-    /// Nothing came back, of small ones neither: the peer, or a firewall, is silent.
+    /// No answer, to small packets neither: the peer or a firewall is silent.
     Silent,
 }
 
-/// Tries the way from an address of this host to each peer with packets of `size` bytes, IP header
-/// included.
+/// Probes the path from an address of this host to each peer with packets of `size` bytes, including the IP
+/// header.
 pub fn try_out(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, Arrival> {
     std::thread::scope(|scope| {
         let tries: Vec<_> = peers
@@ -47,14 +46,14 @@ pub fn try_out(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, A
     })
 }
 
-/// The kernel itself forbids fragments of what fits the link, and tells a connected socket what
-/// comes back (`__udp4_lib_err`, net/ipv4/udp.c).
+/// The kernel itself forbids fragmentation of packets that fit the link, and reports ICMP errors to a connected
+/// socket (`__udp4_lib_err`, net/ipv4/udp.c).
 fn arrival(local: IpAddr, peer: IpAddr, size: u32) -> std::io::Result<Arrival> {
     let socket = UdpSocket::bind((local, 0))?;
     socket.connect((peer, NOBODYS_PORT))?;
     let headers = if peer.is_ipv4() { 28 } else { 48 };
     let large = vec![0; (size as usize).saturating_sub(headers)];
-    // Each twice: one may be lost, and the peer need not answer all.
+    // Each is sent twice: one may be lost, and the peer need not answer all.
     let mut small = false;
     for (bytes, is_large) in [(&large[..], true), (&large, true), (&[0], false), (&[0], false), (&large, true)] {
         if small && !is_large {
@@ -70,7 +69,7 @@ fn arrival(local: IpAddr, peer: IpAddr, size: u32) -> std::io::Result<Arrival> {
     Ok(if small { Arrival::Swallowed } else { Arrival::Silent })
 }
 
-/// What comes back of a packet, at once or after a while: refused, too large, or nothing.
+/// The answer to a packet, immediate or delayed: refused, too large, or none.
 fn answer(socket: &UdpSocket, bytes: &[u8]) -> Option<ErrorKind> {
     let told = |error: &std::io::Error| match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => Some(ErrorKind::ConnectionRefused),
@@ -85,7 +84,7 @@ fn answer(socket: &UdpSocket, bytes: &[u8]) -> Option<ErrorKind> {
         let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         socket.set_read_timeout(Some(left)).ok()?;
         match socket.recv(&mut [0; 16]) {
-            // Somebody has the port after all, and speaks.
+            // A process does use the port and answered.
             Ok(_) => return Some(ErrorKind::ConnectionRefused),
             Err(error) => match told(&error) {
                 None if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
@@ -96,8 +95,8 @@ fn answer(socket: &UdpSocket, bytes: &[u8]) -> Option<ErrorKind> {
     }
 }
 
-/// Processes that have a UDP port. A tunnel's own socket stands in the same list, and no process
-/// has it.
+/// Processes that have bound a UDP port. The same list contains the tunnel's own socket, which belongs to no
+/// process.
 pub fn holders(port: u16) -> Vec<String> {
     let mut sockets = BTreeSet::new();
     for file in ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"] {
@@ -131,13 +130,13 @@ fn held(text: &str, port: u16) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The driver of a link; `None` for one that is no device's.
+/// The driver of a link; `None` if it belongs to no device.
 pub fn driver(link: &str) -> Option<String> {
     let path = fs::read_link(Path::new("/sys/class/net").join(link).join("device/driver")).ok()?;
     path.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
-/// Packets that a container threw away because their checksum was wrong.
+/// Packets that a container dropped because their checksum was wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
     /// Its address.
@@ -148,8 +147,8 @@ pub struct Damaged {
     pub udp: u64,
 }
 
-/// Looks into the network namespaces of all processes for these addresses, and what was thrown
-/// away there. What cannot be read is not there.
+/// Searches the network namespaces of all processes for these addresses, and reads the packets dropped there.
+/// Namespaces that cannot be read are left out.
 pub fn damaged(addresses: &BTreeSet<Ipv4Addr>) -> Vec<Damaged> {
     if addresses.is_empty() {
         return Vec::new();

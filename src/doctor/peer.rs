@@ -1,4 +1,4 @@
-//! Owns the checks against the engine's word, when the operator gives its socket.
+//! Compares with the state of the engine, when the operator gives its socket.
 
 use super::{Facts, Finding, Level, wiring};
 use crate::gc;
@@ -42,7 +42,7 @@ pub(super) fn unknown_there(facts: &Facts) -> Vec<Finding> {
     vec![finding.mended_by(wiring::command(facts, "gc --docker --yes"))]
 }
 
-/// Networks of the Swarm that are ours, by id.
+/// Networks of the Swarm that use Pontoon, by id.
 fn of_the_swarm(engine: &crate::engine::Engine) -> impl Iterator<Item = (&String, &crate::engine::EngineNetwork)> {
     engine.networks.iter().filter(|(_, network)| is_ours(network) && network.scope == "swarm")
 }
@@ -74,8 +74,8 @@ pub(super) fn vips(facts: &Facts) -> Vec<Finding> {
     if findings.is_empty() { vec![Finding::ok("services on Pontoon's networks lead to their tasks")] } else { findings }
 }
 
-/// Before it is allocated, Docker shows neither driver nor options of a network of the Swarm
-/// (`BasicNetworkFromGRPC`, daemon/cluster/convert/network.go of Moby): so it may be another's.
+/// Before a network of the Swarm is allocated, Docker shows neither its driver nor its options
+/// (`BasicNetworkFromGRPC`, daemon/cluster/convert/network.go of Moby): so it may use another driver.
 pub(super) fn unallocated(facts: &Facts) -> Vec<Finding> {
     let Some(engine) = engine(facts).filter(|engine| engine.services.is_some()) else { return Vec::new() };
     let stuck = engine.networks.iter().filter(|(_, network)| network.scope == "swarm" && network.driver.is_empty());

@@ -1,4 +1,4 @@
-//! Owns how findings are shown: aligned text for people, an array of objects for programs.
+//! Prints findings: aligned text for people, an array of objects for programs.
 
 use super::{Finding, Level, verdict};
 
@@ -8,7 +8,7 @@ pub fn json(findings: &[Finding]) -> String {
     serde_json::to_string_pretty(findings).unwrap_or_else(|_| "[]".to_owned())
 }
 
-/// Text: what is wrong, the worst first, then what is well, in one line or with `verbose` in full.
+/// Text: problems first, the worst on top, then the checks that passed, in one line or in full with `verbose`.
 pub fn text(findings: &[Finding], verbose: bool) -> String {
     let mut shown: Vec<&Finding> = findings.iter().filter(|f| verbose || f.level > Level::Ok).collect();
     shown.sort_by_key(|finding| std::cmp::Reverse(finding.level));

@@ -1,11 +1,11 @@
-//! Owns the checks of the state: the ledger, what is kept aside, the disk.
+//! Checks of the state: the ledger, quarantined ledgers, the disk.
 
 use super::{Facts, Finding, Level, Source, wiring};
 
-/// Room that the ledger should have, in bytes: it is rewritten beside itself.
+/// Space that the ledger should have, in bytes: compaction writes a second file.
 const ROOM: u64 = 16 << 20;
 
-/// Links that are shown as evidence; `pontoon plan` shows all.
+/// Number of links that are shown as evidence; `pontoon plan` shows all.
 const SHOWN: usize = 8;
 
 pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
@@ -17,7 +17,7 @@ pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
     let seen = format!("{}: {}", file.display(), state.words);
     let held = format!("{} networks, {} pools", status.networks.len(), status.pools.len());
     vec![match state.outcome.as_str() {
-        // What follows from an earlier damage is the next check's.
+        // The next check reports the consequences of earlier damage.
         "loaded" | "torn" => Finding::ok(format!("the ledger is whole: {held}")),
         "absent" if facts.source == Source::Daemon => {
             Finding::ok(format!("the ledger was begun by this daemon: {held}"))
@@ -56,7 +56,7 @@ pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
     let unknown = &facts.status.plan.unknown;
     if unknown.is_empty() {
         let state = &facts.status.state;
-        // A damaged ledger has findings of its own.
+        // A damaged ledger has its own findings.
         let is_whole = ["loaded", "torn", "absent"].contains(&state.outcome.as_str()) && state.kept_aside.is_empty();
         if !state.degraded || !is_whole {
             return vec![Finding::ok("the ledger knows every link of Pontoon's")];

@@ -41,7 +41,7 @@ fn route(destination: &str, link: &str) -> HostRoute {
     HostRoute { destination: destination.parse().unwrap(), link: link.to_owned() }
 }
 
-/// A host on which all is well.
+/// A host without problems.
 fn well() -> Facts {
     let host = Host {
         links: vec![
@@ -103,7 +103,7 @@ fn ip(text: &str) -> IpAddr {
 
 const PEER: &str = "192.0.2.2";
 
-/// The same host with an overlay network, and all is well with that too.
+/// The same host with an overlay network, also without problems.
 fn far() -> Facts {
     let mut facts = well();
     let overlay = OverlayLine { vni: Vni::new(70000).unwrap(), link: IfName::parse("pntx1").unwrap() };
@@ -133,7 +133,7 @@ fn far() -> Facts {
     facts
 }
 
-/// A manager with a network of Pontoon's and a service on it.
+/// A manager with a network of Pontoon and a service on it.
 fn manager() -> Engine {
     let network = EngineNetwork {
         name: "fleet".to_owned(),
@@ -335,7 +335,7 @@ fn each_check_finds_what_it_is_for() {
     assert_eq!(tried, all, "every check is broken here once");
 }
 
-/// Those that look at overlay networks.
+/// The checks of overlay networks.
 const OVERLAY: &str = "subnets moved drops tunnel_mtu peers tunnel_port offload announcing service_vips allocation";
 
 fn theirs(vni: u32, port: u16) -> HostLink {

@@ -1,4 +1,4 @@
-//! Owns the checks of what ties Pontoon to the engine: the socket, and files that name it.
+//! Checks of what connects Pontoon to the engine: the socket, and files that name it.
 
 use super::look::AtPath;
 use super::{Facts, Finding, Level, Source};
@@ -16,14 +16,14 @@ pub(super) fn start(facts: &Facts) -> String {
     }
 }
 
-/// Whether the socket is that of a managed plugin: those have a directory each.
+/// Whether the socket is that of a managed plugin: each of those has its own directory.
 pub(super) fn is_managed(facts: &Facts) -> bool {
     let dir = facts.wiring.socket.parent();
     dir.is_some_and(|dir| dir.file_name().is_some_and(|name| name != "plugins"))
 }
 
-/// The name by which Docker knows this driver: that of its networks, if Docker was asked, else that of
-/// the plugin or of the socket.
+/// The name by which Docker knows this driver: that in its networks, if Docker was asked, else that of the
+/// plugin or of the socket.
 pub(super) fn driver(facts: &Facts) -> String {
     let engine = facts.engine.as_ref().and_then(|engine| engine.as_ref().ok());
     let held = |id: &str| facts.status.networks.iter().any(|network| network.id.as_str() == id);
@@ -35,7 +35,7 @@ pub(super) fn driver(facts: &Facts) -> String {
     }
 }
 
-/// A command of this program, with the flags that find this daemon.
+/// A command of this program, with the flags for this daemon.
 pub(super) fn command(facts: &Facts, verb: &str) -> String {
     let mut command = format!("pontoon {verb}");
     for (flag, path, default) in [
@@ -52,7 +52,7 @@ pub(super) fn command(facts: &Facts, verb: &str) -> String {
 pub(super) fn socket(facts: &Facts) -> Vec<Finding> {
     let wiring = &facts.wiring;
     let path = wiring.socket.display();
-    // Whoever looks without a daemon knows that there may be none.
+    // A command without the daemon expects that none runs.
     let without = facts.source == Source::Ledger(None);
     let bad = if without { Level::Note } else { Level::Broken };
     let finding = match &wiring.at_path {

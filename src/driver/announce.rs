@@ -1,5 +1,5 @@
-//! Owns the announcing of endpoints of overlay networks: who still believes that an address is
-//! elsewhere is told. Called off the verbs' path, by the announcer's thread.
+//! Announces endpoints of overlay networks to neighbours that may hold a stale entry for their address. Runs on
+//! the announcer's thread, never on the request path.
 
 use super::Driver;
 use crate::datapath::{Announcement, KernelError};
@@ -7,12 +7,12 @@ use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase};
 use crate::state::table::{Held, lock};
 
 impl Driver {
-    /// Sets what is called when an endpoint should be announced; must return at once.
+    /// Sets the callback for an endpoint that should be announced. The callback must return at once.
     pub fn on_arrival(&self, call: impl Fn(NetworkId, EndpointId) + Send + 'static) {
         *lock(&self.arrival) = Some(Box::new(call));
     }
 
-    /// An endpoint arrived in its sandbox.
+    /// Reports that an endpoint arrived in its sandbox.
     pub(super) fn arrived(&self, network: &Network, id: &EndpointId) {
         if network.kind.overlay().is_some()
             && let Some(call) = &*lock(&self.arrival)
@@ -21,9 +21,9 @@ impl Driver {
         }
     }
 
-    /// Announces one endpoint, if it is still there; false when it is not.
+    /// Announces one endpoint; returns false if it no longer exists.
     ///
-    /// Under the network's lock: what leaves meanwhile is not announced after it left.
+    /// Runs under the network's lock, so an endpoint that leaves concurrently is not announced after it left.
     pub fn announce(&self, network: &NetworkId, id: &EndpointId) -> bool {
         let Some(slot) = self.table.find(network) else { return false };
         let place = lock(&slot);
@@ -35,7 +35,7 @@ impl Driver {
         true
     }
 
-    /// The endpoints of overlay networks that are in their sandboxes now.
+    /// Endpoints of overlay networks that are in their sandboxes now.
     pub fn announced(&self) -> Vec<(NetworkId, EndpointId)> {
         let mut all = Vec::new();
         for id in self.table.ids() {
@@ -54,13 +54,13 @@ impl Driver {
         let announcement = Announcement { bridge: bridge.clone(), host: host.clone(), mac: endpoint.mac, addresses };
         match self.kernel().announce(&announcement) {
             Ok(()) => {}
-            // Its sandbox ended this moment; upkeep removes the endpoint.
+            // The sandbox has just ended; upkeep removes the endpoint.
             Err(error) if error.errno() == Some(libc::ENODEV) => {}
             Err(error) => self.complain_once(&error),
         }
     }
 
-    /// The missing privilege would be told twice a minute.
+    /// Logs the failure once: a missing privilege would otherwise be logged twice a minute.
     fn complain_once(&self, error: &KernelError) {
         if self.mute.swap(true, std::sync::atomic::Ordering::Relaxed) {
             tracing::debug!(%error, "an endpoint was not announced");

@@ -1,5 +1,5 @@
-//! What a network reserves before it is created: its links, its subnets, its number, and the checks against
-//! the host that these need.
+//! Reserves what a network needs before it is created (links, subnets, VNI) and runs the checks against the host
+//! that these require.
 
 use super::unread::Affected;
 use super::{Driver, Error};
@@ -7,11 +7,11 @@ use crate::datapath::kind;
 use crate::model::{GatewayMode, LinkRole, Network, NetworkKind, NetworkSpec, options};
 use crate::state::table::LinkOwner;
 
-/// MTU when there is no default route to learn it from, in bytes.
+/// MTU in bytes, used when there is no default route to take it from.
 const ETHERNET_MTU: u32 = 1500;
 
 impl Driver {
-    /// Reserves what a network needs for itself alone, and completes its settings with those of the host.
+    /// Reserves the resources that a network uses exclusively and completes its settings with those of the host.
     /// After an error nothing is reserved.
     pub(super) fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
         self.check_settings(&[Affected::Networks], || format!("network {}", spec.id))?;
@@ -48,7 +48,8 @@ impl Driver {
                 (name.clone(), found)
             }
         };
-        // A bridge in our group is the leftover of a life whose ledger is gone: ours to shape.
+        // A bridge in our link group is left over from an earlier process whose ledger is lost: Pontoon may
+        // configure it.
         let owns_bridge = found
             .as_ref()
             .is_none_or(|link| matches!(link.group, crate::datapath::GROUP_LIVE | crate::datapath::GROUP_DEAD));
@@ -85,7 +86,7 @@ impl Driver {
         }
         let mtu = match (spec.options.mtu, &found) {
             (Some(mtu), _) => mtu,
-            // Ports of a larger MTU would lower nothing but lose frames on the user's bridge.
+            // A larger MTU on the ports would leave the bridge's own MTU unchanged, and only lose frames.
             (None, Some(link)) if !owns_bridge => link.mtu,
             (None, _) => match self.kernel().uplink_mtu() {
                 Ok(mtu) => mtu.unwrap_or(ETHERNET_MTU).clamp(68, 65535),
@@ -99,7 +100,7 @@ impl Driver {
         Ok(Network { spec: spec.clone(), kind, mtu })
     }
 
-    /// Why a network cannot be: it needs forwarding, which is off and is to stay so.
+    /// The error for a network that needs forwarding while forwarding is off and must stay off.
     fn unforwarded(&self, spec: &NetworkSpec) -> Option<Error> {
         if self.reconciler.opens() {
             return None;
@@ -113,9 +114,10 @@ impl Driver {
         Some(Error::Unforwarded { network: spec.id.clone(), family, setting })
     }
 
-    /// Why the bridge of a network would cut the host off. Who chose the subnet is not told: a Swarm does
-    /// so without a look at its hosts. A name server may be a container of the network, where the user
-    /// chose; a Swarm's own choice must not hold one either.
+    /// The error for a subnet whose bridge would cut the host off. This also applies to a subnet that the user
+    /// did not choose: a Swarm allocates subnets without checking its hosts. A user may choose a subnet that
+    /// contains a name server, because the server may be a container of the network; a subnet that a Swarm chose
+    /// must not contain one.
     fn endangers_host(&self, spec: &NetworkSpec) -> Result<Option<Error>, Error> {
         let options = &spec.options;
         let v4 = spec.v4.iter().filter(|_| !options.inhibit_ipv4 && options.mode4 != GatewayMode::Isolated);

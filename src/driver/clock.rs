@@ -1,5 +1,5 @@
-//! Owns the clock of grace times. It runs while the host does: setting the time of day does not move
-//! it, and a host that sleeps does not age what is under way. Every life of one boot has the same.
+//! The clock for grace periods: monotonic while the host is up. Setting the time of day does not change it, and
+//! time that the host spends suspended does not count. All processes of one boot share it.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -12,8 +12,8 @@ pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| time.tv_sec().unsigned_abs())
 }
 
-/// Lets times of another clock count from now: those of an earlier boot, and those that an earlier
-/// release wrote by the time of day. Both lie in the future, or mean nothing.
+/// Resets timestamps of another clock to now: those of an earlier boot, and those that an earlier release wrote
+/// by the time of day. Both lie in the future or have no meaning.
 pub(super) fn count_anew(records: &mut [Record], now: u64, rebooted: bool) {
     for since in records.iter_mut().filter_map(since) {
         if rebooted || *since > now {

@@ -1,4 +1,4 @@
-//! Owns which endpoints are in one container, and that the kernel is told what follows from it.
+//! Tracks which endpoints share a container, and applies the resulting rules to the kernel.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,13 +9,13 @@ use crate::datapath::companion::{Companion, Companions, between};
 use crate::model::{Endpoint, Network};
 use crate::state::table::lock;
 
-/// The endpoints of each container, by its sandbox.
+/// The endpoints of each container, by sandbox.
 #[derive(Default)]
 pub(super) struct Sandboxes(Mutex<HashMap<String, Companions>>);
 
 impl Driver {
-    /// An endpoint is in a container: it and the others there may use each other's addresses. What
-    /// fails is left to the next comparison: the container works but for these.
+    /// Records that an endpoint is in a container: it and the container's other endpoints may use each other's
+    /// addresses. A kernel failure is left to the next reconciliation; the container works otherwise.
     pub(super) fn accompany(&self, network: &Network, endpoint: &Endpoint) {
         self.accompanied(network, endpoint, |datapath| {
             if let Err(error) = self.reconciler.replace(&Datapath::empty(), datapath) {
@@ -25,12 +25,12 @@ impl Driver {
         });
     }
 
-    /// The same while the ledger is read: the kernel follows with everything else.
+    /// The same while the ledger is read; the kernel is updated later with everything else.
     pub(super) fn accompany_at_load(&self, network: &Network, endpoint: &Endpoint) {
         self.accompanied(network, endpoint, |datapath| self.reconciler.desire(&Datapath::empty(), datapath));
     }
 
-    /// What follows from two endpoints is told under the lock: one may be about to leave.
+    /// Applies the changes under the lock, because one of the endpoints may be about to leave.
     fn accompanied(&self, network: &Network, endpoint: &Endpoint, tell: impl Fn(&Datapath)) {
         let Some(companion) = Companion::of(network, endpoint) else { return };
         let mut sandboxes = lock(&self.sandboxes.0);
@@ -41,7 +41,7 @@ impl Driver {
         }
     }
 
-    /// An endpoint leaves its container, or is gone with it. Not knowing it is fine.
+    /// Records that an endpoint leaves its container or is gone with it. An unknown endpoint is not an error.
     pub(super) fn part(&self, endpoint: &Endpoint) {
         let mut sandboxes = lock(&self.sandboxes.0);
         let Some(all) = sandboxes.get_mut(&endpoint.sandbox) else { return };

@@ -1,5 +1,5 @@
-//! Owns the verbs that concern other nodes: discover_new, discover_delete, allocate_network and
-//! free_network. With local connectivity nothing follows from them, and they succeed.
+//! The verbs about other nodes: discover_new, discover_delete, allocate_network and free_network. With local
+//! connectivity they succeed without effect.
 
 use std::net::IpAddr;
 
@@ -11,12 +11,12 @@ use crate::datapath::KernelError;
 use crate::model::{NetworkId, Scope, options, overlay};
 use crate::state::record::Record;
 
-/// The one kind of discovery that engines pass on: a node.
+/// The only discovery type that engines pass on: a node.
 const NODE: i64 = 1;
 
 impl Driver {
-    /// DiscoverNew: a node is there, or this is the address by which others know this one. Engines
-    /// send the latter even to local drivers (protocol.md 5.6).
+    /// DiscoverNew: reports a node, or the address by which other nodes know this one. Engines send the latter
+    /// even to local drivers (protocol.md 5.6).
     pub fn discover_new(&self, request: DiscoverRequest) -> Result<Empty, Error> {
         let Some((address, own)) = self.node(&request) else { return Ok(Empty {}) };
         let mesh = &mut *self.mesh();
@@ -36,7 +36,7 @@ impl Driver {
         Ok(Empty {})
     }
 
-    /// DiscoverDelete: a hint that a node left; see `state::peers` for what becomes of it.
+    /// DiscoverDelete: a hint that a node left; see `state::peers` for how it is handled.
     pub fn discover_delete(&self, request: DiscoverRequest) -> Result<Empty, Error> {
         let Some((address, false)) = self.node(&request) else { return Ok(Empty {}) };
         let mesh = &mut *self.mesh();
@@ -48,10 +48,10 @@ impl Driver {
         Ok(Empty {})
     }
 
-    /// AllocateNetwork: gives a network of the Swarm its number. What is not echoed is lost to the
-    /// nodes. Comes again for every network whenever a manager becomes the leader, with the answer
-    /// of before among the options, and then that answer stands: another manager may have given
-    /// the number away, and this one never hear that its former owner is gone.
+    /// AllocateNetwork: allocates the VNI of a Swarm network. Nodes only receive options that the answer echoes.
+    /// Each new leading manager repeats the request for every network, with the earlier answer among the
+    /// options. That answer then takes precedence: another manager may have reassigned the VNI, and this one is
+    /// never told that its former owner is gone.
     pub fn allocate_network(&self, request: AllocateNetworkRequest) -> Result<AllocateNetworkResponse, Error> {
         if self.overlay.scope == Scope::Local {
             NetworkId::parse(&request.network_id)?;
@@ -79,7 +79,8 @@ impl Driver {
         records.extend(mesh.vnis.grant(vni, &id));
         self.tell_mesh(mesh, &records)?;
         echo.insert(options::VNI.to_owned(), vni.to_string());
-        // All hosts must have the same MTU. What was allocated without one has what each of them chose.
+        // The MTU must be equal on all hosts. A network allocated without one gets the MTU that each host
+        // chooses.
         if options.mtu.is_none()
             && !repeated
             && let Some(underlay) = mesh.underlay()
@@ -92,7 +93,7 @@ impl Driver {
         Ok(AllocateNetworkResponse { options: echo })
     }
 
-    /// FreeNetwork: its number rests for a while, because nodes may still use it.
+    /// FreeNetwork: the VNI is not reused for a while, because nodes may still use it.
     pub fn free_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
         let id = NetworkId::parse(&request.network_id)?;
         let mesh = &mut *self.mesh();
@@ -101,7 +102,7 @@ impl Driver {
         Ok(Empty {})
     }
 
-    /// Regular upkeep of what concerns other hosts.
+    /// Periodic upkeep of the state about other hosts.
     pub fn attend_mesh(&self) -> Result<(), Error> {
         let kernel = |source: KernelError| Error::Kernel { object: "overlay networks".to_owned(), source };
         let mesh = &mut *self.mesh();
@@ -119,8 +120,8 @@ impl Driver {
         self.tell_mesh(mesh, &records)
     }
 
-    /// The node that a request is about, and whether it is this one; `None` when there is nothing
-    /// to learn from it.
+    /// The node that a request is about, and whether it is this one; `None` if the request contains no usable
+    /// node.
     fn node(&self, request: &DiscoverRequest) -> Option<(IpAddr, bool)> {
         if self.overlay.connectivity() == Scope::Local || request.discovery_type != NODE {
             return None;

@@ -1,5 +1,4 @@
-//! Owns the verbs of endpoints outside of a sandbox: create_endpoint, delete_endpoint,
-//! endpoint_oper_info.
+//! The endpoint verbs outside a sandbox: create_endpoint, delete_endpoint, endpoint_oper_info.
 
 use super::{Driver, Error, now, sanity, spec, subnets_of};
 use crate::api::Empty;
@@ -12,8 +11,8 @@ use crate::state::record::{Holder, Record};
 use crate::state::table::{LinkOwner, lock};
 
 impl Driver {
-    /// CreateEndpoint: the pair exists and its host end is a port of the bridge when this
-    /// answers. A known endpoint with the same addresses gets the recorded answer.
+    /// CreateEndpoint. When this returns, the veth pair exists and its host end is a port of the bridge. A known
+    /// endpoint with the same addresses gets the recorded answer.
     pub fn create_endpoint(&self, request: CreateEndpointRequest) -> Result<CreateEndpointResponse, Error> {
         let spec = spec::endpoint(&request)?;
         let slot = self.known(&spec.network)?;
@@ -40,9 +39,9 @@ impl Driver {
         Ok(answer)
     }
 
-    /// DeleteEndpoint. Unknown is success: it may come twice, or for an endpoint of an earlier
-    /// life. The links are deleted in the background, because the kernel takes one RCU grace
-    /// period for that however many they are.
+    /// DeleteEndpoint. An unknown endpoint is success: the request may be repeated, or concern an endpoint of an
+    /// earlier process. Links are deleted in the background, because the kernel needs one RCU grace period for a
+    /// deletion, however many links it covers.
     pub fn delete_endpoint(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
         let slot = self.table.find(&network);
@@ -53,14 +52,14 @@ impl Driver {
         {
             self.remove_endpoint(&held.network, &endpoint, &Holder::Unclaimed { since: now() })?;
         } else {
-            // As this release derives it, and as earlier ones did.
+            // The MAC as this release derives it, and as earlier releases did.
             self.unknown_ended([Mac::derive_port(id.as_str()), Mac::derive("host", id.as_str())]);
         }
         Ok(Empty {})
     }
 
-    /// EndpointOperInfo: always the empty answer, also for endpoints that are not known. Engines
-    /// up to 26 refuse to start a container on an error, and no engine can use a value.
+    /// EndpointOperInfo: always the empty answer, also for unknown endpoints. Engines up to 26 refuse to start a
+    /// container on an error, and no engine uses a value.
     pub fn endpoint_oper_info(&self, _: EndpointRequest) -> OperInfoResponse {
         OperInfoResponse::default()
     }
@@ -87,7 +86,7 @@ impl Driver {
         endpoint.attachment.links().for_each(|link| self.table.release_link(link));
     }
 
-    /// Ledger first, then the kernel; a kernel that refuses takes the record back.
+    /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
     fn make_endpoint(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
         {
             let mut ipam = lock(&self.ipam);
@@ -105,10 +104,10 @@ impl Driver {
         Err(Error::Kernel { object: format!("endpoint {} of network {}", endpoint.spec.id, network.spec.id), source })
     }
 
-    /// Takes an endpoint out of the kernel, the ledger and the register, in that order: as long as
-    /// anything is left of it a next life finds its record, and of its tracked connections, which
-    /// are removed in the background, the record of its end. Its addresses pass to `next`. After
-    /// an error it is gone all the same.
+    /// Removes an endpoint from the kernel, the ledger and the register, in that order: as long as anything is
+    /// left of it, the next process finds its record. For its tracked connections, which are removed in the
+    /// background, it finds the tombstone. The endpoint's addresses pass to `next`. Even after an error the
+    /// endpoint is gone.
     pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint, next: &Holder) -> Result<(), Error> {
         self.part(endpoint);
         if let Err(error) = self.reconciler.replace(&kind::endpoint(network, endpoint), &Datapath::empty()) {
@@ -129,13 +128,13 @@ impl Driver {
     }
 }
 
-/// The MAC of an endpoint that was not given one: that of its IP address on this network, so that
-/// a restarted container is found at once by neighbours who remember it. Engines before 28 do not
-/// announce a new one, and a stale neighbour entry stands for up to a minute.
+/// The MAC of an endpoint for which the request gives none: derived from its IP address on this network, so that
+/// neighbours with a cached entry reach a restarted container at once. Engines before 28 do not announce a new
+/// MAC, and a stale neighbour entry lasts for up to a minute.
 ///
-/// On an overlay the next holder of an address may be on another host, and a hardware address in
-/// two places within a moment leaves switches with the wrong one: there it is the endpoint's own,
-/// for ever, and Pontoon announces it.
+/// On an overlay the next holder of an address may be on another host. A MAC that appears in two places within a
+/// short time leaves switches with the wrong entry. There the MAC is derived from the endpoint, never changes,
+/// and Pontoon announces it.
 fn hardware_address(network: &Network, spec: &EndpointSpec) -> Mac {
     match spec.v4.or(spec.v6).filter(|_| network.kind.overlay().is_none()) {
         Some(address) => Mac::derive("peer", &format!("{}/{}", spec.network, address.ip())),
@@ -147,7 +146,7 @@ pub(super) fn ids(request: &EndpointRequest) -> Result<(NetworkId, EndpointId), 
     Ok((NetworkId::parse(&request.network_id)?, EndpointId::parse(&request.endpoint_id)?))
 }
 
-/// Only what the request left blank: the engine takes anything else for tampering.
+/// Contains only what the request left blank: the engine rejects an answer that overrides its values.
 fn answer(endpoint: &Endpoint) -> CreateEndpointResponse {
     let mac = || Interface { mac_address: endpoint.mac.to_string(), ..Interface::default() };
     CreateEndpointResponse { interface: endpoint.spec.mac.is_none().then(mac) }

@@ -1,5 +1,5 @@
-//! Owns why a verb fails. The message is all a user sees of Pontoon ("remote: ..."), so each is
-//! one line that names the object and the remedy.
+//! Why a verb fails. The user sees nothing else of Pontoon ("remote: ..."), so each message is one line that
+//! names the object and the remedy.
 
 use std::net::IpAddr;
 
@@ -14,61 +14,61 @@ use crate::model::id::IdError;
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Protocol, Vni};
 use crate::state::StoreError;
 
-/// See the module's text.
+/// An error of a verb. See the module documentation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request's values do not parse.
+    /// A value of the request does not parse.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// The settings parse, and cannot work.
+    /// The settings parse but cannot work.
     #[error(transparent)]
     Sanity(#[from] SanityError),
-    /// The ledger did not take a record.
+    /// The ledger could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No pool or address for this request.
+    /// No pool or address satisfies the request.
     #[error(transparent)]
     Ipam(#[from] IpamError),
-    /// The kernel refused.
+    /// The kernel refused the change.
     #[error("{object}: {source}")]
     Kernel {
-        /// Which network or endpoint.
+        /// The network or endpoint.
         object: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: KernelError,
     },
-    /// A verb for a network that is not in the state.
+    /// The verb names a network that is not in the state.
     #[error(
         "network {network} is not known to Pontoon (was its state removed?): `docker network rm` it and create it again"
     )]
     UnknownNetwork {
-        /// Which.
+        /// The network.
         network: NetworkId,
     },
-    /// A verb for an endpoint that is not in the state.
+    /// The verb names an endpoint that is not in the state.
     #[error("endpoint {endpoint} of network {network} is not known to Pontoon: restart its container")]
     UnknownEndpoint {
         /// The network.
         network: NetworkId,
-        /// Which.
+        /// The endpoint.
         endpoint: EndpointId,
     },
-    /// A verb for something that may be in a ledger of a newer release.
+    /// The verb names an object that may be in the ledger of a newer release.
     #[error(
         "{object}: a newer Pontoon wrote the ledger (format {found}, this one reads up to {known}); install the newer release again, nothing is lost"
     )]
     Unread {
-        /// What was asked for.
+        /// The requested object.
         object: String,
-        /// The ledger's format.
+        /// The ledger's format version.
         found: u32,
-        /// The newest that this release reads.
+        /// The newest format that this release reads.
         known: u32,
     },
-    /// A link that is to be removed although the state does not know it.
+    /// The operator asked to remove an unknown link that must stay.
     #[error("link {link}: {why}; nothing is removed, see pontoon plan")]
     Unknown {
-        /// Which.
+        /// The link.
         link: String,
         /// Why it stays.
         why: String,
@@ -76,9 +76,9 @@ pub enum Error {
     /// CreateNetwork for a known id with other settings, while endpoints use the network.
     #[error("network {network} exists with other settings and {endpoints} endpoints: remove those first")]
     NetworkDiffers {
-        /// Which.
+        /// The network.
         network: NetworkId,
-        /// How many endpoints.
+        /// The number of endpoints.
         endpoints: usize,
     },
     /// CreateEndpoint for a known id with other addresses.
@@ -86,53 +86,53 @@ pub enum Error {
     EndpointDiffers {
         /// The network.
         network: NetworkId,
-        /// Which.
+        /// The endpoint.
         endpoint: EndpointId,
     },
-    /// A network that the ledger does not know may run there.
+    /// The subnet is on the bridge of a network that the ledger does not know.
     #[error(
         "subnet {subnet} overlaps {held} of link {link}, which Pontoon's ledger does not know and which may be in use: choose another --subnet, or see `pontoon doctor`"
     )]
     SubnetOfUnknown {
-        /// As asked for.
+        /// The requested subnet.
         subnet: IpNetwork,
-        /// The other one.
+        /// The subnet that is in use.
         held: IpNetwork,
         /// The bridge that has it.
         link: IfName,
     },
-    /// Two networks with common addresses cannot both be routed.
+    /// The subnets of two networks overlap, so they cannot both be routed.
     #[error("subnet {subnet} overlaps {held} of network {owner}: choose another --subnet")]
     SubnetOverlap {
-        /// As asked for.
+        /// The requested subnet.
         subnet: IpNetwork,
-        /// The other one.
+        /// The subnet that is in use.
         held: IpNetwork,
-        /// Whose.
+        /// The network that uses it.
         owner: NetworkId,
     },
-    /// A network that needs forwarding, which is off and which Pontoon is not to turn on.
+    /// The network needs forwarding, which is off and which Pontoon must not turn on.
     #[error(
         "network {network} needs forwarding of {family}, which is off on this host and which PONTOON_IP_FORWARD=false keeps Pontoon from turning on: sysctl -w {setting}=1, or create the network with --internal"
     )]
     Unforwarded {
-        /// Which.
+        /// The network.
         network: NetworkId,
-        /// The family.
+        /// The address family.
         family: &'static str,
-        /// Its setting.
+        /// The sysctl.
         setting: &'static str,
     },
-    /// A subnet whose bridge would take packets that the host itself needs.
+    /// The subnet's bridge would take packets that the host itself needs.
     #[error(
         "network {network}: its subnet {subnet} {what}, which a bridge with that subnet would cut off: create the network with another --subnet; where Swarm chose this one, `docker swarm init --default-addr-pool` says where it may choose"
     )]
     Endangers {
-        /// Which.
+        /// The network.
         network: NetworkId,
-        /// As chosen.
+        /// The chosen subnet.
         subnet: IpNetwork,
-        /// What of the host's.
+        /// What the host needs.
         what: String,
     },
     /// Two networks on one bridge would be one segment.
@@ -140,160 +140,160 @@ pub enum Error {
     BridgeTaken {
         /// The bridge.
         bridge: IfName,
-        /// Whose.
+        /// The network that uses it.
         owner: NetworkId,
     },
     /// com.docker.network.bridge.name is a link of another kind.
     #[error("link {name} is a {kind} link, not a bridge: choose another com.docker.network.bridge.name")]
     NotABridge {
-        /// The name.
+        /// The link.
         name: IfName,
         /// Its kind.
         kind: String,
     },
-    /// An option that works through rules for the bridge, and a bridge that gets none.
+    /// The option needs rules for the bridge, and this bridge gets none.
     #[error(
         "{option} has no effect on {bridge}, a bridge that Pontoon did not make: remove it, or let Pontoon make the bridge"
     )]
     ForeignBridge {
         /// The bridge.
         bridge: IfName,
-        /// Which option.
+        /// The option.
         option: &'static str,
     },
-    /// No more endpoints.
+    /// The network has as many endpoints as its kind supports.
     #[error("network {network} has {capacity} endpoints, and its kind takes no more: create another network")]
     Full {
-        /// Which.
+        /// The network.
         network: NetworkId,
-        /// How many it takes.
+        /// The maximum.
         capacity: usize,
     },
-    /// What the kind of a network cannot do.
+    /// The kind of the network does not support this.
     #[error(transparent)]
     Kind(#[from] Refusal),
-    /// An address that the network does not have.
+    /// The address is not in a subnet of the network.
     #[error("address {address} is not in network {network} ({subnets})")]
     AddressOutside {
-        /// As asked for.
+        /// The requested address.
         address: IpAddr,
         /// The network.
         network: NetworkId,
         /// Its subnets.
         subnets: String,
     },
-    /// The port map of a request is not one.
+    /// The port map of the request is invalid.
     #[error("published ports: {what}")]
     PortMap {
-        /// What is wrong with it.
+        /// The reason.
         what: String,
     },
-    /// Another process has the port, or the host does not have the address.
+    /// Another process uses the port, or the host does not have the address.
     #[error("{source}: {}", port_remedy(.source))]
     Port {
-        /// Which and why.
+        /// The port and the reason.
         source: ReserveError,
     },
-    /// The limit of open files is below what is published.
+    /// The limit of open files is lower than the number of published ports.
     #[error(
         "{asked} ports are to be published, each takes an open file, and of the limit of {limit} not as many are left: raise it (LimitNOFILE of pontoon.service, or of docker.service for the managed plugin), or publish fewer ports"
     )]
     Descriptors {
-        /// How many ports.
+        /// The number of ports.
         asked: usize,
         /// The limit.
         limit: u64,
     },
-    /// Another endpoint of ours has the port.
+    /// Another endpoint of Pontoon publishes the port.
     #[error("port {port} is already published by endpoint {endpoint} of network {network}: publish another port")]
     PortHeld {
-        /// Which.
+        /// The port.
         port: HostPort,
-        /// Whose network.
+        /// The network of that endpoint.
         network: NetworkId,
-        /// Whose.
+        /// That endpoint.
         endpoint: EndpointId,
     },
-    /// No port of a range, or of the ephemeral ports, is free.
+    /// No port of the range, or of the ephemeral ports, is free.
     #[error("no {protocol} port {} is free on this host", range(*.first, *.last))]
     RangeFull {
-        /// First of the range; 0 for ephemeral ports.
+        /// First port of the range; 0 for ephemeral ports.
         first: u16,
-        /// Last of the range.
+        /// Last port of the range.
         last: u16,
         /// The protocol.
         protocol: Protocol,
     },
-    /// A binding to a host address of a family that the container does not have.
+    /// The binding's host address is of a family that the container does not have.
     #[error(
         "a port cannot be published at {address}: the container has no {} address on network {network}; publish it at an address of the other family, or create the network {}",
         if .address.is_ipv4() { "IPv4" } else { "IPv6" },
         if .address.is_ipv4() { "with IPv4" } else { "with --ipv6" }
     )]
     NoFamily {
-        /// The host's address.
+        /// The host address.
         address: IpAddr,
         /// The network.
         network: NetworkId,
     },
-    /// Two overlay networks on one number would be one segment.
+    /// Two overlay networks with one VNI would be one segment.
     #[error("VNI {vni} belongs to network {owner}: choose another pontoon.vni, or none")]
     VniTaken {
-        /// The number.
+        /// The VNI.
         vni: Vni,
-        /// Whose.
+        /// The network that has it.
         owner: NetworkId,
     },
-    /// The mark of a choice that Pontoon never made.
+    /// The request carries the mark of an allocation that Pontoon never made.
     #[error(
         "network {network}: pontoon.allocated is written by Pontoon itself: remove it, pontoon.vni chooses a number"
     )]
     NotAllocated {
-        /// Which.
+        /// The network.
         network: NetworkId,
     },
-    /// An option of overlay networks on a network that reaches no other host anyway.
+    /// An option of overlay networks on a network that does not span hosts.
     #[error("network {network}: {option} is for overlay networks: add pontoon.vni, or remove it")]
     WithoutVni {
-        /// Which.
+        /// The network.
         network: NetworkId,
         /// The option.
         option: &'static str,
     },
-    /// An overlay network on a host that does not know where its packets should leave.
+    /// An overlay network on a host without a usable underlay address.
     #[error(
         "network {network}: this host has no address for overlay networks: set PONTOON_DATA_PATH to one of its addresses or links"
     )]
     NoUnderlay {
-        /// Which.
+        /// The network.
         network: NetworkId,
     },
-    /// A tunnel takes its bytes off every packet.
+    /// The MTU is too large: the tunnel header reduces that of the underlay.
     #[error(
         "network {network}: {mtu} bytes are left of the underlay's MTU of {underlay}, IPv4 needs 68 and IPv6 1280: set PONTOON_DATA_PATH to another link"
     )]
     MtuTooSmall {
-        /// Which.
+        /// The network.
         network: NetworkId,
-        /// What it would have.
+        /// The network's MTU, in bytes.
         mtu: u32,
-        /// What the link has.
+        /// The MTU of the underlay link, in bytes.
         underlay: u32,
     },
-    /// A setting that the request depends on cannot be used.
+    /// The request depends on a setting that cannot be used.
     #[error(
         "{object}: {setting}; correct it (`docker plugin set` while the plugin is disabled, or /etc/default/pontoon and a restart)"
     )]
     Setting {
-        /// What was asked for.
+        /// The requested object.
         object: String,
-        /// The setting, and what is wrong with it.
+        /// The setting and what is wrong with it.
         setting: String,
     },
-    /// A value under one of the engine's keys cannot be read.
+    /// A value under one of the engine's keys does not parse.
     #[error("{what} {text:?} is not an address")]
     NotAnAddress {
-        /// Which field.
+        /// The field.
         what: &'static str,
         /// The text.
         text: String,

@@ -1,5 +1,4 @@
-//! Owns the verbs of published ports: program_external_connectivity and
-//! revoke_external_connectivity.
+//! The verbs of published ports: program_external_connectivity and revoke_external_connectivity.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +13,14 @@ use crate::state::record::Record;
 use crate::state::table::{Held, lock};
 
 impl Driver {
-    /// ProgramExternalConnectivity: this endpoint is the sandbox's way out, its ports are these
-    /// and no others. May be repeated, and may change them; an error leaves what was before.
+    /// ProgramExternalConnectivity: makes this endpoint the sandbox's gateway endpoint, and makes the given
+    /// ports its complete set. May be repeated and may change the ports; after an error the previous ports
+    /// remain.
     pub fn program_external_connectivity(&self, request: ProgramRequest) -> Result<Empty, Error> {
         let network = NetworkId::parse(&request.network_id)?;
         let id = EndpointId::parse(&request.endpoint_id)?;
         let bindings = publish::bindings(&request.options)?;
-        // Another endpoint of the container is its way out for IPv6 (engines from 28 on).
+        // Another endpoint of the container is its gateway for IPv6 (engines from 28 on).
         let v4_only = request.options.get(key::NO_PROXY_6TO4).and_then(|value| value.as_bool()).unwrap_or(false);
         let slot = self.known(&network)?;
         let mut place = lock(&slot);
@@ -30,8 +30,8 @@ impl Driver {
             return Err(unknown());
         }
         if let Err(refusal) = kind::of(&held.network.kind).check_published(&held.network) {
-            // No refusal of the request: an engine may ask this of each network of a container in turn,
-            // before the one that is to be its gateway.
+            // Not an error: an engine may send this for each network of a container in turn, before it reaches
+            // the network that is to be the gateway.
             if !bindings.is_empty() {
                 tracing::warn!(endpoint = %id, "ports are not published: {refusal}");
             }
@@ -41,8 +41,8 @@ impl Driver {
         Ok(Empty {})
     }
 
-    /// RevokeExternalConnectivity. Unknown is success; it may also never come, and Leave and
-    /// DeleteEndpoint do the same. What is reached without translation stays open until Leave.
+    /// RevokeExternalConnectivity. An unknown endpoint is success. The request may never come, so Leave and
+    /// DeleteEndpoint do the same. Ports that are reached without translation stay open until Leave.
     pub fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
         let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
@@ -55,8 +55,8 @@ impl Driver {
         Ok(Empty {})
     }
 
-    /// Opens what is reached without translation, for an endpoint that joined: that does not
-    /// depend on which network is the container's way out.
+    /// Opens the ports that are reached without translation for an endpoint that joined. This does not depend on
+    /// which network is the container's gateway.
     pub(super) fn open(&self, held: &mut Held, id: &EndpointId, options: &Options) -> Result<(), Error> {
         let untold = held.endpoints.get(id).is_some_and(|endpoint| endpoint.bindings.is_empty());
         if !untold || !is_direct(&held.network) {
@@ -65,9 +65,9 @@ impl Driver {
         self.publish(held, id, publish::bindings(options)?, None)
     }
 
-    /// Makes `bindings` the published ports of an endpoint. Ports are taken before the ledger and
-    /// the kernel change, and given back after. `translated` is nothing while the endpoint is not
-    /// its container's way out, else whether it is so for IPv6 as well.
+    /// Makes `bindings` the published ports of an endpoint. Ports are reserved before the ledger and the kernel
+    /// change, and released after. `translated` is `None` while the endpoint is not its container's gateway,
+    /// otherwise it says whether it is the gateway for IPv6 as well.
     pub(super) fn publish(
         &self,
         held: &mut Held,
@@ -107,8 +107,8 @@ impl Driver {
             })
         };
         let done = if new.is_empty() {
-            // What only ends stays in the ledger until the kernel has no rules of it: if this life
-            // ends in between, the next one still knows that there is something to do.
+            // A port that is only removed stays in the ledger until the kernel has no rules for it: if this
+            // process ends in between, the next one still finds the work to do.
             realise().and_then(|()| write())
         } else {
             write().and_then(|()| realise())
@@ -116,7 +116,7 @@ impl Driver {
         if let Err(error) = done {
             self.take_back(&before, &was, &is);
             self.give_ports_back(&new);
-            // It publishes what it did: its connections stay.
+            // The published ports are as before: their connections stay.
             self.settle_flows_later(removal);
             return Err(error);
         }
@@ -135,7 +135,7 @@ impl Driver {
     }
 }
 
-/// Whether some of its containers' ports are reached without translation.
+/// Whether the network has containers whose ports are reached without translation.
 fn is_direct(network: &Network) -> bool {
     let options = &network.spec.options;
     !network.spec.internal && (options.mode4.is_direct() || options.mode6.is_direct())

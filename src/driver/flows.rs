@@ -1,9 +1,9 @@
-//! Owns whose tracked connections wait for their removal, which is done in the background: that
-//! they do is in the ledger from before anything else changes until the kernel is done with them,
-//! so that a life that ends in between leaves its successor something to go by.
+//! Tracks removals of conntrack entries that run in the background. A pending removal is in the ledger from
+//! before anything else changes until the kernel has finished, so that the next process can resume it after a
+//! crash.
 //!
-//! Endpoints that end need no word about it, their tombstones say enough until the ledger is
-//! rewritten. Never waits for the kernel: what is done is written when the upkeep comes to it.
+//! Endpoints that end need no such record: their tombstones suffice until the ledger is compacted. Nothing here
+//! waits for the kernel; upkeep writes finished removals.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,26 +15,26 @@ use crate::model::{Protocol, Published};
 use crate::state::record::Record;
 use crate::state::table::lock;
 
-/// Addresses whose connections are to be removed on behalf of somebody.
+/// Addresses whose conntrack entries are to be removed.
 #[must_use = "what is owed must be settled, or it stays in the ledger"]
 pub(super) struct Removal(Vec<IpAddr>);
 
 impl Removal {
-    /// What the ledger is told before the removal; nothing without an address.
+    /// The record for the ledger, to be written before the removal; `None` without an address.
     pub fn record(&self) -> Option<Record> {
         (!self.0.is_empty()).then(|| Record::Flows { addresses: self.0.clone() })
     }
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Flows {
-    /// How many removals of an address are not over.
+    /// The number of unfinished removals per address.
     owed: Mutex<BTreeMap<IpAddr, u32>>,
     over: Arc<Over>,
 }
 
-/// Removals that are over and not yet written, and who is to hear of them.
+/// Removals that have finished but are not yet written, and the callback to report them.
 #[derive(Default)]
 struct Over {
     removals: Mutex<Vec<Removal>>,
@@ -42,7 +42,7 @@ struct Over {
 }
 
 impl Flows {
-    /// Notes that the connections of these addresses are going to be removed.
+    /// Registers that the conntrack entries of these addresses are going to be removed.
     pub fn owe(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Removal {
         let mut owed = lock(&self.owed);
         let removal = Removal(addresses.into_iter().collect());
@@ -50,7 +50,7 @@ impl Flows {
         removal
     }
 
-    /// Says that the ledger has something to take.
+    /// Reports that there are records to write to the ledger.
     pub fn call(&self) {
         self.over.call();
     }
@@ -65,23 +65,22 @@ impl Over {
 }
 
 impl Driver {
-    /// Sets what is called when the ledger has something to take that no verb waits for: see
-    /// [`Driver::settle_ledger`].
+    /// Sets the callback for records to write that no verb waits for: see [`Driver::settle_ledger`].
     pub fn on_backlog(&self, call: impl Fn() + Send + 'static) {
         *lock(&self.flows.over.call) = Some(Box::new(call));
-        // A removal of the start may have been faster.
+        // A removal of the start may have finished before the callback was set.
         self.flows.call();
     }
 
-    /// Writes what no verb waits for: that tracked connections are removed, and the ledger anew
-    /// when it has grown.
+    /// Writes what no verb waits for: finished removals of conntrack entries. Compacts the ledger when it has
+    /// grown.
     pub fn settle_ledger(&self) {
         self.settle_flows();
         self.compact_ledger();
     }
 
-    /// Has the tracked connections of these container addresses removed in the background. One
-    /// that survives is a nuisance, not a reason to fail a container.
+    /// Removes the conntrack entries of these container addresses in the background. A surviving entry does not
+    /// justify failing a container.
     pub(super) fn forget_flows(&self, addresses: &[IpAddr]) {
         if addresses.is_empty() {
             return;
@@ -91,13 +90,13 @@ impl Driver {
         }
     }
 
-    /// The same for what the ledger has been told of.
+    /// The same for a removal that the ledger has already recorded.
     pub(super) fn remove_flows(&self, removal: Removal) {
         self.forget_flows(&removal.0);
         self.settle_flows_later(removal);
     }
 
-    /// Takes this out of the ledger again when all removals that are under way are over.
+    /// Clears this removal from the ledger when all removals under way have finished.
     pub(super) fn settle_flows_later(&self, removal: Removal) {
         if removal.0.is_empty() {
             return;
@@ -109,10 +108,10 @@ impl Driver {
         }));
     }
 
-    /// At start: what an earlier life may not have got round to. Of UDP and SCTP clients that
-    /// asked for a port before it was published, too: their flows lead elsewhere.
+    /// At start: resumes removals that an earlier process may not have finished. Also removes entries of UDP and
+    /// SCTP clients that used a port before it was published: their flows lead elsewhere.
     pub(super) fn resume_flows(&self) {
-        // Owed once each since the ledger was read.
+        // Each has been pending once since the ledger was read.
         self.remove_flows(Removal(lock(&self.flows.owed).keys().copied().collect()));
         let mut ports: Vec<Published> = Vec::new();
         for slot in self.table.ids().iter().filter_map(|id| self.table.find(id)) {
@@ -128,8 +127,8 @@ impl Driver {
         }
     }
 
-    /// Writes down what is over. Held until it is written: whoever owes for the same address
-    /// meanwhile writes behind it.
+    /// Writes finished removals. The lock is held until they are written, so that a new removal for the same
+    /// address is written after them.
     fn settle_flows(&self) {
         let over = std::mem::take(&mut *lock(&self.flows.over.removals));
         let mut owed = lock(&self.flows.owed);

@@ -1,4 +1,4 @@
-//! Owns the verbs of the IPAM half: from wire texts to decisions of the allocator and records.
+//! The IPAM verbs: convert wire values to decisions of the allocator and to ledger records.
 
 use std::net::IpAddr;
 
@@ -15,26 +15,26 @@ use crate::ipam::{GLOBAL_SPACE, HostView, IpamError, LOCAL_SPACE, PoolAsk};
 use crate::state::table::lock;
 
 impl Driver {
-    /// IpamDriver.GetCapabilities: the ledger replays, the engine need not.
+    /// IpamDriver.GetCapabilities: the ledger is replayed, so the engine need not repeat its requests.
     pub fn ipam_get_capabilities(&self) -> CapabilitiesResponse {
         CapabilitiesResponse::default()
     }
 
-    /// GetDefaultAddressSpaces. Two different names: the engine checks overlaps only outside the
-    /// global one.
+    /// GetDefaultAddressSpaces. The two names differ, because the engine checks overlaps only outside the global
+    /// space.
     pub fn get_default_address_spaces(&self) -> AddressSpacesResponse {
         address_spaces()
     }
 
-    /// RequestPool. Host routes and resolvers are looked at only when Pontoon chooses: a subnet
-    /// that the user names is the user's decision, as with the built-in IPAM.
+    /// RequestPool. Host routes and resolvers are checked only when Pontoon chooses the subnet: a subnet that
+    /// the user names is the user's decision, as with the built-in IPAM.
     pub fn request_pool(&self, request: RequestPoolRequest) -> Result<RequestPoolResponse, Error> {
         let mut ask =
             PoolAsk { space: &request.address_space, pool: None, prefix_only: None, range: None, v6: request.v6 };
         if !request.pool.is_empty() {
             let pool = cidr("subnet", &request.pool)?;
-            // "Any subnet of this size"; in it the family counts, not the flag: Swarm managers
-            // never set it (protocol.md 4.9).
+            // "Any subnet of this size". The family of the pool counts, not the flag: Swarm managers never set
+            // it (protocol.md 4.9).
             if pool.ip().is_unspecified() {
                 ask.prefix_only = (pool.prefix() > 0).then_some(pool.prefix());
             } else {
@@ -54,13 +54,13 @@ impl Driver {
             let kernel = |source| Error::Kernel { object: "choice of a subnet".to_owned(), source };
             let around = self.kernel().surroundings().map_err(kernel)?;
             let mut routes = around.firm();
-            // Networks made with another IPAM driver, their bridge perhaps missing at the moment.
+            // Includes networks made with another IPAM driver, whose bridge may be missing at the moment.
             routes.extend(self.table.subnets());
             (routes, around.yielding(), (self.resolvers)())
         };
         let host = HostView { routes: &routes, yielding: &yielding, resolvers: &resolvers, ula_seed: self.ula_seed };
         let mut ipam = lock(&self.ipam);
-        // One that is in force is asked for again by each new leader of a Swarm.
+        // Each new leader of a Swarm requests a pool again that is already in use.
         if let Some(pool) = ask.pool.filter(|pool| !ipam.has(ask.space, pool)) {
             sanity::subnet(&pool)?;
         }
@@ -81,7 +81,7 @@ impl Driver {
         Ok(RequestPoolResponse { pool_id: pool.id, pool: pool.subnet.to_string(), data: Default::default() })
     }
 
-    /// ReleasePool. Unknown is success.
+    /// ReleasePool. An unknown pool is success.
     pub fn release_pool(&self, request: ReleasePoolRequest) -> Result<Empty, Error> {
         let mut ipam = lock(&self.ipam);
         let records = ipam.release_pool(&request.pool_id);
@@ -99,7 +99,7 @@ impl Driver {
         Ok(RequestAddressResponse { address: address.to_string(), data: Default::default() })
     }
 
-    /// ReleaseAddress. Unknown is success.
+    /// ReleaseAddress. An unknown address is success.
     pub fn release_address(&self, request: ReleaseAddressRequest) -> Result<Empty, Error> {
         let address = plain("address", &request.address)?;
         let mut ipam = lock(&self.ipam);

@@ -1,5 +1,5 @@
-//! Owns what the operator can ask to see: the published ports, which the engine cannot show for a
-//! remote driver (protocol.md 8.1).
+//! Lists the published ports for the operator: the engine cannot show them for a remote driver (protocol.md
+//! 8.1).
 
 use serde::{Deserialize, Serialize};
 
@@ -14,19 +14,19 @@ pub struct PortLine {
     pub network: String,
     /// The endpoint's id.
     pub endpoint: String,
-    /// Where it is reached: a host address, or in mode `routed` the container's own.
+    /// Where it is reached: a host address, or in mode `routed` that of the container.
     pub at: HostPort,
     /// The container's address.
     pub container: std::net::IpAddr,
     /// The container's port.
     pub container_port: u16,
-    /// Whether the port was chosen, not named.
+    /// Whether Pontoon chose the port, as opposed to the user.
     pub ephemeral: bool,
 }
 
 impl Driver {
-    /// All published ports, by network, endpoint and port. Waits for verbs under way, one network
-    /// at a time.
+    /// All published ports, sorted by network, endpoint and port. Waits for verbs under way, one network at a
+    /// time.
     pub fn ports(&self) -> Vec<PortLine> {
         let mut lines = Vec::new();
         for id in self.table.ids() {

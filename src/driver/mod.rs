@@ -1,9 +1,9 @@
-//! Owns the verbs: one function for each protocol method. A verb parses, changes the state,
-//! changes what is desired of the kernel, and answers; it knows no HTTP, no JSON and no netlink.
+//! The verbs of the plugin protocol, one function for each method. A verb parses the request, changes the state
+//! and the desired state of the kernel, and answers; it knows no HTTP, no JSON and no netlink.
 //!
-//! Every verb is idempotent, because the engine repeats, reorders and forgets calls
-//! (protocol.md 1.6, 3.3, 3.5). Verbs block (ledger, kernel) and are called from threads that may.
-//! Called by the server, and by the app for start and upkeep.
+//! Every verb is idempotent, because the engine repeats, reorders and omits calls (protocol.md 1.6, 3.3, 3.5).
+//! Verbs block (ledger, kernel), so they are called on blocking threads. The server calls them; the app calls
+//! start and upkeep.
 
 mod announce;
 mod claim;
@@ -54,46 +54,46 @@ use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
 use crate::state::{Ledger, Opened, Outcome};
 
-/// How long an address may be requested without showing up in an endpoint, in seconds.
-/// RequestAddress and CreateEndpoint follow each other at once; only a lost reply parts them.
+/// How long an address may be allocated without appearing in an endpoint, in seconds. CreateEndpoint follows
+/// RequestAddress at once; only a lost reply separates them.
 const ADDRESS_GRACE: u64 = 60;
 
-/// What the operator chose.
+/// The operator's settings.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Pools for networks without `--subnet`.
     pub pools: DefaultPools,
-    /// Seed for the IPv6 prefix of this host, used once in the life of a ledger.
+    /// Seed for the IPv6 prefix of this host, used once in the lifetime of a ledger.
     pub ula_seed: [u8; 5],
-    /// How far networks reach, and how.
+    /// How networks span hosts.
     pub overlay: OverlaySettings,
-    /// Those that cannot be read.
+    /// Settings that cannot be read.
     pub unread: Vec<SettingLine>,
-    /// Never to turn on forwarding: the operator does that, or nobody.
+    /// Never turn on forwarding; that is left to the operator.
     pub leave_forwarding: bool,
 }
 
-/// Counts that the operator can read.
+/// Counters for the operator.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Addresses reclaimed after a lost reply.
     pub addresses_reclaimed: AtomicU64,
-    /// Endpoints removed because their sandbox was gone and DeleteEndpoint never came.
+    /// Endpoints reaped because their sandbox was gone and DeleteEndpoint never came.
     pub endpoints_buried: AtomicU64,
-    /// How often notifications of the kernel's were lost.
+    /// How often kernel notifications were lost.
     pub overruns: AtomicU64,
 }
 
 type Arrival = Box<dyn Fn(NetworkId, EndpointId) + Send>;
 
-/// See the module's text.
+/// See the module documentation.
 pub struct Driver {
     table: Table,
     ledger: Ledger,
-    /// Ends that the ledger did not take; see `promise`.
+    /// Deletions that could not be written to the ledger; see `promise`.
     owed: Mutex<Vec<Record>>,
     flows: Flows,
-    /// Whether somebody was asked to rewrite the ledger and has not done so yet.
+    /// Whether compaction of the ledger was requested and has not run yet.
     outgrown: AtomicBool,
     ipam: Mutex<Ipam>,
     ports: Mutex<Ports>,
@@ -105,28 +105,28 @@ pub struct Driver {
     mesh: Mutex<Mesh>,
     outcome: Outcome,
     kept_aside: Vec<PathBuf>,
-    /// Bridges that were last seen missing: said once, not at every comparison.
+    /// Bridges that were last seen missing: logged once, not at every reconciliation.
     missing: Mutex<Vec<IfName>>,
-    /// When the engine last asked for which network, in this life.
+    /// When the engine last asked for each network, in this process.
     asked: Mutex<HashMap<NetworkId, Instant>>,
     /// Whether the ledger is known to lack facts.
     lacks_facts: bool,
-    /// Ports of the host that containers use which the ledger does not know; held for them.
+    /// Host ports that containers unknown to the ledger use; reserved for them.
     unknown_ports: Mutex<Vec<HostPort>>,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
-    /// Called when something needs upkeep soon; set by the app.
+    /// Called when maintenance is needed soon; set by the app.
     attention: Mutex<Option<Box<dyn Fn() + Send>>>,
     /// Called when an endpoint should be announced; set by the app.
     arrival: Mutex<Option<Arrival>>,
-    /// Whether it was said that announcing fails.
+    /// Whether the failure to announce was logged.
     mute: AtomicBool,
-    /// What happened so far.
+    /// Counters since the start.
     pub counts: Counts,
 }
 
 impl Driver {
-    /// Takes up where the last life stopped: everything the ledger holds becomes desired. The
-    /// kernel is not touched; [`Driver::start`] does that.
+    /// Restores the state of the previous process: everything in the ledger becomes desired. Does not change the
+    /// kernel; [`Driver::start`] does.
     pub fn load(
         mut opened: Opened,
         kernel: Arc<dyn Kernel>,
@@ -205,24 +205,24 @@ impl Driver {
                 held.endpoints.insert(id.clone(), (**endpoint).clone());
             }
             Record::Flows { addresses } => drop(self.flows.owe(addresses.iter().copied())),
-            // Pools and addresses are the address index's own.
+            // Pools and addresses belong to the address index.
             _ => {}
         }
     }
 
-    /// Whether facts are missing from the ledger: it lacks some ([`Opened::lacks_facts`]), or the
-    /// kernel has links that it does not know.
+    /// Whether facts are missing from the ledger: it lacks some ([`Opened::lacks_facts`]), or the kernel has
+    /// links that it does not know.
     pub fn is_degraded(&self) -> bool {
         self.lacks_facts || !self.reconciler.kept().is_empty()
     }
 
-    /// What the ledger was like when it was opened.
+    /// The condition of the ledger when it was opened.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
 
-    /// What an error means in this life. To one that cannot read its ledger everything is unknown,
-    /// and the remedies for what is unknown would have the user remove what is only unread.
+    /// Adapts an error to the condition of the ledger. When the ledger cannot be read, everything is unknown,
+    /// and the usual remedies would have the user remove objects that are merely unread.
     pub fn explain(&self, error: Error) -> Error {
         let Outcome::TooNew { found, known } = self.outcome else { return error };
         let object = match &error {
@@ -234,8 +234,8 @@ impl Driver {
         Error::Unread { object, found, known }
     }
 
-    /// How many networks and endpoints there are. A network whose verb is under way counts
-    /// without its endpoints: reading numbers must not wait for the kernel.
+    /// The numbers of networks and endpoints. A network with a verb under way counts without its endpoints:
+    /// reading counters must not wait for the kernel.
     pub fn sizes(&self) -> (usize, usize) {
         let ids = self.table.ids();
         let endpoints = ids
@@ -245,12 +245,12 @@ impl Driver {
         (ids.len(), endpoints.sum())
     }
 
-    /// The reconciler, for counts.
+    /// The reconciler, for its counters.
     pub fn reconciler(&self) -> &Reconciler {
         &self.reconciler
     }
 
-    /// Sets what is called when something needs upkeep before the next tick.
+    /// Sets the callback for upkeep that is needed before the next tick.
     pub fn on_attention(&self, call: impl Fn() + Send + 'static) {
         *lock(&self.attention) = Some(Box::new(call));
     }
@@ -268,16 +268,16 @@ impl Driver {
         Ok(slot)
     }
 
-    /// Brings the kernel from `before` to `after`. When that fails, everything is compared with
-    /// the observed kernel (the cause is often something that vanished) and tried once more.
+    /// Changes the kernel from `before` to `after`. On failure, reconciles everything with the observed kernel
+    /// (often an object vanished) and tries once more.
     fn realise(&self, before: &Datapath, after: &Datapath) -> Result<(), KernelError> {
         let Err(first) = self.reconciler.replace(before, after) else { return Ok(()) };
         tracing::warn!(error = %first, "a change failed, comparing with the kernel and trying again");
         if first.errno() == Some(libc::EXFULL) {
-            // Ports of endpoints that are already deleted may still wait for their end.
+            // Ports of endpoints that are already deleted may not be closed yet.
             self.kernel().settle(Duration::from_secs(2));
         }
-        // The second try tells what is still in the way.
+        // The second attempt reports what is still wrong.
         let _ = self.reconciler.reconcile();
         self.call_attention();
         self.reconciler.replace(before, after).map_err(|_| first)
@@ -294,7 +294,7 @@ fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);
 }
 
-/// A network's address plan as it shows in messages.
+/// The subnets of a network, for messages.
 fn subnets_of(network: &Network) -> String {
     network.spec.subnets().map(|subnet| subnet.pool.to_string()).collect::<Vec<_>>().join(" and ")
 }

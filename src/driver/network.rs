@@ -1,4 +1,4 @@
-//! Owns the verbs of networks: gw_alloc_check, create_network, delete_network.
+//! The network verbs: gw_alloc_check, create_network, delete_network.
 
 use super::{Driver, Error, sanity, spec};
 use crate::api::Empty;
@@ -11,13 +11,13 @@ use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
 
 impl Driver {
-    /// NetworkDriver.GetCapabilities. Pure, and must never fail: an engine that once saw it fail
-    /// does not register the driver until it is restarted (protocol.md 1.3).
+    /// NetworkDriver.GetCapabilities. Pure, and must never fail: after one failure an engine does not register
+    /// the driver until the engine is restarted (protocol.md 1.3).
     pub fn get_capabilities(&self) -> CapabilitiesResponse {
         self.overlay.capabilities()
     }
 
-    /// GwAllocCheck: a network without a bridge address needs no gateway.
+    /// GwAllocCheck: a network whose bridge has no address needs no gateway.
     pub fn gw_alloc_check(&self, request: GwAllocCheckRequest) -> Result<GwAllocCheckResponse, Error> {
         let (options, internal) = spec::network_options(&request.options)?;
         let bridge = options.kind.has_bridge();
@@ -27,9 +27,9 @@ impl Driver {
         })
     }
 
-    /// CreateNetwork. A known id with the same settings is success; with other settings it is
-    /// replaced as long as nothing is attached. In a Swarm a known id means that the engine
-    /// crashed, and always succeeds (protocol.md 5.5): see `forget_dead` and `change_network`.
+    /// CreateNetwork. A known id with the same settings is success; with other settings the network is replaced
+    /// as long as nothing is attached. In a Swarm a known id means that the engine crashed, and always succeeds
+    /// (protocol.md 5.5): see `forget_dead` and `change_network`.
     pub fn create_network(&self, request: CreateNetworkRequest) -> Result<Empty, Error> {
         let spec = spec::network(&request)?;
         let slot = self.table.slot(&spec.id);
@@ -79,7 +79,7 @@ impl Driver {
         }
     }
 
-    /// DeleteNetwork. Unknown is success; endpoints that the engine forgot go with it.
+    /// DeleteNetwork. An unknown network is success; endpoints that the engine forgot are removed with it.
     pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
         let id = NetworkId::parse(&request.network_id)?;
         let Some(slot) = self.table.find(&id) else {
@@ -93,7 +93,7 @@ impl Driver {
         done.map(|()| Empty {})
     }
 
-    /// Removes a network that was taken out of its place, with all endpoints in it.
+    /// Removes a network that was taken out of its slot, with all its endpoints.
     pub(super) fn remove_network(&self, held: &Held) -> Result<(), Error> {
         let id = &held.network.spec.id;
         let mut done = Ok(());
@@ -106,7 +106,7 @@ impl Driver {
         done
     }
 
-    /// Ledger first, then the kernel; a kernel that refuses takes the record back.
+    /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
     fn make(&self, network: &Network) -> Result<(), Error> {
         {
             let mut ipam = lock(&self.ipam);
@@ -127,7 +127,7 @@ impl Driver {
     fn made(&self, network: &Network, before: &Datapath, after: &Datapath) -> Result<(), Error> {
         let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
         if before == after {
-            // A repeated request: whatever is missing is found by looking.
+            // A repeated request: reconciliation finds whatever is missing.
             return self.reconciler.reconcile().whole().map(|_| ()).map_err(failed);
         }
         self.realise(before, after).map_err(failed)?;
@@ -148,12 +148,11 @@ impl Driver {
         }
     }
 
-    /// Takes a network without endpoints out of the ledger and the kernel. Kernel errors are
-    /// logged and left to the next comparison: for the engine the network is gone either way.
-    /// After an error it is gone all the same.
+    /// Removes a network without endpoints from the ledger and the kernel. Kernel errors are logged and left to
+    /// the next reconciliation: for the engine the network is gone either way. Even after an error it is gone.
     ///
-    /// In this order, other than with an endpoint: the next life finds everything there is of a
-    /// network by comparing, and the engine never repeats the request if this life ends here.
+    /// The order differs from that of an endpoint: the next process finds all remains of a network by
+    /// reconciliation, and the engine never repeats the request if this process ends here.
     fn unmake(&self, network: &Network) -> Result<(), Error> {
         let id = &network.spec.id;
         let written = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);

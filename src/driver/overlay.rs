@@ -1,8 +1,8 @@
-//! Owns the overlay side of the state while it runs: which networks span hosts, by which address
-//! of this one, to whom; and brings the kernel after it when any of that changes.
+//! The overlay part of the running state: which networks span hosts, from which local address and to which
+//! peers. Updates the kernel when any of these changes.
 //!
-//! One lock, taken after a network's and never before it. A verb of an overlay network costs that
-//! network's tunnel; a change of the peers or of the own address costs one step a tunnel.
+//! One lock, taken after that of a network and never before. A verb of an overlay network updates that network's
+//! tunnel; a change of the peers or the local address updates every tunnel in one step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,17 +18,17 @@ use crate::state::record::{ReachRecord, Record};
 use crate::state::table::{LinkOwner, lock};
 use crate::state::vnis::Vnis;
 
-/// What the operator chose for overlay networks.
+/// The operator's settings for overlay networks.
 #[derive(Debug, Clone)]
 pub struct OverlaySettings {
-    /// How far networks reach.
+    /// The scope of networks.
     pub scope: Scope,
-    /// How far the names of containers reach, and the word of other hosts; see
+    /// The scope of service discovery: names of containers and news of other hosts; see
     /// [`OverlaySettings::connectivity`].
     pub connectivity: Scope,
     /// UDP port.
     pub port: u16,
-    /// The way to other hosts; `None` leaves it to the Swarm, and without one to the default route.
+    /// The data path to other hosts; `None` uses that of the Swarm, or else the default route.
     pub data_path: Option<DataPath>,
     /// Other hosts besides those that the Swarm names.
     pub peers: Vec<IpAddr>,
@@ -42,8 +42,8 @@ impl Default for OverlaySettings {
 }
 
 impl OverlaySettings {
-    /// Whether the engine is to tell the Swarm's nodes of each other, and the containers of the
-    /// Swarm's networks by name: with networks of the Swarm always, with local ones when asked for.
+    /// Whether the engine distributes discovery of nodes and names of containers: always for networks of the
+    /// Swarm, for local networks when configured.
     pub(super) fn connectivity(&self) -> Scope {
         if self.scope == Scope::Global { Scope::Global } else { self.connectivity }
     }
@@ -58,7 +58,7 @@ impl OverlaySettings {
         }
     }
 
-    /// Those that the daemon had which wrote these records.
+    /// The settings of the daemon that wrote these records.
     pub fn of_records(records: &[Record]) -> Self {
         let told = records.iter().rev().find_map(|record| match record {
             Record::Reach(reach) => Some(reach.clone()),
@@ -73,18 +73,18 @@ impl OverlaySettings {
     }
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Debug)]
 pub(super) struct Mesh {
     pub peers: Peers,
     pub vnis: Vnis,
-    /// The address of this host, as the Swarm says.
+    /// The address of this host according to the Swarm.
     own: Option<IpAddr>,
-    /// The address that the tunnels have; the last one known while there is none.
+    /// The local address of the tunnels; the last known one while there is none.
     underlay: Option<Underlay>,
-    /// Every address of this host: none of them is another one's.
+    /// Every address of this host: none of them is a peer.
     here: BTreeSet<IpAddr>,
-    /// How other hosts are reached, as the ledger says.
+    /// The overlay settings according to the ledger.
     reach: Option<ReachRecord>,
     networks: BTreeMap<NetworkId, Network>,
 }
@@ -106,7 +106,7 @@ impl Mesh {
         self.own
     }
 
-    /// Makes a record true.
+    /// Applies a record.
     pub fn apply(&mut self, record: &Record) {
         self.peers.apply(record);
         self.vnis.apply(record);
@@ -130,12 +130,12 @@ impl Mesh {
         self.underlay = underlay;
     }
 
-    /// Which addresses are this host's own.
+    /// Sets the addresses of this host.
     pub fn set_here(&mut self, here: BTreeSet<IpAddr>) {
         self.here = here;
     }
 
-    /// Whether an address is this host's own. A tunnel that floods to it would bring each frame back.
+    /// Whether an address belongs to this host. A tunnel that floods to it would loop back each frame.
     pub fn is_here(&self, address: IpAddr) -> bool {
         self.here.contains(&address)
     }
@@ -145,12 +145,12 @@ impl Mesh {
         self.networks.is_empty()
     }
 
-    /// Hosts that only certain networks name.
+    /// Peers that only certain networks name.
     pub fn named_by_networks(&self) -> BTreeSet<IpAddr> {
         self.networks.values().flat_map(|network| &network.spec.options.peers).copied().collect()
     }
 
-    /// Every address that is said to be another host's.
+    /// Every address that is reported as a peer.
     pub fn all_peers(&self) -> BTreeSet<IpAddr> {
         self.peers.accepted().into_iter().chain(self.named_by_networks()).collect()
     }
@@ -164,8 +164,8 @@ impl Mesh {
         if network.kind.overlay().is_some() { tunnel } else { Datapath::empty() }
     }
 
-    /// A host that knows no other, and has no overlay networks, has nothing to guard. One that knows
-    /// others is known to them, too: what it sends they believe.
+    /// A host without peers and overlay networks needs no guard. A host that knows peers is known to them: they
+    /// trust what it sends.
     fn guard(&self, port: u16) -> Datapath {
         let mut accepted = self.all_peers();
         accepted.retain(|peer| !self.is_here(*peer));
@@ -175,7 +175,7 @@ impl Mesh {
         tunnel::guard(port, &accepted, self.underlay.map(|underlay| underlay.address))
     }
 
-    /// All tunnels, and whose packets they take.
+    /// All tunnels, and the peers whose packets they accept.
     pub fn desired(&self, port: u16) -> Datapath {
         let mut all = self.guard(port);
         for network in self.networks.values() {
@@ -206,9 +206,8 @@ impl Driver {
         }
     }
 
-    /// Takes a number and a link for an overlay network, and finds out which MTU it can have. One
-    /// that has a tunnel already (`held`) keeps its link, and its number until the tunnel follows.
-    /// After an error nothing was taken.
+    /// Allocates VNI and link for an overlay network and determines its MTU. A network that already has a tunnel
+    /// (`held`) keeps its link, and its VNI until the tunnel is changed. After an error nothing is allocated.
     pub(super) fn claim_overlay(&self, spec: &NetworkSpec, held: Option<&Overlay>) -> Result<(Overlay, u32), Error> {
         if held.is_none() {
             self.check_settings(&[Affected::Overlays], || format!("network {}", spec.id))?;
@@ -235,12 +234,12 @@ impl Driver {
             self.table.claim_link(LinkRole::Vxlan, spec.id.as_str(), owner)
         };
         let link = held.map_or_else(derived, |held| held.link.clone());
-        // Taken from here on, so that no other verb gets it; the tunnel comes with the record.
+        // Reserved from here on against other verbs; the tunnel is added with the record.
         mesh.vnis.carry(vni, &spec.id);
         Ok((Overlay { vni, link }, mtu))
     }
 
-    /// Gives number and link of a network back that has no tunnel (any more).
+    /// Releases VNI and link of a network that has no tunnel (any more).
     pub(super) fn release_overlay(&self, network: &Network) {
         if let Some(overlay) = network.kind.overlay() {
             self.mesh().apply(&Record::NoNetwork { id: network.spec.id.clone() });
@@ -248,7 +247,7 @@ impl Driver {
         }
     }
 
-    /// Makes the tunnel of an overlay network, whose bridge is there. One that it had becomes this.
+    /// Creates the tunnel of an overlay network, whose bridge exists. Replaces an existing tunnel.
     pub(super) fn raise_tunnel(&self, network: &Network) -> Result<(), KernelError> {
         if network.kind.overlay().is_none() {
             return Ok(());
@@ -257,7 +256,7 @@ impl Driver {
         self.change_mesh(mesh, Some(network), |mesh| mesh.apply(&Record::Network(Box::new(network.clone()))))
     }
 
-    /// Takes the tunnel of a network down. What the kernel refuses is left to the next comparison.
+    /// Removes the tunnel of a network. Kernel errors are left to the next reconciliation.
     pub(super) fn lower_tunnel(&self, network: &Network) {
         if network.kind.overlay().is_none() {
             return;
@@ -270,7 +269,7 @@ impl Driver {
         }
     }
 
-    /// Writes records about other hosts to the ledger, makes them true, and the kernel after them.
+    /// Persists records about peers, applies them, and updates the kernel.
     pub(super) fn tell_mesh(&self, mesh: &mut Mesh, records: &[Record]) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
@@ -283,8 +282,8 @@ impl Driver {
         })
     }
 
-    /// Finds out again by which address this host is reached, and moves the tunnels there. While
-    /// there is none, they keep the last one: an address that went away may come back.
+    /// Determines this host's underlay address again and moves the tunnels to it. While there is none, they keep
+    /// the last one: an address that vanished may come back.
     pub(super) fn refresh_underlay_of(&self, mesh: &mut Mesh) -> Result<(), KernelError> {
         let Some(found) = self.find_underlay(mesh.own)? else { return Ok(()) };
         if mesh.underlay == Some(found) {
@@ -294,7 +293,7 @@ impl Driver {
         self.change_mesh(mesh, None, |mesh| mesh.underlay = Some(found))
     }
 
-    /// Finds out again which addresses are this host's own: none of them is flooded to, or believed.
+    /// Reads the addresses of this host again: they are neither flooded to nor trusted as peers.
     pub(super) fn refresh_here(&self, mesh: &mut Mesh) -> Result<(), KernelError> {
         let here = self.kernel().addresses()?;
         if mesh.here == here {
@@ -306,7 +305,7 @@ impl Driver {
         self.change_mesh(mesh, None, |mesh| mesh.here = here)
     }
 
-    /// At start: everything desired at once, before the first comparison.
+    /// At start: sets the complete desired state before the first reconciliation.
     pub(super) fn desire_tunnels(&self) {
         let mesh = &mut *self.mesh();
         match self.kernel().addresses() {
@@ -323,15 +322,14 @@ impl Driver {
         self.reconciler.desire(&Datapath::empty(), &mesh.desired(self.overlay.port));
     }
 
-    /// For one who repairs in the daemon's place, with the settings that it left in the ledger.
-    /// Tunnels that could not leave this host stay as they are.
+    /// For a repair without the daemon, with the settings that the daemon left in the ledger. Tunnels that
+    /// cannot leave this host stay unchanged.
     pub fn take_up_tunnels(&self) -> Result<(), KernelError> {
         self.desire_tunnels();
         if self.mesh().underlay.is_none() { self.reconciler.protect_tunnels() } else { Ok(()) }
     }
 
-    /// Leaves the settings in the ledger for that one. Hosts that never had others than usual need
-    /// no record.
+    /// Persists the settings for such a repair. Hosts that have always used the defaults need no record.
     pub(super) fn remember_reach(&self) {
         let mesh = &mut *self.mesh();
         let now = self.overlay.record();
@@ -347,7 +345,7 @@ impl Driver {
         find_underlay(&self.overlay, own, |path| self.kernel().underlay(path))
     }
 
-    /// Changes the mesh and what is desired of the kernel with it: one network's part, or all.
+    /// Changes the mesh and the desired state of the kernel with it: the part of one network, or all.
     fn change_mesh(
         &self,
         mesh: &mut Mesh,
@@ -363,7 +361,7 @@ impl Driver {
             Some(network) => {
                 let tunnel =
                     mesh.networks.get(&network.spec.id).map_or_else(Datapath::empty, |held| mesh.tunnel(held, port));
-                // Only the network's own peers can come or go with it; all do with the first and last.
+                // Only the network's own peers can change with it; all do with the first and the last network.
                 if only || had_peers || has_peers(network) { united(tunnel, mesh.guard(port)) } else { tunnel }
             }
         };
@@ -383,8 +381,7 @@ impl Driver {
     }
 }
 
-/// By which address this host is reached: as the operator says, else as the Swarm does, else that
-/// of the default route.
+/// The underlay address of this host: as configured, else as the Swarm says, else that of the default route.
 pub(super) fn find_underlay(
     settings: &OverlaySettings,
     own: Option<IpAddr>,
@@ -392,7 +389,7 @@ pub(super) fn find_underlay(
 ) -> Result<Option<Underlay>, KernelError> {
     let path = settings.data_path.clone().or_else(|| own.map(DataPath::Address));
     match look(path.as_ref().unwrap_or(&DataPath::DefaultRoute))? {
-        // The Swarm may know this host by an address that is translated on the way.
+        // The Swarm may know this host by an address that NAT translates.
         None if settings.data_path.is_none() => look(&DataPath::DefaultRoute),
         found => Ok(found),
     }

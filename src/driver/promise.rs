@@ -1,10 +1,8 @@
-//! Owns the driver's writing to the ledger: what is promised is on the disk before anything is
-//! done, what has ended stays on the disk until nothing is left of it, and an end that the disk
-//! does not take is owed.
+//! The driver's write-ahead journal. Records are persisted before the kernel is changed; a deletion leaves a
+//! tombstone until cleanup has finished; a deletion that cannot be persisted stays pending.
 //!
-//! The engine ignores errors of its deletions and forgets the object. So an object whose end
-//! cannot be written ends all the same, and its tombstone goes in front of whatever is written
-//! next, or on the next tick.
+//! The engine ignores errors of its deletions and forgets the object. So an object whose deletion cannot be
+//! persisted is removed nevertheless, and its tombstone is written before the next record, or on the next tick.
 
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -15,7 +13,7 @@ use crate::state::record::Record;
 use crate::state::table::lock;
 
 impl Driver {
-    /// Writes one transaction, and what is owed before it. After an error none of it is there.
+    /// Writes one transaction, preceded by the pending records. After an error none of it is in the ledger.
     pub(super) fn write(&self, records: Vec<Record>) -> Result<(), Error> {
         let mut owed = lock(&self.owed);
         if owed.is_empty() {
@@ -31,15 +29,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Asks for the ledger to be rewritten when it has outgrown what is alive in it: once, for if
-    /// that fails the tick is soon enough to try again.
+    /// Requests compaction when the ledger is much larger than its live data. Requested once: if it fails, the
+    /// next tick retries.
     fn watch_size(&self) {
         if self.ledger.compact_due() && !self.outgrown.swap(true, Ordering::Relaxed) {
             self.flows.call();
         }
     }
 
-    /// Rewrites the ledger if it has outgrown what is alive in it. Verbs that write wait meanwhile.
+    /// Compacts the ledger if it is much larger than its live data. Verbs that write wait meanwhile.
     pub(super) fn compact_ledger(&self) {
         if !self.ledger.compact_due() {
             return;
@@ -47,15 +45,15 @@ impl Driver {
         match self.ledger.compact() {
             Ok(ended) => {
                 self.outgrown.store(false, Ordering::Relaxed);
-                // By now they are removed or about to be: only the ledger does not know.
+                // By now these are removed or about to be; only the ledger is behind.
                 self.settle_flows_later(self.flows.owe(ended));
             }
             Err(error) => tracing::error!(%error, "the ledger was not rewritten"),
         }
     }
 
-    /// Writes what must not be lost although it cannot be refused any more: an end, or the way
-    /// back from a change that failed. After an error it is owed.
+    /// Writes a record that must not be lost although it can no longer be refused: a deletion, or the rollback
+    /// of a failed change. After an error it is pending.
     pub(super) fn write_or_owe(&self, records: Vec<Record>) -> Result<(), Error> {
         let written = self.write(records.clone());
         if let Err(error) = &written {
@@ -65,7 +63,7 @@ impl Driver {
         written
     }
 
-    /// Tries again to write what is owed.
+    /// Retries the pending records.
     pub(super) fn settle_debts(&self) {
         let none = lock(&self.owed).is_empty();
         if !none && let Err(error) = self.write(Vec::new()) {
@@ -73,10 +71,10 @@ impl Driver {
         }
     }
 
-    /// Writes records to the ledger and, once they are there, into the address index.
+    /// Writes records to the ledger and then into the address index.
     ///
-    /// The index is passed in locked: what was decided under the lock is still true when the
-    /// records are on disk.
+    /// The index is passed in locked, so that a decision made under the lock still holds when the records are on
+    /// disk.
     pub(super) fn commit(&self, ipam: &mut MutexGuard<'_, Ipam>, records: &[Record]) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
@@ -86,7 +84,7 @@ impl Driver {
         Ok(())
     }
 
-    /// The same for an end: the index follows in any case.
+    /// The same for a deletion: the index is updated even if the write fails.
     pub(super) fn commit_end(&self, ipam: &mut MutexGuard<'_, Ipam>, records: Vec<Record>) -> Result<(), Error> {
         records.iter().for_each(|record| ipam.apply(record));
         self.write_or_owe(records)

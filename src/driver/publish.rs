@@ -1,5 +1,5 @@
-//! Owns how bindings become published ports: which addresses, which ports, and that they are
-//! taken on the host. All or nothing: what cannot be had whole leaves nothing taken.
+//! Turns bindings into published ports: chooses addresses and ports, and reserves them on the host. All or
+//! nothing: after a failure nothing is reserved.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,13 +12,13 @@ use crate::model::{Binding, Endpoint, GatewayMode, HostPort, Network, Protocol, 
 use crate::state::ports::{PortOwner, Ports};
 use crate::state::table::lock;
 
-/// How many ephemeral ports are tried before giving up: each costs two system calls.
+/// How many ephemeral ports are tried before giving up; each costs two system calls.
 const ATTEMPTS: usize = 1024;
 
-/// Bindings that share one host port: they differ in the host's address only.
+/// Bindings that share one host port: they differ in the host address only.
 struct Group {
     binding: Binding,
-    /// Host addresses, each with the container's address of its family.
+    /// Host addresses, each with the container address of its family.
     ways: Vec<(IpAddr, IpAddr)>,
 }
 
@@ -36,13 +36,13 @@ impl Group {
         ways.iter().map(one).collect()
     }
 
-    /// A host without IPv6 still publishes over IPv4, if the user did not ask for more.
+    /// A host without IPv6 still publishes over IPv4, unless the user asked for IPv6.
     fn does_without(&self, error: &ReserveError) -> bool {
         let (ReserveError::NoAddress { port } | ReserveError::Refused { port, .. }) = error else { return false };
         port.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && self.binding.address.is_none()
     }
 
-    /// Named ports are taken before those of ranges, and these before what is chosen freely.
+    /// Sort key: named ports are reserved before ranges, and ranges before ephemeral ports.
     fn freedom(&self) -> u8 {
         match self.binding.host_ports {
             Some((first, last)) if first == last => 0,
@@ -52,8 +52,8 @@ impl Group {
     }
 }
 
-/// Reads the port map of a request. A list that cannot be read is refused: half of it published
-/// would be worse than none.
+/// Parses the port map of a request. An unreadable list is refused: publishing half of it would be worse than
+/// publishing none.
 pub(super) fn bindings(options: &Options) -> Result<Vec<Binding>, Error> {
     let unreadable = |what: String| Error::PortMap { what };
     let list = options.ports(key::PORT_MAP).map_err(unreadable)?;
@@ -79,10 +79,10 @@ pub(super) fn bindings(options: &Options) -> Result<Vec<Binding>, Error> {
 }
 
 impl Driver {
-    /// Takes host ports for `bindings`. What the endpoint has already stays as it is: a repeated
-    /// request gets the same ephemeral ports.
+    /// Reserves host ports for `bindings`. Ports that the endpoint already has are kept: a repeated request gets
+    /// the same ephemeral ports.
     ///
-    /// `v6` is false when another endpoint of the container is its way out for IPv6.
+    /// `v6` is false when another endpoint of the container is its gateway for IPv6.
     pub(super) fn take_ports(
         &self,
         network: &Network,
@@ -91,7 +91,7 @@ impl Driver {
         v6: bool,
     ) -> Result<Vec<Published>, Error> {
         let mut published = Vec::new();
-        // Two of one request must not share a port either.
+        // Two bindings of one request must not share a port either.
         let mut used = Ports::default();
         let (groups, held) = (groups(network, endpoint, bindings, v6)?, Before::of(endpoint));
         let asked = groups.iter().map(|group| group.ways.len()).sum();
@@ -114,7 +114,7 @@ impl Driver {
         Ok(published)
     }
 
-    /// Gives host ports back, in the kernel and in the register.
+    /// Releases host ports, in the kernel and in the register.
     pub(super) fn give_ports_back(&self, published: &[Published]) {
         if published.is_empty() {
             return;
@@ -127,7 +127,7 @@ impl Driver {
         }
     }
 
-    /// Takes the first port that is free on all addresses of the group, and notes it in `used`.
+    /// Reserves the first port that is free on all addresses of the group, and records it in `used`.
     fn take_group(
         &self,
         endpoint: &Endpoint,
@@ -138,7 +138,7 @@ impl Driver {
         let owner = owner(endpoint);
         let mut register = lock(&self.ports);
         let mut ways = group.ways.clone();
-        // What the endpoint has already it keeps, also when a family is added or dropped.
+        // The endpoint keeps a port that it has, also when a family is added or removed.
         let own = held.port(group);
         let others: Box<dyn Iterator<Item = u16>> = match group.binding.host_ports {
             Some((first, last)) => Box::new(first..=last),
@@ -150,7 +150,7 @@ impl Driver {
         };
         let mut first_error = None;
         for port in own.into_iter().chain(others) {
-            // What another endpoint of the same container publishes is published.
+            // Another endpoint of the same container already publishes this address.
             ways.retain(|(host, _)| {
                 let holder = register.holder(&group.port(*host, port));
                 !holder.is_some_and(|h| {
@@ -193,8 +193,8 @@ impl Driver {
         })
     }
 
-    /// Takes again, after a restart, what the ledger says is published. A port that somebody took
-    /// meanwhile stays published: its rules are in force and containers rely on it.
+    /// After a restart, reserves again the ports that the ledger lists as published. A port that another process
+    /// took meanwhile stays published: its rules are active and containers rely on it.
     pub(super) fn retake_ports(&self) {
         let (mut without, mut most) = (0_usize, 0);
         for id in self.table.ids() {
@@ -235,10 +235,10 @@ fn owner(endpoint: &Endpoint) -> PortOwner {
     }
 }
 
-/// What an endpoint publishes by now, by protocol and port of the container.
+/// What an endpoint publishes now, by protocol and container port.
 struct Before {
     published: HashMap<(Protocol, u16), Vec<HostPort>>,
-    /// First host ports that were named, each with the last of its range or of one before.
+    /// First host ports that the user named, each with the last port of its range or of an earlier one.
     named: BTreeMap<(Protocol, u16), u16>,
 }
 
@@ -264,8 +264,8 @@ impl Before {
         Self { published, named }
     }
 
-    /// The port that this group has, on one of its addresses at least. One that was named is not
-    /// taken for one that was chosen.
+    /// The port that this group already has on at least one of its addresses. A named port is not mistaken for
+    /// an ephemeral one.
     fn port(&self, group: &Group) -> Option<u16> {
         let binding = &group.binding;
         let own = self.published.get(&(binding.protocol, binding.container_port))?;
@@ -282,8 +282,8 @@ impl Before {
     }
 }
 
-/// Whether the network's default host address leaves a container that could publish its ports
-/// without any: it is of the family that the container does not have.
+/// Whether the network's default host address is of a family that the container does not have, so that a
+/// container which could publish ports publishes none.
 fn publishes_nothing(network: &Network, endpoint: &Endpoint, host: IpAddr) -> bool {
     let options = &network.spec.options;
     let (other, mode) =
@@ -292,8 +292,8 @@ fn publishes_nothing(network: &Network, endpoint: &Endpoint, host: IpAddr) -> bo
     translated && !network.spec.internal && other.is_some()
 }
 
-/// Puts bindings together that share a port, and finds the ways of each. Families in which
-/// nothing is translated (`routed`, `isolated`, internal networks) have none.
+/// Groups bindings that share a port, and determines the addresses of each. Families without translation
+/// (`routed`, `isolated`, internal networks) have none.
 fn groups(network: &Network, endpoint: &Endpoint, bindings: &[Binding], v6: bool) -> Result<Vec<Group>, Error> {
     let options = &network.spec.options;
     let translated = |mode| matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected) && !network.spec.internal;

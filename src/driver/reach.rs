@@ -1,7 +1,7 @@
-//! Owns what a daemon, or whoever looks at its ledger, tells of overlay networks: by which address
-//! and port they leave this host, which other hosts there are and what is believed of each.
+//! The status of overlay networks as the daemon or a reader of its ledger reports it: the underlay address and
+//! port, the peers and the state of each.
 //!
-//! Values and their making, as in `status`.
+//! Values and their construction, as in `status`.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,39 +18,39 @@ use crate::state::record::Record;
 /// What makes a network an overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayLine {
-    /// Its number.
+    /// Its VNI.
     pub vni: Vni,
     /// Its tunnel.
     pub link: IfName,
 }
 
-/// Another host.
+/// A peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerLine {
     /// Its address.
     pub address: IpAddr,
-    /// What is believed of it; one that the operator names is always present.
+    /// Its standing; a peer that the operator configured is always present.
     pub standing: Standing,
 }
 
-/// How overlay networks leave this host.
+/// The status of the overlay on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReachLine {
-    /// `local` or `global`; `None` when no daemon tells.
+    /// `local` or `global`; `None` without a running daemon.
     pub scope: Option<String>,
     /// UDP port.
     pub port: u16,
-    /// The address of this host, while there is one.
+    /// The underlay address of this host, while there is one.
     pub local: Option<IpAddr>,
-    /// The address by which the Swarm knows this host, if it does not have it.
+    /// The address by which the Swarm knows this host, if the host does not have it.
     #[serde(default)]
     pub told: Option<IpAddr>,
-    /// Other hosts.
+    /// The peers.
     pub peers: Vec<PeerLine>,
-    /// Addresses among those that are named as other hosts' and are this host's own.
+    /// Addresses that are reported as peers but belong to this host.
     #[serde(default)]
     pub own: Vec<IpAddr>,
-    /// Whether endpoints are announced to them; `None` when no daemon tells.
+    /// Whether endpoints are announced to peers; `None` without a running daemon.
     pub announces: Option<bool>,
 }
 
@@ -87,11 +87,11 @@ impl Driver {
     }
 }
 
-/// The tunnels that a ledger's records ask for, and how they leave this host. Without an address to
-/// leave from there are none: then those that are there are for the daemon to judge.
+/// The tunnels that the records of a ledger ask for, and the underlay. Without an underlay address there are
+/// none: the daemon then decides about existing tunnels.
 ///
 /// # Errors
-/// What looking the address up says.
+/// The lookup of the underlay address failed.
 pub fn tunnels_of(
     records: &[Record],
     here: BTreeSet<IpAddr>,

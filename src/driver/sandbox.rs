@@ -1,5 +1,5 @@
-//! Owns the verbs that tie an endpoint to a sandbox: join and leave. The engine itself moves the
-//! link in and out; here is only said which link, what it is called and where the way out is.
+//! The verbs that attach an endpoint to a sandbox: join and leave. The engine moves the link in and out; the
+//! answer only names the link, its name inside and the gateway.
 
 use super::endpoint::ids;
 use super::{Driver, Error, now, publish};
@@ -11,8 +11,8 @@ use crate::state::record::Record;
 use crate::state::table::{Held, lock};
 
 impl Driver {
-    /// Join. May be repeated. No gateway on an internal network: the engine would install the
-    /// default route all the same (protocol.md 3.4).
+    /// Join. May be repeated. Internal networks answer without a gateway: the engine would install the default
+    /// route nevertheless (protocol.md 3.4).
     pub fn join(&self, request: JoinRequest) -> Result<JoinResponse, Error> {
         let network = NetworkId::parse(&request.network_id)?;
         let id = EndpointId::parse(&request.endpoint_id)?;
@@ -31,15 +31,15 @@ impl Driver {
         let unpublished =
             held.network.spec.internal || kind::of(&held.network.kind).check_published(&held.network).is_err();
         if unpublished && publish::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty()) {
-            // No refusal: the container may publish them by another network, now or later.
+            // Not an error: the container may publish its ports on another network, now or later.
             tracing::warn!(%network, endpoint = %id, "its container publishes ports, which this network cannot: connect the container to a bridge network that is not internal");
         }
         self.arrived(&held.network, &id);
         Ok(answer(&held.network, endpoint))
     }
 
-    /// Leave. May come twice, without a Join, or for what is not known; the link is still inside
-    /// the sandbox at this point, so nothing is done to it.
+    /// Leave. May be repeated, come without a Join, or name an unknown endpoint. The link is still inside the
+    /// sandbox at this point, so it is left alone.
     pub fn leave(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
         let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
@@ -55,7 +55,7 @@ impl Driver {
         Ok(Empty {})
     }
 
-    /// Records the phase, and the sandbox if it is said; `None` when the endpoint is not known.
+    /// Records the phase, and the sandbox if given; `None` when the endpoint is not known.
     fn change_phase(
         &self,
         held: &mut Held,
@@ -89,8 +89,8 @@ fn answer(network: &Network, endpoint: &Endpoint) -> JoinResponse {
             src_name: endpoint.attachment.sandbox_link().to_string(),
             dst_prefix: network.spec.options.iface_prefix.clone(),
         },
-        // A network that was made without a way out must not grow a second link to
-        // docker_gwbridge behind the user's back.
+        // A network that has no gateway by design must not get a second link to docker_gwbridge without the
+        // user's knowledge.
         disable_gateway_service: gateway.is_empty() && gateway_ipv6.is_empty(),
         gateway,
         gateway_ipv6,

@@ -1,8 +1,7 @@
-//! Owns what no network can be, although each of its settings parses: subnets that no link can have,
-//! gateways that are nobody's, options that contradict each other. Each refusal is one line with
-//! the remedy.
+//! Refuses networks that cannot work although each setting parses: subnets that no link can have, unusable
+//! gateways, options that contradict each other. Each error is one line with the remedy.
 //!
-//! Pure. Asked for a network that is new; one that an earlier release took goes on.
+//! Pure. Applied to new networks only; networks that an earlier release accepted continue to work.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,23 +9,23 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use crate::model::{GatewayMode, IfName, Network, NetworkSpec, Subnet, ifname, options, overlap};
 
-/// Why a network would never work.
+/// Why a network could never work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SanityError {
-    /// A subnet with addresses that the kernel gives to no link.
+    /// The subnet has addresses that the kernel assigns to no link.
     #[error("subnet {pool} has addresses of {of}: choose another --subnet, for instance {instead}")]
     Subnet {
-        /// As given.
+        /// The given subnet.
         pool: IpNetwork,
-        /// Which block it meets, and what that is for.
+        /// The reserved block that it overlaps, and its purpose.
         of: &'static str,
-        /// One that can be had.
+        /// A usable subnet.
         instead: &'static str,
     },
-    /// The address of the subnet itself, or of all its members.
+    /// The network or broadcast address of the subnet.
     #[error("{what} {address} is the {which} address of subnet {pool}: choose another")]
     Common {
-        /// What it should be.
+        /// The role of the address.
         what: &'static str,
         /// The address.
         address: IpAddr,
@@ -35,13 +34,13 @@ pub enum SanityError {
         /// The subnet.
         pool: IpNetwork,
     },
-    /// The bridge has the address that an endpoint asks for.
+    /// The endpoint asks for the address of the bridge.
     #[error("address {address} is the gateway of the network, its bridge has it: choose another")]
     Gateway {
         /// The address.
         address: IpAddr,
     },
-    /// A mode that opens a network, and `--internal`, which shuts it.
+    /// A gateway mode that opens a network, together with `--internal`, which closes it.
     #[error(
         "gateway mode {mode} lets others in, and --internal lets nobody in: leave one of them out, or choose the mode isolated"
     )]
@@ -49,7 +48,7 @@ pub enum SanityError {
         /// The mode.
         mode: &'static str,
     },
-    /// A bridge of the engine's.
+    /// The bridge belongs to the engine.
     #[error(
         "{name} is a bridge of Docker's own networks: choose another com.docker.network.bridge.name, or leave it out"
     )]
@@ -57,29 +56,29 @@ pub enum SanityError {
         /// The name.
         name: IfName,
     },
-    /// A name by which the kernel or iptables would mean several links.
+    /// The kernel or iptables would apply the name to several links.
     #[error("{name} stands for several links: choose another com.docker.network.bridge.name, or leave it out")]
     NoOneLink {
         /// The name.
         name: IfName,
     },
-    /// Several names that look like one.
+    /// Several names in one value.
     #[error("{} has {given:?}, which is no link name: join the names by ':'", options::TRUSTED)]
     Joined {
-        /// As given.
+        /// The given value.
         given: IfName,
     },
-    /// An address that packets cannot come from, or sockets be bound to.
+    /// The address cannot be the source of packets or bound by sockets.
     #[error("option {option}: {address} is no address that a host can have there: give one of this host's own")]
     Address {
         /// The option.
         option: &'static str,
-        /// As given.
+        /// The given address.
         address: IpAddr,
     },
 }
 
-/// Blocks of addresses that no network can use, and an example of what one can.
+/// Address blocks that no network can use, each with an example of a usable subnet.
 fn reserved() -> [(IpNetwork, &'static str); 8] {
     let v4 = |a, b, c, d, prefix| Ipv4Network::new(Ipv4Addr::new(a, b, c, d), prefix).map(IpNetwork::V4);
     let v6 = |first: u16, sixth, prefix| {
@@ -99,7 +98,7 @@ fn reserved() -> [(IpNetwork, &'static str); 8] {
     .map(|(net, what)| (net.unwrap_or(fallback), what))
 }
 
-/// Whether a link can have addresses of this subnet.
+/// Checks that a link can have addresses of this subnet.
 pub fn subnet(pool: &IpNetwork) -> Result<(), SanityError> {
     let instead = if pool.is_ipv4() { "10.96.0.0/24" } else { "fd12:3456:789a:1::/64" };
     match reserved().iter().find(|(block, _)| overlap(block, pool)) {
@@ -108,8 +107,8 @@ pub fn subnet(pool: &IpNetwork) -> Result<(), SanityError> {
     }
 }
 
-/// Whether one member of an IPv4 subnet can have the address. IPv6 has no broadcasts, and its
-/// first address is a router's as well as any other.
+/// Checks that one member of an IPv4 subnet can have the address. IPv6 has no broadcast, and a router may have
+/// the first address like any other.
 fn of_one(what: &'static str, address: IpAddr, pool: IpNetwork) -> Result<(), SanityError> {
     let which = match pool {
         IpNetwork::V4(net) if net.prefix() < 31 && address == net.network() => "network",
@@ -119,7 +118,7 @@ fn of_one(what: &'static str, address: IpAddr, pool: IpNetwork) -> Result<(), Sa
     Err(SanityError::Common { what, address, which, pool })
 }
 
-/// Whether a new network can work.
+/// Checks that a new network can work.
 pub fn network(spec: &NetworkSpec) -> Result<(), SanityError> {
     for Subnet { pool, gateway, default_gateway, .. } in spec.subnets() {
         subnet(pool)?;
@@ -164,8 +163,8 @@ pub fn network(spec: &NetworkSpec) -> Result<(), SanityError> {
     Ok(())
 }
 
-/// Options of a network that do nothing on it, each with the reason. They contradict nothing, and an engine's
-/// `default-network-opts` gives them to every network: so they are told and not refused.
+/// Options of a network that have no effect on it, each with the reason. They contradict nothing, and an
+/// engine's `default-network-opts` sets them on every network: so they are logged and not refused.
 pub fn without_effect(spec: &NetworkSpec) -> Vec<String> {
     let options = &spec.options;
     let has = |mode, here: bool| here && !spec.internal && options.masquerade && mode != GatewayMode::Routed;
@@ -190,13 +189,14 @@ pub fn without_effect(spec: &NetworkSpec) -> Vec<String> {
     given.iter().filter(|(given, ..)| *given).map(|(_, key, why)| format!("{key}: {why}")).collect()
 }
 
-/// Whether an endpoint of this network can have the address: it is no other's by its nature.
+/// Checks that an endpoint of this network can have the address: it is not the network, broadcast or gateway
+/// address.
 pub fn endpoint(network: &Network, address: IpAddr, subnet: &Subnet) -> Result<(), SanityError> {
     of_one("address", address, subnet.pool)?;
     let options = &network.spec.options;
     let mode = if address.is_ipv4() { options.mode4 } else { options.mode6 };
     let on_bridge = mode != GatewayMode::Isolated && !(address.is_ipv4() && options.inhibit_ipv4);
-    // Whether a bridge of the user's has it, Pontoon does not decide.
+    // Pontoon does not check whether a bridge of the user has it.
     if network.kind.owns_bridge() && on_bridge && subnet.gateway == Some(address) {
         return Err(SanityError::Gateway { address });
     }
@@ -234,7 +234,7 @@ mod tests {
             let text = subnet(&net(pool)).unwrap_err().to_string();
             assert!(text.contains(&net(pool).to_string()) && text.contains("--subnet"), "{text}");
         }
-        // Link-local IPv4 is what stands in for the services of a cloud; 240.0.0.0/4 works on Linux.
+        // IPv4 link-local addresses serve cloud metadata services; 240.0.0.0/4 works on Linux.
         for pool in [
             "10.0.0.0/8",
             "169.254.170.0/24",

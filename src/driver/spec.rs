@@ -1,4 +1,4 @@
-//! Owns the step from wire bodies to specs: after it nothing is a raw text any more.
+//! Converts request bodies to typed specs; after this step nothing is raw text.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,26 +14,26 @@ use crate::model::{
     EndpointId, EndpointOptions, EndpointSpec, GatewayMode, Mac, NetworkId, NetworkOptions, NetworkSpec, Subnet,
 };
 
-/// Why a request cannot be what it says it is. One line each, with the remedy.
+/// Why a request is invalid. One line each, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// An id is not one.
+    /// An id is malformed.
     #[error(transparent)]
     Id(#[from] IdError),
     /// An option is unknown or does not parse.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// A MAC is not one.
+    /// A MAC is malformed.
     #[error(transparent)]
     Mac(#[from] MacError),
-    /// A key of the engine's has a value of another type than it ever had.
+    /// One of the engine's keys has a value of an unexpected type.
     #[error("{key} has the value {value}, expected {expected}")]
     Type {
         /// The key.
         key: String,
-        /// What stands there.
+        /// The value.
         value: String,
-        /// What should.
+        /// The expected type.
         expected: &'static str,
     },
     /// Several subnets of one family.
@@ -41,49 +41,49 @@ pub enum SpecError {
     Many {
         /// `IPv4` or `IPv6`.
         family: &'static str,
-        /// How many.
+        /// The number of subnets.
         count: usize,
     },
-    /// A text that is not an address, or one of the wrong family.
+    /// The text is not an address, or is of the wrong family.
     #[error("{what} {text:?} is not an {family} address with a prefix length")]
     Address {
-        /// Which field.
+        /// The field.
         what: &'static str,
         /// `IPv4` or `IPv6`.
         family: &'static str,
         /// The text.
         text: String,
     },
-    /// A subnet with host bits.
+    /// The subnet has host bits.
     #[error("subnet {given} has host bits, did you mean {meant}?")]
     HostBits {
-        /// As given.
+        /// The given subnet.
         given: IpNetwork,
-        /// Without them.
+        /// The subnet without host bits.
         meant: String,
     },
-    /// An address that is not of the network's subnet.
+    /// The address is outside the network's subnet.
     #[error("{what} {address} is outside the subnet {pool}")]
     Outside {
-        /// Which address.
+        /// The role of the address.
         what: String,
         /// The address.
         address: IpAddr,
         /// The subnet.
         pool: IpNetwork,
     },
-    /// Mode `isolated` on a network with a way out.
+    /// Mode `isolated` on a network that is not internal.
     #[error("gateway mode isolated is for internal networks: add --internal, or choose another mode")]
     IsolatedNotInternal,
     /// IPv6 needs 1280 bytes (RFC 8200, 5).
     #[error("an MTU of {mtu} is too small for IPv6: choose at least 1280 or leave IPv6 off")]
     MtuForIpv6 {
-        /// As given.
+        /// The given MTU, in bytes.
         mtu: u32,
     },
 }
 
-/// Whether a text stands for yes; `default` when the key is absent or null.
+/// Parses a boolean; `default` when the key is absent or null.
 fn flag(options: &Map<String, Value>, key: &str, default: bool) -> Result<bool, SpecError> {
     match options.get(key) {
         None | Some(Value::Null) => Ok(default),
@@ -97,7 +97,7 @@ fn brief(value: &Value) -> String {
     value.to_string().chars().take(80).collect()
 }
 
-/// The user's `-o` options; the engine sends texts, a spec file may hold other scalars.
+/// The user's `-o` options; the engine sends strings, a spec file may hold other scalars.
 fn generic(options: &Map<String, Value>) -> Result<BTreeMap<String, String>, SpecError> {
     let map = match options.get(key::GENERIC) {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
@@ -125,7 +125,7 @@ pub fn network_options(options: &Map<String, Value>) -> Result<(NetworkOptions, 
 pub fn network(request: &CreateNetworkRequest) -> Result<NetworkSpec, SpecError> {
     let id = NetworkId::parse(&request.network_id)?;
     let (options, internal) = network_options(&request.options)?;
-    // Engines before 28 do not know IPv4-less networks and send no key.
+    // Engines before 28 do not support networks without IPv4 and send no key.
     let v4 = if flag(&request.options, key::ENABLE_IPV4, true)? { subnet(&request.ipv4_data, false)? } else { None };
     let v6 = if flag(&request.options, key::ENABLE_IPV6, false)? { subnet(&request.ipv6_data, true)? } else { None };
     if !internal && [options.mode4, options.mode6].contains(&GatewayMode::Isolated) {
@@ -137,7 +137,7 @@ pub fn network(request: &CreateNetworkRequest) -> Result<NetworkSpec, SpecError>
     Ok(NetworkSpec { id, v4, v6, internal, options })
 }
 
-/// AllocateNetwork. The engine sends pools of both families in one list.
+/// AllocateNetwork. The engine sends the pools of both families in one list.
 pub fn allocation(request: &AllocateNetworkRequest) -> Result<(NetworkId, NetworkOptions), SpecError> {
     let id = NetworkId::parse(&request.network_id)?;
     let options = NetworkOptions::parse(&request.options)?;
@@ -167,7 +167,7 @@ fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, SpecError> {
         return if data.is_empty() { Ok(None) } else { Err(SpecError::Many { family: family(v6), count: data.len() }) };
     };
     let pool = address("subnet", &data.pool, v6)?;
-    // The `null` IPAM driver says "everything": the network has no addresses of its own.
+    // The `null` IPAM driver sends a pool of all addresses: the network has none of its own.
     if pool.prefix() == 0 {
         return Ok(None);
     }
@@ -196,15 +196,15 @@ fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, SpecError> {
     Ok(Some(subnet))
 }
 
-/// CreateEndpoint. The addresses are checked against the network's subnets by the verb.
+/// CreateEndpoint. The verb checks the addresses against the network's subnets.
 pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, SpecError> {
     let optional = |text: &str, v6| if text.is_empty() { Ok(None) } else { address("address", text, v6).map(Some) };
     let interface = &request.interface;
     let mut options = EndpointOptions::default();
     let engines = [key::PORT_MAP, key::EXPOSED_PORTS, key::MAC_ADDRESS, key::DNS_SERVERS, key::GENERIC];
     for (key, value) in request.options.without(&engines) {
-        // What a user gives is always text. Anything else is the engine's own: a future engine
-        // may send more of it, and that must not keep containers from starting.
+        // A user's value is always a string. Other types come from the engine itself: a future engine may send
+        // more of them, and that must not prevent containers from starting.
         if let Value::String(text) = &value {
             options.take(key, text)?;
         }

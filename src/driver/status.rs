@@ -1,8 +1,8 @@
-//! Owns what the daemon tells an operator's command of itself: what it holds, how its state was
-//! found, what a repair would do. `GET /status` on the plugin socket; a command that finds no
-//! daemon makes the same of the ledger.
+//! The status that the daemon reports to operator commands: its objects, the condition of its state, and the
+//! plan of a repair. `GET /status` on the plugin socket; without a daemon a command derives the same from the
+//! ledger.
 //!
-//! Values and their making; what is wrong with them is for the doctor to say.
+//! Values and their construction; the doctor judges them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ pub struct EndpointLine {
 }
 
 impl EndpointLine {
-    /// The link by which it shows on the host: the end that stays there, else the one for the sandbox.
+    /// The link that represents it on the host: the end that stays there, else the one for the sandbox.
     pub fn link(&self) -> &IfName {
         self.attachment.host().unwrap_or(self.attachment.sandbox_link())
     }
@@ -53,10 +53,10 @@ pub struct NetworkLine {
     pub link: IfName,
     pub mtu: u32,
     pub internal: bool,
-    /// Whether its containers reach each other.
+    /// Whether its containers can reach each other.
     pub icc: bool,
     pub subnets: Vec<IpNetwork>,
-    /// What makes it an overlay.
+    /// Set if the network is an overlay.
     pub overlay: Option<OverlayLine>,
     pub endpoints: Vec<EndpointLine>,
 }
@@ -64,37 +64,37 @@ pub struct NetworkLine {
 /// An address pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolLine {
-    /// What the engine calls it.
+    /// The engine's id for it.
     pub id: String,
     /// Its address space.
     pub space: String,
     /// Its subnet.
     pub subnet: IpNetwork,
-    /// Addresses that are taken.
+    /// The number of allocated addresses.
     pub taken: usize,
-    /// Addresses that were requested and that no endpoint has, each with its age in seconds.
+    /// Allocated addresses that no endpoint has, each with its age in seconds.
     pub unclaimed: Vec<(IpAddr, u64)>,
 }
 
 /// What a repair would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanLines {
-    /// Commands, as an operator would type them.
+    /// The commands, as an operator would type them.
     pub commands: Vec<String>,
-    /// Host ends of endpoints whose sandbox is gone; their endpoints are removed.
+    /// Host ends of endpoints whose sandbox is gone; their endpoints are reaped.
     pub dead: Vec<IfName>,
-    /// Bridges of the user's that do not exist; nothing can be done but to make them.
+    /// Missing bridges of the user; only the user can create them.
     pub missing: Vec<IfName>,
-    /// Bridges that are not made, or lack their address, because an unknown link has their subnet.
+    /// Bridges that are not created, or lack their address, because an unknown link has their subnet.
     #[serde(default)]
     pub withheld: Vec<IfName>,
-    /// Links of Pontoon's that the state does not know; they stay.
+    /// Links of Pontoon that the state does not know; they stay.
     #[serde(default)]
     pub unknown: Vec<IfName>,
 }
 
 impl PlanLines {
-    /// The words for a plan.
+    /// Describes a plan.
     pub fn new(plan: &Plan, commands: impl Fn(&crate::datapath::Step) -> Vec<String>) -> Self {
         let commands = plan.steps.iter().flat_map(commands).collect();
         let (dead, missing) = (plan.dead.clone(), plan.missing.clone());
@@ -108,21 +108,21 @@ impl PlanLines {
     }
 }
 
-/// How the state was found.
+/// The condition of the state when it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateLine {
     /// `absent`, `loaded`, `torn`, `corrupt` or `too new` (docs/state.md).
     pub outcome: String,
-    /// The same in a sentence.
+    /// The same as a sentence.
     pub words: String,
     /// Whether facts may be missing.
     pub degraded: bool,
-    /// Damaged ledgers that are kept aside.
+    /// Quarantined ledgers.
     pub kept_aside: Vec<PathBuf>,
 }
 
 impl StateLine {
-    /// The words for an outcome.
+    /// Describes an outcome.
     pub fn new(outcome: &Outcome, degraded: bool, kept_aside: Vec<PathBuf>) -> Self {
         let word = match outcome {
             Outcome::Absent => "absent",
@@ -135,39 +135,39 @@ impl StateLine {
     }
 }
 
-/// Everything.
+/// The complete status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The release that says so.
+    /// The release that reports it.
     pub version: String,
     /// The daemon's process id in its own namespace; 0 when there is no daemon.
     pub pid: u32,
-    /// How its state was found.
+    /// The condition of the state.
     pub state: StateLine,
     /// Networks.
     pub networks: Vec<NetworkLine>,
     /// Pools.
     pub pools: Vec<PoolLine>,
-    /// How overlay networks leave this host, if there are any.
+    /// The status of the overlay, if there are overlay networks.
     pub reach: Option<ReachLine>,
     /// What a repair would do.
     pub plan: PlanLines,
-    /// Why that cannot be told.
+    /// Why the plan could not be computed.
     pub blind: Option<String>,
-    /// Published ports that could not be taken on the host, and why.
+    /// Published ports that could not be reserved on the host, and why.
     pub unreserved: Vec<(HostPort, String)>,
     /// Settings that cannot be used.
     #[serde(default)]
     pub settings: Vec<SettingLine>,
-    /// How often notifications of the kernel's were lost.
+    /// How often kernel notifications were lost.
     pub overruns: u64,
-    /// Comparisons with the kernel that failed.
+    /// Reconciliations that failed.
     pub failures: u64,
 }
 
 impl Driver {
-    /// What this daemon is and holds. Observes the kernel and waits for verbs under way, one
-    /// network at a time.
+    /// Reports the state of this daemon. Observes the kernel and waits for verbs under way, one network at a
+    /// time.
     pub fn status(&self) -> Status {
         let mut held = Vec::new();
         for id in self.table.ids() {
@@ -196,8 +196,8 @@ impl Driver {
         }
     }
 
-    /// Tries once more to take what is published and could not be taken. Ports that this process
-    /// holds already are fine.
+    /// Tries again to reserve the published ports that could not be reserved. Ports that this process already
+    /// holds count as reserved.
     fn unreserved(&self, held: &[Held]) -> Vec<(HostPort, String)> {
         let endpoints = held.iter().flat_map(|held| held.endpoints.values());
         let ports = endpoints.flat_map(|endpoint| &endpoint.published).map(|published| published.host);
@@ -205,7 +205,7 @@ impl Driver {
     }
 }
 
-/// The status that the records of a ledger give, when no daemon tells its own.
+/// The status according to the records of a ledger, without a running daemon.
 pub fn of_records(records: &[Record], state: StateLine) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -216,8 +216,8 @@ pub fn of_records(records: &[Record], state: StateLine) -> Status {
     }
 }
 
-/// What the kernel should hold according to the records of a ledger, beside these bridges of the
-/// engine's and these broadcasts of the host's.
+/// The kernel state that the records of a ledger ask for, given the engine's bridges and the host's broadcast
+/// addresses.
 pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeSet<Element>) -> Datapath {
     let mut want = kind::base();
     let mut sandboxes: BTreeMap<String, Companions> = BTreeMap::new();

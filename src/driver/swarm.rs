@@ -1,6 +1,6 @@
-//! Owns what becomes of a network of the Swarm after its engine crashed. The engine keeps neither
-//! those networks nor their endpoints: it asks for the network again, with the settings of now,
-//! and never says a word of the endpoints of before (protocol.md 5.5).
+//! Handles networks of the Swarm after a crash of the engine. The engine persists neither those networks nor
+//! their endpoints: it creates the network again, with the current settings, and never mentions the earlier
+//! endpoints (protocol.md 5.5).
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use crate::model::{Endpoint, Network, NetworkId, NetworkSpec, Phase, Scope};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
 
-/// How long the engine may take from asking for a network to its first endpoint, as far as somebody
-/// else wants what the network has.
+/// How long the engine may take from creating a network to its first endpoint, while another network asks for
+/// the same resources.
 const UNDER_WAY: Duration = Duration::from_secs(30);
 
 impl Driver {
-    /// Whether a network is the Swarm's, which means that its engine keeps nothing of it.
+    /// Whether a network belongs to the Swarm, so that its engine persists nothing of it.
     pub(super) fn is_of_swarm(&self, id: &NetworkId) -> bool {
         self.overlay.scope == Scope::Global || id.is_of_swarm()
     }
 
-    /// Forgets the network of the Swarm that has this subnet, with its pools, if nothing on it
-    /// lives; whether there was one. The engine asks for the pool as if nobody had it: it crashed,
-    /// and is about to make the network anew, or one that has come in its place. Refused, this host
-    /// would never again be part of it.
+    /// Forgets the network of the Swarm that has this subnet, with its pools, if it has no live endpoint;
+    /// returns whether there was one. The engine requests a pool that is already allocated: it crashed, and is
+    /// about to create the network again, or a successor with the same subnet. If this request failed, this host
+    /// could never join that network again.
     pub(super) fn forget_network_of(&self, subnet: &IpNetwork) -> Result<bool, Error> {
         match self.table.subnet_owner(subnet) {
             Some(id) => self.forget_stale(&id),
@@ -34,9 +34,9 @@ impl Driver {
         }
     }
 
-    /// Claims what a network needs. What a network of the Swarm has of it that is no more (its subnet,
-    /// its bridge's name, its number) is taken from it: the Swarm has no two networks with one of those,
-    /// so it was removed while the engine here was down.
+    /// Reserves what a network needs. Takes over resources (subnet, bridge name, VNI) that a stale network of
+    /// the Swarm holds: two networks of a Swarm never share one of those, so that network was removed while the
+    /// engine was down.
     pub(super) fn claim_from_stale(&self, spec: &NetworkSpec) -> Result<Network, Error> {
         loop {
             let error = match self.claim(spec) {
@@ -55,15 +55,15 @@ impl Driver {
         }
     }
 
-    /// Notes that the engine asked for a network just now.
+    /// Records that the engine has just asked for a network.
     pub(super) fn remember_asked(&self, id: &NetworkId) {
         let mut asked = lock(&self.asked);
         asked.retain(|_, at| at.elapsed() < UNDER_WAY);
         asked.insert(id.clone(), Instant::now());
     }
 
-    /// Removes a network of the Swarm with its pools, if nothing on it lives and the engine has not
-    /// just asked for it; whether it did. A network that a verb is busy with is not stale.
+    /// Removes a network of the Swarm with its pools if it has no live endpoint and the engine has not just
+    /// asked for it; returns whether it did. A network with a verb under way is not stale.
     fn forget_stale(&self, id: &NetworkId) -> Result<bool, Error> {
         let is_young = lock(&self.asked).get(id).is_some_and(|at| at.elapsed() < UNDER_WAY);
         let Some(slot) = self.table.find(id).filter(|_| self.is_of_swarm(id) && !is_young) else { return Ok(false) };
@@ -75,7 +75,7 @@ impl Driver {
             }
             let Some(held) = place.take() else { return Ok(false) };
             tracing::warn!(network = %id, "another network has come in the place of this one, which the Swarm has no more: it is removed");
-            // Removed while the place is locked: whoever asks for it again waits.
+            // Removed while the slot is locked: a concurrent request for the network waits.
             self.remove_network(&held)?;
             held
         };
@@ -88,8 +88,8 @@ impl Driver {
         Ok(true)
     }
 
-    /// Removes the endpoints that no sandbox has. The engine asks for a network before it makes
-    /// an endpoint of it, so none can be under way.
+    /// Removes the endpoints that are in no sandbox. The engine creates a network before any endpoint of it, so
+    /// none can be under way.
     pub(super) fn forget_dead(&self, held: &mut Held) {
         let dead: Vec<Endpoint> = held.endpoints.values().filter(|endpoint| !self.is_live(endpoint)).cloned().collect();
         for endpoint in dead {
@@ -102,13 +102,13 @@ impl Driver {
         }
     }
 
-    /// Whether it is in a sandbox: when the kernel does not say, it counts as live.
+    /// Whether it is in a sandbox; if the kernel cannot tell, it counts as live.
     fn is_live(&self, endpoint: &Endpoint) -> bool {
         endpoint.phase != Phase::Ready && !matches!(self.presence(endpoint), Ok(Presence::Gone | Presence::OnHost))
     }
 
-    /// Gives a network other settings under endpoints that live, which keep what they have. The old
-    /// tunnel stands until the new one takes its place; after an error all is as before.
+    /// Changes the settings of a network with live endpoints, which keep theirs. The old tunnel stays until the
+    /// new one replaces it; after an error everything is as before.
     pub(super) fn change_network(&self, held: &mut Held, spec: NetworkSpec) -> Result<Empty, Error> {
         let old = held.network.clone();
         if spec.options.bridge_name != old.spec.options.bridge_name {
@@ -118,7 +118,7 @@ impl Driver {
         if let Err((subnet, held, owner)) = self.table.claim_subnets(&spec.id, &pools) {
             return Err(Error::SubnetOverlap { subnet, held, owner });
         }
-        // Containers have it already, and so have other hosts.
+        // The containers and the other hosts already use it.
         let chosen = spec.options.mtu.or(old.spec.options.mtu);
         let keeps = chosen.is_none() && old.kind.overlay().is_some();
         let claimed = self.spans_hosts(&spec).and_then(|spans| match spans {
@@ -157,8 +157,7 @@ impl Driver {
         self.raise_tunnel(network).map_err(failed)
     }
 
-    /// Makes a network again what it was before a change that failed. What the kernel refuses is
-    /// left to the next comparison.
+    /// Rolls a network back after a failed change. Kernel errors are left to the next reconciliation.
     fn put_back(&self, held: &Held, old: &Network, network: &Network) {
         self.take_subnets_back(old);
         {

@@ -1,5 +1,5 @@
-//! Links that the ledger does not know: what it does know to have ended, what is said of the others,
-//! and how an operator has them removed. The decision itself is `datapath::unknown`'s.
+//! Links that the ledger does not know: which ones it proves to have ended, how the others are reported, and how
+//! an operator removes them. `datapath::unknown` makes the decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::state::ports::PortOwner;
 use crate::state::record::Record;
 use crate::state::table::lock;
 
-/// Stands for the ids of what nobody knows, in messages about ports that it has.
+/// Placeholder for unknown ids in messages about ports.
 const UNKNOWN: &str = "unknown";
 
-/// What the records of a ledger prove to have ended. `former` are networks and endpoints that were
-/// replaced or ended.
+/// What the records of a ledger prove to have ended. `former` are networks and endpoints that were replaced or
+/// deleted.
 pub fn ended(records: &[Record], former: &[Record]) -> Ended {
     let mut ended = Ended::default();
     let mut networks: BTreeMap<&NetworkId, &Network> = BTreeMap::new();
     for record in former.iter().chain(records) {
         if let Record::Network(network) = record {
             networks.insert(&network.spec.id, network);
-            // A tunnel comes and goes with the addresses of the host.
+            // A tunnel is created and removed with the addresses of the host.
             ended.links.extend(network.kind.overlay().into_iter().map(|overlay| overlay.link.clone()));
         }
     }
@@ -41,8 +41,8 @@ pub fn ended(records: &[Record], former: &[Record]) -> Ended {
 }
 
 impl Driver {
-    /// Says once, at the start, that there are links which the ledger does not know, and keeps the
-    /// addresses behind them from being given to others.
+    /// At start, logs the links that the ledger does not know, and keeps the addresses behind them from being
+    /// allocated.
     pub(super) fn tell_unknown(&self, links: &[IfName]) {
         let kept = self.reconciler.kept();
         if kept.is_empty() {
@@ -69,15 +69,15 @@ impl Driver {
         }
     }
 
-    /// Refuses a network with a subnet that the bridge of another one has which the ledger does not know:
-    /// its containers may run, and what is made for the new network would be removed with it.
+    /// Refuses a network whose subnet is on the bridge of a network that the ledger does not know: its
+    /// containers may be running, and objects made for the new network would be removed with it.
     pub(super) fn check_unknown(&self, spec: &NetworkSpec) -> Result<(), Error> {
         if self.reconciler.kept().links.is_empty() {
             return Ok(());
         }
         let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
         let (have, links) = self.reconciler.look_for_unknown().map_err(kernel)?;
-        // The engine of a Swarm asks again for a network whose bridge is there.
+        // The engine of a Swarm creates a network again whose bridge still exists.
         let own = Mac::derive("bridge", spec.id.as_str());
         let others =
             have.objects.iter().filter(|(link, object)| links.contains(*link) && object.identity() != Some(own));
@@ -93,7 +93,7 @@ impl Driver {
         }
     }
 
-    /// Gives ports back that were held for unknown containers, once those are gone.
+    /// Releases ports that were reserved for unknown containers, once those are gone.
     pub(super) fn free_unknown_ports(&self) {
         let mut held = lock(&self.unknown_ports);
         if held.is_empty() {
@@ -107,8 +107,8 @@ impl Driver {
         gone.iter().for_each(|port| register.give_back(port));
     }
 
-    /// The engine says that an object which the ledger does not know is gone: then what the kernel has
-    /// of it goes, too. It is known by the hardware address that derives from its id.
+    /// Removes the kernel objects of an object that the ledger does not know, because the engine reports it as
+    /// gone. They are identified by the MAC derived from its id.
     pub(super) fn unknown_ended(&self, macs: impl IntoIterator<Item = Mac>) {
         if !matches!(self.outcome, Outcome::TooNew { .. }) && !self.reconciler.kept().is_empty() {
             self.reconciler.give_up([], macs);
@@ -116,10 +116,10 @@ impl Driver {
         }
     }
 
-    /// Removes links that the state does not know, because an operator named them.
+    /// Removes links that the state does not know, at the request of an operator.
     ///
     /// # Errors
-    /// A name is not of such a link, or a bridge has ports that are not named.
+    /// A name is not that of such a link, or a bridge has ports that are not named.
     pub fn remove_unknown(&self, names: &[String]) -> Result<(), Error> {
         if names.is_empty() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Owns settings that cannot be used as they are: what each says, what is wrong with it, and which
-//! requests are refused for it. Everything else is served.
+//! Settings that cannot be used: the value, what is wrong with it, and which requests are refused because of it.
+//! All other requests are served.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::model::DataPath;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Affected {
-    /// Nothing is refused: the setting has its default.
+    /// Nothing is refused: the default is used.
     Nothing,
     /// Subnets that Pontoon chooses.
     Subnets,
@@ -24,13 +24,13 @@ pub enum Affected {
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingLine {
-    /// The variable's name, which is the flag's, too.
+    /// The variable's name, which is also that of the flag.
     pub variable: String,
-    /// What it says.
+    /// Its value.
     pub value: String,
     /// What is wrong with it.
     pub why: String,
-    /// What is refused for it.
+    /// What is refused because of it.
     pub affected: Affected,
 }
 
@@ -41,7 +41,7 @@ impl std::fmt::Display for SettingLine {
 }
 
 impl SettingLine {
-    /// A data path that this host does not have.
+    /// The data path that is configured does not exist on this host.
     pub fn no_data_path(path: &DataPath) -> Self {
         let (value, why) = match path {
             DataPath::Address(address) => (address.to_string(), "this host has no such address"),
@@ -53,7 +53,7 @@ impl SettingLine {
 }
 
 impl Driver {
-    /// Refuses what depends on a setting that cannot be used. `object` is what was asked for.
+    /// Refuses requests that depend on a setting that cannot be used. `object` is the requested object.
     pub(super) fn check_settings(&self, affected: &[Affected], object: impl Fn() -> String) -> Result<(), Error> {
         match self.unread.iter().find(|line| affected.contains(&line.affected)) {
             Some(line) => Err(Error::Setting { object: object(), setting: line.to_string() }),
@@ -61,7 +61,7 @@ impl Driver {
         }
     }
 
-    /// Settings that cannot be used, as things are now.
+    /// Settings that cannot be used at present.
     pub(super) fn unusable_settings(&self) -> Vec<SettingLine> {
         let mut lines = self.unread.clone();
         if lines.iter().all(|line| line.variable != "PONTOON_DATA_PATH")

@@ -1,5 +1,5 @@
-//! Owns what nobody asks for: bringing the kernel to the state at start, and removing what lost
-//! replies and calls that never came leave behind. Called by the app, never on a request's path.
+//! Upkeep without a request: applies the desired state at start, and reaps what lost replies and missing calls
+//! leave behind. Called by the app, never on the request path.
 
 use super::status::PlanLines;
 use super::{ADDRESS_GRACE, Driver, Error, count, now};
@@ -9,18 +9,18 @@ use crate::model::{Endpoint, IfName, Phase};
 use crate::state::record::Holder;
 use crate::state::table::{LinkOwner, lock};
 
-/// How long an endpoint may stand between CreateEndpoint and Join, or between Leave and
-/// DeleteEndpoint, in seconds. The engine sends the pairs back to back.
+/// How long an endpoint may remain between CreateEndpoint and Join, or between Leave and DeleteEndpoint, in
+/// seconds. The engine sends these pairs back to back.
 const ENDPOINT_GRACE: u64 = 120;
 
-/// How long after Join the container's end may still be on the host, in seconds. The engine takes
-/// it away as soon as Join is answered, and returns it when the sandbox ends.
+/// How long after Join the container's end may still be on the host, in seconds. The engine moves it as soon as
+/// Join is answered, and returns it when the sandbox ends.
 const JOIN_GRACE: u64 = 30;
 
 impl Driver {
-    /// Brings the kernel to what the ledger says, before the first request is answered.
+    /// Applies the ledger to the kernel before the first request is answered.
     ///
-    /// What the ledger does not know stays: [`crate::datapath::unknown`].
+    /// Objects that the ledger does not know stay: [`crate::datapath::unknown`].
     pub fn start(&self) -> Result<(), KernelError> {
         self.remember_reach();
         self.desire_tunnels();
@@ -33,7 +33,7 @@ impl Driver {
         repaired.whole().map(|_| ())
     }
 
-    /// Removes what lost replies and calls that never came left behind.
+    /// Reaps what lost replies and missing calls left behind.
     fn sweep_leaks(&self) {
         self.sweep_endpoints(now());
         if let Err(error) = self.reclaim_addresses(now()) {
@@ -41,7 +41,7 @@ impl Driver {
         }
     }
 
-    /// Compares everything with the kernel, closes the difference and buries dead endpoints.
+    /// Reconciles everything with the kernel and reaps dead endpoints.
     pub fn repair(&self) -> Repair {
         let repair = self.reconciler.reconcile();
         let plan = &repair.plan;
@@ -58,8 +58,7 @@ impl Driver {
         repair
     }
 
-    /// All of upkeep at once, because an operator asks for it. Returns the plan that was carried
-    /// out.
+    /// Runs all upkeep at once at the request of an operator. Returns the plan that was carried out.
     pub fn repair_all(&self) -> Result<PlanLines, Error> {
         let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
         self.reconciler.find_host().map_err(kernel)?;
@@ -80,15 +79,15 @@ impl Driver {
         repair
     }
 
-    /// The same when somebody else has decided about forwarding: nobody meddled.
+    /// The same after another program changed the host's forwarding: this does not count as drift.
     pub fn repair_forwarding(&self) -> Repair {
         tracing::info!("somebody else has decided about forwarding");
         self.reconciler.reconcile_firewall()
     }
 
-    /// Regular upkeep: a full comparison, leaks of lost replies, the ledger's size.
+    /// Periodic upkeep: a full reconciliation, leaks of lost replies, the ledger's size.
     pub fn tick(&self) {
-        // A failure is told by the comparison, which looks at the same things.
+        // The reconciliation reports a failure, since it reads the same objects.
         let _ = self.reconciler.follow_host();
         let _ = self.repair();
         self.free_unknown_ports();
@@ -100,7 +99,7 @@ impl Driver {
         self.settle_ledger();
     }
 
-    /// Frees addresses that were requested and never showed up in an endpoint.
+    /// Reclaims addresses that were allocated and never appeared in an endpoint.
     pub fn reclaim_addresses(&self, now: u64) -> Result<usize, Error> {
         let subnets = self.table.subnets();
         let mut ipam = lock(&self.ipam);
@@ -113,8 +112,7 @@ impl Driver {
         Ok(records.len())
     }
 
-    /// Removes endpoints that the engine gave up without saying so: its reply was lost, or it was
-    /// killed between two calls.
+    /// Removes endpoints that the engine abandoned: its reply was lost, or it was killed between two calls.
     pub fn sweep_endpoints(&self, now: u64) {
         for id in self.table.ids() {
             let Some(slot) = self.table.find(&id) else { continue };
@@ -137,20 +135,20 @@ impl Driver {
         kind::presence(&endpoint.attachment, |name| self.kernel().link(name))
     }
 
-    /// Whether the engine will not come back to this endpoint. It takes a container away without
-    /// a word when Pontoon does not answer, and leaves both ends of the pair on the host.
+    /// Whether the engine has abandoned this endpoint. When Pontoon does not answer, the engine removes a
+    /// container without further calls, and leaves both ends of the pair on the host.
     fn given_up(&self, endpoint: &Endpoint, now: u64) -> bool {
         let age = now.saturating_sub(endpoint.since);
         match endpoint.phase {
             Phase::Joined => age > JOIN_GRACE && matches!(self.presence(endpoint), Ok(Presence::OnHost)),
-            // One that is in a sandbox all the same joined after this ledger was copied.
+            // An endpoint in this phase that is in a sandbox joined after this ledger was copied.
             Phase::Ready => age > ENDPOINT_GRACE && !matches!(self.presence(endpoint), Ok(Presence::InSandbox)),
             Phase::Left => age > ENDPOINT_GRACE,
         }
     }
 
-    /// Removes the endpoint whose host end vanished with its sandbox. Looked at once more under
-    /// the network's lock: a verb may have been faster.
+    /// Removes the endpoint whose host end vanished with its sandbox. Checks again under the network's lock,
+    /// because a verb may have handled it meanwhile.
     fn bury(&self, host: &IfName) {
         let Some(LinkOwner::Endpoint(network, id)) = self.table.link_owner(host) else { return };
         let Some(slot) = self.table.find(&network) else { return };

@@ -1,7 +1,6 @@
-//! Owns the choice of a subnet when the user names none: where default pools lie, and which of
-//! them is the lowest that nothing is in the way of.
+//! Chooses a subnet when the user names none: the lowest default pool without a conflict.
 //!
-//! Pure. Called by the decisions about pools, with everything that is in the way.
+//! Pure. Called by the decisions about pools, with all conflicting subnets.
 
 use std::str::FromStr;
 
@@ -10,7 +9,7 @@ use ipnetwork::IpNetwork;
 use super::IpamError;
 use super::span::{address, bits, span, trimmed};
 
-/// A block that default pools are cut from.
+/// A block that is divided into default pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultPool {
     base: IpNetwork,
@@ -18,7 +17,7 @@ pub struct DefaultPool {
 }
 
 impl DefaultPool {
-    /// Pools of prefix length `size` from `base`, which has no host bits and is not smaller.
+    /// Pools of prefix length `size` from `base`, which must have no host bits and must not be smaller.
     pub fn new(base: IpNetwork, size: u8) -> Result<Self, IpamError> {
         let refused = |what: String| IpamError::DefaultPool { given: format!("base={base},size={size}"), what };
         if trimmed(&base) != base {
@@ -34,7 +33,7 @@ impl DefaultPool {
 impl FromStr for DefaultPool {
     type Err = IpamError;
 
-    /// The form of the engine's own flag: `base=10.96.0.0/12,size=24`.
+    /// The format of the engine's own flag: `base=10.96.0.0/12,size=24`.
     fn from_str(text: &str) -> Result<Self, IpamError> {
         let refused = |what: &str| IpamError::DefaultPool { given: text.to_owned(), what: what.to_owned() };
         let (mut base, mut size) = (None, None);
@@ -70,7 +69,7 @@ impl DefaultPools {
 }
 
 impl Default for DefaultPools {
-    /// The engine's own: fifteen /16 from 172.17.0.0 on, then sixteen /20 of 192.168.0.0/16.
+    /// The engine's own defaults: fifteen /16 from 172.17.0.0 on, then sixteen /20 of 192.168.0.0/16.
     fn default() -> Self {
         let blocks = [
             ([172, 17, 0, 0], 16, 16),
@@ -100,7 +99,7 @@ pub(super) fn ula_prefix(seed: [u8; 5]) -> IpNetwork {
     ipnetwork::Ipv6Network::new(net, 48).map_or_else(|_| IpNetwork::from(std::net::IpAddr::V6(net)), IpNetwork::V6)
 }
 
-/// What lies in the way of a choice: intervals of one family, in order and apart.
+/// Address ranges of one family that a choice must avoid, sorted and disjoint.
 #[derive(Debug, Default)]
 pub(super) struct Obstacles(Vec<(u128, u128)>);
 
@@ -117,15 +116,15 @@ impl Obstacles {
         Self(apart)
     }
 
-    /// The last address of what reaches into `first..=last`.
+    /// The last address of the obstacle that overlaps `first..=last`.
     fn reach(&self, first: u128, last: u128) -> Option<u128> {
         let at = self.0.partition_point(|(_, end)| *end < first);
         self.0.get(at).filter(|(start, _)| *start <= last).map(|(_, end)| *end)
     }
 }
 
-/// The lowest subnet of prefix length `size` (or each block's own) with no obstacle in it. Jumps
-/// over obstacles, so it takes one search for each, however small the subnets are.
+/// The lowest subnet of prefix length `size` (or each block's own) without an obstacle in it. Skips over
+/// obstacles, so it needs one search for each, however small the subnets are.
 pub(super) fn choose(blocks: &[DefaultPool], size: Option<u8>, obstacles: &Obstacles) -> Option<IpNetwork> {
     blocks.iter().find_map(|block| choose_in(block, size.unwrap_or(block.size), obstacles))
 }
@@ -146,7 +145,7 @@ fn choose_in(block: &DefaultPool, size: u8, obstacles: &Obstacles) -> Option<IpN
     }
 }
 
-/// How many subnets of `size` (or each block's own) the blocks hold.
+/// The number of subnets of `size` (or each block's own) in the blocks.
 pub(super) fn count(blocks: &[DefaultPool], size: Option<u8>) -> u128 {
     let of = |block: &DefaultPool| match size.unwrap_or(block.size).checked_sub(block.base.prefix()) {
         Some(room) if size.unwrap_or(block.size) <= bits(&block.base) => {

@@ -1,8 +1,8 @@
-//! Owns the ties between addresses and what Pontoon carries: networks claim their gateways,
-//! endpoints their addresses, and what nobody claims is a leak.
+//! Ties addresses to networks and endpoints: networks claim their gateways, endpoints their addresses, and an
+//! address that stays unclaimed is a leak.
 //!
-//! Only pools of the local space are tied: the global one is a Swarm manager's, whose endpoints
-//! are on other hosts.
+//! Applies only to pools of the local space: the global space belongs to a Swarm manager, whose endpoints are on
+//! other hosts.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,8 @@ use crate::model::{Endpoint, Network};
 use crate::state::record::{AddressRecord, Holder, Record};
 
 impl Ipam {
-    /// At CreateNetwork: the addresses that `network` set aside in pools of ours, and that those
-    /// are used. May be repeated.
+    /// At CreateNetwork: claims the addresses that `network` reserves in Pontoon's pools, and marks the pools as
+    /// used. May be repeated.
     pub fn claim(&self, network: &Network) -> Vec<Record> {
         let mut records = Vec::new();
         for subnet in network.spec.subnets() {
@@ -28,7 +28,7 @@ impl Ipam {
             let others =
                 others.filter(|address| Some(*address) != subnet.gateway).map(|address| (address, Holder::Aux));
             for (address, holder) in gateway.chain(others) {
-                // An endpoint that has it keeps it: what works keeps working.
+                // An endpoint that has the address keeps it: a running container must keep working.
                 let keeps = matches!(pool.holder(address), Some(Holder::Endpoint { .. }));
                 if subnet.pool.contains(address) && !keeps && pool.holder(address) != Some(&holder) {
                     records.push(put(pool, address, holder));
@@ -38,9 +38,9 @@ impl Ipam {
         records
     }
 
-    /// At CreateEndpoint: its addresses in pools of ours are its own, even one whose request is
-    /// not known (any more). No records if the network's addresses come from elsewhere. May be
-    /// repeated. The error names who has the address.
+    /// At CreateEndpoint: claims its addresses in Pontoon's pools, even those whose request is unknown (or no
+    /// longer known). Returns no records if the network's addresses come from another IPAM driver. May be
+    /// repeated. The error names the holder of the address.
     pub fn claim_endpoint(&self, endpoint: &Endpoint) -> Result<Vec<Record>, IpamError> {
         let mut records = Vec::new();
         let own = own(endpoint);
@@ -59,19 +59,19 @@ impl Ipam {
         Ok(records)
     }
 
-    /// When an endpoint ends: its addresses pass to `next`. At DeleteEndpoint that is
-    /// [`Holder::Unclaimed`], until the engine releases them or, if that is lost, until
-    /// [`Ipam::reclaim`] finds them. When the engine gave the endpoint up without a word it is
-    /// [`Holder::Stale`]: nobody else gets them by chance, and who names them has them at once.
+    /// When an endpoint ends: passes its addresses to `next`. At DeleteEndpoint that is [`Holder::Unclaimed`],
+    /// until the engine releases them or, if that call is lost, until [`Ipam::reclaim`] does. When the engine
+    /// abandoned the endpoint it is [`Holder::Stale`]: the addresses are not chosen for another endpoint while
+    /// others are free, and are granted to a request that names them.
     pub fn unclaim_endpoint(&self, endpoint: &Endpoint, next: &Holder) -> Vec<Record> {
         let own = own(endpoint);
         let held = self.addresses(endpoint).filter(|(pool, address)| pool.holder(*address) == Some(&own));
         held.map(|(pool, address)| put(pool, address, next.clone())).collect()
     }
 
-    /// On the tick: frees what was requested at least `grace` seconds before `now` and never
-    /// claimed, in pools whose subnet is `carried` by a network of Pontoon's. Elsewhere it is
-    /// simply in use. Each record is one leak.
+    /// On the tick: frees addresses that were allocated at least `grace` seconds before `now` and never claimed,
+    /// in pools whose subnet belongs to a network of Pontoon (`carried`). Elsewhere the address is simply in
+    /// use. Each record is one leak.
     pub fn reclaim(&self, carried: &dyn Fn(&IpNetwork) -> bool, now: u64, grace: u64) -> Vec<Record> {
         let mut records = Vec::new();
         for pool in self.in_space(LOCAL_SPACE).filter(|pool| carried(&pool.record.subnet)) {
@@ -86,7 +86,7 @@ impl Ipam {
         records
     }
 
-    /// The endpoint's addresses that are in pools of ours.
+    /// The endpoint's addresses that are in Pontoon's pools.
     fn addresses(&self, endpoint: &Endpoint) -> impl Iterator<Item = (&Pool, IpAddr)> {
         let asked = endpoint.spec.v4.into_iter().chain(endpoint.spec.v6);
         asked.filter_map(|net| self.local(&trimmed(&net)).map(|pool| (pool, net.ip())))

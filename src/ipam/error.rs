@@ -1,4 +1,4 @@
-//! Owns the ways in which a pool or an address is refused. Each message is one line with a remedy.
+//! Why a pool or an address is refused. Each message is one line with a remedy.
 
 use std::net::IpAddr;
 
@@ -10,21 +10,21 @@ use crate::model::EndpointId;
 /// Why a pool or an address is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IpamError {
-    /// The engine asked in an address space that is not ours.
+    /// The requested address space is unknown.
     #[error("requesting a pool: address space {space:?} is not known, there are {LOCAL_SPACE:?} and {GLOBAL_SPACE:?}")]
     Space {
-        /// As asked for.
+        /// The requested space.
         space: String,
     },
-    /// `--subnet` names an address instead of a network.
+    /// `--subnet` is an address instead of a network.
     #[error("requesting pool {pool}: it has host bits; write {network}")]
     HostBits {
-        /// As asked for.
+        /// The requested subnet.
         pool: IpNetwork,
-        /// Without the host bits.
+        /// The subnet without host bits.
         network: IpNetwork,
     },
-    /// `--ip-range` is not a part of `--subnet`.
+    /// `--ip-range` is not part of `--subnet`.
     #[error("requesting pool {pool}: the range {range} is not inside it; choose an --ip-range within the --subnet")]
     Range {
         /// The subnet.
@@ -38,28 +38,28 @@ pub enum IpamError {
         /// The range.
         range: IpNetwork,
     },
-    /// Another pool is in the way.
+    /// The pool overlaps another one.
     #[error(
         "requesting pool {pool}: it overlaps {other} ({by}); choose another --subnet, or remove what uses that one"
     )]
     Overlap {
-        /// As asked for.
+        /// The requested subnet.
         pool: IpNetwork,
-        /// The pool in the way.
+        /// The other pool.
         other: IpNetwork,
-        /// What uses it.
+        /// What uses the other pool.
         by: String,
     },
-    /// No default pool is left.
+    /// No default pool is free.
     #[error(
         "requesting an {family} pool: all {count} default pools of size /{size} overlap a pool, a route or a resolver of this host; remove a network, name one with --subnet, or add default pools with --default-address-pools"
     )]
     Exhausted {
         /// `IPv4` or `IPv6`.
         family: &'static str,
-        /// How many default pools there are.
+        /// The number of default pools.
         count: u128,
-        /// Prefix length asked for, or that of the first default pool.
+        /// The requested prefix length, or that of the first default pool.
         size: u8,
     },
     /// The configuration has no block of this family.
@@ -70,51 +70,51 @@ pub enum IpamError {
         /// `IPv4` or `IPv6`.
         family: &'static str,
     },
-    /// The default pools cannot hold what was asked for.
+    /// The default pools are too small for the requested prefix length.
     #[error(
         "requesting an {family} pool: no default pool has room for a /{size}; name one with --subnet, or add a larger default pool with --default-address-pools"
     )]
     NoneSoLarge {
         /// `IPv4` or `IPv6`.
         family: &'static str,
-        /// Prefix length asked for.
+        /// The requested prefix length.
         size: u8,
     },
-    /// The pool's id is of nobody's making, or of a pool that is gone.
+    /// The pool's id is invalid, or the pool was released.
     #[error("requesting an address: pool {id:?} is not known; remove the network and create it again")]
     UnknownPool {
-        /// As asked for.
+        /// The requested id.
         id: String,
     },
-    /// The address belongs elsewhere.
+    /// The address is not in the pool.
     #[error("requesting {address}: it is not in pool {pool}; choose one inside it")]
     Outside {
-        /// As asked for.
+        /// The requested address.
         address: IpAddr,
         /// The pool's subnet.
         pool: IpNetwork,
     },
-    /// The address means something to everybody in the subnet.
+    /// The address has a special meaning in the subnet.
     #[error("requesting {address}: it is the {what} address of pool {pool}; choose another")]
     Reserved {
-        /// As asked for.
+        /// The requested address.
         address: IpAddr,
         /// The pool's subnet.
         pool: IpNetwork,
         /// `network`, `broadcast` or `subnet-router anycast`.
         what: &'static str,
     },
-    /// Somebody has the address.
+    /// The address is in use.
     #[error("requesting {address} of pool {pool}: it is taken ({by}); choose another, or remove what holds it")]
     Taken {
-        /// As asked for.
+        /// The requested address.
         address: IpAddr,
         /// The pool's subnet.
         pool: IpNetwork,
-        /// Who has it.
+        /// The holder.
         by: String,
     },
-    /// The address of an endpoint is somebody else's by now.
+    /// The address of an endpoint now has another holder.
     #[error(
         "attaching endpoint {endpoint}: its address {address} is taken ({by}); start the container again to get another"
     )]
@@ -123,25 +123,25 @@ pub enum IpamError {
         endpoint: EndpointId,
         /// Its address.
         address: IpAddr,
-        /// Who has it.
+        /// The holder.
         by: String,
     },
-    /// Every address is taken.
+    /// All addresses are in use.
     #[error(
         "requesting an address: all {count} addresses of {place} are taken: {by}; remove some, or create the network with a larger subnet"
     )]
     Full {
-        /// How many there are.
+        /// The number of addresses.
         count: u128,
         /// The pool's subnet, or its range and the subnet.
         place: String,
-        /// Counts by kind of holder.
+        /// Numbers by kind of holder.
         by: String,
     },
     /// A default pool of the configuration does not parse.
     #[error("default address pool {given:?}: {what}; write base=10.96.0.0/12,size=24")]
     DefaultPool {
-        /// As given.
+        /// The given text.
         given: String,
         /// What is wrong with it.
         what: String,

@@ -1,4 +1,4 @@
-//! Owns the answers to the engine's four requests: a pool, an address, and the release of either.
+//! Answers the engine's four requests: allocate a pool or an address, and release either.
 
 use std::net::IpAddr;
 
@@ -11,37 +11,37 @@ use super::{GLOBAL_SPACE, Ipam, IpamError, LOCAL_SPACE};
 use crate::model::overlap;
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 
-/// What RequestPool asked for.
+/// The parameters of RequestPool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolAsk<'a> {
     /// The address space.
     pub space: &'a str,
-    /// `--subnet`; `None` to have one chosen.
+    /// `--subnet`; `None` lets Pontoon choose.
     pub pool: Option<IpNetwork>,
     /// Prefix length of the pool to choose, from `--subnet 0.0.0.0/N`; `None` for the default.
     pub prefix_only: Option<u8>,
     /// `--ip-range`.
     pub range: Option<IpNetwork>,
-    /// Whether the pool to choose is one of IPv6; a named pool tells by itself.
+    /// Whether the pool to choose is IPv6; a named pool determines its own family.
     pub v6: bool,
 }
 
-/// What a choice must avoid on this host, and what it may need of it.
+/// What a choice of subnet must avoid on this host.
 #[derive(Debug, Clone, Copy)]
 pub struct HostView<'a> {
     /// Destinations of the host's routes; default routes are ignored.
     pub routes: &'a [IpNetwork],
-    /// Destinations of routes that give way to a narrower subnet when nothing else is left.
+    /// Destinations of routes that yield to a narrower subnet when nothing else is left.
     pub yielding: &'a [IpNetwork],
     /// The host's name servers.
     pub resolvers: &'a [IpAddr],
-    /// Random bytes, for the ULA prefix if there is none yet.
+    /// Random bytes for the ULA prefix, if there is none yet.
     pub ula_seed: [u8; 5],
 }
 
 impl Ipam {
-    /// Grants a pool: the one named, or the lowest default pool with nothing in its way. The
-    /// records say it, and which never-used pools gave way.
+    /// Allocates a pool: the named one, or the lowest default pool without a conflict. The records contain it
+    /// and the release of never-used pools that yielded.
     ///
     /// Errors are final for the request; nothing has changed then.
     pub fn request_pool(&self, ask: &PoolAsk, host: &HostView) -> Result<(PoolRecord, Vec<Record>), IpamError> {
@@ -70,9 +70,9 @@ impl Ipam {
         if count == 0 {
             return Err(IpamError::NoneSoLarge { family, size });
         }
-        // A pool that was granted and never used may be in another request's hands this moment,
-        // or be one that the engine is about to refuse: such a pool is the last resort.
-        // A route that gives way is avoided while there is a choice.
+        // A pool that was granted and never used may belong to a concurrent request, or be one that the engine
+        // is about to refuse: such a pool is the last resort. A route that yields is avoided while there is
+        // another choice.
         let lowest_of = |block: &DefaultPool, last_resort: bool, give_way: bool| {
             let pools = self.in_space(ask.space).filter(|pool| pool.record.used || !last_resort);
             let pools = pools.map(|pool| pool.record.subnet);
@@ -93,7 +93,7 @@ impl Ipam {
         }
     }
 
-    /// Grants `subnet` unless a used pool is in the way.
+    /// Allocates `subnet` unless it conflicts with a used pool.
     fn grant(
         &self,
         space: &str,
@@ -103,7 +103,7 @@ impl Ipam {
     ) -> Result<(PoolRecord, Vec<Record>), IpamError> {
         for pool in self.in_space(space).filter(|pool| overlap(&pool.record.subnet, &subnet)) {
             let record = &pool.record;
-            // A Swarm's managers are of one mind and repeat what is in force to a new leader.
+            // The managers of a Swarm agree on the allocations and repeat existing ones to a new leader.
             let again = !record.used || space == GLOBAL_SPACE;
             if again && (record.subnet, record.range) == (subnet, range) {
                 return Ok((record.clone(), records));
@@ -122,7 +122,7 @@ impl Ipam {
         Ok((granted, records))
     }
 
-    /// Releases a pool and all its addresses; nothing to do for one that is not known.
+    /// Releases a pool and all its addresses; an unknown pool is not an error.
     pub fn release_pool(&self, id: &str) -> Vec<Record> {
         self.pools.get(id).map(|_| Record::NoPool { id: id.to_owned() }).into_iter().collect()
     }
@@ -132,10 +132,10 @@ impl Ipam {
         self.local(subnet).map(|pool| Record::NoPool { id: pool.record.id.clone() }).into_iter().collect()
     }
 
-    /// Grants an address, with the prefix length of its pool: `ask`, or the next free one. `now`
-    /// is in seconds since 1970.
+    /// Allocates an address, with the prefix length of its pool: `ask`, or the next free one. `now` is in
+    /// seconds of the host's monotonic clock.
     ///
-    /// One that is named may lie outside the pool's range. A gateway may be asked for again.
+    /// A named address may lie outside the pool's range. A gateway may be requested again.
     pub fn request_address(
         &self,
         id: &str,
@@ -164,9 +164,9 @@ impl Ipam {
         Ok((granted, records))
     }
 
-    /// Releases an address; nothing to do for one that is free or whose pool is not known, nor for
-    /// one that an endpoint has: the engine deletes that first, so this is a late release of an
-    /// earlier holder's, and must not give the address of a running container to another.
+    /// Releases an address. Does nothing for an address that is free or in an unknown pool, nor for one that an
+    /// endpoint has: the engine deletes the endpoint first, so this is a late release by an earlier holder, and
+    /// must not give the address of a running container to another.
     pub fn release_address(&self, id: &str, address: IpAddr) -> Vec<Record> {
         let holder = self.pools.get(id).and_then(|pool| pool.holder(address));
         holder
@@ -177,7 +177,7 @@ impl Ipam {
     }
 }
 
-/// What marks a pool as used; nothing if it is.
+/// The record that marks a pool as used; empty if it is.
 pub(super) fn used(pool: &Pool) -> Vec<Record> {
     let record = || Record::Pool(PoolRecord { used: true, ..pool.record.clone() });
     (!pool.record.used).then(record).into_iter().collect()

@@ -1,9 +1,9 @@
-//! Owns pools and addresses: which is free, which is next, and who holds the others.
+//! Allocates pools and addresses: which are free, which is next, and the holder of each of the others.
 //!
-//! Pure: no I/O, no clock, no randomness. A decision takes `&self` and returns the records that
-//! make it true; the caller writes them to the ledger and then feeds each to [`Ipam::apply`].
-//! Between the two nobody else may decide, so the caller holds one lock around all three. Never
-//! looks at the kernel; what must be avoided on this host comes in a [`HostView`].
+//! Pure: no I/O, no clock, no randomness. A decision takes `&self` and returns the records that make it
+//! effective; the caller writes them to the ledger and then passes each to [`Ipam::apply`]. No other decision
+//! may happen in between, so the caller holds one lock around all three steps. Never accesses the kernel; what
+//! must be avoided on this host is passed in a [`HostView`].
 //!
 //! Called by the driver.
 
@@ -30,8 +30,8 @@ use pool::Pool;
 /// The address space of networks on this host; its pools never overlap.
 pub const LOCAL_SPACE: &str = "pontoon-local";
 
-/// The address space of a Swarm's manager, who decides for all nodes and repeats to every new
-/// leader what is in force. Must differ from [`LOCAL_SPACE`] (protocol.md 4.2).
+/// The address space of a Swarm manager, which decides for all nodes and repeats existing allocations to every
+/// new leader. Must differ from [`LOCAL_SPACE`] (protocol.md 4.2).
 pub const GLOBAL_SPACE: &str = "pontoon-global";
 
 /// The index over pools and addresses.
@@ -42,18 +42,18 @@ pub struct Ipam {
     pools: BTreeMap<String, Pool>,
     /// Ids of the pools in the local space.
     by_subnet: BTreeMap<IpNetwork, String>,
-    /// Subnets of the networks that Pontoon carries, for messages.
+    /// Subnets of the networks of Pontoon, for messages.
     carried: BTreeMap<NetworkId, Vec<IpNetwork>>,
 }
 
 impl Ipam {
-    /// No pools yet; those nobody names will come from `defaults`.
+    /// An index without pools; pools that the user does not name will come from `defaults`.
     pub fn new(defaults: DefaultPools) -> Self {
         Self { defaults, ..Self::default() }
     }
 
-    /// The index that `records`, in the order of the ledger, describe. As [`Ipam::apply`] for
-    /// each, and the allocation goes on where it stood.
+    /// The index that `records`, in ledger order, describe. Like [`Ipam::apply`] for each, and the allocation
+    /// resumes at its last position.
     pub fn load(defaults: DefaultPools, records: &[Record]) -> Self {
         let mut ipam = Self::new(defaults);
         for record in records {
@@ -70,7 +70,7 @@ impl Ipam {
         ipam
     }
 
-    /// Makes `record` true. Takes any record; those of endpoints change nothing here.
+    /// Applies `record`. Accepts any record; those of endpoints have no effect.
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Pool(new) => match self.pools.get_mut(&new.id) {
@@ -104,13 +104,13 @@ impl Ipam {
             Record::NoNetwork { id } => {
                 self.carried.remove(id);
             }
-            // The rest concerns no pool.
+            // Other records concern no pool.
             _ => {}
         }
     }
 
-    /// Keeps addresses of unknown use from being chosen, in the pools that there are. In memory alone:
-    /// whoever names one gets it.
+    /// Excludes addresses of unknown use from being chosen, in existing pools. In memory only: a request that
+    /// names one gets it.
     pub fn withhold(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
         for address in addresses {
             for pool in self.pools.values_mut() {
@@ -121,8 +121,8 @@ impl Ipam {
         }
     }
 
-    /// Everything here as records: the ULA prefix, pools, addresses. [`Ipam::load`] of them gives
-    /// the same index.
+    /// The complete index as records: the ULA prefix, pools, addresses. [`Ipam::load`] restores the same index
+    /// from them.
     pub fn snapshot(&self) -> Vec<Record> {
         let ula = self.ula.map(|prefix| Record::Ula { prefix });
         let pools = self.pools.values().map(|pool| Record::Pool(pool.record.clone()));
@@ -133,7 +133,7 @@ impl Ipam {
         self.pools.values().filter(move |pool| pool.record.space == space)
     }
 
-    /// Whether this subnet is granted in the address space.
+    /// Whether this subnet is allocated in the address space.
     pub fn has(&self, space: &str, subnet: &IpNetwork) -> bool {
         self.in_space(space).any(|pool| pool.record.subnet == *subnet)
     }
@@ -143,7 +143,7 @@ impl Ipam {
         self.pools.get(self.by_subnet.get(subnet)?)
     }
 
-    /// What uses a pool, in words.
+    /// Describes what uses a pool.
     fn usage(&self, pool: &Pool) -> String {
         let local = pool.record.space == LOCAL_SPACE;
         let mut of = self.carried.iter().filter(|(_, subnets)| local && subnets.contains(&pool.record.subnet));

@@ -1,7 +1,6 @@
-//! Owns one pool: who holds which of its addresses, and which comes next.
+//! One pool: the holder of each of its addresses, and the next one to allocate.
 //!
-//! Pure. The index above it decides nothing about single addresses, this decides nothing about
-//! other pools.
+//! Pure. The index above decides nothing about single addresses; this decides nothing about other pools.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,13 +16,13 @@ use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     pub record: PoolRecord,
-    /// Every address that is taken, also outside the range.
+    /// Every allocated address, also outside the range.
     holders: BTreeMap<IpAddr, Holder>,
-    /// The free ones among those that may be chosen.
+    /// The free addresses within the range.
     free: FreeRuns,
-    /// Those of `holders` that are stale and may be chosen when nothing is free.
+    /// The stale ones of `holders` that may be chosen when no address is free.
     stale: BTreeSet<u128>,
-    /// Where the next search starts: behind the last address that was chosen.
+    /// Where the next search starts: after the last address that was chosen.
     cursor: u128,
 }
 
@@ -36,17 +35,17 @@ impl Pool {
         Self { record, holders, free: FreeRuns::new(first, last), stale, cursor: first }
     }
 
-    /// Who holds `address`.
+    /// The holder of `address`.
     pub fn holder(&self, address: IpAddr) -> Option<&Holder> {
         self.holders.get(&address)
     }
 
-    /// Every address that is taken and its holder.
+    /// Every allocated address and its holder.
     pub fn holders(&self) -> impl Iterator<Item = (IpAddr, &Holder)> {
         self.holders.iter().map(|(address, holder)| (*address, holder))
     }
 
-    /// The address that nobody asked for by name: the next free one, or else a stale one.
+    /// The address to allocate when the request names none: the next free one, else a stale one.
     pub fn choose(&self) -> Option<IpAddr> {
         let next = self.free.next_from(self.cursor).or_else(|| {
             let stale = self.stale.range(self.cursor..).next().or_else(|| self.stale.first());
@@ -55,7 +54,7 @@ impl Pool {
         next.map(|next| address(&self.record.subnet, next))
     }
 
-    /// Why nothing can be chosen.
+    /// The error when no address can be chosen.
     pub fn full(&self) -> IpamError {
         let subnet = &self.record.subnet;
         let (place, part) = match &self.record.range {
@@ -66,7 +65,7 @@ impl Pool {
         IpamError::Full { count: self.free.size(), place, by: tally(within) }
     }
 
-    /// Whether somebody may ask for `address` by name, whoever has it.
+    /// Checks that a request may name `address`, regardless of its holder.
     pub fn check(&self, address: IpAddr) -> Result<(), IpamError> {
         let pool = self.record.subnet;
         if !pool.contains(address) {
@@ -82,8 +81,8 @@ impl Pool {
         Err(IpamError::Reserved { address, pool, what })
     }
 
-    /// `address` is `holder`'s. The cursor follows an address that would have been chosen, and
-    /// stays for one from elsewhere that somebody named.
+    /// Assigns `address` to `holder`. The cursor moves after an address that would have been chosen, and stays
+    /// for another address that a request named.
     pub fn put(&mut self, address: IpAddr, holder: Holder) {
         if self.covers(address) {
             let number = number(address);
@@ -101,7 +100,7 @@ impl Pool {
         self.holders.insert(address, holder);
     }
 
-    /// `address` is nobody's.
+    /// Frees `address`.
     pub fn give_back(&mut self, address: IpAddr) {
         if self.holders.remove(&address).is_some() && self.covers(address) {
             self.stale.remove(&number(address));
@@ -109,14 +108,14 @@ impl Pool {
         }
     }
 
-    /// Goes on behind `address`, as before a restart.
+    /// Resumes the allocation after `address`, as before a restart.
     pub fn resume(&mut self, address: IpAddr) {
         if self.covers(address) {
             self.cursor = number(address).saturating_add(1);
         }
     }
 
-    /// The addresses as records, so that the one before the cursor comes last.
+    /// The addresses as records, ordered so that the one before the cursor comes last.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let (before, from): (Vec<_>, Vec<_>) = self.holders().partition(|(address, _)| number(*address) < self.cursor);
         from.into_iter().chain(before).map(|(address, holder)| {
@@ -124,18 +123,18 @@ impl Pool {
         })
     }
 
-    /// How many gaps there are between free addresses: what memory grows with.
+    /// The number of runs of free addresses, which determines memory use.
     #[cfg(test)]
     pub fn fragments(&self) -> usize {
         self.free.fragments()
     }
 
-    /// What is in the pool, in words.
+    /// Describes the contents of the pool.
     pub fn usage(&self) -> String {
         tally(self.holders.values())
     }
 
-    /// Whether `address` is one that may be chosen: exactly the bounds of `free`.
+    /// Whether `address` may be chosen: exactly the bounds of `free`.
     fn covers(&self, address: IpAddr) -> bool {
         self.record.range.as_ref().unwrap_or(&self.record.subnet).contains(address) && self.check(address).is_ok()
     }
@@ -152,7 +151,7 @@ fn usable(subnet: &IpNetwork) -> (u128, u128) {
     }
 }
 
-/// One holder, in words.
+/// Describes one holder.
 pub(super) fn describe(holder: &Holder, now: u64) -> String {
     match holder {
         Holder::Gateway => "the gateway".to_owned(),
@@ -165,7 +164,7 @@ pub(super) fn describe(holder: &Holder, now: u64) -> String {
     }
 }
 
-/// Many holders, in words: `1 gateway, 12 endpoints, 1 not yet attached`.
+/// Describes many holders: `1 gateway, 12 endpoints, 1 not yet attached`.
 fn tally<'a>(holders: impl Iterator<Item = &'a Holder>) -> String {
     let mut counts = [0usize; 5];
     for holder in holders {

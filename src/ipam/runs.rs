@@ -1,12 +1,12 @@
-//! Owns the set of free addresses of a range, as the runs of neighbours that it consists of.
+//! The set of free addresses of a range, stored as runs of consecutive addresses.
 //!
-//! Pure. Memory grows with the number of gaps, not of addresses, so a /8 and an IPv6 /64 cost what
-//! a /28 does; every operation is one or two searches of a tree.
+//! Pure. Memory grows with the number of gaps, not of addresses, so a /8 and an IPv6 /64 cost as little as a
+//! /28; every operation is one or two tree lookups.
 
 use std::collections::BTreeMap;
 
-/// The free addresses between two bounds. Invariant: runs lie within the bounds, and between two
-/// of them is at least one address that is taken.
+/// The free addresses between two bounds. Invariant: runs lie within the bounds, and between two of them is at
+/// least one allocated address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FreeRuns {
     bounds: Option<(u128, u128)>,
@@ -15,13 +15,13 @@ pub struct FreeRuns {
 }
 
 impl FreeRuns {
-    /// All of `first..=last` is free; nothing is if `first > last`.
+    /// All of `first..=last` is free; the set is empty if `first > last`.
     pub fn new(first: u128, last: u128) -> Self {
         let bounds = (first <= last).then_some((first, last));
         Self { bounds, runs: bounds.into_iter().collect() }
     }
 
-    /// Takes `address`; false if it is taken or out of bounds.
+    /// Allocates `address`; false if it is already allocated or out of bounds.
     pub fn take(&mut self, address: u128) -> bool {
         let Some((first, last)) = self.run_of(address) else { return false };
         if first < address {
@@ -35,7 +35,7 @@ impl FreeRuns {
         true
     }
 
-    /// Gives `address` back; false if it is free or out of bounds.
+    /// Frees `address`; false if it is free or out of bounds.
     pub fn give_back(&mut self, address: u128) -> bool {
         let within = self.bounds.is_some_and(|(first, last)| (first..=last).contains(&address));
         if !within || self.run_of(address).is_some() {
@@ -48,7 +48,7 @@ impl FreeRuns {
         true
     }
 
-    /// The first free address from `cursor` on; after the last one comes the first again.
+    /// The first free address from `cursor` on; wraps around after the last one.
     pub fn next_from(&self, cursor: u128) -> Option<u128> {
         if self.run_of(cursor).is_some() {
             return Some(cursor);
@@ -57,12 +57,12 @@ impl FreeRuns {
         next.map(|(first, _)| *first)
     }
 
-    /// How many addresses the bounds hold, free or taken; saturates for an IPv6 /0.
+    /// The number of addresses within the bounds, free or not; saturates for an IPv6 /0.
     pub fn size(&self) -> u128 {
         self.bounds.map_or(0, |(first, last)| (last - first).saturating_add(1))
     }
 
-    /// How many runs there are: what memory grows with.
+    /// The number of runs, which determines memory use.
     pub fn fragments(&self) -> usize {
         self.runs.len()
     }

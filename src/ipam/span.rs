@@ -1,4 +1,4 @@
-//! Owns the arithmetic of a subnet: its first and last address as numbers, and back.
+//! Subnet arithmetic: converts between addresses and numbers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ pub(super) fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// The address of `like`'s family with this number; too large a number loses its upper bits.
+/// The address of `like`'s family with this number; a number that is too large loses its upper bits.
 pub(super) fn address(like: &IpNetwork, number: u128) -> IpAddr {
     match like {
         IpNetwork::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(number as u32)),
@@ -20,12 +20,12 @@ pub(super) fn address(like: &IpNetwork, number: u128) -> IpAddr {
     }
 }
 
-/// First and last address of `net`, whatever its host bits.
+/// First and last address of `net`, regardless of its host bits.
 pub(super) fn span(net: &IpNetwork) -> (u128, u128) {
     (number(net.network()), number(net.broadcast()))
 }
 
-/// Bits of an address of `net`'s family.
+/// The number of bits in an address of `net`'s family.
 pub(super) fn bits(net: &IpNetwork) -> u8 {
     if net.is_ipv4() { 32 } else { 128 }
 }
@@ -35,7 +35,7 @@ pub(super) fn trimmed(net: &IpNetwork) -> IpNetwork {
     IpNetwork::new(net.network(), net.prefix()).unwrap_or(*net)
 }
 
-/// `address` with the prefix length of `subnet`, which it is in.
+/// `address` with the prefix length of `subnet`, which contains it.
 pub(super) fn with_prefix(address: IpAddr, subnet: &IpNetwork) -> IpNetwork {
     IpNetwork::new(address, subnet.prefix()).unwrap_or_else(|_| address.into())
 }

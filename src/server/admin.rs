@@ -30,7 +30,7 @@ impl Routes for Admin {
     }
 }
 
-/// Repairs now, for `pontoon repair`, after the links in `remove` were given up.
+/// Repairs now, for `pontoon repair`, after removing the links in `remove`.
 fn repair(driver: &Driver, body: &[u8]) -> RouteAnswer {
     #[derive(Default, Deserialize)]
     struct Repair {

@@ -1,4 +1,4 @@
-//! Pontoon on its plugin socket: `libnetwork-plugin`'s server with the driver's methods, the counts,
+//! Serves Pontoon on its plugin socket: the server of `libnetwork-plugin` with the driver's methods, metrics,
 //! and the paths of the operator's commands.
 
 mod admin;
@@ -20,11 +20,11 @@ use crate::api::{Method, ipam};
 use crate::driver::{Driver, address_spaces};
 use crate::metrics::Metrics;
 
-/// What is served.
+/// The parts of the service.
 pub struct Service {
     /// The methods of the protocol.
     pub driver: Arc<Driver>,
-    /// The counts.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// How long a request may take: [`DEADLINE`], and less in tests.
     pub deadline: Duration,

@@ -114,7 +114,7 @@ impl IpamDriver for Driver {
     }
 }
 
-/// Decodes and runs one request without a connection: for fuzzing. Whether there was a result.
+/// Decodes and runs one request without a connection, for fuzzing. Returns whether it succeeded.
 pub fn call_directly(driver: &Driver, method: Method, body: &[u8]) -> bool {
     libnetwork_plugin::call(Some(driver), Some(driver), method, body).is_ok()
 }

@@ -1,30 +1,30 @@
-//! Owns the ways in which the ledger can fail. Each message is one line with a remedy.
+//! Errors of the ledger. Each message is one line with a remedy.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Why the ledger could not be opened, or did not take a transaction.
+/// Why the ledger could not be opened, or a transaction could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system refused.
+    /// An I/O error.
     #[error("{operation} {}: {cause}; {}", .path.display(), remedy(.cause))]
     Io {
-        /// What was tried, as a participle: `reading`, `appending to`.
+        /// The operation, as a participle: `reading`, `appending to`.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         cause: io::Error,
     },
-    /// Another process has the state directory.
+    /// Another process holds the state directory.
     #[error("locking {}: another Pontoon{} uses this directory; stop it, or give this one another --state-dir", .dir.display(), whose(.pid))]
     Busy {
         /// The state directory.
         dir: PathBuf,
-        /// The holder's process id, when its lock file tells.
+        /// The holder's process id, if its lock file contains it.
         pid: Option<u32>,
     },
-    /// A newer release wrote the ledger; it was left as it is.
+    /// A newer release wrote the ledger; it was left unchanged.
     #[error(
         "writing {}: its format is {found} and this release knows up to {known}; install the newer release again, or move the file away to start empty", .path.display()
     )]
@@ -33,33 +33,33 @@ pub enum StoreError {
         path: PathBuf,
         /// Format version of the file.
         found: u32,
-        /// The newest that this release reads.
+        /// The newest version that this release reads.
         known: u32,
     },
-    /// An earlier write failed half way and cannot be taken back; the facts before it are safe.
+    /// An earlier write failed half way and cannot be truncated; the facts before it are safe.
     #[error("appending to {}: an incomplete line of an earlier failure cannot be cut off ({cause}); {}", .path.display(), remedy(.cause))]
     Ragged {
         /// The ledger.
         path: PathBuf,
-        /// Why it cannot be cut off.
+        /// Why it cannot be truncated.
         cause: io::Error,
     },
-    /// The file changed under us since it was opened; it is left as it is for the next start.
+    /// The file was changed by another program since it was opened; it is left unchanged for the next start.
     #[error("compacting {}: line {line} is damaged ({what}); restart Pontoon, it will salvage what is whole", .path.display())]
     Damaged {
         /// The ledger.
         path: PathBuf,
-        /// The first bad line, from 1.
+        /// The first bad line, counted from 1.
         line: usize,
         /// What is wrong with it.
         what: String,
     },
-    /// A record does not serialise; a defect of Pontoon's.
+    /// A record cannot be serialised; a defect of Pontoon.
     #[error("encoding a record for {}: {cause}; please report this", .path.display())]
     Encode {
         /// The ledger.
         path: PathBuf,
-        /// What the encoder said.
+        /// The encoder's error.
         cause: String,
     },
 }

@@ -1,6 +1,6 @@
-//! Owns the meaning of a sequence of records: which facts are alive after the last of them.
+//! The meaning of a sequence of records: which facts are live after the last of them.
 //!
-//! Pure. Used when the ledger is read, at start and to compact it.
+//! Pure. Used when the ledger is read: at start and for compaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,12 +12,12 @@ use super::record::{AddressRecord, Holder, PoolRecord, ReachRecord, Record};
 use super::vnis::VniRecord;
 use crate::model::{Endpoint, EndpointId, Network, NetworkId, Vni};
 
-/// The facts that are alive.
+/// The live facts.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     ula: Option<IpNetwork>,
     pools: BTreeMap<String, PoolRecord>,
-    /// Pool, address, and the count of puts before its last one.
+    /// By pool and address: the holder, and the number of puts before its last one.
     addresses: BTreeMap<String, BTreeMap<IpAddr, (u64, Holder)>>,
     networks: BTreeMap<NetworkId, Box<Network>>,
     endpoints: BTreeMap<NetworkId, BTreeMap<EndpointId, Box<Endpoint>>>,
@@ -26,18 +26,18 @@ pub(super) struct Facts {
     reach: Option<ReachRecord>,
     vnis: BTreeMap<Vni, VniRecord>,
     puts: u64,
-    /// Addresses whose tracked connections are to be removed.
+    /// Addresses whose conntrack entries are to be removed.
     flows: BTreeSet<IpAddr>,
-    /// Addresses of endpoints that ended since the ledger was last rewritten. Nobody writes down
-    /// when theirs are removed: that would be one more line for each container.
+    /// Addresses of endpoints that ended since the last compaction. The removal of their conntrack entries is
+    /// not recorded: that would add one line for each container.
     ended: BTreeSet<IpAddr>,
-    /// Networks and endpoints that were replaced or ended, as they were before, in order. They
-    /// prove that what is left of them in the kernel belongs to nobody.
+    /// Networks and endpoints that were replaced or deleted, in their last state, in order. They prove that
+    /// their remains in the kernel are orphans.
     former: Vec<Record>,
 }
 
 impl Facts {
-    /// Takes in the next record. A tombstone takes what belongs to its object along.
+    /// Applies the next record. A tombstone also removes what belongs to its object.
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Network(network) => {
@@ -98,8 +98,8 @@ impl Facts {
         }
     }
 
-    /// Drops what a reboot of the host ended: endpoints and their addresses. What was requested
-    /// and never claimed may be anybody's, so it stays, as [`Holder::Stale`].
+    /// Drops what a reboot of the host ended: endpoints and their addresses. An address that was allocated and
+    /// never claimed may be in use by another program, so it stays, as [`Holder::Stale`].
     pub fn reboot(&mut self) {
         self.endpoints.clear();
         self.former.clear();
@@ -115,14 +115,13 @@ impl Facts {
         }
     }
 
-    /// Takes the networks and endpoints that were replaced or ended.
+    /// Takes the networks and endpoints that were replaced or deleted.
     pub fn take_former(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.former)
     }
 
-    /// Before the ledger is rewritten: what ended lately is lost with its tombstones, so the
-    /// tracked connections of those addresses become a fact, unless another endpoint has the
-    /// address by now. Returns these addresses.
+    /// Prepares compaction, which drops the tombstones: the conntrack entries of recently freed addresses become
+    /// facts of their own, unless another endpoint has the address by now. Returns these addresses.
     pub fn carry_over(&mut self) -> Vec<IpAddr> {
         let mut ended = std::mem::take(&mut self.ended);
         for endpoint in self.endpoints.values().flat_map(BTreeMap::values) {
@@ -134,9 +133,9 @@ impl Facts {
         ended.into_iter().collect()
     }
 
-    /// One put for each fact, in an order that depends on the facts alone: the ULA prefix, pools,
-    /// addresses by their last put (the allocator reads its position off it), what other hosts have
-    /// to do with, networks, endpoints, and whose tracked connections are to be removed.
+    /// One put for each fact, in an order that depends on the facts alone: the ULA prefix, pools, addresses by
+    /// their last put (the allocator derives its position from it), facts about other hosts, networks,
+    /// endpoints, and pending removals of conntrack entries.
     pub fn into_records(self) -> Vec<Record> {
         let mut addresses: Vec<(u64, AddressRecord)> = Vec::new();
         for (pool, of) in self.addresses {

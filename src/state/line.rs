@@ -1,10 +1,10 @@
-//! Owns the form of one line of the ledger: eight hexadecimal digits of CRC-32, a space, JSON, a
-//! newline. The header is such a line too, so that no single damaged bit of the file goes unseen.
+//! The format of one line of the ledger: eight hexadecimal digits of CRC-32, a space, JSON, a newline. The
+//! header has the same format, so that every single-bit error in the file is detected.
 
 use serde::{Deserialize, Serialize};
 
-/// First value in every ledger. Frozen, as is the form of a line: that is how an old release
-/// recognises the ledger of a newer one instead of calling it damaged.
+/// First value in every ledger. Frozen, as is the format of a line: by it an old release recognises the ledger
+/// of a newer one instead of reporting it as damaged.
 const MAGIC: &str = "pontoon-ledger";
 
 /// The first line.
@@ -22,7 +22,7 @@ impl Header {
         Self { magic: MAGIC.to_owned(), version, boot: boot.to_owned() }
     }
 
-    /// Reads the JSON of the first line.
+    /// Parses the JSON of the first line.
     pub fn parse(json: &str) -> Result<Self, Flaw> {
         match serde_json::from_str::<Header>(json) {
             Ok(header) if header.magic == MAGIC => Ok(header),
@@ -38,10 +38,10 @@ pub(super) enum Flaw {
     /// The file ends inside the line.
     #[error("it is cut off")]
     Incomplete,
-    /// The checksum is not that of the text.
+    /// The checksum does not match the text.
     #[error("its checksum does not match")]
     Checksum,
-    /// The checksum holds, and yet the text means nothing to this release.
+    /// The checksum matches, but this release cannot decode the text.
     #[error("it does not decode: {0}")]
     Content(String),
 }

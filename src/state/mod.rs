@@ -1,5 +1,5 @@
-//! Owns what Pontoon promised: networks, endpoints, pools and addresses, in memory and on disk;
-//! and what it was told of other hosts.
+//! Pontoon's state, in memory and on disk: networks, endpoints, pools and addresses, and what is known about
+//! other hosts.
 
 mod error;
 mod facts;

@@ -1,4 +1,4 @@
-//! Owns which other hosts there are, and what is believed of each.
+//! Tracks the other hosts (peers) and the state of each.
 //!
 //! ```text
 //!                DiscoverDelete            silent for GRACE            silent for MEMORY
@@ -7,16 +7,16 @@
 //!       +------- DiscoverNew ------+    +------- heard --------+   |
 //!       +------------------------- DiscoverNew --------------------+
 //! ```
-//! The engine's word that a node left is a hint and no more: for a node that came back quickly it
-//! says so *after* it announced the return (protocol.md 5.6), and a tunnel that is cut for it
-//! stays cut. So a doubted peer is still flooded to for as long as it is heard, and only silence
-//! makes it a former one: no forwarding entry that was learned from it was in use since. A former
-//! peer gets no floods, but its packets are still taken, and the first that teaches an entry
-//! brings it back. Every host announces its endpoints twice a minute, so a live peer with
-//! endpoints is never silent; one without endpoints has nobody who would miss a flood.
+//! The engine's report that a node left is only a hint: for a node that came back quickly the engine sends it
+//! *after* it announced the return (protocol.md 5.6), and a tunnel removed on such a report would stay removed.
+//! So a doubted peer still receives floods as long as packets arrive from it; only silence makes it a former
+//! peer, which means that no forwarding entry learned from it has been in use since. A former peer receives no
+//! floods, but its packets are still accepted, and the first one that updates a forwarding entry makes it
+//! doubted again, so that it receives floods. Every host announces its endpoints twice a minute, so a live peer
+//! with endpoints is never silent; a live peer without endpoints does not need floods.
 //!
-//! Peers that the operator names are always present. In the ledger, because the engine does not
-//! repeat the others to a plugin that was restarted. Pure; called by the driver.
+//! Peers that the operator configured are always present. Peers are in the ledger, because the engine does not
+//! repeat the others to a restarted plugin. Pure; called by the driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,58 +26,58 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 
-/// How long a doubted peer may be silent before floods leave it out, in seconds. One more packet
-/// a flood costs little, a cut tunnel much.
+/// How long a doubted peer may be silent before floods exclude it, in seconds. One more packet for each flood
+/// costs little, a missing tunnel much.
 pub const GRACE: u64 = 300;
 
-/// How long a former peer's packets are still taken, in seconds.
+/// How long packets of a former peer are still accepted, in seconds.
 pub const MEMORY: u64 = 24 * 3600;
 
-/// What is believed of a peer; the times are seconds of the host's monotonic clock.
+/// The state of a peer; times are seconds of the host's monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Standing {
-    /// It is there.
+    /// The peer is a member.
     Present,
-    /// The engine says that it left.
+    /// The engine reported that it left.
     Doubted {
-        /// When.
+        /// When the engine reported it.
         since: u64,
     },
-    /// It was silent ever since.
+    /// It has been silent since.
     Former {
-        /// From when on it counted as gone.
+        /// When it became a former peer.
         since: u64,
     },
 }
 
-/// Another host.
+/// A peer and its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerRecord {
     /// Its address in the underlay.
     pub address: IpAddr,
-    /// What is believed of it.
+    /// Its state.
     pub standing: Standing,
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Peers {
     known: BTreeMap<IpAddr, Standing>,
     named: BTreeSet<IpAddr>,
-    /// When each was last heard, as far as this life knows.
+    /// When each was last heard, as far as this process knows.
     heard: BTreeMap<IpAddr, u64>,
-    /// When this life began: of what was before it has heard nothing, which is no silence.
+    /// When this process started: silence is counted from here, because earlier packets are unknown.
     began: u64,
 }
 
 impl Peers {
-    /// With the ones that the operator names, at the beginning of a life.
+    /// Starts with the peers that the operator configured.
     pub fn new(named: BTreeSet<IpAddr>, now: u64) -> Self {
         Self { named, began: now, ..Self::default() }
     }
 
-    /// Makes a record true; those of other kinds change nothing here.
+    /// Applies a record; records of other kinds have no effect.
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Peer(peer) => {
@@ -96,15 +96,15 @@ impl Peers {
         self.changed(address, Standing::Present)
     }
 
-    /// The engine says that a node left. Only a present peer comes to be doubted: repeated, the
-    /// word would keep the silence from ever being long enough.
+    /// The engine reported that a node left. Only a present peer becomes doubted: otherwise repeated reports
+    /// would restart the silence timer.
     pub fn doubted(&self, address: IpAddr, now: u64) -> Option<Record> {
         let present = self.known.get(&address) == Some(&Standing::Present);
         present.then(|| self.changed(address, Standing::Doubted { since: now })).flatten()
     }
 
-    /// Draws the conclusions from silence and from signs of life: `ages` says how long ago the
-    /// last one came from each address.
+    /// Changes the state of peers by silence and activity: `ages` contains the time since the last activity of
+    /// each address.
     pub fn look(&mut self, ages: &BTreeMap<IpAddr, Duration>, now: u64) -> Vec<Record> {
         for address in self.known.keys() {
             if let Some(age) = ages.get(address) {
@@ -127,25 +127,25 @@ impl Peers {
         self.known.iter().filter_map(judged).collect()
     }
 
-    /// All of them, and what is believed of each.
+    /// All peers with their states.
     pub fn all(&self) -> impl Iterator<Item = (IpAddr, Standing)> {
         let named = self.named.iter().map(|address| (*address, Standing::Present));
         let known = self.known.iter().map(|(address, standing)| (*address, *standing));
         known.filter(|(address, _)| !self.named.contains(address)).chain(named)
     }
 
-    /// To whom floods go.
+    /// The peers that receive floods.
     pub fn flooded(&self) -> BTreeSet<IpAddr> {
         let there = self.known.iter().filter(|(_, standing)| !matches!(standing, Standing::Former { .. }));
         there.map(|(address, _)| *address).chain(self.named.iter().copied()).collect()
     }
 
-    /// Whose packets are taken.
+    /// The peers whose packets are accepted.
     pub fn accepted(&self) -> BTreeSet<IpAddr> {
         self.known.keys().chain(&self.named).copied().collect()
     }
 
-    /// Whether there is one whose standing may change by itself.
+    /// Whether the state of a peer may change without a request.
     pub fn unsettled(&self) -> bool {
         self.known.values().any(|standing| *standing != Standing::Present)
     }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_return_that_is_announced_before_the_departure_is_found_out() {
-        // Announced anew at 1000, and the departure of its former life told two seconds later.
+        // Announced again at 1000; the departure of the earlier session is reported two seconds later.
         let mut peers = doubted_at_1000();
         for now in (1030..5000).step_by(30) {
             // It announces its endpoints twice a minute.

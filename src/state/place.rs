@@ -1,14 +1,14 @@
-//! Owns the state directory: its lock, the names in it, and how one file replaces another.
+//! The state directory: its lock, its file names, and the atomic replacement of files.
 //!
 //! ```text
-//! lock              held (flock) for life, holds the process id
+//! lock              held (flock) while the process runs, contains the process id
 //! ledger            the ledger
 //! ledger.prev       the one before the last compaction
-//! ledger.corrupt-N  a damaged one, kept aside until an operator removes it
+//! ledger.corrupt-N  a damaged one, quarantined until an operator removes it
 //! ledger.new        half-written, only after a crash
 //! ```
-//! There is no instant at which `ledger` does not exist: what is kept is linked to its new name
-//! before the new file is renamed over it. Hence a missing ledger beside a `ledger.prev` is damage.
+//! At every moment a file named `ledger` exists: the old file is linked to its second name before the new file
+//! is renamed over it. Hence a missing ledger beside a `ledger.prev` is damage.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,16 +21,16 @@ use super::StoreError;
 
 const KEPT: &str = "ledger.corrupt-";
 
-/// A state directory that is ours until this is dropped.
+/// A state directory that this process uses exclusively until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     dir: PathBuf,
-    /// None for somebody who only looks.
+    /// `None` if opened read-only.
     _lock: Option<Flock<File>>,
 }
 
 impl Place {
-    /// Makes the directory if need be, and locks it.
+    /// Creates the directory if needed, and locks it.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         make(dir)?;
         let path = dir.join("lock");
@@ -38,7 +38,7 @@ impl Place {
         let file = file.map_err(StoreError::io("opening", &path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
-                // The number only serves the message of whoever comes second.
+                // The process id only serves the error message of a second process.
                 let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
                 Ok(Self { dir: dir.to_owned(), _lock: Some(lock) })
             }
@@ -51,13 +51,13 @@ impl Place {
         }
     }
 
-    /// The names in a directory that may be somebody else's; for reading alone.
+    /// The file names in a directory that another process may be using; for reading only.
     pub fn look(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), _lock: None }
     }
 
-    /// The process that has the directory, without trying to take it: `/proc/locks` tells which
-    /// files are locked. `None` too when that cannot be read.
+    /// The process that holds the directory, without trying to lock it: `/proc/locks` lists the locked files.
+    /// `None` also when that cannot be read.
     pub fn holder(&self) -> Option<u32> {
         let inode = fs::metadata(self.dir.join("lock")).ok()?.ino().to_string();
         let locks = fs::read_to_string("/proc/locks").ok()?;
@@ -68,17 +68,17 @@ impl Place {
         })
     }
 
-    /// Where the ledger is.
+    /// The path of the ledger.
     pub fn ledger(&self) -> PathBuf {
         self.dir.join("ledger")
     }
 
-    /// Where its predecessor is.
+    /// The path of its predecessor.
     pub fn prev(&self) -> PathBuf {
         self.dir.join("ledger.prev")
     }
 
-    /// The bytes of a file; `None` when it does not exist.
+    /// The contents of a file; `None` when it does not exist.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -87,8 +87,8 @@ impl Place {
         }
     }
 
-    /// Writes `bytes` beside the ledger, on disk, and gives the present one its second name.
-    /// Returns the new file, open for appending; the ledger is still the old one.
+    /// Writes `bytes` to a new file beside the ledger, syncs it, and links the current ledger to its second
+    /// name. Returns the new file, open for appending; the ledger is still the old one.
     pub fn prepare(&self, bytes: &[u8]) -> Result<File, StoreError> {
         let (ledger, new) = (self.ledger(), self.new_ledger());
         let written = self.write(&new, bytes).inspect_err(|_| {
@@ -103,7 +103,8 @@ impl Place {
         Ok(written)
     }
 
-    /// Makes what was prepared the ledger, at once and on disk. After an error it may be either.
+    /// Renames the prepared file over the ledger and syncs the directory. After an error the ledger may be
+    /// either file.
     pub fn replace(&self) -> Result<(), StoreError> {
         let new = self.new_ledger();
         fs::rename(&new, self.ledger()).map_err(StoreError::io("renaming", &new))?;
@@ -122,7 +123,7 @@ impl Place {
         Ok(file)
     }
 
-    /// Gives the damaged file `path` a second name that nothing here writes to.
+    /// Links the damaged file `path` to a second name that nothing here writes to.
     pub fn keep_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
         let mut number = 1;
         loop {
@@ -138,7 +139,7 @@ impl Place {
         }
     }
 
-    /// Every damaged file that was kept aside and is still there, in order of name.
+    /// Every quarantined file that still exists, sorted by name.
     pub fn kept_aside(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(StoreError::io("listing", &self.dir))? {
@@ -152,11 +153,11 @@ impl Place {
     }
 }
 
-/// Creates the state directory `dir` (mode 0700, parents too) and makes its name durable; nothing
-/// happens if it is there.
+/// Creates the state directory `dir` (mode 0700, parents too) and syncs its name to disk; does nothing if it
+/// exists.
 ///
 /// # Errors
-/// What the system says, with the directory.
+/// The system's error, with the directory.
 pub fn make(dir: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
@@ -181,7 +182,7 @@ fn unlink(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// A second name for `from`; a copy where the file system knows no hard links.
+/// Creates a second name for `from`; a copy where the file system has no hard links.
 fn link(from: &Path, to: &Path) -> Result<(), StoreError> {
     let made = match fs::hard_link(from, to) {
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => copy(from, to),

@@ -1,50 +1,50 @@
-//! Owns the register of host ports that endpoints have: who has which, and which is next.
+//! The register of host ports that endpoints publish: the owner of each port, and which port to allocate next.
 //!
-//! In memory only: the endpoints' own records say what they publish. Whether another process has
-//! a port is for the kernel to say; here is known which of our endpoints has it.
+//! In memory only: the records of endpoints contain what they publish. The kernel decides whether another
+//! process has a port; this register knows which endpoint of Pontoon has it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::model::{EndpointId, HostPort, NetworkId, Protocol};
 
-/// Who has a port.
+/// The owner of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortOwner {
     /// Its network.
     pub network: NetworkId,
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// The sandbox that it joined; two endpoints of one container may be told to publish the same.
+    /// The sandbox that it joined; two endpoints of one container may publish the same port.
     pub sandbox: String,
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Ports {
-    /// By protocol, family and port: the addresses that are taken. Rarely more than one or two.
+    /// By protocol, family and port: the addresses in use. Rarely more than one or two.
     taken: BTreeMap<(Protocol, bool, u16), Vec<(IpAddr, PortOwner)>>,
-    /// The ephemeral port that was given out last.
+    /// The ephemeral port that was allocated last.
     last: u16,
 }
 
 impl Ports {
-    /// The endpoint that stands in the way of taking this port, if one does: one with the same
-    /// address, or where either of the two means every address of the family.
+    /// The endpoint that conflicts with this port, if any: one with the same address, or where either of the two
+    /// is the wildcard address of the family.
     pub fn holder(&self, port: &HostPort) -> Option<&PortOwner> {
         let held = self.taken.get(&key(port))?;
         let meets = |ip: &IpAddr| *ip == port.address || ip.is_unspecified() || port.address.is_unspecified();
         held.iter().find(|(ip, _)| meets(ip)).map(|(_, owner)| owner)
     }
 
-    /// Notes that an endpoint has the port.
+    /// Registers that an endpoint has the port.
     pub fn take(&mut self, port: &HostPort, owner: &PortOwner) {
         let held = self.taken.entry(key(port)).or_default();
         held.retain(|(ip, _)| *ip != port.address);
         held.push((port.address, owner.clone()));
     }
 
-    /// Notes that nobody has it any more.
+    /// Releases the port.
     pub fn give_back(&mut self, port: &HostPort) {
         if let Some(held) = self.taken.get_mut(&key(port)) {
             held.retain(|(ip, _)| *ip != port.address);
@@ -54,8 +54,8 @@ impl Ports {
         }
     }
 
-    /// The ephemeral ports in the order in which they should be tried: from after the one that
-    /// was given out last, around, without the reserved ones.
+    /// The ephemeral ports in the order in which to try them: round-robin, starting after the one that was
+    /// allocated last, without the reserved ports.
     pub fn candidates(
         &self,
         range: std::ops::RangeInclusive<u16>,
@@ -67,7 +67,7 @@ impl Ports {
         around.filter(move |port| !reserved.iter().any(|range| range.contains(port)))
     }
 
-    /// Notes which ephemeral port was given out.
+    /// Records which ephemeral port was allocated.
     pub fn gave(&mut self, port: u16) {
         self.last = port;
     }

@@ -1,4 +1,4 @@
-//! Owns the records of the ledger: one fact each, keyed, so that a later one replaces an earlier.
+//! The records of the ledger: one fact each, with a key, so that a later record replaces an earlier one.
 
 use std::net::IpAddr;
 
@@ -9,81 +9,81 @@ use super::peers::PeerRecord;
 use super::vnis::VniRecord;
 use crate::model::{DataPath, Endpoint, EndpointId, Network, NetworkId, Vni};
 
-/// How long a record must live (design: durability has two classes).
+/// How durable a record must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Survives power loss: synced to disk before the answer.
     Synced,
-    /// Survives the death of the process: handed to the operating system before the answer.
-    /// Void after a reboot of the host, which ends every container.
+    /// Survives a crash of the process: written to the operating system before the answer. Void after a reboot
+    /// of the host, which ends every container.
     Handed,
 }
 
 /// An address pool, as RequestPool granted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRecord {
-    /// What the engine calls it ever after; derived from address space, subnet and range.
+    /// The engine's id for it; derived from address space, subnet and range.
     pub id: String,
     /// The address space.
     pub space: String,
     /// The subnet.
     pub subnet: IpNetwork,
-    /// `--ip-range`: where addresses that nobody chose come from.
+    /// `--ip-range`: the range for addresses that Pontoon chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<IpNetwork>,
-    /// Whether an address of it was ever requested, or a network made with it. A pool that was
-    /// not is the leak of a lost reply and gives way to the next request for its subnet.
+    /// Whether an address of it was ever requested, or a network made with it. An unused pool is the leak of a
+    /// lost reply and yields to the next request for its subnet.
     #[serde(default)]
     pub used: bool,
 }
 
-/// Who an address belongs to.
+/// The holder of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Holder {
-    /// The bridge of a network, or whatever the engine set it aside for as a gateway.
+    /// The bridge of a network, or another purpose for which the engine requested a gateway.
     Gateway,
-    /// An `--aux-address` of a network that Pontoon carries.
+    /// An `--aux-address` of a network of Pontoon.
     Aux,
-    /// An endpoint of a network that Pontoon carries.
+    /// An endpoint of a network of Pontoon.
     Endpoint {
         /// The network.
         network: NetworkId,
         /// The endpoint.
         endpoint: EndpointId,
     },
-    /// Requested, and not (yet) seen in CreateEndpoint. In the pool of a network that Pontoon
-    /// carries it is the leak of a lost reply once the grace period is over; elsewhere (a
-    /// built-in network with Pontoon's IPAM) it is simply in use.
+    /// Allocated, and not (yet) seen in CreateEndpoint. In the pool of a network of Pontoon it is the leak of a
+    /// lost reply once the grace period is over; elsewhere (a built-in network with Pontoon's IPAM) it is simply
+    /// in use.
     Unclaimed {
-        /// When it was requested, seconds of the host's monotonic clock.
+        /// When it was allocated, in seconds of the host's monotonic clock.
         since: u64,
     },
-    /// Was held by something unknown before the host's last boot: not given out by choice while
-    /// others are free, but granted to whoever names it.
+    /// Held by an unknown program before the host's last boot: not chosen while other addresses are free, but
+    /// granted to a request that names it.
     Stale,
 }
 
-/// An address that is taken.
+/// An allocated address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressRecord {
     /// The pool's id.
     pub pool: String,
     /// The address.
     pub address: IpAddr,
-    /// Whose it is.
+    /// Its holder.
     pub holder: Holder,
 }
 
-/// How the daemon was told to reach other hosts, for who looks or repairs in its place.
+/// How the daemon was configured to reach other hosts, for tools that read or repair without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReachRecord {
     /// UDP port.
     pub port: u16,
-    /// The way to them, if it was told.
+    /// The data path, if configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_path: Option<DataPath>,
-    /// Those that the operator names.
+    /// The peers that the operator configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<IpAddr>,
 }
@@ -92,71 +92,71 @@ pub struct ReachRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "put", rename_all = "snake_case")]
 pub enum Record {
-    /// A network is, or is changed.
+    /// A network exists, or changed.
     Network(Box<Network>),
-    /// A network is no more, nor are its endpoints.
+    /// A network and its endpoints were deleted.
     NoNetwork {
-        /// Which.
+        /// The network.
         id: NetworkId,
     },
-    /// An endpoint is, or is changed.
+    /// An endpoint exists, or changed.
     Endpoint(Box<Endpoint>),
-    /// An endpoint is no more.
+    /// An endpoint was deleted.
     NoEndpoint {
         /// Its network.
         network: NetworkId,
-        /// Which.
+        /// The endpoint.
         id: EndpointId,
     },
-    /// A pool is, or is changed.
+    /// A pool exists, or changed.
     Pool(PoolRecord),
-    /// A pool is no more, nor are its addresses.
+    /// A pool and its addresses were released.
     NoPool {
-        /// Which.
+        /// The pool.
         id: String,
     },
-    /// An address is taken, or changes hands.
+    /// An address is allocated, or its holder changed.
     Address(AddressRecord),
-    /// An address is free.
+    /// An address was released.
     NoAddress {
         /// Its pool.
         pool: String,
-        /// Which.
+        /// The address.
         address: IpAddr,
     },
-    /// The /48 that IPv6 pools come from when the user names none (RFC 4193), drawn once.
+    /// The /48 for IPv6 pools that the user does not choose (RFC 4193), drawn once.
     Ula {
         /// The prefix.
         prefix: IpNetwork,
     },
-    /// Another host is known, or is judged anew.
+    /// A peer exists, or its state changed.
     Peer(PeerRecord),
-    /// Another host is forgotten.
+    /// A peer was forgotten.
     NoPeer {
         /// Its address.
         address: IpAddr,
     },
-    /// The engine said which address of this host's other nodes know it by.
+    /// The engine reported the address by which other nodes know this host.
     OwnAddress {
         /// The address.
         address: IpAddr,
     },
-    /// Other hosts are reached in another way than before.
+    /// The way to other hosts changed.
     Reach(ReachRecord),
-    /// A number is granted to a network of the Swarm, or rests.
+    /// A VNI is allocated to a network of the Swarm, or is in quarantine.
     Vni(VniRecord),
-    /// A number is free.
+    /// A VNI is free.
     NoVni {
-        /// Which.
+        /// The VNI.
         vni: Vni,
     },
-    /// The tracked connections of these containers' addresses are to be removed: ports that they
-    /// published are not any more, or they are gone themselves.
+    /// The conntrack entries of these container addresses are to be removed: their ports are no longer
+    /// published, or the containers are gone.
     Flows {
         /// The addresses.
         addresses: Vec<IpAddr>,
     },
-    /// Those of these addresses are removed.
+    /// The conntrack entries of these addresses are removed.
     NoFlows {
         /// The addresses.
         addresses: Vec<IpAddr>,
@@ -164,8 +164,8 @@ pub enum Record {
 }
 
 impl Record {
-    /// Which class the record belongs to. Addresses of gateways and `--aux-address` belong to
-    /// networks, all others to what runs.
+    /// The durability of the record. Addresses of gateways and `--aux-address` are as durable as networks, all
+    /// others as endpoints.
     pub fn durability(&self) -> Durability {
         match self {
             Record::Network(_)

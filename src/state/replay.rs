@@ -1,24 +1,24 @@
-//! Owns the reading of a ledger's bytes: what they say, and how whole they are.
+//! Reads the bytes of a ledger: the facts, and whether the file is intact.
 //!
-//! Pure, never panics, whatever the bytes. The only judge of damage.
+//! Pure, never panics on any input. The only place that judges damage.
 
 use super::facts::Facts;
 use super::line::{self, Flaw, Header};
 use super::upgrade;
 
-/// How whole the bytes are.
+/// Whether the bytes are intact.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// Every line is good.
     Whole,
-    /// Only the last line is bad, as a write that a crash cut short leaves it.
+    /// Only the last line is bad, as a crash during a write leaves it.
     Torn {
         /// Its length in bytes.
         dropped: u64,
     },
-    /// A line is bad that no crash of ours explains.
+    /// A bad line that a crash of Pontoon cannot explain.
     Damaged {
-        /// The first bad line, from 1.
+        /// The first bad line, counted from 1.
         line: usize,
         /// What is wrong with it.
         what: String,
@@ -32,18 +32,18 @@ pub(super) enum Ending {
     },
 }
 
-/// What a ledger says.
+/// The contents of a ledger.
 #[derive(Debug)]
 pub(super) struct Replay {
-    /// The boot id of its writer; `None` when the header is unreadable.
+    /// The boot id of the writer; `None` when the header is unreadable.
     pub boot: Option<String>,
     /// The facts of every good line.
     pub facts: Facts,
-    /// How whole it is.
+    /// Whether the file is intact.
     pub ending: Ending,
 }
 
-/// Reads a whole ledger. Each line is applied as a whole or not at all.
+/// Reads a complete ledger. Each line is applied completely or not at all.
 pub(super) fn replay(bytes: &[u8]) -> Replay {
     let mut facts = Facts::default();
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
@@ -52,7 +52,7 @@ pub(super) fn replay(bytes: &[u8]) -> Replay {
         0 => Err(Flaw::Content("no release wrote format 0".to_owned())),
         _ => Ok(header),
     });
-    // Without a header the lines are taken for today's: what does not decode is not salvaged.
+    // Without a header, lines are read in the current format: what does not decode is lost.
     let (boot, version, mut first, mut lost) = match header {
         Ok(header) if header.version > upgrade::VERSION => {
             return Replay { boot: None, facts, ending: Ending::TooNew { found: header.version } };

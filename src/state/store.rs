@@ -1,10 +1,10 @@
-//! Owns the ledger: the one file in which everything promised is written before it is answered.
+//! The ledger: the one file to which every change is written before it is answered.
 //!
-//! The file is a header and then one line a transaction, each with its checksum. It only grows,
-//! until a compaction replaces it by one line a fact. Reading is done once, at start.
+//! The file is a header followed by one line for each transaction, each with its checksum. It only grows, until
+//! compaction replaces it by one line for each live fact. It is read once, at start.
 //!
-//! Never interprets a record beyond its key and durability, never touches the kernel. Called by
-//! the app (open, compaction on the tick) and by the driver (append, from any thread).
+//! Interprets only the key and durability of a record, and never accesses the kernel. Called by the app (open,
+//! compaction on the tick) and by the driver (append, from any thread).
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -20,44 +20,44 @@ use super::replay::{Ending, Replay, replay};
 use super::tail::{Refusal, Tail};
 use super::upgrade;
 
-/// Growth that a compaction is never made for, in bytes.
+/// Growth below which the ledger is never compacted, in bytes.
 const SLACK: u64 = 1 << 20;
 
-/// How the ledger was found.
+/// The condition of the ledger when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// There was none: a first start.
+    /// No ledger: a first start.
     Absent,
-    /// Whole.
+    /// Intact.
     Loaded,
-    /// Whole but for its last line, as a crash in the middle of a write leaves it.
+    /// Intact except for its last line, as a crash during a write leaves it.
     Torn {
-        /// Length of what was cut off, in bytes.
+        /// Length of the truncated part, in bytes.
         dropped: u64,
     },
-    /// Damaged. Every good line was salvaged; facts may be missing, so nothing may be concluded
-    /// from the absence of one: no kernel object is to be removed for it.
+    /// Damaged. Every good line was salvaged; facts may be missing, so the absence of a fact proves nothing: no
+    /// kernel object may be removed because of it.
     Corrupt {
-        /// The first bad line, from 1; 0 when the whole file is missing.
+        /// The first bad line, counted from 1; 0 when the whole file is missing.
         line: usize,
         /// What is wrong with it.
         what: String,
-        /// Where the damaged file is kept.
+        /// The path of the quarantined file.
         kept: PathBuf,
         /// How many lines are bad.
         lost: usize,
     },
-    /// A newer release wrote it. It was left as it is, and every append fails.
+    /// A newer release wrote it. It was left unchanged, and every append fails.
     TooNew {
         /// Its format version.
         found: u32,
-        /// The newest that this release reads.
+        /// The newest version that this release reads.
         known: u32,
     },
 }
 
 impl std::fmt::Display for Outcome {
-    /// One line: what was found, what follows, and what to do.
+    /// One line: the condition, its consequence, and the remedy.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Outcome::Absent => write!(f, "there was none, a new one is begun"),
@@ -81,39 +81,39 @@ impl std::fmt::Display for Outcome {
 }
 
 impl Outcome {
-    /// Whether facts may be missing. A torn last line is none that anybody was answered for, and
-    /// where there was no ledger the kernel tells whether one is missing.
+    /// Whether facts may be missing. A torn last line is a transaction that was never answered; without a
+    /// ledger, the kernel shows whether one is missing.
     pub fn lacks_facts(&self) -> bool {
         matches!(self, Outcome::Corrupt { .. } | Outcome::TooNew { .. })
     }
 }
 
-/// An open ledger and what it said.
+/// An open ledger and its contents.
 #[derive(Debug)]
 pub struct Opened {
-    /// Takes the transactions from now on.
+    /// Accepts the transactions from now on.
     pub ledger: Ledger,
-    /// The facts that are alive, one put each: the ULA prefix, pools, addresses in order of their
-    /// last put, networks, endpoints, and whose tracked connections the last life may have left.
+    /// The live facts, one put each: the ULA prefix, pools, addresses in order of their last put, networks,
+    /// endpoints, and pending removals of conntrack entries.
     pub records: Vec<Record>,
-    /// Networks and endpoints that the file says were replaced or ended in this boot, as they were
-    /// before: what the kernel still has of them may be removed.
+    /// Networks and endpoints that were replaced or deleted in this boot, in their last state: their remains in
+    /// the kernel may be removed.
     pub former: Vec<Record>,
-    /// How the file was found.
+    /// The condition of the file.
     pub outcome: Outcome,
-    /// Whether the host booted since the file was written: endpoints and their addresses are
-    /// dropped from `records`, unclaimed addresses are stale. False when that cannot be known.
+    /// Whether the host booted since the file was written: endpoints and their addresses are dropped from
+    /// `records`, unclaimed addresses are stale. False when that cannot be determined.
     pub rebooted: bool,
-    /// Damaged ledgers of this or an earlier start that an operator has not removed yet. While
-    /// there is one, facts may be missing: degraded does not end by restarting Pontoon.
+    /// Quarantined ledgers of this or an earlier start that an operator has not removed yet. While one exists,
+    /// facts may be missing: a restart of Pontoon does not end the degraded state.
     pub kept_aside: Vec<PathBuf>,
-    /// Why the ledger could not be written anew (a full disk). The file is unchanged then, and
-    /// every append tries again before it writes.
+    /// Why the ledger could not be rewritten (for example a full disk). The file is then unchanged, and every
+    /// append first tries again to rewrite it.
     pub unwritten: Option<StoreError>,
 }
 
 impl Opened {
-    /// Whether facts are known to be missing: the one definition, for the daemon and for who looks.
+    /// Whether facts are known to be missing: the single definition, for the daemon and for readers.
     pub fn lacks_facts(&self) -> bool {
         lacks_facts(&self.outcome, &self.kept_aside)
     }
@@ -123,18 +123,18 @@ fn lacks_facts(outcome: &Outcome, kept_aside: &[PathBuf]) -> bool {
     outcome.lacks_facts() || !kept_aside.is_empty()
 }
 
-/// What somebody who only looks sees of a ledger.
+/// A ledger as a reader sees it.
 #[derive(Debug)]
 pub struct Seen {
-    /// As in [`Opened`], and what a reboot ended is left out.
+    /// As in [`Opened`], without what a reboot ended.
     pub records: Vec<Record>,
     /// As in [`Opened`].
     pub former: Vec<Record>,
-    /// How the file was found. Of damage, nothing is kept aside yet.
+    /// The condition of the file. A damaged file is not quarantined yet.
     pub outcome: Outcome,
     /// As in [`Opened`].
     pub kept_aside: Vec<PathBuf>,
-    /// The process that has the directory, if one has and the system tells.
+    /// The process that holds the directory, if any, and if the system tells.
     pub holder: Option<u32>,
 }
 
@@ -145,32 +145,32 @@ impl Seen {
     }
 }
 
-/// The ledger. Safe to share between threads; holds the lock of the state directory for life.
+/// The ledger. Safe to share between threads; holds the lock of the state directory while it exists.
 #[derive(Debug)]
 pub struct Ledger {
     place: Place,
     boot: String,
-    /// The format version that this release does not know: nothing is written then.
+    /// The format version, if this release does not know it: nothing is written then.
     too_new: Option<u32>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// The end that takes lines; none before the first snapshot of this life is written.
+    /// The end of the file for appends; `None` before the first snapshot of this process is written.
     tail: Option<Tail<File>>,
-    /// That snapshot, while there is no tail.
+    /// That snapshot, until it is written.
     owed: Vec<u8>,
-    /// Length of the last snapshot, in bytes: what is alive, as far as is known without reading.
+    /// Length of the last snapshot in bytes: the live data, as far as known without reading.
     live: u64,
 }
 
 impl Ledger {
-    /// Opens the ledger in `dir`, which is created if need be, and rewrites it compacted.
-    /// `boot_id` is the kernel's (`/proc/sys/kernel/random/boot_id`).
+    /// Opens the ledger in `dir`, creating the directory if needed, and compacts it. `boot_id` is the kernel's
+    /// (`/proc/sys/kernel/random/boot_id`).
     ///
-    /// Damage is no error but an [`Outcome`]. Errors: another process has the directory, or the
-    /// directory or the ledger in it cannot be read.
+    /// Damage is not an error but an [`Outcome`]. Errors: another process holds the directory, or the directory
+    /// or its ledger cannot be read.
     pub fn open(dir: &Path, boot_id: &str) -> Result<Opened, StoreError> {
         let boot = boot_id.trim();
         let place = Place::take(dir)?;
@@ -197,9 +197,8 @@ impl Ledger {
         Ok(Opened { ledger, records, former, outcome, rebooted, kept_aside, unwritten })
     }
 
-    /// Reads the ledger in `dir` without taking or changing anything; whoever has it may go on
-    /// writing. What is read is as whole as at some instant: a line that is just being written is
-    /// left out.
+    /// Reads the ledger in `dir` without locking or changing anything; the process that holds it may go on
+    /// writing. The result is consistent as of one moment: a line that is being written is left out.
     ///
     /// # Errors
     /// The directory or the ledger in it cannot be read.
@@ -218,8 +217,8 @@ impl Ledger {
         Ok(Seen { records: replay.facts.into_records(), former, outcome, kept_aside, holder })
     }
 
-    /// What was replaced or ended. A file in which nothing was may have been rewritten by a life that
-    /// died before it had removed everything from the kernel: then its predecessor tells.
+    /// The replaced and deleted objects. If the file contains none, the process that compacted it may have died
+    /// before it removed everything from the kernel: then they are read from its predecessor.
     fn former(place: &Place, found: &mut Replay, boot: &str) -> Result<Vec<Record>, StoreError> {
         let former = found.facts.take_former();
         if !former.is_empty() || found.boot.as_deref() != Some(boot) {
@@ -230,7 +229,7 @@ impl Ledger {
         Ok(if prev.boot.as_deref() == Some(boot) { prev.facts.take_former() } else { former })
     }
 
-    /// Reads the ledger, and names the file to keep if it is damaged.
+    /// Reads the ledger, and names the file to quarantine if it is damaged.
     fn find(place: &Place) -> Result<(Replay, Outcome, PathBuf), StoreError> {
         if let Some(bytes) = place.read(&place.ledger())? {
             let replay = replay(&bytes);
@@ -261,9 +260,9 @@ impl Ledger {
         Ok((replay, outcome, place.prev()))
     }
 
-    /// Writes one transaction: after `Ok` all of `records` survive the death of this process, and
-    /// power loss too if any of them is [`Durability::Synced`]; after an error none is there.
-    /// Blocks for one write, and for one `fdatasync` in the second case.
+    /// Writes one transaction. After `Ok` all of `records` survive a crash of this process, and power loss too
+    /// if any of them is [`Durability::Synced`]; after an error none is in the ledger. Blocks for one write, and
+    /// for one `fdatasync` in the second case.
     pub fn append(&self, records: &[Record]) -> Result<(), StoreError> {
         let mut inner = self.inner()?;
         if records.is_empty() {
@@ -279,7 +278,7 @@ impl Ledger {
         })
     }
 
-    /// Whether the file has outgrown what is alive in it.
+    /// Whether the file is much larger than its live data.
     pub fn compact_due(&self) -> bool {
         match self.inner() {
             Ok(inner) => inner.tail.as_ref().is_none_or(|tail| tail.good() > 4 * inner.live + SLACK),
@@ -287,15 +286,15 @@ impl Ledger {
         }
     }
 
-    /// Replaces the file by one line for each fact that is alive in it. Reads them from the file
-    /// itself, under the lock of the appends: a transaction can neither be lost nor come back,
-    /// whatever the callers hold in memory meanwhile.
+    /// Compacts the file to one line for each live fact. Reads the facts from the file itself, under the lock of
+    /// the appends: a transaction can neither be lost nor reappear, whatever the callers hold in memory
+    /// meanwhile.
     ///
-    /// Returns the addresses of endpoints that ended lately: that their tracked connections are to
-    /// be removed is in the file from now on, until a [`Record::NoFlows`] says otherwise.
+    /// Returns the addresses of recently deleted endpoints: the file now records that their conntrack entries
+    /// are to be removed, until a [`Record::NoFlows`].
     ///
-    /// An error loses nothing; if it leaves in doubt which file is the ledger, the next append
-    /// writes it anew first.
+    /// An error loses nothing; if it leaves undecided which file is the ledger, the next append rewrites it
+    /// first.
     pub fn compact(&self) -> Result<Vec<IpAddr>, StoreError> {
         let mut inner = self.inner()?;
         let path = self.place.ledger();
@@ -317,7 +316,7 @@ impl Ledger {
         let ended = replay.facts.carry_over();
         let bytes = snapshot(&path, &self.boot, &replay.facts.into_records())?;
         let file = self.place.prepare(&bytes)?;
-        // From here on the old file may be `ledger.prev`: nothing may be appended to it any more.
+        // From here on the old file may be `ledger.prev`: nothing may be appended to it.
         inner.tail = None;
         inner.owed = bytes;
         inner.adopt(&self.place, file).map(|_| ended)
@@ -327,13 +326,13 @@ impl Ledger {
         if let Some(found) = self.too_new {
             return Err(StoreError::TooNew { path: self.place.ledger(), found, known: upgrade::VERSION });
         }
-        // Nothing in here is left half-done by a panic that a later call could not see.
+        // No later call can see a half-finished change after a panic.
         Ok(self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Inner {
-    /// The end to write to, after the snapshot if that is still owed.
+    /// The end of the file for appends, after writing a pending snapshot.
     fn tail(&mut self, place: &Place) -> Result<&mut Tail<File>, StoreError> {
         match self.tail.take() {
             Some(tail) => Ok(self.tail.insert(tail)),
@@ -344,7 +343,7 @@ impl Inner {
         }
     }
 
-    /// Makes `file`, which was prepared from what is owed, the ledger.
+    /// Makes `file`, which was prepared from the pending snapshot, the ledger.
     fn adopt(&mut self, place: &Place, file: File) -> Result<&mut Tail<File>, StoreError> {
         place.replace()?;
         self.live = self.owed.len() as u64;
@@ -353,7 +352,7 @@ impl Inner {
     }
 }
 
-/// A header and one line a record, so that damage to a line costs one fact.
+/// A header and one line for each record, so that damage to a line costs one fact.
 fn snapshot(path: &Path, boot: &str, records: &[Record]) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     encode(path, &Header::new(upgrade::VERSION, boot), &mut bytes)?;

@@ -1,7 +1,7 @@
-//! Owns the networks and endpoints in memory: one lock a network, so that a slow verb on one
-//! network never holds up another, and the register of what must be unique on the host.
+//! The networks and endpoints in memory, with one lock for each network, so that a slow verb on one network
+//! never delays another; and the register of resources that are unique on the host.
 //!
-//! Never touches the disk or the kernel. Called by the driver only.
+//! Never accesses the disk or the kernel. Called by the driver only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,10 +19,10 @@ pub struct Held {
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
 }
 
-/// The place of one network; `None` before its creation and after its deletion.
+/// The slot of one network; `None` before its creation and after its deletion.
 pub type Slot = Mutex<Option<Held>>;
 
-/// Who has a link name.
+/// The owner of a link name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkOwner {
     /// A network's bridge.
@@ -37,34 +37,34 @@ struct Register {
     subnets: Vec<(IpNetwork, NetworkId)>,
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Default)]
 pub struct Table {
     slots: Mutex<HashMap<NetworkId, Arc<Slot>>>,
     register: Mutex<Register>,
 }
 
-/// Locks, and takes what a panicked verb left: every writer leaves the value whole.
+/// Locks, also after a panic of an earlier holder: every writer leaves the value consistent.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Table {
-    /// The place for a network, made if there is none.
+    /// The slot of a network, created if missing.
     pub fn slot(&self, id: &NetworkId) -> Arc<Slot> {
         Arc::clone(lock(&self.slots).entry(id.clone()).or_default())
     }
 
-    /// The place of a network that may be known.
+    /// The slot of a network, if it exists.
     pub fn find(&self, id: &NetworkId) -> Option<Arc<Slot>> {
         lock(&self.slots).get(id).cloned()
     }
 
-    /// Forgets the place of a network that is gone. A verb that still holds it keeps it.
+    /// Removes the slot of a network that is gone. A verb that still holds the slot keeps it.
     pub fn forget_if_empty(&self, id: &NetworkId) {
         let mut slots = lock(&self.slots);
         let empty = slots.get(id).is_some_and(|slot| {
-            // One reference in the map and one with the caller: nobody else can be about to fill it.
+            // One reference in the map and one with the caller: no other verb can be about to fill it.
             Arc::strong_count(slot) <= 2 && slot.try_lock().is_ok_and(|held| held.is_none())
         });
         if empty {
@@ -77,7 +77,7 @@ impl Table {
         lock(&self.slots).keys().cloned().collect()
     }
 
-    /// Takes a link name that derives from `id` and that nobody has.
+    /// Allocates a free link name derived from `id`.
     pub fn claim_link(&self, role: LinkRole, id: &str, owner: LinkOwner) -> IfName {
         let mut register = lock(&self.register);
         let mut attempt = 0;
@@ -91,7 +91,7 @@ impl Table {
         }
     }
 
-    /// Takes this very name; on failure says who has it.
+    /// Reserves this exact name; the error is its owner.
     pub fn claim_named_link(&self, name: &IfName, owner: LinkOwner) -> Result<(), LinkOwner> {
         let mut register = lock(&self.register);
         match register.links.get(name) {
@@ -103,17 +103,17 @@ impl Table {
         }
     }
 
-    /// Gives a link name back.
+    /// Releases a link name.
     pub fn release_link(&self, name: &IfName) {
         lock(&self.register).links.remove(name);
     }
 
-    /// Who has a link name.
+    /// The owner of a link name.
     pub fn link_owner(&self, name: &IfName) -> Option<LinkOwner> {
         lock(&self.register).links.get(name).cloned()
     }
 
-    /// Takes subnets for a network; on failure says which of them overlaps whose.
+    /// Reserves subnets for a network; the error names the overlap and its owner.
     pub fn claim_subnets(
         &self,
         id: &NetworkId,
@@ -136,7 +136,7 @@ impl Table {
         lock(&self.register).subnets.iter().find(|(held, _)| held == subnet).map(|(_, owner)| owner.clone())
     }
 
-    /// Gives a network's subnets back.
+    /// Releases the subnets of a network.
     pub fn release_subnets(&self, id: &NetworkId) {
         lock(&self.register).subnets.retain(|(_, owner)| owner != id);
     }

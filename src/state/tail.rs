@@ -1,9 +1,9 @@
-//! Owns the open end of the ledger: how a line gets there whole, or not at all.
+//! Appends lines to the ledger: a line is written completely or not at all.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 
-/// What an append needs of a file. A trait so that tests can break it in every place.
+/// The file operations of an append. A trait, so that tests can make each of them fail.
 pub(super) trait Sink {
     /// One `write(2)` at the end; may be short.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
@@ -25,17 +25,17 @@ impl Sink for File {
     }
 }
 
-/// Why a line is not there.
+/// Why a line was not written.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// The write or the sync failed; nothing of the line counts.
     Write(io::Error),
-    /// Part of an earlier line is still there and cannot be cut off.
+    /// Part of an earlier line is still there and cannot be truncated.
     Ragged(io::Error),
 }
 
-/// The open end. Invariant: the first `good` bytes are whole lines, and nothing follows them
-/// unless `ragged`.
+/// The end of the ledger. Invariant: the first `good` bytes are complete lines, and nothing follows them unless
+/// `ragged`.
 #[derive(Debug)]
 pub(super) struct Tail<S> {
     sink: S,
@@ -44,19 +44,19 @@ pub(super) struct Tail<S> {
 }
 
 impl<S: Sink> Tail<S> {
-    /// `sink` is open for appending and holds `good` bytes of whole lines.
+    /// `sink` is open for appending and contains `good` bytes of complete lines.
     pub fn new(sink: S, good: u64) -> Self {
         Self { sink, good, ragged: false }
     }
 
-    /// How many bytes of whole lines there are.
+    /// The number of bytes in complete lines.
     pub fn good(&self) -> u64 {
         self.good
     }
 
-    /// Adds `line` with one write, on disk before the return if `sync`. After a failure the end
-    /// is where it was; if even that cannot be reached, every later append tries it first, so
-    /// that a line is never written behind half of another.
+    /// Appends `line` with one write, and syncs it if `sync`. After a failure the file is truncated to its
+    /// earlier length; if even that fails, every later append first tries again, so that a line is never written
+    /// after an incomplete one.
     pub fn append(&mut self, line: &[u8], sync: bool) -> Result<(), Refusal> {
         if self.ragged {
             self.sink.cut(self.good).map_err(Refusal::Ragged)?;
@@ -85,7 +85,7 @@ impl<S: Sink> Tail<S> {
         if wrote == line.len() {
             return Ok(());
         }
-        // The kernel cuts a write short at the end of the space and says why only to the next.
+        // When space runs out, the kernel shortens a write and reports the reason only for the next one.
         let what = format!("only {wrote} of {} bytes were written", line.len());
         Err(io::Error::new(ErrorKind::WriteZero, what))
     }

@@ -1,25 +1,24 @@
-//! Owns the format versions of the ledger and the way from an older one to today's.
+//! The format versions of the ledger and the conversion of older ones.
 //!
-//! A change of the records' serialised form raises [`VERSION`] and adds one function to [`STEPS`];
-//! the array's length ties the two together. Every version that was ever released keeps a frozen
-//! ledger in tests/fixtures/state.
+//! A change of the records' serialised form increments [`VERSION`] and adds one function to [`STEPS`]; the
+//! array's length ties the two together. Every released version has a frozen ledger in tests/fixtures/state.
 
 use serde_json::{Map, Value, json};
 
 use super::line::Flaw;
 use super::record::Record;
 
-/// The format this release writes, and the newest it reads.
+/// The format that this release writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 3;
 
-/// Turns the records of one transaction into the next version's.
+/// Converts the records of one transaction to the next version.
 type Step = fn(Value) -> Value;
 
-/// `STEPS[n]` turns version `n + 1` into `n + 2`.
+/// `STEPS[n]` converts version `n + 1` to `n + 2`.
 const STEPS: [Step; VERSION as usize - 1] = [
-    // 2 has records of other hosts, of overlay networks and of tracked connections; those of 1 mean what they meant.
+    // 2 adds records of other hosts, overlay networks and conntrack entries; records of 1 keep their meaning.
     |records| records,
-    // 3 has kinds of networks and of attachments; until 2 all were bridges and veth pairs.
+    // 3 adds kinds of networks and of attachments; up to 2 all were bridges and veth pairs.
     kinds,
 ];
 

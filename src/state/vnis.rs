@@ -1,9 +1,9 @@
-//! Owns the numbers of overlay networks: which are taken, by whom, and which must rest.
+//! Allocates VNIs of overlay networks: tracks which are in use, by which network, and which are in quarantine.
 //!
-//! Two sources: what this host granted as a Swarm manager ([`VniRecord`], in the ledger, because
-//! the engine keeps no list), and the networks that it carries. A number that was given back
-//! rests for [`QUARANTINE`] seconds: the engine says FreeNetwork before the last node has taken
-//! its tunnel down (protocol.md 5.3). Pure; called by the driver.
+//! Two sources: the VNIs that this host allocated as a Swarm manager ([`VniRecord`], in the ledger, because the
+//! engine keeps no list), and the networks on this host. A released VNI is quarantined for [`QUARANTINE`]
+//! seconds: the engine sends FreeNetwork before the last node has removed its tunnel (protocol.md 5.3). Pure;
+//! called by the driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,22 +12,22 @@ use serde::{Deserialize, Serialize};
 use super::record::Record;
 use crate::model::{NetworkId, Vni};
 
-/// How long a number rests after FreeNetwork, in seconds.
+/// How long a VNI is quarantined after FreeNetwork, in seconds.
 pub const QUARANTINE: u64 = 600;
 
-/// A number that was granted to a network of the Swarm.
+/// A VNI that was allocated to a network of the Swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VniRecord {
-    /// The number.
+    /// The VNI.
     pub vni: Vni,
-    /// Whose it is, or was.
+    /// The network that has it, or had it.
     pub network: NetworkId,
-    /// When it was given back, in seconds of the host's monotonic clock; `None` while it is in use.
+    /// When it was released, in seconds of the host's monotonic clock; `None` while it is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed: Option<u64>,
 }
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Vnis {
     granted: BTreeMap<Vni, VniRecord>,
@@ -35,7 +35,7 @@ pub struct Vnis {
 }
 
 impl Vnis {
-    /// Makes a record true; those of other kinds change nothing here.
+    /// Applies a record; records of other kinds have no effect.
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Vni(new) => {
@@ -55,13 +55,13 @@ impl Vnis {
         }
     }
 
-    /// Notes that this host carries a network with this number, ahead of its record.
+    /// Registers that a network of this host has this VNI, before its record is written.
     pub fn carry(&mut self, vni: Vni, network: &NetworkId) {
         self.carried.insert(vni, network.clone());
     }
 
-    /// Whose a number is, when it is not this network's to take. A network that this manager freed
-    /// has no claim any more, although its tunnel may still be here: its successor takes its place.
+    /// The owner of a VNI that prevents this network from taking it. A network that this manager freed has no
+    /// claim any more, although its tunnel may still exist here: its successor replaces it.
     pub fn other_owner(&self, vni: Vni, network: &NetworkId) -> Option<&NetworkId> {
         let record = self.granted.get(&vni);
         let granted = record.filter(|record| record.freed.is_none()).map(|record| &record.network);
@@ -70,13 +70,13 @@ impl Vnis {
         granted.into_iter().chain(carrier).find(|owner| *owner != network)
     }
 
-    /// Which network of this host's has a tunnel with this number, other than this one.
+    /// Another network of this host that has a tunnel with this VNI.
     pub fn other_carrier(&self, vni: Vni, network: &NetworkId) -> Option<&NetworkId> {
         self.carried.get(&vni).filter(|owner| *owner != network)
     }
 
-    /// The number for a network that has none yet: the one it was granted before, else the one
-    /// that derives from its id, else the next that nobody has and that does not rest.
+    /// The VNI for a network that has none yet: the one allocated to it before, else the one derived from its
+    /// id, else the next that is neither in use nor in quarantine.
     pub fn choose(&self, network: &NetworkId) -> Vni {
         if let Some((vni, _)) = self.carried.iter().find(|(_, of)| *of == network) {
             return *vni;
@@ -86,7 +86,7 @@ impl Vnis {
         }
         let mut vni = Vni::derive(network.as_str());
         let taken = |vni: &Vni| self.granted.contains_key(vni) || self.carried.contains_key(vni);
-        // As many as are taken, at most, can be in the way.
+        // At most as many candidates are occupied as there are VNIs in use.
         for _ in 0..=self.granted.len() + self.carried.len() {
             if !taken(&vni) {
                 break;
@@ -96,26 +96,26 @@ impl Vnis {
         vni
     }
 
-    /// The record that grants a number; none when it is granted already.
+    /// The record that allocates a VNI; `None` if it is already allocated.
     pub fn grant(&self, vni: Vni, network: &NetworkId) -> Option<Record> {
         let wanted = VniRecord { vni, network: network.clone(), freed: None };
         (self.granted.get(&vni) != Some(&wanted)).then_some(Record::Vni(wanted))
     }
 
-    /// The records that let a network's numbers rest, but for `except`.
+    /// The records that put the VNIs of a network into quarantine, except `except`.
     pub fn free(&self, network: &NetworkId, except: Option<Vni>, now: u64) -> Vec<Record> {
         let of = self.granted.values().filter(|record| record.network == *network && record.freed.is_none());
         let freed = of.filter(|record| Some(record.vni) != except);
         freed.map(|record| Record::Vni(VniRecord { freed: Some(now), ..record.clone() })).collect()
     }
 
-    /// The records that forget numbers which have rested.
+    /// The records that end quarantines that have expired.
     pub fn rested(&self, now: u64) -> Vec<Record> {
         let over = |record: &&VniRecord| record.freed.is_some_and(|freed| now.saturating_sub(freed) >= QUARANTINE);
         self.granted.values().filter(over).map(|record| Record::NoVni { vni: record.vni }).collect()
     }
 
-    /// The numbers of the networks that this host carries.
+    /// The VNIs of the networks on this host.
     pub fn carried(&self) -> BTreeSet<Vni> {
         self.carried.keys().copied().collect()
     }

@@ -1,9 +1,8 @@
-//! Owns asking the engine which networks there are and what their services are: on a thread of its
-//! own, again and again.
+//! Polls the engine for networks and their services, on a separate thread.
 //!
-//! The engine lets nobody look at a network while a container comes to it. Just then a container
-//! wants its service addresses; so nobody waits here, and what was heard last counts.
-//! Called by the app for `pontoon vip`.
+//! The engine does not answer queries about a network while a container is joining it. That is when a container
+//! needs its service addresses; so callers never wait, and use the last answer. Called by the app for `pontoon
+//! vip`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,19 +16,19 @@ use serde_json::Value;
 use super::Network;
 use crate::client::{Client, ClientError};
 
-/// How often services are looked at.
+/// The polling interval for services.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// How long it takes at least from one look to the next, hurry or not.
+/// Least time between two polls, even after a request to poll at once.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How often the engine is asked which networks there are, unless somebody is in a hurry.
+/// The polling interval for the list of networks, unless a poll is requested.
 const LISTING: Duration = Duration::from_secs(2);
 
-/// Networks by their ids, or why the engine does not tell.
+/// Networks by id, or why the engine does not answer.
 pub type Heard = Result<BTreeMap<String, Network>, String>;
 
-/// What the engine said last.
+/// The engine's last answer.
 #[derive(Debug)]
 pub struct Feed {
     last: Arc<Mutex<Option<Heard>>>,
@@ -44,11 +43,10 @@ struct Listener {
 }
 
 impl Feed {
-    /// Starts to ask the engine for the networks of a driver. The thread ends by itself when this is
-    /// dropped.
+    /// Starts to poll the engine for the networks of a driver. The thread ends when this value is dropped.
     ///
     /// # Errors
-    /// No thread, or no event loop.
+    /// The thread or the event loop could not be created.
     pub fn start(docker: &Path, driver: &str) -> io::Result<Self> {
         let client = Client::new(docker, "docker").map_err(io::Error::other)?;
         let mut listener = Listener { client, driver: driver.to_owned(), ids: BTreeSet::new(), listed: None };
@@ -60,14 +58,14 @@ impl Feed {
         Ok(Self { last, hurry })
     }
 
-    /// What was heard since the last call; `None` for nothing new.
+    /// The answer since the last call; `None` if there is no new one.
     pub fn heard(&self) -> Option<Heard> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Has the engine be asked now.
+    /// Requests a poll now.
     pub fn hurry(&self) {
-        // It is under way already, or has ended: then nothing is heard any more, which shows.
+        // A request is already pending, or the thread has ended: then no more answers arrive, which is detected.
         let _ = self.hurry.try_send(());
     }
 }
@@ -100,7 +98,7 @@ impl Listener {
                 Err(error) if error.is_not_found() => continue,
                 result => result?,
             };
-            // One that is only half made has nothing yet.
+            // A network that is still being created lacks fields and is left out.
             networks.extend(Network::read(&listed).map(|network| (network.id.clone(), network)));
         }
         Ok(networks)

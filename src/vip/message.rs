@@ -1,12 +1,11 @@
-//! Owns the form of a question for addresses and of its answer (RFC 1035, section 4; RFC 6891 for
-//! the size).
+//! Encodes DNS queries for addresses and decodes the responses (RFC 1035, section 4; RFC 6891 for the size).
 //!
 //! Pure; no input makes it panic. Used by `resolver`.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// Largest answer that is taken, in bytes: all that a datagram holds.
+/// Largest accepted response, in bytes: the maximum of a datagram.
 pub const LARGEST: u16 = 65_000;
 
 const HEADER: usize = 12;
@@ -17,19 +16,19 @@ const ANSWER: u16 = 1 << 15;
 const WANTS_RECURSION: u16 = 1 << 8;
 const CUT: u16 = 1 << 9;
 const CODE: u16 = 0xf;
-/// The first two bits of a length that is none but a place elsewhere.
+/// The first two bits of a length byte that is a compression pointer.
 const POINTER: u8 = 0xc0;
 
-/// What a name was answered with.
+/// The answer for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// These addresses, at least one.
     Addresses(BTreeSet<Ipv4Addr>),
-    /// More than an answer holds.
+    /// The response was truncated.
     Cut,
 }
 
-/// A question for the IPv4 addresses of a name; `None` for a name that cannot be asked for.
+/// A query for the IPv4 addresses of a name; `None` if the name cannot be encoded.
 pub fn question(id: u16, name: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEADER + name.len() + 17);
     for field in [id, WANTS_RECURSION, 1, 0, 0, 1] {
@@ -45,15 +44,15 @@ pub fn question(id: u16, name: &str) -> Option<Vec<u8>> {
         return None;
     }
     bytes.extend([ADDRESS.to_be_bytes(), INTERNET.to_be_bytes()].concat());
-    // The root as name, and the size where the class would be; no flags, no options.
+    // The root as name, and the size in the class field; no flags, no options.
     bytes.push(0);
     bytes.extend([OPTIONS.to_be_bytes(), LARGEST.to_be_bytes()].concat());
     bytes.extend([0; 6]);
     Some(bytes)
 }
 
-/// Reads an answer: whose question it is for, and what it says; `None` there when it names no
-/// address, or is an error.
+/// Decodes a response: the id of its query, and the answer; `None` there when it contains no address or is an
+/// error.
 pub fn answer(bytes: &[u8]) -> Option<(u16, Option<Answer>)> {
     let field = |at: usize| number(bytes, at * 2);
     let (id, flags, questions, answers) = (field(0)?, field(1)?, field(2)?, field(3)?);
@@ -67,7 +66,7 @@ pub fn answer(bytes: &[u8]) -> Option<(u16, Option<Answer>)> {
     Some((id, (!found.is_empty()).then_some(Answer::Addresses(found))))
 }
 
-/// All addresses up to what cannot be read.
+/// All addresses before the first malformed record.
 fn addresses(bytes: &[u8], questions: u16, answers: u16) -> BTreeSet<Ipv4Addr> {
     let mut found = BTreeSet::new();
     let mut at = HEADER;
@@ -87,7 +86,7 @@ fn addresses(bytes: &[u8], questions: u16, answers: u16) -> BTreeSet<Ipv4Addr> {
     found
 }
 
-/// Where a name that begins here is over.
+/// The position after the name that starts here.
 fn behind_name(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *bytes.get(at)? {
@@ -106,8 +105,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
 mod tests {
     use super::*;
 
-    /// The answer to a question, as Docker gives it: each address under the name in full, or under a
-    /// pointer to it.
+    /// A response as Docker sends it: each address under the full name, or under a pointer to it.
     fn answered(flags: u16, addresses: &[[u8; 4]]) -> Vec<u8> {
         let mut bytes = question(7, "tasks.web.fleet").unwrap();
         bytes.truncate(bytes.len() - 11);
@@ -136,7 +134,7 @@ mod tests {
             let _ = answer(&whole[..end]);
         }
         assert_eq!(answer(&answered(CUT, &addresses)), Some((7, Some(Answer::Cut))));
-        // A failing server's answer, an empty one, and something that is a question itself.
+        // A server failure, an empty response, and a message that is a query itself.
         assert_eq!(answer(&answered(2, &addresses)), Some((7, None)));
         assert_eq!(answer(&answered(0, &[])), Some((7, None)));
         assert_eq!(answer(&question(7, "web").unwrap()), None);

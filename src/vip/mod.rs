@@ -1,13 +1,10 @@
-//! Owns service addresses (VIPs) as the engine announces them, and the decision which tasks serve
-//! for each.
+//! Service addresses (VIPs) as the engine reports them, and the choice of backends for each.
 //!
-//! Two witnesses, both of the engine on this host, worker or manager alike: the network's listing
-//! (`verbose`) has each service with its address and all of its tasks; the name `tasks.SERVICE` in a
-//! container has those that take new connections. A task that is being stopped is in the first to
-//! its end, and not in the second from the beginning. What one knows and the other does not is no
-//! backend.
-//! Pure, but for `feed` and `resolver`, which ask. Called by the app for `pontoon vip`; the daemon does
-//! nothing of this.
+//! Two sources, both from the engine of this host, whether worker or manager: the network's listing (`verbose`)
+//! has each service with its address and all of its tasks; the name `tasks.SERVICE` in a container resolves to
+//! the tasks that accept new connections. A task that is being stopped stays in the first until its end, and
+//! disappears from the second at once. An address that only one source has is not a backend. Pure, except `feed`
+//! and `resolver`, which send queries. Called by the app for `pontoon vip`; the daemon does not use it.
 
 pub mod feed;
 pub mod message;
@@ -21,10 +18,10 @@ use serde_json::Value;
 
 pub use message::Answer;
 
-/// Which addresses serve for each service address.
+/// The backends of each service address.
 pub type Backends = BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>;
 
-/// What the names of services were answered with, by name.
+/// The answers for the names of services, by name.
 pub type Answers = BTreeMap<String, Answer>;
 
 /// A service in a network.
@@ -32,7 +29,7 @@ pub type Answers = BTreeMap<String, Answer>;
 pub struct Service {
     /// Its address.
     pub vip: Ipv4Addr,
-    /// The addresses of all of its tasks, of those too that are being stopped.
+    /// The addresses of all of its tasks, including those that are being stopped.
     pub tasks: BTreeSet<Ipv4Addr>,
 }
 
@@ -45,13 +42,13 @@ pub struct Network {
     pub subnets: BTreeSet<IpNetwork>,
     /// Addresses of its endpoints on this host.
     pub endpoints: BTreeSet<IpNetwork>,
-    /// Services with an address and at least one task, by the name that stands for the tasks.
+    /// Services with an address and at least one task, by the name that resolves to the tasks.
     pub services: BTreeMap<String, Service>,
 }
 
 impl Network {
-    /// Reads the engine's answer to `GET /networks/ID?verbose=true`; `None` when it lacks what a
-    /// network cannot lack. Services without an address (`--endpoint-mode dnsrr`) are left out.
+    /// Reads the engine's answer to `GET /networks/ID?verbose=true`; `None` when a required field is missing.
+    /// Services without an address (`--endpoint-mode dnsrr`) are left out.
     pub fn read(listed: &Value) -> Option<Self> {
         let (id, name) = (listed["Id"].as_str()?, listed["Name"].as_str()?);
         let containers = listed["Containers"].as_object()?.values();
@@ -63,7 +60,7 @@ impl Network {
             let vip = listed["VIP"].as_str()?.parse().ok()?;
             let tasks = listed["Tasks"].as_array()?.iter();
             let tasks: BTreeSet<_> = tasks.filter_map(|task| task["EndpointIP"].as_str()?.parse().ok()).collect();
-            // With the network's name: a container may be on another network with such a service.
+            // Qualified with the network's name: a container may be on another network with the same service.
             let asked = (!service.is_empty() && !tasks.is_empty()).then(|| format!("tasks.{service}.{name}"))?;
             Some((asked, Service { vip, tasks }))
         });
@@ -72,8 +69,8 @@ impl Network {
 }
 
 impl Service {
-    /// The backends. While a name is not answered, those of before stay, as far as they are tasks
-    /// still: an engine that is slow for a moment takes nothing away.
+    /// The backends. While a name has no answer, the previous backends stay as long as they are still tasks: a
+    /// temporarily slow engine removes nothing.
     fn backends(&self, answer: Option<&Answer>, before: Option<&BTreeSet<Ipv4Addr>>) -> BTreeSet<Ipv4Addr> {
         let known = |serving: &BTreeSet<Ipv4Addr>| -> BTreeSet<_> { serving & &self.tasks };
         let named = match answer {
@@ -86,7 +83,7 @@ impl Service {
     }
 }
 
-/// What a container on these networks should have, if its names are answered like this, and it had
+/// The backends that a container on these networks should have, given these answers and its previous backends
 /// `before`.
 pub fn backends<'a>(networks: impl IntoIterator<Item = &'a Network>, answers: &Answers, before: &Backends) -> Backends {
     let services = networks.into_iter().flat_map(|network| &network.services);
@@ -142,13 +139,13 @@ mod tests {
             backends([&network], &answers, &before).remove(&vip).unwrap()
         };
         let named = |last: &[u8]| Some(Answer::Addresses(addresses(last)));
-        // One that is being stopped is left out; one that no listing has is taken for nobody's.
+        // A task that is being stopped is left out, and so is an address that no listing has.
         assert_eq!(with(named(&[3, 6]), &[3, 4, 6]), addresses(&[3, 6]));
         assert_eq!(with(named(&[3, 99]), &[]), addresses(&[3]));
-        // No answer, or one of somebody else: as before, but for what is gone.
+        // No answer, or one for other addresses: as before, except for tasks that are gone.
         assert_eq!(with(None, &[3, 5]), addresses(&[3]));
         assert_eq!(with(named(&[99]), &[4]), addresses(&[4]));
-        // Nothing known from before: better all than none.
+        // Without previous backends: all tasks rather than none.
         assert_eq!(with(None, &[]), addresses(&[3, 4, 6]));
         assert_eq!(with(Some(Answer::Cut), &[3]), addresses(&[3, 4, 6]));
     }

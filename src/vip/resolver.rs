@@ -1,7 +1,6 @@
-//! Owns asking the name server that the engine has in every container.
+//! Queries the name server that the engine provides in every container.
 //!
-//! For the calling thread's network namespace, where that server is. Called by the app for
-//! `pontoon vip`.
+//! Uses the calling thread's network namespace, where that server is. Called by the app for `pontoon vip`.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -10,20 +9,20 @@ use std::time::{Duration, Instant};
 use super::Answers;
 use super::message::{LARGEST, answer, question};
 
-/// Where the engine's name server is in every container.
+/// The address of the engine's name server in every container.
 const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 11), 53);
 
-/// How long all answers together may take. What the engine knows comes at once; what it does not
-/// know it asks others for, and that is of no use here.
+/// How long all answers together may take. The engine answers names that it knows at once; others it forwards,
+/// and those answers are of no use here.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Questions under way at the same time: more might not fit where the engine's socket keeps them.
+/// Maximum number of concurrent queries: more might overflow the receive buffer of the engine's socket.
 const AT_ONCE: usize = 64;
 
-/// Asks for all of these names. Those without an answer in time are left out.
+/// Queries all of these names. Those without an answer in time are left out.
 ///
 /// # Errors
-/// What the system says of sockets.
+/// A socket error.
 pub fn ask<'a>(names: impl IntoIterator<Item = &'a String>) -> io::Result<Answers> {
     let names: Vec<&String> = names.into_iter().collect();
     let mut answers = Answers::new();

@@ -1,4 +1,4 @@
-//! Answers that the engine cannot take for wrong.
+//! Answers that are checked before the engine sees them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,13 +9,15 @@ use crate::wire::network::{CreateEndpointResponse, Interface, InterfaceName, Joi
 /// Longest name of a link, in bytes.
 const LINK_NAME: usize = 15;
 
-/// Longest prefix of a link's name, in bytes: a number of one digit must fit behind it.
+/// Longest prefix of a link's name, in bytes: it must leave room for one digit.
 const LINK_PREFIX: usize = LINK_NAME - 1;
 
-/// What a driver adds to an endpoint: the MAC address, and addresses if no IPAM driver gave any.
+/// The values that a driver assigns to an endpoint: the MAC address, and IP addresses if no IPAM driver assigned
+/// any.
 ///
-/// The engine refuses an answer that names a value which the request set already, even the same
-/// value. So the server sends only those that the request left blank, whatever is set here; a
+/// The engine refuses an answer with a value that the request already set, even the same value. So the server
+/// sends only those that the request left blank; a driver may always set the values that the endpoint really
+/// has.
 /// driver may always set the values that the endpoint really has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InterfaceAnswer {
@@ -43,7 +45,7 @@ impl InterfaceAnswer {
         self
     }
 
-    /// What is sent for a request that has `given` (true: set by the engine).
+    /// The response to a request in which the engine set `given`.
     pub(crate) fn response(self, given: Given) -> CreateEndpointResponse {
         let text = |value: Option<String>, given: bool| value.filter(|_| !given).unwrap_or_default();
         let interface = Interface {
@@ -84,7 +86,7 @@ impl Given {
     }
 }
 
-/// Which link the engine moves into a container, and the routes it adds there.
+/// The link that the engine moves into a container, and the routes that it adds there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinAnswer {
     link: Option<(String, String)>,
@@ -95,8 +97,8 @@ pub struct JoinAnswer {
 }
 
 impl JoinAnswer {
-    /// The engine moves the link `src_name` of its own network namespace into the container, and
-    /// names it there `dst_prefix` and the lowest number that is free, as in `eth0`.
+    /// The engine moves the link `src_name` of its own network namespace into the container, and names it there
+    /// `dst_prefix` followed by the lowest free number, as in `eth0`.
     ///
     /// # Errors
     /// A name or prefix that is empty or has a slash, a colon or white space; a name longer than 15 bytes,
@@ -116,8 +118,8 @@ impl JoinAnswer {
         Self::default()
     }
 
-    /// The container's IPv4 gateway. It must be on-link. Give one only if the network is not
-    /// internal and the endpoint has an IPv4 address: the engine installs the route in any case.
+    /// The container's IPv4 gateway. It must be on-link. Set it only if the network is not internal and the
+    /// endpoint has an IPv4 address: the engine installs the route in any case.
     #[must_use]
     pub fn gateway(mut self, gateway: Ipv4Addr) -> Self {
         self.gateway = Some(gateway);
@@ -131,7 +133,7 @@ impl JoinAnswer {
         self
     }
 
-    /// One more route in the container: through a next hop that is on-link, or to the link itself.
+    /// An additional route in the container: through an on-link next hop, or directly to the link.
     ///
     /// # Errors
     /// A next hop of another family than the destination.
@@ -143,8 +145,8 @@ impl JoinAnswer {
         Ok(self)
     }
 
-    /// The endpoint asks for no gateway. Without this, the engine attaches a container that has no
-    /// gateway to `docker_gwbridge`, unless its network is internal.
+    /// The endpoint needs no gateway. Otherwise the engine attaches a container without a gateway to
+    /// `docker_gwbridge`, unless its network is internal.
     #[must_use]
     pub fn disable_gateway_service(mut self) -> Self {
         self.disable_gateway_service = true;
@@ -209,10 +211,10 @@ pub struct PoolAnswer {
 }
 
 impl PoolAnswer {
-    /// The id is stored by the engine and used ever after.
+    /// The engine stores the id and uses it from then on.
     ///
     /// # Errors
-    /// An empty id, which the engine cannot tell from none.
+    /// An empty id, which the engine treats as missing.
     pub fn new(id: impl Into<String>, pool: Cidr) -> Result<Self, InvalidValue> {
         let id = id.into();
         if id.is_empty() { Err(InvalidValue::new("pool id", "", "an id")) } else { Ok(Self { id, pool }) }

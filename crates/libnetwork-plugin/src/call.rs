@@ -1,4 +1,4 @@
-//! From a method and a body to a driver's method and back.
+//! Dispatches a method and its body to a driver's method, and encodes the result.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,11 +9,11 @@ use crate::refusal::{Refusal, RefusalKind};
 use crate::wire::network::{CreateEndpointRequest, EndpointRequest, OperInfoResponse};
 use crate::wire::{Empty, Manifest, Method};
 
-/// Decodes a request, runs the driver's method and encodes its answer: all that a [`crate::Server`]
-/// does with a request, without a connection and a deadline. For tests and fuzzing.
+/// Decodes a request, runs the driver's method and encodes its answer: everything that a [`crate::Server`] does
+/// with a request, except the connection and the deadline. For tests and fuzzing.
 ///
 /// # Errors
-/// Those of the driver; a body that cannot be decoded; a method of a driver that is not there.
+/// Those of the driver; a body that cannot be decoded; a method of a driver that is not registered.
 pub fn call(
     network: Option<&dyn NetworkDriver>,
     ipam: Option<&dyn IpamDriver>,
@@ -33,8 +33,8 @@ pub fn call(
     }
 }
 
-/// Refuses the engine's retry after a lost connection, which comes without its body: the first
-/// attempt may have been carried out.
+/// Refuses the engine's retry after a lost connection, which has no body: the first attempt may have been
+/// carried out.
 pub(crate) fn check_body(method: Method, body: &[u8]) -> Result<(), Refusal> {
     if !body.is_empty() || method.has_no_body() {
         return Ok(());
@@ -93,7 +93,7 @@ fn misdirected(method: Method) -> Refusal {
     Refusal::of(RefusalKind::Internal, format!("internal error: {} belongs to the other driver", method.path()))
 }
 
-/// The engine wants an object for an answer that says nothing.
+/// The engine expects an object even for an empty answer.
 fn done(result: Result<(), Refusal>) -> Result<Vec<u8>, Refusal> {
     result?;
     encode(&Empty {})

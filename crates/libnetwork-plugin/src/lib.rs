@@ -32,35 +32,34 @@
 //!
 //! # What the server does for every driver
 //!
-//! - A request that must have a body and has none is refused: the engine repeats a request whose
-//!   connection broke without its body, and a driver that took it for an empty request would
-//!   act on nothing.
-//! - Only results have status 200. A [`Refusal`] of a driver is an error text with status 200, as
-//!   the engine expects; no driver can answer 404, which the engine takes for success in
-//!   `ProgramExternalConnectivity` and `RevokeExternalConnectivity` and for a failure elsewhere.
-//! - `EndpointOperInfo` always succeeds with an empty value: engines up to 26 refuse to start a
-//!   container on any other answer, and no engine can use a value.
-//! - The answers to `GetCapabilities` cannot fail: an engine that saw them fail once does not
-//!   register the driver until the engine itself is restarted.
-//! - Every request has a deadline, every body and all bodies together have a limit, and so has
-//!   the number of connections. Idle connections are kept as long as there is room for them.
-//! - A panic of a driver is an error answer, and the process goes on.
+//! - A request that must have a body and has none is refused: if a connection breaks, the engine repeats the
+//!   request without its body, and a driver that treated it as an empty request would act on no data.
+//! - Only results have status 200. A [`Refusal`] of a driver is an error text with status 200, as the engine
+//!   expects; no driver can answer 404, which the engine treats as success in `ProgramExternalConnectivity` and
+//!   `RevokeExternalConnectivity` and as a failure elsewhere.
+//! - `EndpointOperInfo` always succeeds with an empty value: engines up to 26 refuse to start a container on any
+//!   other answer, and no engine uses a value.
+//! - The answers to `GetCapabilities` cannot fail: after one failure an engine does not register the driver
+//!   until the engine itself is restarted.
+//! - Every request has a deadline; each body, all bodies together, and the number of connections are limited.
+//!   Idle connections are kept as long as the limit allows.
+//! - A panic of a driver becomes an error answer, and the process continues.
 //! - At shutdown the requests under way are answered first.
 //!
 //! # What a driver must do itself
 //!
-//! - **Be idempotent.** The engine repeats, reorders and forgets calls. A method that is called
-//!   again with the same ids must give the same answer; deletion of something unknown is success.
-//! - **Remember across restarts.** The engine calls nothing after a restart of the plugin; what
-//!   was created must still be there or be restored from the plugin's own records.
+//! - **Be idempotent.** The engine repeats, reorders and omits calls. A method that is called again with the
+//!   same ids must give the same answer; deletion of an unknown object is success.
+//! - **Persist state across restarts.** The engine calls nothing after a restart of the plugin; what was created
+//!   must still exist or be restored from the plugin's own records.
 //! - **Allow concurrency.** Requests of different containers and networks arrive in parallel.
-//! - **Never ask the engine** from within a method: it holds locks while it waits for the answer.
+//! - **Never call the engine** from within a method: it holds locks while it waits for the answer.
 //!
 //! # Requests and answers
 //!
-//! [`network`], [`ipam`] and [`options`] have the bodies of the protocol. Decoding is as lenient as
-//! the engine's own decoder: unknown keys are ignored, and `null` and missing values are the zero
-//! value. Values are texts there, as on the wire; what they mean is the driver's business.
+//! [`network`], [`ipam`] and [`options`] contain the bodies of the protocol. Decoding is as lenient as the
+//! engine's own decoder: unknown keys are ignored, and `null` and missing values are the zero value. Values are
+//! strings there, as on the wire; the driver interprets them.
 
 #![deny(missing_docs)]
 

@@ -14,7 +14,7 @@ pub enum Outcome {
     Refused,
     /// With an error, because the body is not of the method's form.
     Undecodable,
-    /// With an error at the deadline. The driver's method ended only now, with whatever result.
+    /// With an error at the deadline. The driver's method has ended only now, with any result.
     Late,
 }
 
@@ -25,7 +25,7 @@ impl Outcome {
     }
 }
 
-/// Is told of every request of the protocol that reached a driver, after it ended. For metrics.
+/// Receives every request of the protocol that reached a driver, after it ended. For metrics.
 ///
 /// Called on the thread of the connection, before the answer is written: it must not block.
 pub trait Observer: Send + Sync + 'static {

@@ -6,19 +6,19 @@ use hyper::StatusCode;
 
 /// Why a request is answered with an error.
 ///
-/// The engine shows the message to its user, behind `remote: `, and nothing else: write one line
-/// that names the object and the remedy.
+/// The engine shows the message to its user, after `remote: `, and nothing else: write one line that names the
+/// object and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     kind: RefusalKind,
     message: String,
 }
 
-/// Who refused a request, and with which status it is answered.
+/// The reason class of a refusal, which determines its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusalKind {
-    /// The driver. Status 200 with an error text, which is how the engine takes errors.
+    /// An error of the driver. Status 200 with an error text, which is how the engine expects errors.
     Driver,
     /// The request cannot be decoded, or has no body where one is needed. Status 400.
     Undecodable,
@@ -48,12 +48,12 @@ impl Refusal {
         Self { kind, message }
     }
 
-    /// Who refused.
+    /// The kind of the refusal.
     pub fn kind(&self) -> RefusalKind {
         self.kind
     }
 
-    /// What the engine's user is told.
+    /// The message for the engine's user.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -70,7 +70,7 @@ impl Refusal {
         }
     }
 
-    /// The same refusal, with `what` in front of its message.
+    /// The same refusal, with `what` prepended to its message.
     pub(crate) fn about(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
         self

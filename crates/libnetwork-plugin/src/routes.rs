@@ -1,11 +1,11 @@
 //! Requests on the plugin socket that are not the engine's.
 
-/// Answers paths beside those of the protocol: metrics, status, commands of an operator.
+/// Answers paths outside the protocol: metrics, status, commands of an operator.
 ///
-/// Such requests have the same limits and the same deadline as those of the engine. The protocol's
-/// own paths never get here.
+/// Such requests have the same limits and the same deadline as those of the engine. The protocol's own paths are
+/// never passed here.
 pub trait Routes: Send + Sync + 'static {
-    /// Whether there is such a path. Asked before the body is read; if not, the answer is 404.
+    /// Whether the path exists. Called before the body is read; if not, the answer is 404.
     fn has(&self, method: &str, path: &str) -> bool;
 
     /// Answers a request for which [`Routes::has`] was true. May block.
@@ -21,7 +21,7 @@ pub struct RouteAnswer {
 }
 
 impl RouteAnswer {
-    /// Status 200 with a body that is JSON already.
+    /// Status 200 with a body that is already JSON.
     pub fn json(body: impl Into<Vec<u8>>) -> Self {
         Self { status: 200, content_type: crate::server::PLUGIN_JSON, body: body.into() }
     }

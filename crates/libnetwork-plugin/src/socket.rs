@@ -30,7 +30,7 @@ pub enum SocketError {
     /// A system call failed.
     #[error("{}: cannot {operation}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
         /// The path.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum SocketError {
 /// A listening socket.
 #[derive(Debug)]
 pub struct PluginSocket {
-    /// The listener, which does not block.
+    /// The listener, in non-blocking mode.
     pub listener: UnixListener,
     /// The path to remove at the end, if this process bound it.
     path: Option<PathBuf>,
@@ -63,11 +63,10 @@ impl PluginSocket {
         Self::open(&path)
     }
 
-    /// Takes the socket that systemd has for this process if there is one, else binds `path` with
-    /// mode 0600.
+    /// Takes the socket that systemd passes to this process if there is one, else binds `path` with mode 0600.
     ///
-    /// A stale socket of a dead process is replaced: the engine only checks that the file exists,
-    /// and would wait 15 seconds for every call.
+    /// A stale socket of a dead process is replaced: the engine only checks that the file exists, and would wait
+    /// 15 seconds for every call.
     ///
     /// # Errors
     /// Another process listens there, the path is not a socket, or a system call failed.
@@ -89,7 +88,7 @@ impl PluginSocket {
     }
 }
 
-/// Whether systemd has a socket for this process.
+/// Whether systemd passes a socket to this process.
 pub fn is_socket_activated() -> bool {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS").is_some_and(|count| count > 0)
@@ -112,7 +111,7 @@ fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         Ok(_) => std::fs::remove_file(path).map_err(failed("remove the stale socket"))?,
         Err(_) => {}
     }
-    // Bound under another name first: the engine must not see a socket that it may not use yet.
+    // Bound under a temporary name first: the engine must not see a socket before it can connect to it.
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let _ = std::fs::remove_file(&draft);
     let listener = UnixListener::bind(&draft).map_err(failed("bind"))?;

@@ -13,20 +13,20 @@ use crate::wire::network::{
     ProgramRequest,
 };
 
-/// A driver that refuses everything with a reason, and answers only what the engine must know.
+/// A driver that refuses every request with a reason, except those that the engine needs to register it.
 ///
-/// For a plugin whose state cannot be read, or whose kernel is not ready: the engine shows the
-/// reason to its user. Without any listener it would say "not found", after 15 seconds, and one
-/// that sees GetCapabilities fail does not register the driver until the engine is restarted.
+/// For a plugin whose state cannot be read, or whose kernel is not ready: the engine shows the reason to its
+/// user. Without a listener the engine reports "not found" after 15 seconds, and if GetCapabilities fails it
+/// does not register the driver until the engine is restarted.
 ///
 /// As [`Routes`] it answers every path with the reason and status 503.
 #[derive(Debug, Clone)]
 pub struct Unavailable {
     /// One line, which names the remedy.
     pub reason: String,
-    /// What the network driver can do once it serves.
+    /// The capabilities of the network driver once it serves.
     pub network: CapabilitiesResponse,
-    /// What the IPAM driver needs once it serves.
+    /// The requirements of the IPAM driver once it serves.
     pub ipam: ipam::CapabilitiesResponse,
     /// The IPAM driver's address spaces.
     pub address_spaces: AddressSpacesResponse,

@@ -1,4 +1,4 @@
-//! Values that the wire carries as text, parsed.
+//! Values that the protocol encodes as strings, parsed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::refusal::Refusal;
 
-/// A value that the engine would not accept, or sent in a form that nobody can read.
+/// A value that the engine would not accept, or that it sent in an invalid format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {text:?} is not {expected}")]
 pub struct InvalidValue {

@@ -22,14 +22,14 @@ const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 /// `SO_NETNS_COOKIE` (include/uapi/asm-generic/socket.h), since Linux 5.14.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
-/// Which kernel subsystem a socket speaks to.
+/// The kernel subsystem that a socket talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// `NETLINK_ROUTE`: links, addresses, routes.
     Route,
     /// `NETLINK_NETFILTER`: nf_tables.
     Netfilter,
-    /// `NETLINK_GENERIC`: families that the kernel numbers as it goes.
+    /// `NETLINK_GENERIC`: families with dynamically assigned numbers.
     Generic,
     /// `NETLINK_SOCK_DIAG`: the sockets of this namespace.
     Diagnosis,
@@ -47,17 +47,17 @@ pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
         Protocol::Diagnosis => SockProtocol::NetlinkSockDiag,
     };
     let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-    // Without the privilege for more, the default sizes have to do.
+    // Without the privilege for more, the default sizes must suffice.
     let _ = setsockopt(&fd, sockopt::RcvBufForce, &KERNEL_BUFFER);
     let _ = setsockopt(&fd, sockopt::SndBufForce, &KERNEL_BUFFER);
     setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(SLICE_SECONDS, 0))?;
-    // Older kernels lack some of these and then answer more, or say less; both are handled.
+    // Older kernels lack some of these and then send more, or fewer details; both are handled.
     for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
         let _ = set_netlink_option(&fd, option, 1);
     }
     bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     if groups.is_empty() {
-        // Connected to port 0, the socket takes messages from the kernel alone.
+        // Connected to port 0, the socket receives only messages of the kernel.
         connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     }
     for group in groups {
@@ -66,8 +66,8 @@ pub fn open_fd(protocol: Protocol, groups: &[u32]) -> Result<OwnedFd, Failure> {
     Ok(fd)
 }
 
-/// Lets the socket take a datagram of this length: a transaction may have thousands of elements.
-/// Without the privilege the kernel refuses what does not fit.
+/// Grows the send buffer for a datagram of this length: a transaction may have thousands of elements. Without
+/// the privilege the kernel refuses what does not fit.
 pub fn make_room(fd: &OwnedFd, length: usize) {
     if length > KERNEL_BUFFER {
         let _ = setsockopt(fd, sockopt::SndBufForce, &(length + KERNEL_BUFFER));
@@ -97,8 +97,8 @@ pub fn netns_cookie(fd: &OwnedFd) -> Option<u64> {
 /// Receives one datagram.
 ///
 /// # Errors
-/// [`Failure::Timeout`] after `deadline`; [`Failure::Torn`] when the kernel dropped an answer or
-/// it did not fit (the buffer has grown by then); what `recv` says otherwise.
+/// [`Failure::Timeout`] after `deadline`; [`Failure::Torn`] when the kernel dropped an answer or it did not fit
+/// (the buffer is larger by then); otherwise the error of `recv`.
 pub fn receive<'a>(fd: &OwnedFd, buffer: &'a mut Vec<u8>, deadline: Instant) -> Result<&'a [u8], Failure> {
     loop {
         match recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {

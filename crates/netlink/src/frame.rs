@@ -20,7 +20,7 @@ const CAPPED: u16 = 0x100;
 /// `NLM_F_ACK_TLVS`: extended acknowledgement attributes follow.
 const ACK_ATTRIBUTES: u16 = 0x200;
 
-/// `NLMSGERR_ATTR_MSG`: the kernel's words.
+/// `NLMSGERR_ATTR_MSG`: the kernel's message.
 const ACK_MESSAGE: u16 = 1;
 /// `NLMSGERR_ATTR_OFFS`: offset of the offending attribute within the request.
 const ACK_OFFSET: u16 = 2;
@@ -36,11 +36,11 @@ pub struct Frame<'a> {
     pub sequence: u32,
     /// `nlmsg_pid`: the port of the socket it answers, or whose request caused it.
     pub port: u32,
-    /// What follows the header.
+    /// The bytes after the header.
     pub payload: &'a [u8],
 }
 
-/// Iterates over the messages of a datagram and ends at the first malformed one.
+/// Iterates over the messages of a datagram; stops at the first malformed one.
 #[derive(Debug, Clone)]
 pub struct Frames<'a> {
     rest: &'a [u8],
@@ -70,12 +70,12 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// What an error message says.
+/// The contents of an error message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The error number, positive; 0 is success.
     pub errno: i32,
-    /// The kernel's message, or the place of the attribute it dislikes, or nothing.
+    /// The kernel's message, or the position of the attribute that it rejects, or empty.
     pub message: String,
 }
 
@@ -83,13 +83,13 @@ pub struct Verdict {
 /// `None` when it is too short to be one.
 pub fn verdict(frame: &Frame<'_>) -> Option<Verdict> {
     let errno = native32(frame.payload)? as i32;
-    // A number that no negation can represent is no error number.
+    // A number without a negation is not an error number.
     let errno = errno.checked_neg()?;
     let skipped = match (frame.kind, frame.flags & CAPPED != 0) {
         (DONE, _) => 4,
         (_, true) => 4 + HEADER,
         (_, false) => {
-            // The whole request is repeated; its length stands in its header.
+            // The complete request is repeated; its header contains its length.
             let request = frame.payload.get(4..).and_then(native32).unwrap_or_default() as usize;
             4usize.saturating_add(request.checked_next_multiple_of(4).unwrap_or(usize::MAX))
         }
@@ -106,23 +106,23 @@ pub fn verdict(frame: &Frame<'_>) -> Option<Verdict> {
     Some(Verdict { errno, message })
 }
 
-/// How far a listing has come.
+/// The progress of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// More datagrams follow.
     More,
-    /// It is complete; torn when the kernel changed meanwhile, so nothing may be concluded.
+    /// It is complete; torn when the kernel state changed meanwhile, so that it proves nothing.
     Complete {
         /// Whether any part carried `NLM_F_DUMP_INTR` or data was lost.
         torn: bool,
     },
     /// The kernel refused.
     Refused(Verdict),
-    /// Not what the kernel documents.
+    /// Not in the documented format.
     Malformed(&'static str),
 }
 
-/// Follows one listing through its datagrams.
+/// Collects one listing over its datagrams.
 #[derive(Debug, Clone)]
 pub struct Listing {
     sequence: u32,
@@ -130,13 +130,13 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Follows the answer to the request with this sequence number.
+    /// Collects the answer to the request with this sequence number.
     pub fn new(sequence: u32) -> Self {
         Self { sequence, torn: false }
     }
 
-    /// Takes the next datagram and hands its items to `each` (message type and payload). Answers
-    /// to other requests are skipped: they belong to one that timed out.
+    /// Processes the next datagram and passes its items to `each` (message type and payload). Answers to other
+    /// requests are skipped: they belong to a request that timed out.
     pub fn feed(&mut self, datagram: &[u8], each: &mut dyn FnMut(u16, &[u8])) -> Progress {
         for frame in Frames::new(datagram) {
             if frame.sequence != self.sequence {
@@ -152,7 +152,7 @@ impl Listing {
                     };
                 }
                 DONE => {
-                    // Its payload is the result of the dump; old kernels leave it out.
+                    // Its payload is the result of the dump; old kernels omit it.
                     return match verdict(&frame) {
                         Some(v) if v.errno > 0 => Progress::Refused(v),
                         _ => Progress::Complete { torn: self.torn },

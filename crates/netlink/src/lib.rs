@@ -1,11 +1,11 @@
-//! Synchronous netlink: requests with a deadline, answers matched by their sequence number, the
-//! kernel's own message for an error, and listings that are never torn.
+//! Synchronous netlink: requests with a deadline, answers matched by sequence number, the kernel's own message
+//! in errors, and listings that are never torn.
 //!
-//! Knows no message of any family: requests and answers are bytes, with [`tlv`] for attributes and
-//! [`frame`] for messages. Everything that reads bytes is total: no input makes it panic.
+//! Contains no messages of any family: requests and answers are bytes, with [`tlv`] for attributes and [`frame`]
+//! for messages. All parsing is total: no input makes it panic.
 //!
-//! - A [`Socket`] sends requests and waits for their answers, on the thread that calls it.
-//! - [`open_fd`] and [`receive`] are for those that wait for notifications.
+//! - A [`Socket`] sends requests and waits for their answers, on the calling thread.
+//! - [`open_fd`] and [`receive`] are for receivers of notifications.
 
 #![deny(missing_docs)]
 

@@ -12,11 +12,11 @@ use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, send};
 use crate::descriptor::{Protocol, make_room, netns_cookie, open_fd, receive};
 use crate::frame::{ERROR, Frames, HEADER, Listing, Progress, Verdict, verdict};
 
-/// How long one request may take, from sending to its last answer. The kernel works on a request
-/// within `send`, and waits there for its own locks without any limit that we could set.
+/// How long one request may take, from sending to its last answer. The kernel processes a request within `send`,
+/// and may wait there for its own locks without a limit.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How often a listing is tried before it counts as torn.
+/// How often an interrupted listing is retried before it counts as torn.
 pub const TRIES: u32 = 5;
 
 /// First size of the receive buffer in bytes; a dump fills at most 32 KiB (net/netlink/af_netlink.c).
@@ -60,7 +60,7 @@ pub enum Failure {
     Timeout,
     /// A listing was interrupted [`TRIES`] times.
     Torn,
-    /// Not what the kernel documents.
+    /// Not in the documented format.
     Malformed(&'static str),
 }
 
@@ -73,7 +73,7 @@ impl Failure {
         }
     }
 
-    /// A refusal with a message of the caller's.
+    /// A refusal with the caller's own message.
     pub fn refused(errno: i32, message: &str) -> Self {
         Failure::Refused(Verdict { errno, message: message.to_owned() })
     }
@@ -127,7 +127,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket in the network namespace of the calling thread and notes its port.
+    /// Opens a socket in the network namespace of the calling thread and records its port.
     ///
     /// # Errors
     /// The first system call that failed.
@@ -142,11 +142,11 @@ impl Socket {
         self.execute_all(&[Request { kind, flags, body: body.to_vec() }]).map_err(|(_, failure)| failure)
     }
 
-    /// Sends several requests at once and waits for all. The kernel carries out those after a
-    /// failed one all the same.
+    /// Sends several requests at once and waits for all. The kernel also carries out the requests after a failed
+    /// one.
     ///
     /// # Errors
-    /// The first failure, and which request it was for; 0 also when it was for none of them.
+    /// The first failure, and the index of its request; 0 also when it belongs to none of them.
     pub fn execute_all(&mut self, requests: &[Request]) -> Result<(), (usize, Failure)> {
         let mut failure = None;
         let result = self.execute_each(requests, &mut failure);
@@ -214,7 +214,7 @@ impl Socket {
         }
     }
 
-    /// Sends one request that asks for several things and returns the payloads of all answers.
+    /// Sends one request with several answers and returns the payloads of all of them.
     pub fn query(&mut self, kind: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         retry_torn(|| {
             let deadline = self.begin()?;
@@ -238,9 +238,8 @@ impl Socket {
         })
     }
 
-    /// Lists: every item goes through `decode`, which may leave it out. Tried again when the
-    /// kernel changed meanwhile, so `decode` may see an item more than once; the result never
-    /// mixes two tries.
+    /// Lists: passes every item to `decode`, which may leave it out. Retried when the kernel state changed
+    /// meanwhile, so `decode` may see an item more than once; the result never mixes two attempts.
     ///
     /// # Errors
     /// [`Failure::Torn`] after [`TRIES`] interrupted listings.
@@ -280,8 +279,8 @@ impl Socket {
         }
     }
 
-    /// Sends nf_tables messages as one transaction between `begin` and `end` and waits for the
-    /// outcome: all of them, or none and the first error (net/netfilter/nfnetlink.c).
+    /// Sends nf_tables messages as one transaction between `begin` and `end` and waits for the outcome: all of
+    /// them are applied, or none and the first error is returned (net/netfilter/nfnetlink.c).
     pub fn transact(&mut self, begin: &Request, messages: &[Request], end: &Request) -> Result<(), Failure> {
         self.transact_once(begin, messages, end).map_err(lost)
     }
@@ -313,7 +312,7 @@ impl Socket {
                 if verdict.errno != 0 && failure.as_ref().is_none_or(|(at, _)| index < *at) {
                     failure = Some((index, verdict));
                 }
-                // An error for the opening message is one for the transaction as a whole.
+                // An error of the opening message applies to the transaction as a whole.
                 if whole || is_last {
                     self.suspect = false;
                     return failure.map_or(Ok(()), |(_, verdict)| Err(Failure::Refused(verdict)));
@@ -331,7 +330,7 @@ impl Socket {
         Ok(self.sequence)
     }
 
-    /// A fresh socket if the last request ended without its answer, and the new deadline.
+    /// Replaces the socket if the last request ended without its answer; returns the new deadline.
     fn begin(&mut self) -> Result<Instant, Failure> {
         if self.suspect {
             self.reopen()?;
@@ -341,9 +340,9 @@ impl Socket {
 
     fn reopen(&mut self) -> Result<(), Failure> {
         let fresh = open_fd(self.protocol, &[])?;
-        // A new socket belongs to the namespace of the calling thread. In the one of the old
-        // socket it replaces the old one; elsewhere the old one must do: stale answers
-        // are told apart by their sequence numbers.
+        // A new socket belongs to the namespace of the calling thread. If that is the namespace of the old
+        // socket, it replaces the old one; otherwise the old one must do: sequence numbers distinguish stale
+        // answers.
         if netns_cookie(&fresh) == netns_cookie(&self.fd) {
             self.ports.insert(getsockname::<NetlinkAddr>(fresh.as_raw_fd())?.pid());
             self.fd = fresh;
@@ -353,8 +352,8 @@ impl Socket {
     }
 }
 
-/// A change whose answer was dropped is not a torn listing: it may have taken effect. A caller
-/// whose changes are idempotent may try again.
+/// A change whose answer was dropped is not a torn listing: it may have taken effect. A caller with idempotent
+/// changes may retry.
 fn lost(failure: Failure) -> Failure {
     match failure {
         Failure::Torn => Failure::refused(libc::ENOBUFS, "the kernel's answer was lost"),
@@ -362,7 +361,7 @@ fn lost(failure: Failure) -> Failure {
     }
 }
 
-/// Tries a listing until it is not torn, [`TRIES`] times at most.
+/// Retries a listing until it is not torn, with at most [`TRIES`] attempts.
 pub fn retry_torn<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     for _ in 0..TRIES {
         match attempt() {

@@ -25,7 +25,7 @@ fn a_stale_answer_is_skipped_and_a_lost_one_costs_the_socket() {
     let ports = Arc::new(OwnPorts::default());
     let mut socket = Socket::open(Protocol::Route, ports.clone()).unwrap();
     let loopback = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    // An answer that nobody reads, as after a timeout, and a socket that could not be replaced.
+    // A stale answer, as after a timeout, and a socket that could not be replaced.
     socket.dispatch(libc::RTM_GETLINK, 0, &[0; 16]).unwrap();
     socket.suspect = false;
     let answer = socket.get(libc::RTM_GETLINK, &loopback).unwrap();

@@ -25,8 +25,8 @@ impl Writer {
         Self { bytes: header.to_vec() }
     }
 
-    /// Appends one attribute. A value above [`MAX_VALUE`] is cut: no caller has one, and the
-    /// kernel refuses the remainder.
+    /// Appends one attribute. A value longer than [`MAX_VALUE`] is truncated: no caller has one, and the kernel
+    /// refuses the rest.
     pub fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         let value = value.get(..MAX_VALUE).unwrap_or(value);
         self.bytes.extend_from_slice(&((value.len() + HEADER) as u16).to_ne_bytes());
@@ -36,7 +36,7 @@ impl Writer {
         self
     }
 
-    /// Appends a text with its terminating zero.
+    /// Appends a string with its terminating zero.
     pub fn text(&mut self, kind: u16, value: &str) -> &mut Self {
         let mut bytes = value.as_bytes().to_vec();
         bytes.push(0);
@@ -53,7 +53,7 @@ impl Writer {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    /// Appends an attribute whose value is what `fill` writes.
+    /// Appends an attribute whose value is written by `fill`.
     pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Writer)) -> &mut Self {
         let mut inner = Writer::default();
         fill(&mut inner);
@@ -70,7 +70,7 @@ impl Writer {
         self.bytes.is_empty()
     }
 
-    /// The finished body.
+    /// The complete body.
     pub fn finish(self) -> Vec<u8> {
         self.bytes
     }
@@ -85,8 +85,8 @@ impl Writer {
 /// One attribute: its type without flags, and its value.
 pub type Attribute<'a> = (u16, &'a [u8]);
 
-/// Iterates over the attributes of an answer. Ends at the first one that is malformed: what
-/// precedes it is still used, as the kernel's own parsers do.
+/// Iterates over the attributes of an answer. Stops at the first malformed one: the attributes before it are
+/// still used, as in the kernel's own parsers.
 #[derive(Debug, Clone)]
 pub struct Attributes<'a> {
     rest: &'a [u8],
@@ -98,7 +98,7 @@ impl<'a> Attributes<'a> {
         Self { rest: bytes }
     }
 
-    /// Reads attributes that follow a fixed header of `header` bytes; none when that is cut off.
+    /// Reads attributes after a fixed header of `header` bytes; none when the input is shorter.
     pub fn after(bytes: &'a [u8], header: usize) -> Self {
         Self { rest: bytes.get(header..).unwrap_or_default() }
     }
@@ -146,7 +146,7 @@ pub fn big64(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|b| u64::from_be_bytes(*b))
 }
 
-/// A text up to its first zero; `None` when it is not UTF-8.
+/// A string up to its first zero; `None` when it is not UTF-8.
 pub fn text(bytes: &[u8]) -> Option<&str> {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     std::str::from_utf8(bytes.get(..end)?).ok()
@@ -177,7 +177,7 @@ mod tests {
         for bytes in [&[][..], &[4], &[0, 0, 0, 0], &[3, 0, 1, 0], &[255, 255, 1, 0, 1, 2], &[8, 0, 1, 0, 1, 2]] {
             assert_eq!(Attributes::new(bytes).count(), 0, "{bytes:?}");
         }
-        // A last attribute without its padding is whole.
+        // A last attribute without its padding is complete.
         assert_eq!(Attributes::new(&[5, 0, 1, 0, 9]).collect::<Vec<_>>(), vec![(1, &[9u8][..])]);
         assert_eq!(Attributes::after(&[1, 2], 16).count(), 0);
     }

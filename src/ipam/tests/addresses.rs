@@ -1,4 +1,4 @@
-//! Which addresses are granted, in which order, and how a refusal reads.
+//! Which addresses are granted, in which order, and the messages of refusals.
 
 use super::*;
 use crate::model::EndpointId;
@@ -12,7 +12,7 @@ fn the_next_one_with_the_prefix_of_the_pool() {
     let address = AddressRecord { pool: id.clone(), address: ip("10.0.0.1"), holder: Holder::Gateway };
     assert!(matches!(&records[0], Record::Pool(pool) if pool.used));
     assert_eq!(records[1], Record::Address(address));
-    // Nothing has happened before the records are applied.
+    // Nothing changes before the records are applied.
     assert_eq!(ipam.request_address(&id, None, true, NOW).unwrap().0, gateway);
     ipam.does(records);
     let (next, records) = ipam.request_address(&id, None, false, NOW).unwrap();
@@ -32,7 +32,7 @@ fn what_was_freed_comes_last() {
     assert_eq!(ipam.does(ipam.release_address(&id, ip("10.0.0.2"))), 1);
     assert_eq!(ipam.does(ipam.release_address(&id, ip("10.0.0.2"))), 0);
     assert_eq!(ipam.does(ipam.release_address("nobody's", ip("10.0.0.2"))), 0);
-    // A named one elsewhere does not move the search.
+    // A named address elsewhere does not move the cursor.
     ipam.takes(&id, "10.0.0.5");
     let rest: Vec<String> = (0..3).map(|_| ipam.next(&id)).collect();
     assert_eq!(rest, ["10.0.0.4/29", "10.0.0.6/29", "10.0.0.2/29"]);
@@ -58,7 +58,7 @@ fn a_restart_goes_on_where_it_stood() {
         let mut again = Ipam::load(DefaultPools::default(), &records);
         assert_eq!((again.next(&id), again.next(&six)), ("10.0.0.7/24".into(), "fd00::2/64".into()));
     }
-    // Also behind the turn.
+    // Also after the cursor has wrapped around.
     let small = ipam.pool(&named("10.7.0.0/29")).id;
     (0..6).for_each(|_| drop(ipam.next(&small)));
     for last in [1, 2, 4] {
@@ -136,7 +136,7 @@ fn a_taken_one_says_who_has_it() {
         assert!(found.contains(text) && found.contains("10.0.0.0/24"), "{found}");
     }
     assert!(ipam.refuses(&id, "10.0.0.1").contains("(the gateway)"));
-    // The gateway itself may be asked for again, by that name.
+    // The gateway itself may be requested again, as a gateway.
     let (again, records) = ipam.request_address(&id, Some(ip("10.0.0.1")), true, NOW).unwrap();
     assert_eq!((again, records.len()), (net("10.0.0.1/24"), 0));
     assert!(ipam.request_address(&id, Some(ip("10.0.0.10")), true, NOW).is_err());

@@ -1,4 +1,4 @@
-//! How networks and endpoints come by their addresses, and how leaks are found.
+//! How networks and endpoints claim their addresses, and how leaks are found.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn an_endpoint_claims_holds_and_gives_up_its_addresses() {
     assert_eq!((ipam.next(&id), ipam.next(&six)), ("10.0.0.2/24".into(), "fd00::2/64".into()));
     assert_eq!(ipam.does(ipam.claim_endpoint(&one).unwrap()), 2);
     assert_eq!(ipam.claim_endpoint(&one).unwrap(), []);
-    // A late release of an earlier holder's does not take it away.
+    // A late release by an earlier holder does not free it.
     assert_eq!(ipam.release_address(&id, ip("10.0.0.2")), []);
     let text = ipam.claim_endpoint(&endpoint("e2", Some("10.0.0.2/24"), None)).unwrap_err().to_string();
     assert!(text.contains("endpoint e2: its address 10.0.0.2 is taken (endpoint e1 of network n1)"), "{text}");
@@ -60,14 +60,14 @@ fn an_endpoint_claims_holds_and_gives_up_its_addresses() {
             .to_string()
             .contains("(the gateway)")
     );
-    // The grace period is over, and it is nobody's leak.
+    // The grace period is over, and the address is not a leak.
     assert_eq!(ipam.reclaim(&|_| true, NOW + 1000, 60), []);
     assert_eq!(ipam.unclaim_endpoint(&endpoint("e2", Some("10.0.0.2/24"), None), &Holder::Stale), []);
     assert_eq!(ipam.does(ipam.unclaim_endpoint(&one, &Holder::Unclaimed { since: NOW + 50 })), 2);
     assert_eq!(ipam.unclaim_endpoint(&one, &Holder::Stale), []);
     assert_eq!(holder(&ipam, &six, "fd00::2"), Some(Holder::Unclaimed { since: NOW + 50 }));
     assert_eq!(ipam.does(ipam.release_address(&id, ip("10.0.0.2"))), 1);
-    // Reclaimed, stale or never requested: still its own.
+    // Reclaimed, stale or never requested: still claimed by the endpoint.
     ipam.apply(&Record::Address(AddressRecord { pool: six.clone(), address: ip("fd00::2"), holder: Holder::Stale }));
     assert_eq!(ipam.does(ipam.claim_endpoint(&one).unwrap()), 2);
     assert_eq!(ipam.next(&id), "10.0.0.3/24");
@@ -83,7 +83,7 @@ fn claiming_marks_the_pool_as_used() {
     let id = ipam.pool(&named("10.0.0.0/24")).id;
     assert_eq!(ipam.does(ipam.claim_endpoint(&endpoint("e1", Some("10.0.0.2/24"), None)).unwrap()), 2);
     assert!(ipam.pools[&id].record.used);
-    // A network that is claimed again leaves an endpoint what it has.
+    // When a network claims its addresses again, an endpoint keeps its own.
     let odd = network("n1", serde_json::json!({"v4": {"pool": "10.0.0.0/24", "gateway": "10.0.0.2"}}));
     assert_eq!(ipam.claim(&odd), []);
 }
@@ -102,7 +102,7 @@ fn what_nobody_claims_comes_back_after_the_grace_period() {
     ipam.does(leaks);
     assert_eq!(ipam.reclaim(&carried, NOW + 60, 60), []);
     assert_eq!(ipam.next(&ours), "10.0.0.3/24");
-    // A network of another driver keeps what it has, however old.
+    // A network of another driver keeps its addresses, whatever their age.
     assert_eq!(holder(&ipam, &other, "10.1.0.2"), Some(Holder::Unclaimed { since: NOW }));
 }
 

@@ -1,4 +1,4 @@
-//! Which pools are granted, and how a refusal reads.
+//! Which pools are granted, and the messages of refusals.
 
 use super::*;
 
@@ -65,7 +65,7 @@ fn pools_that_were_never_used_give_way() {
     let ranged = PoolAsk { range: Some(net("10.0.8.0/24")), ..named("10.0.0.0/16") };
     let (_, records) = ipam.request_pool(&ranged, &HOST).unwrap();
     assert_eq!(records[0], gone(&wide.id));
-    // One in use among them and none gives way.
+    // If one of them is in use, none yields.
     ipam.does(records);
     let used = ipam.busy("10.9.0.0/24");
     assert!(refusal(&ipam, &named("10.0.0.0/8")).contains("10.9.0.0/24"));
@@ -95,7 +95,7 @@ fn the_lowest_default_pool_with_nothing_in_its_way() {
     let host = HostView { routes: &routes, resolvers: &resolvers, ..HOST };
     let (pool, records) = ipam.request_pool(&ANY, &host).unwrap();
     assert_eq!((pool.subnet, records.len()), (net("172.20.0.0/16"), 1));
-    // The engine may be about to refuse that one, so the next question has another answer.
+    // The engine may be about to refuse that pool, so the next request gets another one.
     ipam.does(records);
     let (second, records) = ipam.request_pool(&ANY, &host).unwrap();
     assert_eq!(second.subnet, net("172.21.0.0/16"));
@@ -117,7 +117,7 @@ fn exhaustion_takes_back_the_never_used_and_then_says_so() {
     }
     let (again, records) = ipam.request_pool(&ANY, &HOST).unwrap();
     assert_eq!((again.subnet, records.len()), (net("10.0.0.0/24"), 0));
-    // A smaller one takes the place of the larger that was never used.
+    // A smaller pool replaces the larger one that was never used.
     let (_, records) = ipam.request_pool(&PoolAsk { prefix_only: Some(26), ..ANY }, &HOST).unwrap();
     assert_eq!(records[0], Record::NoPool { id: pools[0].id.clone() });
     ipam.next(&pools[0].id);

@@ -1,4 +1,4 @@
-//! Every state in which a ledger can be found, and what is made of it.
+//! Every condition in which a ledger can be found, and how it is handled.
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn cut_at_every_byte_it_is_a_prefix_of_the_transactions() {
             Outcome::Torn { .. } => assert!(cut > ends[0] && !ends.contains(&cut), "{cut}"),
             other => panic!("{cut}: {other:?}"),
         }
-        // Whatever was found, what follows is written to a whole ledger.
+        // In every case later records are written to an intact ledger.
         opened.ledger.append(&[free(1)]).unwrap();
         drop(opened);
         assert_eq!(dir.open().outcome, Outcome::Loaded, "{cut}");
@@ -86,7 +86,7 @@ fn no_flipped_bit_goes_unseen() {
             damaged[at] ^= 1 << bit;
             let found = replay(&damaged);
             assert!(matches!(found.ending, Ending::Torn { .. } | Ending::Damaged { .. }), "{at}.{bit}: {found:?}");
-            // What is left was true at some time: damage takes facts away, it never alters one.
+            // What is left was true at some time: damage removes facts, it never alters one.
             for record in found.facts.into_records() {
                 let known = whole.contains(&record) || (0..=story().len()).any(|n| alive(n).contains(&record));
                 assert!(known, "{at}.{bit}: {record:?}");
@@ -116,7 +116,7 @@ fn damage_is_kept_aside_and_the_rest_salvaged() {
     assert_eq!(opened.records, salvaged);
     opened.ledger.append(&[pool(POOL)]).unwrap();
     drop(opened);
-    // The doubt outlives the restart until somebody has looked.
+    // The degraded state persists across the restart until an operator has removed the file.
     let again = dir.open();
     assert_eq!((again.outcome, again.kept_aside.len()), (Outcome::Loaded, 2));
     assert_eq!(fs::read(&kept).unwrap(), damaged);
@@ -188,7 +188,7 @@ fn loads(bytes: &[u8], records: &str) {
     let dir = TempDir::with(bytes);
     let opened = dir.open();
     assert_eq!(opened.outcome, Outcome::Loaded);
-    // Compared as JSON, so that a field with a default may join but none be lost or renamed.
+    // Compared as JSON, so that a field with a default may be added but none be lost or renamed.
     let expected: Vec<Value> = serde_json::from_str(records).unwrap();
     let found: Vec<Value> = opened.records.iter().map(|record| serde_json::to_value(record).unwrap()).collect();
     assert_eq!(found.len(), expected.len());
@@ -228,11 +228,11 @@ fn tracked_connections_are_told_of_until_they_are_removed() {
     for (id, address) in [("e2", "10.0.0.4/24"), ("e3", "10.0.0.5/24"), ("e4", "10.0.0.6/24")] {
         opened.ledger.append(&[at("n1", id, address)]).unwrap();
     }
-    // one that ended, one whose address somebody has again, one that went with its network
+    // one that ended, one whose address is in use again, one that was deleted with its network
     opened.ledger.append(&[end("n1", "e2"), end("n1", "e3")]).unwrap();
     opened.ledger.append(&[at("n2", "e5", "10.0.0.5/24")]).unwrap();
     opened.ledger.append(&[Record::NoNetwork { id: NetworkId::parse("n1").unwrap() }]).unwrap();
-    // and one that lives on and publishes less
+    // and one that still exists and publishes fewer ports
     let fewer: std::net::IpAddr = [10, 0, 0, 9].into();
     opened.ledger.append(&[Record::Flows { addresses: vec![fewer] }]).unwrap();
     drop(opened);
@@ -263,7 +263,7 @@ fn whoever_only_looks_changes_nothing_and_holds_up_nobody() {
     let mut bytes = dir.bytes();
     let seen = Ledger::look(&dir.0, BOOT).unwrap();
     assert_eq!((seen.outcome, seen.records.len(), seen.holder), (Outcome::Loaded, 2, Some(std::process::id())));
-    // A line that is just being written is not damage; when nobody writes, it is torn.
+    // A line that is being written is not damage; without a writer it is torn.
     bytes.extend_from_slice(b"0123");
     fs::write(dir.file("ledger"), &bytes).unwrap();
     assert_eq!(Ledger::look(&dir.0, BOOT).unwrap().outcome, Outcome::Loaded);

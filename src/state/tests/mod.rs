@@ -29,7 +29,7 @@ impl TempDir {
     fn bytes(&self) -> Vec<u8> {
         fs::read(self.file("ledger")).unwrap()
     }
-    /// Makes the directory and gives the ledger these bytes.
+    /// Creates the directory and a ledger with these bytes.
     fn with(bytes: &[u8]) -> Self {
         let dir = Self::new();
         fs::create_dir_all(&dir.0).unwrap();
@@ -78,7 +78,7 @@ fn network(id: &str) -> Record {
 
 const POOL: &str = "pontoon-local/10.0.0.0/24";
 
-/// Transactions that leave every kind of record behind.
+/// Transactions that write every kind of record.
 fn story() -> Vec<Vec<Record>> {
     let held =
         Holder::Endpoint { network: NetworkId::parse("n1").unwrap(), endpoint: EndpointId::parse("e1").unwrap() };
@@ -92,7 +92,7 @@ fn story() -> Vec<Vec<Record>> {
     ]
 }
 
-/// A ledger with `story`, one line a transaction behind the header, and its bytes.
+/// A ledger with `story`, one line for each transaction after the header, and its bytes.
 fn written() -> (TempDir, Vec<u8>) {
     let dir = TempDir::new();
     let opened = dir.open();
@@ -105,7 +105,7 @@ fn written() -> (TempDir, Vec<u8>) {
     (dir, bytes)
 }
 
-/// What is alive after the first `count` transactions of the story.
+/// The live facts after the first `count` transactions of the story.
 fn alive(count: usize) -> Vec<Record> {
     let mut facts = Facts::default();
     story().into_iter().take(count).flatten().for_each(|record| facts.apply(record));

@@ -1,4 +1,4 @@
-//! What an append, a compaction and the lock promise, also when the file system does not play along.
+//! The guarantees of an append, a compaction and the lock, also when the file system fails.
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn a_full_disk_refuses_and_recovers() {
     let error = opened.ledger.append(&[free(1)]).unwrap_err();
     assert!(matches!(&error, StoreError::Io { cause, .. } if cause.raw_os_error() == Some(libc::ENOSPC)));
     assert!(error.to_string().contains("free some space"), "{error}");
-    // A device cannot be cut, so from here on it refuses instead of writing behind the damage.
+    // A device cannot be truncated, so from here on it refuses instead of writing after the damage.
     assert!(matches!(opened.ledger.append(&[free(1)]), Err(StoreError::Ragged { .. })));
     opened.ledger.inner().unwrap().tail = Some(sound);
     opened.ledger.append(&[free(1)]).unwrap();
@@ -55,7 +55,7 @@ fn a_full_disk_refuses_and_recovers() {
 #[test]
 fn an_unwritable_start_still_loads_and_catches_up() {
     let (dir, bytes) = written();
-    // A directory in the way of the new file stands for a disk without space.
+    // A directory at the path of the new file simulates a full disk.
     fs::create_dir(dir.file("ledger.new")).unwrap();
     let opened = Ledger::open(&dir.0, "b2").unwrap();
     assert!(opened.rebooted && opened.unwritten.is_some() && opened.ledger.compact_due());
@@ -89,7 +89,7 @@ fn compaction_keeps_the_meaning_and_the_one_before() {
     drop(opened);
     let again = dir.open();
     assert_eq!((again.records.len(), again.outcome), (alive(9).len() + 1, Outcome::Loaded));
-    // Damage that came later is not compacted away.
+    // Damage that came later is not removed by compaction.
     let mut bytes = dir.bytes();
     bytes[100] ^= 1;
     fs::write(dir.file("ledger"), &bytes).unwrap();

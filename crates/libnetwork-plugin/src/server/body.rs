@@ -1,5 +1,4 @@
-//! Reading bodies: how long one may take, how large one may be, and how much memory all of them
-//! take together.
+//! Reads bodies within limits: the time for one body, its size, and the memory of all bodies together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +14,8 @@ use crate::refusal::{Refusal, RefusalKind};
 /// Largest body that is accepted, in bytes, of methods that do not have a container's published ports.
 pub const MAX_BODY: usize = 1 << 20;
 
-/// Largest body of a request that has the published ports of a container, in bytes: about 110 for
-/// each port, in a list of bindings and one of exposed ports.
+/// Largest body of a request with the published ports of a container, in bytes: about 110 for each port, in a
+/// list of bindings and one of exposed ports.
 pub const MAX_PORTS_BODY: usize = 16 << 20;
 
 /// Bytes of such a body for each port, for messages.
@@ -25,26 +24,26 @@ const BYTES_PER_PORT: usize = 110;
 /// How long a body may take to arrive: the engine sends it with the headers.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Memory for bodies of all requests under way, in bytes; of each body, the first [`MAX_BODY`] count
-/// here. A thousand bodies of the engine's usual size fit. Decoded, a body takes a few times its
-/// length, or twenty times if it is made for that.
+/// Memory for bodies of all requests under way, in bytes; only the first [`MAX_BODY`] of each body count here. A
+/// thousand bodies of the engine's usual size fit. Decoded, a body takes a few times its length, or twenty times
+/// in the worst case.
 const BUDGET: usize = 8 << 20;
 
-/// Memory for the rest of bodies with published ports, in bytes, all together. They do not grow
-/// when they are decoded.
+/// Memory for the remainder of bodies with published ports, in bytes, all together. They do not grow when they
+/// are decoded.
 const PORTS_BUDGET: usize = 16 << 20;
 
-/// The memory that is left for bodies.
+/// The remaining memory budget for bodies.
 #[derive(Debug, Clone)]
 pub(super) struct BodyBudget {
     ordinary: Arc<Semaphore>,
     ports: Arc<Semaphore>,
 }
 
-/// A body, which holds its part of the budget.
+/// A body, which holds its share of the budget.
 #[derive(Debug)]
 pub(super) struct Body {
-    /// All of it.
+    /// The complete body.
     pub bytes: Bytes,
     _reserved: [Option<OwnedSemaphorePermit>; 2],
 }
@@ -56,15 +55,14 @@ impl Default for BodyBudget {
 }
 
 impl BodyBudget {
-    /// Reads a body to its end; `has_ports` when it may have the published ports of a container.
+    /// Reads a body to its end; `has_ports` when it may contain the published ports of a container.
     pub async fn read(&self, body: Incoming, has_ports: bool) -> Result<Body, Refusal> {
         let seconds = BODY_TIMEOUT.as_secs();
         let late = |_| Refusal::of(RefusalKind::SlowBody, format!("the body took longer than {seconds} s"));
         timeout(BODY_TIMEOUT, self.collect(body, has_ports)).await.map_err(late)?
     }
 
-    /// Reserves memory for bytes that arrived, not for those announced: a client that sends nothing
-    /// takes nothing from others.
+    /// Reserves memory for received bytes, not for announced ones: a client that sends nothing uses no budget.
     async fn collect(&self, mut body: Incoming, has_ports: bool) -> Result<Body, Refusal> {
         let (mut bytes, mut reserved) = (BytesMut::new(), [None::<OwnedSemaphorePermit>, None]);
         let announced = body.size_hint().exact();
@@ -77,12 +75,12 @@ impl BodyBudget {
             }
             let full =
                 |_| Refusal::of(RefusalKind::Unavailable, "too many large requests at once: try again".to_owned());
-            // A piece that begins below MAX_BODY counts as ordinary.
+            // A chunk that begins below MAX_BODY counts as ordinary.
             let (semaphore, reserved) = match (&self.ordinary, &self.ports, &mut reserved) {
                 (ordinary, _, [reserved, _]) if bytes.len() < MAX_BODY => (ordinary, reserved),
                 (_, ports, [_, reserved]) => (ports, reserved),
             };
-            // No more than MAX_PORTS_BODY, so it fits.
+            // At most MAX_PORTS_BODY, so it fits.
             let more = Arc::clone(semaphore).try_acquire_many_owned(data.len() as u32).map_err(full)?;
             match reserved {
                 Some(reserved) => reserved.merge(more),

@@ -1,8 +1,8 @@
-//! The limit on connections. When it is reached, a new connection replaces an idle one: one that
-//! never sent a whole request first, then the one idle longest. So neither a thousand idle
-//! connections nor as many that send a byte a minute keep the engine out.
+//! The limit on connections. When it is reached, a new connection replaces an idle one: one that never sent a
+//! complete request first, then the one idle longest. So neither a thousand idle connections nor as many that
+//! send a byte a minute lock the engine out.
 //!
-//! A connection whose request is under way stays until it is answered.
+//! A connection with a request under way stays until it is answered.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ struct State {
     evict: Arc<Notify>,
 }
 
-/// An open connection. Dropping it makes room for another.
+/// An open connection. Dropping it frees its slot.
 #[derive(Debug)]
 pub(super) struct Connection {
     connections: Arc<Connections>,
@@ -43,7 +43,7 @@ pub(super) struct Connection {
 pub(super) struct Busy<'a>(&'a Connection);
 
 impl Connections {
-    /// None yet, and `limit` at most.
+    /// No connections yet, and at most `limit`.
     pub fn new(limit: u32) -> Arc<Self> {
         Arc::new(Self { limit, free: Arc::new(Semaphore::new(limit as usize)), open: Mutex::default() })
     }
@@ -54,8 +54,7 @@ impl Connections {
         let _ = self.free.acquire_many(self.limit).await;
     }
 
-    /// Registers connection `number`, which no other has; waits while the limit is reached and all
-    /// are busy.
+    /// Registers connection `number`, which must be unique; waits while the limit is reached and all are busy.
     pub async fn open(self: &Arc<Self>, number: u64) -> Option<Connection> {
         if self.free.available_permits() == 0 {
             self.evict_idle();

@@ -1,9 +1,9 @@
 //! The deadline of the requests of one connection.
 //!
-//! A driver's method runs on its connection's own thread, which cannot answer as long as the method
-//! hangs. The server's main thread polls each connection, learns there when a request is due, and
-//! if it is not done by then answers in its place and closes the connection; the engine opens
-//! another. A request that is done in time costs no system call for this.
+//! A driver's method runs on its connection's own thread, which cannot answer while the method hangs. The
+//! server's main thread polls each connection to learn when a request is due; if it is not done by then, the
+//! main thread answers instead and closes the connection, and the engine opens another. A request that finishes
+//! in time costs no system call for this.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 
-/// The deadline of one connection, shared by its thread and the main one.
+/// The deadline of one connection, shared by its thread and the main thread.
 pub(super) struct Deadline {
     client: UnixStream,
     timeout: Duration,
     running: Mutex<Option<Running>>,
 }
 
-/// What must be answered by when, and how if it is not.
+/// When the request is due, and the answer to send if it is late.
 struct Running {
     due: Instant,
     status: StatusCode,
@@ -28,15 +28,14 @@ struct Running {
 }
 
 impl Deadline {
-    /// `client` is a second descriptor of the connection that does not block; `timeout` holds for
-    /// each of its requests.
+    /// `client` is a second, non-blocking descriptor of the connection; `timeout` applies to each of its
+    /// requests.
     pub fn new(client: UnixStream, timeout: Duration) -> Self {
         Self { client, timeout, running: Mutex::new(None) }
     }
 
-    /// Runs `work` on this thread, however long it takes. The second value is true when it took too
-    /// long: the client then has its answer, an object with `key` and this status, and reads no
-    /// other.
+    /// Runs `work` on this thread, however long it takes. The second value is true when it took too long: the
+    /// client then already has an answer, an object with `key` and this status, and reads no other.
     pub fn run<T>(&self, status: StatusCode, key: &'static str, work: impl FnOnce() -> T) -> (T, bool) {
         *self.running() = Some(Running { due: Instant::now() + self.timeout, status, key });
         let done = work();
@@ -51,7 +50,7 @@ impl Deadline {
             // A request that begins while this sleeps is seen before it is due.
             let idle = || Instant::now() + self.timeout / 2;
             tokio::time::sleep_until(due.unwrap_or_else(idle).into()).await;
-            // Held while answering: if the work ends meanwhile, its own answer goes to a closed socket.
+            // Locked while answering: if the work ends meanwhile, its own answer goes to a closed socket.
             let mut running = self.running();
             if let Some(late) = running.take_if(|running| running.due <= Instant::now()) {
                 self.answer(&late);

@@ -1,6 +1,6 @@
-//! Descriptors held in reserve for the next connection. A connection is accepted only when all that
-//! it needs can be opened, and waits in the socket's queue until then, so that no client is refused
-//! or reset when the process is at its limit of open files.
+//! Descriptors reserved for the next connection. A connection is accepted only when all descriptors that it
+//! needs can be opened, and waits in the socket's queue until then, so that no client is refused or reset when
+//! the process is at its limit of open files.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -12,7 +12,7 @@ const NEEDED: usize = 8;
 pub(super) struct DescriptorReserve(Vec<OwnedFd>);
 
 impl DescriptorReserve {
-    /// Opens what is missing, as copies of any descriptor; false when there are too few.
+    /// Opens the missing ones, as duplicates of any descriptor; false if there are still too few.
     pub fn fill(&mut self, any: &impl AsFd) -> bool {
         while self.0.len() < NEEDED {
             match any.as_fd().try_clone_to_owned() {
@@ -23,7 +23,7 @@ impl DescriptorReserve {
         true
     }
 
-    /// Gives them to the connection that was just accepted.
+    /// Frees them for the connection that was just accepted.
     pub fn release(&mut self) {
         self.0.clear();
     }

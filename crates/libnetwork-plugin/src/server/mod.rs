@@ -1,7 +1,7 @@
 //! HTTP on a Unix socket: connections, bodies, deadlines, shutdown and status codes.
 //!
-//! Idle connections are not closed by the server unless others need their place: the engine's next
-//! request would race with the close, fail half way and be repeated without its body.
+//! The server closes an idle connection only to admit another one: otherwise the engine's next request could
+//! race with the close, fail half way and be repeated without its body.
 
 mod body;
 mod connections;
@@ -52,8 +52,8 @@ pub(crate) const PLUGIN_JSON: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// Serves drivers on a plugin socket.
 ///
-/// Each connection has a thread of its own, where the drivers' methods run: the engine keeps few
-/// connections, and a change of thread costs as much as a good part of a request.
+/// Each connection has its own thread, on which the drivers' methods run: the engine keeps few connections, and
+/// a thread switch costs a considerable part of a request.
 #[derive(Clone)]
 pub struct Server {
     handlers: Handlers,
@@ -87,14 +87,14 @@ impl Server {
         self
     }
 
-    /// Tells `observer` of every request.
+    /// Notifies `observer` of every request.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.handlers.observer = Some(observer);
         self
     }
 
-    /// Answers other paths than the protocol's.
+    /// Answers paths outside the protocol.
     #[must_use]
     pub fn routes(mut self, routes: Arc<dyn Routes>) -> Self {
         self.handlers.routes = Some(routes);
@@ -108,8 +108,8 @@ impl Server {
         self
     }
 
-    /// How many connections are served at once, at least 1: [`MAX_CONNECTIONS`] by default. A
-    /// further one replaces an idle one, or waits.
+    /// How many connections are served at once, at least 1: [`MAX_CONNECTIONS`] by default. A further connection
+    /// replaces an idle one, or waits.
     #[must_use]
     pub fn max_connections(mut self, limit: u32) -> Self {
         self.max_connections = limit.max(1);
@@ -158,7 +158,7 @@ impl Server {
         let listener = UnixListener::from_std(listener)?;
         let connections = Connections::new(self.max_connections);
         let (stopping, stopped) = watch::channel(false);
-        // Stopping drops a connection that is accepted and waits for its place: it is not served.
+        // Stopping drops a connection that is accepted but waits for a slot: it is not served.
         tokio::select! {
             never = self.accept(&listener, &connections, stopped) => match never {},
             () = stop => {}
@@ -199,7 +199,7 @@ impl Server {
                 Err(error) => Err(error),
             };
             if let Err(error) = begun {
-                // Not a reason to stop listening.
+                // No reason to stop listening.
                 tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
@@ -207,7 +207,7 @@ impl Server {
     }
 }
 
-/// What a connection has in common with the others.
+/// The state that a connection shares with the others.
 struct Shared {
     handlers: Handlers,
     deadline: Duration,

@@ -1,4 +1,4 @@
-//! From an HTTP request to an HTTP response.
+//! Converts an HTTP request to an HTTP response.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -59,14 +59,14 @@ impl Handlers {
             return Err(Refusal::of(RefusalKind::NotPost, format!("{path} is called with POST")));
         }
         let body = budget.read(request.into_body(), method.has_ports()).await.map_err(|refusal| refusal.about(path))?;
-        // Not earlier: a client that never sends its whole body may be evicted.
+        // Not earlier: a client that never sends its complete body may be evicted.
         let _busy = connection.busy();
         check_body(method, &body.bytes).map_err(|refusal| refusal.about(path))?;
         Ok(self.call(deadline, method, &body.bytes))
     }
 
-    /// Runs the driver's method on this thread. It runs to its end even if the engine hangs up or
-    /// the deadline passes: nothing is left half done.
+    /// Runs the driver's method on this thread. It runs to its end even if the engine disconnects or the
+    /// deadline passes: nothing is left half done.
     fn call(&self, deadline: &Deadline, method: Method, body: &[u8]) -> Response<Full<Bytes>> {
         let began = Instant::now();
         let work = || {
@@ -89,7 +89,7 @@ impl Handlers {
         self.report(method, began.elapsed(), outcome, result.as_ref().err());
         match result {
             Ok(body) => reply(StatusCode::OK, PLUGIN_JSON, body),
-            // The engine reads the error's own key of an answer with status 200, and `Err` of others.
+            // The engine reads the method's error key from an answer with status 200, and `Err` from others.
             Err(refusal) if refusal.status() == StatusCode::OK => {
                 let body = serde_json::json!({ key: refusal.message() }).to_string();
                 reply(StatusCode::OK, PLUGIN_JSON, body.into())
@@ -112,7 +112,7 @@ impl Handlers {
         }
     }
 
-    /// A path that is not the protocol's.
+    /// A path outside the protocol.
     async fn route(
         &self,
         path: &str,
@@ -139,7 +139,7 @@ impl Handlers {
     }
 }
 
-/// The engine reads `Err` of any answer without status 200, for both drivers.
+/// The engine reads `Err` from any answer without status 200, for both drivers.
 fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
     let body = serde_json::json!({ "Err": refusal.message() }).to_string();
     reply(refusal.status(), PLUGIN_JSON, body.into())

@@ -46,7 +46,7 @@ pub struct RequestPoolRequest {
     /// One of [`AddressSpacesResponse`].
     #[serde(deserialize_with = "nullable")]
     pub address_space: String,
-    /// The user's `--subnet`; empty to choose one, `0.0.0.0/N` to choose one of that size.
+    /// The user's `--subnet`; empty to choose any, `0.0.0.0/N` to choose one of that size.
     #[serde(deserialize_with = "nullable")]
     pub pool: String,
     /// `--ip-range`.
@@ -55,7 +55,7 @@ pub struct RequestPoolRequest {
     /// `--ipam-opt`.
     #[serde(deserialize_with = "nullable")]
     pub options: BTreeMap<String, String>,
-    /// Whether an IPv6 pool is asked for.
+    /// Whether an IPv6 pool is requested.
     #[serde(deserialize_with = "nullable")]
     pub v6: bool,
 }
@@ -64,7 +64,7 @@ pub struct RequestPoolRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RequestPoolResponse {
-    /// Stored by the engine and used ever after.
+    /// The engine stores it and uses it from then on.
     #[serde(rename = "PoolID")]
     pub pool_id: String,
     /// CIDR.
@@ -89,10 +89,10 @@ pub struct RequestAddressRequest {
     /// The pool.
     #[serde(rename = "PoolID", deserialize_with = "nullable")]
     pub pool_id: String,
-    /// The address wanted, or empty.
+    /// The requested address, or empty.
     #[serde(rename = "Address", deserialize_with = "nullable")]
     pub address: String,
-    /// [`ADDRESS_TYPE`], and more that differs from engine to engine.
+    /// [`ADDRESS_TYPE`], and other keys that depend on the engine's version.
     #[serde(rename = "Options", deserialize_with = "nullable")]
     pub options: BTreeMap<String, String>,
 }

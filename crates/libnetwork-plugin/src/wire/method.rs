@@ -63,7 +63,7 @@ impl Method {
         (Method::ReleaseAddress, "/IpamDriver.ReleaseAddress", "release_address"),
     ];
 
-    /// The method behind a request's path.
+    /// The method for a request's path.
     pub fn parse(path: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, p, _)| *p == path).map(|(method, _, _)| *method)
     }
@@ -82,19 +82,18 @@ impl Method {
         self.row().1
     }
 
-    /// Whether the method is the IPAM driver's. Its errors have the key `Error`, not `Err`.
+    /// Whether the method belongs to the IPAM driver. Its errors have the key `Error`, not `Err`.
     pub fn is_ipam(self) -> bool {
         self.path().starts_with("/IpamDriver.")
     }
 
-    /// Whether the request has the list of a container's published ports, and so may be large.
+    /// Whether the request contains the list of a container's published ports, and so may be large.
     pub fn has_ports(self) -> bool {
         matches!(self, Method::CreateEndpoint | Method::Join | Method::ProgramExternalConnectivity)
     }
 
-    /// Whether the engine sends no body. For all others an empty body marks the engine's retry
-    /// after a lost connection, which must not be taken for a request (moby
-    /// pkg/plugins/client.go, callWithRetry).
+    /// Whether the engine sends no body. For all others an empty body marks the engine's retry after a lost
+    /// connection, which must not be treated as a request (moby pkg/plugins/client.go, callWithRetry).
     pub fn has_no_body(self) -> bool {
         matches!(
             self,

@@ -1,8 +1,7 @@
-//! The protocol's bodies: what the engine sends and what it takes.
+//! The protocol's bodies: the engine's requests and the expected answers.
 //!
-//! Decoding is as lenient as the engine's own decoder: unknown keys are ignored, and `null` and
-//! missing values are the zero value. Values are texts here as on the wire; what they mean is the
-//! driver's business.
+//! Decoding is as lenient as the engine's own decoder: unknown keys are ignored, and `null` and missing values
+//! are the zero value. Values are strings here as on the wire; the driver interprets them.
 //!
 //! Field names follow moby's `daemon/libnetwork/drivers/remote/api` and `ipams/remote/api`.
 
@@ -15,7 +14,7 @@ pub use method::Method;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Takes `null` and a missing key for the zero value, as Go does.
+/// Decodes `null` and a missing key as the zero value, as Go does.
 pub(crate) fn nullable<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -24,7 +23,7 @@ where
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 
-/// The answer of methods that return nothing: the engine wants an object, not an empty body.
+/// The answer of methods that return nothing: the engine expects an object, not an empty body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
 

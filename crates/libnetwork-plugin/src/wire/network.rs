@@ -23,9 +23,9 @@ pub mod key {
     pub const PORT_MAP: &str = "com.docker.network.portmap";
     /// Exposed ports.
     pub const EXPOSED_PORTS: &str = "com.docker.network.endpoint.exposedports";
-    /// The user's MAC as base64; the same stands readable in `Interface`.
+    /// The user's MAC as base64; `Interface` has the same in readable form.
     pub const MAC_ADDRESS: &str = "com.docker.network.endpoint.macaddress";
-    /// True when another endpoint of the container is its way out for IPv6 (engine 28 and later).
+    /// True when another endpoint of the container is its gateway for IPv6 (engine 28 and later).
     pub const NO_PROXY_6TO4: &str = "com.docker.network.driver.private.no_proxy_6to4";
     /// The container's resolvers.
     pub const DNS_SERVERS: &str = "com.docker.network.endpoint.dnsservers";
@@ -58,7 +58,7 @@ pub struct GwAllocCheckRequest {
     pub options: Map<String, Value>,
 }
 
-/// Which families need no gateway address.
+/// The families that need no gateway address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GwAllocCheckResponse {
     /// No IPv4 gateway wanted.
@@ -69,7 +69,7 @@ pub struct GwAllocCheckResponse {
     pub skip_ipv6: bool,
 }
 
-/// How far something reaches.
+/// The scope of networks or connectivity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -87,14 +87,14 @@ pub struct CapabilitiesResponse {
     /// Where networks are created. Global: by the managers of a Swarm, which call AllocateNetwork;
     /// that needs a managed plugin.
     pub scope: Scope,
-    /// How far containers reach each other. Global: the driver is told of the Swarm's nodes, and
-    /// names of containers are resolved on all of them.
+    /// How far containers reach each other. Global: the driver is notified of the Swarm's nodes, and names of
+    /// containers are resolved on all of them.
     pub connectivity_scope: Scope,
     /// Whether engines from 28 on call GwAllocCheck.
     pub gw_alloc_checker: bool,
 }
 
-/// CreateNetwork, and AllocateNetwork's twin without typed options.
+/// CreateNetwork.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CreateNetworkRequest {
@@ -123,7 +123,7 @@ impl CreateNetworkRequest {
         Ok(Option::deserialize(options).map_err(invalid)?.unwrap_or_default())
     }
 
-    /// Whether the network is to have no way out: `--internal`.
+    /// Whether the network must have no external connectivity: `--internal`.
     pub fn is_internal(&self) -> bool {
         self.options.get(key::INTERNAL).and_then(Value::as_bool).unwrap_or(false)
     }
@@ -199,7 +199,7 @@ pub struct CreateEndpointRequest {
     /// The new endpoint.
     #[serde(rename = "EndpointID", deserialize_with = "nullable")]
     pub endpoint_id: String,
-    /// Addresses already chosen.
+    /// Addresses that are already chosen.
     #[serde(rename = "Interface", deserialize_with = "nullable")]
     pub interface: Interface,
     /// Engine options and, flat beside them, the user's `--driver-opt`.
@@ -228,8 +228,8 @@ pub struct EndpointRequest {
     pub endpoint_id: String,
 }
 
-/// The answer to EndpointOperInfo. The engine cannot use any value of a remote driver, but engines
-/// up to 26 refuse to start a container without an answer.
+/// The answer to EndpointOperInfo. The engine uses no value of a remote driver, but engines up to 26 refuse to
+/// start a container without an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct OperInfoResponse {
@@ -255,7 +255,7 @@ pub struct JoinRequest {
     pub options: Options,
 }
 
-/// Which link goes into the sandbox, and what it is called there. Both are empty for none.
+/// The link that is moved into the sandbox, and its name there. Both are empty if there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct InterfaceName {
@@ -278,7 +278,7 @@ pub struct StaticRoute {
 }
 
 impl StaticRoute {
-    /// The route leads through [`StaticRoute::next_hop`].
+    /// The route uses [`StaticRoute::next_hop`].
     pub const NEXT_HOP: u8 = 0;
     /// The destination is on the link itself.
     pub const ON_LINK: u8 = 1;
@@ -299,7 +299,7 @@ pub struct JoinResponse {
     /// More routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub static_routes: Vec<StaticRoute>,
-    /// Keeps the engine from attaching docker_gwbridge because of this endpoint.
+    /// Prevents the engine from attaching docker_gwbridge because of this endpoint.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disable_gateway_service: bool,
 }
@@ -319,7 +319,7 @@ pub struct ProgramRequest {
     pub options: Options,
 }
 
-/// One published port, as it stands in [`key::PORT_MAP`].
+/// One published port, as in [`key::PORT_MAP`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct PortBinding {
@@ -340,7 +340,7 @@ pub struct PortBinding {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct DiscoverRequest {
-    /// 1 is a node; nothing else reaches a remote driver.
+    /// 1 is a node; no other type reaches a remote driver.
     #[serde(deserialize_with = "nullable")]
     pub discovery_type: i64,
     /// The node.
@@ -365,7 +365,7 @@ pub struct AllocateNetworkRequest {
     pub ipv6_data: Vec<IpamData>,
 }
 
-/// The answer to AllocateNetwork: what every node gets as options; what is not in it is lost.
+/// The answer to AllocateNetwork: the options that every node gets; anything else is lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AllocateNetworkResponse {

@@ -11,13 +11,13 @@ use serde_json::value::RawValue;
 
 use super::network::PortBinding;
 
-/// Most options of one request; the engine has a dozen.
+/// Maximum number of options in one request; the engine sends about a dozen.
 const MAX_OPTIONS: usize = 1024;
 
-/// Most published ports of one container: each of TCP's, or each of UDP's.
+/// Maximum number of published ports of one container: all TCP ports, or all UDP ports.
 pub const MAX_PORTS: usize = 65_536;
 
-/// Options by key. A value is kept as it was sent and decoded when it is asked for.
+/// Options by key. A value is kept as received and decoded on access.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub struct Options(BTreeMap<String, Box<RawValue>>);
@@ -28,7 +28,7 @@ impl Options {
         read(self.0.get(key)?)
     }
 
-    /// All values but those under `left_out`.
+    /// All values except those under `left_out`.
     pub fn without(&self, left_out: &[&str]) -> impl Iterator<Item = (&str, Value)> {
         let kept = self.0.iter().filter(|(key, _)| !left_out.contains(&key.as_str()));
         kept.filter_map(|(key, value)| Some((key.as_str(), read(value)?)))
@@ -37,7 +37,7 @@ impl Options {
     /// The published ports under a key.
     ///
     /// # Errors
-    /// That it is no list of ports, or that there are more than [`MAX_PORTS`], and how many.
+    /// The value is not a list of ports, or has more than [`MAX_PORTS`], and how many.
     pub fn ports(&self, key: &str) -> Result<Vec<PortBinding>, String> {
         let Some(value) = self.0.get(key) else { return Ok(Vec::new()) };
         let list: Option<PortList> = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
@@ -49,7 +49,7 @@ impl Options {
     }
 }
 
-/// A raw value is valid JSON: decoding the request has checked that.
+/// A raw value is valid JSON: decoding the request has checked it.
 fn read(value: &RawValue) -> Option<Value> {
     serde_json::from_str(value.get()).ok()
 }
@@ -81,7 +81,7 @@ impl<'de> Visitor<'de> for OptionsVisitor {
     }
 }
 
-/// As many ports as a container can have, and how many more there were.
+/// At most as many ports as a container can have, and how many more were sent.
 #[derive(Default)]
 struct PortList {
     ports: Vec<PortBinding>,
