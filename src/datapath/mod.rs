@@ -40,8 +40,8 @@ pub use surroundings::Surroundings;
 pub use tunnel::{Announcement, Underlay};
 pub use unknown::{Ended, Protected};
 
-/// Group (`IFLA_GROUP`) of every link that Pontoon created and still needs. The unusual constant ("pnt" and
-/// 1) together with the name proves ownership. It costs no message of its own, because the kernel accepts it
+/// Group (`IFLA_GROUP`) of every link that Pontoon created and still needs. The unusual constant ("pnt", 1)
+/// together with the name proves ownership. It costs no message of its own, because the kernel accepts it
 /// in the creating request (`rtnl_create_link`, net/core/rtnetlink.c).
 pub const GROUP_LIVE: u32 = 0x706e_7401;
 

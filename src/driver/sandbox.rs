@@ -71,7 +71,14 @@ impl Driver {
         let changed = Endpoint { phase, sandbox, since: now(), ..endpoint.clone() };
         self.write(vec![Record::Endpoint(Box::new(changed.clone()))])?;
         let datapath = kind::endpoint(&held.network, &changed);
-        self.reconciler.desire(&datapath, &datapath);
+        if changed.attachment.host().is_some() {
+            self.reconciler.desire(&datapath, &datapath);
+        } else {
+            // A comparison that is under way must not miss the link and create it again: without a host end
+            // nothing shows that it is in its sandbox. So this waits for it, as every change of the kernel does.
+            let kernel = |source| Error::Kernel { object: format!("endpoint {id}"), source };
+            self.reconciler.replace(&datapath, &datapath).map_err(kernel)?;
+        }
         *endpoint = changed;
         Ok(Some(()))
     }

@@ -44,9 +44,19 @@ fn on_the_lan(bed: &Bed, segment: &Segment) {
     let pings = |from: &str, to: &str| bed.exec_in(from, &["ping", "-c1", "-W1", to]).success();
     let from_lan = |container: &str| {
         let address = bed.container_addr(container, "lan").v4.expect("an address").to_string();
-        wait_until(SOON, &format!("{container} to be reached from the network"), || {
-            segment.exec(&["ping", "-c1", "-W1", &address]).success()
-        });
+        // Another container may have had the address a moment ago, and engines before 28 announce nothing.
+        segment.exec(&["ip", "neigh", "flush", "all"]);
+        let what = format!("{container} with driver {} to be reached from the network", bed.driver);
+        let reached = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(SOON, &what, || segment.exec(&["ping", "-c1", "-W1", &address]).success());
+        }));
+        if reached.is_err() {
+            let inside =
+                bed.exec_in(container, &["sh", "-c", "ip address; ip route; ip neigh; ping -c1 -W1 192.168.77.254"]);
+            let outside = segment.exec(&["sh", "-c", "ip neigh; ip address; bridge fdb"]);
+            let host = bed.exec(&["sh", "-c", "ip -d link; ip address"]);
+            panic!("{address}\n{inside}\n{outside}\n{host}");
+        }
         address
     };
     // There and back, with their own addresses.
