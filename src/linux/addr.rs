@@ -86,6 +86,13 @@ pub fn list(socket: &mut Socket) -> Result<Vec<AddressRecord>, Failure> {
     socket.list(libc::RTM_GETADDR, &[0; HEADER], |_, payload| parse_address(payload))
 }
 
+/// Lists the IPv4 addresses of all links: the kernel leaves out the others, of which each link may have one.
+pub fn list_ipv4(socket: &mut Socket) -> Result<Vec<AddressRecord>, Failure> {
+    let mut header = [0; HEADER];
+    header[0] = libc::AF_INET as u8;
+    socket.list(libc::RTM_GETADDR, &header, |_, payload| parse_address(payload))
+}
+
 /// Every address of the host, on any link.
 pub fn own(socket: &mut Socket) -> Result<BTreeSet<IpAddr>, Failure> {
     Ok(list(socket)?.iter().map(|record| record.address.ip()).collect())

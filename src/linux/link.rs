@@ -215,6 +215,17 @@ pub fn list(socket: &mut Socket) -> Result<Vec<LinkRecord>, Failure> {
     socket.list(libc::RTM_GETLINK, &everything(), |_, payload| parse_link(payload))
 }
 
+/// Lists the links of one kind. The kernel filters if it can (`link_kind_filtered`, net/core/rtnetlink.c);
+/// others are left out here.
+pub fn list_kind(socket: &mut Socket, kind: &str) -> Result<Vec<LinkRecord>, Failure> {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.native(IFLA_EXT_MASK, SKIP_STATS).nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, kind);
+    });
+    let of_kind = |payload: &[u8]| parse_link(payload).filter(|link| link.kind == kind);
+    socket.list(libc::RTM_GETLINK, &body.finish(), |_, payload| of_kind(payload))
+}
+
 /// Passes all links of the namespace to `see`, possibly some of them more than once.
 ///
 /// # Errors

@@ -116,8 +116,8 @@ pub fn firewall(
 /// Bridges that the engine's built-in driver created, and whether the engine itself protects them.
 pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<EngineBridges, KernelError> {
     let guarded = forward::engine_guards(nft).map_err(|f| f.of("look up", "the engine's rules"))?;
-    let links = link::list(route).map_err(|f| f.of("list", "links"))?;
-    let named = links.iter().filter(|link| link.kind == "bridge" && is_engine_bridge(&link.name));
+    let bridges = link::list_kind(route, "bridge").map_err(|f| f.of("list", "bridges"))?;
+    let named = bridges.iter().filter(|link| is_engine_bridge(&link.name));
     Ok(EngineBridges { links: named.filter_map(LinkRecord::ifname).collect(), guarded })
 }
 
@@ -127,8 +127,12 @@ pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<EngineBrid
 /// Pontoon's bridges are left out, because a broadcast there is for the network alone; so are bridges that
 /// call iptables, where the frame would no longer reach the other ports.
 pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Element>, KernelError> {
-    let links = link::list(socket).map_err(|f| f.of("list", "links"))?;
-    let addresses = addr::list(socket).map_err(|f| f.of("list", "addresses"))?;
+    let addresses = addr::list_ipv4(socket).map_err(|f| f.of("list", "addresses"))?;
+    // Few links have an IPv4 address; the ports of containers have none.
+    let mut links = Vec::new();
+    for index in addresses.iter().map(|record| record.index).collect::<BTreeSet<_>>() {
+        links.extend(link::find_index(socket, index).map_err(|f| f.of("look up", "a link"))?);
+    }
     let called = sysctls.bridges_call_iptables();
     let takes = |link: &&LinkRecord| {
         let bridged = link.kind == "bridge" && (called || link.calls_iptables);
