@@ -232,7 +232,6 @@ fn anchors(page: &str) -> BTreeSet<String> {
     found
 }
 
-/// Every file below a folder that is Rust.
 /// The source files of the program and of its crates.
 fn all_sources() -> Vec<PathBuf> {
     let crates = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates")).unwrap();
@@ -242,6 +241,7 @@ fn all_sources() -> Vec<PathBuf> {
     found
 }
 
+/// All Rust files below a folder, sorted.
 fn sources(folder: &str) -> Vec<PathBuf> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     let mut found = Vec::new();

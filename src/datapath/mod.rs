@@ -169,6 +169,13 @@ pub struct LinkInfo {
     pub away: bool,
 }
 
+impl LinkInfo {
+    /// Whether Pontoon created it, in this or an earlier life.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.group, GROUP_LIVE | GROUP_DEAD)
+    }
+}
+
 /// Why a kernel operation failed. Each message is one line: operation, object, cause.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KernelError {

@@ -107,10 +107,12 @@ fn misled(added: &[Element]) -> Option<Step> {
 fn create_or_change(plan: &mut Plan, kind: ObjectKind, have: &Datapath, want: &Datapath) {
     for (name, wanted) in want.objects.iter().filter(|(_, object)| object.kind() == kind) {
         let Some(held) = have.object(name, kind) else {
-            match wanted {
-                wanted if !wanted.is_ours(name) && kind == ObjectKind::Bridge => plan.missing.push(name.clone()),
-                _ if want.sandboxed.contains(name) => plan.dead.extend(wanted.stays_on_host().then(|| name.clone())),
-                _ => plan.steps.push(Step::Create(name.clone(), wanted.clone())),
+            if kind == ObjectKind::Bridge && !wanted.is_ours(name) {
+                plan.missing.push(name.clone());
+            } else if want.sandboxed.contains(name) {
+                plan.dead.extend(wanted.stays_on_host().then(|| name.clone()));
+            } else {
+                plan.steps.push(Step::Create(name.clone(), wanted.clone()));
             }
             continue;
         };

@@ -3,7 +3,7 @@
 
 use super::unread::Affected;
 use super::{Driver, Error};
-use crate::datapath::kind;
+use crate::datapath::{LinkInfo, kind};
 use crate::model::{GatewayMode, LinkRole, Network, NetworkKind, NetworkSpec, options};
 use crate::state::table::LinkOwner;
 
@@ -50,9 +50,7 @@ impl Driver {
         };
         // A bridge in our link group is left over from an earlier process whose ledger is lost: Pontoon may
         // configure it.
-        let owns_bridge = found
-            .as_ref()
-            .is_none_or(|link| matches!(link.group, crate::datapath::GROUP_LIVE | crate::datapath::GROUP_DEAD));
+        let owns_bridge = found.as_ref().is_none_or(LinkInfo::is_ours);
         let release = |error| {
             self.table.release_link(&bridge);
             Err(error)

@@ -13,7 +13,7 @@ use super::nft::count;
 use super::sysctl::Sysctls;
 use super::{Options, addr, chains, feature, legacy, observe, route, ways};
 use crate::datapath::host::{Host, HostLink, HostRoute, Ways};
-use crate::datapath::{Datapath, Element, EngineBridges, KernelError, Underlay};
+use crate::datapath::{Datapath, Element, EngineBridges, KernelError, ObjectKind, Underlay};
 use crate::model::{DataPath, IfName};
 
 /// Reads in the network namespace of the thread that opened it.
@@ -55,7 +55,8 @@ impl Survey {
         observe::firewall(&mut self.nft, &self.sysctls, || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
         // A tunnel without shortcuts may mean that the kernel does not support them.
-        let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty) && !datapath.vxlans().is_empty();
+        let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty)
+            && datapath.objects.values().any(|object| object.kind() == ObjectKind::Vxlan);
         if none && !feature::offers_shortcuts() {
             datapath.shortcuts = None;
         }

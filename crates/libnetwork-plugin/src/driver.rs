@@ -24,7 +24,6 @@ use crate::wire::network::{
 /// An error of CreateNetwork, CreateEndpoint, Join and ProgramExternalConnectivity fails the user's command, and
 /// the engine sends no deletion for it: leave nothing behind. The engine logs errors of deletions and ignores
 /// them: the driver must retry a deletion that failed.
-/// the driver.
 pub trait NetworkDriver: Send + Sync + 'static {
     /// The capabilities of the driver. Called before anything else, and again whenever the engine registers the
     /// driver: must be cheap, without side effects, and always the same.

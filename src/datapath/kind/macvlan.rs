@@ -2,8 +2,8 @@
 //! network, and the host's firewall does not see their packets.
 
 use super::{FindLink, Kind, Refusal, links};
+use crate::datapath::Datapath;
 use crate::datapath::object::Macvlan;
-use crate::datapath::{Datapath, GROUP_DEAD, GROUP_LIVE};
 use crate::model::kind::MacvlanMode;
 use crate::model::{Attachment, Endpoint, EndpointSpec, IfName, LinkRole, Network, NetworkKind, NetworkSpec, options};
 
@@ -85,7 +85,7 @@ pub(super) fn chosen<E: From<Refusal>>(
         };
         return refuse(format!("this host has no link {parent} to be the parent: {how}"));
     };
-    if matches!(link.group, GROUP_LIVE | GROUP_DEAD) {
+    if link.is_ours() {
         return refuse(format!("{parent} is a link of Pontoon's own: choose another parent"));
     }
     if link.mac.is_none() || parent.as_str() == "lo" {
