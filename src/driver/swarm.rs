@@ -111,7 +111,9 @@ impl Driver {
     /// new one replaces it; after an error everything is as before.
     pub(super) fn change_network(&self, held: &mut Held, spec: NetworkSpec) -> Result<Empty, Error> {
         let old = held.network.clone();
-        if spec.options.bridge_name != old.spec.options.bridge_name {
+        // A network that has no bridge, or is to have none, cannot move under its endpoints.
+        let bridges = spec.options.kind.has_bridge() && old.spec.options.kind.has_bridge();
+        if !bridges || spec.options.bridge_name != old.spec.options.bridge_name {
             return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
         }
         let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();

@@ -121,6 +121,26 @@ fn what_a_parent_cannot_have_is_refused_with_the_remedy() {
 }
 
 #[test]
+fn a_network_of_a_swarm_keeps_its_parent_under_a_container_and_takes_no_number() {
+    let id = "u4ylute1if55shzy1kj09qow0";
+    let rig = host();
+    let on_eth7 = |n: u8| on_parent(id, n, json!({"parent": "eth7"}));
+    rig.ok("NetworkDriver.CreateNetwork", on_eth7(1));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint(id, "e1", "10.1.0.2/24"));
+    rig.ok("NetworkDriver.Join", join(id, "e1"));
+    let before = rig.kernel.render();
+    // The engine moves the link, and asks again after a crash: with other settings it is refused.
+    rig.kernel.meddle(|datapath| datapath.objects.clear());
+    rig.ok("NetworkDriver.CreateNetwork", on_eth7(1));
+    assert_eq!(rig.life().driver.sizes(), (1, 1));
+    for other in [on_eth7(2), network(id, 1, false), on_parent(id, 1, json!({"parent": "eth8"}))] {
+        let message = rig.err("NetworkDriver.CreateNetwork", other);
+        assert!(message.contains("exists with other settings and 1 endpoints"), "{message}");
+    }
+    assert!(!rig.kernel.render().contains("Tunnel") && !before.contains("Tunnel"));
+}
+
+#[test]
 fn no_gateway_is_allocated_where_the_host_has_none() {
     let rig = host();
     let body = |options: Value| json!({"Options": {"com.docker.network.generic": options}});
