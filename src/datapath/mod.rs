@@ -18,6 +18,7 @@ pub mod kind;
 pub mod object;
 pub mod plan;
 pub mod reconcile;
+mod shared;
 pub mod shortcut;
 pub mod step;
 mod stray;
@@ -30,7 +31,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::model::{DataPath, HostPort, IfName, Mac};
+use crate::model::{DataPath, HostPort, IfName, Mac, NetworkId};
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
 pub use reconcile::{Reconciler, Repair};
@@ -73,6 +74,9 @@ pub struct Forwarding {
 /// Everything of Pontoon in the kernel, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Datapath {
+    /// The network that needs this, if it is what a network needs. What several networks need alike stays until
+    /// the last of them ends. Never read from the kernel.
+    pub network: Option<NetworkId>,
     /// Links by name; each name is one object of any kind.
     pub objects: BTreeMap<IfName, Object>,
     /// Objects with a part in a sandbox. Such a link cannot be created again from outside: when its end on

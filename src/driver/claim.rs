@@ -4,8 +4,8 @@
 use super::unread::Affected;
 use super::{Driver, Error};
 use crate::datapath::{LinkInfo, kind};
-use crate::model::{GatewayMode, LinkRole, Network, NetworkKind, NetworkSpec, options};
-use crate::state::table::LinkOwner;
+use crate::model::{GatewayMode, IfName, LinkRole, Network, NetworkKind, NetworkSpec, options};
+use crate::state::table::{LinkOwner, NotShared, Terms};
 
 /// MTU in bytes, used when there is no default route to take it from.
 const ETHERNET_MTU: u32 = 1500;
@@ -41,10 +41,7 @@ impl Driver {
                     let kind = if link.kind.is_empty() { "physical".to_owned() } else { link.kind.clone() };
                     return Err(Error::NotABridge { name: name.clone(), kind });
                 }
-                self.table.claim_named_link(name, owner).map_err(|other| {
-                    let (LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) = other;
-                    Error::BridgeTaken { bridge: name.clone(), owner }
-                })?;
+                self.claim_bridge_name(spec, name, found.as_ref())?;
                 (name.clone(), found)
             }
         };
@@ -52,7 +49,7 @@ impl Driver {
         // configure it.
         let owns_bridge = found.as_ref().is_none_or(LinkInfo::is_ours);
         let release = |error| {
-            self.table.release_link(&bridge);
+            self.table.release_link_of(&bridge, &spec.id);
             Err(error)
         };
         if let Some(option) = spec.options.needs_rules().filter(|_| !owns_bridge) {
@@ -77,16 +74,19 @@ impl Driver {
         });
         let overlay = overlay.inspect_err(|_| {
             self.table.release_subnets(&spec.id);
-            self.table.release_link(&bridge);
+            self.table.release_link_of(&bridge, &spec.id);
         })?;
         if let Some((overlay, mtu)) = overlay {
             return Ok(Network { spec: spec.clone(), kind: NetworkKind::Overlay { bridge, overlay }, mtu });
         }
-        let mtu = match (spec.options.mtu, &found) {
-            (Some(mtu), _) => mtu,
-            // A larger MTU on the ports would leave the bridge's own MTU unchanged, and only lose frames.
-            (None, Some(link)) if !owns_bridge => link.mtu,
-            (None, _) => match self.kernel().uplink_mtu() {
+        if let Some(link) = found.filter(|_| !owns_bridge) {
+            let mtu = spec.options.mtu.unwrap_or(link.mtu);
+            let bridge_mtu = (mtu < link.mtu).then_some(link.mtu);
+            return Ok(Network { spec: spec.clone(), kind: NetworkKind::UserBridge { bridge, bridge_mtu }, mtu });
+        }
+        let mtu = match spec.options.mtu {
+            Some(mtu) => mtu,
+            None => match self.kernel().uplink_mtu() {
                 Ok(mtu) => mtu.unwrap_or(ETHERNET_MTU).clamp(68, 65535),
                 Err(error) => {
                     self.table.release_subnets(&spec.id);
@@ -94,8 +94,38 @@ impl Driver {
                 }
             },
         };
-        let kind = if owns_bridge { NetworkKind::Bridge { bridge } } else { NetworkKind::UserBridge { bridge } };
-        Ok(Network { spec: spec.clone(), kind, mtu })
+        Ok(Network { spec: spec.clone(), kind: NetworkKind::Bridge { bridge }, mtu })
+    }
+
+    /// Reserves the name of a bridge that the user chose: for one network if Pontoon creates the bridge, together
+    /// with other networks if it is the user's.
+    fn claim_bridge_name(&self, spec: &NetworkSpec, name: &IfName, found: Option<&LinkInfo>) -> Result<(), Error> {
+        let taken = |other: LinkOwner| {
+            let (LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) = other;
+            Error::BridgeTaken { bridge: name.clone(), owner }
+        };
+        let Some(link) = found.filter(|link| !link.is_ours()) else {
+            let claimed = self.table.claim_named_link(name, LinkOwner::Network(spec.id.clone()));
+            return claimed.map_err(|other| match other {
+                // Pontoon would create the bridge, which belongs to the user as long as networks use it.
+                LinkOwner::Network(owner) if found.is_none() && self.table.link_owner(name).is_none() => {
+                    Error::BridgeMissing { bridge: name.clone(), owner }
+                }
+                other => taken(other),
+            });
+        };
+        if let Some(mtu) = spec.options.mtu.filter(|mtu| *mtu > link.mtu) {
+            return Err(Error::MtuOfBridge { bridge: name.clone(), mtu, limit: link.mtu });
+        }
+        self.share_bridge(spec, name).map_err(|error| match error {
+            NotShared::Owned(other) => taken(other),
+            NotShared::Terms(owner) => Error::BridgeTerms { bridge: name.clone(), owner },
+        })
+    }
+
+    /// Records that a network uses a bridge of the user.
+    pub(super) fn share_bridge(&self, spec: &NetworkSpec, name: &IfName) -> Result<(), NotShared> {
+        self.table.share_link(name, &spec.id, Terms { icc: spec.options.icc })
     }
 
     /// The error for a network that needs forwarding while forwarding is off and must stay off.
@@ -134,7 +164,8 @@ impl Driver {
 
     pub(super) fn release(&self, network: &Network) {
         self.table.release_subnets(&network.spec.id);
-        network.kind.bridge().into_iter().for_each(|bridge| self.table.release_link(bridge));
+        let bridge = network.kind.bridge().into_iter();
+        bridge.for_each(|bridge| self.table.release_link_of(bridge, &network.spec.id));
         self.release_overlay(network);
     }
 }

@@ -48,7 +48,7 @@ use unread::SettingLine;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam, IpamError};
-use crate::model::{EndpointId, HostPort, IfName, Network, NetworkId};
+use crate::model::{EndpointId, HostPort, IfName, Network, NetworkId, NetworkKind};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
@@ -176,8 +176,16 @@ impl Driver {
                 // Both were checked when the network was made; a ledger edited by hand may differ.
                 for link in network.kind.bridge().into_iter().chain(network.kind.overlay().map(|overlay| &overlay.link))
                 {
-                    if let Err(other) = self.table.claim_named_link(link, LinkOwner::Network(id.clone())) {
-                        tracing::warn!(network = %id, %link, ?other, "two networks of the ledger have one link");
+                    let shared = matches!(network.kind, NetworkKind::UserBridge { .. });
+                    let claimed = match shared {
+                        true => self.share_bridge(&network.spec, link).map_err(|other| format!("{other:?}")),
+                        false => self
+                            .table
+                            .claim_named_link(link, LinkOwner::Network(id.clone()))
+                            .map_err(|other| format!("{other:?}")),
+                    };
+                    if let Err(other) = claimed {
+                        tracing::warn!(network = %id, %link, other, "two networks of the ledger have one link");
                     }
                 }
                 let pools: Vec<_> = network.spec.subnets().map(|subnet| subnet.pool).collect();
