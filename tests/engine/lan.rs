@@ -65,6 +65,9 @@ fn networks_share_a_bridge_which_stays_as_it_is() {
     bed.docker(&["rm", "-f", "one"]).ok();
     bed.docker(&["network", "rm", "lan"]).ok();
     assert_eq!(bridge(bed), before, "without networks");
+    // The kernel no longer adjusts the MTU of a bridge after any program has set it explicitly.
+    bed.exec(&["ip", "link", "set", "eth0", "mtu", "1450"]).ok();
+    assert!(bed.exec(&["ip", "link", "show", "br-lan"]).ok().contains("mtu 1450"), "it still follows its uplink");
     bed.exec(&["ip", "link", "del", "br-lan"]).ok();
     bed.sweep();
 }
