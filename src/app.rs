@@ -87,7 +87,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now()));
     if let Err(error) = driver.start() {
         // Serving with errors is better than not serving: the engine would wait 15 s for every call.
-        tracing::error!(%error, "the kernel could not be brought to the state, repair goes on in the background");
+        tracing::error!(%error, "initial repair failed; serving anyway, repair continues in the background");
     }
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
     let for_verbs = causes.clone();
@@ -119,12 +119,12 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         }
         let _ = stop.send(true);
         if tokio::time::timeout(GRACE, serving).await.is_err() {
-            tracing::warn!("requests were still under way at the end");
+            tracing::warn!("stopping with requests in progress");
         }
         Ok(())
     });
     socket.remove();
-    tracing::info!("stopped; links and rules stay as they are");
+    tracing::info!("stopped; links and firewall rules are kept");
     // Verbs that no client waits for any more: their ledger records make them repeatable.
     runtime.shutdown_timeout(Duration::from_millis(50));
     done

@@ -118,7 +118,7 @@ fn pools(status: &Status, engine: &Engine, look: &mut Look) {
             continue;
         }
         if pool.space != LOCAL_SPACE {
-            look.kept.push(format!("pool {}: it is of a Swarm's address space", pool.subnet));
+            look.kept.push(format!("pool {}: it belongs to a Swarm's address space", pool.subnet));
         } else {
             look.leaks.insert(Leak::Pool { id: pool.id.clone(), subnet: pool.subnet.to_string() });
         }
@@ -147,7 +147,7 @@ fn doubt(endpoint: &EndpointLine, on_host: &BTreeSet<String>) -> Option<String> 
     {
         return Some(format!("the other end of {host} is in a sandbox"));
     }
-    (endpoint.age < YOUNG).then(|| format!("it came to its present state {} s ago", endpoint.age))
+    (endpoint.age < YOUNG).then(|| format!("it changed {} s ago", endpoint.age))
 }
 
 #[cfg(test)]

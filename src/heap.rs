@@ -20,7 +20,7 @@ pub fn keep_little() {
         // runs yet.
         let taken = unsafe { libc::mallopt(what, value) } == 1;
         if !taken {
-            tracing::debug!(what, value, "the C library keeps memory as it likes");
+            tracing::debug!(what, value, "mallopt refused; allocator defaults stay");
         }
     }
 }

@@ -46,7 +46,7 @@ impl Alone {
     pub fn end(self) {
         use crate::datapath::Kernel;
         if !self.kernel.settle(SETTLE) {
-            tracing::warn!("links are still being deleted");
+            tracing::warn!("links are still being deleted in the background");
         }
     }
 }
@@ -67,7 +67,7 @@ fn is_of_installation(state_dir: &Path) -> Result<(), InspectError> {
         .map(|one| format!("{} ({})", one.plugin.as_deref().unwrap_or_default(), one.state_dir.display()))
         .collect();
     Err(InspectError::Doubt(format!(
-        "{} is not the state of {}, which is installed here: leave out --state-dir, or say --plugin NAME",
+        "{} is not the state directory of {}, which is installed here: omit --state-dir, or add --plugin NAME",
         state_dir.display(),
         named.join(" and ")
     )))

@@ -34,7 +34,7 @@ pub fn run(options: &Gc) -> Result<(), InspectError> {
         return Ok(());
     }
     if first.stranger && !options.none_known {
-        let why = "this engine knows none of Pontoon's networks: is it the right one? If its data was removed, add --none-known";
+        let why = "this engine knows none of Pontoon's networks. If it is the right engine and its data was removed, add --none-known";
         return Err(InspectError::Doubt(why.to_owned()));
     }
     // An engine that is creating a network reports it to Pontoon before it lists it itself.
@@ -83,7 +83,7 @@ fn show(look: &Look, as_json: bool) {
         output::line(&format!("# kept: {kept}"));
     }
     if look.leaks.is_empty() {
-        output::line(&"# nothing to remove: the engine knows all that Pontoon holds");
+        output::line(&"# nothing to remove: the engine knows every object of Pontoon");
     }
 }
 

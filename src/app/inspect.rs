@@ -62,7 +62,7 @@ pub enum InspectError {
         what: String,
     },
     /// Nothing is removed, because the comparison is in doubt.
-    #[error("nothing is removed: {0}")]
+    #[error("removed nothing: {0}")]
     Doubt(String),
 }
 
@@ -118,7 +118,7 @@ fn unseen(facts: &Facts, code: u8) -> Option<String> {
     match blind {
         Some(why) if !geteuid().is_root() => Some(format!("{why}; run this as root")),
         _ if code == 0 && facts.status.state.outcome == "absent" => {
-            Some(format!("there is no ledger in {}: nothing was compared", facts.state_dir.display()))
+            Some(format!("cannot compare: there is no ledger in {}", facts.state_dir.display()))
         }
         _ => None,
     }
@@ -174,7 +174,7 @@ fn tunnels(survey: &mut Survey, status: &Status) -> Option<Tunnels> {
     let peers: Vec<_> = reach.peers.iter().map(|peer| peer.address).collect();
     match survey.ways(local, &peers) {
         Ok(ways) => tunnels.ways = ways,
-        Err(error) => tracing::debug!(%error, "nothing is said of the ways"),
+        Err(error) => tracing::debug!(%error, "cannot read the paths to other hosts; skipping their checks"),
     }
     tunnels.driver = tunnels.ways.link.as_deref().and_then(path::driver);
     tunnels.largest = overlay::largest(&status.networks, local.is_ipv6());
@@ -268,7 +268,7 @@ pub fn show_plan(asked: &Asked) -> Result<(), InspectError> {
         }
     };
     if let Some(why) = status.blind {
-        return Err(InspectError::Blind(format!("the kernel cannot be compared with the state: {why}")));
+        return Err(InspectError::Blind(format!("cannot compare the kernel with the state: {why}")));
     }
     print_plan(&status.plan, asked.json);
     Ok(())
@@ -282,7 +282,7 @@ pub(super) fn filled_in(asked: &Asked) -> Result<Asked, LocateError> {
 
 pub(super) fn no_ledger(asked: &Asked) -> InspectError {
     let (dir, socket) = (asked.state_dir.display(), asked.socket.display());
-    InspectError::Blind(format!("no daemon answers on {socket}, and there is no ledger in {dir}: nothing was compared"))
+    InspectError::Blind(format!("cannot compare: no daemon answers on {socket}, and there is no ledger in {dir}"))
 }
 
 fn print_plan(plan: &PlanLines, as_json: bool) {
@@ -293,19 +293,19 @@ fn print_plan(plan: &PlanLines, as_json: bool) {
         output::line(command);
     }
     for host in &plan.dead {
-        output::line(&format!("# link {host} is gone with its sandbox: its endpoint is removed"));
+        output::line(&format!("# link {host} is missing, its sandbox ended: the endpoint will be removed"));
     }
     for bridge in &plan.missing {
-        output::line(&format!("# bridge {bridge} is yours and missing: ip link add name {bridge} type bridge"));
+        output::line(&format!("# your bridge {bridge} is missing: ip link add name {bridge} type bridge"));
     }
     for bridge in &plan.withheld {
-        output::line(&format!("# bridge {bridge} is not made: a link that the ledger does not know has its subnet"));
+        output::line(&format!("# bridge {bridge} is not created: a link that is not in the ledger uses its subnet"));
     }
     for link in &plan.unknown {
-        output::line(&format!("# link {link} is Pontoon's and not known to the ledger: it stays (pontoon doctor)"));
+        output::line(&format!("# link {link} is Pontoon's but not in the ledger: it is kept (pontoon doctor)"));
     }
     if plan.is_empty() {
-        output::line(&"# nothing to do: the kernel holds what the state says");
+        output::line(&"# nothing to do: the kernel matches the state");
     }
 }
 

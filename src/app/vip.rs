@@ -55,18 +55,18 @@ pub fn run(options: cli::Vip) -> Result<(), AppError> {
             _ = int.recv() => {}
             _ = ended => return Err(system("follow the services")(std::io::Error::other("the thread ended"))),
         }
-        tracing::info!("stopped; containers go on with the backends of now. `pontoon vip --clear` takes them away");
+        tracing::info!("stopped; containers keep their present backends. `pontoon vip --clear` removes them");
         Ok(())
     })
 }
 
 /// Removes the tables from all sandboxes.
 fn clear(options: &cli::Vip) -> Result<(), AppError> {
-    for (name, _) in sandbox::list(&options.netns).map_err(system("list the sandboxes"))? {
+    for (name, _) in sandbox::list(&options.netns).map_err(system("list network namespaces"))? {
         let none = Backends::new();
         match sandbox::within(&options.netns.join(&name), || sandbox::balance(&none, &none)) {
             Ok(cleared) => cleared?,
-            Err(error) => tracing::warn!(%error, sandbox = %name.display(), "not entered"),
+            Err(error) => tracing::warn!(%error, sandbox = %name.display(), "cannot enter network namespace"),
         }
     }
     Ok(())
@@ -112,7 +112,8 @@ struct Agent {
 impl Agent {
     fn new(options: cli::Vip) -> Result<Self, AppError> {
         // Fail early: without the directory no sandbox would ever be found.
-        sandbox::list(&options.netns).map_err(system("list the sandboxes (is --netns the engine's directory?)"))?;
+        sandbox::list(&options.netns)
+            .map_err(system("list network namespaces (is --netns the engine's directory?)"))?;
         Ok(Self {
             feed: Feed::start(&options.docker, &options.driver).map_err(system("ask the engine"))?,
             options,
@@ -127,7 +128,7 @@ impl Agent {
     }
 
     fn follow(&mut self) {
-        tracing::info!(docker = %self.options.docker.display(), driver = self.options.driver, "following the services");
+        tracing::info!(docker = %self.options.docker.display(), driver = self.options.driver, "watching services");
         loop {
             let glanced = self.glance();
             self.greet();
@@ -188,7 +189,7 @@ impl Agent {
             let done =
                 sandbox::within(&self.options.netns.join(&id.0), || sandbox::balance(&Backends::new(), &backends));
             if matches!(done, Ok(Ok(()))) {
-                tracing::debug!(sandbox = %id.0.display(), ?backends, "greeted");
+                tracing::debug!(sandbox = %id.0.display(), ?backends, "entered network namespace");
                 resident.written = Some(backends);
             }
             self.residents.insert(id, resident);
@@ -202,8 +203,8 @@ impl Agent {
             return;
         }
         match complaint.is_empty() {
-            true => tracing::info!("well again"),
-            false => tracing::warn!("{complaint}; everything stays as it is meanwhile"),
+            true => tracing::info!("recovered"),
+            false => tracing::warn!("{complaint}; backends stay unchanged until it succeeds"),
         }
         self.complaint = complaint;
     }
@@ -237,7 +238,9 @@ impl Agent {
         }
         let (_, address) = self.homeless.first().filter(|_| self.since.elapsed() > EXPECTED)?;
         let netns = self.options.netns.display();
-        Some(format!("no sandbox in {netns} has the address {address}: is it shown here with its mounts (rslave)?"))
+        Some(format!(
+            "no network namespace in {netns} has the address {address}: mount it here with propagation rslave"
+        ))
     }
 
     /// Its addresses; empty while it is being created or after it is gone.
@@ -297,17 +300,17 @@ impl Agent {
         match sandbox::within(&self.options.netns.join(&id.0), work) {
             Ok((answers, backends, Ok(()))) => {
                 if resident.written.as_ref() != Some(&backends) {
-                    tracing::debug!(sandbox = %id.0.display(), ?backends, "written");
+                    tracing::debug!(sandbox = %id.0.display(), ?backends, "backends updated");
                     resident.written = Some(backends);
                 }
                 answers
             }
             Ok((answers, _, Err(error))) => {
-                tracing::warn!(%error, sandbox = %id.0.display(), "its services stay as they are");
+                tracing::warn!(%error, sandbox = %id.0.display(), "cannot update backends; they stay unchanged");
                 answers
             }
             Err(error) => {
-                tracing::debug!(%error, sandbox = %id.0.display(), "not entered");
+                tracing::debug!(%error, sandbox = %id.0.display(), "cannot enter network namespace");
                 Answers::new()
             }
         }

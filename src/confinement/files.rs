@@ -28,7 +28,7 @@ pub struct Reach {
 
 /// Open descriptors of the directories that rules name.
 #[derive(Debug, Default)]
-pub struct Pins(#[allow(dead_code, reason = "only kept open")] Vec<PathFd>);
+pub struct Pins(#[allow(dead_code, reason = "may not be opened")] Vec<PathFd>);
 
 /// Restricts the calling thread to `reach`. Besides files it denies all outgoing TCP connections, signals to
 /// other processes, and abstract sockets of other processes. Returns the ABI version that is used.

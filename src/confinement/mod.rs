@@ -26,17 +26,18 @@ pub struct Confinement {
 
 /// Confines the calling thread and every thread that it starts from now on.
 pub fn enter(reach: &Reach) -> Confinement {
-    let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::KEPT));
+    let capabilities =
+        held("cannot drop capabilities; continuing with all of them", privileges::shed(&privileges::KEPT));
     // Landlock and seccomp both require it, and without it a set-user-id program would regain everything.
-    let sealed = held("new privileges stay possible", privileges::seal());
+    let sealed = held("cannot set no_new_privs; continuing without it", privileges::seal());
     let (landlock, pins) = match files::restrict(reach) {
         Ok(guarded) => guarded,
         Err(error) => {
-            tracing::warn!(%error, "not confined to its own files");
+            tracing::warn!(%error, "cannot restrict file access; continuing without Landlock");
             (0, Pins::default())
         }
     };
-    let seccomp = sealed && held("not confined to its own system calls", calls::restrict());
+    let seccomp = sealed && held("cannot restrict system calls; continuing without seccomp", calls::restrict());
     tracing::info!(capabilities, no_new_privs = sealed, landlock_abi = landlock, seccomp, "confined");
     Confinement { capabilities, landlock, seccomp, _pins: pins }
 }
@@ -45,8 +46,9 @@ pub fn enter(reach: &Reach) -> Confinement {
 /// change its firewall, and prevents new privileges. It needs the engine's socket, which gives control of the
 /// host: further restrictions would have no effect.
 pub fn keep_for_sandboxes() {
-    let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::SANDBOXES));
-    let sealed = held("new privileges stay possible", privileges::seal());
+    let capabilities =
+        held("cannot drop capabilities; continuing with all of them", privileges::shed(&privileges::SANDBOXES));
+    let sealed = held("cannot set no_new_privs; continuing without it", privileges::seal());
     tracing::info!(capabilities, no_new_privs = sealed, "confined");
 }
 

@@ -68,7 +68,7 @@ impl Ailments {
     /// ended.
     pub fn failed(&mut self, subject: Subject, firewall: bool, error: &KernelError, now: Instant) {
         let ailment = self.0.entry(subject).or_insert_with(|| {
-            tracing::warn!(%error, "a repair fails, it is tried again less and less often; its end will be told");
+            tracing::warn!(%error, "repair failed; retrying with backoff");
             Ailment { tries: 0, next: now, firewall, error: error.to_string() }
         });
         ailment.tries = ailment.tries.saturating_add(1);
@@ -82,7 +82,7 @@ impl Ailments {
             let goes_on = still.contains(subject) || (firewall_alone && !ailment.firewall);
             if !goes_on {
                 let (tries, failed) = (ailment.tries, &ailment.error);
-                tracing::info!(tries, failed, "what failed is done, or not needed any more");
+                tracing::info!(tries, failed, "repair succeeded or is no longer needed");
             }
             goes_on
         });
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(ailments.count(), 2);
         assert!(!ailments.due(&link, now) && ailments.due(&link, now + Duration::from_secs(1)));
         ailments.only(&[], true);
-        assert!(ailments.due(&table, now) && !ailments.due(&link, now), "nobody looked at links");
+        assert!(ailments.due(&table, now) && !ailments.due(&link, now), "links were not observed");
         ailments.hurry(now);
         assert!(ailments.due(&link, now));
         ailments.only(&[], false);

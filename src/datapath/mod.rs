@@ -246,7 +246,7 @@ fn detail(message: &str) -> String {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReserveError {
     /// Another socket is bound to it.
-    #[error("port {port} is already taken on this host")]
+    #[error("port {port} is already in use on this host")]
     Taken {
         /// The port.
         port: HostPort,
@@ -266,7 +266,7 @@ pub enum ReserveError {
         limit: u64,
     },
     /// The kernel refused for another reason.
-    #[error("cannot take port {port}: {}", std::io::Error::from_raw_os_error(*.errno))]
+    #[error("cannot reserve port {port}: {}", std::io::Error::from_raw_os_error(*.errno))]
     Refused {
         /// The port.
         port: HostPort,

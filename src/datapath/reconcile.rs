@@ -107,7 +107,9 @@ impl Reconciler {
             match self.kernel.apply(steps) {
                 // Without shortcuts all frames pass the bridge; a comparison retries them or reports why they
                 // fail.
-                Err(error) if steps.iter().all(is_extra) => tracing::debug!(%error, "left to the next comparison"),
+                Err(error) if steps.iter().all(is_extra) => {
+                    tracing::debug!(%error, "cannot update the fast path; the next comparison retries")
+                }
                 result => result?,
             }
         }

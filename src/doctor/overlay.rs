@@ -34,7 +34,7 @@ pub fn largest(networks: &[NetworkLine], v6: bool) -> u32 {
 
 fn mtu_remedy(facts: &Facts, mtu: u32) -> String {
     let driver = wiring::driver(facts);
-    format!("docker network create -d {driver} -o com.docker.network.driver.mtu={mtu} ...   # a new one, in its place")
+    format!("docker network create -d {driver} -o com.docker.network.driver.mtu={mtu} ...   # to replace it")
 }
 
 pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
@@ -47,21 +47,21 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         let ordinary = network_mtu(u32::MAX, more == overhead(true));
         if network.mtu < ordinary && network.mtu + more == link.mtu {
             let title = format!(
-                "overlay network {} has an MTU of {} here, by the link to other hosts",
+                "overlay network {} has an MTU of {} here, derived from the link to other hosts",
                 short(network),
                 network.mtu
             );
             let finding = Finding::new(Level::Note, title);
-            let finding = finding.seen(format!("hosts whose links have 1500 or more choose {ordinary}: all must have the same, or large packets are lost"));
+            let finding = finding.seen(format!("hosts with an MTU of 1500 or more choose {ordinary}: all hosts must use the same, or large packets are lost"));
             findings.push(finding.mended_by(mtu_remedy(facts, network.mtu)));
         }
         if network.mtu + more <= link.mtu {
             continue;
         }
-        let title = format!("the MTU of overlay network {} leaves no room for the tunnel", short(network));
+        let title = format!("the MTU of overlay network {} leaves no room for the tunnel header", short(network));
         let finding = Finding::new(Level::Degraded, title);
         let seen =
-            format!("{} has {}, {more} more in a tunnel; {} has {}", overlay.link, network.mtu, link.name, link.mtu);
+            format!("{} has {}, plus {more} for the tunnel; {} has {}", overlay.link, network.mtu, link.name, link.mtu);
         findings.push(finding.seen(seen).mended_by(mtu_remedy(facts, link.mtu.saturating_sub(more))));
     }
     let size = tunnels.largest;
@@ -69,15 +69,15 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         let narrow = way.mtu.filter(|mtu| *mtu < size && link.is_none_or(|link| *mtu < link.mtu));
         let (title, seen) = match (tunnels.arrivals.get(&way.peer), narrow) {
             (Some(Arrival::TooLarge), _) => {
-                ("is too narrow for full packets", "somebody on the way says so".to_owned())
+                ("has a smaller MTU than full-size packets need", "a router on the path reported it".to_owned())
             }
-            (_, Some(mtu)) => ("is too narrow for full packets", format!("the route has MTU {mtu}")),
-            (Some(Arrival::Swallowed), _) => ("swallows full packets", "small ones arrive".to_owned()),
+            (_, Some(mtu)) => ("has a smaller MTU than full-size packets need", format!("the route has MTU {mtu}")),
+            (Some(Arrival::Swallowed), _) => ("loses full-size packets", "small packets arrive".to_owned()),
             _ => continue,
         };
-        let finding = Finding::new(Level::Degraded, format!("the way to peer {} {title}", way.peer));
+        let finding = Finding::new(Level::Degraded, format!("the path to peer {} {title}", way.peer));
         let room = narrow.unwrap_or(1400).saturating_sub(more);
-        let finding = finding.seen(format!("{size} bytes, not to be fragmented: {seen}"));
+        let finding = finding.seen(format!("{size} bytes, without fragmentation: {seen}"));
         findings.push(finding.mended_by(mtu_remedy(facts, room)));
     }
     if !findings.is_empty() {
@@ -85,8 +85,8 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
     }
     let whole = tunnels.arrivals.values().filter(|arrival| **arrival == Arrival::Whole).count();
     let silent = tunnels.ways.peers.len() - whole.min(tunnels.ways.peers.len());
-    let untold = if silent > 0 { format!("; of {silent} it cannot be told") } else { String::new() };
-    vec![Finding::ok(format!("packets of {size} bytes reach {whole} peers in one piece{untold}"))]
+    let untold = if silent > 0 { format!("; {silent} did not answer") } else { String::new() };
+    vec![Finding::ok(format!("packets of {size} bytes reach {whole} peers unfragmented{untold}"))]
 }
 
 /// Networks for which a peer has other subnets than this host: detected by addresses that its containers
@@ -107,14 +107,14 @@ pub(super) fn subnets(facts: &Facts) -> Vec<Finding> {
         };
         let Some(address) = odd.find(foreign) else { continue };
         let title = format!(
-            "another host has other subnets for overlay network {}: {address} is on it, and in none of those here",
+            "another host has different subnets for overlay network {}: it uses {address}, which is in none of the subnets here",
             short(network)
         );
         let here: Vec<_> = network.subnets.iter().map(ToString::to_string).collect();
         let finding =
             Finding::new(Level::Degraded, title).seen(format!("VNI {}, here {}", overlay.vni, here.join(", ")));
         findings.push(finding.mended_by(
-            "docker network create -o pontoon.vni=N --subnet ...   # anew, on one of the hosts: the same subnets, or another number",
+            "docker network create -o pontoon.vni=N --subnet ...   # recreate it on one of the hosts, with the same subnets or another VNI",
         ));
     }
     if findings.is_empty() {
@@ -128,41 +128,47 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
     let Some((reach, tunnels)) = seen(facts) else { return Vec::new() };
     let mut findings = Vec::new();
     if reach.local.is_none() {
-        let finding = Finding::new(Level::Broken, "this host has no address for overlay networks: nothing leaves it");
+        let finding = Finding::new(
+            Level::Broken,
+            "this host has no address for overlay networks: it sends no packets to other hosts",
+        );
         findings.push(finding.mended_by(settings(facts, "PONTOON_DATA_PATH=ADDRESS")));
     }
     if reach.peers.is_empty() {
-        let finding = Finding::new(Level::Note, "overlay networks know of no other host");
+        let finding = Finding::new(Level::Note, "overlay networks have no peers");
         findings.push(finding.mended_by(settings(facts, "PONTOON_PEERS=ADDRESS,ADDRESS")));
     }
     for own in &reach.own {
-        let title = format!("{own} is named as another host's, and is this host's own: it is left out");
+        let title = format!("peer address {own} belongs to this host: ignored");
         let finding =
-            Finding::new(Level::Note, title).seen("among pontoon.peers, PONTOON_PEERS or what the Swarm says");
+            Finding::new(Level::Note, title).seen("in pontoon.peers, PONTOON_PEERS or the Swarm's list of nodes");
         findings.push(finding);
     }
     for peer in &reach.peers {
         let way = tunnels.ways.peers.iter().find(|way| way.peer == peer.address);
         let heard = way.and_then(|way| way.heard);
         let last =
-            heard.map_or("never heard, as far as is remembered".to_owned(), |age| format!("last heard {age} s ago"));
+            heard.map_or("no packet received recently".to_owned(), |age| format!("last packet received {age} s ago"));
         let finding = match peer.standing {
             Standing::Doubted { since } => {
-                let title =
-                    format!("the Swarm says that peer {} left; it is doubted, and still gets everything", peer.address);
+                let title = format!(
+                    "the Swarm reported that peer {} left; it still receives all packets until it is silent",
+                    peer.address
+                );
                 Finding::new(Level::Note, title).seen(format!("for {} s; {last}", ago(facts, since)))
             }
             Standing::Former { since } => {
-                let title = format!("peer {} is gone: floods leave it out, its packets are still taken", peer.address);
+                let title =
+                    format!("peer {} is gone: it receives no floods, its packets are still accepted", peer.address);
                 Finding::new(Level::Note, title).seen(format!("for {} s; {last}", ago(facts, since)))
             }
             Standing::Present if way.is_some_and(|way| way.link.is_none()) => {
-                let title = format!("there is no route to peer {}", peer.address);
+                let title = format!("no route to peer {}", peer.address);
                 Finding::new(Level::Degraded, title).mended_by(format!("ip route get {}", peer.address))
             }
             Standing::Present if heard.is_none_or(|age| age > SILENT) => {
                 let title = format!(
-                    "peer {} is not heard: it has no container on these networks, or its packets are lost",
+                    "no packets from peer {}: it has no container on these networks, or its packets are lost",
                     peer.address
                 );
                 Finding::new(Level::Note, title).seen(last).mended_by(listen(reach, tunnels, peer.address))
@@ -172,7 +178,7 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
         findings.push(finding);
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("{} peers, all of them heard lately", reach.peers.len())));
+        findings.push(Finding::ok(format!("{} peers, all active", reach.peers.len())));
     }
     findings
 }
@@ -181,8 +187,8 @@ fn listen(reach: &ReachLine, tunnels: &Tunnels, peer: IpAddr) -> String {
     let link = tunnels.ways.link.as_deref().unwrap_or("any");
     let own = reach.local.map_or_else(|| "this host".to_owned(), |local| local.to_string());
     format!(
-        "pontoon doctor   # on {peer}: whether {own} is a peer there, else it drops what comes\n\
-         tcpdump -ni {link} host {peer} and udp port {}   # a firewall between you must let it pass, from source ports 768 to 1023",
+        "pontoon doctor   # on {peer}: {own} must be a peer there, else its packets are dropped\n\
+         tcpdump -ni {link} host {peer} and udp port {}   # firewalls in between must accept it, from source ports 768 to 1023",
         reach.port
     )
 }
@@ -198,10 +204,7 @@ pub(super) fn settings(facts: &Facts, setting: &str) -> String {
             "docker plugin disable -f pontoon:latest; docker plugin set pontoon:latest {setting}; docker plugin enable pontoon:latest"
         )
     } else {
-        format!(
-            "echo {setting} >>/etc/default/pontoon   # or the daemon's flag of that name; then {}",
-            wiring::start(facts)
-        )
+        format!("echo {setting} >>/etc/default/pontoon   # or use the daemon's flag; then {}", wiring::start(facts))
     }
 }
 
@@ -210,7 +213,7 @@ pub(super) fn port(facts: &Facts) -> Vec<Finding> {
     let port = reach.port;
     let mut findings = Vec::new();
     if !tunnels.holders.is_empty() {
-        let title = format!("a process has UDP port {port}, which overlay networks need");
+        let title = format!("UDP port {port}, which overlay networks need, is bound by a process");
         let mut finding = Finding::new(Level::Broken, title);
         for holder in &tunnels.holders {
             finding = finding.seen(holder.clone());
@@ -224,9 +227,9 @@ pub(super) fn port(facts: &Facts) -> Vec<Finding> {
         let Some(tunnel) = link.tunnel.filter(|tunnel| tunnel.port == port) else { continue };
         let ours = overlays(facts).find(|(_, overlay)| overlay.vni.get() == tunnel.vni);
         let title = match ours {
-            _ if tunnel.vni == 0 => format!("link {} takes every packet of UDP port {port}", link.name),
+            _ if tunnel.vni == 0 => format!("link {} receives all packets to UDP port {port}", link.name),
             Some((network, _)) => {
-                format!("link {} has the number of network {}, on the same port", link.name, short(network))
+                format!("link {} has the VNI of network {}, on the same port", link.name, short(network))
             }
             None => continue,
         };
@@ -240,14 +243,14 @@ pub(super) fn port(facts: &Facts) -> Vec<Finding> {
     for (network, overlay) in overlays(facts) {
         let made = host.links.iter().find(|link| link.name == overlay.link.as_str()).and_then(|link| link.tunnel);
         if let Some(made) = made.filter(|made| made.port != port) {
-            let title = format!("the tunnel of network {} is on another port than the daemon's", short(network));
+            let title = format!("the tunnel of network {} uses another port than the daemon's setting", short(network));
             let finding = Finding::new(Level::Degraded, title)
                 .seen(format!("{} has {}, the setting is {port}", overlay.link, made.port));
             findings.push(finding.mended_by(wiring::command(facts, "repair")));
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("UDP port {port} is the tunnels' own")));
+        findings.push(Finding::ok(format!("UDP port {port} is used by Pontoon's tunnels only")));
     }
     findings
 }
@@ -260,12 +263,11 @@ pub(super) fn offload(facts: &Facts) -> Vec<Finding> {
     let driver = tunnels.driver.as_deref().unwrap_or("no device's");
     let suspect = SUSPECT.contains(&driver) && !on.is_empty();
     let off: String = on.iter().map(|name| format!(" {name} off")).collect();
-    let remedy =
-        format!("ethtool -K {link}{off}   # on the hosts that send: if the counts still grow, on each of them");
+    let remedy = format!("ethtool -K {link}{off}   # on the sending hosts; on all of them, if the counts still grow");
     if !tunnels.damaged.is_empty() {
         let mut finding = Finding::new(
             Level::Degraded,
-            "containers get packets with wrong checksums: a link of a host that sends spoils them",
+            "containers receive packets with wrong checksums: a link of a sending host corrupts them",
         );
         for damaged in &tunnels.damaged {
             let counts = format!("{} of TCP, {} of UDP (InCsumErrors)", damaged.tcp, damaged.udp);
@@ -279,20 +281,21 @@ pub(super) fn offload(facts: &Facts) -> Vec<Finding> {
     }
     if suspect {
         let title = format!(
-            "{link} does checksums of tunnels itself, and its driver {driver} is known to spoil them on some hosts"
+            "{link} computes checksums of tunnel packets in hardware, and its driver {driver} corrupts them on some hosts"
         );
         return vec![Finding::new(Level::Note, title).seen(on.join(", ")).mended_by(remedy)];
     }
-    vec![Finding::ok(format!("no container got a wrong checksum by a tunnel ({link}, driver {driver})"))]
+    vec![Finding::ok(format!("no wrong checksums in containers ({link}, driver {driver})"))]
 }
 
 pub(super) fn announcing(facts: &Facts) -> Vec<Finding> {
     match facts.status.reach.as_ref().and_then(|reach| reach.announces) {
         Some(false) => {
-            let title = "endpoints are not announced: after an address moved, others look for it at the old host for up to a minute";
+            let title =
+                "endpoints are not announced: packets to an address that moved go to the old host for up to a minute";
             let finding = Finding::new(Level::Degraded, title).seen("the daemon was started without CAP_NET_RAW");
             vec![finding.mended_by(format!(
-                "give it AmbientCapabilities=CAP_NET_RAW in its unit, or run it as root; then {}",
+                "set AmbientCapabilities=CAP_NET_RAW in its unit, or run it as root; then {}",
                 wiring::start(facts)
             ))]
         }

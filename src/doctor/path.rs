@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Where `traceroute` begins; almost never bound.
-const NOBODYS_PORT: u16 = 33434;
+const UNUSED_PORT: u16 = 33434;
 
 /// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -50,7 +50,7 @@ pub fn try_out(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, A
 /// socket (`__udp4_lib_err`, net/ipv4/udp.c).
 fn arrival(local: IpAddr, peer: IpAddr, size: u32) -> std::io::Result<Arrival> {
     let socket = UdpSocket::bind((local, 0))?;
-    socket.connect((peer, NOBODYS_PORT))?;
+    socket.connect((peer, UNUSED_PORT))?;
     let headers = if peer.is_ipv4() { 28 } else { 48 };
     let large = vec![0; (size as usize).saturating_sub(headers)];
     // Each is sent twice: one may be lost, and the peer need not answer all.

@@ -35,9 +35,10 @@ impl Sender {
     pub fn open() -> Option<Self> {
         // SAFETY: socket(2) takes three numbers; its result is checked before it is owned.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
-        let fd = Errno::result(fd).inspect_err(|error| tracing::debug!(%error, "no socket to announce endpoints with"));
+        let fd =
+            Errno::result(fd).inspect_err(|error| tracing::debug!(%error, "cannot open the socket for announcements"));
         let fd = fd.ok()?;
-        // SAFETY: the descriptor is new, valid and nobody else's.
+        // SAFETY: the descriptor is new, valid and owned by no other value.
         Some(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 

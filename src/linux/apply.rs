@@ -70,10 +70,10 @@ impl LinuxKernel {
         for link in routers.iter().filter(|_| !v6) {
             // The link may be gone; the element has the same effect.
             if let Err(failure) = self.sysctls.forward_from(link) {
-                tracing::warn!(%link, ?failure, "its own setting for forwarding is lost, its packets are forwarded all the same");
+                tracing::warn!(%link, ?failure, "cannot restore the link's own forwarding setting; its packets are forwarded nevertheless");
             }
         }
-        tracing::info!(family = family(v6), "forwarding is turned on, for Pontoon's networks alone");
+        tracing::info!(family = family(v6), "forwarding turned on, limited to Pontoon's networks");
         Ok(())
     }
 
@@ -169,19 +169,19 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::Forward { v6 } => ("turn on forwarding of", family(*v6).to_owned()),
         Step::CreateTable(_) => ("create tables", tables),
         Step::Elements { .. } => ("change elements of tables", tables),
-        Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6).to_owned()),
-        Step::Shortcuts { .. } => ("change shortcuts in table", "netdev pontoon".to_owned()),
+        Step::ForwardRules { v6, .. } => ("write accept rules to FORWARD of", family(*v6).to_owned()),
+        Step::Shortcuts { .. } => ("change the fast path in table", "netdev pontoon".to_owned()),
         Step::Create(name, object) => object::describe(name, object),
         Step::Change(name, change) => change::describe(name, change),
         Step::Delete(name, kind) => ("retire", format!("{} {name}", kind.word())),
-        Step::Rename { from, to } => ("give its name back to", format!("{to}, now {from}")),
+        Step::Rename { from, to } => ("restore the name of", format!("{to}, now {from}")),
         Step::ForgetFlows(addresses) => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            ("remove tracked connections of", addresses.join(", "))
+            ("flush conntrack entries of", addresses.join(", "))
         }
         Step::ForgetMisled(ports) => {
             let ports: Vec<_> = ports.iter().map(|port| port.host.to_string()).collect();
-            ("remove misled connections to", ports.join(", "))
+            ("flush stale conntrack entries of", ports.join(", "))
         }
     }
 }

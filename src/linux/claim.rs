@@ -59,7 +59,7 @@ const NFTABLES: u32 = 1 << 6;
 pub enum ClaimError {
     /// Two Pontoons would treat each other's links as orphans.
     #[error(
-        "another Pontoon serves this network namespace already (managed plugin and socket plugin?): stop one of them"
+        "another Pontoon already serves this network namespace (a managed plugin and a socket plugin?): stop one of them"
     )]
     Taken,
     /// The system refused.
@@ -98,7 +98,10 @@ fn take_group() -> Result<Option<Socket>, ClaimError> {
         return Err(ClaimError::Taken);
     }
     if !forbidden(&failure) {
-        tracing::debug!(?failure, "this kernel has no packet log: an abstract socket alone claims the namespace");
+        tracing::debug!(
+            ?failure,
+            "kernel does not support nfnetlink_log; claiming the namespace with an abstract socket only"
+        );
     }
     Ok(None)
 }
@@ -131,13 +134,13 @@ fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
     if trusted && (!claimed || somebody_watches_the_firewall()) {
         return Err(ClaimError::Taken);
     }
-    tracing::warn!(?holder, "a process that is no Pontoon has the abstract socket @pontoon: it is ignored");
+    tracing::warn!(?holder, "ignoring a process that is not Pontoon and owns the abstract socket @pontoon");
     Ok(None)
 }
 
 /// The process that has the abstract socket.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the log tells")]
+#[allow(dead_code, reason = "only logged")]
 enum Holder {
     /// A process that listens.
     Listens(UnixCredentials),

@@ -33,11 +33,11 @@ const TRIES: [(&str, &str, bool, Try); 7] = [
         true,
         |_, nft| table::create(nft, &Default::default()),
     ),
-    ("refusal of what comes to a published port untranslated", "nft_socket nft_reject_inet", false, |_, nft| {
+    ("rejecting untranslated packets to published ports", "nft_socket nft_reject_inet", false, |_, nft| {
         table::create_with(nft, &Default::default(), true)
     }),
-    ("ways past the bridges of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| shortcut::offered(nft)),
-    ("listing of tracked connections", "nf_conntrack_netlink", false, |_, nft| {
+    ("the fast path of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| shortcut::offered(nft)),
+    ("listing conntrack entries", "nf_conntrack_netlink", false, |_, nft| {
         nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop)
     }),
 ];
@@ -64,14 +64,15 @@ pub fn offers_shortcuts() -> bool {
 /// Runs a function in a network namespace of its own.
 fn apart<T: Send + 'static>(act: impl FnOnce(&mut Socket, &mut Socket) -> T + Send + 'static) -> Result<T, String> {
     let thread = std::thread::Builder::new().name("features".to_owned()).spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("a network namespace to try it in: {errno}"))?;
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| format!("cannot create a network namespace for the test: {errno}"))?;
         let ports = std::sync::Arc::new(OwnPorts::default());
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(said);
         let (mut route, mut nft) = (open(Protocol::Route)?, open(Protocol::Netfilter)?);
         Ok(act(&mut route, &mut nft))
     });
     let joined = thread.map_err(|error| error.to_string())?.join();
-    joined.unwrap_or_else(|_| Err("the attempt broke off".to_owned()))
+    joined.unwrap_or_else(|_| Err("the test was aborted".to_owned()))
 }
 
 fn said(failure: Failure) -> String {

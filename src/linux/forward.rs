@@ -181,7 +181,7 @@ mod tests {
         payload.bytes(RULE_HANDLE, &7u64.to_be_bytes());
         let payload = payload.finish();
         assert_eq!(parse_forward_rule(&payload), Some(Placed { handle: 7, rule: to.clone(), last: true }));
-        let other = message::new_rule(IPV4, TABLE, CHAIN, expressions(&to), "somebody's");
+        let other = message::new_rule(IPV4, TABLE, CHAIN, expressions(&to), "another program's");
         assert_eq!(parse_forward_rule(&other.body), None);
         for end in 0..payload.len() {
             assert_eq!(parse_forward_rule(&payload[..end]), None);

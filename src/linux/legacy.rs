@@ -40,7 +40,7 @@ pub fn forward(v6: bool) -> Option<LegacyChain> {
     match table {
         Ok(table) => decode(&table?, v6),
         Err(errno) => {
-            tracing::debug!(%errno, v6, "table filter of iptables-legacy cannot be read");
+            tracing::debug!(%errno, v6, "cannot read table filter of iptables-legacy");
             None
         }
     }

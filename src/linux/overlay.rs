@@ -28,7 +28,7 @@ impl LinuxKernel {
         self.has_no_shortcuts.store(true, Ordering::Relaxed);
         tracing::info!(
             ?lacking,
-            "no shortcuts in this kernel (nft_fwd_netdev): overlay frames go by the bridges, and bridges of the user's hear frames to 01:80:c2:00:00:0x"
+            "kernel does not support the fast path (nft_fwd_netdev); overlay frames pass the bridges, and user bridges receive frames to 01:80:c2:00:00:0x"
         );
         Ok(())
     }

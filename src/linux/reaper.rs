@@ -106,7 +106,7 @@ impl Drop for Reaper {
         match self.thread.take() {
             Some(thread) if finished => drop(thread.join()),
             // The next process deletes first what is left in the group.
-            _ => tracing::warn!("links are still being deleted at shutdown"),
+            _ => tracing::warn!("stopping while links are still being deleted"),
         }
     }
 }
@@ -146,7 +146,7 @@ impl Worker {
                 Some(failure) => {
                     self.failures = self.failures.saturating_add(1);
                     if self.failures == 1 {
-                        tracing::warn!(?failure, links = batch.len(), "links could not be deleted, trying again");
+                        tracing::warn!(?failure, links = batch.len(), "cannot delete links; retrying");
                     }
                     state.queued.extend(failed);
                     state.sweep = true;
@@ -217,7 +217,7 @@ impl Worker {
         for name in batch {
             let Some(link) = links.iter().find(|link| link.name == name.as_str()) else { continue };
             if !(link.live() || link.dead()) || !deletable(link) {
-                tracing::warn!(link = %name, kind = %link.kind, "not Pontoon's any more, it is left alone");
+                tracing::warn!(link = %name, kind = %link.kind, "link no longer belongs to Pontoon; leaving it alone");
                 continue;
             }
             self.indexes.insert(link.index);
@@ -286,7 +286,7 @@ impl Worker {
             return link::delete_dead(&mut self.socket);
         }
         let names: Vec<&str> = strangers.iter().map(|link| link.name.as_str()).collect();
-        tracing::warn!(?names, "links that are not Pontoon's are in its group for deletion; they are left alone");
+        tracing::warn!(?names, "links of other programs are in Pontoon's group for deletion; leaving them alone");
         // This cannot be batched, so the links are deleted one by one, however long it takes.
         ours.iter().try_for_each(|link| link::delete(&mut self.socket, link.index))
     }

@@ -22,7 +22,7 @@ pub fn commands(step: &Step) -> Vec<String> {
         Step::CreateTable(elements) => {
             let count = elements.len();
             vec![format!(
-                "# pontoon repair: make tables inet pontoon and bridge pontoon anew, with {count} elements (no nft command)"
+                "# pontoon repair: recreate tables inet pontoon and bridge pontoon with {count} elements (no nft command)"
             )]
         }
         Step::Elements { add, remove } => {

@@ -112,7 +112,7 @@ fn each_step_has_its_command() {
         ),
         (
             Step::CreateTable(vec![Element::Bridge(link())]),
-            "# pontoon repair: make tables inet pontoon and bridge pontoon anew, with 1 elements (no nft command)",
+            "# pontoon repair: recreate tables inet pontoon and bridge pontoon with 1 elements (no nft command)",
         ),
     ] {
         assert_eq!(lines(step.clone()), text, "{step:?}");

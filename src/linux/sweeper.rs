@@ -108,11 +108,18 @@ impl Shared {
     fn work(&self, mut nft: Socket, mut links: Socket) {
         while let Some(Queued { addresses, ports, waiting }) = self.take() {
             if let Err(failure) = conntrack::forget(&mut nft, &addresses) {
-                tracing::warn!(?failure, ?addresses, "connections of these containers live on until they expire");
+                tracing::warn!(
+                    ?failure,
+                    ?addresses,
+                    "cannot flush conntrack entries of containers; they stay until they expire"
+                );
             }
             let mut local = |address| route::is_local(&mut links, address);
             if let Err(failure) = conntrack::forget_misled(&mut nft, &ports, &mut local) {
-                tracing::warn!(?failure, "clients of ports that are published now may be let through to the host");
+                tracing::warn!(
+                    ?failure,
+                    "cannot flush stale conntrack entries of published ports; their packets may reach the host"
+                );
             }
             waiting.into_iter().for_each(|done| done());
             self.lock().working = false;

@@ -90,7 +90,7 @@ impl Sysctls {
     /// Disables IPv6 on a link. Nothing depends on it, so a failure is only logged.
     pub fn disable_ipv6(&self, link: &IfName) {
         if let Err(failure) = self.ensure(&of_link(link, "disable_ipv6"), "1") {
-            tracing::debug!(%link, ?failure, "IPv6 stays on for a bridge that does not need it");
+            tracing::debug!(%link, ?failure, "cannot disable IPv6 on a bridge without IPv6 subnet");
         }
     }
 

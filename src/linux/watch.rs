@@ -127,7 +127,7 @@ impl Watcher {
             let [stop, route, nft] = match ready(fds, self.known.patience()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => continue,
-                Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
+                Err(errno) => return tracing::error!(%errno, "stopped watching for kernel changes"),
             };
             // One change causes many notifications; if each woke this thread, it would take time from the
             // verb that causes them.

@@ -36,7 +36,7 @@ impl Header {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Flaw {
     /// The file ends inside the line.
-    #[error("it is cut off")]
+    #[error("it is truncated")]
     Incomplete,
     /// The checksum does not match the text.
     #[error("its checksum does not match")]

@@ -60,20 +60,23 @@ impl std::fmt::Display for Outcome {
     /// One line: the condition, its consequence, and the remedy.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Outcome::Absent => write!(f, "there was none, a new one is begun"),
+            Outcome::Absent => write!(f, "not found, created"),
             Outcome::Loaded => write!(f, "whole"),
             Outcome::Torn { dropped } => {
-                write!(f, "its last {dropped} bytes were a torn write and are cut off; all before them is in use")
+                write!(
+                    f,
+                    "its last {dropped} bytes were an incomplete write and were cut off; everything before them is in use"
+                )
             }
             Outcome::Corrupt { line, what, kept, lost } => write!(
                 f,
-                "damaged in line {line} ({what}), {lost} lines lost; every good line is in use, the damaged file is kept as {}; \
+                "damaged in line {line} ({what}), {lost} lines lost; all intact lines are in use, the damaged file is quarantined as {}; \
                  recreate networks that are missing",
                 kept.display()
             ),
             Outcome::TooNew { found, known } => write!(
                 f,
-                "written by a newer Pontoon (format {found}, this one reads up to {known}); it is left alone and every change \
+                "written by a newer Pontoon (format {found}, this one reads up to {known}); it is left unchanged and every change \
                  is refused: install that version again"
             ),
         }
@@ -252,7 +255,7 @@ impl Ledger {
             Ending::TooNew { found } => Outcome::TooNew { found: *found, known: upgrade::VERSION },
             ending => Outcome::Corrupt {
                 line: 0,
-                what: "the file is gone and the one before it, ledger.prev, is still there".to_owned(),
+                what: "the file is missing, but ledger.prev exists".to_owned(),
                 kept: PathBuf::new(),
                 lost: if let Ending::Damaged { lost, .. } = ending { *lost } else { 0 },
             },
@@ -306,9 +309,9 @@ impl Ledger {
         drop(bytes);
         let (line, what) = match replay.ending {
             Ending::Whole if !short => (0, String::new()),
-            Ending::Whole => (0, "lines are missing at its end".to_owned()),
+            Ending::Whole => (0, "lines are missing at the end".to_owned()),
             Ending::Damaged { line, what, .. } => (line, what),
-            Ending::Torn { .. } | Ending::TooNew { .. } => (0, "another hand has written to it".to_owned()),
+            Ending::Torn { .. } | Ending::TooNew { .. } => (0, "another program has written to it".to_owned()),
         };
         if !what.is_empty() {
             return Err(StoreError::Damaged { path, line, what });

@@ -80,8 +80,12 @@ fn a_container_speaks_for_its_own_addresses_in_neighbour_discovery() {
         assert!(sight.sees(|| send(&a, "eth0", &[truth])), "its own");
     }
     host.end();
-    let guards =
-        ["asked whether it is free", "in neighbour discovery", "another's IPv6 address\"", "behind other headers"];
+    let guards = [
+        "in duplicate address detection",
+        "in a neighbour advertisement",
+        "foreign IPv6 address\"",
+        "behind extension headers",
+    ];
     for guard in guards {
         assert_eq!(host.remove_rules(RULES, guard), 1, "{guard}");
     }
@@ -168,8 +172,8 @@ fn a_container_is_no_multicast_router() {
         assert!(!believed(&host, "br-lan").contains(&a.first.port), "{}", message.0);
     }
     host.end();
-    assert_eq!(host.remove_rules(RULES, "that is none"), 7);
-    assert_eq!(host.remove_rules(RULES, "IGMP in fragments"), 1);
+    assert_eq!(host.remove_rules(RULES, "rogue "), 7);
+    assert_eq!(host.remove_rules(RULES, "fragmented IGMP"), 1);
     // The bridge keeps what goes to all snoopers to itself.
     for message in messages.iter().filter(|message| message.0 != "an IPv6 router by MRD") {
         assert_eq!(arrives(message), (true, message.0), "the guard is needed");

@@ -96,7 +96,7 @@ fn a_container_on_two_networks_is_reached_at_its_port_from_both() {
         // nobody checks its source.
         bridges_call_iptables(&host, checked);
         host.end();
-        for guard in ["published ports, from", "from one network to another"] {
+        for guard in ["to published ports", "between networks"] {
             assert!(host.remove_rules("inet pontoon postrouting_nat", guard) > 0);
         }
         silent(&client, &["192.0.2.1:8080", "[2001:db8::1]:8080"]);

@@ -282,7 +282,7 @@ fn forgotten(bed: &Bed) {
                 my $b = $l =~ /info/ ? '{\"Swarm\":{\"LocalNodeState\":\"inactive\"}}' : $l =~ m{/networks } ? $ARGV[0] : '[]'; \
                 print $c 'HTTP/1.0 200 OK', \"\\r\\nContent-Length: \", length $b, \"\\r\\n\\r\\n$b\"; close $c }";
     for (networks, words) in
-        [("[{}]", "lacks an Id"), ("[]", "knows none of Pontoon's networks"), ("{", "not the expected")]
+        [("[{}]", "lacks an Id"), ("[]", "knows none of Pontoon's networks"), ("{", "unexpected answer")]
     {
         shell(bed, "rm -f /run/liar.sock").ok();
         let _liar = bed.spawn(&["perl", "-e", liar, networks]);

@@ -199,7 +199,7 @@ fn only_peers_speak_on_a_tunnel_and_others_may_share_its_port() {
         change(&[], std::slice::from_ref(&third));
         assert!(!c.netns.pings("10.9.0.11"), "a host that is no peer gets through");
         let dropped = hosts[0].netns.run("nft list chain inet pontoon input_filter");
-        let rule = dropped.lines().find(|line| line.contains("IPv4 hosts that are no peers")).unwrap();
+        let rule = dropped.lines().find(|line| line.contains("\"IPv4 senders that are not peers")).unwrap();
         let count = rule.split("counter packets ").nth(1).unwrap().split(' ').next().unwrap();
         assert_ne!(count, "0", "{dropped}");
         // Somebody else's tunnel at the same port, with another number, is nobody's business here.

@@ -19,7 +19,7 @@ pub const PREROUTING: Chain = Chain {
     kind: "filter",
     hook: 0,
     priority: -300,
-    comment: "what a checked port may send",
+    comment: "source address validation; overlay gateways",
 };
 
 /// `NF_BR_POST_ROUTING`, with the usual priority of a filter (`NF_BR_PRI_FILTER_BRIDGED`).
@@ -29,7 +29,7 @@ pub const POSTROUTING: Chain = Chain {
     kind: "filter",
     hook: 4,
     priority: -200,
-    comment: "what leaves by a tunnel",
+    comment: "broadcasts and multicasts into tunnels",
 };
 
 /// The group bit of a frame's destination address (IEEE 802: the lowest bit of the first byte, which is sent
@@ -137,33 +137,35 @@ const fn leaving(comment: &'static str, write: fn(Expressions) -> Expressions) -
 /// Rules for frames that leave by a port, in order. Nearly every frame is unicast, and leaves the chain at
 /// the first rule.
 pub static LEAVING: [Rule; 6] = [
-    leaving("for one receiver", |rule| rule.without_bits(Part::FRAME_TARGET, &SEVERAL).accept()),
-    leaving("tunnels that carry all, and other ports", |rule| rule.link_not_in(Direction::Out, Set::Quiet).accept()),
-    leaving("who has an IPv4 address", |rule| carries(rule, ARP).accept()),
-    leaving("who has an IPv6 address", |rule| message(rule, NEIGHBOUR_SOLICITATION).accept()),
-    leaving("where an IPv6 address is now", |rule| message(rule, NEIGHBOUR_ADVERTISEMENT).accept()),
-    leaving("broadcasts and multicasts that stay on their host", |rule| rule.counter().drop()),
+    leaving("unicast", |rule| rule.without_bits(Part::FRAME_TARGET, &SEVERAL).accept()),
+    leaving("ports other than tunnels with pontoon.multicast=false", |rule| {
+        rule.link_not_in(Direction::Out, Set::Quiet).accept()
+    }),
+    leaving("ARP", |rule| carries(rule, ARP).accept()),
+    leaving("neighbour solicitation", |rule| message(rule, NEIGHBOUR_SOLICITATION).accept()),
+    leaving("neighbour advertisement", |rule| message(rule, NEIGHBOUR_ADVERTISEMENT).accept()),
+    leaving("broadcasts and multicasts with pontoon.multicast=false", |rule| rule.counter().drop()),
 ];
 
 /// Rules for frames that enter by a port, in order.
 pub static RULES: [Rule; 36] = [
     // Nearly every frame matches, after two look-ups; all rules that follow would accept it as well.
-    rule("its own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
-    rule("ports that are not checked", |rule| {
+    rule("own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
+    rule("ports without source address validation", |rule| {
         rule.link_starts(Direction::In, PORT).link_not_in(Direction::In, Set::Checked).accept()
     }),
-    rule("its own IPv6 address", |rule| {
+    rule("own IPv6 address", |rule| {
         let rule = own(rule, IPV6).is_not(Part::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
         own_address(rule, Set::Addr6).accept()
     }),
-    rule("others' ports", |rule| rule.link_starts_not(Direction::In, OURS).accept()),
+    rule("ports of other programs", |rule| rule.link_starts_not(Direction::In, OURS).accept()),
     // Records addresses that containers on other hosts announce: one that is in none of the network's subnets
     // belongs to a host with different subnets for it.
-    rule("who has an IPv4 address on another host", |rule| {
+    rule("record IPv4 addresses announced by other hosts", |rule| {
         let rule = carries(rule, ARP).link_starts(Direction::In, TUNNEL);
         rule.noted_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Heard4)
     }),
-    rule("who has an IPv6 address on another host", |rule| {
+    rule("record IPv6 addresses announced by other hosts", |rule| {
         let rule = message(rule, NEIGHBOUR_ADVERTISEMENT).link_starts(Direction::In, TUNNEL);
         rule.noted_in(&[Part::LINK, Part::NEIGHBOUR], Set::Heard6)
     }),
@@ -173,68 +175,64 @@ pub static RULES: [Rule; 36] = [
         let rule = rule.link_starts(Direction::In, TUNNEL);
         rule.key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Gateways).drop()
     }),
-    rule("who asks for an IPv4 gateway has one", |rule| {
+    rule("ARP request for the gateway, from another host or to it", |rule| {
         let rule = carries(rule, ARP).is(Part::ARP_OPERATION, &QUESTION);
         rule.key_in(&[Part::LINK, Part::ARP_TARGET], Set::Gateway4).drop()
     }),
-    rule("who asks for an IPv6 gateway has one", |rule| {
+    rule("neighbour solicitation for the gateway, from another host or to it", |rule| {
         message(rule, NEIGHBOUR_SOLICITATION).key_in(&[Part::LINK, Part::NEIGHBOUR], Set::Gateway6).drop()
     }),
     rule("tunnels", |rule| rule.link_starts_not(Direction::In, PORT).accept()),
-    rule("another's hardware address", |rule| {
-        rule.key_not_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs).counter().drop()
-    }),
+    rule("foreign MAC address", |rule| rule.key_not_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs).counter().drop()),
     // With spanning tree off, or if its owner configures it so, a bridge forwards these frames.
-    rule("what bridges tell each other", |rule| to_bridges(rule).counter().drop()),
+    rule("link-local frames to bridges (STP, LLDP)", |rule| to_bridges(rule).counter().drop()),
     // A receiver strips any number of tags (VLAN 0), and these rules may not see what is behind one. On a
     // bridge of the user a tag leads into another network.
-    rule("a VLAN tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN).counter().drop()),
-    rule("a VLAN service tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN_SERVICE).counter().drop()),
-    rule("a VLAN service tag of old", |rule| rule.is(Part::FRAME_TYPE, &VLAN_OLD_SERVICE).counter().drop()),
+    rule("802.1Q tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN).counter().drop()),
+    rule("802.1ad tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN_SERVICE).counter().drop()),
+    rule("802.1ad tag with EtherType 0x9100", |rule| rule.is(Part::FRAME_TYPE, &VLAN_OLD_SERVICE).counter().drop()),
     // A bridge that detects a multicast router no longer sends multicasts to ports without reports.
-    rule("a multicast router that is none, by PIM", |rule| rule.is(Part::TRANSPORT, &[PIM]).counter().drop()),
-    rule("IGMP in fragments", |rule| igmp(rule).with_bits(Part::FRAGMENT, &IS_FRAGMENT).counter().drop()),
-    rule("a multicast querier that is none", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_QUERY]).counter().drop()),
-    rule("a multicast router that is none", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_ROUTER]).counter().drop()),
+    rule("rogue multicast router, PIM", |rule| rule.is(Part::TRANSPORT, &[PIM]).counter().drop()),
+    rule("fragmented IGMP", |rule| igmp(rule).with_bits(Part::FRAGMENT, &IS_FRAGMENT).counter().drop()),
+    rule("rogue multicast querier, IGMP", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_QUERY]).counter().drop()),
+    rule("rogue multicast router, IGMP", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_ROUTER]).counter().drop()),
     rule("any IPv4 address", |rule| carries(rule, IP).link_in(Direction::In, Set::Any4).accept()),
-    rule("DHCP, before there is an address", |rule| {
+    rule("IPv4 without an address yet (DHCP)", |rule| {
         carries(rule, IP).is(Side::Source.address(false), &[0; 4]).accept()
     }),
-    rule("another's IPv4 address", |rule| {
+    rule("foreign IPv4 address", |rule| {
         carries(rule, IP).key_not_in(&[Part::LINK, Side::Source.address(false)], Set::Addr4).counter().drop()
     }),
-    rule("another's hardware address in ARP", |rule| {
+    rule("foreign MAC address in ARP", |rule| {
         carries(rule, ARP).key_not_in(&[Part::LINK, Part::ARP_MAC], Set::Macs).counter().drop()
     }),
     rule("any IPv4 address in ARP", |rule| carries(rule, ARP).link_in(Direction::In, Set::Any4).accept()),
-    rule("a probe whether an address is free", |rule| carries(rule, ARP).is(Part::ARP_ADDRESS, &[0; 4]).accept()),
-    rule("another's IPv4 address in ARP", |rule| {
+    rule("ARP probe", |rule| carries(rule, ARP).is(Part::ARP_ADDRESS, &[0; 4]).accept()),
+    rule("foreign IPv4 address in ARP", |rule| {
         carries(rule, ARP).key_not_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Addr4).counter().drop()
     }),
-    rule("an IPv6 multicast querier that is none", |rule| message(rule, LISTENER_QUERY).counter().drop()),
-    rule("an IPv6 multicast router that is none", |rule| message(rule, MULTICAST_ROUTER).counter().drop()),
-    rule("a router that is none", |rule| message(rule, ROUTER_ADVERTISEMENT).counter().drop()),
-    rule("a better way that is none", |rule| message(rule, REDIRECT).counter().drop()),
+    rule("rogue multicast querier, MLD", |rule| message(rule, LISTENER_QUERY).counter().drop()),
+    rule("rogue multicast router, MLD", |rule| message(rule, MULTICAST_ROUTER).counter().drop()),
+    rule("rogue router advertisement", |rule| message(rule, ROUTER_ADVERTISEMENT).counter().drop()),
+    rule("rogue ICMPv6 redirect", |rule| message(rule, REDIRECT).counter().drop()),
     rule("any IPv6 address", |rule| carries(rule, IPV6).link_in(Direction::In, Set::Any6).accept()),
     // No legitimate sender does so, and the rules below expect the message directly after the IPv6 header.
-    rule("neighbour discovery behind other headers", |rule| {
+    rule("neighbour discovery behind extension headers", |rule| {
         let icmp = [libc::IPPROTO_ICMPV6 as u8];
         let rule = carries(rule, IPV6).is(Part::TRANSPORT, &icmp).is_not(Part::NEXT_HEADER, &icmp);
         let rule = rule.above(Part::ICMPV6_TYPE, &[LAST_OF_LISTENERS]);
         rule.is_not(Part::ICMPV6_TYPE, &[LISTENER_REPORT]).counter().drop()
     }),
-    rule("another's IPv6 address, asked whether it is free", |rule| {
+    rule("foreign IPv6 address in duplicate address detection", |rule| {
         let rule = message(rule, NEIGHBOUR_SOLICITATION).is(Side::Source.address(true), &[0; 16]);
         rule.key_not_in(&[Part::LINK, Part::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
-    rule("another's IPv6 address in neighbour discovery", |rule| {
+    rule("foreign IPv6 address in a neighbour advertisement", |rule| {
         let rule = message(rule, NEIGHBOUR_ADVERTISEMENT);
         rule.key_not_in(&[Part::LINK, Part::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
-    rule("IPv6, before there is an address", |rule| {
-        carries(rule, IPV6).is(Side::Source.address(true), &[0; 16]).accept()
-    }),
-    rule("another's IPv6 address", |rule| {
+    rule("IPv6 without an address yet", |rule| carries(rule, IPV6).is(Side::Source.address(true), &[0; 16]).accept()),
+    rule("foreign IPv6 address", |rule| {
         carries(rule, IPV6).key_not_in(&[Part::LINK, Side::Source.address(true)], Set::Addr6).counter().drop()
     }),
 ];

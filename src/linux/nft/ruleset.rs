@@ -25,10 +25,10 @@ pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
 
 /// Comment of the tables. Incremented with every change of the schema: a table of another release has another
 /// comment, and is replaced as a whole.
-pub const SHAPE: &str = "pontoon ruleset 6";
+pub const SHAPE: &str = "pontoon ruleset 7";
 
 /// The same for kernels without support for the rules that refuse.
-pub const SHAPE_WITHOUT_REFUSALS: &str = "pontoon ruleset 6, without refusals";
+pub const SHAPE_WITHOUT_REFUSALS: &str = "pontoon ruleset 7, without refusals";
 
 /// How much later than other NAT chains Pontoon's are evaluated. The kernel translates at one place of each
 /// hook, whatever priority a chain of type nat has: the priority only determines the order of such chains,
@@ -52,7 +52,7 @@ pub const RAW: Chain = chain(
     "filter",
     libc::NF_INET_PRE_ROUTING,
     libc::NF_IP_PRI_RAW,
-    "what no container may send to the host, and broadcasts to it",
+    "packets to reject before connection tracking; broadcasts",
 );
 
 /// Published ports, for packets from any link.
@@ -65,7 +65,7 @@ pub const OUTPUT: Chain = chain(
     "nat",
     libc::NF_INET_LOCAL_OUT,
     libc::NF_IP_PRI_NAT_DST + LATER,
-    "published ports, from the host",
+    "published ports, for local processes",
 );
 
 /// Decides which packets may be forwarded between links.
@@ -74,7 +74,7 @@ pub const FORWARD: Chain = chain(
     "filter",
     libc::NF_INET_FORWARD,
     libc::NF_IP_PRI_FILTER,
-    "who may enter and leave a network",
+    "traffic into and out of networks",
 );
 
 /// Decides which hosts may send to overlay networks.
@@ -83,17 +83,12 @@ pub const INPUT: Chain = chain(
     "filter",
     libc::NF_INET_LOCAL_IN,
     libc::NF_IP_PRI_FILTER,
-    "who may speak on overlay networks",
+    "incoming packets of overlay networks",
 );
 
 /// Source addresses of packets that leave the host or reach a container.
-pub const POSTROUTING: Chain = chain(
-    "postrouting_nat",
-    "nat",
-    libc::NF_INET_POST_ROUTING,
-    libc::NF_IP_PRI_NAT_SRC + LATER,
-    "source addresses of what goes out",
-);
+pub const POSTROUTING: Chain =
+    chain("postrouting_nat", "nat", libc::NF_INET_POST_ROUTING, libc::NF_IP_PRI_NAT_SRC + LATER, "source NAT");
 
 /// Replies to ::1 on input, after address translation.
 pub const LOOPBACK_IN: Chain = chain(
@@ -101,17 +96,12 @@ pub const LOOPBACK_IN: Chain = chain(
     "filter",
     libc::NF_INET_PRE_ROUTING,
     libc::NF_IP_PRI_FILTER,
-    "answers to ::1, while they are let in",
+    "replies to ::1, before routing",
 );
 
 /// Replies to ::1 on delivery, after the filters of other programs.
-pub const LOOPBACK_HERE: Chain = chain(
-    "input_loopback",
-    "filter",
-    libc::NF_INET_LOCAL_IN,
-    libc::NF_IP_PRI_SECURITY,
-    "answers to ::1, when they are in",
-);
+pub const LOOPBACK_HERE: Chain =
+    chain("input_loopback", "filter", libc::NF_INET_LOCAL_IN, libc::NF_IP_PRI_SECURITY, "replies to ::1, on delivery");
 
 /// All chains.
 pub const CHAINS: [Chain; 12] = [
@@ -176,21 +166,23 @@ pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0
 /// A bridge delivers frames to 01:80:c2:00:00:0x to the host's IP stack with their port as incoming link,
 /// bypassing all checks on the bridge. No other packet has a port as incoming link.
 static RAWS: [Rule; 5] = [
-    rule(RAW, "containers speak to the host by their bridge", |rule| {
+    rule(RAW, "past the bridge, from a container port", |rule| {
         rule.link_starts(Direction::In, frames::PORT).counter().drop()
     }),
-    rule(RAW, "and so do other hosts", |rule| rule.link_starts(Direction::In, frames::TUNNEL).counter().drop()),
-    rule(RAW, "the host's loopback addresses are its own", |rule| {
+    rule(RAW, "past the bridge, from a tunnel", |rule| {
+        rule.link_starts(Direction::In, frames::TUNNEL).counter().drop()
+    }),
+    rule(RAW, "to 127.0.0.0/8 from a container", |rule| {
         let rule = rule.family(false).within(Side::Destination.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
     }),
-    rule(RAW, "nobody else sends from them", |rule| {
+    rule(RAW, "from 127.0.0.0/8, sent by a container", |rule| {
         let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
     }),
     // With br_netfilter the forward chain also sees frames within foreign bridges, and cannot distinguish
     // them from routed packets by itself: it uses what is recorded here.
-    rule(RAW, "which bridges of others may forward within", |rule| {
+    rule(RAW, "record bridges of other programs", |rule| {
         let name = Direction::In.name();
         let rule = rule.is(Part::LINK_KIND, b"bridge\0\0\0\0\0\0\0\0\0\0").key_in(&[Part::FAMILY], Set::Closed);
         rule.link_not_in(Direction::In, Set::Bridges).noted_in(&[name, name], Set::Bridged)
@@ -233,14 +225,14 @@ fn from_host(rule: Expressions, map: Set) -> Expressions {
 }
 
 static DESTINATIONS: [Rule; 8] = [
-    rule(PREROUTING, "IPv4, on one address", |rule| from_links(rule, Set::At4)),
-    rule(PREROUTING, "IPv4, on all addresses", |rule| from_links(rule, Set::Port4)),
-    rule(PREROUTING, "IPv6, on one address", |rule| from_links(rule, Set::At6)),
-    rule(PREROUTING, "IPv6, on all addresses", |rule| from_links(rule, Set::Port6)),
-    rule(OUTPUT, "IPv4, on one address", |rule| from_host(rule, Set::At4)),
-    rule(OUTPUT, "IPv4, on all addresses", |rule| from_host(rule, Set::Port4)),
-    rule(OUTPUT, "IPv6, on one address", |rule| from_host(rule, Set::At6)),
-    rule(OUTPUT, "IPv6, on all addresses", |rule| from_host(rule, Set::Port6)),
+    rule(PREROUTING, "published on one IPv4 address", |rule| from_links(rule, Set::At4)),
+    rule(PREROUTING, "published on all IPv4 addresses", |rule| from_links(rule, Set::Port4)),
+    rule(PREROUTING, "published on one IPv6 address", |rule| from_links(rule, Set::At6)),
+    rule(PREROUTING, "published on all IPv6 addresses", |rule| from_links(rule, Set::Port6)),
+    rule(OUTPUT, "published on one IPv4 address", |rule| from_host(rule, Set::At4)),
+    rule(OUTPUT, "published on all IPv4 addresses", |rule| from_host(rule, Set::Port4)),
+    rule(OUTPUT, "published on one IPv6 address", |rule| from_host(rule, Set::At6)),
+    rule(OUTPUT, "published on all IPv6 addresses", |rule| from_host(rule, Set::Port6)),
 ];
 
 /// A container's reply to ::1 is sent to the address of its bridge, and its destination is translated to ::1
@@ -248,12 +240,12 @@ static DESTINATIONS: [Rule; 8] = [
 /// on the bridge, it checks this only afterwards (`ip6_rcv_core`): therefore the destination is set to the
 /// bridge's address until the packet is delivered.
 static LOOPBACKS: [Rule; 2] = [
-    rule(LOOPBACK_IN, "the kernel lets nothing to ::1 in by a link", |rule| {
+    rule(LOOPBACK_IN, "replace ::1 as destination of replies until delivery", |rule| {
         let rule = rule.link_in(Direction::In, Set::Bridges).family(true);
         let rule = rule.is(Side::Destination.address(true), &LOOPBACK6).answers_hidden_source();
         rule.destination_set_to_where_answers_go()
     }),
-    rule(LOOPBACK_HERE, "who asked from ::1 expects the answer there", |rule| {
+    rule(LOOPBACK_HERE, "restore ::1 as destination of replies", |rule| {
         let rule = rule.link_in(Direction::In, Set::Bridges).family(true).answers_hidden_source();
         rule.asked_from(&LOOPBACK6).destination_set_to(&LOOPBACK6)
     }),
@@ -299,41 +291,37 @@ static FORWARDS: [Rule; 23] = [
     rule(FORWARD, "within one network", |rule| rule.links_in(Set::Intra).accept()),
     // Their ports are isolated from each other, but not from the host, which would forward packets sent to it
     // for a sibling. A published port of a sibling stays reachable.
-    rule(FORWARD, "containers that are apart, by way of the host", |rule| {
+    rule(FORWARD, "between isolated containers, routed by the host", |rule| {
         rule.links_in(Set::Apart).link_in(Direction::In, Set::Bridges).is_unpublished().counter().drop()
     }),
-    rule(FORWARD, "the same on a bridge of the user's, IPv4", |rule| {
+    rule(FORWARD, "between isolated containers on a user's bridge, IPv4", |rule| {
         between_guests(rule, Set::Guests4).counter().drop()
     }),
-    rule(FORWARD, "the same on a bridge of the user's, IPv6", |rule| {
+    rule(FORWARD, "between isolated containers on a user's bridge, IPv6", |rule| {
         between_guests(rule, Set::Guests6).counter().drop()
     }),
     // Before the rule for replies: a connection may date from the time when another program had forwarding
     // on.
-    rule(FORWARD, "IPv4 between links of others", |rule| between_others(rule, false).counter().drop()),
-    rule(FORWARD, "IPv6 between links of others", |rule| between_others(rule, true).counter().drop()),
-    rule(FORWARD, "nothing leaves an internal network", |rule| {
-        rule.link_in(Direction::In, Set::Internal).counter().drop()
-    }),
-    rule(FORWARD, "nothing enters an internal network", |rule| {
-        rule.link_in(Direction::Out, Set::Internal).counter().drop()
-    }),
-    rule(FORWARD, "no loopback address comes by a link", |rule| {
+    rule(FORWARD, "IPv4 between links of other programs", |rule| between_others(rule, false).counter().drop()),
+    rule(FORWARD, "IPv6 between links of other programs", |rule| between_others(rule, true).counter().drop()),
+    rule(FORWARD, "out of an internal network", |rule| rule.link_in(Direction::In, Set::Internal).counter().drop()),
+    rule(FORWARD, "into an internal network", |rule| rule.link_in(Direction::Out, Set::Internal).counter().drop()),
+    rule(FORWARD, "forwarded from 127.0.0.0/8", |rule| {
         let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::Out, Set::Bridges).counter().drop()
     }),
-    rule(FORWARD, "answers", |rule| rule.is_answer().accept()),
-    rule(FORWARD, "IPv4 sources that are not allowed", |rule| {
+    rule(FORWARD, "established and related", |rule| rule.is_answer().accept()),
+    rule(FORWARD, "IPv4 source not in the allow list", |rule| {
         unwelcome(rule, Set::Guarded4, Set::Allow4).counter().drop()
     }),
-    rule(FORWARD, "IPv6 sources that are not allowed", |rule| {
+    rule(FORWARD, "IPv6 source not in the allow list", |rule| {
         unwelcome(rule, Set::Guarded6, Set::Allow6).counter().drop()
     }),
     rule(FORWARD, "published ports", |rule| rule.link_in(Direction::Out, Set::Bridges).is_published().accept()),
-    rule(FORWARD, "IPv4 of networks without protection", |rule| {
+    rule(FORWARD, "IPv4 into nat-unprotected networks", |rule| {
         rule.family(false).link_in(Direction::Out, Set::Direct4).accept()
     }),
-    rule(FORWARD, "IPv6 of networks without protection", |rule| {
+    rule(FORWARD, "IPv6 into nat-unprotected networks", |rule| {
         rule.family(true).link_in(Direction::Out, Set::Direct6).accept()
     }),
     rule(FORWARD, "open IPv4 ports of routed networks", |rule| {
@@ -342,12 +330,14 @@ static FORWARDS: [Rule; 23] = [
     rule(FORWARD, "open IPv6 ports of routed networks", |rule| {
         open(rule.link_in(Direction::Out, Set::Routed6), Set::Open6).accept()
     }),
-    rule(FORWARD, "ICMP to routed networks", |rule| icmp(rule, Set::Routed4).accept()),
-    rule(FORWARD, "ICMPv6 to routed networks", |rule| icmp(rule, Set::Routed6).accept()),
+    rule(FORWARD, "ICMP into routed networks", |rule| icmp(rule, Set::Routed4).accept()),
+    rule(FORWARD, "ICMPv6 into routed networks", |rule| icmp(rule, Set::Routed6).accept()),
     rule(FORWARD, "open IPv4 ports, from trusted links", |rule| open(rule.links_in(Set::Trusted), Set::Open4).accept()),
     rule(FORWARD, "open IPv6 ports, from trusted links", |rule| open(rule.links_in(Set::Trusted), Set::Open6).accept()),
-    rule(FORWARD, "nothing else enters a network", |rule| rule.link_in(Direction::Out, Set::Bridges).counter().drop()),
-    rule(FORWARD, "only published ports of the engine's own networks", |rule| {
+    rule(FORWARD, "all other traffic into a network", |rule| {
+        rule.link_in(Direction::Out, Set::Bridges).counter().drop()
+    }),
+    rule(FORWARD, "unpublished ports of the engine's networks", |rule| {
         let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Engine);
         between.is_unpublished().counter().drop()
     }),

@@ -211,29 +211,29 @@ impl Spec {
     }
 }
 
-const PUBLISHED: &str = "ports published on every address of the host, and where they lead";
-const PUBLISHED_AT: &str = "ports published on one address of the host, and where they lead";
-const OPEN: &str = "ports that may be reached without translation, from trusted links and in mode routed";
+const PUBLISHED: &str = "ports published on all addresses of the host, and their containers";
+const PUBLISHED_AT: &str = "ports published on one address of the host, and their containers";
+const OPEN: &str = "container ports reachable without translation, from trusted links and in mode routed";
 const DIRECT: &str = "bridges of networks in mode nat-unprotected";
 const ROUTED: &str = "bridges of networks in mode routed";
-const MASQUERADED: &str = "subnets hidden behind the host's address";
-const CHOSEN: &str = "subnets that leave with a chosen address";
-const GUARDED: &str = "containers that only certain sources reach";
-const ALLOWED: &str = "container and the sources that reach it";
+const MASQUERADED: &str = "subnets to masquerade";
+const CHOSEN: &str = "subnets and their source address (host_ipv4, host_ipv6)";
+const GUARDED: &str = "containers with an allow list";
+const ALLOWED: &str = "container and its allowed sources";
 const ADDRESSES: &str = "addresses that a port may send from";
-const PEERS: &str = "hosts whose packets overlay networks take";
-const HERE: &str = "address of this host that overlay networks have";
-const HEARD: &str = "tunnels and addresses that announced themselves there lately";
-const LOW: &str = "hosts and networks heard from source ports below 1024 lately";
-const STRANGERS: &str = "hosts that are no peers and sent to overlay networks lately";
+const PEERS: &str = "peers of overlay networks";
+const HERE: &str = "local address of the tunnels";
+const HEARD: &str = "tunnels, and addresses recently announced through them";
+const LOW: &str = "peers and VNIs recently seen with source ports below 1024";
+const STRANGERS: &str = "hosts that are not peers and recently sent to overlay networks";
 /// Maximum size of such a set, and its timeout: a host with containers is heard twice a minute.
 const NOTED: u32 = 65_536;
 const FIVE_MINUTES: u64 = 300_000;
 const STRANGERS_NOTED: u32 = 1024;
 const HOUR: u64 = 3_600_000;
-const GATEWAYS: &str = "tunnel and the address of the gateway that each host has";
+const GATEWAYS: &str = "tunnel and the IP address of its network's gateway";
 const ROUTERS: &str = "links that forwarded before Pontoon turned forwarding on";
-const GUESTS: &str = "containers on bridges of the user's";
+const GUESTS: &str = "containers on bridges of the user";
 const OWN: &str = "addresses of the host on the bridges of networks";
 const ANY: &str = "ports that may send from any address";
 
@@ -303,14 +303,12 @@ impl Set {
     pub const fn spec(self) -> Spec {
         use Field::{Family, Link, Mac, Port, Protocol, V4, V6, Vni};
         match self {
-            Set::Bridges => Spec::set("bridges", &[Link], "bridges of networks, not to be entered from elsewhere"),
+            Set::Bridges => Spec::set("bridges", &[Link], "bridges of networks, protected from other traffic"),
             Set::Internal => Spec::set("internal", &[Link], "bridges of internal networks"),
             Set::Engine => Spec::set("engine", &[Link], "bridges of the engine's built-in driver"),
-            Set::Neighbours => {
-                Spec::set("neighbours", &[Link], "bridges that containers are on, the engine's among them")
-            }
+            Set::Neighbours => Spec::set("neighbours", &[Link], "bridges with containers, including the engine's"),
             Set::Intra => Spec::set("intra", &[Link, Link], "traffic within one network"),
-            Set::Apart => Spec::set("apart", &[Link, Link], "networks whose containers do not reach each other"),
+            Set::Apart => Spec::set("apart", &[Link, Link], "networks with enable_icc=false"),
             Set::Own4 => Spec::set("own4", &[V4], OWN),
             Set::Own6 => Spec::set("own6", &[V6], OWN),
             Set::Masq4 => Spec::set("masq4", &[V4], MASQUERADED).ranges(),
@@ -325,21 +323,21 @@ impl Set {
             Set::Direct6 => Spec::set("direct6", &[Link], DIRECT),
             Set::Routed4 => Spec::set("routed4", &[Link], ROUTED),
             Set::Routed6 => Spec::set("routed6", &[Link], ROUTED),
-            Set::Trusted => Spec::set("trusted", &[Link, Link], "links of the host and networks they may reach"),
+            Set::Trusted => Spec::set("trusted", &[Link, Link], "links of the host, and the networks that trust them"),
             Set::Snat4 => Spec::set("snat4", &[V4], CHOSEN).holding(&[V4]).ranges(),
             Set::Snat6 => Spec::set("snat6", &[V6], CHOSEN).holding(&[V6]).ranges(),
             Set::Guarded4 => Spec::set("guarded4", &[V4], GUARDED),
             Set::Guarded6 => Spec::set("guarded6", &[V6], GUARDED),
             Set::Allow4 => Spec::set("allow4", &[V4, V4], ALLOWED).ranges(),
             Set::Allow6 => Spec::set("allow6", &[V6, V6], ALLOWED).ranges(),
-            Set::Checked => Spec::set("checked", &[Link], "ports whose sources are checked").of_frames(),
-            Set::Macs => Spec::set("macs", &[Link, Mac], "hardware addresses that a port may send from").of_frames(),
+            Set::Checked => Spec::set("checked", &[Link], "ports with source address validation").of_frames(),
+            Set::Macs => Spec::set("macs", &[Link, Mac], "MAC addresses that a port may send from").of_frames(),
             Set::Addr4 => Spec::set("addr4", &[Link, V4], ADDRESSES).of_frames(),
             Set::Addr6 => Spec::set("addr6", &[Link, V6], ADDRESSES).of_frames(),
             Set::Any4 => Spec::set("any4", &[Link], ANY).of_frames(),
             Set::Any6 => Spec::set("any6", &[Link], ANY).of_frames(),
             Set::TunnelPorts => Spec::set("tunnel_ports", &[Port], "UDP ports that carry overlay networks"),
-            Set::Tunnels => Spec::set("vnis", &[Vni], "overlay networks, as VNI and a zero"),
+            Set::Tunnels => Spec::set("vnis", &[Vni], "VNIs of overlay networks, followed by a zero byte"),
             Set::Peers4 => Spec::set("peers4", &[V4], PEERS),
             Set::Peers6 => Spec::set("peers6", &[V6], PEERS),
             Set::Heard4 => Spec::set("heard4", &[Link, V4], HEARD).noting(NOTED, FIVE_MINUTES).of_frames(),
@@ -350,25 +348,29 @@ impl Set {
             Set::Low6 => Spec::set("low6", &[V6, Vni], LOW).noting(NOTED, FIVE_MINUTES),
             Set::Strangers4 => Spec::set("strangers4", &[V4, Vni], STRANGERS).noting(STRANGERS_NOTED, HOUR),
             Set::Strangers6 => Spec::set("strangers6", &[V6, Vni], STRANGERS).noting(STRANGERS_NOTED, HOUR),
-            Set::Closed => Spec::set("closed", &[Family], "families that only Pontoon has turned forwarding on for"),
+            Set::Closed => {
+                Spec::set("closed", &[Family], "address families for which only Pontoon turned forwarding on")
+            }
             Set::Routers4 => Spec::set("routers4", &[Link], ROUTERS),
             Set::Routers6 => Spec::set("routers6", &[Link], ROUTERS),
             Set::Guests4 => Spec::set("guests4", &[V4], GUESTS),
             Set::Guests6 => Spec::set("guests6", &[V6], GUESTS),
-            Set::Bridged => Spec::set("bridged", &[Link, Link], "bridges of others, and what they forward within")
-                .noting(NOTED, HOUR),
+            Set::Bridged => {
+                Spec::set("bridged", &[Link, Link], "bridges of other programs, which may forward internally")
+                    .noting(NOTED, HOUR)
+            }
             Set::Gateways => {
-                Spec::set("gateways", &[Link, Mac], "tunnel and the gateway that each host has").of_frames()
+                Spec::set("gateways", &[Link, Mac], "tunnel and the MAC address of its network's gateway").of_frames()
             }
             Set::Gateway4 => Spec::set("gateway4", &[Link, V4], GATEWAYS).of_frames(),
             Set::Gateway6 => Spec::set("gateway6", &[Link, V6], GATEWAYS).of_frames(),
-            Set::Quiet => Spec::set("quiet", &[Link], "tunnels that carry no broadcasts and multicasts").of_frames(),
+            Set::Quiet => Spec::set("quiet", &[Link], "tunnels with pontoon.multicast=false").of_frames(),
             Set::BroadcastPorts => {
                 // The key is not the port alone: the kernel would search such a set linearly.
-                Spec::set("broadcast_ports", &[Protocol, Port], "published UDP ports, to which broadcasts may be sent")
+                Spec::set("broadcast_ports", &[Protocol, Port], "published UDP ports that receive broadcasts")
             }
             Set::Broadcasts => {
-                let comment = "link and broadcast address of the host, and its own address there";
+                let comment = "link and broadcast address of the host, and the host's address there";
                 Spec::set("broadcasts", &[Link, V4], comment).holding(&[V4])
             }
         }

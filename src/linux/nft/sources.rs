@@ -40,53 +40,49 @@ fn chosen(rule: Expressions, map: Set) -> Expressions {
 
 /// All of them, in order.
 pub(super) static RULES: [Rule; 18] = [
-    rule(POSTROUTING, "the host over 127.0.0.1, to published ports", |rule| {
+    rule(POSTROUTING, "from 127.0.0.0/8 to published ports", |rule| {
         let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(false);
         rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).masquerade()
     }),
-    rule(POSTROUTING, "the host over ::1, to published ports", |rule| {
+    rule(POSTROUTING, "from ::1 to published ports", |rule| {
         let rule = rule.link_in(Direction::Out, Set::Bridges).is_published().family(true);
         rule.is(Side::Source.address(true), &LOOPBACK6).masquerade()
     }),
     // The container may be on the client's network as well, and would reply there directly, bypassing the
     // translation.
-    rule(POSTROUTING, "published ports, from containers", |rule| {
+    rule(POSTROUTING, "from containers to published ports", |rule| {
         rule.is_published().link_in(Direction::In, Set::Neighbours).link_in(Direction::Out, Set::Bridges).masquerade()
     }),
     // With br_netfilter such a packet is translated without leaving the bridge: it has no incoming link then,
     // although it is not the host's.
-    rule(POSTROUTING, "the same, while bridges call iptables", |rule| {
+    rule(POSTROUTING, "from containers to published ports, with bridge-nf-call-iptables", |rule| {
         let rule = rule.no_link(Direction::In).link_in(Direction::Out, Set::Bridges).is_published();
         rule.local(Side::Source, false).masquerade()
     }),
-    rule(POSTROUTING, "published ports, from containers on a bridge of the user's, IPv4", |rule| {
+    rule(POSTROUTING, "from containers on a user's bridge to published ports, IPv4", |rule| {
         published_from(rule, Set::Guests4).masquerade()
     }),
-    rule(POSTROUTING, "published ports, from containers on a bridge of the user's, IPv6", |rule| {
+    rule(POSTROUTING, "from containers on a user's bridge to published ports, IPv6", |rule| {
         published_from(rule, Set::Guests6).masquerade()
     }),
-    rule(POSTROUTING, "published ports on a bridge of the user's, from containers, IPv4", |rule| {
+    rule(POSTROUTING, "from containers to published ports on a user's bridge, IPv4", |rule| {
         published_to(rule, Set::Guests4).masquerade()
     }),
-    rule(POSTROUTING, "published ports on a bridge of the user's, from containers, IPv6", |rule| {
+    rule(POSTROUTING, "from containers to published ports on a user's bridge, IPv6", |rule| {
         published_to(rule, Set::Guests6).masquerade()
     }),
-    rule(POSTROUTING, "published ports, from the host's IPv4 address on another network", |rule| {
+    rule(POSTROUTING, "from a bridge's IPv4 address to published ports of another network", |rule| {
         published_from(rule.no_link(Direction::In), Set::Own4).masquerade()
     }),
-    rule(POSTROUTING, "published ports, from the host's IPv6 address on another network", |rule| {
+    rule(POSTROUTING, "from a bridge's IPv6 address to published ports of another network", |rule| {
         published_from(rule.no_link(Direction::In), Set::Own6).masquerade()
     }),
-    rule(POSTROUTING, "IPv4 from one network to another, with a chosen address", |rule| {
-        chosen(between(rule, false), Set::Snat4)
-    }),
-    rule(POSTROUTING, "IPv6 from one network to another, with a chosen address", |rule| {
-        chosen(between(rule, true), Set::Snat6)
-    }),
-    rule(POSTROUTING, "IPv4 from one network to another", |rule| hidden(between(rule, false), Set::Masq4)),
-    rule(POSTROUTING, "IPv6 from one network to another", |rule| hidden(between(rule, true), Set::Masq6)),
-    rule(POSTROUTING, "IPv4 that leaves with a chosen address", |rule| chosen(leaving(rule, false), Set::Snat4)),
-    rule(POSTROUTING, "IPv6 that leaves with a chosen address", |rule| chosen(leaving(rule, true), Set::Snat6)),
-    rule(POSTROUTING, "IPv4 that leaves Pontoon's networks", |rule| hidden(leaving(rule, false), Set::Masq4)),
-    rule(POSTROUTING, "IPv6 that leaves Pontoon's networks", |rule| hidden(leaving(rule, true), Set::Masq6)),
+    rule(POSTROUTING, "IPv4 between networks, host_ipv4", |rule| chosen(between(rule, false), Set::Snat4)),
+    rule(POSTROUTING, "IPv6 between networks, host_ipv6", |rule| chosen(between(rule, true), Set::Snat6)),
+    rule(POSTROUTING, "IPv4 between networks", |rule| hidden(between(rule, false), Set::Masq4)),
+    rule(POSTROUTING, "IPv6 between networks", |rule| hidden(between(rule, true), Set::Masq6)),
+    rule(POSTROUTING, "outbound IPv4, host_ipv4", |rule| chosen(leaving(rule, false), Set::Snat4)),
+    rule(POSTROUTING, "outbound IPv6, host_ipv6", |rule| chosen(leaving(rule, true), Set::Snat6)),
+    rule(POSTROUTING, "outbound IPv4", |rule| hidden(leaving(rule, false), Set::Masq4)),
+    rule(POSTROUTING, "outbound IPv6", |rule| hidden(leaving(rule, true), Set::Masq6)),
 ];

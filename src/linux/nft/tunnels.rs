@@ -20,14 +20,14 @@ pub const OUTPUT: Chain = chain(
     "filter",
     libc::NF_INET_LOCAL_OUT,
     libc::NF_IP_PRI_FILTER,
-    "who may send to overlay networks",
+    "outgoing packets of overlay networks",
 );
 
 /// The first port that needs no privilege.
 const UNPRIVILEGED: [u8; 2] = 1024u16.to_be_bytes();
 
 /// The invalid user id.
-const NOBODY: [u8; 4] = u32::MAX.to_ne_bytes();
+const INVALID_USER: [u8; 4] = u32::MAX.to_ne_bytes();
 
 /// Kinds of links that lead to other hosts as hardware links do: a peer's packets may come in by one and go
 /// out by another.
@@ -74,7 +74,7 @@ fn forwarded_of_ours(rule: Expressions, peers: Set) -> Expressions {
 
 /// Matches packets sent by a process: those of the kernel have no user.
 fn by_a_process(rule: Expressions) -> Expressions {
-    rule.is_not(Part::USER, &NOBODY).counter().drop()
+    rule.is_not(Part::USER, &INVALID_USER).counter().drop()
 }
 
 fn to_peer(rule: Expressions, peers: Set) -> Expressions {
@@ -104,40 +104,40 @@ fn high(rule: Expressions, set: Set) -> Expressions {
 
 /// All of them; within a chain in this order.
 pub static RULES: [Rule; 26] = [
-    rule(RAW, "an IPv4 peer that does not come this way", |rule| forged(rule, Set::Peers4)),
-    rule(RAW, "an IPv6 peer that does not come this way", |rule| forged(rule, Set::Peers6)),
-    rule(FORWARD, "to an IPv4 peer's tunnels", |rule| forwarded_to_peer(rule, Set::Peers4)),
-    rule(FORWARD, "to an IPv6 peer's tunnels", |rule| forwarded_to_peer(rule, Set::Peers6)),
-    rule(FORWARD, "to overlay networks, over IPv4", |rule| forwarded_of_ours(rule, Set::Peers4)),
-    rule(FORWARD, "to overlay networks, over IPv6", |rule| forwarded_of_ours(rule, Set::Peers6)),
+    rule(RAW, "IPv4 peer address on a link that does not lead to the peer", |rule| forged(rule, Set::Peers4)),
+    rule(RAW, "IPv6 peer address on a link that does not lead to the peer", |rule| forged(rule, Set::Peers6)),
+    rule(FORWARD, "forged overlay packets to an IPv4 peer", |rule| forwarded_to_peer(rule, Set::Peers4)),
+    rule(FORWARD, "forged overlay packets to an IPv6 peer", |rule| forwarded_to_peer(rule, Set::Peers6)),
+    rule(FORWARD, "forged packets of our overlays, over IPv4", |rule| forwarded_of_ours(rule, Set::Peers4)),
+    rule(FORWARD, "forged packets of our overlays, over IPv6", |rule| forwarded_of_ours(rule, Set::Peers6)),
     // Packets that the other rules do not concern leave early.
     rule(OUTPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
-    rule(OUTPUT, "to other ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
-    rule(OUTPUT, "any tunnel of this host", |rule| rule.at_least(Part::IN_A_FRAME, &[0]).accept()),
-    rule(OUTPUT, "a process, to an IPv4 peer's tunnels", |rule| to_peer(rule, Set::Peers4)),
-    rule(OUTPUT, "a process, to an IPv6 peer's tunnels", |rule| to_peer(rule, Set::Peers6)),
-    rule(OUTPUT, "a process, to overlay networks", |rule| by_a_process(rule.key_in(&[Part::VNI], Set::Tunnels))),
+    rule(OUTPUT, "other UDP ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
+    rule(OUTPUT, "sent by a tunnel of this host", |rule| rule.at_least(Part::IN_A_FRAME, &[0]).accept()),
+    rule(OUTPUT, "sent by a process to an IPv4 peer", |rule| to_peer(rule, Set::Peers4)),
+    rule(OUTPUT, "sent by a process to an IPv6 peer", |rule| to_peer(rule, Set::Peers6)),
+    rule(OUTPUT, "sent by a process with a VNI of ours", |rule| by_a_process(rule.key_in(&[Part::VNI], Set::Tunnels))),
     rule(INPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
-    rule(INPUT, "to other ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
-    rule(INPUT, "networks of others", |rule| rule.key_not_in(&[Part::VNI], Set::Tunnels).accept()),
-    rule(INPUT, "this host itself", |rule| rule.is(Part::LINK, &LOOPBACK).counter().drop()),
-    rule(INPUT, "to another IPv4 address than the tunnels'", |rule| elsewhere(rule, Set::Here4)),
-    rule(INPUT, "to another IPv6 address than the tunnels'", |rule| elsewhere(rule, Set::Here6)),
-    rule(INPUT, "who is no peer, over IPv4", |rule| {
+    rule(INPUT, "other UDP ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
+    rule(INPUT, "VNIs of other programs", |rule| rule.key_not_in(&[Part::VNI], Set::Tunnels).accept()),
+    rule(INPUT, "from this host itself", |rule| rule.is(Part::LINK, &LOOPBACK).counter().drop()),
+    rule(INPUT, "not to the IPv4 address of the tunnels", |rule| elsewhere(rule, Set::Here4)),
+    rule(INPUT, "not to the IPv6 address of the tunnels", |rule| elsewhere(rule, Set::Here6)),
+    rule(INPUT, "record IPv4 senders that are not peers", |rule| {
         no_peer(rule, Set::Peers4).noted_in(&sender(Set::Strangers4), Set::Strangers4)
     }),
-    rule(INPUT, "IPv4 hosts that are no peers", |rule| no_peer(rule, Set::Peers4).counter().drop()),
-    rule(INPUT, "who is no peer, over IPv6", |rule| {
+    rule(INPUT, "IPv4 senders that are not peers", |rule| no_peer(rule, Set::Peers4).counter().drop()),
+    rule(INPUT, "record IPv6 senders that are not peers", |rule| {
         no_peer(rule, Set::Peers6).noted_in(&sender(Set::Strangers6), Set::Strangers6)
     }),
-    rule(INPUT, "IPv6 hosts that are no peers", |rule| no_peer(rule, Set::Peers6).counter().drop()),
+    rule(INPUT, "IPv6 senders that are not peers", |rule| no_peer(rule, Set::Peers6).counter().drop()),
     // Tunnels of this release send from ports that only root may use. Where a peer is known to do so, packets
     // from other ports are not accepted from it; a peer with an earlier release is accepted while it is the
     // only one that sends.
-    rule(INPUT, "peers that send from low ports, over IPv4", |rule| low(rule, Set::Low4)),
-    rule(INPUT, "peers that send from low ports, over IPv6", |rule| low(rule, Set::Low6)),
-    rule(INPUT, "a process of an IPv4 peer", |rule| high(rule, Set::Low4)),
-    rule(INPUT, "a process of an IPv6 peer", |rule| high(rule, Set::Low6)),
+    rule(INPUT, "record IPv4 peers that send from privileged ports", |rule| low(rule, Set::Low4)),
+    rule(INPUT, "record IPv6 peers that send from privileged ports", |rule| low(rule, Set::Low6)),
+    rule(INPUT, "unprivileged source port of an IPv4 peer", |rule| high(rule, Set::Low4)),
+    rule(INPUT, "unprivileged source port of an IPv6 peer", |rule| high(rule, Set::Low6)),
 ];
 
 /// Name of the link to this host itself.

@@ -17,7 +17,7 @@ pub const REFUSE: Chain = chain(
     "filter",
     libc::NF_INET_LOCAL_IN,
     libc::NF_IP_PRI_SECURITY,
-    "what came to a published port untranslated",
+    "packets to published ports that were not translated",
 );
 
 /// `PACKET_HOST` and `PACKET_BROADCAST` (include/uapi/linux/if_packet.h).
@@ -86,7 +86,7 @@ fn first_segment(rule: Expressions) -> Expressions {
 /// Connection tracking would send replies from the broadcast address: therefore the destination is replaced
 /// before it, and everything else is as with a packet to the host's own address. A client that has no address
 /// yet cannot receive replies either, and is excluded.
-pub static BROADCASTS: [Rule; 1] = [rule(RAW, "broadcasts to published ports are for the host", |rule| {
+pub static BROADCASTS: [Rule; 1] = [rule(RAW, "deliver broadcasts to published ports", |rule| {
     let rule = rule.is(Part::PACKET_TYPE, &[FOR_ALL]).family(false);
     let rule = rule.is_not(Side::Source.address(false), &[0; 4]);
     let rule = rule
@@ -101,8 +101,8 @@ pub static BROADCASTS: [Rule; 1] = [rule(RAW, "broadcasts to published ports are
 /// Other TCP segments are excluded: while a flushed table is being repaired, those of established connections
 /// come here too.
 pub static REFUSALS: [Rule; 2] = [
-    rule(REFUSE, "a connection is reset", |rule| first_segment(rule).for_reserving_socket().counter().refuse(RESET, 0)),
-    rule(REFUSE, "a datagram is unreachable", |rule| {
+    rule(REFUSE, "reset TCP connections", |rule| first_segment(rule).for_reserving_socket().counter().refuse(RESET, 0)),
+    rule(REFUSE, "reject UDP datagrams", |rule| {
         let rule = rule.is(Part::TRANSPORT, &[libc::IPPROTO_UDP as u8]).is(Part::PACKET_TYPE, &[FOR_HOST]);
         rule.is_no_answer().for_reserving_socket().counter().refuse(UNREACHABLE, PORT_UNREACHABLE)
     }),

@@ -76,7 +76,7 @@ impl LinuxKernel {
                 Some(found) => return Err(foreign(name, &found.kind)),
             }
         }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
     }
 }
 
@@ -84,9 +84,9 @@ impl LinuxKernel {
 /// (`macvlan_common_newlink`, drivers/net/macvlan.c).
 fn explained(failure: Failure, parent: &IfName) -> Failure {
     let why = match failure.errno() {
-        Some(libc::EBUSY) => "is a port of a bridge, or has children of another kind",
+        Some(libc::EBUSY) => "is a bridge port, or has children of another kind",
         Some(libc::EINVAL) => {
-            "takes no further child: it is no Ethernet link, or one of its children has mode passthru"
+            "accepts no further child: it is not an Ethernet link, or one of its children has mode passthru"
         }
         _ => return failure,
     };

@@ -174,7 +174,7 @@ impl LinuxKernel {
                 Some(found) => return Err(foreign(name, &found.kind)),
             }
         }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
     }
 
     /// The name of the host end was free, so the other one is taken: by a pair that is about to be deleted,

@@ -97,7 +97,7 @@ pub fn create(socket: &mut Socket, name: &IfName, vxlan: &Vxlan, master: Option<
     if result.is_err()
         && let Err(failure) = link::delete(socket, made.index)
     {
-        tracing::warn!(link = %name, ?failure, "half made and could not be removed, it will be tried again");
+        tracing::warn!(link = %name, ?failure, "cannot remove incomplete link; retrying");
     }
     result
 }
@@ -219,7 +219,7 @@ impl LinuxKernel {
                 Some(found) => return Err(foreign(name, &found.kind)),
             }
         }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
     }
 
     /// Whether a link that is not being deleted has this VNI at this port.
@@ -234,7 +234,7 @@ impl LinuxKernel {
 fn failure_words(failure: &Failure) -> &str {
     match failure {
         Failure::Refused(verdict) if !verdict.message.is_empty() => &verdict.message,
-        _ => "another VXLAN link of this host has this number, choose another pontoon.vni",
+        _ => "another VXLAN link of this host has this VNI, choose another pontoon.vni",
     }
 }
 

@@ -34,7 +34,7 @@ use crate::model::{IfName, Mac};
 pub use read::read;
 
 /// Comment of the table, incremented with every change of the schema.
-const SHAPE: &str = "pontoon shortcuts 1";
+const SHAPE: &str = "pontoon shortcuts 2";
 
 /// Indexes of links by name; missing links are left out.
 pub type Indexes = BTreeMap<IfName, u32>;

@@ -74,7 +74,7 @@ fn network(tunnel: &IfName, index: u32, gateway: Mac) -> Vec<Request> {
         heard(TABLE, &there),
         request(DEL_ELEMENTS, 0, forgotten),
     ];
-    messages.extend(chain(&on, None, "where a frame goes on to"));
+    messages.extend(chain(&on, None, "forwarding decision"));
     messages.push(rule(&on, any().sent_by(to, &here)));
     messages.push(rule(&on, any().known_in(to, &there).sent_to(index)));
     messages.extend(chain(tunnel.as_str(), Some(tunnel), "from other hosts"));
@@ -97,7 +97,7 @@ pub fn sample(table: &str) -> Vec<Request> {
 
 fn guard(port: &IfName, index: u32) -> Vec<Request> {
     let mut messages = vec![message::new_table(NETDEV, TABLE, SHAPE)];
-    messages.extend(chain(port.as_str(), Some(port), "to the bridge itself"));
+    messages.extend(chain(port.as_str(), Some(port), "frames to the bridge itself"));
     let rule = to_bridges(frame()).counter().drop();
     messages.push(message::new_rule(NETDEV, TABLE, port.as_str(), rule, &guard_label(index)));
     messages
@@ -171,7 +171,7 @@ fn places(name: &str) -> Request {
         .big(SET_DATA_LEN, 4);
     let orders =
         [order_data(UDATA_SET_KEY_ORDER, ORDER_NETWORK), order_data(UDATA_SET_DATA_ORDER, ORDER_HOST)].concat();
-    let comment = comment_data(UDATA_SET_COMMENT, "containers of this host, and their ports");
+    let comment = comment_data(UDATA_SET_COMMENT, "MAC addresses of local containers, and their ports");
     message.bytes(SET_USERDATA, &[orders, comment].concat());
     request(NEW_SET, CREATE, message)
 }
@@ -186,7 +186,7 @@ fn heard(table: &str, name: &str) -> Request {
     message.nest(SET_DESC, |desc| {
         desc.big(SET_DESC_SIZE, HEARD_SIZE);
     });
-    let comment = comment_data(UDATA_SET_COMMENT, "who was heard from other hosts");
+    let comment = comment_data(UDATA_SET_COMMENT, "MAC addresses learned from other hosts");
     message.bytes(SET_USERDATA, &[order_data(UDATA_SET_KEY_ORDER, ORDER_NETWORK), comment].concat());
     request(NEW_SET, CREATE, message)
 }

@@ -29,7 +29,9 @@ pub fn addition(shortcut: &Shortcut) -> Option<String> {
     // Names that Pontoon derives are always plain: nothing that the shell or nft would reject.
     let plain = |name: &IfName| name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !plain(link) {
-        return Some(format!("# pontoon repair: make the shortcut of {link} in table netdev pontoon (no nft command)"));
+        return Some(format!(
+            "# pontoon repair: create the fast path of {link} in table netdev pontoon (no nft command)"
+        ));
     }
     let script = script.join("; ").replace('"', "\\\"").replace(&INDEX.to_string(), "$i");
     Some(format!("i=$(ip -o link show dev {link} | cut -d: -f1) && nft \"{script}\""))
