@@ -117,7 +117,7 @@ mod tests {
     fn an_ailment_lasts_until_a_look_that_could_see_it_does_not_find_it() {
         let (mut ailments, now) = (Ailments::default(), Instant::now());
         let link = Subject::of(&Step::Change(IfName::parse("pntb1").unwrap(), Change::Up));
-        let table = Subject::of(&Step::Elements { add: vec![], remove: vec![] });
+        let table = Subject::of(&Step::ChangeFirewall { add: vec![], remove: vec![] });
         for _ in 0..2 {
             ailments.failed(link.clone(), false, &refused(), now);
             ailments.failed(table.clone(), true, &refused(), now);

@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Datapath, Element, Step};
+use super::{Datapath, Policy, Step};
 
 /// The elements that match forwarding as it is, or as it will be once it is turned on.
-pub fn elements(have: &Datapath, want: &Datapath) -> BTreeSet<Element> {
+pub fn elements(have: &Datapath, want: &Datapath) -> BTreeSet<Policy> {
     let will = |is: bool, wanted: bool, by_pontoon: bool| by_pontoon || (wanted && !is);
     let families = [
         (false, will(have.forwarding.v4, want.forwarding.v4, have.turned_on.v4)),
@@ -18,9 +18,9 @@ pub fn elements(have: &Datapath, want: &Datapath) -> BTreeSet<Element> {
     ];
     let mut elements = BTreeSet::new();
     for (v6, _) in families.into_iter().filter(|(_, closed)| *closed) {
-        elements.insert(Element::Closed(v6));
+        elements.insert(Policy::LimitedForwarding(v6));
         let routers = have.routers.iter().filter(|(_, of)| *of == v6);
-        elements.extend(routers.map(|(link, v6)| Element::Router(link.clone(), *v6)));
+        elements.extend(routers.map(|(link, v6)| Policy::Router(link.clone(), *v6)));
     }
     elements
 }

@@ -16,8 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Announcement, Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError,
-    LinkInfo, Object, ReserveError, Step, Surroundings, Underlay,
+    Announcement, Bridge, Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
+    Object, Policy, ReserveError, Step, Surroundings, Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
 
@@ -133,8 +133,8 @@ impl World {
     fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
         match step {
             Step::Forward { v6 } => self.forward(*v6)?,
-            Step::CreateTable(elements) => self.datapath.elements = Some(elements.iter().cloned().collect()),
-            Step::Elements { add, remove } => self.elements(add, remove)?,
+            Step::CreateFirewall(elements) => self.datapath.elements = Some(elements.iter().cloned().collect()),
+            Step::ChangeFirewall { add, remove } => self.elements(add, remove)?,
             Step::ForwardRules { v6, rules } => self.forward_rules(*v6, rules),
             Step::Shortcuts { add, remove } => self.shortcuts(add, remove),
             Step::Create(name, object) => self.create(name, object)?,
@@ -148,7 +148,7 @@ impl World {
         Ok(())
     }
 
-    fn elements(&mut self, add: &[Element], remove: &[Element]) -> Result<(), KernelError> {
+    fn elements(&mut self, add: &[Policy], remove: &[Policy]) -> Result<(), KernelError> {
         let held =
             self.datapath.elements.as_mut().ok_or_else(|| refused("change", "table inet pontoon", libc::ENOENT))?;
         for element in remove {
@@ -163,7 +163,7 @@ impl World {
         if families(&self.datapath.forwarding) {
             return Ok(());
         }
-        self.elements(&[Element::Closed(v6)], &[])?;
+        self.elements(&[Policy::LimitedForwarding(v6)], &[])?;
         for forwarding in [&mut self.datapath.forwarding, &mut self.datapath.turned_on] {
             *(if v6 { &mut forwarding.v6 } else { &mut forwarding.v4 }) = true;
         }

@@ -17,6 +17,7 @@ pub mod host;
 pub mod kind;
 pub mod object;
 pub mod plan;
+pub mod policy;
 pub mod reconcile;
 pub mod shortcut;
 pub mod step;
@@ -33,9 +34,10 @@ use std::time::Duration;
 use crate::model::{DataPath, HostPort, IfName, Mac};
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
+pub use policy::{Policy, Policy as Element};
 pub use reconcile::{Reconciler, Repair};
 pub use shortcut::Shortcut;
-pub use step::{Element, ForwardRule, LinkMatch, Step};
+pub use step::{ForwardRule, LinkMatch, Step};
 pub use surroundings::Surroundings;
 pub use tunnel::{Announcement, Underlay};
 pub use unknown::{Ended, Protected};
@@ -87,11 +89,10 @@ pub struct Datapath {
     /// Links (true is IPv6) whose own setting enables forwarding. Only read from the kernel, and only where
     /// it matters: while forwarding is on because of Pontoon alone.
     pub routers: BTreeSet<(IfName, bool)>,
-    /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or does not have
-    /// this release's schema.
-    pub elements: Option<BTreeSet<Element>>,
-    /// Elements of tables with another release's schema, as far as they can be read. Never desired.
-    pub former: BTreeSet<Element>,
+    /// The policy of the firewall; `None` when its tables are missing or do not have this release's schema.
+    pub elements: Option<BTreeSet<Policy>>,
+    /// The policy of tables with another release's schema, as far as it can be read. Never desired.
+    pub former: BTreeSet<Policy>,
     /// Pontoon's accepting rules at the end of `FORWARD` in `ip filter`; `None` when that chain does not
     /// exist (no dockerd with the iptables back end here).
     pub forward4: Option<BTreeSet<ForwardRule>>,
@@ -326,8 +327,8 @@ pub trait Kernel: Send + Sync {
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError>;
 
     /// Where the host accepts IPv4 broadcasts that may be for a published port, as the elements
-    /// [`Element::Broadcast`]. The default implementation returns none.
-    fn broadcasts(&self) -> Result<BTreeSet<Element>, KernelError> {
+    /// [`Policy::Broadcast`]. The default implementation returns none.
+    fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         Ok(BTreeSet::new())
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Datapath, Element, ObjectKind, Protected, Step, shortcut, stray};
+use super::{Datapath, ObjectKind, Policy, Protected, Step, shortcut, stray};
 use crate::model::{IfName, Protocol};
 
 /// The steps from one datapath to another, and problems that no step can fix.
@@ -47,21 +47,21 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
         delete(&mut plan, kind, have, want, protected);
     }
     if !removed_elements.is_empty() {
-        plan.steps.push(Step::Elements { add: Vec::new(), remove: removed_elements });
+        plan.steps.push(Step::ChangeFirewall { add: Vec::new(), remove: removed_elements });
     }
     protected.withhold(&mut plan, have, want);
     plan
 }
 
 /// Plans the firewall's additions; returns the elements to remove at the very end.
-fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) -> Vec<Element> {
+fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) -> Vec<Policy> {
     let mut removed = Vec::new();
     if let Some(wanted) = &want.elements {
         match &have.elements {
             None => {
                 let all: Vec<_> = wanted.union(&protected.elements).cloned().collect();
                 let misled = misled(&all);
-                plan.steps.push(Step::CreateTable(all));
+                plan.steps.push(Step::CreateFirewall(all));
                 plan.steps.extend(misled);
             }
             Some(held) => {
@@ -71,11 +71,11 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
                     // When the value of a key changes, removal and addition are one transaction: a port is
                     // never published twice or not at all.
                     let has_value =
-                        |e: &Element| matches!(e, Element::Port(_) | Element::SourceNat(..) | Element::Broadcast(..));
+                        |e: &Policy| matches!(e, Policy::Published(_) | Policy::SourceNat(..) | Policy::Broadcast(..));
                     let (now, later) = removed.into_iter().partition(has_value);
                     removed = later;
                     let misled = misled(&add);
-                    plan.steps.push(Step::Elements { add, remove: now });
+                    plan.steps.push(Step::ChangeFirewall { add, remove: now });
                     plan.steps.extend(misled);
                 }
             }
@@ -95,9 +95,9 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
 /// The flush of stale flows that must follow the publishing of ports: flows of clients that sent too early go
 /// to the host, or still to the container that had the port before. TCP does not need it: each of its
 /// connections is a new flow.
-fn misled(added: &[Element]) -> Option<Step> {
-    let stays = |element: &Element| match element {
-        Element::Port(port) if port.host.protocol != Protocol::Tcp => Some(*port),
+fn misled(added: &[Policy]) -> Option<Step> {
+    let stays = |element: &Policy| match element {
+        Policy::Published(port) if port.host.protocol != Protocol::Tcp => Some(*port),
         _ => None,
     };
     let ports: Vec<_> = added.iter().filter_map(stays).collect();

@@ -17,8 +17,8 @@ use std::time::Instant;
 use super::ailment::{Ailments, Subject};
 use super::unknown::{self, Judge};
 use super::{
-    Datapath, Element, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, diff,
-    kind, shortcut, tunnel,
+    Datapath, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Policy, Protected, Step, closed, diff, kind,
+    shortcut, tunnel,
 };
 use crate::model::{IfName, Mac};
 use crate::state::table::lock;
@@ -56,7 +56,7 @@ pub struct Reconciler {
     kernel: Arc<dyn Kernel>,
     desired: Mutex<Datapath>,
     engine: Mutex<EngineBridges>,
-    broadcasts: Mutex<BTreeSet<Element>>,
+    broadcasts: Mutex<BTreeSet<Policy>>,
     /// What is protected for a reason other than being unknown to the state.
     protected: Mutex<Protected>,
     judge: Mutex<Judge>,
@@ -304,7 +304,7 @@ impl Reconciler {
         Ok(())
     }
 
-    fn of_host(&self) -> BTreeSet<Element> {
+    fn of_host(&self) -> BTreeSet<Policy> {
         let mut elements = kind::engine_bridges(&lock(&self.engine));
         elements.extend(lock(&self.broadcasts).iter().cloned());
         elements

@@ -13,7 +13,7 @@
 //! address learned from the tunnel. Broadcasts, ARP, neighbour discovery, traffic of the gateway and
 //! everything new take the bridge.
 //!
-//! Pure. Used by `desired` and `tunnel`; `crate::linux::nft::shortcut` defines the form in the kernel.
+//! Pure. Used by `desired` and `tunnel`; `crate::linux::firewall::fastpath` defines the form in the kernel.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

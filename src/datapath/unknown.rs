@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Bridge, Change, Datapath, Element, ForwardRule, Object, Plan, Step, stray};
+use super::{Bridge, Change, Datapath, ForwardRule, Object, Plan, Policy, Step, stray};
 use crate::model::{HostPort, IfName, Mac, overlap};
 
 /// What must stay although the state does not explain it.
@@ -22,7 +22,7 @@ pub struct Protected {
     /// Links by name.
     pub links: BTreeSet<IfName>,
     /// Elements of the firewall's sets.
-    pub elements: BTreeSet<Element>,
+    pub elements: BTreeSet<Policy>,
     /// Rules in the engine's chains.
     pub rules: BTreeSet<ForwardRule>,
 }
@@ -35,7 +35,7 @@ pub struct Ended {
     /// Hardware addresses derived from the ids of what ended: a link keeps its address when it is renamed.
     pub macs: BTreeSet<Mac>,
     /// Elements of the firewall's sets.
-    pub elements: BTreeSet<Element>,
+    pub elements: BTreeSet<Policy>,
 }
 
 impl Ended {
@@ -104,7 +104,7 @@ impl Judge {
         if links.is_empty() && !self.incomplete {
             // A ledger older than the kernel may know a container but not its published ports.
             let known = addresses(want.elements.iter().flatten(), &have.away);
-            kept.elements.retain(|e| matches!(e, Element::Port(port) if known.contains(&port.container)));
+            kept.elements.retain(|e| matches!(e, Policy::Published(port) if known.contains(&port.container)));
             kept.rules.clear();
         }
         kept.links = links;
@@ -135,12 +135,12 @@ impl Judge {
 
     /// All elements and rules that are not desired and are not known to have ended.
     fn firewall(&self, have: &Datapath, want: &Datapath) -> Protected {
-        let unwanted = |element: &&Element| {
+        let unwanted = |element: &&Policy| {
             let wanted = want.elements.as_ref().is_some_and(|wanted| wanted.contains(*element));
             // Elements that depend on the host alone are always known, whatever the ledger contains.
             let of_host = matches!(
                 element,
-                Element::Broadcast(..) | Element::Engine(_) | Element::Closed(_) | Element::Router(..)
+                Policy::Broadcast(..) | Policy::EngineBridge(_) | Policy::LimitedForwarding(_) | Policy::Router(..)
             );
             !wanted && !of_host && !self.ended.elements.contains(*element)
         };
@@ -156,10 +156,10 @@ impl Judge {
 }
 
 /// Addresses of the containers behind these host ends.
-fn addresses<'a>(elements: impl Iterator<Item = &'a Element>, hosts: &BTreeSet<IfName>) -> BTreeSet<IpAddr> {
+fn addresses<'a>(elements: impl Iterator<Item = &'a Policy>, hosts: &BTreeSet<IfName>) -> BTreeSet<IpAddr> {
     elements
         .filter_map(|element| match element {
-            Element::SourceAddress(host, address) if hosts.contains(host) => Some(*address),
+            Policy::SourceAddress(host, address) if hosts.contains(host) => Some(*address),
             _ => None,
         })
         .collect()
@@ -176,10 +176,10 @@ impl Protected {
         self.elements
             .iter()
             .filter_map(|element| match element {
-                Element::SourceAddress(_, address) | Element::Open(_, address, _) | Element::Guarded(address) => {
-                    Some(*address)
-                }
-                Element::Port(port) => Some(port.container),
+                Policy::SourceAddress(_, address)
+                | Policy::OpenPort(_, address, _)
+                | Policy::SourceFiltered(address) => Some(*address),
+                Policy::Published(port) => Some(port.container),
                 _ => None,
             })
             .collect()
@@ -189,7 +189,7 @@ impl Protected {
     pub fn ports(&self) -> impl Iterator<Item = HostPort> {
         self.elements
             .iter()
-            .filter_map(|element| if let Element::Port(port) = element { Some(port.host) } else { None })
+            .filter_map(|element| if let Policy::Published(port) = element { Some(port.host) } else { None })
     }
 
     /// Whether a bridge with these addresses would take over the subnet of a protected one.
@@ -224,23 +224,24 @@ impl Protected {
             _ => true,
         });
         plan.withheld.extend(withheld);
-        let taken = |element: &Element| match element {
-            Element::Port(port) => self
+        let taken = |element: &Policy| match element {
+            Policy::Published(port) => self
                 .elements
                 .iter()
-                .any(|kept| matches!(kept, Element::Port(other) if other.host == port.host && other != port)),
-            Element::SourceNat(net, _) => self
+                .any(|kept| matches!(kept, Policy::Published(other) if other.host == port.host && other != port)),
+            Policy::SourceNat(net, _) => self
                 .elements
                 .iter()
-                .any(|kept| kept != element && matches!(kept, Element::SourceNat(other, _) if other == net)),
+                .any(|kept| kept != element && matches!(kept, Policy::SourceNat(other, _) if other == net)),
             _ => false,
         };
         for step in &mut plan.steps {
-            if let Step::Elements { add, .. } | Step::CreateTable(add) = step {
+            if let Step::ChangeFirewall { add, .. } | Step::CreateFirewall(add) = step {
                 add.retain(|element| !taken(element) || self.elements.contains(element));
             }
         }
-        plan.steps
-            .retain(|step| !matches!(step, Step::Elements { add, remove } if add.is_empty() && remove.is_empty()));
+        plan.steps.retain(
+            |step| !matches!(step, Step::ChangeFirewall { add, remove } if add.is_empty() && remove.is_empty()),
+        );
     }
 }

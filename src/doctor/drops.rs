@@ -179,7 +179,7 @@ const MEANINGS: &[(&str, &str, &str)] = &[
 ];
 
 /// The chain whose rules reject packets with an answer.
-const REFUSING: &str = "input_refuse";
+const REFUSING: &str = "input_reject";
 
 /// Rules that have findings of their own.
 const REPORTED: &str = "senders that are not peers";

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
 
+use super::firewall::tables;
 use super::netlink::{Explain as _, Failure};
-use super::nft::table;
 use super::object::{self, change};
 use super::{LinuxKernel, Master, Route, forward, link, observe};
-use crate::datapath::{Change, Element, KernelError, ObjectKind, Step};
+use crate::datapath::{Change, KernelError, ObjectKind, Policy, Step};
 use crate::model::IfName;
 
 /// How long a step waits for a link of the same name to be deleted.
@@ -30,10 +30,10 @@ impl LinuxKernel {
     fn try_out(&self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Forward { v6 } => self.turn_on_forwarding(*v6),
-            Step::CreateTable(elements) => table::create(&mut self.nft(), &elements.iter().cloned().collect()),
-            Step::Elements { add, remove } => {
+            Step::CreateFirewall(elements) => tables::create(&mut self.nft(), &elements.iter().cloned().collect()),
+            Step::ChangeFirewall { add, remove } => {
                 let (add, remove) = (add.iter().cloned().collect(), remove.iter().cloned().collect());
-                table::change(&mut self.nft(), &add, &remove)
+                tables::change(&mut self.nft(), &add, &remove)
             }
             Step::ForwardRules { v6, rules } => forward::ensure(&mut self.nft(), *v6, rules),
             Step::Shortcuts { add, remove } => self.change_shortcuts(add, remove),
@@ -63,9 +63,9 @@ impl LinuxKernel {
         }
         let links = link::list(&mut self.route().socket)?;
         let routers: Vec<_> = observe::routers(&links, v6).collect();
-        let mut closed = BTreeSet::from([Element::Closed(v6)]);
-        closed.extend(routers.iter().map(|link| Element::Router(link.clone(), v6)));
-        table::change(&mut self.nft(), &closed, &BTreeSet::new())?;
+        let mut closed = BTreeSet::from([Policy::LimitedForwarding(v6)]);
+        closed.extend(routers.iter().map(|link| Policy::Router(link.clone(), v6)));
+        tables::change(&mut self.nft(), &closed, &BTreeSet::new())?;
         self.sysctls.forward(v6)?;
         for link in routers.iter().filter(|_| !v6) {
             // The link may be gone; the element has the same effect.
@@ -167,8 +167,8 @@ fn describe(step: &Step) -> (&'static str, String) {
     let tables = "inet pontoon and bridge pontoon".to_owned();
     match step {
         Step::Forward { v6 } => ("turn on forwarding of", family(*v6).to_owned()),
-        Step::CreateTable(_) => ("create tables", tables),
-        Step::Elements { .. } => ("change elements of tables", tables),
+        Step::CreateFirewall(_) => ("create tables", tables),
+        Step::ChangeFirewall { .. } => ("change elements of tables", tables),
         Step::ForwardRules { v6, .. } => ("write accept rules to FORWARD of", family(*v6).to_owned()),
         Step::Shortcuts { .. } => ("change the fast path in table", "netdev pontoon".to_owned()),
         Step::Create(name, object) => object::describe(name, object),

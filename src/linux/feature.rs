@@ -5,9 +5,9 @@
 
 use nix::sched::{CloneFlags, unshare};
 
+use super::firewall::{fastpath, tables};
 use super::link::{IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO};
 use super::netlink::{CREATE, EXCLUSIVE, Explain as _, Failure, OwnPorts, Protocol, Socket};
-use super::nft::{shortcut, table};
 use super::tlv::Writer;
 use crate::datapath::host::Feature;
 
@@ -31,12 +31,12 @@ const TRIES: [(&str, &str, bool, Try); 7] = [
         "nf_tables in families inet and bridge, with NAT, connection tracking, maps and ranges",
         "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_fib_inet nf_conntrack",
         true,
-        |_, nft| table::create(nft, &Default::default()),
+        |_, nft| tables::create(nft, &Default::default()),
     ),
     ("rejecting untranslated packets to published ports", "nft_socket nft_reject_inet", false, |_, nft| {
-        table::create_with(nft, &Default::default(), true)
+        tables::create_with(nft, &Default::default(), true)
     }),
-    ("the fast path of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| shortcut::offered(nft)),
+    ("the fast path of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| fastpath::offered(nft)),
     ("listing conntrack entries", "nf_conntrack_netlink", false, |_, nft| {
         nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop)
     }),
@@ -58,7 +58,7 @@ pub fn try_all() -> Result<Vec<Feature>, String> {
 
 /// Whether the kernel supports shortcuts; assumed when it cannot be probed.
 pub fn offers_shortcuts() -> bool {
-    apart(|_, nft| shortcut::offered(nft).is_ok()).unwrap_or(true)
+    apart(|_, nft| fastpath::offered(nft).is_ok()).unwrap_or(true)
 }
 
 /// Runs a function in a network namespace of its own.

@@ -2,7 +2,7 @@
 //! netlink and `/proc/sys/net`, without any child process.
 //!
 //! This is the only code of Pontoon that speaks netlink; only the app and tests use it. Modules: `netlink` is
-//! the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `nft`, `conntrack`, `neighbour`
+//! the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `firewall`, `conntrack`, `neighbour`
 //! and `forward` access the kernel's objects; `object` creates and reads Pontoon's links; `observe` reads the
 //! whole datapath; `reaper` deletes links, `sweeper` flushes flows, `watch` reports changes by other
 //! programs; `reserve` reserves ports of the host; `overlay` has what tunnels need; `apply` carries out
@@ -18,12 +18,12 @@ mod chains;
 pub mod claim;
 pub mod conntrack;
 mod feature;
+pub mod firewall;
 pub mod forward;
 mod legacy;
 pub mod link;
 pub mod neighbour;
 pub mod netlink;
-pub mod nft;
 pub mod object;
 mod observe;
 mod offload;
@@ -54,7 +54,7 @@ use std::time::{Duration, Instant};
 use rtnetlink::LinkUnspec;
 
 use crate::datapath::{
-    Announcement, Datapath, Element, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, ReserveError, Step,
+    Announcement, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, ReserveError, Step,
     Surroundings, Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
@@ -267,7 +267,7 @@ impl Kernel for LinuxKernel {
         observe::engine_bridges(&mut self.nft(), &mut self.route().socket)
     }
 
-    fn broadcasts(&self) -> Result<BTreeSet<Element>, KernelError> {
+    fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         observe::broadcasts(&mut self.route().socket, &self.sysctls)
     }
 

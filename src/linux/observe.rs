@@ -10,11 +10,11 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::addr;
+use super::firewall::{fastpath, tables};
 use super::forward;
 use super::link::{self, LinkRecord};
 use super::neighbour;
 use super::netlink::{Explain as _, Failure, Socket};
-use super::nft::{shortcut, table};
 use super::object;
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
 use crate::datapath::{Datapath, Element, EngineBridges, Forwarding, KernelError};
@@ -96,16 +96,16 @@ pub fn firewall(
     datapath: &mut Datapath,
 ) -> Result<(), Failure> {
     let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
-    datapath.elements = table::read(socket)?;
+    datapath.elements = tables::read(socket)?;
     if datapath.elements.is_none() {
-        datapath.former = table::read_former(socket)?;
+        datapath.former = tables::read_former(socket)?;
     }
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
     let ours = || {
         Ok(links()?.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
     };
-    datapath.shortcuts = Some(shortcut::read(socket, ours)?);
+    datapath.shortcuts = Some(fastpath::read(socket, ours)?);
     (datapath.forwarding, datapath.turned_on) = forwarding(sysctls);
     if datapath.turned_on != Forwarding::default() {
         datapath.routers = still_routers(&links()?, datapath);

@@ -6,9 +6,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::firewall::fastpath;
 use super::link::LinkRecord;
 use super::netlink::Failure;
-use super::nft::shortcut;
 use super::{LinuxKernel, announce, link, neighbour};
 use crate::datapath::{Announcement, Shortcut};
 
@@ -18,13 +18,13 @@ impl LinuxKernel {
         if self.has_no_shortcuts.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let mut at = shortcut::Indexes::new();
+        let mut at = fastpath::Indexes::new();
         for name in add.iter().filter_map(Shortcut::link) {
             let found = link::find(&mut self.route().socket, name.as_str())?;
             at.extend(found.filter(LinkRecord::live).map(|link| (name.clone(), link.index)));
         }
-        let Err(failure) = shortcut::change(&mut self.nft(), &at, add, remove) else { return Ok(()) };
-        let Err(lacking) = shortcut::offered(&mut self.nft()) else { return Err(failure) };
+        let Err(failure) = fastpath::change(&mut self.nft(), &at, add, remove) else { return Ok(()) };
+        let Err(lacking) = fastpath::offered(&mut self.nft()) else { return Err(failure) };
         self.has_no_shortcuts.store(true, Ordering::Relaxed);
         tracing::info!(
             ?lacking,

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::firewall::counters;
 use super::link::{self, LinkRecord};
 use super::netlink::{Explain as _, OwnPorts, Protocol, Socket};
-use super::nft::count;
 use super::sysctl::Sysctls;
 use super::{Options, addr, chains, feature, legacy, observe, route, ways};
 use crate::datapath::host::{Host, HostLink, HostRoute, Ways};
-use crate::datapath::{Datapath, Element, EngineBridges, KernelError, ObjectKind, Underlay};
+use crate::datapath::{Datapath, EngineBridges, KernelError, ObjectKind, Policy, Underlay};
 use crate::model::{DataPath, IfName};
 
 /// Reads in the network namespace of the thread that opened it.
@@ -75,7 +75,7 @@ impl Survey {
     ///
     /// # Errors
     /// The same.
-    pub fn broadcasts(&mut self) -> Result<BTreeSet<Element>, KernelError> {
+    pub fn broadcasts(&mut self) -> Result<BTreeSet<Policy>, KernelError> {
         observe::broadcasts(&mut self.route, &self.sysctls)
     }
 
@@ -128,9 +128,9 @@ impl Survey {
             links: links.iter().map(seen).collect(),
             chains: chains::list(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
             legacy: [false, true].into_iter().filter_map(legacy::forward).collect(),
-            dropped: count::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
-            strangers: count::strangers(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
-            heard: count::heard(&mut self.nft).map_err(|f| f.of("list", "who is on other hosts"))?,
+            dropped: counters::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
+            strangers: counters::unknown_senders(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
+            heard: counters::announced(&mut self.nft).map_err(|f| f.of("list", "who is on other hosts"))?,
             features,
             untried,
         })

@@ -17,15 +17,15 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::addr::parse_address;
+use super::firewall::ruleset::TABLE;
 use super::frame::{Frame, Frames};
 use super::link::{self, LinkRecord, parse_link, parse_port};
 use super::netlink::{Failure, OwnPorts, Protocol, Socket, open_fd, receive};
-use super::nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
-use super::nft::ruleset::TABLE;
 use super::sysctl::FORWARDED_BY_PONTOON;
 use super::tlv::{Attributes, native32, text};
 use super::touch::{ECHO, Touches};
 use crate::model::IfName;
+use nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV4_NETCONF`,
 /// `RTNLGRP_IPV6_NETCONF`.

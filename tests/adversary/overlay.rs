@@ -449,7 +449,7 @@ fn tunnels_of_an_earlier_release_are_believed_and_replaced() {
     as_before(&lan.hosts[0], &lan.address(1), &lan.address(2));
     as_before(&lan.hosts[1], &lan.address(2), &lan.address(1));
     for host in &lan.hosts {
-        host.run("nft flush set inet pontoon low4");
+        host.run("nft flush set inet pontoon privileged_sender4");
     }
     assert!(one.pings("10.9.0.12"), "both of the earlier release");
     // Host 1 is upgraded: its tunnel is made anew while packets pass.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use pontoon::datapath::fake::FakeKernel;
 use pontoon::datapath::object::Macvlan;
 use pontoon::datapath::{
-    Bridge, Change, Datapath, Element, Kernel, Object, ObjectKind, Protected, ReserveError, Shortcut, Step, Veth,
-    Vxlan, diff,
+    Bridge, Change, Datapath, Kernel, Object, ObjectKind, Policy, Protected, ReserveError, Shortcut, Step, Veth, Vxlan,
+    diff,
 };
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::kind::MacvlanMode;
@@ -81,15 +81,15 @@ fn wanted() -> Datapath {
         datapath.objects.insert(name(host), veth.into());
     }
     datapath.elements =
-        Some([Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())].into());
+        Some([Policy::IntraNetwork(name("pntb1")), Policy::Masquerade("10.77.0.0/24".parse().unwrap())].into());
     datapath.shortcuts = Some(BTreeSet::new());
     datapath
 }
 
 fn build() -> Vec<Step> {
     vec![
-        Step::CreateTable(vec![Element::Intra(name("pntb1"))]),
-        Step::Elements { add: vec![Element::Masquerade("10.77.0.0/24".parse().unwrap())], remove: vec![] },
+        Step::CreateFirewall(vec![Policy::IntraNetwork(name("pntb1"))]),
+        Step::ChangeFirewall { add: vec![Policy::Masquerade("10.77.0.0/24".parse().unwrap())], remove: vec![] },
         Step::create(name("pntb1"), bridge()),
         Step::create(name("pnth1"), veth("pntc1", "pntb1", false)),
         Step::create(name("pnth2"), veth("pntc2", "pntb1", true)),
@@ -114,9 +114,9 @@ fn what_is_gone_may_be_retired_again() {
             Step::Delete(name("pnth1"), ObjectKind::Veth),
             Step::Delete(name("pnth2"), ObjectKind::Veth),
             Step::Delete(name("pntb1"), ObjectKind::Bridge),
-            Step::Elements {
+            Step::ChangeFirewall {
                 add: vec![],
-                remove: vec![Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())],
+                remove: vec![Policy::IntraNetwork(name("pntb1")), Policy::Masquerade("10.77.0.0/24".parse().unwrap())],
             },
         ];
         for _ in 0..2 {
@@ -142,7 +142,7 @@ fn the_difference_to_any_meddled_state_leads_back() {
         ("an address removed", || {
             vec![Step::Change(name("pntb1"), Change::RemoveAddress("10.77.0.1/24".parse().unwrap()))]
         }),
-        ("the table emptied", || vec![Step::CreateTable(vec![])]),
+        ("the table emptied", || vec![Step::CreateFirewall(vec![])]),
     ];
     for (what, meddle) in meddles {
         static MEDDLE: std::sync::Mutex<Option<Meddle>> = std::sync::Mutex::new(None);
@@ -171,8 +171,9 @@ fn a_port_of_no_bridge_and_a_change_of_no_table_are_refused() {
     on_both(|kernel| {
         let error = kernel.apply(&[Step::create(name("pnth1"), veth("pntc1", "pntb9", false))]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
-        let error =
-            kernel.apply(&[Step::Elements { add: vec![Element::Bridge(name("pntb1"))], remove: vec![] }]).unwrap_err();
+        let error = kernel
+            .apply(&[Step::ChangeFirewall { add: vec![Policy::ProtectedBridge(name("pntb1"))], remove: vec![] }])
+            .unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
         let nothing = Datapath { shortcuts: Some(BTreeSet::new()), ..Datapath::default() };
         assert_eq!(observe(kernel), nothing, "nothing is left of either");
@@ -191,18 +192,18 @@ fn looking_a_link_up() {
     });
 }
 
-fn published(port: u16, container: &str) -> Element {
+fn published(port: u16, container: &str) -> Policy {
     let host = HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port };
-    Element::Port(Published { host, container: container.parse().unwrap(), container_port: 80 })
+    Policy::Published(Published { host, container: container.parse().unwrap(), container_port: 80 })
 }
 
 #[test]
 fn a_published_port_leads_where_the_last_change_says() {
     on_both(|kernel| {
-        kernel.apply(&[Step::CreateTable(vec![published(1, "10.77.0.2"), published(2, "10.77.0.2")])]).unwrap();
-        let change = |add: &[Element], remove: &[Element]| {
+        kernel.apply(&[Step::CreateFirewall(vec![published(1, "10.77.0.2"), published(2, "10.77.0.2")])]).unwrap();
+        let change = |add: &[Policy], remove: &[Policy]| {
             for _ in 0..2 {
-                kernel.apply(&[Step::Elements { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
+                kernel.apply(&[Step::ChangeFirewall { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
             }
             observe(kernel).elements.unwrap()
         };

@@ -177,7 +177,7 @@ fn without_daemon(bed: &Bed) {
     for (breakage, check) in [
         ("sysctl -w net.ipv4.ip_forward=0".to_owned(), "ip_forward"),
         (format!("ip address del 10.133.0.1/24 dev {bridge}"), "drift"),
-        ("nft delete element inet pontoon port4 '{ tcp . 8080 }'".to_owned(), "drift"),
+        ("nft delete element inet pontoon published4 '{ tcp . 8080 }'".to_owned(), "drift"),
         (format!("ip link set {bridge} mtu 1300; ip link set {bridge} down"), "drift"),
         (format!("sysctl -w net.ipv4.conf.{bridge}.route_localnet=0"), "drift"),
         ("iptables -F FORWARD".to_owned(), "drift"),

@@ -3,28 +3,29 @@
 
 use std::path::Path;
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::model::{Mac, Vni};
 
 use crate::netns_support::*;
 use crate::town::{TCP, UDP, ip, port};
 
 /// The elements of a network: (`one`, 10.1.0.0/24) or, with IPv6, (`one`, and fd00:1::/64).
-fn network(v6: bool, masquerade: bool) -> Vec<Element> {
+fn network(v6: bool, masquerade: bool) -> Vec<Policy> {
     let br = name("pntbone");
-    let mut elements = vec![Element::Bridge(br.clone()), Element::Neighbour(br.clone()), Element::Intra(br)];
-    elements.push(Element::OwnAddress(ip("10.1.0.1")));
-    elements.extend(v6.then(|| Element::OwnAddress(ip("fd00:1::1"))));
+    let mut elements =
+        vec![Policy::ProtectedBridge(br.clone()), Policy::ContainerBridge(br.clone()), Policy::IntraNetwork(br)];
+    elements.push(Policy::BridgeAddress(ip("10.1.0.1")));
+    elements.extend(v6.then(|| Policy::BridgeAddress(ip("fd00:1::1"))));
     if masquerade {
-        elements.push(Element::Masquerade(net("10.1.0.0/24")));
-        elements.extend(v6.then(|| Element::Masquerade(net("fd00:1::/64"))));
+        elements.push(Policy::Masquerade(net("10.1.0.0/24")));
+        elements.extend(v6.then(|| Policy::Masquerade(net("fd00:1::/64"))));
     }
     elements
 }
 
-fn kinds() -> Vec<(&'static str, Vec<Element>)> {
+fn kinds() -> Vec<(&'static str, Vec<Policy>)> {
     let br = || name("pntbone");
-    let with = |base: Vec<Element>, more: &[Element]| [base, more.to_vec()].concat();
+    let with = |base: Vec<Policy>, more: &[Policy]| [base, more.to_vec()].concat();
     let (v4, v6) = (ip("10.1.0.2"), ip("fd00:1::2"));
     let end = || name("pnthadec5e726bb");
     vec![
@@ -35,15 +36,15 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
             with(
                 network(true, true),
                 &[
-                    Element::Engine(name("docker0")),
-                    Element::Neighbour(name("docker0")),
+                    Policy::EngineBridge(name("docker0")),
+                    Policy::ContainerBridge(name("docker0")),
                     port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
                     port(TCP, "::", 8080, "fd00:1::2"),
                     port(UDP, "192.0.2.1", 53, "10.1.0.2"),
-                    Element::Checked(end()),
-                    Element::SourceMac(end(), Mac::derive("peer", "golden")),
-                    Element::SourceAddress(end(), v4),
-                    Element::SourceAddress(end(), v6),
+                    Policy::SpoofChecked(end()),
+                    Policy::SourceMac(end(), Mac::derive("peer", "golden")),
+                    Policy::SourceAddress(end(), v4),
+                    Policy::SourceAddress(end(), v6),
                 ],
             ),
         ),
@@ -53,34 +54,34 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
             with(
                 network(true, true),
                 &[
-                    Element::Closed(false),
-                    Element::Closed(true),
-                    Element::Router(name("eth1"), false),
-                    Element::Router(name("eth1"), true),
-                    Element::Guest(ip("10.9.0.2")),
-                    Element::Guest(ip("fd09::2")),
+                    Policy::LimitedForwarding(false),
+                    Policy::LimitedForwarding(true),
+                    Policy::Router(name("eth1"), false),
+                    Policy::Router(name("eth1"), true),
+                    Policy::UserBridgeContainer(ip("10.9.0.2")),
+                    Policy::UserBridgeContainer(ip("fd09::2")),
                 ],
             ),
         ),
         ("nat", network(false, true)),
         ("dual", network(true, true)),
-        ("internal", with(network(false, false), &[Element::Internal(br())])),
+        ("internal", with(network(false, false), &[Policy::Internal(br())])),
         // Isolation within a network is a flag of its ports; that the host does not undo it, a rule.
         (
             "icc-off",
             with(
-                network(false, true).into_iter().filter(|element| *element != Element::Intra(br())).collect(),
-                &[Element::Apart(br())],
+                network(false, true).into_iter().filter(|element| *element != Policy::IntraNetwork(br())).collect(),
+                &[Policy::Isolated(br())],
             ),
         ),
         // A bridge of the user's, with and without isolation.
         (
             "own-bridge",
             vec![
-                Element::Apart(name("lan0")),
-                Element::OwnAddress(ip("10.1.0.1")),
-                Element::Masquerade(net("10.1.0.0/24")),
-                Element::Guest(v4),
+                Policy::Isolated(name("lan0")),
+                Policy::BridgeAddress(ip("10.1.0.1")),
+                Policy::Masquerade(net("10.1.0.0/24")),
+                Policy::UserBridgeContainer(v4),
                 port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
             ],
         ),
@@ -89,15 +90,18 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
             with(
                 network(true, false),
                 &[
-                    Element::Routed(br(), false),
-                    Element::Routed(br(), true),
-                    Element::Open(TCP, v4, 80),
-                    Element::Open(TCP, v6, 80),
+                    Policy::Routed(br(), false),
+                    Policy::Routed(br(), true),
+                    Policy::OpenPort(TCP, v4, 80),
+                    Policy::OpenPort(TCP, v6, 80),
                 ],
             ),
         ),
-        ("nat-unprotected", with(network(false, true), &[Element::Direct(br(), false)])),
-        ("trusted", with(network(false, true), &[Element::Trusted(name("eth1"), br()), Element::Open(TCP, v4, 80)])),
+        ("nat-unprotected", with(network(false, true), &[Policy::Unprotected(br(), false)])),
+        (
+            "trusted",
+            with(network(false, true), &[Policy::TrustedLink(name("eth1"), br()), Policy::OpenPort(TCP, v4, 80)]),
+        ),
         (
             "published",
             with(
@@ -107,9 +111,9 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
                     port(TCP, "::", 8080, "fd00:1::2"),
                     port(UDP, "192.0.2.1", 53, "10.1.0.2"),
                     port(UDP, "0.0.0.0", 1900, "10.1.0.2"),
-                    Element::BroadcastPort(1900),
-                    Element::Broadcast(name("eth0"), "192.0.2.255".parse().unwrap(), "192.0.2.1".parse().unwrap()),
-                    Element::Broadcast(name("eth0"), "255.255.255.255".parse().unwrap(), "192.0.2.1".parse().unwrap()),
+                    Policy::BroadcastPort(1900),
+                    Policy::Broadcast(name("eth0"), "192.0.2.255".parse().unwrap(), "192.0.2.1".parse().unwrap()),
+                    Policy::Broadcast(name("eth0"), "255.255.255.255".parse().unwrap(), "192.0.2.1".parse().unwrap()),
                     port(TCP, "127.0.0.1", 8081, "10.1.0.2"),
                     port(TCP, "::1", 8081, "fd00:1::2"),
                 ],
@@ -121,11 +125,11 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
                 network(true, true),
                 &[
                     port(TCP, "0.0.0.0", 8080, "10.1.0.2"),
-                    Element::Guarded(v4),
-                    Element::Guarded(v6),
-                    Element::Allow(v4, net("192.0.2.0/24")),
-                    Element::Allow(v4, net("198.51.100.7/32")),
-                    Element::Allow(v6, net("2001:db8::/32")),
+                    Policy::SourceFiltered(v4),
+                    Policy::SourceFiltered(v6),
+                    Policy::AllowedSource(v4, net("192.0.2.0/24")),
+                    Policy::AllowedSource(v4, net("198.51.100.7/32")),
+                    Policy::AllowedSource(v6, net("2001:db8::/32")),
                 ],
             ),
         ),
@@ -134,29 +138,32 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
             with(
                 network(true, true),
                 &[
-                    Element::TunnelPort(4789),
-                    Element::Tunnel(Vni::new(70000).unwrap()),
-                    Element::Here(ip("192.0.2.1")),
-                    Element::Here(ip("2001:db8::1")),
-                    Element::Peer(ip("192.0.2.7")),
-                    Element::Peer(ip("2001:db8::7")),
-                    Element::Gateway(name("pntxone"), Mac::derive("bridge", "golden")),
-                    Element::GatewayAddress(name("pntxone"), ip("10.1.0.1")),
-                    Element::GatewayAddress(name("pntxone"), ip("fd00:1::1")),
+                    Policy::TunnelPort(4789),
+                    Policy::Tunnel(Vni::new(70000).unwrap()),
+                    Policy::TunnelAddress(ip("192.0.2.1")),
+                    Policy::TunnelAddress(ip("2001:db8::1")),
+                    Policy::Peer(ip("192.0.2.7")),
+                    Policy::Peer(ip("2001:db8::7")),
+                    Policy::Gateway(name("pntxone"), Mac::derive("bridge", "golden")),
+                    Policy::GatewayAddress(name("pntxone"), ip("10.1.0.1")),
+                    Policy::GatewayAddress(name("pntxone"), ip("fd00:1::1")),
                 ],
             ),
         ),
         (
             "quiet",
-            with(network(false, true), &[Element::Tunnel(Vni::new(70000).unwrap()), Element::Quiet(name("pntxone"))]),
+            with(
+                network(false, true),
+                &[Policy::Tunnel(Vni::new(70000).unwrap()), Policy::NoMulticast(name("pntxone"))],
+            ),
         ),
         (
             "snat",
             with(
                 network(true, false),
                 &[
-                    Element::SourceNat(net("10.1.0.0/24"), ip("192.0.2.77")),
-                    Element::SourceNat(net("fd00:1::/64"), ip("2001:db8::77")),
+                    Policy::SourceNat(net("10.1.0.0/24"), ip("192.0.2.77")),
+                    Policy::SourceNat(net("fd00:1::/64"), ip("2001:db8::77")),
                 ],
             ),
         ),
@@ -165,14 +172,14 @@ fn kinds() -> Vec<(&'static str, Vec<Element>)> {
             with(
                 network(true, true),
                 &[
-                    Element::Checked(end()),
-                    Element::SourceMac(end(), Mac::derive("peer", "golden")),
-                    Element::SourceAddress(end(), v4),
-                    Element::SourceAddress(end(), v6),
-                    Element::Checked(name("pnth0null")),
-                    Element::SourceMac(name("pnth0null"), Mac::derive("peer", "null")),
-                    Element::SourceAddress(name("pnth0null"), ip("0.0.0.0")),
-                    Element::SourceAddress(name("pnth0null"), ip("::")),
+                    Policy::SpoofChecked(end()),
+                    Policy::SourceMac(end(), Mac::derive("peer", "golden")),
+                    Policy::SourceAddress(end(), v4),
+                    Policy::SourceAddress(end(), v6),
+                    Policy::SpoofChecked(name("pnth0null")),
+                    Policy::SourceMac(name("pnth0null"), Mac::derive("peer", "null")),
+                    Policy::SourceAddress(name("pnth0null"), ip("0.0.0.0")),
+                    Policy::SourceAddress(name("pnth0null"), ip("::")),
                 ],
             ),
         ),
@@ -208,11 +215,12 @@ fn the_rulesets_of_all_kinds_of_networks_are_as_written_down() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let mut different = Vec::new();
         for (kind, elements) in kinds() {
-            kernel.apply(&[Step::CreateTable(elements)]).unwrap();
+            kernel.apply(&[Step::CreateFirewall(elements)]).unwrap();
             let text = normalised(&run("nft list table inet pontoon; nft list table bridge pontoon"));
             // What nft prints it can read, but for the target of a neighbour advertisement, which
             // it knows by name only since 1.0.9.
-            let known = text.replace("iifname . @th,64,128 != @addr6", "iifname . ip6 saddr != @addr6");
+            let known =
+                text.replace("iifname . @th,64,128 != @source_address6", "iifname . ip6 saddr != @source_address6");
             // The number of an overlay network and the target of a solicitation have names in no
             // release of it that Debian has, and only since 1.0.9.
             let known = known.replace("@th,96,32", "meta mark");

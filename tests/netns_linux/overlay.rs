@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use pontoon::datapath::{Announcement, Change, Element, Kernel, ObjectKind, Step, Underlay, Vxlan, tunnel};
+use pontoon::datapath::{Announcement, Change, Kernel, ObjectKind, Policy, Step, Underlay, Vxlan, tunnel};
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{
     DataPath, IfName, LinkRole, Mac, Network, NetworkId, NetworkKind, NetworkOptions, NetworkSpec, Overlay, Subnet, Vni,
@@ -191,9 +191,9 @@ fn only_peers_speak_on_a_tunnel_and_others_may_share_its_port() {
         let hosts = hosts(3, false);
         let (a, c) = (hosts[0].container("a", 11), hosts[2].container("c", 13));
         assert!(a.netns.pings("10.9.0.13"));
-        let third = Element::Peer(own(3, false));
-        let change = |add: &[Element], remove: &[Element]| {
-            let step = Step::Elements { add: add.to_vec(), remove: remove.to_vec() };
+        let third = Policy::Peer(own(3, false));
+        let change = |add: &[Policy], remove: &[Policy]| {
+            let step = Step::ChangeFirewall { add: add.to_vec(), remove: remove.to_vec() };
             hosts[0].do_in(|kernel| kernel.apply(&[step]).unwrap());
         };
         change(&[], std::slice::from_ref(&third));

@@ -1,25 +1,25 @@
 //! What a checked port may send: its own addresses pass, another's do not.
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
 use crate::netns_support::*;
 use crate::town::*;
 
-fn checked(town: &Town) -> Vec<Element> {
+fn checked(town: &Town) -> Vec<Policy> {
     let mut elements = Vec::new();
     for (end, id, n) in [(&town.ends[0], "a", 2), (&town.ends[1], "b", 3)] {
-        elements.push(Element::Checked(end.clone()));
-        elements.push(Element::SourceMac(end.clone(), Mac::derive("peer", id)));
-        elements.push(Element::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
-        elements.push(Element::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
+        elements.push(Policy::SpoofChecked(end.clone()));
+        elements.push(Policy::SourceMac(end.clone(), Mac::derive("peer", id)));
+        elements.push(Policy::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
+        elements.push(Policy::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
     }
     elements
 }
 
-fn add(kernel: &LinuxKernel, elements: Vec<Element>) {
-    kernel.apply(&[Step::Elements { add: elements, remove: vec![] }]).unwrap();
+fn add(kernel: &LinuxKernel, elements: Vec<Policy>) {
+    kernel.apply(&[Step::ChangeFirewall { add: elements, remove: vec![] }]).unwrap();
 }
 
 /// Packets that the rule with this comment dropped.
@@ -127,20 +127,23 @@ fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
         add(
             kernel,
             vec![
-                Element::Checked(end.clone()),
-                Element::SourceMac(end.clone(), Mac::derive("peer", "a")),
-                Element::SourceAddress(end.clone(), ip("0.0.0.0")),
-                Element::SourceAddress(end.clone(), ip("fd00:1::2")),
+                Policy::SpoofChecked(end.clone()),
+                Policy::SourceMac(end.clone(), Mac::derive("peer", "a")),
+                Policy::SourceAddress(end.clone(), ip("0.0.0.0")),
+                Policy::SourceAddress(end.clone(), ip("fd00:1::2")),
             ],
         );
         town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
         assert!(town.b.pings("10.1.0.9") && town.b.pings("10.1.0.2") && town.b.pings("fd00:1::2"));
         assert!(!town.b.pings("fd00:1::9"), "IPv6 is checked");
         kernel
-            .apply(&[Step::Elements { add: vec![], remove: vec![Element::SourceAddress(end.clone(), ip("0.0.0.0"))] }])
+            .apply(&[Step::ChangeFirewall {
+                add: vec![],
+                remove: vec![Policy::SourceAddress(end.clone(), ip("0.0.0.0"))],
+            }])
             .unwrap();
         assert!(!town.b.pings("10.1.0.9"));
-        add(kernel, vec![Element::SourceAddress(end, ip("0.0.0.0"))]);
+        add(kernel, vec![Policy::SourceAddress(end, ip("0.0.0.0"))]);
         town.a.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:09; ip link set eth0 up");
         assert!(!town.b.pings("10.1.0.9"), "another hardware address");
     });

@@ -65,7 +65,7 @@ fn a_withdrawal_that_fails_leaves_flows_alone() {
     let rig = rig();
     rig.kernel.take_forgotten();
     for _ in 0..10 {
-        rig.kernel.inject(|step| matches!(step, Step::Elements { .. }), Fault::Refuse(libc::ENOMEM));
+        rig.kernel.inject(|step| matches!(step, Step::ChangeFirewall { .. }), Fault::Refuse(libc::ENOMEM));
     }
     rig.err("NetworkDriver.ProgramExternalConnectivity", program(&[5354]));
     rig.life().driver.settle_ledger();

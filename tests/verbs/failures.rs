@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use pontoon::datapath::fake::Fault;
-use pontoon::datapath::{Element, Object, ObjectKind, Step};
+use pontoon::datapath::{Object, ObjectKind, Policy, Step};
 
 use super::rig::{Rig, endpoint, network};
 
@@ -18,7 +18,7 @@ fn every_step_refused_for_good_leaves_nothing() {
         let before = rig.kernel.datapath();
         let kinds: [fn(&Step) -> bool; 6] = [
             |s| matches!(s, Step::Forward { v6: true }),
-            |s| matches!(s, Step::Elements { add, .. } if !add.is_empty()),
+            |s| matches!(s, Step::ChangeFirewall { add, .. } if !add.is_empty()),
             |s| s.creates(ObjectKind::Bridge),
             |s| s.creates(ObjectKind::Veth),
             |s| s.creates(ObjectKind::Veth),
@@ -38,7 +38,7 @@ fn every_step_refused_for_good_leaves_nothing() {
         let mut after = rig.kernel.datapath();
         // Forwarding that was turned on stays on, for Pontoon's networks alone.
         (after.forwarding, after.turned_on) = (before.forwarding, before.turned_on);
-        after.elements.as_mut().unwrap().remove(&Element::Closed(true));
+        after.elements.as_mut().unwrap().remove(&Policy::LimitedForwarding(true));
         assert_eq!(after, before, "step kind {at}");
         assert_eq!(rig.life().driver.sizes(), (1, 0));
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::datapath::{Datapath, Element, Kernel, Object, ObjectKind, Step, Underlay};
+use pontoon::datapath::{Datapath, Kernel, Object, ObjectKind, Policy, Step, Underlay};
 use pontoon::driver::OverlaySettings;
 use pontoon::model::IfName;
 use pontoon::upkeep::{self, Cause};
@@ -49,7 +49,7 @@ fn a_reboot_brings_the_networks_back_and_forgets_the_endpoints() {
     assert_eq!(after.bridges(), before.bridges());
     // What is left of the firewall is that of the networks alone.
     let of_endpoints =
-        |e: &Element| matches!(e, Element::Checked(_) | Element::SourceMac(..) | Element::SourceAddress(..));
+        |e: &Policy| matches!(e, Policy::SpoofChecked(_) | Policy::SourceMac(..) | Policy::SourceAddress(..));
     let mut networks = before.elements.unwrap();
     networks.retain(|e| !of_endpoints(e));
     assert_eq!(after.elements.clone().unwrap(), networks);
@@ -136,7 +136,7 @@ fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
         // Docker writes rules for its network, so the kernel tells of both.
         causes.send(Cause::Firewall).unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
-        while !rig.kernel.datapath().elements.is_some_and(|all| all.contains(&Element::Engine(name.clone()))) {
+        while !rig.kernel.datapath().elements.is_some_and(|all| all.contains(&Policy::EngineBridge(name.clone()))) {
             assert!(Instant::now() < deadline, "{name} is not followed");
             std::thread::yield_now();
         }
@@ -385,7 +385,7 @@ fn a_lost_ledger_takes_nothing_in_any_life_until_the_engine_says_so() {
     rig.life().driver.tick();
     assert!(rig.kernel.datapath().veths().is_empty(), "{:?}", rig.kernel.datapath().veths());
     let mut left = rig.kernel.datapath().elements.unwrap();
-    left.retain(|element| !matches!(element, Element::Closed(_) | Element::Router(..)));
+    left.retain(|element| !matches!(element, Policy::LimitedForwarding(_) | Policy::Router(..)));
     assert!(left.is_empty(), "what is left could serve nobody: {left:?}");
     assert!(!rig.life().driver.is_degraded());
 }
@@ -442,7 +442,7 @@ fn an_older_ledger_without_the_ports_of_a_container_that_it_knows() {
     let before = rig.kernel.datapath();
     rig.life = None;
     std::fs::write(rig.ledger_file(), copy).unwrap();
-    let is_port = |e: &&Element| matches!(e, Element::Port(port) if port.host.port == 8080);
+    let is_port = |e: &&Policy| matches!(e, Policy::Published(port) if port.host.port == 8080);
     let ports = |rig: &Rig| rig.kernel.datapath().elements.iter().flatten().filter(is_port).count();
     for life in 1..=3 {
         rig.restart();
@@ -501,7 +501,7 @@ fn an_older_ledger_is_not_applied_over_what_runs() {
         );
         let (now, had) = (now.elements.unwrap(), before.elements.clone().unwrap());
         assert!(now.is_superset(&had), "life {life}: {:?}", had.difference(&now).collect::<Vec<_>>());
-        let port = |e: &&Element| matches!(e, Element::Port(port) if port.host.port == 8080);
+        let port = |e: &&Policy| matches!(e, Policy::Published(port) if port.host.port == 8080);
         assert_eq!(now.iter().filter(port).count(), 1, "life {life}");
         let plan = rig.life().driver.status().plan;
         assert_eq!((plan.unknown.len(), plan.withheld.len()), (3, 1), "life {life}: {plan:?}");

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pontoon::datapath::fake::{FakeKernel, Fault};
-use pontoon::datapath::{Element, Kernel, Object, ObjectKind, Shortcut, Step, Underlay, Vxlan};
+use pontoon::datapath::{Kernel, Object, ObjectKind, Policy, Shortcut, Step, Underlay, Vxlan};
 use pontoon::driver::{Driver, OverlaySettings, Settings};
 use pontoon::model::{IfName, Scope, Vni};
 use pontoon::state::Ledger;
@@ -67,7 +67,7 @@ fn peers(rig: &Rig) -> Vec<String> {
 
 fn accepted(rig: &Rig) -> Vec<String> {
     let elements = rig.kernel.datapath().elements.unwrap();
-    elements.iter().filter_map(|e| if let Element::Peer(peer) = e { Some(peer.to_string()) } else { None }).collect()
+    elements.iter().filter_map(|e| if let Policy::Peer(peer) = e { Some(peer.to_string()) } else { None }).collect()
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_network_of_the_swarm_has_a_tunnel_to_every_node() {
     assert_eq!((made.vni, made.local, made.mtu, made.port), (Vni::derive(NET), ip("192.0.2.1"), 1450, 4789));
     assert_eq!(peers(&rig), ["192.0.2.7"]);
     let elements = rig.kernel.datapath().elements.unwrap();
-    assert!(elements.contains(&Element::Tunnel(made.vni)) && elements.contains(&Element::TunnelPort(4789)));
+    assert!(elements.contains(&Policy::Tunnel(made.vni)) && elements.contains(&Policy::TunnelPort(4789)));
     // Another node, this node under the address by which the others know it, and itself as peer.
     rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.8", false));
     rig.ok("NetworkDriver.DiscoverNew", discovered("198.51.100.1", false));
@@ -164,7 +164,7 @@ fn a_network_of_the_swarm_has_a_tunnel_to_every_node() {
     assert_eq!(accepted(&rig), ["192.0.2.7", "192.0.2.8"]);
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": NET}));
     assert!(rig.kernel.datapath().vxlans().is_empty());
-    assert!(!rig.kernel.datapath().elements.unwrap().contains(&Element::Tunnel(made.vni)));
+    assert!(!rig.kernel.datapath().elements.unwrap().contains(&Policy::Tunnel(made.vni)));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn broadcasts_stay_on_their_host_only_where_they_would_leave_it() {
     let mut rig = local();
     let quiet = |rig: &Rig| {
         let elements = rig.kernel.datapath().elements.unwrap();
-        elements.iter().filter(|element| matches!(element, Element::Quiet(_))).count()
+        elements.iter().filter(|element| matches!(element, Policy::NoMulticast(_))).count()
     };
     rig.ok(
         "NetworkDriver.CreateNetwork",

@@ -1,6 +1,6 @@
 //! Renders the fake's state as text.
 
-use super::{Element, FakeKernel};
+use super::{FakeKernel, Policy};
 
 impl FakeKernel {
     /// The state in lines like those of `ip`, `bridge` and `nft`, for people to compare.
@@ -12,7 +12,7 @@ impl FakeKernel {
             None => lines.push("no table inet pontoon".to_owned()),
             // Forwarding stays on when no network needs it any more, and this element with it.
             Some(elements) => {
-                let lasting = elements.iter().filter(|element| !matches!(element, Element::Closed(_)));
+                let lasting = elements.iter().filter(|element| !matches!(element, Policy::LimitedForwarding(_)));
                 lines.extend(lasting.map(|e| format!("element {e:?}")));
             }
         }

@@ -12,7 +12,7 @@ pub use bridge::is_checked;
 
 use super::reconcile::unite;
 use super::{
-    Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_DEAD, KernelError, LinkInfo, LinkMatch, Object,
+    Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_DEAD, KernelError, LinkInfo, LinkMatch, Object, Policy,
 };
 use crate::model::{
     Attachment, Endpoint, EndpointSpec, IfName, LinkRole, Network, NetworkKind, NetworkSpec, Phase, ifname,
@@ -158,10 +158,10 @@ pub fn add(to: &mut Datapath, more: Datapath) {
 
 /// Elements for bridges of the engine's built-in driver: their containers are neighbours, and unless the
 /// engine itself protects them, Pontoon's containers must not reach unpublished ports there.
-pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Element> {
+pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Policy> {
     let links = || engine.links.iter().cloned();
-    let closed = links().filter(|_| !engine.guarded).map(Element::Engine);
-    links().map(Element::Neighbour).chain(closed).collect()
+    let closed = links().filter(|_| !engine.guarded).map(Policy::EngineBridge);
+    links().map(Policy::ContainerBridge).chain(closed).collect()
 }
 
 fn prefix() -> LinkMatch {

@@ -1,26 +1,30 @@
 //! Expressions of rules: comparisons, lookups in sets and maps, connection state, translation, counters and
 //! verdicts (include/uapi/linux/netfilter/nf_tables.h).
 //!
-//! Only what Pontoon's own rules need, in exactly the form that nft and iptables write, so that they can list
-//! it. Used by `ruleset` and `forward`; `accept` parses rules.
+//! In exactly the form that nft and iptables write, so that they can list it.
 
-use super::element::Set;
-use super::message::NAMELESS;
-use super::part::From;
-pub use super::part::{Direction, Part, Side};
-use crate::linux::tlv::Writer;
+use netlink::tlv::Writer;
 
-pub(super) const LIST_ITEM: u16 = 1;
-pub(super) const EXPR_NAME: u16 = 1;
-pub(super) const EXPR_DATA: u16 = 2;
-pub(super) const DATA_VALUE: u16 = 1;
-pub(super) const DATA_VERDICT: u16 = 2;
-pub(super) const VERDICT_CODE: u16 = 1;
+use crate::field::{Direction, Field, From, Side};
+pub use crate::message::LIST_ITEM;
+use crate::message::NAMELESS;
+use crate::set::Set;
+
+/// `NFTA_EXPR_NAME`.
+pub const EXPR_NAME: u16 = 1;
+/// `NFTA_EXPR_DATA`.
+pub const EXPR_DATA: u16 = 2;
+pub use crate::message::DATA_VALUE;
+/// `NFTA_DATA_VERDICT`.
+pub const DATA_VERDICT: u16 = 2;
+/// `NFTA_VERDICT_CODE`.
+pub const VERDICT_CODE: u16 = 1;
 
 /// The register of a verdict, and the first of the four-byte registers: a concatenated key takes several
 /// consecutive ones.
-pub(super) const REGISTER_VERDICT: u32 = 0;
-pub(super) const REGISTERS: u32 = 8;
+pub const REGISTER_VERDICT: u32 = 0;
+/// The first of the four-byte registers: a concatenated key takes several consecutive ones.
+pub const REGISTERS: u32 = 8;
 
 const CT_STATE: u32 = 0;
 const CT_DIRECTION: u32 = 1;
@@ -28,10 +32,12 @@ const CT_STATUS: u32 = 2;
 const CT_SOURCE_V6: u32 = 21;
 const CT_DESTINATION_V6: u32 = 22;
 /// `IP_CT_DIR_ORIGINAL` and `IP_CT_DIR_REPLY`.
-const THERE: u8 = 0;
-const BACK: u8 = 1;
-pub(super) const CMP_EQUAL: u32 = 0;
-pub(super) const CMP_DIFFERENT: u32 = 1;
+const ORIGINAL: u8 = 0;
+const REPLY: u8 = 1;
+/// `NFT_CMP_EQ`.
+pub const CMP_EQUAL: u32 = 0;
+/// `NFT_CMP_NEQ`.
+pub const CMP_DIFFERENT: u32 = 1;
 const LOOKUP_INVERTED: u32 = 1;
 const DYNSET_ADD: u32 = 0;
 const NAT_SOURCE: u32 = 0;
@@ -41,13 +47,13 @@ const CMP_LESS: u32 = 2;
 const FIB_LINK: u32 = 1;
 const FIB_ADDRESS_TYPE: u32 = 3;
 /// `NFTA_FIB_F_IIF`: only routes through the link that the packet came in by.
-const FIB_BACK: u32 = 8;
+const FIB_INPUT_LINK: u32 = 8;
 
 /// `established` and `related`, as bits of the connection's state.
-const ANSWERS: u32 = (1 << 1) | (1 << 2);
+const REPLIES: u32 = (1 << 1) | (1 << 2);
 /// `IPS_SRC_NAT`: the connection's source was rewritten.
 const SOURCE_REWRITTEN: u32 = 1 << 4;
-/// `IPS_DST_NAT`: the connection's destination was rewritten, so its port is published.
+/// `IPS_DST_NAT`: the connection's destination was rewritten.
 const DESTINATION_REWRITTEN: u32 = 1 << 5;
 
 /// The expressions of one rule, in order; a rule applies when all its conditions are true.
@@ -58,102 +64,102 @@ pub struct Expressions {
 
 impl Expressions {
     /// Matches when the link's name is in the set.
-    pub fn link_in(self, direction: Direction, set: Set) -> Self {
+    pub fn link_in(self, direction: Direction, set: impl Into<Set<'static>>) -> Self {
         self.key_in(&[direction.name()], set)
     }
 
     /// Matches when the link's name is not in the set.
-    pub fn link_not_in(self, direction: Direction, set: Set) -> Self {
+    pub fn link_not_in(self, direction: Direction, set: impl Into<Set<'static>>) -> Self {
         self.key_not_in(&[direction.name()], set)
     }
 
     /// Matches when the pair of both links' names is in the set.
-    pub fn links_in(self, set: Set) -> Self {
+    pub fn links_in(self, set: impl Into<Set<'static>>) -> Self {
         self.key_in(&[Direction::In.name(), Direction::Out.name()], set)
     }
 
     /// Matches when the pair of both links' names is not in the set.
-    pub fn links_not_in(self, set: Set) -> Self {
+    pub fn links_not_in(self, set: impl Into<Set<'static>>) -> Self {
         self.key_not_in(&[Direction::In.name(), Direction::Out.name()], set)
     }
 
     /// Matches when the link's name starts with these bytes, or equals them if they include the final zero.
-    pub fn link_starts(self, direction: Direction, name: &[u8]) -> Self {
+    pub fn link_name_starts(self, direction: Direction, name: &[u8]) -> Self {
         self.load(&[direction.name()]).compare(CMP_EQUAL, name)
     }
 
     /// Matches when the packet has no such link: it was generated here, or does not leave its bridge.
-    pub fn no_link(self, direction: Direction) -> Self {
+    pub fn has_no_link(self, direction: Direction) -> Self {
         self.is(direction.index(), &[0; 4])
     }
 
     /// Matches when the concatenation of these fields is in the set.
-    pub fn key_in(self, parts: &[Part], set: Set) -> Self {
+    pub fn key_in(self, parts: &[Field], set: impl Into<Set<'static>>) -> Self {
         self.load(parts).lookup(set, false)
     }
 
     /// Matches when the concatenation of these fields is not in the set.
-    pub fn key_not_in(self, parts: &[Part], set: Set) -> Self {
+    pub fn key_not_in(self, parts: &[Field], set: impl Into<Set<'static>>) -> Self {
         self.load(parts).lookup(set, true)
     }
 
     /// Matches when a field has this value.
-    pub fn is(self, part: Part, value: &[u8]) -> Self {
+    pub fn is(self, part: Field, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_EQUAL, value)
     }
 
     /// Matches when a field has any other value.
-    pub fn is_not(self, part: Part, value: &[u8]) -> Self {
+    pub fn is_not(self, part: Field, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_DIFFERENT, value)
     }
 
     /// Matches when a field is a number of at least this value.
-    pub fn at_least(self, part: Part, value: &[u8]) -> Self {
+    pub fn at_least(self, part: Field, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_AT_LEAST, value)
     }
 
     /// Matches when a field is a number below this value.
-    pub fn below(self, part: Part, value: &[u8]) -> Self {
+    pub fn below(self, part: Field, value: &[u8]) -> Self {
         self.load(&[part]).compare(CMP_LESS, value)
     }
 
     /// Matches when no route leads to the source through the link that the packet came in by.
-    pub fn no_way_back(mut self) -> Self {
+    pub fn no_reverse_route(mut self) -> Self {
         self.push("fib", |data| {
-            data.big(1, REGISTERS).big(2, FIB_LINK).big(3, Side::Source.fib() | FIB_BACK);
+            data.big(1, REGISTERS).big(2, FIB_LINK).big(3, Side::Source.fib() | FIB_INPUT_LINK);
         });
         self.compare(CMP_EQUAL, &[0; 4])
     }
 
     /// Adds the concatenation of these fields to the set. When the set is full it adds nothing, and the rest
     /// of the rule is not evaluated.
-    pub fn noted_in(self, parts: &[Part], set: Set) -> Self {
-        let mut noted = self.load(parts);
-        noted.push("dynset", |data| {
-            data.text(1, set.spec().name).big(3, DYNSET_ADD).big(4, REGISTERS);
+    pub fn add_to(self, parts: &[Field], set: impl Into<Set<'static>>) -> Self {
+        let (mut rule, set) = (self.load(parts), set.into());
+        rule.push("dynset", |data| {
+            data.text(1, set.name).big(3, DYNSET_ADD).big(4, REGISTERS);
         });
-        noted
+        rule
     }
 
     /// Matches when an address has the same first `prefix` bits as this one.
-    pub fn within(self, part: Part, network: &[u8], prefix: u32) -> Self {
+    pub fn within(self, part: Field, network: &[u8], prefix: u32) -> Self {
         self.masked(part, prefix).compare(CMP_EQUAL, network)
     }
 
     /// Matches when an address does not have the same first `prefix` bits as this one.
-    pub fn outside(self, part: Part, network: &[u8], prefix: u32) -> Self {
+    pub fn outside(self, part: Field, network: &[u8], prefix: u32) -> Self {
         self.masked(part, prefix).compare(CMP_DIFFERENT, network)
     }
 
     /// Matches when a field has none of these bits set.
-    pub fn without_bits(self, part: Part, bits: &[u8]) -> Self {
+    pub fn without_bits(self, part: Field, bits: &[u8]) -> Self {
         self.load(&[part]).mask(bits).compare(CMP_EQUAL, &vec![0; bits.len()])
     }
 
     /// Matches packets of this family.
     pub fn family(self, v6: bool) -> Self {
         let family = if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
-        self.is(Part::FAMILY, &[family as u8])
+        self.is(Field::FAMILY, &[family as u8])
     }
 
     /// Matches when the address is one of the host's, or is not (`fib ... type local`).
@@ -166,28 +172,28 @@ impl Expressions {
     }
 
     /// Matches when the packet does not belong to a connection that was accepted before.
-    pub fn is_no_answer(self) -> Self {
-        self.connection(CT_STATE, ANSWERS, CMP_EQUAL)
+    pub fn is_not_reply(self) -> Self {
+        self.connection(CT_STATE, REPLIES, CMP_EQUAL)
     }
 
     /// Matches when the packet belongs to a connection that was accepted before, or is an error about one.
-    pub fn is_answer(self) -> Self {
-        self.connection(CT_STATE, ANSWERS, CMP_DIFFERENT)
+    pub fn is_reply(self) -> Self {
+        self.connection(CT_STATE, REPLIES, CMP_DIFFERENT)
     }
 
-    /// Matches when the connection was not made to a published port.
-    pub fn is_unpublished(self) -> Self {
+    /// Matches when the connection's destination was not translated.
+    pub fn is_not_dnat(self) -> Self {
         self.connection(CT_STATUS, DESTINATION_REWRITTEN, CMP_EQUAL)
     }
 
-    /// Matches when the connection was made to a published port.
-    pub fn is_published(self) -> Self {
+    /// Matches when the connection's destination was translated.
+    pub fn is_dnat(self) -> Self {
         self.connection(CT_STATUS, DESTINATION_REWRITTEN, CMP_DIFFERENT)
     }
 
     /// Matches replies to a client whose source address was translated.
-    pub fn answers_hidden_source(self) -> Self {
-        self.connected(CT_DIRECTION, None).compare(CMP_EQUAL, &[BACK]).connection(
+    pub fn is_reply_of_snat(self) -> Self {
+        self.connected(CT_DIRECTION, None).compare(CMP_EQUAL, &[REPLY]).connection(
             CT_STATUS,
             SOURCE_REWRITTEN,
             CMP_DIFFERENT,
@@ -195,17 +201,17 @@ impl Expressions {
     }
 
     /// Matches when the connection's original source, before any translation, is this IPv6 address.
-    pub fn asked_from(self, address: &[u8; 16]) -> Self {
-        self.connected(CT_SOURCE_V6, Some(THERE)).compare(CMP_EQUAL, address)
+    pub fn original_source_is(self, address: &[u8; 16]) -> Self {
+        self.connected(CT_SOURCE_V6, Some(ORIGINAL)).compare(CMP_EQUAL, address)
     }
 
     /// Sets the IPv6 destination to the destination of the connection's replies.
-    pub fn destination_set_to_where_answers_go(self) -> Self {
-        self.connected(CT_DESTINATION_V6, Some(BACK)).write(Side::Destination.address(true))
+    pub fn set_destination_to_reply_destination(self) -> Self {
+        self.connected(CT_DESTINATION_V6, Some(REPLY)).write(Side::Destination.address(true))
     }
 
     /// Sets the IPv6 destination.
-    pub fn destination_set_to(mut self, address: &[u8; 16]) -> Self {
+    pub fn set_destination(mut self, address: &[u8; 16]) -> Self {
         self.push("immediate", |data| {
             data.big(1, REGISTERS).nest(2, |value| {
                 value.bytes(DATA_VALUE, address);
@@ -239,19 +245,20 @@ impl Expressions {
     }
 
     /// Translates the destination to the address and port that the map has for these fields.
-    pub fn destination_from(self, parts: &[Part], map: Set) -> Self {
-        let port = REGISTERS + if map.v6() { 4 } else { 1 };
-        self.load(parts).translate(NAT_DESTINATION, map, Some(port))
+    pub fn dnat_to(self, parts: &[Field], map: impl Into<Set<'static>>) -> Self {
+        let map = map.into();
+        let port = REGISTERS + if map.leads_to_v6() { 4 } else { 1 };
+        self.load(parts).translate(NAT_DESTINATION, &map, Some(port))
     }
 
     /// Translates the source to the address that the map has for these fields.
-    pub fn source_from(self, parts: &[Part], map: Set) -> Self {
-        self.load(parts).translate(NAT_SOURCE, map, None)
+    pub fn snat_to(self, parts: &[Field], map: impl Into<Set<'static>>) -> Self {
+        self.load(parts).translate(NAT_SOURCE, &map.into(), None)
     }
 
     /// Translates the destination to the IPv4 address that an anonymous map has for a random number below
     /// `count` (`NFT_NG_RANDOM`).
-    pub fn destination_drawn_from(mut self, map: u32, count: u32) -> Self {
+    pub fn dnat_to_random(mut self, map: u32, count: u32) -> Self {
         self.push("numgen", |data| {
             data.big(1, REGISTERS).big(2, count).big(3, 1);
         });
@@ -270,7 +277,7 @@ impl Expressions {
     }
 
     /// Loads fields into consecutive registers.
-    pub(super) fn load(mut self, parts: &[Part]) -> Self {
+    pub fn load(mut self, parts: &[Field]) -> Self {
         let mut register = REGISTERS;
         for part in parts {
             match part.from {
@@ -286,7 +293,8 @@ impl Expressions {
         self
     }
 
-    pub(super) fn compare(mut self, operation: u32, value: &[u8]) -> Self {
+    /// Compares the first registers with a value.
+    pub fn compare(mut self, operation: u32, value: &[u8]) -> Self {
         self.push("cmp", |data| {
             data.big(1, REGISTERS).big(2, operation).nest(3, |d| {
                 d.bytes(DATA_VALUE, value);
@@ -295,9 +303,10 @@ impl Expressions {
         self
     }
 
-    fn lookup(mut self, set: Set, inverted: bool) -> Self {
+    fn lookup(mut self, set: impl Into<Set<'static>>, inverted: bool) -> Self {
+        let set = set.into();
         self.push("lookup", |data| {
-            data.text(1, set.spec().name).big(2, REGISTERS);
+            data.text(1, set.name).big(2, REGISTERS);
             if inverted {
                 data.big(5, LOOKUP_INVERTED);
             }
@@ -305,11 +314,11 @@ impl Expressions {
         self
     }
 
-    fn translate(mut self, kind: u32, map: Set, port: Option<u32>) -> Self {
+    fn translate(mut self, kind: u32, map: &Set<'_>, port: Option<u32>) -> Self {
         self.push("lookup", |data| {
-            data.text(1, map.spec().name).big(2, REGISTERS).big(3, REGISTERS);
+            data.text(1, map.name).big(2, REGISTERS).big(3, REGISTERS);
         });
-        let family = if map.v6() { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
+        let family = if map.leads_to_v6() { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
         self.push("nat", |data| {
             data.big(1, kind).big(2, family as u32).big(3, REGISTERS);
             if let Some(port) = port {
@@ -332,7 +341,7 @@ impl Expressions {
 
     /// Writes the register into an address of the packet and updates the checksums that cover it
     /// (`NFT_PAYLOAD_L4CSUM_PSEUDOHDR`).
-    pub(super) fn write(mut self, address: Part) -> Self {
+    pub fn write(mut self, address: Field) -> Self {
         // IPv4 has a checksum in its own header (`NFT_PAYLOAD_CSUM_INET`), at byte 10.
         let (kind, at) = if address.len == 4 { (1, 10) } else { (0, 0) };
         if let From::Payload(base, offset) = address.from {
@@ -349,7 +358,7 @@ impl Expressions {
         self.connected(key, None).mask(&mask.to_ne_bytes()).compare(operation, &[0; 4])
     }
 
-    fn masked(self, part: Part, prefix: u32) -> Self {
+    fn masked(self, part: Field, prefix: u32) -> Self {
         let byte = |index: u32| {
             let ones = prefix.saturating_sub(index * 8).min(8);
             (0xff00u32 >> ones) as u8
@@ -358,7 +367,8 @@ impl Expressions {
         self.load(&[part]).mask(&mask)
     }
 
-    pub(super) fn mask(mut self, mask: &[u8]) -> Self {
+    /// Masks the first registers.
+    pub fn mask(mut self, mask: &[u8]) -> Self {
         self.push("bitwise", |data| {
             data.big(1, REGISTERS).big(2, REGISTERS).big(3, mask.len() as u32);
             data.nest(4, |d| {
@@ -382,7 +392,8 @@ impl Expressions {
         self
     }
 
-    pub(super) fn push(&mut self, name: &str, fill: impl FnOnce(&mut Writer)) {
+    /// Appends an expression.
+    pub fn push(&mut self, name: &str, fill: impl FnOnce(&mut Writer)) {
         self.list.nest(LIST_ITEM, |item| {
             item.text(EXPR_NAME, name).nest(EXPR_DATA, fill);
         });

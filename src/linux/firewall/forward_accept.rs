@@ -2,10 +2,10 @@
 //!
 //! Pure: bytes in, values out; never panics on any input. Used by `forward`.
 
-use super::expression::{
-    CMP_EQUAL, DATA_VALUE, DATA_VERDICT, Direction, EXPR_DATA, EXPR_NAME, LIST_ITEM, VERDICT_CODE,
-};
-use super::part::{META_IIFNAME, META_OIFNAME};
+use nft::Direction;
+use nft::expression::{CMP_EQUAL, DATA_VALUE, DATA_VERDICT, EXPR_DATA, EXPR_NAME, LIST_ITEM, VERDICT_CODE};
+use nft::field::{META_IIFNAME, META_OIFNAME};
+
 use crate::linux::tlv::{Attributes, big32, text};
 
 /// A rule that accepts all packets that enter or leave through certain links.
@@ -97,22 +97,23 @@ pub fn decode_outright(expressions: &[u8]) -> Option<Outright<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::element::Set;
-    use super::super::expression::Expressions;
+    use nft::Expressions;
+
+    use super::super::sets::Set;
     use super::*;
 
     #[test]
     fn an_accepting_rule_reads_back_and_no_other_does() {
-        let rule = Expressions::default().link_starts(Direction::Out, b"pnt").counter().accept().finish().finish();
+        let rule = Expressions::default().link_name_starts(Direction::Out, b"pnt").counter().accept().finish().finish();
         let read = Accept { direction: Direction::Out, name: b"pnt", comment: None };
         assert_eq!(decode_accept(&rule), Some(read));
-        let drops = Expressions::default().link_starts(Direction::Out, b"pnt").counter().drop().finish().finish();
+        let drops = Expressions::default().link_name_starts(Direction::Out, b"pnt").counter().drop().finish().finish();
         assert_eq!(decode_accept(&drops), None);
         assert_eq!(decode_outright(&drops), None, "not of all");
         let all = Expressions::default().counter().drop().finish().finish();
         assert_eq!(decode_outright(&all), Some(Outright::Ends));
         assert_eq!(decode_outright(&Expressions::default().accept().finish().finish()), None);
-        let two = Expressions::default().links_in(Set::Intra).accept().finish().finish();
+        let two = Expressions::default().links_in(Set::IntraNetwork).accept().finish().finish();
         assert_eq!(decode_accept(&two), None);
         for end in 0..rule.len() {
             assert_eq!(decode_accept(&rule[..end]), None);

@@ -1,8 +1,8 @@
 //! Schema of table `inet pontoon`: its chains and rules. Everything that grows with the number of networks
 //! and ports is in the sets and maps; the rules are constant. The rules of table `bridge pontoon` are in
-//! `frames`.
+//! `bridge_rules`.
 //!
-//! Pure. Used by `table`, which writes it, and by `shape`, which compares the kernel's tables with it.
+//! Pure. Used by `tables`, which writes it, and by `schema`, which compares the kernel's tables with it.
 //!
 //! Within a rule, conditions that are cheap and rarely true come first: comparing bytes of the packet costs
 //! less than looking a link up in a set, and every packet of the host passes the raw chain.
@@ -10,12 +10,11 @@
 //! An accept here does not override a drop in another table, and a drop here is final: the table therefore
 //! protects Pontoon's networks without bypassing the rules of other programs.
 
-use super::element::Set;
-use super::expression::{Direction, Expressions, Part, Side};
-use super::message::{BRIDGE, Chain, INET};
-use super::sources;
-use super::untranslated;
-use super::{frames, tunnels};
+use nft::message::{BRIDGE, Chain, INET};
+use nft::{Direction, Expressions, Field, Side};
+
+use super::sets::Set;
+use super::{bridge_rules, reject, source_nat, tunnel_rules};
 
 /// Name of the tables.
 pub const TABLE: &str = "pontoon";
@@ -25,10 +24,10 @@ pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
 
 /// Comment of the tables. Incremented with every change of the schema: a table of another release has another
 /// comment, and is replaced as a whole.
-pub const SHAPE: &str = "pontoon ruleset 7";
+pub const SCHEMA: &str = "pontoon ruleset 7";
 
-/// The same for kernels without support for the rules that refuse.
-pub const SHAPE_WITHOUT_REFUSALS: &str = "pontoon ruleset 7, without refusals";
+/// The same for kernels without support for the rules that reject packets.
+pub const SCHEMA_WITHOUT_REJECT: &str = "pontoon ruleset 7, without reject";
 
 /// How much later than other NAT chains Pontoon's are evaluated. The kernel translates at one place of each
 /// hook, whatever priority a chain of type nat has: the priority only determines the order of such chains,
@@ -111,12 +110,12 @@ pub const CHAINS: [Chain; 12] = [
     LOOPBACK_HERE,
     OUTPUT,
     INPUT,
-    untranslated::REFUSE,
+    reject::CHAIN,
     FORWARD,
-    tunnels::OUTPUT,
+    tunnel_rules::OUTPUT,
     POSTROUTING,
-    frames::PREROUTING,
-    frames::POSTROUTING,
+    bridge_rules::PREROUTING,
+    bridge_rules::POSTROUTING,
 ];
 
 /// A rule: its chain, its comment (by which it is recognised) and its expressions.
@@ -131,18 +130,18 @@ pub struct Rule {
 
 /// All rules, in order; those that not every kernel supports only if `wanted` is set.
 pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
-    let refusals: &[Rule] = if wanted { &untranslated::REFUSALS } else { &[] };
+    let rejecting: &[Rule] = if wanted { &reject::RULES } else { &[] };
     let all = [
         RAWS.as_slice(),
-        &untranslated::BROADCASTS,
+        &reject::BROADCASTS,
         &DESTINATIONS,
         &LOOPBACKS,
-        &tunnels::RULES,
-        refusals,
+        &tunnel_rules::RULES,
+        rejecting,
         &FORWARDS,
-        &sources::RULES,
-        &frames::RULES,
-        &frames::LEAVING,
+        &source_nat::RULES,
+        &bridge_rules::RULES,
+        &bridge_rules::LEAVING,
     ];
     all.into_iter().flatten()
 }
@@ -167,10 +166,10 @@ pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0
 /// bypassing all checks on the bridge. No other packet has a port as incoming link.
 static RAWS: [Rule; 5] = [
     rule(RAW, "past the bridge, from a container port", |rule| {
-        rule.link_starts(Direction::In, frames::PORT).counter().drop()
+        rule.link_name_starts(Direction::In, bridge_rules::PORT).counter().drop()
     }),
     rule(RAW, "past the bridge, from a tunnel", |rule| {
-        rule.link_starts(Direction::In, frames::TUNNEL).counter().drop()
+        rule.link_name_starts(Direction::In, bridge_rules::TUNNEL).counter().drop()
     }),
     rule(RAW, "to 127.0.0.0/8 from a container", |rule| {
         let rule = rule.family(false).within(Side::Destination.address(false), &[127, 0, 0, 0], LOOPBACK4);
@@ -184,22 +183,23 @@ static RAWS: [Rule; 5] = [
     // them from routed packets by itself: it uses what is recorded here.
     rule(RAW, "record bridges of other programs", |rule| {
         let name = Direction::In.name();
-        let rule = rule.is(Part::LINK_KIND, b"bridge\0\0\0\0\0\0\0\0\0\0").key_in(&[Part::FAMILY], Set::Closed);
-        rule.link_not_in(Direction::In, Set::Bridges).noted_in(&[name, name], Set::Bridged)
+        let rule =
+            rule.is(Field::LINK_KIND, b"bridge\0\0\0\0\0\0\0\0\0\0").key_in(&[Field::FAMILY], Set::LimitedForwarding);
+        rule.link_not_in(Direction::In, Set::Bridges).add_to(&[name, name], Set::ForeignBridge)
     }),
 ];
 
 /// The lookup key of a published port.
-fn at(v6: bool) -> [Part; 3] {
-    [Side::Destination.address(v6), Part::TRANSPORT, Part::PORT]
+fn at(v6: bool) -> [Field; 3] {
+    [Side::Destination.address(v6), Field::TRANSPORT, Field::PORT]
 }
 
 /// A mapping for one address of the host takes precedence over one for all addresses.
 fn translated(rule: Expressions, map: Set) -> Expressions {
     let [address, transport, port] = at(map.v6());
     match map {
-        Set::At4 | Set::At6 => rule.destination_from(&[address, transport, port], map),
-        _ => rule.destination_from(&[transport, port], map),
+        Set::PublishedAt4 | Set::PublishedAt6 => rule.dnat_to(&[address, transport, port], map),
+        _ => rule.dnat_to(&[transport, port], map),
     }
 }
 
@@ -225,14 +225,14 @@ fn from_host(rule: Expressions, map: Set) -> Expressions {
 }
 
 static DESTINATIONS: [Rule; 8] = [
-    rule(PREROUTING, "published on one IPv4 address", |rule| from_links(rule, Set::At4)),
-    rule(PREROUTING, "published on all IPv4 addresses", |rule| from_links(rule, Set::Port4)),
-    rule(PREROUTING, "published on one IPv6 address", |rule| from_links(rule, Set::At6)),
-    rule(PREROUTING, "published on all IPv6 addresses", |rule| from_links(rule, Set::Port6)),
-    rule(OUTPUT, "published on one IPv4 address", |rule| from_host(rule, Set::At4)),
-    rule(OUTPUT, "published on all IPv4 addresses", |rule| from_host(rule, Set::Port4)),
-    rule(OUTPUT, "published on one IPv6 address", |rule| from_host(rule, Set::At6)),
-    rule(OUTPUT, "published on all IPv6 addresses", |rule| from_host(rule, Set::Port6)),
+    rule(PREROUTING, "published on one IPv4 address", |rule| from_links(rule, Set::PublishedAt4)),
+    rule(PREROUTING, "published on all IPv4 addresses", |rule| from_links(rule, Set::Published4)),
+    rule(PREROUTING, "published on one IPv6 address", |rule| from_links(rule, Set::PublishedAt6)),
+    rule(PREROUTING, "published on all IPv6 addresses", |rule| from_links(rule, Set::Published6)),
+    rule(OUTPUT, "published on one IPv4 address", |rule| from_host(rule, Set::PublishedAt4)),
+    rule(OUTPUT, "published on all IPv4 addresses", |rule| from_host(rule, Set::Published4)),
+    rule(OUTPUT, "published on one IPv6 address", |rule| from_host(rule, Set::PublishedAt6)),
+    rule(OUTPUT, "published on all IPv6 addresses", |rule| from_host(rule, Set::Published6)),
 ];
 
 /// A container's reply to ::1 is sent to the address of its bridge, and its destination is translated to ::1
@@ -242,12 +242,12 @@ static DESTINATIONS: [Rule; 8] = [
 static LOOPBACKS: [Rule; 2] = [
     rule(LOOPBACK_IN, "replace ::1 as destination of replies until delivery", |rule| {
         let rule = rule.link_in(Direction::In, Set::Bridges).family(true);
-        let rule = rule.is(Side::Destination.address(true), &LOOPBACK6).answers_hidden_source();
-        rule.destination_set_to_where_answers_go()
+        let rule = rule.is(Side::Destination.address(true), &LOOPBACK6).is_reply_of_snat();
+        rule.set_destination_to_reply_destination()
     }),
     rule(LOOPBACK_HERE, "restore ::1 as destination of replies", |rule| {
-        let rule = rule.link_in(Direction::In, Set::Bridges).family(true).answers_hidden_source();
-        rule.asked_from(&LOOPBACK6).destination_set_to(&LOOPBACK6)
+        let rule = rule.link_in(Direction::In, Set::Bridges).family(true).is_reply_of_snat();
+        rule.original_source_is(&LOOPBACK6).set_destination(&LOOPBACK6)
     }),
 ];
 
@@ -264,41 +264,43 @@ fn open(rule: Expressions, set: Set) -> Expressions {
 
 fn icmp(rule: Expressions, routed: Set) -> Expressions {
     let protocol = if routed.v6() { libc::IPPROTO_ICMPV6 } else { libc::IPPROTO_ICMP };
-    rule.family(routed.v6()).is(Part::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
+    rule.family(routed.v6()).is(Field::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
 }
 
 /// Matches packets that the kernel forwards only because Pontoon turned forwarding on, and that do not belong
 /// to its networks.
 fn between_others(rule: Expressions, v6: bool) -> Expressions {
-    let (routers, guests) =
-        (Set::either(v6, Set::Routers4, Set::Routers6), Set::either(v6, Set::Guests4, Set::Guests6));
-    let rule = rule.key_in(&[Part::FAMILY], Set::Closed).family(v6);
+    let (routers, guests) = (
+        Set::either(v6, Set::ForwardingLink4, Set::ForwardingLink6),
+        Set::either(v6, Set::UserBridgeContainer4, Set::UserBridgeContainer6),
+    );
+    let rule = rule.key_in(&[Field::FAMILY], Set::LimitedForwarding).family(v6);
     let rule = rule.link_not_in(Direction::In, Set::Bridges).link_not_in(Direction::Out, Set::Bridges);
     let rule = rule.key_not_in(&[Side::Source.address(v6)], guests);
     let rule = rule.key_not_in(&[Side::Destination.address(v6)], guests).link_not_in(Direction::In, routers);
-    rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::Bridged)
+    rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::ForeignBridge)
 }
 
 /// Matches packets from one container on a bridge of the user to another, routed by the host. Other stations
 /// on such a bridge are not affected, so both addresses are looked up: with br_netfilter all bridged packets
 /// come here too.
 fn between_guests(rule: Expressions, guests: Set) -> Expressions {
-    let rule = rule.links_in(Set::Apart).is_unpublished().family(guests.v6());
+    let rule = rule.links_in(Set::Isolated).is_not_dnat().family(guests.v6());
     rule.key_in(&[Side::Source.address(guests.v6())], guests).key_in(&[Side::Destination.address(guests.v6())], guests)
 }
 
 static FORWARDS: [Rule; 23] = [
-    rule(FORWARD, "within one network", |rule| rule.links_in(Set::Intra).accept()),
+    rule(FORWARD, "within one network", |rule| rule.links_in(Set::IntraNetwork).accept()),
     // Their ports are isolated from each other, but not from the host, which would forward packets sent to it
     // for a sibling. A published port of a sibling stays reachable.
     rule(FORWARD, "between isolated containers, routed by the host", |rule| {
-        rule.links_in(Set::Apart).link_in(Direction::In, Set::Bridges).is_unpublished().counter().drop()
+        rule.links_in(Set::Isolated).link_in(Direction::In, Set::Bridges).is_not_dnat().counter().drop()
     }),
     rule(FORWARD, "between isolated containers on a user's bridge, IPv4", |rule| {
-        between_guests(rule, Set::Guests4).counter().drop()
+        between_guests(rule, Set::UserBridgeContainer4).counter().drop()
     }),
     rule(FORWARD, "between isolated containers on a user's bridge, IPv6", |rule| {
-        between_guests(rule, Set::Guests6).counter().drop()
+        between_guests(rule, Set::UserBridgeContainer6).counter().drop()
     }),
     // Before the rule for replies: a connection may date from the time when another program had forwarding
     // on.
@@ -310,35 +312,39 @@ static FORWARDS: [Rule; 23] = [
         let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::Out, Set::Bridges).counter().drop()
     }),
-    rule(FORWARD, "established and related", |rule| rule.is_answer().accept()),
+    rule(FORWARD, "established and related", |rule| rule.is_reply().accept()),
     rule(FORWARD, "IPv4 source not in the allow list", |rule| {
-        unwelcome(rule, Set::Guarded4, Set::Allow4).counter().drop()
+        unwelcome(rule, Set::SourceFiltered4, Set::AllowedSource4).counter().drop()
     }),
     rule(FORWARD, "IPv6 source not in the allow list", |rule| {
-        unwelcome(rule, Set::Guarded6, Set::Allow6).counter().drop()
+        unwelcome(rule, Set::SourceFiltered6, Set::AllowedSource6).counter().drop()
     }),
-    rule(FORWARD, "published ports", |rule| rule.link_in(Direction::Out, Set::Bridges).is_published().accept()),
+    rule(FORWARD, "published ports", |rule| rule.link_in(Direction::Out, Set::Bridges).is_dnat().accept()),
     rule(FORWARD, "IPv4 into nat-unprotected networks", |rule| {
-        rule.family(false).link_in(Direction::Out, Set::Direct4).accept()
+        rule.family(false).link_in(Direction::Out, Set::Unprotected4).accept()
     }),
     rule(FORWARD, "IPv6 into nat-unprotected networks", |rule| {
-        rule.family(true).link_in(Direction::Out, Set::Direct6).accept()
+        rule.family(true).link_in(Direction::Out, Set::Unprotected6).accept()
     }),
     rule(FORWARD, "open IPv4 ports of routed networks", |rule| {
-        open(rule.link_in(Direction::Out, Set::Routed4), Set::Open4).accept()
+        open(rule.link_in(Direction::Out, Set::Routed4), Set::OpenPort4).accept()
     }),
     rule(FORWARD, "open IPv6 ports of routed networks", |rule| {
-        open(rule.link_in(Direction::Out, Set::Routed6), Set::Open6).accept()
+        open(rule.link_in(Direction::Out, Set::Routed6), Set::OpenPort6).accept()
     }),
     rule(FORWARD, "ICMP into routed networks", |rule| icmp(rule, Set::Routed4).accept()),
     rule(FORWARD, "ICMPv6 into routed networks", |rule| icmp(rule, Set::Routed6).accept()),
-    rule(FORWARD, "open IPv4 ports, from trusted links", |rule| open(rule.links_in(Set::Trusted), Set::Open4).accept()),
-    rule(FORWARD, "open IPv6 ports, from trusted links", |rule| open(rule.links_in(Set::Trusted), Set::Open6).accept()),
+    rule(FORWARD, "open IPv4 ports, from trusted links", |rule| {
+        open(rule.links_in(Set::Trusted), Set::OpenPort4).accept()
+    }),
+    rule(FORWARD, "open IPv6 ports, from trusted links", |rule| {
+        open(rule.links_in(Set::Trusted), Set::OpenPort6).accept()
+    }),
     rule(FORWARD, "all other traffic into a network", |rule| {
         rule.link_in(Direction::Out, Set::Bridges).counter().drop()
     }),
     rule(FORWARD, "unpublished ports of the engine's networks", |rule| {
-        let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Engine);
-        between.is_unpublished().counter().drop()
+        let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::EngineBridges);
+        between.is_not_dnat().counter().drop()
     }),
 ];

@@ -7,10 +7,11 @@
 //! before the bridge learns from them; the second one sees them as they leave by a port, including those that
 //! the host itself sends.
 
-use super::element::Set;
-use super::expression::{CMP_DIFFERENT, Direction, Expressions, Part, Side};
-use super::message::{BRIDGE, Chain};
+use nft::message::{BRIDGE, Chain};
+use nft::{Direction, Expressions, Field, Side};
+
 use super::ruleset::Rule;
+use super::sets::Set;
 
 /// `NF_BR_PRE_ROUTING`, with a priority before everything else (`NF_BR_PRI_NAT_DST_BRIDGED`).
 pub const PREROUTING: Chain = Chain {
@@ -67,58 +68,38 @@ const NEIGHBOUR_SOLICITATION: u8 = 135;
 pub(super) const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
 
-/// `NFT_CMP_GT`.
-const CMP_GREATER: u32 = 4;
-
-impl Expressions {
-    /// Matches when a field is a number above this value, both in network byte order.
-    pub fn above(self, part: Part, value: &[u8]) -> Self {
-        self.load(&[part]).compare(CMP_GREATER, value)
-    }
-
-    /// Matches when the link's name does not start with these bytes.
-    pub fn link_starts_not(self, direction: Direction, name: &[u8]) -> Self {
-        self.load(&[direction.name()]).compare(CMP_DIFFERENT, name)
-    }
-
-    /// Matches when a field has some of these bits set.
-    pub fn with_bits(self, part: Part, bits: &[u8]) -> Self {
-        self.load(&[part]).mask(bits).compare(CMP_DIFFERENT, &vec![0; bits.len()])
-    }
-}
-
 const fn rule(comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
     Rule { chain: PREROUTING, comment, write }
 }
 
 pub(super) fn carries(rule: Expressions, what: [u8; 2]) -> Expressions {
-    rule.is(Part::CARRIES, &what)
+    rule.is(Field::CARRIES, &what)
 }
 
 pub(super) fn message(rule: Expressions, kind: u8) -> Expressions {
-    let rule = carries(rule, IPV6).is(Part::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
-    rule.is(Part::ICMPV6_TYPE, &[kind])
+    let rule = carries(rule, IPV6).is(Field::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
+    rule.is(Field::ICMPV6_TYPE, &[kind])
 }
 
 /// Matches frames to the bridges themselves.
 pub(super) fn to_bridges(rule: Expressions) -> Expressions {
-    rule.within(Part::FRAME_TARGET, &BRIDGES.0, BRIDGES.1)
+    rule.within(Field::FRAME_TARGET, &BRIDGES.0, BRIDGES.1)
 }
 
 /// Matches untagged frames of this EtherType with the container's own source hardware address and a unicast
 /// destination: multicast queries are among the others.
 fn own(rule: Expressions, what: [u8; 2]) -> Expressions {
-    let rule = rule.link_starts(Direction::In, PORT).is(Part::FRAME_TYPE, &what);
-    rule.is_not(Part::PACKET_TYPE, &[FOR_SEVERAL])
+    let rule = rule.link_name_starts(Direction::In, PORT).is(Field::FRAME_TYPE, &what);
+    rule.is_not(Field::PACKET_TYPE, &[FOR_SEVERAL])
 }
 
 fn own_address(rule: Expressions, addresses: Set) -> Expressions {
-    let rule = rule.key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs);
-    rule.key_in(&[Part::LINK, Side::Source.address(addresses.v6())], addresses)
+    let rule = rule.key_in(&[Field::LINK, Field::FRAME_SOURCE], Set::Macs);
+    rule.key_in(&[Field::LINK, Side::Source.address(addresses.v6())], addresses)
 }
 
 fn igmp(rule: Expressions) -> Expressions {
-    carries(rule, IP).is(Part::TRANSPORT, &[libc::IPPROTO_IGMP as u8])
+    carries(rule, IP).is(Field::TRANSPORT, &[libc::IPPROTO_IGMP as u8])
 }
 
 /// Name prefixes of all of Pontoon's links, of host ends (`LinkRole::Host`) and of tunnels
@@ -137,9 +118,9 @@ const fn leaving(comment: &'static str, write: fn(Expressions) -> Expressions) -
 /// Rules for frames that leave by a port, in order. Nearly every frame is unicast, and leaves the chain at
 /// the first rule.
 pub static LEAVING: [Rule; 6] = [
-    leaving("unicast", |rule| rule.without_bits(Part::FRAME_TARGET, &SEVERAL).accept()),
+    leaving("unicast", |rule| rule.without_bits(Field::FRAME_TARGET, &SEVERAL).accept()),
     leaving("ports other than tunnels with pontoon.multicast=false", |rule| {
-        rule.link_not_in(Direction::Out, Set::Quiet).accept()
+        rule.link_not_in(Direction::Out, Set::NoMulticast).accept()
     }),
     leaving("ARP", |rule| carries(rule, ARP).accept()),
     leaving("neighbour solicitation", |rule| message(rule, NEIGHBOUR_SOLICITATION).accept()),
@@ -152,87 +133,89 @@ pub static RULES: [Rule; 36] = [
     // Nearly every frame matches, after two look-ups; all rules that follow would accept it as well.
     rule("own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
     rule("ports without source address validation", |rule| {
-        rule.link_starts(Direction::In, PORT).link_not_in(Direction::In, Set::Checked).accept()
+        rule.link_name_starts(Direction::In, PORT).link_not_in(Direction::In, Set::SpoofChecked).accept()
     }),
     rule("own IPv6 address", |rule| {
-        let rule = own(rule, IPV6).is_not(Part::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
+        let rule = own(rule, IPV6).is_not(Field::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
         own_address(rule, Set::Addr6).accept()
     }),
-    rule("ports of other programs", |rule| rule.link_starts_not(Direction::In, OURS).accept()),
+    rule("ports of other programs", |rule| rule.link_name_starts_not(Direction::In, OURS).accept()),
     // Records addresses that containers on other hosts announce: one that is in none of the network's subnets
     // belongs to a host with different subnets for it.
     rule("record IPv4 addresses announced by other hosts", |rule| {
-        let rule = carries(rule, ARP).link_starts(Direction::In, TUNNEL);
-        rule.noted_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Heard4)
+        let rule = carries(rule, ARP).link_name_starts(Direction::In, TUNNEL);
+        rule.add_to(&[Field::LINK, Field::ARP_ADDRESS], Set::Announced4)
     }),
     rule("record IPv6 addresses announced by other hosts", |rule| {
-        let rule = message(rule, NEIGHBOUR_ADVERTISEMENT).link_starts(Direction::In, TUNNEL);
-        rule.noted_in(&[Part::LINK, Part::NEIGHBOUR], Set::Heard6)
+        let rule = message(rule, NEIGHBOUR_ADVERTISEMENT).link_name_starts(Direction::In, TUNNEL);
+        rule.add_to(&[Field::LINK, Field::NEIGHBOUR], Set::Announced6)
     }),
     // Every host has the gateway, with the same addresses. Without these rules replies would come from all
     // hosts.
     rule("another host's gateway", |rule| {
-        let rule = rule.link_starts(Direction::In, TUNNEL);
-        rule.key_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Gateways).drop()
+        let rule = rule.link_name_starts(Direction::In, TUNNEL);
+        rule.key_in(&[Field::LINK, Field::FRAME_SOURCE], Set::Gateways).drop()
     }),
     rule("ARP request for the gateway, from another host or to it", |rule| {
-        let rule = carries(rule, ARP).is(Part::ARP_OPERATION, &QUESTION);
-        rule.key_in(&[Part::LINK, Part::ARP_TARGET], Set::Gateway4).drop()
+        let rule = carries(rule, ARP).is(Field::ARP_OPERATION, &QUESTION);
+        rule.key_in(&[Field::LINK, Field::ARP_TARGET], Set::Gateway4).drop()
     }),
     rule("neighbour solicitation for the gateway, from another host or to it", |rule| {
-        message(rule, NEIGHBOUR_SOLICITATION).key_in(&[Part::LINK, Part::NEIGHBOUR], Set::Gateway6).drop()
+        message(rule, NEIGHBOUR_SOLICITATION).key_in(&[Field::LINK, Field::NEIGHBOUR], Set::Gateway6).drop()
     }),
-    rule("tunnels", |rule| rule.link_starts_not(Direction::In, PORT).accept()),
-    rule("foreign MAC address", |rule| rule.key_not_in(&[Part::LINK, Part::FRAME_SOURCE], Set::Macs).counter().drop()),
+    rule("tunnels", |rule| rule.link_name_starts_not(Direction::In, PORT).accept()),
+    rule("foreign MAC address", |rule| {
+        rule.key_not_in(&[Field::LINK, Field::FRAME_SOURCE], Set::Macs).counter().drop()
+    }),
     // With spanning tree off, or if its owner configures it so, a bridge forwards these frames.
     rule("link-local frames to bridges (STP, LLDP)", |rule| to_bridges(rule).counter().drop()),
     // A receiver strips any number of tags (VLAN 0), and these rules may not see what is behind one. On a
     // bridge of the user a tag leads into another network.
-    rule("802.1Q tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN).counter().drop()),
-    rule("802.1ad tag", |rule| rule.is(Part::FRAME_TYPE, &VLAN_SERVICE).counter().drop()),
-    rule("802.1ad tag with EtherType 0x9100", |rule| rule.is(Part::FRAME_TYPE, &VLAN_OLD_SERVICE).counter().drop()),
+    rule("802.1Q tag", |rule| rule.is(Field::FRAME_TYPE, &VLAN).counter().drop()),
+    rule("802.1ad tag", |rule| rule.is(Field::FRAME_TYPE, &VLAN_SERVICE).counter().drop()),
+    rule("802.1ad tag with EtherType 0x9100", |rule| rule.is(Field::FRAME_TYPE, &VLAN_OLD_SERVICE).counter().drop()),
     // A bridge that detects a multicast router no longer sends multicasts to ports without reports.
-    rule("rogue multicast router, PIM", |rule| rule.is(Part::TRANSPORT, &[PIM]).counter().drop()),
-    rule("fragmented IGMP", |rule| igmp(rule).with_bits(Part::FRAGMENT, &IS_FRAGMENT).counter().drop()),
-    rule("rogue multicast querier, IGMP", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_QUERY]).counter().drop()),
-    rule("rogue multicast router, IGMP", |rule| igmp(rule).is(Part::IGMP_TYPE, &[IGMP_ROUTER]).counter().drop()),
-    rule("any IPv4 address", |rule| carries(rule, IP).link_in(Direction::In, Set::Any4).accept()),
+    rule("rogue multicast router, PIM", |rule| rule.is(Field::TRANSPORT, &[PIM]).counter().drop()),
+    rule("fragmented IGMP", |rule| igmp(rule).with_bits(Field::FRAGMENT, &IS_FRAGMENT).counter().drop()),
+    rule("rogue multicast querier, IGMP", |rule| igmp(rule).is(Field::IGMP_TYPE, &[IGMP_QUERY]).counter().drop()),
+    rule("rogue multicast router, IGMP", |rule| igmp(rule).is(Field::IGMP_TYPE, &[IGMP_ROUTER]).counter().drop()),
+    rule("any IPv4 address", |rule| carries(rule, IP).link_in(Direction::In, Set::AnyAddr4).accept()),
     rule("IPv4 without an address yet (DHCP)", |rule| {
         carries(rule, IP).is(Side::Source.address(false), &[0; 4]).accept()
     }),
     rule("foreign IPv4 address", |rule| {
-        carries(rule, IP).key_not_in(&[Part::LINK, Side::Source.address(false)], Set::Addr4).counter().drop()
+        carries(rule, IP).key_not_in(&[Field::LINK, Side::Source.address(false)], Set::Addr4).counter().drop()
     }),
     rule("foreign MAC address in ARP", |rule| {
-        carries(rule, ARP).key_not_in(&[Part::LINK, Part::ARP_MAC], Set::Macs).counter().drop()
+        carries(rule, ARP).key_not_in(&[Field::LINK, Field::ARP_MAC], Set::Macs).counter().drop()
     }),
-    rule("any IPv4 address in ARP", |rule| carries(rule, ARP).link_in(Direction::In, Set::Any4).accept()),
-    rule("ARP probe", |rule| carries(rule, ARP).is(Part::ARP_ADDRESS, &[0; 4]).accept()),
+    rule("any IPv4 address in ARP", |rule| carries(rule, ARP).link_in(Direction::In, Set::AnyAddr4).accept()),
+    rule("ARP probe", |rule| carries(rule, ARP).is(Field::ARP_ADDRESS, &[0; 4]).accept()),
     rule("foreign IPv4 address in ARP", |rule| {
-        carries(rule, ARP).key_not_in(&[Part::LINK, Part::ARP_ADDRESS], Set::Addr4).counter().drop()
+        carries(rule, ARP).key_not_in(&[Field::LINK, Field::ARP_ADDRESS], Set::Addr4).counter().drop()
     }),
     rule("rogue multicast querier, MLD", |rule| message(rule, LISTENER_QUERY).counter().drop()),
     rule("rogue multicast router, MLD", |rule| message(rule, MULTICAST_ROUTER).counter().drop()),
     rule("rogue router advertisement", |rule| message(rule, ROUTER_ADVERTISEMENT).counter().drop()),
     rule("rogue ICMPv6 redirect", |rule| message(rule, REDIRECT).counter().drop()),
-    rule("any IPv6 address", |rule| carries(rule, IPV6).link_in(Direction::In, Set::Any6).accept()),
+    rule("any IPv6 address", |rule| carries(rule, IPV6).link_in(Direction::In, Set::AnyAddr6).accept()),
     // No legitimate sender does so, and the rules below expect the message directly after the IPv6 header.
     rule("neighbour discovery behind extension headers", |rule| {
         let icmp = [libc::IPPROTO_ICMPV6 as u8];
-        let rule = carries(rule, IPV6).is(Part::TRANSPORT, &icmp).is_not(Part::NEXT_HEADER, &icmp);
-        let rule = rule.above(Part::ICMPV6_TYPE, &[LAST_OF_LISTENERS]);
-        rule.is_not(Part::ICMPV6_TYPE, &[LISTENER_REPORT]).counter().drop()
+        let rule = carries(rule, IPV6).is(Field::TRANSPORT, &icmp).is_not(Field::NEXT_HEADER, &icmp);
+        let rule = rule.above(Field::ICMPV6_TYPE, &[LAST_OF_LISTENERS]);
+        rule.is_not(Field::ICMPV6_TYPE, &[LISTENER_REPORT]).counter().drop()
     }),
     rule("foreign IPv6 address in duplicate address detection", |rule| {
         let rule = message(rule, NEIGHBOUR_SOLICITATION).is(Side::Source.address(true), &[0; 16]);
-        rule.key_not_in(&[Part::LINK, Part::NEIGHBOUR], Set::Addr6).counter().drop()
+        rule.key_not_in(&[Field::LINK, Field::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
     rule("foreign IPv6 address in a neighbour advertisement", |rule| {
         let rule = message(rule, NEIGHBOUR_ADVERTISEMENT);
-        rule.key_not_in(&[Part::LINK, Part::NEIGHBOUR], Set::Addr6).counter().drop()
+        rule.key_not_in(&[Field::LINK, Field::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
     rule("IPv6 without an address yet", |rule| carries(rule, IPV6).is(Side::Source.address(true), &[0; 16]).accept()),
     rule("foreign IPv6 address", |rule| {
-        carries(rule, IPV6).key_not_in(&[Part::LINK, Side::Source.address(true)], Set::Addr6).counter().drop()
+        carries(rule, IPV6).key_not_in(&[Field::LINK, Side::Source.address(true)], Set::Addr6).counter().drop()
     }),
 ];

@@ -11,21 +11,21 @@
 //! Every write is one transaction. `rules` defines the contents of the chains, `read` parses them, `words`
 //! prints them as commands for people. Called by `LinuxKernel`, `observe` and `words`.
 
-mod passage;
 mod read;
 mod rules;
-pub mod words;
+pub mod shell;
 
 use std::collections::BTreeMap;
 
-use super::element::parse_elements;
-use super::message::{
-    self, CHAIN_HOOK, CHAIN_NAME, DATA_VALUE, DEL_CHAIN, DEL_ELEMENTS, DEL_RULE, DEL_SET, ELEMENT_DATA, ELEMENT_KEY,
-    ELEMENTS_LIST, ELEMENTS_SET, GET_CHAIN, GET_ELEMENTS, GET_SET, GET_TABLE, LIST_ITEM, NETDEV, NEW_CHAIN,
-    NEW_ELEMENTS, RULE_CHAIN, SET_NAME, TABLE_NAME, body, request, wire,
+use nft::batch::commit;
+use nft::element::parse_entries;
+use nft::message::{
+    self, CHAIN_NAME, DATA_VALUE, DEL_CHAIN, DEL_ELEMENTS, DEL_SET, ELEMENT_DATA, ELEMENT_KEY, ELEMENTS_LIST,
+    ELEMENTS_SET, GET_CHAIN, GET_ELEMENTS, GET_SET, GET_TABLE, LIST_ITEM, NETDEV, SET_NAME, TABLE_NAME, body, request,
+    wire,
 };
+
 use super::ruleset::TABLE;
-use super::table::transact;
 use crate::datapath::Shortcut;
 use crate::datapath::shortcut::Rest;
 use crate::linux::netlink::{CREATE, Failure, Request, Socket};
@@ -34,7 +34,7 @@ use crate::model::{IfName, Mac};
 pub use read::read;
 
 /// Comment of the table, incremented with every change of the schema.
-const SHAPE: &str = "pontoon shortcuts 2";
+const SCHEMA: &str = "pontoon shortcuts 2";
 
 /// Indexes of links by name; missing links are left out.
 pub type Indexes = BTreeMap<IfName, u32>;
@@ -51,7 +51,7 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
     let pieces = pieces(remove);
     let mut messages: Vec<_> = pieces.iter().map(Piece::deletion).collect();
     messages.extend(add.iter().flat_map(|shortcut| rules::of(shortcut, at)));
-    match transact(socket, &messages) {
+    match commit(socket, &messages) {
         Err(failure) if matches!(failure.errno(), Some(libc::ENOENT | libc::EEXIST | libc::EBUSY)) => {}
         result => return result,
     }
@@ -73,7 +73,7 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
         }
         messages.extend(rules::of(shortcut, at));
     }
-    transact(socket, &messages)
+    commit(socket, &messages)
 }
 
 /// Probes the features that shortcuts need, in a table that is deleted with the probe.
@@ -81,10 +81,10 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
 /// # Errors
 /// The kernel's error when it lacks one: no family `netdev`, no `fwd`, no sets that learn.
 pub fn offered(socket: &mut Socket) -> Result<(), Failure> {
-    let mut messages = vec![message::new_table(NETDEV, TRIED, SHAPE)];
+    let mut messages = vec![message::new_table(NETDEV, TRIED, SCHEMA)];
     messages.extend(rules::sample(TRIED));
     messages.push(message::delete_table(NETDEV, TRIED));
-    transact(socket, &messages)
+    commit(socket, &messages)
 }
 
 /// Name of the table of [`offered`].
@@ -154,7 +154,7 @@ impl Piece {
             Piece::Place(..) => GET_ELEMENTS,
         };
         match socket.get(wire(kind), &self.named().finish()) {
-            Ok(payload) => Ok(!matches!(self, Piece::Place(..)) || !parse_elements(&payload).is_empty()),
+            Ok(payload) => Ok(!matches!(self, Piece::Place(..)) || !parse_entries(&payload).is_empty()),
             Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => Err(failure),
         }

@@ -6,34 +6,26 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::passage::Memory;
-use super::{
-    CHAIN_HOOK, CHAIN_NAME, CREATE, DEL_ELEMENTS, DEL_RULE, ELEMENTS_SET, Indexes, NETDEV, NEW_CHAIN, NEW_ELEMENTS,
-    RULE_CHAIN, Request, SET_NAME, SHAPE, Shortcut, TABLE, TABLE_NAME, body, here, message, on, place, request, there,
+use nft::message::{
+    self, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, CHAIN_USERDATA, DEL_ELEMENTS, DEL_RULE, ELEMENTS_SET,
+    HOOK_NUMBER, HOOK_PRIORITY, NETDEV, NEW_CHAIN, NEW_ELEMENTS, RULE_CHAIN, TABLE_NAME, UDATA_COMMENT, body,
+    comment_data, request,
 };
-use crate::linux::nft::expression::Expressions;
-use crate::linux::nft::frames::{IP, IPV6, carries, to_bridges};
-use crate::linux::nft::message::{
-    CHAIN_POLICY, CHAIN_TYPE, CHAIN_USERDATA, HOOK_NUMBER, HOOK_PRIORITY, NEW_SET, SET_DATA_LEN, SET_DATA_TYPE,
-    SET_DESC, SET_DESC_SIZE, SET_FLAGS, SET_ID, SET_KEY_LEN, SET_KEY_TYPE, SET_TIMEOUT, SET_USERDATA, UDATA_COMMENT,
-    UDATA_SET_COMMENT, UDATA_SET_DATA_ORDER, UDATA_SET_KEY_ORDER, comment_data, order_data,
-};
-use crate::linux::nft::part::{Part, Side};
-use crate::linux::nft::set::{self, FLAG_MAP, Field, ORDER_HOST, ORDER_NETWORK};
+use nft::{DataType, Expressions, Field, Set, Side, Update};
+
+use super::{CREATE, Indexes, Request, SCHEMA, Shortcut, TABLE, here, on, place, there};
+use crate::linux::firewall::bridge_rules::{IP, IPV6, carries, to_bridges};
 use crate::model::{IfName, Mac};
 
 /// `NFTA_HOOK_DEV`; `NF_NETDEV_INGRESS`.
 const HOOK_LINK: u16 = 3;
 const INGRESS: u32 = 0;
-/// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`.
-const LEARNED: u32 = 0x10 | 0x20;
-/// The key of the sets, and nft's type number of the map's values, indexes of links.
-const KEY: &[Field] = &[Field::Mac];
-const LINK_INDEX: u32 = 20;
+/// The key of the sets.
+const KEY: &[DataType] = &[DataType::Mac];
 /// Maximum number of hardware addresses that a network remembers, and for how long: as long as the tunnel
 /// does.
-pub const HEARD_SIZE: u32 = 65_536;
-const MEMORY: u64 = 300_000;
+pub const LEARNED_MAX: u32 = 65_536;
+const LEARNED_TIMEOUT: u64 = 300_000;
 
 /// The messages that create one and replace what exists of it, except its location.
 pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
@@ -52,7 +44,7 @@ pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
 /// The start of a rule about Ethernet frames, as all of these are. Without it nft would not print hardware
 /// addresses as such.
 fn frame() -> Expressions {
-    Expressions::default().is(Part::LINK_TYPE, &libc::ARPHRD_ETHER.to_ne_bytes())
+    Expressions::default().is(Field::LINK_TYPE, &libc::ARPHRD_ETHER.to_ne_bytes())
 }
 
 /// Number of rules of chain `..._on`, and of the tunnel's.
@@ -64,24 +56,24 @@ fn network(tunnel: &IfName, index: u32, gateway: Mac) -> Vec<Request> {
     let label = network_label(tunnel, index, gateway);
     let rule = |chain: &str, rule: Expressions| message::new_rule(NETDEV, TABLE, chain, rule, &label);
     let any = frame;
-    let (to, from) = (Part::FRAME_TARGET, Part::FRAME_SOURCE);
+    let (to, from) = (Field::FRAME_TARGET, Field::FRAME_SOURCE);
     // Addresses learned from the tunnel that this one replaces may not be behind any tunnel now.
     let mut forgotten = body(NETDEV);
     forgotten.text(TABLE_NAME, TABLE).text(ELEMENTS_SET, &there);
     let mut messages = vec![
-        message::new_table(NETDEV, TABLE, SHAPE),
+        message::new_table(NETDEV, TABLE, SCHEMA),
         places(&here),
-        heard(TABLE, &there),
+        learned(TABLE, &there),
         request(DEL_ELEMENTS, 0, forgotten),
     ];
     messages.extend(chain(&on, None, "forwarding decision"));
-    messages.push(rule(&on, any().sent_by(to, &here)));
-    messages.push(rule(&on, any().known_in(to, &there).sent_to(index)));
+    messages.push(rule(&on, any().forward_by(to, &here)));
+    messages.push(rule(&on, any().named_set_has(to, &there).forward_to(index)));
     messages.extend(chain(tunnel.as_str(), Some(tunnel), "from other hosts"));
     // Every host has the gateway; the bridge handles frames of another host's gateway.
     messages.push(rule(tunnel.as_str(), any().is(from, &gateway.bytes()).accept()));
-    messages.push(rule(tunnel.as_str(), any().noted(from, &there, Memory::Remember)));
-    messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), carries(any(), what).sent_by(to, &here))));
+    messages.push(rule(tunnel.as_str(), any().update(from, &there, Update::Add)));
+    messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), carries(any(), what).forward_by(to, &here))));
     messages
 }
 
@@ -90,13 +82,13 @@ pub fn sample(table: &str) -> Vec<Request> {
     let (name, set) = ("on", "there");
     let mut chain = body(NETDEV);
     chain.text(TABLE_NAME, table).text(CHAIN_NAME, name);
-    let known = Expressions::default().noted(Part::FRAME_SOURCE, set, Memory::Remember);
-    let rule = known.known_in(Part::FRAME_TARGET, set).sent_to(1);
-    vec![heard(table, set), request(NEW_CHAIN, CREATE, chain), message::new_rule(NETDEV, table, name, rule, "")]
+    let known = Expressions::default().update(Field::FRAME_SOURCE, set, Update::Add);
+    let rule = known.named_set_has(Field::FRAME_TARGET, set).forward_to(1);
+    vec![learned(table, set), request(NEW_CHAIN, CREATE, chain), message::new_rule(NETDEV, table, name, rule, "")]
 }
 
 fn guard(port: &IfName, index: u32) -> Vec<Request> {
-    let mut messages = vec![message::new_table(NETDEV, TABLE, SHAPE)];
+    let mut messages = vec![message::new_table(NETDEV, TABLE, SCHEMA)];
     messages.extend(chain(port.as_str(), Some(port), "frames to the bridge itself"));
     let rule = to_bridges(frame()).counter().drop();
     messages.push(message::new_rule(NETDEV, TABLE, port.as_str(), rule, &guard_label(index)));
@@ -117,21 +109,21 @@ fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeS
     let on = on(tunnel.as_str());
     for address in addresses {
         let own = |what: [u8; 2], bytes: &[u8]| {
-            let rule = carries(frame().is(Part::FRAME_SOURCE, &mac.bytes()), what);
+            let rule = carries(frame().is(Field::FRAME_SOURCE, &mac.bytes()), what);
             rule.is(Side::Source.address(address.is_ipv6()), bytes)
         };
         match address {
-            IpAddr::V4(ip) => rule(own(IP, &ip.octets()).decided_by(&on)),
+            IpAddr::V4(ip) => rule(own(IP, &ip.octets()).goto(&on)),
             // Neighbour discovery is left to the bridge's checks, wherever in a packet it may be hidden.
             IpAddr::V6(ip) => [libc::IPPROTO_TCP, libc::IPPROTO_UDP].into_iter().for_each(|protocol| {
-                rule(own(IPV6, &ip.octets()).is(Part::NEXT_HEADER, &[protocol as u8]).decided_by(&on));
+                rule(own(IPV6, &ip.octets()).is(Field::NEXT_HEADER, &[protocol as u8]).goto(&on));
             }),
         }
     }
     if addresses.is_empty() {
         // An address that sends here is not behind the tunnel, even if it was learned from there before.
         let set = there(tunnel.as_str());
-        rule(frame().noted(Part::FRAME_SOURCE, &set, Memory::Forget));
+        rule(frame().update(Field::FRAME_SOURCE, &set, Update::Delete));
     } else {
         let mut element = body(NETDEV);
         element.text(TABLE_NAME, TABLE);
@@ -162,33 +154,13 @@ fn chain(name: &str, link: Option<&IfName>, comment: &str) -> Vec<Request> {
 const SOME_ID: u32 = 1;
 
 fn places(name: &str) -> Request {
-    let mut message = body(NETDEV);
-    message.text(TABLE_NAME, TABLE).text(SET_NAME, name).big(SET_FLAGS, FLAG_MAP).big(SET_ID, SOME_ID);
-    message
-        .big(SET_KEY_TYPE, set::kind(KEY))
-        .big(SET_KEY_LEN, set::len(KEY) as u32)
-        .big(SET_DATA_TYPE, LINK_INDEX)
-        .big(SET_DATA_LEN, 4);
-    let orders =
-        [order_data(UDATA_SET_KEY_ORDER, ORDER_NETWORK), order_data(UDATA_SET_DATA_ORDER, ORDER_HOST)].concat();
-    let comment = comment_data(UDATA_SET_COMMENT, "MAC addresses of local containers, and their ports");
-    message.bytes(SET_USERDATA, &[orders, comment].concat());
-    request(NEW_SET, CREATE, message)
+    let map = Set::new(name, KEY, "MAC addresses of local containers, and their ports");
+    message::new_set(TABLE, &map.to(&[DataType::Index]).of_family(NETDEV), SOME_ID)
 }
 
-fn heard(table: &str, name: &str) -> Request {
-    let mut message = body(NETDEV);
-    message.text(TABLE_NAME, table).text(SET_NAME, name).big(SET_FLAGS, LEARNED).big(SET_ID, SOME_ID + 1);
-    message
-        .big(SET_KEY_TYPE, set::kind(KEY))
-        .big(SET_KEY_LEN, set::len(KEY) as u32)
-        .bytes(SET_TIMEOUT, &MEMORY.to_be_bytes());
-    message.nest(SET_DESC, |desc| {
-        desc.big(SET_DESC_SIZE, HEARD_SIZE);
-    });
-    let comment = comment_data(UDATA_SET_COMMENT, "MAC addresses learned from other hosts");
-    message.bytes(SET_USERDATA, &[order_data(UDATA_SET_KEY_ORDER, ORDER_NETWORK), comment].concat());
-    request(NEW_SET, CREATE, message)
+fn learned(table: &str, name: &str) -> Request {
+    let set = Set::new(name, KEY, "MAC addresses learned from other hosts").dynamic(LEARNED_MAX, LEARNED_TIMEOUT);
+    message::new_set(table, &set.of_family(NETDEV), SOME_ID + 1)
 }
 
 /// Label of the rules of a network.

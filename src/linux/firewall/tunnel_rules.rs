@@ -9,10 +9,11 @@
 //!
 //! Pure. Part of `ruleset`.
 
-use super::element::Set;
-use super::expression::{Expressions, Part, Side};
-use super::message::Chain;
+use nft::message::Chain;
+use nft::{Expressions, Field, Side};
+
 use super::ruleset::{FORWARD, INPUT, RAW, Rule, chain, rule};
+use super::sets::Set;
 
 /// Decides which senders may send to overlay networks.
 pub const OUTPUT: Chain = chain(
@@ -35,17 +36,17 @@ const TO_OTHER_HOSTS: [&str; 6] = ["vlan", "bond", "team", "vrf", "macvlan", "ip
 
 const UDP: [u8; 1] = [libc::IPPROTO_UDP as u8];
 
-fn source(v6: bool) -> Part {
+fn source(v6: bool) -> Field {
     Side::Source.address(v6)
 }
 
-fn destination(v6: bool) -> Part {
+fn destination(v6: bool) -> Field {
     Side::Destination.address(v6)
 }
 
 /// Matches packets to the port of the tunnels, in the family of `set`.
 fn to_tunnels(rule: Expressions, set: Set) -> Expressions {
-    rule.is(Part::TRANSPORT, &UDP).key_in(&[Part::PORT], Set::TunnelPorts).family(set.v6())
+    rule.is(Field::TRANSPORT, &UDP).key_in(&[Field::PORT], Set::TunnelPorts).family(set.v6())
 }
 
 /// Matches packets with a peer's source address that come in by a link that does not lead to the peer: a
@@ -55,9 +56,9 @@ fn forged(rule: Expressions, peers: Set) -> Expressions {
     let rule = TO_OTHER_HOSTS.iter().fold(rule, |rule, kind| {
         let mut name = [0; 16];
         name.iter_mut().zip(kind.bytes()).for_each(|(byte, letter)| *byte = letter);
-        rule.is_not(Part::LINK_KIND, &name)
+        rule.is_not(Field::LINK_KIND, &name)
     });
-    rule.no_way_back().counter().drop()
+    rule.no_reverse_route().counter().drop()
 }
 
 /// Matches packets that are forwarded to a peer, but not from another peer. A peer has more addresses than
@@ -68,13 +69,13 @@ fn forwarded_to_peer(rule: Expressions, peers: Set) -> Expressions {
 }
 
 fn forwarded_of_ours(rule: Expressions, peers: Set) -> Expressions {
-    let rule = to_tunnels(rule, peers).key_in(&[Part::VNI], Set::Tunnels);
+    let rule = to_tunnels(rule, peers).key_in(&[Field::VNI], Set::Tunnels);
     rule.key_not_in(&[source(peers.v6())], peers).counter().drop()
 }
 
 /// Matches packets sent by a process: those of the kernel have no user.
 fn by_a_process(rule: Expressions) -> Expressions {
-    rule.is_not(Part::USER, &INVALID_USER).counter().drop()
+    rule.is_not(Field::USER, &INVALID_USER).counter().drop()
 }
 
 fn to_peer(rule: Expressions, peers: Set) -> Expressions {
@@ -89,16 +90,16 @@ fn elsewhere(rule: Expressions, here: Set) -> Expressions {
     rule.family(here.v6()).key_not_in(&[destination(here.v6())], here).counter().drop()
 }
 
-fn sender(set: Set) -> [Part; 2] {
-    [source(set.v6()), Part::VNI]
+fn sender(set: Set) -> [Field; 2] {
+    [source(set.v6()), Field::VNI]
 }
 
 fn low(rule: Expressions, set: Set) -> Expressions {
-    rule.family(set.v6()).below(Part::SOURCE_PORT, &UNPRIVILEGED).noted_in(&sender(set), set)
+    rule.family(set.v6()).below(Field::SOURCE_PORT, &UNPRIVILEGED).add_to(&sender(set), set)
 }
 
 fn high(rule: Expressions, set: Set) -> Expressions {
-    let rule = rule.family(set.v6()).at_least(Part::SOURCE_PORT, &UNPRIVILEGED);
+    let rule = rule.family(set.v6()).at_least(Field::SOURCE_PORT, &UNPRIVILEGED);
     rule.key_in(&sender(set), set).counter().drop()
 }
 
@@ -111,33 +112,33 @@ pub static RULES: [Rule; 26] = [
     rule(FORWARD, "forged packets of our overlays, over IPv4", |rule| forwarded_of_ours(rule, Set::Peers4)),
     rule(FORWARD, "forged packets of our overlays, over IPv6", |rule| forwarded_of_ours(rule, Set::Peers6)),
     // Packets that the other rules do not concern leave early.
-    rule(OUTPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
-    rule(OUTPUT, "other UDP ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
-    rule(OUTPUT, "sent by a tunnel of this host", |rule| rule.at_least(Part::IN_A_FRAME, &[0]).accept()),
+    rule(OUTPUT, "not UDP", |rule| rule.is_not(Field::TRANSPORT, &UDP).accept()),
+    rule(OUTPUT, "other UDP ports", |rule| rule.key_not_in(&[Field::PORT], Set::TunnelPorts).accept()),
+    rule(OUTPUT, "sent by a tunnel of this host", |rule| rule.at_least(Field::IN_A_FRAME, &[0]).accept()),
     rule(OUTPUT, "sent by a process to an IPv4 peer", |rule| to_peer(rule, Set::Peers4)),
     rule(OUTPUT, "sent by a process to an IPv6 peer", |rule| to_peer(rule, Set::Peers6)),
-    rule(OUTPUT, "sent by a process with a VNI of ours", |rule| by_a_process(rule.key_in(&[Part::VNI], Set::Tunnels))),
-    rule(INPUT, "not UDP", |rule| rule.is_not(Part::TRANSPORT, &UDP).accept()),
-    rule(INPUT, "other UDP ports", |rule| rule.key_not_in(&[Part::PORT], Set::TunnelPorts).accept()),
-    rule(INPUT, "VNIs of other programs", |rule| rule.key_not_in(&[Part::VNI], Set::Tunnels).accept()),
-    rule(INPUT, "from this host itself", |rule| rule.is(Part::LINK, &LOOPBACK).counter().drop()),
-    rule(INPUT, "not to the IPv4 address of the tunnels", |rule| elsewhere(rule, Set::Here4)),
-    rule(INPUT, "not to the IPv6 address of the tunnels", |rule| elsewhere(rule, Set::Here6)),
+    rule(OUTPUT, "sent by a process with a VNI of ours", |rule| by_a_process(rule.key_in(&[Field::VNI], Set::Tunnels))),
+    rule(INPUT, "not UDP", |rule| rule.is_not(Field::TRANSPORT, &UDP).accept()),
+    rule(INPUT, "other UDP ports", |rule| rule.key_not_in(&[Field::PORT], Set::TunnelPorts).accept()),
+    rule(INPUT, "VNIs of other programs", |rule| rule.key_not_in(&[Field::VNI], Set::Tunnels).accept()),
+    rule(INPUT, "from this host itself", |rule| rule.is(Field::LINK, &LOOPBACK).counter().drop()),
+    rule(INPUT, "not to the IPv4 address of the tunnels", |rule| elsewhere(rule, Set::TunnelAddress4)),
+    rule(INPUT, "not to the IPv6 address of the tunnels", |rule| elsewhere(rule, Set::TunnelAddress6)),
     rule(INPUT, "record IPv4 senders that are not peers", |rule| {
-        no_peer(rule, Set::Peers4).noted_in(&sender(Set::Strangers4), Set::Strangers4)
+        no_peer(rule, Set::Peers4).add_to(&sender(Set::UnknownSender4), Set::UnknownSender4)
     }),
     rule(INPUT, "IPv4 senders that are not peers", |rule| no_peer(rule, Set::Peers4).counter().drop()),
     rule(INPUT, "record IPv6 senders that are not peers", |rule| {
-        no_peer(rule, Set::Peers6).noted_in(&sender(Set::Strangers6), Set::Strangers6)
+        no_peer(rule, Set::Peers6).add_to(&sender(Set::UnknownSender6), Set::UnknownSender6)
     }),
     rule(INPUT, "IPv6 senders that are not peers", |rule| no_peer(rule, Set::Peers6).counter().drop()),
     // Tunnels of this release send from ports that only root may use. Where a peer is known to do so, packets
     // from other ports are not accepted from it; a peer with an earlier release is accepted while it is the
     // only one that sends.
-    rule(INPUT, "record IPv4 peers that send from privileged ports", |rule| low(rule, Set::Low4)),
-    rule(INPUT, "record IPv6 peers that send from privileged ports", |rule| low(rule, Set::Low6)),
-    rule(INPUT, "unprivileged source port of an IPv4 peer", |rule| high(rule, Set::Low4)),
-    rule(INPUT, "unprivileged source port of an IPv6 peer", |rule| high(rule, Set::Low6)),
+    rule(INPUT, "record IPv4 peers that send from privileged ports", |rule| low(rule, Set::PrivilegedSender4)),
+    rule(INPUT, "record IPv6 peers that send from privileged ports", |rule| low(rule, Set::PrivilegedSender6)),
+    rule(INPUT, "unprivileged source port of an IPv4 peer", |rule| high(rule, Set::PrivilegedSender4)),
+    rule(INPUT, "unprivileged source port of an IPv6 peer", |rule| high(rule, Set::PrivilegedSender6)),
 ];
 
 /// Name of the link to this host itself.

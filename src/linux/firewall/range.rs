@@ -1,20 +1,20 @@
-//! Arithmetic of subnets: addresses as numbers and bytes, and the first and last address of a subnet.
+//! Arithmetic of subnets: addresses as numbers, and the first and last address of a subnet.
 //!
-//! Pure. Used by `element`.
+//! Pure. Used by `elements`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-/// First and last address as numbers, and the number of bits of an address.
-pub(super) fn range(network: &IpNetwork) -> (u128, u128, u32) {
+/// First and last address as numbers.
+pub(super) fn range(network: &IpNetwork) -> (u128, u128) {
     let (first, bits) = match network.network() {
         IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
         IpAddr::V6(ip) => (u128::from(ip), 128),
     };
     let hosts = bits - u32::from(network.prefix()).min(bits);
     let mask = u128::MAX.checked_shr(128 - hosts).unwrap_or(0);
-    (first, first | mask, bits)
+    (first, first | mask)
 }
 
 /// The subnet with these first and last addresses; `None` when there is no such subnet.
@@ -27,11 +27,6 @@ pub(super) fn subnet(first: u128, last: u128, bits: u32) -> Option<IpNetwork> {
         _ => IpAddr::V6(Ipv6Addr::from(first)),
     };
     IpNetwork::new(ip, prefix).ok()
-}
-
-/// An address with this number of bits, as bytes.
-pub(super) fn bytes(value: u128, bits: u32) -> Vec<u8> {
-    value.to_be_bytes().get(16 - bits as usize / 8..).unwrap_or_default().to_vec()
 }
 
 /// An address with this number of bits, as a number.

@@ -1,17 +1,18 @@
 //! Checks whether the tables in the kernel have this release's schema: comment, chains, rules and sets, with
 //! nothing missing and nothing in addition.
 //!
-//! Reads only. Used by `table`.
+//! Reads only. Used by `tables`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::{
+use nft::message::{
     self, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, GET_CHAIN, GET_RULE, GET_SET, GET_TABLE, HOOK_NUMBER,
     HOOK_PRIORITY, RULE_CHAIN, RULE_USERDATA, SET_DATA_TYPE, SET_FLAGS, SET_KEY_TYPE, SET_NAME, TABLE_FLAGS,
-    TABLE_NAME, TABLE_USERDATA, attributes, body, wire,
+    TABLE_USERDATA, attributes, wire,
 };
-use super::ruleset::{CHAINS, FAMILIES, SHAPE, SHAPE_WITHOUT_REFUSALS, TABLE, rules};
-use super::set::{Set, kind};
+
+use super::ruleset::{CHAINS, FAMILIES, SCHEMA, SCHEMA_WITHOUT_REJECT, TABLE, rules};
+use super::sets::Set;
 use crate::linux::netlink::{Failure, Socket};
 use crate::linux::tlv::{Attributes, big32, text};
 
@@ -21,8 +22,8 @@ const NO_FLAGS: u32 = 0;
 /// Whether both tables exist and have this release's schema.
 pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
     for family in FAMILIES {
-        let Some(refusals) = table_fits(socket, family)? else { return Ok(false) };
-        let fits = chains_fit(socket, family)? && rules_fit(socket, family, refusals)? && sets_fit(socket, family)?;
+        let Some(rejecting) = table_fits(socket, family)? else { return Ok(false) };
+        let fits = chains_fit(socket, family)? && rules_fit(socket, family, rejecting)? && sets_fit(socket, family)?;
         if !fits {
             return Ok(false);
         }
@@ -32,24 +33,22 @@ pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
 
 /// The request that lists everything of one table.
 pub(super) fn query(family: u8) -> Vec<u8> {
-    let mut query = body(family);
-    query.text(TABLE_NAME, TABLE);
-    query.finish()
+    nft::table::query(family, TABLE)
 }
 
-/// Whether the table has the rules that refuse; `None` when it is missing or has another schema.
+/// Whether the table has the rules that reject packets; `None` when it is missing or has another schema.
 fn table_fits(socket: &mut Socket, family: u8) -> Result<Option<bool>, Failure> {
     let payload = match socket.get(wire(GET_TABLE), &query(family)) {
         Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(None),
         result => result?,
     };
     let table = attributes(&payload);
-    let refusals = match table.find(TABLE_USERDATA).and_then(message::comment) {
-        Some(SHAPE) => Some(true),
-        Some(SHAPE_WITHOUT_REFUSALS) => Some(false),
+    let rejecting = match table.find(TABLE_USERDATA).and_then(message::comment) {
+        Some(SCHEMA) => Some(true),
+        Some(SCHEMA_WITHOUT_REJECT) => Some(false),
         _ => None,
     };
-    Ok(refusals.filter(|_| table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS))
+    Ok(rejecting.filter(|_| table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS))
 }
 
 fn chains_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
@@ -100,13 +99,13 @@ pub(super) fn rules_of(socket: &mut Socket, family: u8) -> Result<Vec<(String, S
     })
 }
 
-fn rules_fit(socket: &mut Socket, family: u8, refusals: bool) -> Result<bool, Failure> {
+fn rules_fit(socket: &mut Socket, family: u8, rejecting: bool) -> Result<bool, Failure> {
     let found = rules_of(socket, family)?;
     let in_chain = |name: &str| -> Vec<String> {
         found.iter().filter(|(chain, _)| chain == name).map(|(_, comment)| comment.clone()).collect()
     };
     Ok(CHAINS.iter().filter(|chain| chain.family == family).all(|chain| {
-        let wanted: Vec<&str> = rules(refusals).filter(|r| r.chain.name == chain.name).map(|r| r.comment).collect();
+        let wanted: Vec<&str> = rules(rejecting).filter(|r| r.chain.name == chain.name).map(|r| r.comment).collect();
         in_chain(chain.name) == wanted
     }))
 }
@@ -122,12 +121,10 @@ fn sets_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
         .into_iter()
         .collect();
     let specs = Set::ALL.iter().map(|set| set.spec()).filter(|spec| spec.family == family);
-    Ok(found == specs.map(|s| (s.name.to_owned(), [s.flags(), kind(s.key), kind(s.value)])).collect())
+    Ok(found == specs.map(|s| (s.name.to_owned(), [s.flags(), s.key_number(), s.value_number()])).collect())
 }
 
-/// The attributes of an object if it belongs to a Pontoon table: not every kernel filters a dump.
+/// The attributes of an object if it belongs to a Pontoon table.
 pub(super) fn ours(payload: &[u8], family: u8) -> Option<Attributes<'_>> {
-    let object = attributes(payload);
-    let in_table = payload.first() == Some(&family) && object.find(TABLE_NAME).and_then(text) == Some(TABLE);
-    in_table.then_some(object)
+    nft::table::object(payload, family, TABLE)
 }

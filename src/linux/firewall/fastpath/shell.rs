@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::rules::{HEARD_SIZE, guard_label, network_label, port_label};
-use super::{Piece, SHAPE, Shortcut, here, on, pieces, there};
+use super::rules::{LEARNED_MAX, guard_label, network_label, port_label};
+use super::{Piece, SCHEMA, Shortcut, here, on, pieces, there};
 use crate::linux::shell::quoted;
 use crate::model::{IfName, Mac};
 
@@ -41,10 +41,10 @@ fn network(tunnel: &IfName, gateway: Mac) -> Vec<String> {
     let [here, there, on] = [here, there, on].map(|name| name(tunnel.as_str()));
     let label = format!("comment \"{}\"", network_label(tunnel, INDEX, gateway));
     let mut script = vec![
-        format!("add table netdev pontoon {{ comment \"{SHAPE}\"; }}"),
+        format!("add table netdev pontoon {{ comment \"{SCHEMA}\"; }}"),
         format!("add map netdev pontoon {here} {{ type ether_addr : iface_index; }}"),
         format!(
-            "add set netdev pontoon {there} {{ type ether_addr; size {HEARD_SIZE}; flags dynamic,timeout; timeout 5m; }}"
+            "add set netdev pontoon {there} {{ type ether_addr; size {LEARNED_MAX}; flags dynamic,timeout; timeout 5m; }}"
         ),
         format!("flush set netdev pontoon {there}"),
         format!("add chain netdev pontoon {on}"),
@@ -86,7 +86,7 @@ fn port(tunnel: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) 
 }
 
 fn guard(port: &IfName) -> Vec<String> {
-    let mut script = vec![format!("add table netdev pontoon {{ comment \"{SHAPE}\"; }}")];
+    let mut script = vec![format!("add table netdev pontoon {{ comment \"{SCHEMA}\"; }}")];
     script.extend(chain(port));
     let label = format!("comment \"{}\"", guard_label(INDEX));
     let rule = "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop";

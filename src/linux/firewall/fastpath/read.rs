@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rules::{self, parse_label};
-use super::{
-    CHAIN_NAME, Failure, GET_CHAIN, GET_SET, GET_TABLE, Indexes, NETDEV, Rest, SET_NAME, SHAPE, Shortcut, Socket,
-    message, on, wire,
+use nft::message::{
+    self, CHAIN_NAME, GET_CHAIN, GET_SET, GET_TABLE, NETDEV, SET_NAME, TABLE_USERDATA, attributes, wire,
 };
-use crate::linux::nft::message::{TABLE_USERDATA, attributes};
-use crate::linux::nft::shape::{ours, query, rules_of};
-use crate::linux::nft::table::{as_one, read_entries};
+use nft::table::{consistent, entries};
+
+use super::rules::{self, parse_label};
+use super::{Failure, Indexes, Rest, SCHEMA, Shortcut, Socket, TABLE, on};
+use crate::linux::firewall::schema::{ours, query, rules_of};
 use crate::linux::tlv::{native32, text};
 use crate::model::Mac;
 
@@ -21,7 +21,7 @@ pub fn read(
     socket: &mut Socket,
     mut links: impl FnMut() -> Result<Indexes, Failure>,
 ) -> Result<BTreeSet<Shortcut>, Failure> {
-    as_one(socket, |socket| read_once(socket, &mut links))
+    consistent(socket, |socket| read_once(socket, &mut links))
 }
 
 fn read_once(
@@ -33,7 +33,7 @@ fn read_once(
         Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(BTreeSet::new()),
         result => result?,
     };
-    if attributes(&table).find(TABLE_USERDATA).and_then(message::comment) != Some(SHAPE) {
+    if attributes(&table).find(TABLE_USERDATA).and_then(message::comment) != Some(SCHEMA) {
         return Ok([Shortcut::Rest(Rest::Table)].into());
     }
     let mut found = Found::default();
@@ -62,8 +62,8 @@ fn read_once(
 
 fn places(socket: &mut Socket, map: &str) -> Result<Vec<(Mac, u32)>, Failure> {
     let place = |key: &[u8], value: &[u8]| Some((Mac::from_bytes(*key.first_chunk()?), native32(value)?));
-    let entries = read_entries(socket, NETDEV, map)?.into_iter();
-    Ok(entries.filter_map(|entry| place(&entry.key, &entry.value)).collect())
+    let found = entries(socket, NETDEV, TABLE, map)?.into_iter();
+    Ok(found.filter_map(|entry| place(&entry.key, &entry.value)).collect())
 }
 
 /// Contents of a kernel dump.

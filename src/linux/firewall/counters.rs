@@ -1,22 +1,22 @@
-//! Reads what Pontoon's rules counted and recorded: how many packets each of them dropped, and which hosts
-//! sent to overlay networks without being peers.
+//! Reads what Pontoon's rules counted and recorded: packets that each of them dropped, hosts that sent to overlay
+//! networks without being peers, and addresses that other hosts announced.
 //!
 //! Reads only. Used by `survey`.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::expression::{EXPR_DATA, EXPR_NAME, LIST_ITEM};
-use super::message::{self, BRIDGE, GET_RULE, INET, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, wire};
-use super::ruleset::FAMILIES;
-use super::set::Set;
-use super::{shape, table};
+use nft::element::Reader;
+use nft::expression::{EXPR_DATA, EXPR_NAME, LIST_ITEM};
+use nft::message::{self, BRIDGE, GET_RULE, INET, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, wire};
+use nft::table;
+
+use super::ruleset::{FAMILIES, TABLE};
+use super::schema;
+use super::sets::Set;
 use crate::datapath::host::Dropped;
 use crate::linux::netlink::{Failure, Socket};
 use crate::linux::tlv::{Attributes, text};
-
-/// Bytes of a link's name in a key.
-const LINK: usize = 16;
 
 /// `NFTA_COUNTER_PACKETS`.
 const COUNTER_PACKETS: u16 = 2;
@@ -25,8 +25,8 @@ const COUNTER_PACKETS: u16 = 2;
 pub fn dropped(socket: &mut Socket) -> Result<Vec<Dropped>, Failure> {
     let mut all = Vec::new();
     for family in FAMILIES {
-        let counts = socket.list(wire(GET_RULE), &shape::query(family), |_, payload| {
-            let rule = shape::ours(payload, family)?;
+        let counts = socket.list(wire(GET_RULE), &schema::query(family), |_, payload| {
+            let rule = schema::ours(payload, family)?;
             let packets = counted(rule.find(RULE_EXPRESSIONS)?)?;
             let named = rule.find(RULE_USERDATA).and_then(message::comment).unwrap_or_default();
             let chain = rule.find(RULE_CHAIN).and_then(text)?.to_owned();
@@ -49,29 +49,30 @@ fn counted(expressions: &[u8]) -> Option<u64> {
 }
 
 /// Hosts that are not peers but sent to overlay networks in the last hour, each with the VNI.
-pub fn strangers(socket: &mut Socket) -> Result<BTreeSet<(IpAddr, u32)>, Failure> {
-    let mut all = BTreeSet::new();
-    for set in [Set::Strangers4, Set::Strangers6] {
-        let (family, len) = if set.v6() { (libc::AF_INET6, 16) } else { (libc::AF_INET, 4) };
-        for entry in table::read_entries(socket, INET, set.spec().name)? {
-            let (address, number) = (entry.key.get(..len), entry.key.get(len..).and_then(<[u8]>::first_chunk));
-            let address = address.and_then(|bytes| crate::linux::addr::ip(family, bytes));
-            all.extend(address.zip(number.map(|bytes| u32::from_be_bytes(*bytes) >> 8)));
-        }
-    }
-    Ok(all)
+pub fn unknown_senders(socket: &mut Socket) -> Result<BTreeSet<(IpAddr, u32)>, Failure> {
+    recorded(socket, INET, [Set::UnknownSender4, Set::UnknownSender6], |key, v6| {
+        Some((key.address(v6)?, key.mark()? >> 8))
+    })
 }
 
 /// Tunnels, each with an address that a container on another host announced there in the last minutes.
-pub fn heard(socket: &mut Socket) -> Result<BTreeSet<(String, IpAddr)>, Failure> {
+pub fn announced(socket: &mut Socket) -> Result<BTreeSet<(String, IpAddr)>, Failure> {
+    recorded(socket, BRIDGE, [Set::Announced4, Set::Announced6], |key, v6| {
+        Some((key.link()?.to_owned(), key.address(v6)?))
+    })
+}
+
+/// What rules recorded in sets, one for each family of addresses.
+fn recorded<T: Ord>(
+    socket: &mut Socket,
+    family: u8,
+    sets: [Set; 2],
+    read: impl Fn(&mut Reader<'_>, bool) -> Option<T>,
+) -> Result<BTreeSet<T>, Failure> {
     let mut all = BTreeSet::new();
-    for set in [Set::Heard4, Set::Heard6] {
-        let (family, len) = if set.v6() { (libc::AF_INET6, 16) } else { (libc::AF_INET, 4) };
-        for entry in table::read_entries(socket, BRIDGE, set.spec().name)? {
-            let name = entry.key.get(..LINK).and_then(text).map(str::to_owned);
-            let address = entry.key.get(LINK..LINK + len).and_then(|bytes| crate::linux::addr::ip(family, bytes));
-            all.extend(name.zip(address));
-        }
+    for set in sets {
+        let entries = table::entries(socket, family, TABLE, set.spec().name)?;
+        all.extend(entries.iter().filter_map(|entry| Reader::all(&entry.key, |key| read(key, set.v6()))));
     }
     Ok(all)
 }
@@ -79,7 +80,7 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeSet<(String, IpAddr)>, Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linux::nft::expression::Expressions;
+    use nft::Expressions;
 
     #[test]
     fn a_counter_is_found_among_others() {

@@ -1,105 +1,13 @@
-//! Messages of nf_tables (include/uapi/linux/netfilter/nf_tables.h): tables, chains, sets, elements, rules,
-//! and the bounds of a transaction.
-//!
-//! Independent of the purpose of the rules. Numbers are in network byte order here. Used by `ruleset`,
-//! `table` and `forward`.
+//! Messages of nf_tables (include/uapi/linux/netfilter/nf_tables.h): tables, chains, sets, elements and rules.
+//! Numbers are in network byte order here.
 
-use super::element::{Entry, Set};
-use super::expression::Expressions;
-use super::set;
-use crate::linux::netlink::{APPEND, CREATE, Request};
-use crate::linux::tlv::{Attributes, Writer};
+use netlink::tlv::{Attributes, Writer, text};
+use netlink::{APPEND, CREATE, Request};
 
-/// `NFPROTO_INET`.
-pub const INET: u8 = 1;
-/// `NFPROTO_IPV4`.
-pub const IPV4: u8 = 2;
-/// `NFPROTO_NETDEV`.
-pub const NETDEV: u8 = 5;
-/// `NFPROTO_BRIDGE`.
-pub const BRIDGE: u8 = 7;
-/// `NFPROTO_IPV6`.
-pub const IPV6: u8 = 10;
-
-/// Message types, without the subsystem's number.
-pub const NEW_TABLE: u16 = 0;
-pub(in crate::linux) const GET_TABLE: u16 = 1;
-const DEL_TABLE: u16 = 2;
-pub(super) const NEW_CHAIN: u16 = 3;
-pub(in crate::linux) const GET_CHAIN: u16 = 4;
-const NEW_RULE: u16 = 6;
-pub(in crate::linux) const GET_RULE: u16 = 7;
-pub(super) const DEL_CHAIN: u16 = 5;
-pub(super) const DEL_RULE: u16 = 8;
-pub(super) const NEW_SET: u16 = 9;
-pub(super) const GET_SET: u16 = 10;
-pub(super) const DEL_SET: u16 = 11;
-pub(super) const NEW_ELEMENTS: u16 = 12;
-pub(super) const GET_ELEMENTS: u16 = 13;
-pub(super) const DEL_ELEMENTS: u16 = 14;
-pub(in crate::linux) const GET_GENERATION: u16 = 16;
-
-/// Bytes of `struct nfgenmsg`.
-pub const HEADER: usize = 4;
-
-/// `NFNL_SUBSYS_NFTABLES`, as encoded in a message type.
-const SUBSYSTEM: u16 = 10 << 8;
-const BATCH_BEGIN: u16 = 16;
-const BATCH_END: u16 = 17;
-
-/// Attribute 1 of every message about an object in a table is the table's name.
-pub const TABLE_NAME: u16 = 1;
-pub(super) const TABLE_FLAGS: u16 = 2;
-pub(super) const TABLE_USERDATA: u16 = 6;
-pub(in crate::linux) const CHAIN_NAME: u16 = 3;
-pub(in crate::linux) const CHAIN_HOOK: u16 = 4;
-pub(in crate::linux) const HOOK_NUMBER: u16 = 1;
-pub(super) const HOOK_PRIORITY: u16 = 2;
-pub(in crate::linux) const CHAIN_POLICY: u16 = 5;
-pub(super) const CHAIN_TYPE: u16 = 7;
-pub(super) const CHAIN_USERDATA: u16 = 12;
-pub(in crate::linux) const RULE_CHAIN: u16 = 2;
-pub(in crate::linux) const RULE_HANDLE: u16 = 3;
-pub(in crate::linux) const RULE_EXPRESSIONS: u16 = 4;
-pub(in crate::linux) const RULE_USERDATA: u16 = 7;
-pub(super) const SET_NAME: u16 = 2;
-pub(super) const SET_FLAGS: u16 = 3;
-pub(super) const SET_KEY_TYPE: u16 = 4;
-pub(super) const SET_KEY_LEN: u16 = 5;
-pub(super) const SET_DATA_TYPE: u16 = 6;
-pub(super) const SET_DATA_LEN: u16 = 7;
-pub(super) const SET_DESC: u16 = 9;
-/// Milliseconds.
-pub(super) const SET_TIMEOUT: u16 = 11;
-pub(super) const SET_DESC_SIZE: u16 = 1;
-const SET_DESC_CONCAT: u16 = 2;
-pub(super) const SET_ID: u16 = 10;
-pub(super) const SET_USERDATA: u16 = 13;
-pub(super) const ELEMENTS_SET: u16 = 2;
-pub(super) const ELEMENTS_LIST: u16 = 3;
-const ELEMENTS_SET_ID: u16 = 4;
-pub(super) const LIST_ITEM: u16 = 1;
-pub(super) const ELEMENT_KEY: u16 = 1;
-pub(super) const ELEMENT_DATA: u16 = 2;
-pub(super) const ELEMENT_FLAGS: u16 = 3;
-pub(super) const ELEMENT_KEY_END: u16 = 10;
-pub(super) const DATA_VALUE: u16 = 1;
-/// `NFT_SET_ELEM_INTERVAL_END`.
-pub(super) const INTERVAL_END: u32 = 1;
-
-/// User data is a list of (type u8, length u8, value): nft's own convention for data that the kernel only
-/// stores. Comments of tables, chains and rules have type 0, those of sets 7; type 0 of a set tells nft the
-/// byte order of its keys, for printing.
-pub(super) const UDATA_COMMENT: u8 = 0;
-pub(super) const UDATA_SET_COMMENT: u8 = 7;
-pub(super) const UDATA_SET_KEY_ORDER: u8 = 0;
-pub(super) const UDATA_SET_DATA_ORDER: u8 = 1;
-
-/// Elements per message: an attribute holds 64 KiB, the largest element takes about 90 bytes.
-pub(super) const CHUNK: usize = 512;
-
-/// The kernel inserts a number into the name; until then such a map is identified by its id.
-pub(super) const NAMELESS: &str = "__map%d";
+pub use crate::attribute::*;
+use crate::element::Entry;
+use crate::expression::Expressions;
+use crate::set::{self, DataType, Set};
 
 /// A base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,14 +36,9 @@ pub fn body(family: u8) -> Writer {
     Writer::with_header(&[family, 0, 0, 0])
 }
 
-pub(super) fn request(kind: u16, flags: u16, body: Writer) -> Request {
+/// A request with this body; `kind` is without the subsystem.
+pub fn request(kind: u16, flags: u16, body: Writer) -> Request {
     Request { kind: wire(kind), flags, body: body.finish() }
-}
-
-/// The messages that open and close a transaction.
-pub fn bounds() -> (Request, Request) {
-    let bound = |kind| Request { kind, flags: 0, body: vec![0, 0, 0, 10] };
-    (bound(BATCH_BEGIN), bound(BATCH_END))
 }
 
 /// Creates a table; an existing one is left as it is.
@@ -165,34 +68,35 @@ pub fn new_chain(table: &str, chain: &Chain) -> Request {
 }
 
 /// Creates a set. `id` is any number that is unique within the transaction.
-pub fn new_set(table: &str, set: Set, id: u32) -> Request {
-    let spec = set.spec();
-    let mut message = body(spec.family);
-    message.text(TABLE_NAME, table).text(SET_NAME, spec.name).big(SET_FLAGS, spec.flags()).big(SET_ID, id);
-    message.big(SET_KEY_TYPE, set::kind(spec.key)).big(SET_KEY_LEN, set::len(spec.key) as u32);
-    if spec.is_map() {
-        message.big(SET_DATA_TYPE, set::kind(spec.value)).big(SET_DATA_LEN, set::len(spec.value) as u32);
+pub fn new_set(table: &str, set: &Set<'_>, id: u32) -> Request {
+    let mut message = body(set.family);
+    message.text(TABLE_NAME, table).text(SET_NAME, set.name).big(SET_FLAGS, set.flags()).big(SET_ID, id);
+    message.big(SET_KEY_TYPE, set.key_number()).big(SET_KEY_LEN, set.key_size() as u32);
+    if set.is_map() {
+        message.big(SET_DATA_TYPE, set.value_number()).big(SET_DATA_LEN, set.value_size() as u32);
     }
-    if let Some((most, milliseconds)) = spec.notes {
+    if let Some((size, milliseconds)) = set.dynamic {
         message.bytes(SET_TIMEOUT, &milliseconds.to_be_bytes());
         message.nest(SET_DESC, |desc| {
-            desc.big(SET_DESC_SIZE, most);
-            concatenated(desc, spec.key);
+            desc.big(SET_DESC_SIZE, size);
+            if set.is_concatenated() {
+                concatenated(desc, set.key);
+            }
         });
-    } else if spec.is_concatenated() {
-        message.nest(SET_DESC, |desc| concatenated(desc, spec.key));
+    } else if set.is_concatenated() {
+        message.nest(SET_DESC, |desc| concatenated(desc, set.key));
     }
-    let mut data = order_data(UDATA_SET_KEY_ORDER, spec.byte_order());
-    if spec.is_map() {
-        data.extend(order_data(UDATA_SET_DATA_ORDER, spec.value_order()));
+    let mut data = order_data(UDATA_SET_KEY_ORDER, set.key_order());
+    if set.is_map() {
+        data.extend(order_data(UDATA_SET_DATA_ORDER, set.value_order()));
     }
-    data.extend(comment_data(UDATA_SET_COMMENT, spec.comment));
+    data.extend(comment_data(UDATA_SET_COMMENT, set.comment));
     message.bytes(SET_USERDATA, &data);
     request(NEW_SET, CREATE, message)
 }
 
 /// The sizes of the fields of a key.
-fn concatenated(desc: &mut Writer, key: &[set::Field]) {
+fn concatenated(desc: &mut Writer, key: &[DataType]) {
     desc.nest(SET_DESC_CONCAT, |concat| {
         for field in key {
             concat.nest(LIST_ITEM, |item| {
@@ -203,22 +107,21 @@ fn concatenated(desc: &mut Writer, key: &[set::Field]) {
 }
 
 /// Adds or removes entries of a set, in as many messages as needed.
-pub fn elements(table: &str, set: Set, entries: &[Entry], add: bool) -> Vec<Request> {
+pub fn elements(table: &str, set: &Set<'_>, entries: &[Entry], add: bool) -> Vec<Request> {
     let (kind, flags) = if add { (NEW_ELEMENTS, CREATE) } else { (DEL_ELEMENTS, 0) };
     let chunk = |entries: &[Entry]| request(kind, flags, listed(table, set, entries, add));
     entries.chunks(CHUNK).map(chunk).collect()
 }
 
 /// A message about some entries of a set, with or without their values.
-pub(super) fn listed(table: &str, set: Set, entries: &[Entry], values: bool) -> Writer {
+pub fn listed(table: &str, set: &Set<'_>, entries: &[Entry], values: bool) -> Writer {
     let data = |element: &mut Writer, kind: u16, bytes: &[u8]| {
         element.nest(kind, |data| {
             data.bytes(DATA_VALUE, bytes);
         });
     };
-    let spec = set.spec();
-    let mut message = body(spec.family);
-    message.text(TABLE_NAME, table).text(ELEMENTS_SET, spec.name).nest(ELEMENTS_LIST, |list| {
+    let mut message = body(set.family);
+    message.text(TABLE_NAME, table).text(ELEMENTS_SET, set.name).nest(ELEMENTS_LIST, |list| {
         for entry in entries {
             list.nest(LIST_ITEM, |element| {
                 data(element, ELEMENT_KEY, &entry.key);
@@ -239,7 +142,7 @@ pub(super) fn listed(table: &str, set: Set, entries: &[Entry], values: bool) -> 
 
 /// Creates an anonymous map from random numbers to IPv4 addresses, which the kernel deletes with its rule.
 /// `id` is any number that is unique within the transaction.
-pub fn new_drawing_map(family: u8, table: &str, id: u32) -> Request {
+pub fn new_random_map(family: u8, table: &str, id: u32) -> Request {
     // `NFT_SET_ANONYMOUS`, `NFT_SET_CONSTANT`, `NFT_SET_MAP`; nft's numbers for integers and addresses.
     const FLAGS: u32 = 1 | 2 | 8;
     const INTEGER: u32 = 4;
@@ -254,7 +157,7 @@ pub fn new_drawing_map(family: u8, table: &str, id: u32) -> Request {
 }
 
 /// Adds numbers and their addresses to an anonymous map.
-pub fn numbered(family: u8, table: &str, id: u32, entries: &[([u8; 4], [u8; 4])]) -> Vec<Request> {
+pub fn random_map_elements(family: u8, table: &str, id: u32, entries: &[([u8; 4], [u8; 4])]) -> Vec<Request> {
     let chunk = |entries: &[([u8; 4], [u8; 4])]| {
         let mut message = body(family);
         message.text(TABLE_NAME, table).text(ELEMENTS_SET, NAMELESS).big(ELEMENTS_SET_ID, id);
@@ -298,7 +201,7 @@ pub fn comment(data: &[u8]) -> Option<&str> {
         let [kind, len, ..] = *rest else { return None };
         let value = rest.get(2..2 + usize::from(len))?;
         if kind == UDATA_COMMENT {
-            return crate::linux::tlv::text(value);
+            return text(value);
         }
         rest = rest.get(2 + usize::from(len)..)?;
     }
@@ -310,11 +213,12 @@ pub fn attributes(payload: &[u8]) -> Attributes<'_> {
 }
 
 /// User data with the byte order of a set's keys or values, for nft.
-pub(super) fn order_data(kind: u8, order: u32) -> Vec<u8> {
+pub fn order_data(kind: u8, order: u32) -> Vec<u8> {
     [&[kind, 4][..], &order.to_ne_bytes()].concat()
 }
 
-pub(super) fn comment_data(kind: u8, comment: &str) -> Vec<u8> {
+/// User data with a comment, for nft.
+pub fn comment_data(kind: u8, comment: &str) -> Vec<u8> {
     // With its final zero, the length must fit one byte.
     let text = comment.get(..comment.len().min(250)).unwrap_or_default();
     let mut data = vec![kind, text.len() as u8 + 1];
