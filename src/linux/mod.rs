@@ -169,9 +169,9 @@ impl LinuxKernel {
             .map_err(|failure| failure.of("watch", "links and firewall"))
     }
 
-    fn observe_rules(&self, datapath: &mut Datapath) -> Result<(), KernelError> {
-        let links = || link::list(&mut self.route().socket);
-        observe::firewall(&mut self.nft(), &self.sysctls, links, datapath)
+    fn observe_rules(&self, known: Option<Vec<link::LinkRecord>>, datapath: &mut Datapath) -> Result<(), KernelError> {
+        let list = || link::list(&mut self.route().socket);
+        observe::firewall(&mut self.nft(), &self.sysctls, known, list, datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
         if self.has_no_shortcuts.load(Ordering::Relaxed) {
             datapath.shortcuts = None;
@@ -206,14 +206,14 @@ impl Route {
 impl Kernel for LinuxKernel {
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
         let read = observe::links(&mut self.route().socket, &self.sysctls, foreign);
-        let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
-        self.observe_rules(&mut datapath)?;
+        let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
+        self.observe_rules(Some(links), &mut datapath)?;
         Ok(datapath)
     }
 
     fn observe_firewall(&self) -> Result<Datapath, KernelError> {
         let mut datapath = Datapath::default();
-        self.observe_rules(&mut datapath)?;
+        self.observe_rules(None, &mut datapath)?;
         Ok(datapath)
     }
 

@@ -24,8 +24,13 @@ use crate::model::ifname::is_engine_bridge;
 /// Reads links, addresses and settings.
 ///
 /// A bridge is reported when it is in Pontoon's live group or named in `foreign`; a veth or a VXLAN link when
-/// it is in the live group, regardless of its name. Links that wait for deletion are not reported.
-pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>) -> Result<Datapath, Failure> {
+/// it is in the live group, regardless of its name. Links that wait for deletion are not reported. Returns the
+/// records of all links as well: [`firewall`] needs them, and a listing of thousands of links is expensive.
+pub fn links(
+    socket: &mut Socket,
+    sysctls: &Sysctls,
+    foreign: &BTreeSet<IfName>,
+) -> Result<(Datapath, Vec<LinkRecord>), Failure> {
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
     let names: BTreeMap<u32, &LinkRecord> = all.iter().map(|link| (link.index, link)).collect();
@@ -38,7 +43,7 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
             datapath.objects.insert(name, object);
         }
     }
-    Ok(datapath)
+    Ok((datapath, all))
 }
 
 /// Which families are forwarded, and which of them because of Pontoon alone.
@@ -87,12 +92,16 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
     Ok(heard)
 }
 
-/// Reads the tables, the accepting rules and forwarding into `datapath`. `links` is called at most a few
-/// times, and only on a host with shortcuts, or where Pontoon turned forwarding on.
+/// Reads the tables, the accepting rules and forwarding into `datapath`.
+///
+/// `known` are the host's links if the caller has listed them already. `list` lists them again; it is called at
+/// most a few times, and only if the known links do not explain the shortcuts found, or if there are none and
+/// the host has shortcuts or Pontoon turned forwarding on.
 pub fn firewall(
     socket: &mut Socket,
     sysctls: &Sysctls,
-    mut links: impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
+    mut known: Option<Vec<LinkRecord>>,
+    mut list: impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
     datapath: &mut Datapath,
 ) -> Result<(), Failure> {
     let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
@@ -102,15 +111,30 @@ pub fn firewall(
     }
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
-    let ours = || {
-        Ok(links()?.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
+    let ours = |fresh: bool| {
+        if fresh {
+            known = None;
+        }
+        let links = listed(&mut known, &mut list)?;
+        Ok(links.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
     };
     datapath.shortcuts = Some(fastpath::read(socket, ours)?);
     (datapath.forwarding, datapath.turned_on) = forwarding(sysctls);
     if datapath.turned_on != Forwarding::default() {
-        datapath.routers = still_routers(&links()?, datapath);
+        datapath.routers = still_routers(listed(&mut known, &mut list)?, datapath);
     }
     Ok(())
+}
+
+/// The known links; lists them if they are not known yet.
+fn listed<'a>(
+    known: &'a mut Option<Vec<LinkRecord>>,
+    list: &mut impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
+) -> Result<&'a [LinkRecord], Failure> {
+    if known.is_none() {
+        *known = Some(list()?);
+    }
+    Ok(known.as_deref().unwrap_or_default())
 }
 
 /// Bridges that the engine's built-in driver created, and whether the engine itself protects them.

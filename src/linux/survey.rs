@@ -51,8 +51,8 @@ impl Survey {
     /// The same.
     pub fn observe(&mut self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
         let read = observe::links(&mut self.route, &self.sysctls, foreign);
-        let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
-        observe::firewall(&mut self.nft, &self.sysctls, || link::list(&mut self.route), &mut datapath)
+        let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
+        observe::firewall(&mut self.nft, &self.sysctls, Some(links), || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
         // A tunnel without shortcuts may mean that the kernel does not support them.
         let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty)

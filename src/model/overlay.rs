@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn derived_numbers_are_stable_and_leave_the_engines_alone() {
         // Every manager has these values on disk and in raft: changing them is a change of the format.
-        assert_eq!(Vni::derive("u4ylute1if55shzy1kj09qow0"), Vni::derive("u4ylute1if55shzy1kj09qow0"));
+        assert_eq!(Vni::derive("u4ylute1if55shzy1kj09qow0"), Vni(11_436_691));
+        assert_eq!(Vni::derive("network0"), Vni(2_840_620));
         for n in 0..1000 {
             let vni = Vni::derive(&format!("network{n}"));
             assert!(vni >= Vni::FIRST_CHOSEN && vni <= Vni::MAX);

@@ -15,18 +15,19 @@ use crate::linux::firewall::schema::{ours, query, rules_of};
 use crate::linux::tlv::{native32, text};
 use crate::model::Mac;
 
-/// Everything in the table, complete or not; empty when the table does not exist. `links` is called only when
-/// the table has contents, and after it was read.
+/// Everything in the table, complete or not; empty when the table does not exist. `links` returns the indexes of
+/// Pontoon's links. It is called only if the table has contents, first with `false`, when a listing from before
+/// will do, and with `true` if that does not explain the contents.
 pub fn read(
     socket: &mut Socket,
-    mut links: impl FnMut() -> Result<Indexes, Failure>,
+    mut links: impl FnMut(bool) -> Result<Indexes, Failure>,
 ) -> Result<BTreeSet<Shortcut>, Failure> {
     consistent(socket, |socket| read_once(socket, &mut links))
 }
 
 fn read_once(
     socket: &mut Socket,
-    links: &mut impl FnMut() -> Result<Indexes, Failure>,
+    links: &mut impl FnMut(bool) -> Result<Indexes, Failure>,
 ) -> Result<BTreeSet<Shortcut>, Failure> {
     let query = query(NETDEV);
     let table = match socket.get(wire(GET_TABLE), &query) {
@@ -56,7 +57,13 @@ fn read_once(
         };
         found.networks.insert(tunnel.to_owned());
     }
-    found.links = if found.chains.is_empty() { Indexes::new() } else { links()? };
+    if !found.chains.is_empty() {
+        found.links = links(false)?;
+        // The links may have been listed before a verb created one together with its shortcut.
+        if !found.links_are_known() {
+            found.links = links(true)?;
+        }
+    }
     Ok(found.judged())
 }
 
@@ -79,6 +86,16 @@ struct Found {
 }
 
 impl Found {
+    /// Whether all links that the chains name are known, by the indexes that the chains were made for.
+    fn links_are_known(&self) -> bool {
+        let described = self.chains.iter().filter_map(|(name, labels)| parse_label(name, labels.first()?));
+        described.into_iter().all(|(shortcut, index)| self.is_at(&shortcut, index))
+    }
+
+    fn is_at(&self, shortcut: &Shortcut, index: u32) -> bool {
+        shortcut.link().and_then(|link| self.links.get(link)) == Some(&index)
+    }
+
     fn judged(mut self) -> BTreeSet<Shortcut> {
         let mut judged = BTreeSet::new();
         for (name, labels) in &self.chains {
@@ -109,7 +126,6 @@ impl Found {
     fn whole(&self, name: &str, labels: &[String]) -> Option<Shortcut> {
         let label = labels.first()?;
         let (shortcut, index) = parse_label(name, label)?;
-        let as_written = shortcut.link().and_then(|link| self.links.get(link)) == Some(&index);
         let all = |labels: &[String], count: usize| labels.len() == count && labels.iter().all(|other| other == label);
         let whole = match &shortcut {
             Shortcut::Network { tunnel, .. } => {
@@ -123,7 +139,7 @@ impl Found {
             Shortcut::Guard { .. } => all(labels, 1),
             Shortcut::Rest(_) => false,
         };
-        (whole && as_written).then_some(shortcut)
+        (whole && self.is_at(&shortcut, index)).then_some(shortcut)
     }
 }
 
