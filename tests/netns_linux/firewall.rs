@@ -6,6 +6,7 @@ use std::time::Instant;
 use pontoon::datapath::{Change, ForwardRule, Kernel, LinkMatch, Policy, Step};
 
 use crate::netns_support::*;
+use crate::town::{TCP, ip, port};
 
 fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Policy>> {
     kernel.observe_firewall().unwrap().elements
@@ -73,6 +74,34 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
         assert!(!elements(kernel).unwrap().contains(&Policy::ProtectedBridge(name("pntbone"))));
         run("nft add element inet pontoon masquerade4 '{ 172.16.0.1-172.16.0.9 }'");
         assert_eq!(elements(kernel), None, "an element that Pontoon would never write");
+    });
+}
+
+#[test]
+fn a_ruleset_of_an_earlier_release_is_read_by_its_former_names_and_replaced() {
+    in_netns(|kernel| {
+        run("nft -f - <<'EOF'
+            table inet pontoon {
+                comment \"pontoon ruleset 6\"
+                set apart { type ifname . ifname; elements = { \"lan0\" . \"lan0\" } }
+                set own4 { type ipv4_addr; elements = { 10.0.0.1 } }
+                set masq4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/24 } }
+                map port4 { type inet_proto . inet_service : ipv4_addr . inet_service
+                    elements = { tcp . 8080 : 10.0.0.2 . 80 } }
+            }
+            table bridge pontoon { set checked { type ifname; elements = { \"pnth1\" } }; }\nEOF");
+        let seen = kernel.observe_firewall().unwrap();
+        let before = BTreeSet::from([
+            Policy::Isolated(name("lan0")),
+            Policy::BridgeAddress(ip("10.0.0.1")),
+            masquerade("10.0.0.0/24"),
+            port(TCP, "0.0.0.0", 8080, "10.0.0.2"),
+            Policy::SpoofChecked(name("pnth1")),
+        ]);
+        assert_eq!((seen.elements, seen.former), (None, before.clone()));
+        kernel.apply(&[Step::CreateFirewall(before.iter().cloned().collect())]).unwrap();
+        assert_eq!(elements(kernel), Some(before));
+        assert!(!run("nft list table inet pontoon").contains("set own4"));
     });
 }
 

@@ -193,11 +193,8 @@ impl Expressions {
 
     /// Matches replies to a client whose source address was translated.
     pub fn is_reply_of_snat(self) -> Self {
-        self.connected(CT_DIRECTION, None).compare(CMP_EQUAL, &[REPLY]).connection(
-            CT_STATUS,
-            SOURCE_REWRITTEN,
-            CMP_DIFFERENT,
-        )
+        let reply = self.connected(CT_DIRECTION, None).compare(CMP_EQUAL, &[REPLY]);
+        reply.connection(CT_STATUS, SOURCE_REWRITTEN, CMP_DIFFERENT)
     }
 
     /// Matches when the connection's original source, before any translation, is this IPv6 address.
