@@ -1,4 +1,4 @@
-//! Counts which networks need the same object, element or rule, so that the end of one network does not remove
+//! Counts which networks need the same object, policy or rule, so that the end of one network does not remove
 //! what another one still needs: several networks may use one bridge of the user, or one parent.
 //!
 //! Only parts of networks are counted. An endpoint never shares anything with another endpoint. Used by the
@@ -7,14 +7,14 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Datapath, Element, ForwardRule};
+use super::{Datapath, ForwardRule, Policy};
 use crate::model::{IfName, NetworkId};
 
 /// One thing that several networks may need.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
     Link(IfName),
-    Element(Element),
+    Policy(Policy),
     /// The flag is IPv6.
     Rule(bool, ForwardRule),
 }
@@ -58,16 +58,16 @@ impl Shared {
 
 fn needs(part: &Datapath) -> BTreeSet<Need> {
     let links = part.objects.keys().cloned().map(Need::Link);
-    let elements = part.elements.iter().flatten().cloned().map(Need::Element);
+    let policy = part.policy.iter().flatten().cloned().map(Need::Policy);
     let rules = [(false, &part.forward4), (true, &part.forward6)];
     let rules = rules.into_iter().flat_map(|(v6, set)| set.iter().flatten().cloned().map(move |r| Need::Rule(v6, r)));
-    links.chain(elements).chain(rules).collect()
+    links.chain(policy).chain(rules).collect()
 }
 
 fn remove(from: &mut Datapath, need: &Need) {
     match need {
         Need::Link(name) => drop(from.objects.remove(name)),
-        Need::Element(element) => drop(from.elements.as_mut().map(|set| set.remove(element))),
+        Need::Policy(policy) => drop(from.policy.as_mut().map(|set| set.remove(policy))),
         Need::Rule(false, rule) => drop(from.forward4.as_mut().map(|set| set.remove(rule))),
         Need::Rule(true, rule) => drop(from.forward6.as_mut().map(|set| set.remove(rule))),
     }
@@ -78,11 +78,11 @@ mod tests {
     use super::*;
     use crate::datapath::LinkMatch;
 
-    fn part(network: &str, elements: &[&str]) -> Datapath {
+    fn part(network: &str, bridges: &[&str]) -> Datapath {
         let name = |text: &str| IfName::parse(text).unwrap();
         Datapath {
             network: Some(NetworkId::parse(network).unwrap()),
-            elements: Some(elements.iter().map(|text| Element::Neighbour(name(text))).collect()),
+            policy: Some(bridges.iter().map(|text| Policy::ContainerBridge(name(text))).collect()),
             forward4: Some([ForwardRule::From(LinkMatch::Name(name("br-lan")))].into()),
             ..Datapath::default()
         }
@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(*shared.replaced(&b, &b), b);
         }
         let rest = shared.replaced(&a, &Datapath::empty()).into_owned();
-        assert_eq!((rest.elements, rest.forward4), (part("a", &["a0"]).elements, Some(BTreeSet::new())));
+        assert_eq!((rest.policy, rest.forward4), (part("a", &["a0"]).policy, Some(BTreeSet::new())));
         assert_eq!(*shared.replaced(&b, &Datapath::empty()), b);
         assert!(shared.users.is_empty() && shared.networks.is_empty());
     }
@@ -112,7 +112,7 @@ mod tests {
         shared.replaced(&Datapath::empty(), &b);
         let moved = part("a", &["a0"]);
         let rest = shared.replaced(&a, &moved).into_owned();
-        assert_eq!((rest.elements, rest.forward4), (Some(BTreeSet::new()), a.forward4.clone()));
+        assert_eq!((rest.policy, rest.forward4), (Some(BTreeSet::new()), a.forward4.clone()));
         assert_eq!(*shared.replaced(&moved, &a), moved);
     }
 }

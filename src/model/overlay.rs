@@ -140,7 +140,7 @@ pub fn no_host(address: IpAddr) -> Option<&'static str> {
         IpAddr::V4(ip) if ip.octets()[0] == 127 || ip.octets()[0] == 0 => Some("it is this host's own"),
         IpAddr::V4(ip) if ip.octets()[0] >= 240 => Some("it is a broadcast address, or reserved"),
         IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Some("write the IPv4 address in it"),
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("a link-local address says nothing of its link"),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("a link-local address does not identify its link"),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! create_network, delete_network, gw_alloc_check.
 
-use pontoon::datapath::{Change, Element, Object, ObjectKind, Step};
+use pontoon::datapath::{Change, Object, ObjectKind, Policy, Step};
 use pontoon::model::IfName;
 use serde_json::{Value, json};
 
@@ -23,14 +23,18 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     assert!(bridge.ipv6 && bridge.up && bridge.owned);
     assert_eq!(bridge.mtu, 1450);
     assert!(datapath.forwarding.v4 && datapath.forwarding.v6);
-    let elements = datapath.elements.unwrap();
-    assert!(elements.contains(&Element::Intra(name.clone())) && elements.contains(&Element::Bridge(name.clone())));
-    assert!(elements.contains(&Element::Masquerade("10.7.0.0/24".parse().unwrap())));
-    assert!(elements.contains(&Element::Masquerade("fd07::/64".parse().unwrap())));
+    let elements = datapath.policy.unwrap();
+    assert!(
+        elements.contains(&Policy::IntraNetwork(name.clone()))
+            && elements.contains(&Policy::ProtectedBridge(name.clone()))
+    );
+    assert!(elements.contains(&Policy::Masquerade("10.7.0.0/24".parse().unwrap())));
+    assert!(elements.contains(&Policy::Masquerade("fd07::/64".parse().unwrap())));
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "0123456789abcdef"}));
     let after = rig.kernel.datapath();
     assert!(
-        after.bridges().is_empty() && after.elements.unwrap() == [Element::Closed(false), Element::Closed(true)].into()
+        after.bridges().is_empty()
+            && after.policy.unwrap() == [Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into()
     );
 }
 
@@ -69,9 +73,9 @@ fn internal_networks_neither_forward_nor_masquerade() {
     rig.ok("NetworkDriver.CreateNetwork", body);
     let datapath = rig.kernel.datapath();
     assert!(!datapath.forwarding.v4 && !datapath.forwarding.v6);
-    let elements = datapath.elements.unwrap();
-    assert!(elements.iter().any(|e| matches!(e, Element::Internal(_))));
-    assert!(!elements.iter().any(|e| matches!(e, Element::Masquerade(_))));
+    let elements = datapath.policy.unwrap();
+    assert!(elements.iter().any(|e| matches!(e, Policy::Internal(_))));
+    assert!(!elements.iter().any(|e| matches!(e, Policy::Masquerade(_))));
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn options_change_what_they_say() {
     assert_eq!(bridge.mtu, 1400);
     assert_eq!(bridge.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fd01::1/64"]);
     assert!(datapath.veths().values().all(|v| v.isolated && v.mtu == 1400));
-    assert!(!datapath.elements.unwrap().iter().any(|e| matches!(e, Element::Masquerade(_))));
+    assert!(!datapath.policy.unwrap().iter().any(|e| matches!(e, Policy::Masquerade(_))));
 }
 
 #[test]
@@ -146,13 +150,13 @@ fn networks_share_a_bridge_of_the_user_and_the_last_one_takes_its_rules_along() 
     rig.ok("NetworkDriver.DeleteEndpoint", of("bb", "e1"));
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "bb"}));
     let left = rig.kernel.datapath();
-    assert_eq!((&left.elements, &left.forward4, &left.forward6), (&alone.elements, &alone.forward4, &alone.forward6));
+    assert_eq!((&left.policy, &left.forward4, &left.forward6), (&alone.policy, &alone.forward4, &alone.forward6));
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
     rig.life().driver.tick();
     let mut after = rig.kernel.datapath();
     // Forwarding stays on, and closed for the links of others.
-    after.elements.as_mut().unwrap().remove(&Element::Closed(false));
-    assert_eq!((after.objects, after.elements, after.forward4), (before.objects, before.elements, before.forward4));
+    after.policy.as_mut().unwrap().remove(&Policy::LimitedForwarding(false));
+    assert_eq!((after.objects, after.policy, after.forward4), (before.objects, before.policy, before.forward4));
 }
 
 #[test]
