@@ -1,23 +1,16 @@
 //! Announces endpoints of overlay networks to neighbours that may hold a stale entry for their address. Runs on
 //! the announcer's thread, never on the request path.
 
-use super::Driver;
+use super::{Driver, Event};
 use crate::datapath::{Announcement, KernelError};
 use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase};
 use crate::state::table::{Held, lock};
 
 impl Driver {
-    /// Sets the callback for an endpoint that should be announced. The callback must return at once.
-    pub fn on_arrival(&self, call: impl Fn(NetworkId, EndpointId) + Send + 'static) {
-        *lock(&self.arrival) = Some(Box::new(call));
-    }
-
     /// Reports that an endpoint arrived in its sandbox.
     pub(super) fn arrived(&self, network: &Network, id: &EndpointId) {
-        if network.kind.overlay().is_some()
-            && let Some(call) = &*lock(&self.arrival)
-        {
-            call(network.spec.id.clone(), id.clone());
+        if network.kind.overlay().is_some() {
+            self.events.send(Event::Arrival(network.spec.id.clone(), id.clone()));
         }
     }
 
@@ -62,7 +55,7 @@ impl Driver {
 
     /// Logs the failure once: a missing privilege would otherwise be logged twice a minute.
     fn complain_once(&self, error: &KernelError) {
-        if self.mute.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if self.announce_failure_logged.swap(true, std::sync::atomic::Ordering::Relaxed) {
             tracing::debug!(%error, "an endpoint was not announced");
         } else {
             tracing::warn!(%error, "an endpoint was not announced: neighbours may look for it elsewhere for a while; said once");

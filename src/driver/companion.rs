@@ -20,7 +20,7 @@ impl Driver {
         self.accompanied(network, endpoint, |datapath| {
             if let Err(error) = self.reconciler.replace(&Datapath::empty(), datapath) {
                 tracing::warn!(%error, endpoint = %endpoint.spec.id, "what a container may send is left to the next comparison");
-                self.call_attention();
+                self.schedule_maintenance();
             }
         });
     }
@@ -51,7 +51,7 @@ impl Driver {
             sandboxes.remove(&endpoint.sandbox);
         } else if let Err(error) = self.reconciler.replace(&datapath, &Datapath::empty()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "what a container may send no more is left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
     }
 }

@@ -112,7 +112,7 @@ impl Driver {
         self.part(endpoint);
         if let Err(error) = self.reconciler.replace(&kind::endpoint(network, endpoint), &Datapath::empty()) {
             tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
         self.forget_flows(&endpoint.spec.addresses().collect::<Vec<_>>());
         let written = {

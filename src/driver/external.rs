@@ -130,7 +130,7 @@ impl Driver {
         let _ = self.write_or_owe(vec![Record::Endpoint(Box::new(before.clone()))]);
         if let Err(error) = self.reconciler.replace(is, was) {
             tracing::warn!(%error, endpoint = %before.spec.id, "ports that were half published are left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
     }
 }

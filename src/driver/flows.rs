@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use super::Driver;
+use super::{Driver, Event, Events};
 use crate::datapath::Step;
 use crate::model::{Protocol, Published};
 use crate::state::record::Record;
@@ -27,21 +27,19 @@ impl Removal {
 }
 
 /// See the module documentation.
-#[derive(Default)]
 pub(super) struct Flows {
     /// The number of unfinished removals per address.
     owed: Mutex<BTreeMap<IpAddr, u32>>,
-    over: Arc<Over>,
-}
-
-/// Removals that have finished but are not yet written, and the callback to report them.
-#[derive(Default)]
-struct Over {
-    removals: Mutex<Vec<Removal>>,
-    call: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// Removals that have finished but are not yet written.
+    finished: Arc<Mutex<Vec<Removal>>>,
+    events: Events,
 }
 
 impl Flows {
+    pub fn new(events: Events) -> Self {
+        Self { owed: Mutex::default(), finished: Arc::default(), events }
+    }
+
     /// Registers that the conntrack entries of these addresses are going to be removed.
     pub fn owe(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Removal {
         let mut owed = lock(&self.owed);
@@ -49,32 +47,12 @@ impl Flows {
         removal.0.iter().for_each(|address| *owed.entry(*address).or_default() += 1);
         removal
     }
-
-    /// Reports that there are records to write to the ledger.
-    pub fn call(&self) {
-        self.over.call();
-    }
-}
-
-impl Over {
-    fn call(&self) {
-        if let Some(call) = &*lock(&self.call) {
-            call();
-        }
-    }
 }
 
 impl Driver {
-    /// Sets the callback for records to write that no verb waits for: see [`Driver::settle_ledger`].
-    pub fn on_backlog(&self, call: impl Fn() + Send + 'static) {
-        *lock(&self.flows.over.call) = Some(Box::new(call));
-        // A removal of the start may have finished before the callback was set.
-        self.flows.call();
-    }
-
     /// Writes what no verb waits for: finished removals of conntrack entries. Compacts the ledger when it has
     /// grown.
-    pub fn settle_ledger(&self) {
+    pub fn flush_ledger(&self) {
         self.settle_flows();
         self.compact_ledger();
     }
@@ -101,10 +79,10 @@ impl Driver {
         if removal.0.is_empty() {
             return;
         }
-        let over = Arc::clone(&self.flows.over);
+        let (finished, events) = (Arc::clone(&self.flows.finished), self.flows.events.clone());
         self.kernel().when_forgotten(Box::new(move || {
-            lock(&over.removals).push(removal);
-            over.call();
+            lock(&finished).push(removal);
+            events.send(Event::LedgerBacklog);
         }));
     }
 
@@ -130,10 +108,10 @@ impl Driver {
     /// Writes finished removals. The lock is held until they are written, so that a new removal for the same
     /// address is written after them.
     fn settle_flows(&self) {
-        let over = std::mem::take(&mut *lock(&self.flows.over.removals));
+        let finished = std::mem::take(&mut *lock(&self.flows.finished));
         let mut owed = lock(&self.flows.owed);
         let mut settled = Vec::new();
-        for address in over.into_iter().flat_map(|removal| removal.0) {
+        for address in finished.into_iter().flat_map(|removal| removal.0) {
             let left = owed.remove(&address).unwrap_or_default().saturating_sub(1);
             match left {
                 0 => settled.push(address),

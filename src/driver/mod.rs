@@ -12,6 +12,7 @@ mod companion;
 mod discovery;
 mod endpoint;
 pub mod error;
+pub mod events;
 mod external;
 mod flows;
 mod ipam;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 pub use clock::now;
 use companion::Sandboxes;
 pub use error::Error;
+pub use events::{Event, Events};
 use flows::Flows;
 pub use ipam::address_spaces;
 use overlay::Mesh;
@@ -48,7 +50,7 @@ use unread::SettingLine;
 
 use crate::datapath::{Datapath, Kernel, KernelError, Reconciler};
 use crate::ipam::{DefaultPools, Ipam, IpamError};
-use crate::model::{EndpointId, HostPort, IfName, Network, NetworkId};
+use crate::model::{HostPort, IfName, Network, NetworkId};
 use crate::state::ports::Ports;
 use crate::state::record::Record;
 use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
@@ -84,8 +86,6 @@ pub struct Counts {
     pub overruns: AtomicU64,
 }
 
-type Arrival = Box<dyn Fn(NetworkId, EndpointId) + Send>;
-
 /// See the module documentation.
 pub struct Driver {
     table: Table,
@@ -114,12 +114,9 @@ pub struct Driver {
     /// Host ports that containers unknown to the ledger use; reserved for them.
     unknown_ports: Mutex<Vec<HostPort>>,
     resolvers: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
-    /// Called when maintenance is needed soon; set by the app.
-    attention: Mutex<Option<Box<dyn Fn() + Send>>>,
-    /// Called when an endpoint should be announced; set by the app.
-    arrival: Mutex<Option<Arrival>>,
+    events: Events,
     /// Whether the failure to announce was logged.
-    mute: AtomicBool,
+    announce_failure_logged: AtomicBool,
     /// Counters since the start.
     pub counts: Counts,
 }
@@ -131,6 +128,7 @@ impl Driver {
         mut opened: Opened,
         kernel: Arc<dyn Kernel>,
         settings: Settings,
+        events: Events,
         resolvers: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static,
     ) -> Self {
         clock::count_anew(&mut opened.records, now(), opened.rebooted);
@@ -139,7 +137,7 @@ impl Driver {
             table: Table::default(),
             ledger: opened.ledger,
             owed: Mutex::default(),
-            flows: Flows::default(),
+            flows: Flows::new(events.clone()),
             outgrown: AtomicBool::new(false),
             ipam: Mutex::new(Ipam::load(settings.pools, &opened.records)),
             ports: Mutex::default(),
@@ -156,9 +154,8 @@ impl Driver {
             missing: Mutex::default(),
             asked: Mutex::default(),
             resolvers: Box::new(resolvers),
-            attention: Mutex::new(None),
-            arrival: Mutex::new(None),
-            mute: AtomicBool::new(false),
+            events,
+            announce_failure_logged: AtomicBool::new(false),
             counts: Counts::default(),
         };
         driver.reconciler.remember(unknown::ended(&opened.records, &opened.former), driver.lacks_facts);
@@ -250,11 +247,6 @@ impl Driver {
         &self.reconciler
     }
 
-    /// Sets the callback for upkeep that is needed before the next tick.
-    pub fn on_attention(&self, call: impl Fn() + Send + 'static) {
-        *lock(&self.attention) = Some(Box::new(call));
-    }
-
     fn kernel(&self) -> &dyn Kernel {
         self.reconciler.kernel()
     }
@@ -279,14 +271,13 @@ impl Driver {
         }
         // The second attempt reports what is still wrong.
         let _ = self.reconciler.reconcile();
-        self.call_attention();
+        self.schedule_maintenance();
         self.reconciler.replace(before, after).map_err(|_| first)
     }
 
-    fn call_attention(&self) {
-        if let Some(call) = &*lock(&self.attention) {
-            call();
-        }
+    /// Asks for a comparison with the kernel before the next tick.
+    fn schedule_maintenance(&self) {
+        self.events.send(Event::Maintenance);
     }
 }
 

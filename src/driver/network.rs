@@ -144,7 +144,7 @@ impl Driver {
         self.lower_tunnel(network);
         if let Err(error) = self.reconciler.replace(after, &Datapath::empty()) {
             tracing::warn!(%error, network = %id, "what was made of a network is left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
     }
 
@@ -159,13 +159,13 @@ impl Driver {
         self.lower_tunnel(network);
         if let Err(error) = self.reconciler.replace(&kind::network(network), &Datapath::empty()) {
             tracing::warn!(%error, network = %id, "the rest of a deleted network is left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
         if network.kind.bridge().is_some_and(|bridge| !bridge.has_prefix())
             && let Err(error) = self.reconciler.reconcile_firewall().whole()
         {
             tracing::warn!(%error, network = %id, "rules of a deleted network are left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
         self.release(network);
         written

@@ -265,7 +265,7 @@ impl Driver {
         let gone = Record::NoNetwork { id: network.spec.id.clone() };
         if let Err(error) = self.change_mesh(mesh, Some(network), |mesh| mesh.apply(&gone)) {
             tracing::warn!(%error, network = %network.spec.id, "the rest of a tunnel is left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
     }
 
@@ -277,7 +277,7 @@ impl Driver {
         self.ledger.append(records)?;
         self.change_mesh(mesh, None, |mesh| records.iter().for_each(|record| mesh.apply(record))).or_else(|error| {
             tracing::warn!(%error, "tunnels do not follow a change of the hosts, this is left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
             Ok(())
         })
     }

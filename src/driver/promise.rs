@@ -7,7 +7,7 @@
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use super::{Driver, Error};
+use super::{Driver, Error, Event};
 use crate::ipam::Ipam;
 use crate::state::record::Record;
 use crate::state::table::lock;
@@ -33,7 +33,7 @@ impl Driver {
     /// next tick retries.
     fn watch_size(&self) {
         if self.ledger.compact_due() && !self.outgrown.swap(true, Ordering::Relaxed) {
-            self.flows.call();
+            self.events.send(Event::LedgerBacklog);
         }
     }
 

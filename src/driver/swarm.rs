@@ -181,7 +181,7 @@ impl Driver {
         }
         if let Err(error) = undone.and(self.raise_tunnel(old)) {
             tracing::warn!(%error, network = %old.spec.id, "what a network was is left to the next comparison");
-            self.call_attention();
+            self.schedule_maintenance();
         }
     }
 

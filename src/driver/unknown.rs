@@ -112,7 +112,7 @@ impl Driver {
     pub(super) fn unknown_ended(&self, macs: impl IntoIterator<Item = Mac>) {
         if !matches!(self.outcome, Outcome::TooNew { .. }) && !self.reconciler.kept().is_empty() {
             self.reconciler.give_up([], macs);
-            self.call_attention();
+            self.schedule_maintenance();
         }
     }
 

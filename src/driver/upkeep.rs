@@ -96,7 +96,7 @@ impl Driver {
         }
         self.settle_debts();
         self.sweep_leaks();
-        self.settle_ledger();
+        self.flush_ledger();
     }
 
     /// Reclaims addresses that were allocated and never appeared in an endpoint.

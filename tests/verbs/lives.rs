@@ -128,7 +128,8 @@ fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
     let driver = &rig.life().driver;
     let repairs = || driver.reconciler().counts.repairs.load(Relaxed);
     let before = repairs();
-    let causes = upkeep::start(Arc::clone(driver)).unwrap();
+    let (causes, receive) = std::sync::mpsc::channel();
+    upkeep::start(Arc::clone(driver), receive).unwrap();
     let follows = |bridge: &str| {
         let name = IfName::parse(bridge).unwrap();
         rig.kernel.add_link(&name, "bridge");
