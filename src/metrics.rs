@@ -27,9 +27,9 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Addresses freed after a lost reply. Rising: the engine or Pontoon gets killed often.",
     ),
     (
-        "pontoon_endpoints_buried_total",
+        "pontoon_endpoints_reaped_total",
         "counter",
-        "Endpoints removed because their sandbox was gone. Rising: the engine gets killed often.",
+        "Endpoints reaped because their sandbox was gone. Rising: the engine gets killed often.",
     ),
     (
         "pontoon_watch_overruns_total",
@@ -78,7 +78,7 @@ impl Metrics {
                 "pontoon_reconcile_failures_total" => read(&reconciler.failures),
                 "pontoon_repairs_failing" => driver.reconciler().failing() as u64,
                 "pontoon_addresses_reclaimed_total" => read(&driver.counts.addresses_reclaimed),
-                "pontoon_endpoints_buried_total" => read(&driver.counts.endpoints_buried),
+                "pontoon_endpoints_reaped_total" => read(&driver.counts.endpoints_reaped),
                 "pontoon_watch_overruns_total" => read(&driver.counts.overruns),
                 "pontoon_networks" => networks as u64,
                 "pontoon_endpoints" => endpoints as u64,

@@ -133,9 +133,9 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     // An address that now belongs to this host is no longer a peer; and tunnels may need another underlay
     // address.
     if work.addresses
-        && let Err(error) = driver.attend_mesh()
+        && let Err(error) = driver.tick_overlays()
     {
-        tracing::warn!(%error, "overlay networks do not follow an address yet: it is tried again at the next tick");
+        tracing::warn!(%error, "cannot update the overlay networks after an address changed: the next tick retries");
     }
     // The reconciliation reports failures, and this thread retries.
     if work.links {

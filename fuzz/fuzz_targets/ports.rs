@@ -48,7 +48,7 @@ fn port_map(map: &[u8]) {
     let head = br#"{"NetworkID":"aa","EndpointID":"e1","Options":{"com.docker.network.portmap":"#;
     let body = [head, map, b"}}"].concat();
     let agree = || {
-        let listed: BTreeSet<_> = driver.ports().into_iter().map(|line| line.at).collect();
+        let listed: BTreeSet<_> = pontoon::admin::ports::of_daemon(driver).into_iter().map(|line| line.at).collect();
         assert_eq!(listed, kernel.reserved());
     };
     let before = kernel.reserved();

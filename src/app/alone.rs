@@ -40,7 +40,7 @@ impl Alone {
         let resolvers = Resolvers::of_host();
         let for_driver = Arc::<LinuxKernel>::clone(&kernel);
         let driver = Driver::load(opened, for_driver, settings, Events::none(), move || resolvers.now());
-        driver.take_up_tunnels()?;
+        driver.restore_tunnels()?;
         Ok(Self { driver, kernel, _only_one: only_one })
     }
 
