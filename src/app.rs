@@ -21,14 +21,14 @@ use self::begin::{Begin, Ready};
 use crate::cli::Serve;
 use crate::datapath::KernelError;
 use crate::driver::Driver;
-use crate::linux::claim::ClaimError;
+use crate::linux::singleton::SingletonError;
 use crate::linux::{LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
 use crate::resolvers::Resolvers;
 use crate::server::{self, Service};
 use crate::state::StoreError;
 use crate::upkeep::{self, Cause};
-use crate::{announcer, heap, telemetry};
+use crate::{announcer, malloc, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -44,7 +44,7 @@ pub enum AppError {
     Socket(#[from] SocketError),
     /// Another Pontoon runs.
     #[error(transparent)]
-    Claim(#[from] ClaimError),
+    Singleton(#[from] SingletonError),
     /// An error of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -66,7 +66,7 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> AppError {
 pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format, options.managed);
-    heap::keep_little();
+    malloc::limit_arenas();
     settings::report(&options.unreadable);
     let (mut begin, resolvers) = (Begin::new(), Resolvers::of_host());
     let mut socket = None;

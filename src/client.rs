@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// How long an answer may take: a little more than the daemon's own deadline.
-const PATIENCE: Duration = Duration::from_secs(12);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +124,8 @@ impl Client {
             }
             serde_json::from_slice(&body).map_err(|e| failed(format!("unexpected answer ({e})")))
         };
-        let late = || failed(format!("no answer within {} s", PATIENCE.as_secs()));
-        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, answer).await }).map_err(|_| late())?
+        let late = || failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()));
+        self.runtime.block_on(async { tokio::time::timeout(REQUEST_TIMEOUT, answer).await }).map_err(|_| late())?
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::cli::{Confine, Serve};
-use crate::confinement::{self, Confinement, Reach};
-use crate::linux::announce::Sender;
-use crate::linux::claim::Claim;
+use crate::confinement::{self, AllowedPaths, Confinement};
+use crate::linux::announcement::Sender;
+use crate::linux::singleton::Singleton;
 use crate::linux::{self, LinuxKernel};
 use crate::resolvers::Resolvers;
 use crate::state::{self, Ledger, Opened, Outcome};
@@ -18,7 +18,7 @@ use crate::state::{self, Ledger, Opened, Outcome};
 pub(super) struct Begin {
     pub seed: [u8; 5],
     boot: String,
-    claim: Option<Claim>,
+    claim: Option<Singleton>,
     sender: Option<Arc<Sender>>,
     confined: Option<Option<Confinement>>,
 }
@@ -44,7 +44,7 @@ impl Begin {
     /// Resumes at the step that failed last.
     pub fn attempt(&mut self, options: &Serve) -> Result<Ready, AppError> {
         if self.claim.is_none() {
-            self.claim = Some(Claim::take()?);
+            self.claim = Some(Singleton::acquire()?);
         }
         // Confinement precedes everything else that is opened, so that what it forbids fails now and not later;
         // and it precedes every permanent thread, because it applies to threads started after it.
@@ -69,7 +69,7 @@ fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
     // A failure here is harmless: binding the socket tries again and reports the error.
     let sockets = options.socket.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _ = std::fs::create_dir_all(sockets);
-    Ok(Some(confinement::enter(&Reach {
+    Ok(Some(confinement::enter(&AllowedPaths {
         state: options.state_dir.clone(),
         sockets: sockets.to_owned(),
         settings: options.sysctl_root.clone(),

@@ -22,7 +22,7 @@ pub(super) fn waits(options: &Serve, error: &AppError) -> bool {
     let unseen = options.managed || is_socket_activated();
     match error {
         AppError::Store(_) => unseen || !options.state_dir_typed && std::env::var_os("PONTOON_STATE_DIR").is_some(),
-        AppError::Claim(_) | AppError::Kernel(_) => unseen,
+        AppError::Singleton(_) | AppError::Kernel(_) => unseen,
         AppError::Socket(_) | AppError::System { .. } => false,
     }
 }

@@ -9,7 +9,7 @@ use super::AppError;
 use crate::cli::Uninstall;
 use crate::datapath::KernelError;
 use crate::linux;
-use crate::linux::claim::{Claim, ClaimError};
+use crate::linux::singleton::{Singleton, SingletonError};
 use crate::linux::uninstall::{Remains, Uninstaller};
 use crate::output;
 
@@ -49,8 +49,8 @@ pub fn run(options: &Uninstall) -> Result<(), UninstallError> {
         show(&uninstaller.look()?, options.json);
         return Ok(());
     }
-    let _alone = match Claim::take() {
-        Err(ClaimError::Taken) => return Err(UninstallError::Served),
+    let _alone = match Singleton::acquire() {
+        Err(SingletonError::Taken) => return Err(UninstallError::Served),
         claim => claim.map_err(AppError::from)?,
     };
     let remains = uninstaller.look()?;

@@ -51,5 +51,5 @@ pub fn between(id: &EndpointId, all: &Companions) -> Datapath {
             elements.extend(one.by(other).chain(other.by(one)));
         }
     }
-    Datapath { elements: Some(elements), ..Datapath::default() }
+    Datapath { policy: Some(elements), ..Datapath::default() }
 }

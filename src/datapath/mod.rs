@@ -9,19 +9,19 @@
 //! (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the same contract suite. Called
 //! by the driver (verbs) and by the app (start, tick, events).
 
-pub mod ailment;
-pub mod closed;
+pub mod backoff;
 pub mod companion;
 pub mod fake;
+pub mod fastpath;
 pub mod host;
 pub mod kind;
+pub mod limited_forwarding;
 pub mod object;
 pub mod plan;
 pub mod policy;
 pub mod reconcile;
-pub mod shortcut;
+mod renames;
 pub mod step;
-mod stray;
 pub mod surroundings;
 pub mod tunnel;
 pub mod unknown;
@@ -32,11 +32,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::model::{DataPath, HostPort, IfName, Mac};
+pub use fastpath::FastPath;
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
-pub use policy::{Policy, Policy as Element};
+pub use policy::Policy;
 pub use reconcile::{Reconciler, Repair};
-pub use shortcut::Shortcut;
 pub use step::{ForwardRule, LinkMatch, Step};
 pub use surroundings::Surroundings;
 pub use tunnel::{Announcement, Underlay};
@@ -88,24 +88,24 @@ pub struct Datapath {
     pub turned_on: Forwarding,
     /// Links (true is IPv6) whose own setting enables forwarding. Only read from the kernel, and only where
     /// it matters: while forwarding is on because of Pontoon alone.
-    pub routers: BTreeSet<(IfName, bool)>,
+    pub forwarding_links: BTreeSet<(IfName, bool)>,
     /// The policy of the firewall; `None` when its tables are missing or do not have this release's schema.
-    pub elements: Option<BTreeSet<Policy>>,
+    pub policy: Option<BTreeSet<Policy>>,
     /// The policy of tables with another release's schema, as far as it can be read. Never desired.
-    pub former: BTreeSet<Policy>,
+    pub former_policy: BTreeSet<Policy>,
     /// Pontoon's accepting rules at the end of `FORWARD` in `ip filter`; `None` when that chain does not
     /// exist (no dockerd with the iptables back end here).
     pub forward4: Option<BTreeSet<ForwardRule>>,
     /// The same in `ip6 filter`.
     pub forward6: Option<BTreeSet<ForwardRule>>,
     /// Shortcuts past the bridges of overlay networks; `None` where the kernel does not support them.
-    pub shortcuts: Option<BTreeSet<Shortcut>>,
+    pub fastpath: Option<BTreeSet<FastPath>>,
 }
 
 impl Datapath {
     /// A datapath with empty tables and no objects.
     pub fn empty() -> Self {
-        Self { elements: Some(BTreeSet::new()), shortcuts: Some(BTreeSet::new()), ..Self::default() }
+        Self { policy: Some(BTreeSet::new()), fastpath: Some(BTreeSet::new()), ..Self::default() }
     }
 
     /// The object of this name and kind.
@@ -351,7 +351,7 @@ pub trait Kernel: Send + Sync {
     /// Calls `done` from any thread once every flush of flows that is pending now is done or has failed;
     /// never when the process ends first. The default implementation is for a kernel that flushes
     /// immediately.
-    fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
+    fn when_flushed(&self, done: Box<dyn FnOnce() + Send>) {
         done();
     }
 

@@ -80,7 +80,7 @@ pub enum Policy {
     LimitedForwarding(bool),
     /// The kernel forwarded packets from this link before Pontoon turned forwarding on for all links. The flag
     /// is IPv6.
-    Router(IfName, bool),
+    ForwardingLink(IfName, bool),
     /// This container is on a bridge of the user; packets to and from it are forwarded.
     UserBridgeContainer(IpAddr),
 }

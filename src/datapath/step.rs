@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Change, Object, ObjectKind, Policy, Shortcut};
+use super::{Change, FastPath, Object, ObjectKind, Policy};
 use crate::model::{IfName, Published};
 
 /// Which links a rule in a foreign chain matches.
@@ -53,11 +53,11 @@ pub enum Step {
     },
     /// Changes shortcuts in one transaction, removals first. Does nothing where the kernel does not support
     /// shortcuts, nor for ports of a network that has none yet.
-    Shortcuts {
-        /// Shortcuts that must exist afterwards.
-        add: Vec<Shortcut>,
-        /// Shortcuts that must not exist afterwards.
-        remove: Vec<Shortcut>,
+    FastPath {
+        /// FastPath that must exist afterwards.
+        add: Vec<FastPath>,
+        /// FastPath that must not exist afterwards.
+        remove: Vec<FastPath>,
     },
     /// Creates the desired object, or completes an incomplete one of Pontoon: up, in its group, with its
     /// addresses, as a port of its bridge.
@@ -76,10 +76,10 @@ pub enum Step {
     },
     /// Flushes the connection tracking entries to or from these container addresses in the background, so
     /// that no flow keeps its old destination.
-    ForgetFlows(Vec<IpAddr>),
+    FlushConntrack(Vec<IpAddr>),
     /// Flushes the stale entries of these ports in the background, those that lead elsewhere than the port
     /// does now: the kernel translates only the first packet of a flow.
-    ForgetMisled(Vec<Published>),
+    FlushStaleConntrack(Vec<Published>),
 }
 
 impl Step {
@@ -108,9 +108,9 @@ impl Step {
             | Step::CreateFirewall(_)
             | Step::ChangeFirewall { .. }
             | Step::ForwardRules { .. }
-            | Step::Shortcuts { .. }
-            | Step::ForgetFlows(_)
-            | Step::ForgetMisled(_) => None,
+            | Step::FastPath { .. }
+            | Step::FlushConntrack(_)
+            | Step::FlushStaleConntrack(_) => None,
         }
     }
 
@@ -121,8 +121,8 @@ impl Step {
             Step::CreateFirewall(_)
                 | Step::ChangeFirewall { .. }
                 | Step::ForwardRules { .. }
-                | Step::Shortcuts { .. }
-                | Step::ForgetMisled(_)
+                | Step::FastPath { .. }
+                | Step::FlushStaleConntrack(_)
         )
     }
 }

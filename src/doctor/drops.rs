@@ -1,6 +1,6 @@
 //! Checks what Pontoon's own rules dropped: how much, and what that means if the packets are wanted.
 
-use super::overlay::settings;
+use super::tunnels::settings;
 use super::{Facts, Finding, Level, wiring};
 use crate::datapath::host::Dropped;
 
@@ -199,7 +199,7 @@ fn meaning(dropped: &Dropped) -> (String, String) {
 pub(super) fn own(facts: &Facts) -> Vec<Finding> {
     let Ok(host) = &facts.host else { return Vec::new() };
     let mut findings = Vec::new();
-    for (address, number) in &host.strangers {
+    for (address, number) in &host.unknown_senders {
         if facts.status.reach.as_ref().is_some_and(|reach| reach.peers.iter().any(|peer| peer.address == *address)) {
             // The sender has become a peer since.
             continue;
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     /// The complete ruleset, as a test writes it from the kernel's state.
-    const RULESET: &str = include_str!("../../tests/golden/nothing.txt");
+    const RULESET: &str = include_str!("../../tests/golden/ruleset.txt");
 
     #[test]
     fn every_rule_that_counts_has_a_meaning_and_every_meaning_a_rule() {

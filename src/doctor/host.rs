@@ -68,16 +68,16 @@ pub(super) fn rp_filter(facts: &Facts) -> Vec<Finding> {
     let Ok(host) = &facts.host else { return Vec::new() };
     let default =
         |route: &&crate::datapath::host::HostRoute| route.destination.is_ipv4() && route.destination.prefix() == 0;
-    let ways: std::collections::BTreeSet<_> = host.routes.iter().filter(default).map(|route| &route.link).collect();
+    let paths: std::collections::BTreeSet<_> = host.routes.iter().filter(default).map(|route| &route.link).collect();
     let strict = facts.settings.get("ipv4/conf/all/rp_filter") == Some("1");
-    if !strict || ways.len() < 2 {
+    if !strict || paths.len() < 2 {
         return vec![Finding::ok("reverse path filtering drops no legitimate packets")];
     }
     let title =
         "strict reverse path filtering with several default routes: replies that arrive on another link are dropped";
-    let ways: Vec<_> = ways.into_iter().cloned().collect();
+    let paths: Vec<_> = paths.into_iter().cloned().collect();
     let finding = Finding::new(Level::Note, title);
-    let finding = finding.seen(format!("net.ipv4.conf.all.rp_filter = 1, default routes by {}", ways.join(", ")));
+    let finding = finding.seen(format!("net.ipv4.conf.all.rp_filter = 1, default routes by {}", paths.join(", ")));
     vec![finding.mended_by("sysctl -w net.ipv4.conf.all.rp_filter=2")]
 }
 

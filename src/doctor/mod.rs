@@ -4,18 +4,18 @@
 //! Pure: all facts are passed as [`Facts`]. Never changes anything, never queries the engine or the kernel
 //! itself. Called by the app, for `pontoon doctor` and `pontoon check`.
 
+pub mod collect;
 mod daemon;
 mod drift;
 mod drops;
 mod firewall;
 mod host;
 mod kernel;
-pub mod look;
-pub mod overlay;
 pub mod path;
 mod peer;
 pub mod report;
 mod state;
+pub mod tunnels;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -24,10 +24,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::datapath::host::{Host, Ways};
+use crate::datapath::host::{Host, PeerPaths};
 use crate::driver::status::Status;
 use crate::engine::Engine;
-use look::{Disk, Process, Settings, Wiring};
+use collect::{Disk, Process, Settings, Wiring};
 use path::{Arrival, Damaged};
 
 /// The severity of a finding.
@@ -105,7 +105,7 @@ pub enum Source {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tunnels {
     /// The paths to other hosts.
-    pub ways: Ways,
+    pub paths: PeerPaths,
     /// Size of the largest packet that is sent to them, in bytes.
     pub largest: u32,
     /// The result of sending one of that size, by peer.
@@ -187,10 +187,10 @@ pub const CHECKS: &[Check] = &[
     (
         "tunnel_mtu",
         "overlay networks: MTU of the data path's link, and whether full-size packets reach every peer unfragmented",
-        overlay::mtu,
+        tunnels::mtu,
     ),
-    ("peers", "other hosts of overlay networks: route, last packet received, doubted peers", overlay::peers),
-    ("subnets", "overlay networks with different subnets on another host", overlay::subnets),
+    ("peers", "other hosts of overlay networks: route, last packet received, doubted peers", tunnels::peers),
+    ("subnets", "overlay networks with different subnets on another host", tunnels::subnets),
     ("moved", "the address that the Swarm uses for this host", drops::moved),
     (
         "drops",
@@ -200,14 +200,14 @@ pub const CHECKS: &[Check] = &[
     (
         "tunnel_port",
         "the UDP port of overlay networks: used by a process, or by a link of another program",
-        overlay::port,
+        tunnels::port,
     ),
     (
         "offload",
         "packets with wrong checksums in containers of overlay networks, and links known to cause them",
-        overlay::offload,
+        tunnels::offload,
     ),
-    ("announcing", "whether endpoints of overlay networks are announced (CAP_NET_RAW)", overlay::announcing),
+    ("announcing", "whether endpoints of overlay networks are announced (CAP_NET_RAW)", tunnels::announcing),
     ("routes", "routes of the host that overlap a network", host::routes),
     (
         "forward_policy",

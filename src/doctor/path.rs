@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const UNUSED_PORT: u16 = 33434;
 
 /// How long to wait for an answer.
-const PATIENCE: Duration = Duration::from_millis(300);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The maximum number of peers probed, all at once.
 const MOST: usize = 64;
@@ -34,7 +34,7 @@ pub enum Arrival {
 
 /// Probes the path from an address of this host to each peer with packets of `size` bytes, including the IP
 /// header.
-pub fn try_out(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, Arrival> {
+pub fn probe(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, Arrival> {
     std::thread::scope(|scope| {
         let tries: Vec<_> = peers
             .iter()
@@ -79,7 +79,7 @@ fn answer(socket: &UdpSocket, bytes: &[u8]) -> Option<ErrorKind> {
     if let Err(error) = socket.send(bytes) {
         return told(&error);
     }
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + ANSWER_TIMEOUT;
     loop {
         let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         socket.set_read_timeout(Some(left)).ok()?;
@@ -201,6 +201,6 @@ mod tests {
     #[test]
     fn the_way_to_oneself_is_whole() {
         let local: IpAddr = "127.0.0.1".parse().unwrap();
-        assert_eq!(try_out(local, &[local], 1500), [(local, Arrival::Whole)].into());
+        assert_eq!(probe(local, &[local], 1500), [(local, Arrival::Whole)].into());
     }
 }

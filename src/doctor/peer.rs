@@ -32,7 +32,7 @@ pub(super) fn unknown_here(facts: &Facts) -> Vec<Finding> {
 pub(super) fn unknown_there(facts: &Facts) -> Vec<Finding> {
     let (Some(engine), Ok(host)) = (engine(facts), &facts.host) else { return Vec::new() };
     let links = host.links.iter().map(|link| link.name.clone()).collect();
-    let look = gc::look(&facts.status, engine, &links);
+    let look = gc::compare(&facts.status, engine, &links);
     if look.leaks.is_empty() {
         return vec![Finding::ok("Docker knows all objects of Pontoon")];
     }

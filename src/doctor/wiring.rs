@@ -1,6 +1,6 @@
 //! Checks of what connects Pontoon to the engine: the socket, and files that name it.
 
-use super::look::AtPath;
+use super::collect::AtPath;
 use super::{Facts, Finding, Level, Source};
 
 /// The command that starts the daemon here.

@@ -233,7 +233,7 @@ pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeS
         }
     }
     for elements in [kind::engine_bridges(engine), broadcasts] {
-        kind::add(&mut want, Datapath { elements: Some(elements), ..Datapath::default() });
+        kind::add(&mut want, Datapath { policy: Some(elements), ..Datapath::default() });
     }
     want
 }

@@ -15,10 +15,10 @@ use crate::datapath::{Change, KernelError, ObjectKind, Policy, Step};
 use crate::model::IfName;
 
 /// How long a step waits for a link of the same name to be deleted.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const DELETION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a step is tried while links of the same name appear and disappear.
-pub(super) const TRIES: u32 = 4;
+pub(super) const CREATE_ATTEMPTS: u32 = 4;
 
 impl LinuxKernel {
     pub(super) fn carry_out(&self, step: &Step) -> Result<(), KernelError> {
@@ -36,7 +36,7 @@ impl LinuxKernel {
                 tables::change(&mut self.nft(), &add, &remove)
             }
             Step::ForwardRules { v6, rules } => forward::ensure(&mut self.nft(), *v6, rules),
-            Step::Shortcuts { add, remove } => self.change_shortcuts(add, remove),
+            Step::FastPath { add, remove } => self.change_fastpath(add, remove),
             Step::Create(name, object) => self.create(name, object),
             Step::Change(name, change) => self.change(name, change),
             Step::Delete(name, ObjectKind::Bridge) => self.retire_bridge(name),
@@ -45,12 +45,12 @@ impl LinuxKernel {
                 Ok(())
             }
             Step::Rename { from, to } => self.rename(from, to),
-            Step::ForgetFlows(addresses) => {
-                self.sweeper.forget(addresses);
+            Step::FlushConntrack(addresses) => {
+                self.conntrack_worker.flush(addresses);
                 Ok(())
             }
-            Step::ForgetMisled(ports) => {
-                self.sweeper.forget_misled(ports);
+            Step::FlushStaleConntrack(ports) => {
+                self.conntrack_worker.flush_stale(ports);
                 Ok(())
             }
         }
@@ -62,12 +62,12 @@ impl LinuxKernel {
             return Ok(());
         }
         let links = link::list(&mut self.route().socket)?;
-        let routers: Vec<_> = observe::routers(&links, v6).collect();
+        let forwarding_links: Vec<_> = observe::forwarding_links(&links, v6).collect();
         let mut closed = BTreeSet::from([Policy::LimitedForwarding(v6)]);
-        closed.extend(routers.iter().map(|link| Policy::Router(link.clone(), v6)));
+        closed.extend(forwarding_links.iter().map(|link| Policy::ForwardingLink(link.clone(), v6)));
         tables::change(&mut self.nft(), &closed, &BTreeSet::new())?;
         self.sysctls.forward(v6)?;
-        for link in routers.iter().filter(|_| !v6) {
+        for link in forwarding_links.iter().filter(|_| !v6) {
             // The link may be gone; the element has the same effect.
             if let Err(failure) = self.sysctls.forward_from(link) {
                 tracing::warn!(%link, ?failure, "cannot restore the link's own forwarding setting; its packets are forwarded nevertheless");
@@ -84,7 +84,7 @@ impl LinuxKernel {
             // deleted.
             Step::Delete(_, ObjectKind::Veth) | Step::Change(_, Change::Flood { .. }) => {}
             step if step.creates(ObjectKind::Veth) => {}
-            _ => step.link().into_iter().for_each(|link| self.touches.mark(link)),
+            _ => step.link().into_iter().for_each(|link| self.echoes.mark(link)),
         }
     }
 
@@ -101,7 +101,7 @@ impl LinuxKernel {
     }
 
     pub(super) fn await_gone(&self, name: &IfName) -> Result<(), Failure> {
-        let gone = self.reaper.await_gone(name, PATIENCE);
+        let gone = self.reaper.await_gone(name, DELETION_TIMEOUT);
         let words = "a link of this name is still being deleted";
         if gone { Ok(()) } else { Err(Failure::refused(libc::EBUSY, words)) }
     }
@@ -170,16 +170,16 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::CreateFirewall(_) => ("create tables", tables),
         Step::ChangeFirewall { .. } => ("change elements of tables", tables),
         Step::ForwardRules { v6, .. } => ("write accept rules to FORWARD of", family(*v6).to_owned()),
-        Step::Shortcuts { .. } => ("change the fast path in table", "netdev pontoon".to_owned()),
+        Step::FastPath { .. } => ("change the fast path in table", "netdev pontoon".to_owned()),
         Step::Create(name, object) => object::describe(name, object),
         Step::Change(name, change) => change::describe(name, change),
         Step::Delete(name, kind) => ("retire", format!("{} {name}", kind.word())),
         Step::Rename { from, to } => ("restore the name of", format!("{to}, now {from}")),
-        Step::ForgetFlows(addresses) => {
+        Step::FlushConntrack(addresses) => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             ("flush conntrack entries of", addresses.join(", "))
         }
-        Step::ForgetMisled(ports) => {
+        Step::FlushStaleConntrack(ports) => {
             let ports: Vec<_> = ports.iter().map(|port| port.host.to_string()).collect();
             ("flush stale conntrack entries of", ports.join(", "))
         }

@@ -16,10 +16,10 @@ const VXLAN_ID: u16 = 1;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.
 const TRACKED: u16 = (1 << 8) | 1;
 
-type Try = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
+type Probe = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
 
 /// The probes: name, modules that provide the feature, and whether Pontoon requires it.
-const TRIES: [(&str, &str, bool, Try); 7] = [
+const FEATURES: [(&str, &str, bool, Probe); 7] = [
     ("bridges", "bridge", true, |route, _| make(route, "try-bridge", "bridge", |_| {})),
     ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
     ("VXLAN", "vxlan", false, |route, _| {
@@ -48,7 +48,7 @@ const TRIES: [(&str, &str, bool, Try); 7] = [
 /// Why no namespace can be created for the probes.
 pub fn try_all() -> Result<Vec<Feature>, String> {
     apart(|route, nft| {
-        let tried = TRIES.iter().map(|(name, modules, needed, attempt)| {
+        let tried = FEATURES.iter().map(|(name, modules, needed, attempt)| {
             let refused = attempt(route, nft).err().map(said);
             Feature { name, modules, needed: *needed, refused }
         });
@@ -57,7 +57,7 @@ pub fn try_all() -> Result<Vec<Feature>, String> {
 }
 
 /// Whether the kernel supports shortcuts; assumed when it cannot be probed.
-pub fn offers_shortcuts() -> bool {
+pub fn offers_fastpath() -> bool {
     apart(|_, nft| fastpath::offered(nft).is_ok()).unwrap_or(true)
 }
 

@@ -33,7 +33,7 @@ const ENGINE_TABLE: &str = "docker-bridges";
 const COMMENT: &str = "pontoon";
 
 /// How often a change is tried when another program changes the chain at the same time.
-const TRIES: u32 = 3;
+const CHANGE_ATTEMPTS: u32 = 3;
 
 /// A rule of Pontoon and the kernel's handle for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +130,7 @@ pub fn ensure(socket: &mut Socket, v6: bool, rules: &[ForwardRule]) -> Result<()
         tries += 1;
         match commit(socket, &difference(v6, &present, rules)) {
             // Another program deleted a rule or the chain since it was read.
-            Err(failure) if failure.errno() == Some(libc::ENOENT) && tries < TRIES => {}
+            Err(failure) if failure.errno() == Some(libc::ENOENT) && tries < CHANGE_ATTEMPTS => {}
             result => return result,
         }
     }

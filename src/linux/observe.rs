@@ -17,7 +17,7 @@ use super::neighbour;
 use super::netlink::{Explain as _, Failure, Socket};
 use super::object;
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
-use crate::datapath::{Datapath, Element, EngineBridges, Forwarding, KernelError};
+use crate::datapath::{Datapath, EngineBridges, Forwarding, KernelError, Policy};
 use crate::model::IfName;
 use crate::model::ifname::is_engine_bridge;
 
@@ -55,7 +55,7 @@ pub fn forwarding(sysctls: &Sysctls) -> (Forwarding, Forwarding) {
 }
 
 /// Links whose own setting enables forwarding of the family.
-pub fn routers(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
+pub fn forwarding_links(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
     let own = move |link: &&LinkRecord| match v6 {
         true => link.forwards6 != 0,
         false => link.forwards4 != 0 && link.forwards4 != FORWARDED_BY_PONTOON,
@@ -66,12 +66,13 @@ pub fn routers(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
 
 /// The same while forwarding is on because of Pontoon alone, including links that lost their setting when
 /// Pontoon turned forwarding on and stopped before it restored the setting.
-fn still_routers(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, bool)> {
+fn still_forwarding_links(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, bool)> {
     let families = [(false, datapath.turned_on.v4), (true, datapath.turned_on.v6)];
     let families = families.into_iter().filter(|(_, closed)| *closed);
-    let mut found: BTreeSet<_> = families.flat_map(|(v6, _)| routers(links, v6).map(move |link| (link, v6))).collect();
-    for element in datapath.elements.iter().flatten() {
-        if let Element::Router(link, false) = element
+    let mut found: BTreeSet<_> =
+        families.flat_map(|(v6, _)| forwarding_links(links, v6).map(move |link| (link, v6))).collect();
+    for element in datapath.policy.iter().flatten() {
+        if let Policy::ForwardingLink(link, false) = element
             && links.iter().any(|l| l.name == link.as_str() && l.forwards4 == FORWARDED_BY_PONTOON)
         {
             found.insert((link.clone(), false));
@@ -105,9 +106,9 @@ pub fn firewall(
     datapath: &mut Datapath,
 ) -> Result<(), Failure> {
     let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
-    datapath.elements = tables::read(socket)?;
-    if datapath.elements.is_none() {
-        datapath.former = tables::read_former(socket)?;
+    datapath.policy = tables::read(socket)?;
+    if datapath.policy.is_none() {
+        datapath.former_policy = tables::read_former(socket)?;
     }
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
@@ -118,10 +119,10 @@ pub fn firewall(
         let links = listed(&mut known, &mut list)?;
         Ok(links.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
     };
-    datapath.shortcuts = Some(fastpath::read(socket, ours)?);
+    datapath.fastpath = Some(fastpath::read(socket, ours)?);
     (datapath.forwarding, datapath.turned_on) = forwarding(sysctls);
     if datapath.turned_on != Forwarding::default() {
-        datapath.routers = still_routers(listed(&mut known, &mut list)?, datapath);
+        datapath.forwarding_links = still_forwarding_links(listed(&mut known, &mut list)?, datapath);
     }
     Ok(())
 }
@@ -150,7 +151,7 @@ pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<EngineBrid
 ///
 /// Pontoon's bridges are left out, because a broadcast there is for the network alone; so are bridges that
 /// call iptables, where the frame would no longer reach the other ports.
-pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Element>, KernelError> {
+pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Policy>, KernelError> {
     let addresses = addr::list_ipv4(socket).map_err(|f| f.of("list", "addresses"))?;
     // Few links have an IPv4 address; the ports of containers have none.
     let mut links = Vec::new();
@@ -173,7 +174,7 @@ pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Ele
             found.entry((name.clone(), Ipv4Addr::BROADCAST)).or_insert(net.ip());
         }
     }
-    Ok(found.into_iter().map(|((link, at), own)| Element::Broadcast(link, at, own)).collect())
+    Ok(found.into_iter().map(|((link, at), own)| Policy::Broadcast(link, at, own)).collect())
 }
 
 #[cfg(test)]

@@ -30,15 +30,15 @@ pub fn commands(step: &Step) -> Vec<String> {
             removed.chain(add.iter().map(|element| nft("add", element))).collect()
         }
         Step::ForwardRules { v6, rules } => rules.iter().map(|rule| forward(*v6, rule)).collect(),
-        Step::Shortcuts { add, remove } => {
+        Step::FastPath { add, remove } => {
             fastpath::removals(remove).into_iter().chain(add.iter().filter_map(fastpath::addition)).collect()
         }
         Step::Create(name, object) => object::commands(name, object),
         Step::Change(name, change) => change::commands(name, change),
         Step::Delete(name, _) => vec![format!("! {} || ip link del dev {}", is_there(name), word(name))],
         Step::Rename { from, to } => vec![rename(from, to)],
-        Step::ForgetFlows(addresses) => addresses.iter().flat_map(forget).collect(),
-        Step::ForgetMisled(ports) => ports.iter().map(|port| misled(port.host)).collect(),
+        Step::FlushConntrack(addresses) => addresses.iter().flat_map(flush).collect(),
+        Step::FlushStaleConntrack(ports) => ports.iter().map(|port| stale(port.host)).collect(),
     }
 }
 
@@ -76,14 +76,14 @@ fn forward(v6: bool, rule: &ForwardRule) -> String {
     format!("{iptables} -C {rule} 2>/dev/null || {iptables} -A {rule}")
 }
 
-fn forget(address: &IpAddr) -> [String; 2] {
+fn flush(address: &IpAddr) -> [String; 2] {
     // conntrack fails when there was nothing to delete.
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     ["-s", "-r"].map(|flag| format!("conntrack -D -f {family} {flag} {address} || true"))
 }
 
 /// Every flow to the port, wherever it leads: a flow with the right destination is tracked again.
-fn misled(port: HostPort) -> String {
+fn stale(port: HostPort) -> String {
     let family = if port.address.is_ipv4() { "ipv4" } else { "ipv6" };
     let at = if port.address.is_unspecified() { String::new() } else { format!(" -d {}", port.address) };
     format!("conntrack -D -f {family} -p {}{at} --dport {} || true", port.protocol, port.port)

@@ -72,11 +72,11 @@ fn each_step_has_its_command() {
         (Step::Change(name("pnth1"), Change::Isolate(false)), "bridge link set dev pnth1 isolated off"),
         (Step::Change(name("pnth1"), Change::Hairpin), "bridge link set dev pnth1 hairpin on"),
         (
-            Step::ForgetFlows(vec!["10.1.0.2".parse().unwrap()]),
+            Step::FlushConntrack(vec!["10.1.0.2".parse().unwrap()]),
             "conntrack -D -f ipv4 -s 10.1.0.2 || true\nconntrack -D -f ipv4 -r 10.1.0.2 || true",
         ),
         (
-            Step::ForgetMisled(vec![Published {
+            Step::FlushStaleConntrack(vec![Published {
                 host: HostPort { protocol: Protocol::Udp, address: "192.0.2.1".parse().unwrap(), port: 53 },
                 container: "10.1.0.2".parse().unwrap(),
                 container_port: 53,
@@ -216,7 +216,7 @@ fn elements_stand_in_their_sets() {
         Policy::GatewayAddress(link(), "fd00::1".parse().unwrap()),
         Policy::NoMulticast(link()),
         Policy::LimitedForwarding(true),
-        Policy::Router(link(), false),
+        Policy::ForwardingLink(link(), false),
         Policy::UserBridgeContainer("fd00::3".parse().unwrap()),
     ];
     assert_eq!(

@@ -77,7 +77,7 @@ impl Sysctls {
         self.read(&of_link(link, "disable_ipv6")).is_ok_and(|value| value == "0")
     }
 
-    /// Enables IPv6 on a link: addresses of its own, but none learned from routers.
+    /// Enables IPv6 on a link: addresses of its own, but none learned from forwarding_links.
     ///
     /// # Errors
     /// An error that names the setting: the link is gone, or IPv6 is disabled in this kernel, or the file

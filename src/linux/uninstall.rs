@@ -90,9 +90,9 @@ impl Uninstaller {
         }
         let all = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
         for v6 in [false, true] {
-            let routers: Vec<_> = observe::routers(&all, v6).collect();
+            let forwarding_links: Vec<_> = observe::forwarding_links(&all, v6).collect();
             if self.sysctls.stop_forwarding(v6).map_err(|f| f.of("turn off", "forwarding"))? && !v6 {
-                for link in routers {
+                for link in forwarding_links {
                     self.sysctls.forward_from(&link).map_err(|f| f.of("give back forwarding to", link.as_str()))?;
                 }
             }

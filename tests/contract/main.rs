@@ -8,7 +8,7 @@ use std::time::Duration;
 use pontoon::datapath::fake::FakeKernel;
 use pontoon::datapath::object::Macvlan;
 use pontoon::datapath::{
-    Bridge, Change, Datapath, Kernel, Object, ObjectKind, Policy, Protected, ReserveError, Shortcut, Step, Veth, Vxlan,
+    Bridge, Change, Datapath, FastPath, Kernel, Object, ObjectKind, Policy, Protected, ReserveError, Step, Veth, Vxlan,
     diff,
 };
 use pontoon::linux::{LinuxKernel, Options};
@@ -80,9 +80,9 @@ fn wanted() -> Datapath {
         let veth = Veth { peer_mac: None, ..veth(peer, "pntb1", isolated) };
         datapath.objects.insert(name(host), veth.into());
     }
-    datapath.elements =
+    datapath.policy =
         Some([Policy::IntraNetwork(name("pntb1")), Policy::Masquerade("10.77.0.0/24".parse().unwrap())].into());
-    datapath.shortcuts = Some(BTreeSet::new());
+    datapath.fastpath = Some(BTreeSet::new());
     datapath
 }
 
@@ -123,7 +123,7 @@ fn what_is_gone_may_be_retired_again() {
             kernel.apply(&end).unwrap();
             assert!(kernel.settle(Duration::from_secs(10)));
             let nothing =
-                Datapath { elements: Some(BTreeSet::new()), shortcuts: Some(BTreeSet::new()), ..Datapath::default() };
+                Datapath { policy: Some(BTreeSet::new()), fastpath: Some(BTreeSet::new()), ..Datapath::default() };
             assert_eq!(observe(kernel), nothing);
         }
         kernel.apply(&build()).unwrap();
@@ -175,7 +175,7 @@ fn a_port_of_no_bridge_and_a_change_of_no_table_are_refused() {
             .apply(&[Step::ChangeFirewall { add: vec![Policy::ProtectedBridge(name("pntb1"))], remove: vec![] }])
             .unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
-        let nothing = Datapath { shortcuts: Some(BTreeSet::new()), ..Datapath::default() };
+        let nothing = Datapath { fastpath: Some(BTreeSet::new()), ..Datapath::default() };
         assert_eq!(observe(kernel), nothing, "nothing is left of either");
     });
 }
@@ -205,7 +205,7 @@ fn a_published_port_leads_where_the_last_change_says() {
             for _ in 0..2 {
                 kernel.apply(&[Step::ChangeFirewall { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
             }
-            observe(kernel).elements.unwrap()
+            observe(kernel).policy.unwrap()
         };
         // Removals come first: the key gets its new value.
         let held = change(&[published(1, "10.77.0.3")], &[published(1, "10.77.0.2")]);
@@ -243,7 +243,7 @@ fn hairpin_and_loopback_are_turned_on_and_stay() {
         kernel.apply(&[Step::create(name("pnth3"), both)]).unwrap();
         let seen = observe(kernel);
         assert!(seen.veths()[&name("pnth3")].hairpin && seen.veths()[&name("pnth3")].isolated);
-        kernel.apply(&[Step::ForgetFlows(vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()])]).unwrap();
     });
 }
 
@@ -331,13 +331,13 @@ fn shortcuts_are_made_changed_and_taken_away() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let mut want = tunnels();
-        let port = |host: &str, addresses: &[&str]| Shortcut::Port {
+        let port = |host: &str, addresses: &[&str]| FastPath::Port {
             tunnel: name("pntx1"),
             port: name(host),
             mac: Mac::derive("peer", host),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         };
-        let network = Shortcut::Network { tunnel: name("pntx1"), gateway: Mac::derive("bridge", "one") };
+        let network = FastPath::Network { tunnel: name("pntx1"), gateway: Mac::derive("bridge", "one") };
         for shortcuts in [
             vec![network.clone()],
             vec![network.clone(), port("pnth1", &["10.77.0.2", "fd00::2"]), port("pnth2", &[])],
@@ -345,14 +345,14 @@ fn shortcuts_are_made_changed_and_taken_away() {
             vec![network, port("pnth2", &["10.77.0.4"])],
             vec![],
         ] {
-            want.shortcuts = Some(shortcuts.into_iter().collect());
+            want.fastpath = Some(shortcuts.into_iter().collect());
             assert!(!reach(kernel, &want).is_empty());
             assert_eq!(observe(kernel), want);
             assert_eq!(reach(kernel, &want), []);
         }
         // Nothing leads past a bridge of which nothing else does.
         let alone =
-            Step::Shortcuts { add: vec![port("pnth1", &["10.77.0.2"])], remove: vec![port("pnth2", &["10.77.0.4"])] };
+            Step::FastPath { add: vec![port("pnth1", &["10.77.0.2"])], remove: vec![port("pnth2", &["10.77.0.4"])] };
         kernel.apply(&[alone]).unwrap();
         assert_eq!(observe(kernel), want);
     });

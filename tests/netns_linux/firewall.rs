@@ -9,7 +9,7 @@ use crate::netns_support::*;
 use crate::town::{TCP, ip, port};
 
 fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Policy>> {
-    kernel.observe_firewall().unwrap().elements
+    kernel.observe_firewall().unwrap().policy
 }
 
 fn masquerade(text: &str) -> Policy {
@@ -98,7 +98,7 @@ fn a_ruleset_of_an_earlier_release_is_read_by_its_former_names_and_replaced() {
             port(TCP, "0.0.0.0", 8080, "10.0.0.2"),
             Policy::SpoofChecked(name("pnth1")),
         ]);
-        assert_eq!((seen.elements, seen.former), (None, before.clone()));
+        assert_eq!((seen.policy, seen.former_policy), (None, before.clone()));
         kernel.apply(&[Step::CreateFirewall(before.iter().cloned().collect())]).unwrap();
         assert_eq!(elements(kernel), Some(before));
         assert!(!run("nft list table inet pontoon").contains("set own4"));

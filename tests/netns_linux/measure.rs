@@ -114,7 +114,7 @@ fn measure_published_ports() {
             kernel.apply(&[Step::CreateFirewall(held.clone())]).unwrap();
             let made = begun.elapsed();
             let begun = Instant::now();
-            assert_eq!(kernel.observe_firewall().unwrap().elements.unwrap().len(), held.len());
+            assert_eq!(kernel.observe_firewall().unwrap().policy.unwrap().len(), held.len());
             let read = begun.elapsed();
             let mut times: [Vec<f64>; 4] = Default::default();
             let all = ports(0);
@@ -174,7 +174,7 @@ fn measure_forgetting_and_reserving() {
         let count = || run("cat /proc/sys/net/netfilter/nf_conntrack_count").trim().to_owned();
         let before = count();
         let begun = Instant::now();
-        kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.9".parse().unwrap()])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec!["10.1.0.9".parse().unwrap()])]).unwrap();
         let asked = begun.elapsed();
         settle(kernel);
         let none = begun.elapsed();
@@ -184,7 +184,7 @@ fn measure_forgetting_and_reserving() {
         };
         for count in [1, 200] {
             let begun = Instant::now();
-            kernel.apply(&[Step::ForgetMisled((0..count).map(udp).collect())]).unwrap();
+            kernel.apply(&[Step::FlushStaleConntrack((0..count).map(udp).collect())]).unwrap();
             settle(kernel);
             eprintln!("{count} UDP ports: none misled after {:?}", begun.elapsed());
         }
@@ -195,7 +195,7 @@ fn measure_forgetting_and_reserving() {
         pontoon::linux::conntrack::forget_listed(&mut raw, &["10.1.0.9".parse().unwrap()].into()).unwrap();
         eprintln!("by listing them: {:?}", begun.elapsed());
         let begun = Instant::now();
-        kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.1".parse().unwrap()])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec!["10.1.0.1".parse().unwrap()])]).unwrap();
         settle(kernel);
         eprintln!(
             "{before} flows: asked in {asked:?}, none of them forgotten after {none:?}, {} left after {:?}",

@@ -56,8 +56,8 @@ pub fn hosts(count: usize, v6: bool) -> Vec<Host> {
             let tunnel = tunnel::of(&network, own(n, v6), PORT, &peers);
             let guard = tunnel::guard(PORT, &peers, Some(own(n, v6)));
             want.objects.extend(tunnel.objects.clone());
-            let all = [want.elements, tunnel.elements, guard.elements].into_iter().flatten().flatten();
-            want.elements = Some(all.collect());
+            let all = [want.policy, tunnel.policy, guard.policy].into_iter().flatten().flatten();
+            want.policy = Some(all.collect());
             for _ in 0..2 {
                 let plan = pontoon::datapath::diff(&observe(&kernel), &want, &Default::default());
                 kernel.apply(&plan.steps).unwrap();

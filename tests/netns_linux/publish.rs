@@ -238,10 +238,10 @@ fn forgetting_cuts_what_stuck_to_a_container() {
         assert!(answered(), "the flow sticks");
         let flows = || run("grep -c 'dport=8080' /proc/net/nf_conntrack || true").trim().to_owned();
         assert_eq!(flows(), "1");
-        kernel.apply(&[Step::ForgetFlows(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
         settle(kernel);
         assert!(answered(), "not others' flows");
-        twice(kernel, &[Step::ForgetFlows(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
+        twice(kernel, &[Step::FlushConntrack(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
         settle(kernel);
         assert_eq!(flows(), "0");
         assert!(!answered(), "the flow is cut");
@@ -313,9 +313,9 @@ fn a_client_that_came_before_the_port_was_published_gets_there() {
                 port(UDP, "0.0.0.0", 80, container4),
             ];
             let ports = add.iter().map(|e| if let Policy::Published(p) = e { *p } else { unreachable!() }).collect();
-            let old = kernel.observe_firewall().unwrap().elements.unwrap();
+            let old = kernel.observe_firewall().unwrap().policy.unwrap();
             let remove = old.into_iter().filter(|e| matches!(e, Policy::Published(_))).collect();
-            kernel.apply(&[Step::ChangeFirewall { add, remove }, Step::ForgetMisled(ports)]).unwrap();
+            kernel.apply(&[Step::ChangeFirewall { add, remove }, Step::FlushStaleConntrack(ports)]).unwrap();
             settle(kernel);
         };
         publish("10.1.0.2", "fd00:1::2");
@@ -336,7 +336,7 @@ fn a_client_that_came_before_the_port_was_published_gets_there() {
         let add = port(UDP, "0.0.0.0", 8090, "10.1.0.2");
         let Policy::Published(one) = add else { unreachable!() };
         kernel
-            .apply(&[Step::ChangeFirewall { add: vec![add], remove: vec![] }, Step::ForgetMisled(vec![one])])
+            .apply(&[Step::ChangeFirewall { add: vec![add], remove: vec![] }, Step::FlushStaleConntrack(vec![one])])
             .unwrap();
         settle(kernel);
         assert!(late.is_answered());

@@ -8,18 +8,18 @@ use crate::netns_support::*;
 use crate::town::*;
 
 fn checked(town: &Town) -> Vec<Policy> {
-    let mut elements = Vec::new();
+    let mut policy = Vec::new();
     for (end, id, n) in [(&town.ends[0], "a", 2), (&town.ends[1], "b", 3)] {
-        elements.push(Policy::SpoofChecked(end.clone()));
-        elements.push(Policy::SourceMac(end.clone(), Mac::derive("peer", id)));
-        elements.push(Policy::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
-        elements.push(Policy::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
+        policy.push(Policy::SpoofChecked(end.clone()));
+        policy.push(Policy::SourceMac(end.clone(), Mac::derive("peer", id)));
+        policy.push(Policy::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
+        policy.push(Policy::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
     }
-    elements
+    policy
 }
 
-fn add(kernel: &LinuxKernel, elements: Vec<Policy>) {
-    kernel.apply(&[Step::ChangeFirewall { add: elements, remove: vec![] }]).unwrap();
+fn add(kernel: &LinuxKernel, policy: Vec<Policy>) {
+    kernel.apply(&[Step::ChangeFirewall { add: policy, remove: vec![] }]).unwrap();
 }
 
 /// Packets that the rule with this comment dropped.

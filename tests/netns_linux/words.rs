@@ -37,7 +37,7 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
         (four.localnet, six.localnet, six.mtu) = (true, true, 1400);
         kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
         let mut want = observe(kernel);
-        want.elements = Some([Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into());
+        want.policy = Some([Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into());
         want.forwarding.v4 = true;
         want.forwarding.v6 = true;
         want.objects.extend([(one.clone(), four.into()), (other.clone(), six.into())]);
@@ -123,8 +123,8 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
             Policy::NoMulticast(link()),
             Policy::LimitedForwarding(false),
             Policy::LimitedForwarding(true),
-            Policy::Router(link(), false),
-            Policy::Router(link(), true),
+            Policy::ForwardingLink(link(), false),
+            Policy::ForwardingLink(link(), true),
             Policy::UserBridgeContainer("10.1.0.2".parse().unwrap()),
             Policy::UserBridgeContainer("fd00::2".parse().unwrap()),
         ]);
@@ -150,7 +150,7 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
             ]);
         }
         let rules = [ForwardRule::From(LinkMatch::Prefix("pnt".into())), ForwardRule::To(LinkMatch::Name(link()))];
-        let mut want = Datapath { elements: Some(elements.clone()), ..observe(kernel) };
+        let mut want = Datapath { policy: Some(elements.clone()), ..observe(kernel) };
         want.forward4 = Some(rules.clone().into());
         want.forward6 = Some(rules.into());
         typed(kernel, &want);
@@ -158,9 +158,9 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
         elements.remove(&at("0.0.0.0", "10.1.0.2"));
         elements.remove(&Policy::SourceFiltered("10.1.0.2".parse().unwrap()));
         elements.insert(at("0.0.0.0", "10.1.0.3"));
-        want.elements = Some(elements);
+        want.policy = Some(elements);
         typed(kernel, &want);
-        want.elements = Some(BTreeSet::new());
+        want.policy = Some(BTreeSet::new());
         typed(kernel, &want);
     });
 }

@@ -23,7 +23,7 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     assert!(bridge.ipv6 && bridge.up && bridge.owned);
     assert_eq!(bridge.mtu, 1450);
     assert!(datapath.forwarding.v4 && datapath.forwarding.v6);
-    let elements = datapath.elements.unwrap();
+    let elements = datapath.policy.unwrap();
     assert!(
         elements.contains(&Policy::IntraNetwork(name.clone()))
             && elements.contains(&Policy::ProtectedBridge(name.clone()))
@@ -34,7 +34,7 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     let after = rig.kernel.datapath();
     assert!(
         after.bridges().is_empty()
-            && after.elements.unwrap() == [Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into()
+            && after.policy.unwrap() == [Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into()
     );
 }
 
@@ -73,7 +73,7 @@ fn internal_networks_neither_forward_nor_masquerade() {
     rig.ok("NetworkDriver.CreateNetwork", body);
     let datapath = rig.kernel.datapath();
     assert!(!datapath.forwarding.v4 && !datapath.forwarding.v6);
-    let elements = datapath.elements.unwrap();
+    let elements = datapath.policy.unwrap();
     assert!(elements.iter().any(|e| matches!(e, Policy::Internal(_))));
     assert!(!elements.iter().any(|e| matches!(e, Policy::Masquerade(_))));
 }
@@ -98,7 +98,7 @@ fn options_change_what_they_say() {
     assert_eq!(bridge.mtu, 1400);
     assert_eq!(bridge.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fd01::1/64"]);
     assert!(datapath.veths().values().all(|v| v.isolated && v.mtu == 1400));
-    assert!(!datapath.elements.unwrap().iter().any(|e| matches!(e, Policy::Masquerade(_))));
+    assert!(!datapath.policy.unwrap().iter().any(|e| matches!(e, Policy::Masquerade(_))));
 }
 
 #[test]

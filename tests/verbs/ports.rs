@@ -37,7 +37,7 @@ fn attach(rig: &Rig, id: &str, n: u8, sandbox: &str) {
 
 /// What is published, as text.
 fn published(rig: &Rig) -> Vec<String> {
-    let elements = rig.kernel.datapath().elements.unwrap();
+    let elements = rig.kernel.datapath().policy.unwrap();
     let show = |e: &Policy| match e {
         Policy::Published(p) => Some(format!("{} -> {} {}", p.host, p.container, p.container_port)),
         _ => None,
@@ -192,10 +192,10 @@ fn leave_and_delete_clean_up_when_revoke_never_came() {
     for method in ["Leave", "DeleteEndpoint"] {
         let rig = rig_with(json!({}));
         rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(17, "", 53, 53, 53)])));
-        rig.kernel.take_forgotten();
+        rig.kernel.take_flushed();
         rig.ok(&format!("NetworkDriver.{method}"), of("aa", "e1"));
         assert_eq!((published(&rig).len(), reserved(&rig).len()), (0, 0), "{method}");
-        assert!(!rig.kernel.take_forgotten().is_empty(), "flows to the container are forgotten");
+        assert!(!rig.kernel.take_flushed().is_empty(), "flows to the container are forgotten");
     }
 }
 
@@ -204,9 +204,9 @@ fn set_right(rig: &Rig) -> Vec<String> {
     let steps = rig.kernel.take_steps();
     // Only after the rules are in: until then clients go on being misled.
     let rules = steps.iter().position(|s| matches!(s, Step::ChangeFirewall { .. } | Step::CreateFirewall(_)));
-    let misled = steps.iter().position(|s| matches!(s, Step::ForgetMisled(_)));
+    let misled = steps.iter().position(|s| matches!(s, Step::FlushStaleConntrack(_)));
     assert!(misled.is_none() || rules < misled, "{steps:?}");
-    let ports = steps.iter().filter_map(|s| if let Step::ForgetMisled(ports) = s { Some(ports) } else { None });
+    let ports = steps.iter().filter_map(|s| if let Step::FlushStaleConntrack(ports) = s { Some(ports) } else { None });
     ports.flatten().map(|port| port.host.to_string()).collect()
 }
 
@@ -228,7 +228,7 @@ fn clients_that_keep_their_port_are_set_right_when_one_is_published() {
     let leads_elsewhere = json!([port(17, "", 53, 53, 54)]);
     rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", leads_elsewhere));
     assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"]);
-    rig.kernel.meddle(|d| d.elements = None);
+    rig.kernel.meddle(|d| d.policy = None);
     rig.life().driver.repair_firewall().whole().unwrap();
     assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"], "a flushed table was put back");
     rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
@@ -291,7 +291,7 @@ fn modes_decide_what_is_translated_and_what_is_open() {
     let elements = |options: Value| {
         let rig = rig_with(options);
         rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
-        let all = rig.kernel.datapath().elements.unwrap();
+        let all = rig.kernel.datapath().policy.unwrap();
         let count = |test: fn(&Policy) -> bool| all.iter().filter(|e| test(e)).count();
         (
             count(|e| matches!(e, Policy::Published(_))),
@@ -321,7 +321,7 @@ fn modes_decide_what_is_translated_and_what_is_open() {
 fn sources_are_allowed_for_a_network_or_for_one_endpoint() {
     let rig = rig_with(json!({"pontoon.publish.allow": "192.0.2.0/24,2001:db8::/32"}));
     let allowed = |rig: &Rig| {
-        let elements = rig.kernel.datapath().elements.unwrap();
+        let elements = rig.kernel.datapath().policy.unwrap();
         elements
             .iter()
             .filter_map(|e| match e {
@@ -344,7 +344,7 @@ fn sources_are_allowed_for_a_network_or_for_one_endpoint() {
 #[test]
 fn sources_are_checked_unless_the_user_says_otherwise() {
     let checked = |rig: &Rig| {
-        let elements = rig.kernel.datapath().elements.unwrap();
+        let elements = rig.kernel.datapath().policy.unwrap();
         elements
             .iter()
             .filter(|e| matches!(e, Policy::SpoofChecked(_) | Policy::SourceMac(..) | Policy::SourceAddress(..)))

@@ -8,7 +8,7 @@ impl FakeKernel {
         let world = self.world();
         let mut lines = Vec::new();
         lines.extend(world.datapath.objects.iter().map(|(name, object)| format!("link {name} {object:?}")));
-        match &world.datapath.elements {
+        match &world.datapath.policy {
             None => lines.push("no table inet pontoon".to_owned()),
             // Forwarding stays on when no network needs it any more, and this element with it.
             Some(elements) => {

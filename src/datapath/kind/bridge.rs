@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Kind, Refusal, forwarding, links};
-use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, ForwardRule, LinkMatch, Policy, Shortcut, Veth, shortcut};
+use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, Policy, Veth, fastpath};
 use crate::model::options;
 use crate::model::{
     Attachment, Endpoint, EndpointSpec, GatewayMode, IfName, LinkRole, Mac, Network, Protocol, Published,
@@ -72,7 +72,7 @@ fn network(network: &Network, name: &IfName) -> Datapath {
     Datapath {
         objects: [(name.clone(), bridge.into())].into(),
         forwarding: forwarding(spec),
-        elements: Some(elements(network, name)),
+        policy: Some(policy(network, name)),
         forward4: Some(forward_rules(name)),
         forward6: Some(forward_rules(name)),
         ..Datapath::default()
@@ -91,17 +91,17 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
         arp: false,
         up: true,
     };
-    let mut elements = reach(network, endpoint);
+    let mut policy = reach(network, endpoint);
     let checks = checks(network, host, endpoint);
     if !network.kind.owns_bridge() && (!network.spec.internal || !network.spec.options.icc) {
-        elements.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Policy::UserBridgeContainer));
+        policy.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Policy::UserBridgeContainer));
     }
-    let mut shortcuts = shortcut::of_endpoint(network, host, endpoint, !checks.is_empty());
+    let mut fastpath = fastpath::of_endpoint(network, host, endpoint, !checks.is_empty());
     if !network.kind.owns_bridge() && !checks.is_empty() {
-        shortcuts.insert(Shortcut::Guard { port: host.clone() });
+        fastpath.insert(FastPath::Guard { port: host.clone() });
     }
-    elements.extend(checks);
-    Datapath { elements: Some(elements), shortcuts: Some(shortcuts), ..links(endpoint, [(host.clone(), veth.into())]) }
+    policy.extend(checks);
+    Datapath { policy: Some(policy), fastpath: Some(fastpath), ..links(endpoint, [(host.clone(), veth.into())]) }
 }
 
 /// Elements that decide which traffic from outside its network may reach the endpoint.
@@ -153,7 +153,7 @@ pub fn is_checked(network: &Network, endpoint: &Endpoint) -> bool {
 
 /// On a bridge that the user provides, the user's own filtering stays in charge: Pontoon adds only what its
 /// containers need (masquerading, isolation), nothing that would cut other traffic through the bridge.
-fn elements(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
+fn policy(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
     let spec = &network.spec;
     let bridge = || bridge.clone();
     let mut set = BTreeSet::new();

@@ -93,7 +93,7 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
             Element::of_map([name(link), Value::Address((*at).into())], Value::Address((*own).into())),
         ),
         Policy::LimitedForwarding(v6) => (Set::LimitedForwarding, Element::of_set(Value::Family(*v6))),
-        Policy::Router(link, v6) => {
+        Policy::ForwardingLink(link, v6) => {
             (Set::either(*v6, Set::ForwardingLink4, Set::ForwardingLink6), Element::of_set(name(link)))
         }
         Policy::UserBridgeContainer(address) => (
@@ -198,7 +198,7 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
                 Policy::Broadcast(link(key)?, key.v4()?, own)
             }
             Set::LimitedForwarding => Policy::LimitedForwarding(key.family()?),
-            Set::ForwardingLink4 | Set::ForwardingLink6 => Policy::Router(link(key)?, v6),
+            Set::ForwardingLink4 | Set::ForwardingLink6 => Policy::ForwardingLink(link(key)?, v6),
             Set::UserBridgeContainer4 | Set::UserBridgeContainer6 => Policy::UserBridgeContainer(key.address(v6)?),
             Set::AnyAddr4 | Set::AnyAddr6 => Policy::SourceAddress(link(key)?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,

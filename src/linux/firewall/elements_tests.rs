@@ -55,7 +55,7 @@ fn elements_read_back_whatever_their_neighbours() {
     for v6 in [false, true] {
         all.extend([
             Policy::LimitedForwarding(v6),
-            Policy::Router(two(), v6),
+            Policy::ForwardingLink(two(), v6),
             Policy::UserBridgeContainer(unspecified(v6)),
         ]);
     }

@@ -270,14 +270,14 @@ fn icmp(rule: Expressions, routed: Set) -> Expressions {
 /// Matches packets that the kernel forwards only because Pontoon turned forwarding on, and that do not belong
 /// to its networks.
 fn between_others(rule: Expressions, v6: bool) -> Expressions {
-    let (routers, guests) = (
+    let (forwarding_links, guests) = (
         Set::either(v6, Set::ForwardingLink4, Set::ForwardingLink6),
         Set::either(v6, Set::UserBridgeContainer4, Set::UserBridgeContainer6),
     );
     let rule = rule.key_in(&[Field::FAMILY], Set::LimitedForwarding).family(v6);
     let rule = rule.link_not_in(Direction::In, Set::Bridges).link_not_in(Direction::Out, Set::Bridges);
     let rule = rule.key_not_in(&[Side::Source.address(v6)], guests);
-    let rule = rule.key_not_in(&[Side::Destination.address(v6)], guests).link_not_in(Direction::In, routers);
+    let rule = rule.key_not_in(&[Side::Destination.address(v6)], guests).link_not_in(Direction::In, forwarding_links);
     rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::ForeignBridge)
 }
 

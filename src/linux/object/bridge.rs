@@ -6,7 +6,7 @@
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 
-use super::super::apply::{TRIES, foreign};
+use super::super::apply::{CREATE_ATTEMPTS, foreign};
 use super::super::link::{self, HEADER, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, LinkRecord};
 use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::super::shell::{is_there, quoted, setting, word};
@@ -137,7 +137,7 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> 
 
 impl LinuxKernel {
     pub(super) fn create_bridge(&self, name: &IfName, bridge: &Bridge) -> Result<(), Failure> {
-        for _ in 0..TRIES {
+        for _ in 0..CREATE_ATTEMPTS {
             self.await_gone(name)?;
             let mut route = self.route();
             route.bridges.remove(name);

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::super::apply::{PATIENCE, TRIES, foreign, with_master};
+use super::super::apply::{CREATE_ATTEMPTS, DELETION_TIMEOUT, foreign, with_master};
 use super::super::link::{
     self, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
     LinkRecord, PortFlag,
@@ -183,7 +183,7 @@ pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord) -> Result<Opti
 
 impl LinuxKernel {
     pub(super) fn create_vxlan(&self, name: &IfName, wanted: &Vxlan) -> Result<(), Failure> {
-        for _ in 0..TRIES {
+        for _ in 0..CREATE_ATTEMPTS {
             self.await_gone(name)?;
             let mut route = self.route();
             let bridge = wanted.bridge.as_ref();
@@ -197,7 +197,7 @@ impl LinuxKernel {
                 // deleted.
                 None => {
                     drop(route);
-                    if !self.reaper.settle(PATIENCE) || self.is_number_taken(wanted)? {
+                    if !self.reaper.settle(DELETION_TIMEOUT) || self.is_number_taken(wanted)? {
                         return Err(Failure::refused(libc::EEXIST, failure_words(&failure)));
                     }
                 }

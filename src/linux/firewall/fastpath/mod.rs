@@ -26,15 +26,15 @@ use nft::message::{
 };
 
 use super::ruleset::TABLE;
-use crate::datapath::Shortcut;
-use crate::datapath::shortcut::Rest;
+use crate::datapath::FastPath;
+use crate::datapath::fastpath::Leftover;
 use crate::linux::netlink::{CREATE, Failure, Request, Socket};
 use crate::linux::tlv::Writer;
 use crate::model::{IfName, Mac};
 pub use read::read;
 
 /// Comment of the table, incremented with every change of the schema.
-const SCHEMA: &str = "pontoon shortcuts 2";
+const SCHEMA: &str = "pontoon fast path 2";
 
 /// Indexes of links by name; missing links are left out.
 pub type Indexes = BTreeMap<IfName, u32>;
@@ -47,7 +47,7 @@ pub type Indexes = BTreeMap<IfName, u32>;
 ///
 /// # Errors
 /// The kernel's error; [`offered`] tells whether the kernel lacks support for shortcuts.
-pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Shortcut]) -> Result<(), Failure> {
+pub fn change(socket: &mut Socket, at: &Indexes, add: &[FastPath], remove: &[FastPath]) -> Result<(), Failure> {
     let pieces = pieces(remove);
     let mut messages: Vec<_> = pieces.iter().map(Piece::deletion).collect();
     messages.extend(add.iter().flat_map(|shortcut| rules::of(shortcut, at)));
@@ -60,8 +60,8 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[Shortcut], remove: &[Sho
         messages.extend(piece.is_there(socket)?.then(|| piece.deletion()));
     }
     for shortcut in add {
-        if let Shortcut::Port { tunnel, mac, .. } = shortcut {
-            let coming = add.iter().any(|other| matches!(other, Shortcut::Network { tunnel: of, .. } if of == tunnel));
+        if let FastPath::Port { tunnel, mac, .. } = shortcut {
+            let coming = add.iter().any(|other| matches!(other, FastPath::Network { tunnel: of, .. } if of == tunnel));
             if !coming && !Piece::Chain(on(tunnel.as_str())).is_there(socket)? {
                 continue;
             }
@@ -113,24 +113,24 @@ enum Piece {
 }
 
 /// The objects of these shortcuts, ordered so that nothing is deleted while another object depends on it.
-fn pieces(remove: &[Shortcut]) -> Vec<Piece> {
+fn pieces(remove: &[FastPath]) -> Vec<Piece> {
     let (networks, ports): (Vec<_>, Vec<_>) = remove.iter().partition(|shortcut| {
-        matches!(shortcut, Shortcut::Network { .. } | Shortcut::Rest(Rest::Network(_) | Rest::Table))
+        matches!(shortcut, FastPath::Network { .. } | FastPath::Leftover(Leftover::Network(_) | Leftover::Table))
     });
     let shared = |tunnel: &str| vec![Piece::Chain(on(tunnel)), Piece::Set(here(tunnel)), Piece::Set(there(tunnel))];
-    let of = |shortcut: &Shortcut| match shortcut {
-        Shortcut::Network { tunnel, .. } => {
+    let of = |shortcut: &FastPath| match shortcut {
+        FastPath::Network { tunnel, .. } => {
             [vec![Piece::Chain(tunnel.as_str().to_owned())], shared(tunnel.as_str())].concat()
         }
-        Shortcut::Port { tunnel, port, mac, addresses } => {
+        FastPath::Port { tunnel, port, mac, addresses } => {
             let place = (!addresses.is_empty()).then(|| Piece::Place(here(tunnel.as_str()), *mac));
             std::iter::once(Piece::Chain(port.as_str().to_owned())).chain(place).collect()
         }
-        Shortcut::Guard { port } => vec![Piece::Chain(port.as_str().to_owned())],
-        Shortcut::Rest(Rest::Table) => vec![Piece::Table],
-        Shortcut::Rest(Rest::Chain(name)) => vec![Piece::Chain(name.clone())],
-        Shortcut::Rest(Rest::Place(tunnel, mac)) => vec![Piece::Place(here(tunnel), *mac)],
-        Shortcut::Rest(Rest::Network(tunnel)) => shared(tunnel),
+        FastPath::Guard { port } => vec![Piece::Chain(port.as_str().to_owned())],
+        FastPath::Leftover(Leftover::Table) => vec![Piece::Table],
+        FastPath::Leftover(Leftover::Chain(name)) => vec![Piece::Chain(name.clone())],
+        FastPath::Leftover(Leftover::Place(tunnel, mac)) => vec![Piece::Place(here(tunnel), *mac)],
+        FastPath::Leftover(Leftover::Network(tunnel)) => shared(tunnel),
     };
     ports.into_iter().chain(networks).flat_map(of).collect()
 }

@@ -10,7 +10,7 @@ use nft::message::{
 use nft::table::{consistent, entries};
 
 use super::rules::{self, parse_label};
-use super::{Failure, Indexes, Rest, SCHEMA, Shortcut, Socket, TABLE, on};
+use super::{Failure, FastPath, Indexes, Leftover, SCHEMA, Socket, TABLE, on};
 use crate::linux::firewall::schema::{ours, query, rules_of};
 use crate::linux::tlv::{native32, text};
 use crate::model::Mac;
@@ -21,21 +21,21 @@ use crate::model::Mac;
 pub fn read(
     socket: &mut Socket,
     mut links: impl FnMut(bool) -> Result<Indexes, Failure>,
-) -> Result<BTreeSet<Shortcut>, Failure> {
+) -> Result<BTreeSet<FastPath>, Failure> {
     consistent(socket, |socket| read_once(socket, &mut links))
 }
 
 fn read_once(
     socket: &mut Socket,
     links: &mut impl FnMut(bool) -> Result<Indexes, Failure>,
-) -> Result<BTreeSet<Shortcut>, Failure> {
+) -> Result<BTreeSet<FastPath>, Failure> {
     let query = query(NETDEV);
     let table = match socket.get(wire(GET_TABLE), &query) {
         Err(failure) if failure.errno() == Some(libc::ENOENT) => return Ok(BTreeSet::new()),
         result => result?,
     };
     if attributes(&table).find(TABLE_USERDATA).and_then(message::comment) != Some(SCHEMA) {
-        return Ok([Shortcut::Rest(Rest::Table)].into());
+        return Ok([FastPath::Leftover(Leftover::Table)].into());
     }
     let mut found = Found::default();
     for name in socket.list(wire(GET_CHAIN), &query, |_, payload| named(payload, CHAIN_NAME))? {
@@ -53,7 +53,7 @@ fn read_once(
             }
             (None, Some(tunnel)) => tunnel,
             // Another schema: as with the other tables, everything is created again.
-            (None, None) => return Ok([Shortcut::Rest(Rest::Table)].into()),
+            (None, None) => return Ok([FastPath::Leftover(Leftover::Table)].into()),
         };
         found.networks.insert(tunnel.to_owned());
     }
@@ -92,11 +92,11 @@ impl Found {
         described.into_iter().all(|(shortcut, index)| self.is_at(&shortcut, index))
     }
 
-    fn is_at(&self, shortcut: &Shortcut, index: u32) -> bool {
+    fn is_at(&self, shortcut: &FastPath, index: u32) -> bool {
         shortcut.link().and_then(|link| self.links.get(link)) == Some(&index)
     }
 
-    fn judged(mut self) -> BTreeSet<Shortcut> {
+    fn judged(mut self) -> BTreeSet<FastPath> {
         let mut judged = BTreeSet::new();
         for (name, labels) in &self.chains {
             if let Some(tunnel) = name.strip_suffix("_on") {
@@ -105,39 +105,39 @@ impl Found {
             }
             match self.whole(name, labels) {
                 Some(shortcut) => drop(judged.insert(shortcut)),
-                None => drop(judged.insert(Shortcut::Rest(Rest::Chain(name.clone())))),
+                None => drop(judged.insert(FastPath::Leftover(Leftover::Chain(name.clone())))),
             }
         }
         for shortcut in &judged {
             match shortcut {
-                Shortcut::Network { tunnel, .. } => drop(self.networks.remove(tunnel.as_str())),
-                Shortcut::Port { tunnel, mac, addresses, .. } if !addresses.is_empty() => {
+                FastPath::Network { tunnel, .. } => drop(self.networks.remove(tunnel.as_str())),
+                FastPath::Port { tunnel, mac, addresses, .. } if !addresses.is_empty() => {
                     self.places.remove(&(tunnel.as_str().to_owned(), *mac));
                 }
                 _ => {}
             }
         }
-        judged.extend(self.networks.into_iter().map(|tunnel| Shortcut::Rest(Rest::Network(tunnel))));
-        judged.extend(self.places.into_keys().map(|(tunnel, mac)| Shortcut::Rest(Rest::Place(tunnel, mac))));
+        judged.extend(self.networks.into_iter().map(|tunnel| FastPath::Leftover(Leftover::Network(tunnel))));
+        judged.extend(self.places.into_keys().map(|(tunnel, mac)| FastPath::Leftover(Leftover::Place(tunnel, mac))));
         judged
     }
 
     /// The shortcut that the rules of a link's chain describe, if they and all other parts are present.
-    fn whole(&self, name: &str, labels: &[String]) -> Option<Shortcut> {
+    fn whole(&self, name: &str, labels: &[String]) -> Option<FastPath> {
         let label = labels.first()?;
         let (shortcut, index) = parse_label(name, label)?;
         let all = |labels: &[String], count: usize| labels.len() == count && labels.iter().all(|other| other == label);
         let whole = match &shortcut {
-            Shortcut::Network { tunnel, .. } => {
+            FastPath::Network { tunnel, .. } => {
                 all(labels, rules::TUNNEL) && all(self.chains.get(&on(tunnel.as_str()))?, rules::ON)
             }
-            Shortcut::Port { tunnel, mac, addresses, .. } => {
+            FastPath::Port { tunnel, mac, addresses, .. } => {
                 let place = self.places.get(&(tunnel.as_str().to_owned(), *mac));
                 let placed = addresses.is_empty() || place == Some(&index);
                 placed && all(labels, rules::of_port(addresses))
             }
-            Shortcut::Guard { .. } => all(labels, 1),
-            Shortcut::Rest(_) => false,
+            FastPath::Guard { .. } => all(labels, 1),
+            FastPath::Leftover(_) => false,
         };
         (whole && self.is_at(&shortcut, index)).then_some(shortcut)
     }

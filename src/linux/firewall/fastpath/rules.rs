@@ -13,7 +13,7 @@ use nft::message::{
 };
 use nft::{DataType, Expressions, Field, Set, Side, Update};
 
-use super::{CREATE, Indexes, Request, SCHEMA, Shortcut, TABLE, here, on, place, there};
+use super::{CREATE, FastPath, Indexes, Request, SCHEMA, TABLE, here, on, place, there};
 use crate::linux::firewall::bridge_rules::{IP, IPV6, carries, to_bridges};
 use crate::model::{IfName, Mac};
 
@@ -28,16 +28,16 @@ pub const LEARNED_MAX: u32 = 65_536;
 const LEARNED_TIMEOUT: u64 = 300_000;
 
 /// The messages that create one and replace what exists of it, except its location.
-pub fn of(shortcut: &Shortcut, at: &Indexes) -> Vec<Request> {
+pub fn of(shortcut: &FastPath, at: &Indexes) -> Vec<Request> {
     match shortcut {
-        Shortcut::Network { tunnel, gateway } => {
+        FastPath::Network { tunnel, gateway } => {
             at.get(tunnel).map(|index| network(tunnel, *index, *gateway)).unwrap_or_default()
         }
-        Shortcut::Port { tunnel, port, mac, addresses } => {
+        FastPath::Port { tunnel, port, mac, addresses } => {
             at.get(port).map(|index| self::port(tunnel, port, *index, *mac, addresses)).unwrap_or_default()
         }
-        Shortcut::Guard { port } => at.get(port).map(|index| guard(port, *index)).unwrap_or_default(),
-        Shortcut::Rest(_) => Vec::new(),
+        FastPath::Guard { port } => at.get(port).map(|index| guard(port, *index)).unwrap_or_default(),
+        FastPath::Leftover(_) => Vec::new(),
     }
 }
 
@@ -180,21 +180,21 @@ pub fn guard_label(index: u32) -> String {
 }
 
 /// Parses the label of chain `name`: a shortcut and the index of its link.
-pub fn parse_label(name: &str, label: &str) -> Option<(Shortcut, u32)> {
+pub fn parse_label(name: &str, label: &str) -> Option<(FastPath, u32)> {
     let mut words = label.split(' ');
     let kind = words.next()?;
     if kind == "guard" {
         let port = IfName::parse(name).ok()?;
-        return Some((Shortcut::Guard { port }, words.next()?.parse().ok()?));
+        return Some((FastPath::Guard { port }, words.next()?.parse().ok()?));
     }
     let tunnel = IfName::parse(words.next()?).ok()?;
     let index = words.next()?.parse().ok()?;
     let mac = Mac::parse(words.next()?).ok()?;
     let shortcut = match kind {
-        "network" if name == tunnel.as_str() => Shortcut::Network { tunnel, gateway: mac },
+        "network" if name == tunnel.as_str() => FastPath::Network { tunnel, gateway: mac },
         "port" => {
             let addresses = words.map(str::parse).collect::<Result<_, _>>().ok()?;
-            Shortcut::Port { tunnel, port: IfName::parse(name).ok()?, mac, addresses }
+            FastPath::Port { tunnel, port: IfName::parse(name).ok()?, mac, addresses }
         }
         _ => return None,
     };
@@ -209,14 +209,14 @@ mod tests {
     fn labels_read_back_and_others_are_none() {
         let (tunnel, link) = (IfName::parse("pntx1").unwrap(), IfName::parse("pnth1").unwrap());
         let mac = Mac::derive("peer", "one");
-        let network = Shortcut::Network { tunnel: tunnel.clone(), gateway: mac };
+        let network = FastPath::Network { tunnel: tunnel.clone(), gateway: mac };
         assert_eq!(parse_label("pntx1", &network_label(&tunnel, 7, mac)), Some((network, 7)));
         for addresses in [BTreeSet::new(), ["10.9.0.2", "fd00::2"].map(|text| text.parse().unwrap()).into()] {
             let label = port_label(&tunnel, 8, mac, &addresses);
-            let port = Shortcut::Port { tunnel: tunnel.clone(), port: link.clone(), mac, addresses };
+            let port = FastPath::Port { tunnel: tunnel.clone(), port: link.clone(), mac, addresses };
             assert_eq!(parse_label("pnth1", &label), Some((port, 8)));
         }
-        assert_eq!(parse_label("pnth1", &guard_label(9)), Some((Shortcut::Guard { port: link.clone() }, 9)));
+        assert_eq!(parse_label("pnth1", &guard_label(9)), Some((FastPath::Guard { port: link.clone() }, 9)));
         let text = network_label(&tunnel, 7, mac);
         for broken in ["", "network", "port pntx1 7", "network pntx1 x 02:00:00:00:00:01", &text.replace("net", "not")]
         {

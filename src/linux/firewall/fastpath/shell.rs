@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::rules::{LEARNED_MAX, guard_label, network_label, port_label};
-use super::{Piece, SCHEMA, Shortcut, here, on, pieces, there};
+use super::{FastPath, Piece, SCHEMA, here, on, pieces, there};
 use crate::linux::shell::quoted;
 use crate::model::{IfName, Mac};
 
@@ -14,17 +14,17 @@ use crate::model::{IfName, Mac};
 const INDEX: u32 = u32::MAX;
 
 /// The lines that remove these shortcuts.
-pub fn removals(remove: &[Shortcut]) -> Vec<String> {
+pub fn removals(remove: &[FastPath]) -> Vec<String> {
     pieces(remove).iter().map(removal).collect()
 }
 
 /// The line that creates one shortcut.
-pub fn addition(shortcut: &Shortcut) -> Option<String> {
+pub fn addition(shortcut: &FastPath) -> Option<String> {
     let (link, script) = match shortcut {
-        Shortcut::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
-        Shortcut::Port { tunnel, port, mac, addresses } => (port, self::port(tunnel, port, *mac, addresses)),
-        Shortcut::Guard { port } => (port, guard(port)),
-        Shortcut::Rest(_) => return None,
+        FastPath::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
+        FastPath::Port { tunnel, port, mac, addresses } => (port, self::port(tunnel, port, *mac, addresses)),
+        FastPath::Guard { port } => (port, guard(port)),
+        FastPath::Leftover(_) => return None,
     };
     // Names that Pontoon derives are always plain: nothing that the shell or nft would reject.
     let plain = |name: &IfName| name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');

@@ -14,7 +14,7 @@ use crate::model::{Endpoint, EndpointId, Network, NetworkId, Vni};
 
 /// The live facts.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct Snapshot {
     ula: Option<IpNetwork>,
     pools: BTreeMap<String, PoolRecord>,
     /// By pool and address: the holder, and the number of puts before its last one.
@@ -36,7 +36,7 @@ pub(super) struct Facts {
     former: Vec<Record>,
 }
 
-impl Facts {
+impl Snapshot {
     /// Applies the next record. A tombstone also removes what belongs to its object.
     pub fn apply(&mut self, record: Record) {
         match record {

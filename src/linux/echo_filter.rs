@@ -13,17 +13,17 @@ use crate::model::IfName;
 pub const ECHO: Duration = Duration::from_secs(1);
 
 /// Number of entries at which expired ones are removed.
-const CROWD: usize = 1024;
+const SWEEP_SIZE: usize = 1024;
 
 /// Links with the time of Pontoon's last change.
 #[derive(Debug, Default)]
-pub struct Touches(Mutex<HashMap<IfName, Instant>>);
+pub struct EchoFilter(Mutex<HashMap<IfName, Instant>>);
 
-impl Touches {
+impl EchoFilter {
     /// Records that this link is about to be changed.
     pub fn mark(&self, name: &IfName) {
         let mut touched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if touched.len() >= CROWD {
+        if touched.len() >= SWEEP_SIZE {
             touched.retain(|_, at| at.elapsed() < ECHO);
         }
         touched.insert(name.clone(), Instant::now());

@@ -15,7 +15,7 @@ const NEWEST: ABI = ABI::V9;
 
 /// What the daemon reads and writes after its start.
 #[derive(Debug, Clone)]
-pub struct Reach {
+pub struct AllowedPaths {
     /// The ledger's directory, with full access.
     pub state: PathBuf,
     /// The directory of the plugin socket.
@@ -35,7 +35,7 @@ pub struct Pins(#[allow(dead_code, reason = "may not be opened")] Vec<PathFd>);
 ///
 /// # Errors
 /// The kernel has no Landlock, or its error.
-pub fn restrict(reach: &Reach) -> Result<(u8, Pins), String> {
+pub fn restrict(reach: &AllowedPaths) -> Result<(u8, Pins), String> {
     let told = |error: RulesetError| format!("Landlock: {error}");
     let ruleset = handled().and_then(Ruleset::create).map_err(told)?;
     let mut pins = Pins::default();
@@ -52,7 +52,7 @@ fn handled() -> Result<Ruleset, RulesetError> {
         .scope(Scope::from_all(NEWEST))
 }
 
-fn allow(mut ruleset: RulesetCreated, pins: &mut Pins, reach: &Reach) -> Result<RulesetCreated, RulesetError> {
+fn allow(mut ruleset: RulesetCreated, pins: &mut Pins, reach: &AllowedPaths) -> Result<RulesetCreated, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = read | AccessFs::WriteFile | AccessFs::Truncate;
     let own =

@@ -17,7 +17,7 @@ use crate::model::Published;
 
 /// The queue; its thread ends by itself when the queue is dropped.
 #[derive(Debug)]
-pub struct Sweeper {
+pub struct ConntrackWorker {
     shared: Arc<Shared>,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Queued {
     }
 }
 
-impl Sweeper {
+impl ConntrackWorker {
     /// Starts the thread. `nft` is the socket for netfilter; `links` is used to check whether an address
     /// belongs to the host.
     ///
@@ -63,18 +63,18 @@ impl Sweeper {
     pub fn start(nft: Socket, links: Socket) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
-        std::thread::Builder::new().name("sweeper".to_owned()).spawn(move || theirs.work(nft, links))?;
+        std::thread::Builder::new().name("conntrack_worker".to_owned()).spawn(move || theirs.work(nft, links))?;
         Ok(Self { shared })
     }
 
     /// Queues a flush of the flows from and to these container addresses.
-    pub fn forget(&self, addresses: &[IpAddr]) {
+    pub fn flush(&self, addresses: &[IpAddr]) {
         self.shared.lock().queued.addresses.extend(addresses);
         self.shared.changed.notify_all();
     }
 
     /// Queues a flush of the stale flows of these published ports.
-    pub fn forget_misled(&self, ports: &[Published]) {
+    pub fn flush_stale(&self, ports: &[Published]) {
         self.shared.lock().queued.ports.extend(ports);
         self.shared.changed.notify_all();
     }
@@ -93,7 +93,7 @@ impl Sweeper {
     }
 }
 
-impl Drop for Sweeper {
+impl Drop for ConntrackWorker {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
@@ -107,7 +107,7 @@ impl Shared {
 
     fn work(&self, mut nft: Socket, mut links: Socket) {
         while let Some(Queued { addresses, ports, waiting }) = self.take() {
-            if let Err(failure) = conntrack::forget(&mut nft, &addresses) {
+            if let Err(failure) = conntrack::flush(&mut nft, &addresses) {
                 tracing::warn!(
                     ?failure,
                     ?addresses,
@@ -115,7 +115,7 @@ impl Shared {
                 );
             }
             let mut local = |address| route::is_local(&mut links, address);
-            if let Err(failure) = conntrack::forget_misled(&mut nft, &ports, &mut local) {
+            if let Err(failure) = conntrack::flush_stale(&mut nft, &ports, &mut local) {
                 tracing::warn!(
                     ?failure,
                     "cannot flush stale conntrack entries of published ports; their packets may reach the host"

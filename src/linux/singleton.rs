@@ -56,7 +56,7 @@ const NFTABLES: u32 = 1 << 6;
 
 /// Why the namespace cannot be claimed.
 #[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
+pub enum SingletonError {
     /// Two Pontoons would treat each other's links as orphans.
     #[error(
         "another Pontoon already serves this network namespace (a managed plugin and a socket plugin?): stop one of them"
@@ -69,18 +69,18 @@ pub enum ClaimError {
 
 /// The claim; dropping it releases the namespace.
 #[derive(Debug)]
-pub struct Claim {
+pub struct Singleton {
     _group: Option<Socket>,
     _name: Option<UnixListener>,
 }
 
-impl Claim {
+impl Singleton {
     /// Claims the network namespace of the calling thread. Opens sockets that confinement forbids, so it must
     /// be called before.
     ///
     /// # Errors
-    /// [`ClaimError::Taken`] when another Pontoon has claimed it. No other program can cause that error.
-    pub fn take() -> Result<Self, ClaimError> {
+    /// [`SingletonError::Taken`] when another Pontoon has claimed it. No other program can cause that error.
+    pub fn acquire() -> Result<Self, SingletonError> {
         let group = take_group()?;
         let name = take_name(group.is_some())?;
         Ok(Self { _group: group, _name: name })
@@ -89,13 +89,13 @@ impl Claim {
 
 /// `None` when this kernel has no packet log, or this process lacks CAP_NET_ADMIN; opening the kernel's
 /// sockets reports the latter more clearly.
-fn take_group() -> Result<Option<Socket>, ClaimError> {
+fn take_group() -> Result<Option<Socket>, SingletonError> {
     let system = |failure: Failure| io::Error::from_raw_os_error(failure.errno().unwrap_or(libc::EIO));
     let mut socket = Socket::open(Protocol::Netfilter, Arc::new(OwnPorts::default())).map_err(system)?;
     let Err(failure) = bind(&mut socket, GROUP) else { return Ok(Some(socket)) };
     let forbidden = |failure: &Failure| failure.errno() == Some(libc::EPERM);
     if failure.errno() == Some(libc::EBUSY) || forbidden(&failure) && bind(&mut socket, PROBE).is_ok() {
-        return Err(ClaimError::Taken);
+        return Err(SingletonError::Taken);
     }
     if !forbidden(&failure) {
         tracing::debug!(
@@ -116,7 +116,7 @@ fn bind(socket: &mut Socket, group: u16) -> Result<(), Failure> {
 
 /// Binds the abstract socket. If another process has it, that counts only if the process may be an earlier
 /// release; otherwise returns `None`.
-fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
+fn take_name(claimed: bool) -> Result<Option<UnixListener>, SingletonError> {
     let address = SocketAddr::from_abstract_name(NAME)?;
     match UnixListener::bind_addr(&address) {
         Ok(listener) => return Ok(Some(listener)),
@@ -131,8 +131,8 @@ fn take_name(claimed: bool) -> Result<Option<UnixListener>, ClaimError> {
         Holder::Busy => owner().is_none_or(privileged),
         Holder::Silent => false,
     };
-    if trusted && (!claimed || somebody_watches_the_firewall()) {
-        return Err(ClaimError::Taken);
+    if trusted && (!claimed || is_firewall_watched()) {
+        return Err(SingletonError::Taken);
     }
     tracing::warn!(?holder, "ignoring a process that is not Pontoon and owns the abstract socket @pontoon");
     Ok(None)
@@ -186,7 +186,7 @@ fn owner() -> Option<u32> {
 }
 
 /// Whether a process with CAP_NET_ADMIN is subscribed to firewall changes in this namespace.
-fn somebody_watches_the_firewall() -> bool {
+fn is_firewall_watched() -> bool {
     let Ok(table) = fs::read_to_string("/proc/thread-self/net/netlink") else { return true };
     table.lines().any(watches)
 }

@@ -11,11 +11,11 @@ use crate::model::{IfName, Mac};
 
 /// The steps that restore the names, and the datapath as if they were done: a renamed link counts as complete
 /// until the next observation.
-pub(super) fn called_back<'a>(have: &'a Datapath, want: &Datapath) -> (Vec<Step>, Cow<'a, Datapath>) {
+pub(super) fn restore_names<'a>(have: &'a Datapath, want: &Datapath) -> (Vec<Step>, Cow<'a, Datapath>) {
     // Bridges first: renaming a bridge also updates the bridge of its ports.
     let mut found = Vec::new();
     for kind in ObjectKind::ALL {
-        found.extend(strays(kind, have, want));
+        found.extend(renamed(kind, have, want));
     }
     if found.is_empty() {
         return (Vec::new(), Cow::Borrowed(have));
@@ -32,14 +32,14 @@ pub(super) fn called_back<'a>(have: &'a Datapath, want: &Datapath) -> (Vec<Step>
 
 /// Desired objects that are missing, each with the name of an undesired object with the same hardware
 /// address.
-fn strays(kind: ObjectKind, have: &Datapath, want: &Datapath) -> Vec<(IfName, IfName)> {
+fn renamed(kind: ObjectKind, have: &Datapath, want: &Datapath) -> Vec<(IfName, IfName)> {
     let missing =
         want.objects.iter().filter(|(name, object)| object.kind() == kind && have.object(name, kind).is_none());
     let named = |identity: Mac| {
-        let stray = |(name, object): &(&IfName, &Object)| {
+        let renames = |(name, object): &(&IfName, &Object)| {
             object.kind() == kind && object.identity() == Some(identity) && want.object(name, kind).is_none()
         };
-        have.objects.iter().find(stray).map(|(name, _)| name.clone())
+        have.objects.iter().find(renames).map(|(name, _)| name.clone())
     };
     missing.filter_map(|(name, object)| Some((name.clone(), named(object.identity()?)?))).collect()
 }

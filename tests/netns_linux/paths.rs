@@ -1,9 +1,9 @@
 //! What the doctor sees of the way to other hosts, and of firewalls that nf_tables knows nothing
-//! of: with real routers, real packets and real tables.
+//! of: with real forwarding_links, real packets and real tables.
 
 use std::net::{IpAddr, UdpSocket};
 
-use pontoon::doctor::path::{Arrival, holders, try_out};
+use pontoon::doctor::path::{Arrival, holders, probe};
 use pontoon::linux::Options;
 use pontoon::linux::survey::Survey;
 
@@ -31,7 +31,7 @@ fn line() -> [Netns; 3] {
 
 fn arrives(here: &Netns, from: &str, to: &str) -> Arrival {
     let (from, to): (IpAddr, IpAddr) = (ip(from), ip(to));
-    here.enter(|| try_out(from, &[to], 1500))[&to]
+    here.enter(|| probe(from, &[to], 1500))[&to]
 }
 
 #[test]
@@ -44,11 +44,11 @@ fn a_way_is_whole_narrow_swallows_or_is_silent() {
         }
         let way = |peer: &str| {
             let peers = [ip(peer)];
-            let ways = here.enter(|| Survey::open(Options::default()).unwrap().ways(ip("10.5.1.1"), &peers).unwrap());
-            assert_eq!(ways.link.as_deref(), Some("eth0"));
+            let paths = here.enter(|| Survey::open(Options::default()).unwrap().paths(ip("10.5.1.1"), &peers).unwrap());
+            assert_eq!(paths.link.as_deref(), Some("eth0"));
             // A veth takes tunnels' packets as they are.
-            assert!(ways.offloads.iter().any(|name| name == "tx-udp_tnl-segmentation"), "{:?}", ways.offloads);
-            ways.peers.into_iter().next().unwrap()
+            assert!(paths.offloads.iter().any(|name| name == "tx-udp_tnl-segmentation"), "{:?}", paths.offloads);
+            paths.peers.into_iter().next().unwrap()
         };
         assert_eq!((way("10.5.2.1").link.as_deref(), way("10.5.2.1").mtu), (Some("eth0"), Some(1500)));
 

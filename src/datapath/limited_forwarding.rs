@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::{Datapath, Policy, Step};
 
 /// The elements that match forwarding as it is, or as it will be once it is turned on.
-pub fn elements(have: &Datapath, want: &Datapath) -> BTreeSet<Policy> {
+pub fn policy(have: &Datapath, want: &Datapath) -> BTreeSet<Policy> {
     let will = |is: bool, wanted: bool, by_pontoon: bool| by_pontoon || (wanted && !is);
     let families = [
         (false, will(have.forwarding.v4, want.forwarding.v4, have.turned_on.v4)),
@@ -19,13 +19,13 @@ pub fn elements(have: &Datapath, want: &Datapath) -> BTreeSet<Policy> {
     let mut elements = BTreeSet::new();
     for (v6, _) in families.into_iter().filter(|(_, closed)| *closed) {
         elements.insert(Policy::LimitedForwarding(v6));
-        let routers = have.routers.iter().filter(|(_, of)| *of == v6);
-        elements.extend(routers.map(|(link, v6)| Policy::Router(link.clone(), *v6)));
+        let forwarding_links = have.forwarding_links.iter().filter(|(_, of)| *of == v6);
+        elements.extend(forwarding_links.map(|(link, v6)| Policy::ForwardingLink(link.clone(), *v6)));
     }
     elements
 }
 
 /// Whether a step turns forwarding on.
-pub(super) fn opens(step: &Step) -> bool {
+pub(super) fn turns_on(step: &Step) -> bool {
     matches!(step, Step::Forward { .. })
 }

@@ -9,23 +9,23 @@ use std::sync::atomic::Ordering;
 use super::firewall::fastpath;
 use super::link::LinkRecord;
 use super::netlink::Failure;
-use super::{LinuxKernel, announce, link, neighbour};
-use crate::datapath::{Announcement, Shortcut};
+use super::{LinuxKernel, announcement, link, neighbour};
+use crate::datapath::{Announcement, FastPath};
 
 impl LinuxKernel {
     /// Without support for shortcuts, all frames pass the bridges.
-    pub(super) fn change_shortcuts(&self, add: &[Shortcut], remove: &[Shortcut]) -> Result<(), Failure> {
-        if self.has_no_shortcuts.load(Ordering::Relaxed) {
+    pub(super) fn change_fastpath(&self, add: &[FastPath], remove: &[FastPath]) -> Result<(), Failure> {
+        if self.has_no_fastpath.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut at = fastpath::Indexes::new();
-        for name in add.iter().filter_map(Shortcut::link) {
+        for name in add.iter().filter_map(FastPath::link) {
             let found = link::find(&mut self.route().socket, name.as_str())?;
             at.extend(found.filter(LinkRecord::live).map(|link| (name.clone(), link.index)));
         }
         let Err(failure) = fastpath::change(&mut self.nft(), &at, add, remove) else { return Ok(()) };
         let Err(lacking) = fastpath::offered(&mut self.nft()) else { return Err(failure) };
-        self.has_no_shortcuts.store(true, Ordering::Relaxed);
+        self.has_no_fastpath.store(true, Ordering::Relaxed);
         tracing::info!(
             ?lacking,
             "kernel does not support the fast path (nft_fwd_netdev); overlay frames pass the bridges, and user bridges receive frames to 01:80:c2:00:00:0x"
@@ -51,7 +51,7 @@ impl LinuxKernel {
         }
         let refused = || Failure::refused(libc::EPERM, "Pontoon was started without CAP_NET_RAW");
         let sender = self.sender.as_ref().ok_or_else(refused)?;
-        let frames = endpoint.addresses.iter().map(|address| announce::frame(endpoint.mac, *address));
+        let frames = endpoint.addresses.iter().map(|address| announcement::frame(endpoint.mac, *address));
         frames.into_iter().try_for_each(|frame| sender.send(bridge, &frame))
     }
 }

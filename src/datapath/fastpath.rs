@@ -1,4 +1,4 @@
-//! Shortcuts of overlay networks: frames between containers that bypass the bridge, from port to tunnel, from
+//! FastPath of overlay networks: frames between containers that bypass the bridge, from port to tunnel, from
 //! tunnel to port and from port to port.
 //!
 //! A bridge in the host's own namespace passes each frame to the host's firewall as soon as
@@ -7,7 +7,7 @@
 //! round-trip time. The engine's own overlay has its bridges in namespaces without rules. A shortcut handles
 //! a frame at ingress of a link, before the bridge sees it.
 //!
-//! Shortcuts are an optimisation: a frame that no shortcut matches takes the bridge, with the same result.
+//! FastPath are an optimisation: a frame that no shortcut matches takes the bridge, with the same result.
 //! Therefore they match only unambiguous traffic: TCP, UDP and IPv4 with source addresses that the port may
 //! use (the checks of table `bridge pontoon` would accept it), to a container on this host or a hardware
 //! address learned from the tunnel. Broadcasts, ARP, neighbour discovery, traffic of the gateway and
@@ -23,7 +23,7 @@ use crate::model::{Endpoint, IfName, Mac, Network};
 
 /// A part of table `netdev pontoon`. Networks come before ports, which depend on them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Shortcut {
+pub enum FastPath {
     /// What the ports of a network share, and the ingress of its tunnel.
     Network {
         /// The tunnel, whose name identifies the network here.
@@ -52,12 +52,12 @@ pub enum Shortcut {
         port: IfName,
     },
     /// Remains of an incomplete shortcut; never desired.
-    Rest(Rest),
+    Leftover(Leftover),
 }
 
-/// See [`Shortcut::Rest`]. The names come from the kernel and are not validated.
+/// See [`FastPath::Leftover`]. The names come from the kernel and are not validated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rest {
+pub enum Leftover {
     /// The whole table, when it has another release's schema.
     Table,
     /// The chain of a link.
@@ -68,30 +68,32 @@ pub enum Rest {
     Network(String),
 }
 
-impl Shortcut {
+impl FastPath {
     /// Whether it belongs to, or leads through, one of these links.
     fn is_of(&self, protected: &Protected) -> bool {
         let named = |name: &str| protected.links.iter().any(|link| link.as_str() == name);
         match self {
-            Shortcut::Network { tunnel, .. } => protected.links.contains(tunnel),
-            Shortcut::Guard { port } => protected.links.contains(port),
-            Shortcut::Port { tunnel, port, .. } => protected.links.contains(tunnel) || protected.links.contains(port),
-            Shortcut::Rest(Rest::Table) => false,
-            Shortcut::Rest(Rest::Chain(name) | Rest::Place(name, _) | Rest::Network(name)) => named(name),
+            FastPath::Network { tunnel, .. } => protected.links.contains(tunnel),
+            FastPath::Guard { port } => protected.links.contains(port),
+            FastPath::Port { tunnel, port, .. } => protected.links.contains(tunnel) || protected.links.contains(port),
+            FastPath::Leftover(Leftover::Table) => false,
+            FastPath::Leftover(Leftover::Chain(name) | Leftover::Place(name, _) | Leftover::Network(name)) => {
+                named(name)
+            }
         }
     }
 
     /// The link that it depends on.
     pub fn link(&self) -> Option<&IfName> {
         match self {
-            Shortcut::Network { tunnel, .. } => Some(tunnel),
-            Shortcut::Port { port, .. } | Shortcut::Guard { port } => Some(port),
-            Shortcut::Rest(_) => None,
+            FastPath::Network { tunnel, .. } => Some(tunnel),
+            FastPath::Port { port, .. } | FastPath::Guard { port } => Some(port),
+            FastPath::Leftover(_) => None,
         }
     }
 }
 
-/// The tunnel of a network that has shortcuts: none where containers are isolated from each other, nor on a
+/// The tunnel of a network that has fastpath: none where containers are isolated from each other, nor on a
 /// foreign bridge, whose owner may filter.
 fn tunnel(network: &Network) -> Option<&IfName> {
     let options = &network.spec.options;
@@ -99,15 +101,15 @@ fn tunnel(network: &Network) -> Option<&IfName> {
 }
 
 /// The shortcuts of an overlay network with a tunnel.
-pub fn of_network(network: &Network) -> BTreeSet<Shortcut> {
+pub fn of_network(network: &Network) -> BTreeSet<FastPath> {
     let gateway = Mac::derive("bridge", network.spec.id.as_str());
-    tunnel(network).map(|tunnel| Shortcut::Network { tunnel: tunnel.clone(), gateway }).into_iter().collect()
+    tunnel(network).map(|tunnel| FastPath::Network { tunnel: tunnel.clone(), gateway }).into_iter().collect()
 }
 
 /// The shortcuts of an endpoint. `checked` tells whether source address validation is on.
-pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checked: bool) -> BTreeSet<Shortcut> {
+pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checked: bool) -> BTreeSet<FastPath> {
     let addresses: BTreeSet<_> = endpoint.spec.addresses().filter(|_| checked).collect();
-    let port = |tunnel: &IfName| Shortcut::Port {
+    let port = |tunnel: &IfName| FastPath::Port {
         tunnel: tunnel.clone(),
         port: host.clone(),
         mac: endpoint.mac,
@@ -117,33 +119,33 @@ pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checke
 }
 
 /// Leaves out the ports of networks that have no tunnel now, because this host has no underlay address.
-pub fn whole(mut wanted: BTreeSet<Shortcut>) -> BTreeSet<Shortcut> {
-    let of_network = |shortcut: &Shortcut| match shortcut {
-        Shortcut::Network { tunnel, .. } => Some(tunnel.clone()),
+pub fn whole(mut wanted: BTreeSet<FastPath>) -> BTreeSet<FastPath> {
+    let of_network = |shortcut: &FastPath| match shortcut {
+        FastPath::Network { tunnel, .. } => Some(tunnel.clone()),
         _ => None,
     };
     let networks: BTreeSet<_> = wanted.iter().filter_map(of_network).collect();
-    wanted.retain(|shortcut| !matches!(shortcut, Shortcut::Port { tunnel, .. } if !networks.contains(tunnel)));
+    wanted.retain(|shortcut| !matches!(shortcut, FastPath::Port { tunnel, .. } if !networks.contains(tunnel)));
     wanted
 }
 
 /// What to add and what to remove. `made` are links that were created by then: a link that is created again
 /// is a different link to the kernel, so its shortcut is always added.
 pub(super) fn difference(
-    have: &BTreeSet<Shortcut>,
-    want: &BTreeSet<Shortcut>,
+    have: &BTreeSet<FastPath>,
+    want: &BTreeSet<FastPath>,
     made: &BTreeSet<&IfName>,
     protected: &Protected,
-) -> (Vec<Shortcut>, Vec<Shortcut>) {
-    let again = |shortcut: &Shortcut| shortcut.link().is_some_and(|link| made.contains(link));
+) -> (Vec<FastPath>, Vec<FastPath>) {
+    let again = |shortcut: &FastPath| shortcut.link().is_some_and(|link| made.contains(link));
     let add: Vec<_> = want.iter().filter(|shortcut| !have.contains(*shortcut) || again(shortcut)).cloned().collect();
     // An added shortcut replaces its own remains, which others may depend on.
-    let renewed: BTreeSet<&str> = add.iter().filter_map(Shortcut::link).map(IfName::as_str).collect();
-    let replaced = |shortcut: &Shortcut| match shortcut {
-        Shortcut::Rest(Rest::Chain(name) | Rest::Network(name)) => renewed.contains(name.as_str()),
+    let renewed: BTreeSet<&str> = add.iter().filter_map(FastPath::link).map(IfName::as_str).collect();
+    let replaced = |shortcut: &FastPath| match shortcut {
+        FastPath::Leftover(Leftover::Chain(name) | Leftover::Network(name)) => renewed.contains(name.as_str()),
         _ => false,
     };
-    let gone = |shortcut: &&Shortcut| !replaced(shortcut) && !shortcut.is_of(protected);
+    let gone = |shortcut: &&FastPath| !replaced(shortcut) && !shortcut.is_of(protected);
     let remove = have.difference(want).filter(gone).cloned().collect();
     (add, remove)
 }
@@ -156,13 +158,13 @@ mod tests {
         IfName::parse(text).unwrap()
     }
 
-    fn port(tunnel: &str, port: &str) -> Shortcut {
+    fn port(tunnel: &str, port: &str) -> FastPath {
         let addresses = ["10.9.0.2".parse().unwrap()].into();
-        Shortcut::Port { tunnel: name(tunnel), port: name(port), mac: Mac::derive("peer", port), addresses }
+        FastPath::Port { tunnel: name(tunnel), port: name(port), mac: Mac::derive("peer", port), addresses }
     }
 
-    fn network(tunnel: &str) -> Shortcut {
-        Shortcut::Network { tunnel: name(tunnel), gateway: Mac::derive("bridge", tunnel) }
+    fn network(tunnel: &str) -> FastPath {
+        FastPath::Network { tunnel: name(tunnel), gateway: Mac::derive("bridge", tunnel) }
     }
 
     #[test]

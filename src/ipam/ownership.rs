@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::grant::used;
+use super::allocate::used;
 use super::pool::{Pool, describe};
-use super::span::trimmed;
+use super::prefix::trimmed;
 use super::{Ipam, IpamError, LOCAL_SPACE};
 use crate::model::{Endpoint, Network};
 use crate::state::record::{AddressRecord, Holder, Record};

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pontoon::datapath::shortcut::Rest;
-use pontoon::datapath::{Kernel, ObjectKind, Protected, Shortcut, Step, diff};
+use pontoon::datapath::fastpath::Leftover;
+use pontoon::datapath::{FastPath, Kernel, ObjectKind, Protected, Step, diff};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
@@ -13,23 +13,23 @@ use crate::netns_support::*;
 use crate::overlay::{Container, Host, hosts};
 use crate::town::{TCP, UDP, ip};
 
-fn network() -> Shortcut {
-    Shortcut::Network { tunnel: name("pntxover"), gateway: Mac::derive("bridge", "over") }
+fn network() -> FastPath {
+    FastPath::Network { tunnel: name("pntxover"), gateway: Mac::derive("bridge", "over") }
 }
 
 /// The shortcut of container `id` with address .N; of one that is not checked without addresses.
-fn port(id: &str, n: Option<u32>) -> Shortcut {
+fn port(id: &str, n: Option<u32>) -> FastPath {
     let addresses = n.map(|n| [ip(&format!("10.9.0.{n}")), ip(&format!("fd09::{n}"))]);
     let addresses = addresses.into_iter().flatten().collect();
-    Shortcut::Port { tunnel: name("pntxover"), port: veth(id, "pntbover").0, mac: Mac::derive("peer", id), addresses }
+    FastPath::Port { tunnel: name("pntxover"), port: veth(id, "pntbover").0, mac: Mac::derive("peer", id), addresses }
 }
 
-fn change(kernel: &LinuxKernel, add: &[Shortcut], remove: &[Shortcut]) {
-    kernel.apply(&[Step::Shortcuts { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
+fn change(kernel: &LinuxKernel, add: &[FastPath], remove: &[FastPath]) {
+    kernel.apply(&[Step::FastPath { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
 }
 
-fn held(kernel: &LinuxKernel) -> BTreeSet<Shortcut> {
-    observe(kernel).shortcuts.unwrap()
+fn held(kernel: &LinuxKernel) -> BTreeSet<FastPath> {
+    observe(kernel).fastpath.unwrap()
 }
 
 /// The host's firewall sees bridged frames, as Docker has it, and lets none through.
@@ -159,7 +159,7 @@ fn who_moves_is_found_where_they_are() {
         });
         drop(b);
         // First to the other host, not checked: nothing says where it is but its own word.
-        let unchecked = Shortcut::Port {
+        let unchecked = FastPath::Port {
             tunnel: name("pntxover"),
             port: host.clone(),
             mac: Mac::derive("peer", "b"),
@@ -175,7 +175,7 @@ fn who_moves_is_found_where_they_are() {
         assert!(a.netns.pings("10.9.0.12"), "and is found");
         // Then it is checked, there and back again.
         let checked = match &unchecked {
-            Shortcut::Port { tunnel, port, mac, .. } => Shortcut::Port {
+            FastPath::Port { tunnel, port, mac, .. } => FastPath::Port {
                 tunnel: tunnel.clone(),
                 port: port.clone(),
                 mac: *mac,
@@ -199,7 +199,7 @@ fn shortcuts_are_made_lost_and_made_again() {
             let mend = |what: &str| {
                 let have = observe(kernel);
                 let mut want = have.clone();
-                want.shortcuts = Some(all.clone());
+                want.fastpath = Some(all.clone());
                 let plan = diff(&have, &want, &Protected::default());
                 kernel.apply(&plan.steps).unwrap();
                 assert_eq!(held(kernel), all, "after {what}");
@@ -222,7 +222,7 @@ fn shortcuts_are_made_lost_and_made_again() {
             assert_eq!(held(kernel), [network(), port("a", Some(15)), port("c", Some(13))].into());
             change(kernel, &[port("a", Some(11))], &[port("a", Some(15))]);
             // A port of a network without a tunnel.
-            let elsewhere = Shortcut::Port {
+            let elsewhere = FastPath::Port {
                 tunnel: name("pntxnone"),
                 port: veth("a", "pntbover").0,
                 mac: Mac::derive("peer", "a"),
@@ -258,10 +258,10 @@ fn shortcuts_are_made_lost_and_made_again() {
             mend("a new tunnel");
             kernel.apply(&[Step::Delete(veth("c", "pntbover").0, ObjectKind::Veth)]).unwrap();
             settle(kernel);
-            let place = Shortcut::Rest(Rest::Place("pntxover".to_owned(), Mac::derive("peer", "c")));
+            let place = FastPath::Leftover(Leftover::Place("pntxover".to_owned(), Mac::derive("peer", "c")));
             let mut left = held(kernel);
             // Kernels from 6.16 on keep the chain, too.
-            left.remove(&Shortcut::Rest(Rest::Chain(veth("c", "pntbover").0.as_str().to_owned())));
+            left.remove(&FastPath::Leftover(Leftover::Chain(veth("c", "pntbover").0.as_str().to_owned())));
             assert_eq!(left, [network(), port("a", Some(11)), place].into());
             change(kernel, &[], &[port("c", Some(13))]);
             assert_eq!(held(kernel), [network(), port("a", Some(11))].into());
@@ -280,7 +280,7 @@ fn typed_by_hand_they_are_the_same() {
         hosts[0].do_in(|kernel| {
             let wholes = [network(), port("a", Some(11)), port("c", Some(13))];
             let other = [network(), port("a", Some(15)), port("c", None)];
-            let broken = Shortcut::Rest(Rest::Network("pntxold".to_owned()));
+            let broken = FastPath::Leftover(Leftover::Network("pntxold".to_owned()));
             for damage in [
                 "nft delete table netdev pontoon",
                 "nft add map netdev pontoon pntxold_here '{ type ether_addr : iface_index; }'",
@@ -290,7 +290,7 @@ fn typed_by_hand_they_are_the_same() {
                 for all in [&wholes, &other, &wholes] {
                     let have = observe(kernel);
                     let mut want = have.clone();
-                    want.shortcuts = Some(all.iter().cloned().collect());
+                    want.fastpath = Some(all.iter().cloned().collect());
                     let steps = diff(&have, &want, &Protected::default()).steps;
                     let script = steps.iter().flat_map(|step| kernel.commands(step)).collect::<Vec<_>>().join("\n");
                     for _ in 0..2 {
@@ -299,7 +299,7 @@ fn typed_by_hand_they_are_the_same() {
                     }
                 }
             }
-            let gone = Step::Shortcuts { add: vec![], remove: [&wholes[1..], &wholes[..1]].concat() };
+            let gone = Step::FastPath { add: vec![], remove: [&wholes[1..], &wholes[..1]].concat() };
             let script = kernel.commands(&gone).join("\n");
             assert!(a.netns.pings("10.9.0.13"));
             for _ in 0..2 {
@@ -322,10 +322,10 @@ fn the_table_is_as_written_down() {
             run(&format!("nft delete table netdev pontoon; nft -c -f - <<'EOF'\n{text}\nEOF"));
             text
         });
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shortcut.txt");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fastpath.txt");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&path, &text).unwrap();
         }
-        assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "UPDATE_GOLDEN=1 writes it anew");
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "UPDATE_GOLDEN=1 writes it again");
     });
 }

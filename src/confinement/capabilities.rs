@@ -4,7 +4,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 
 /// What the datapath needs of the given capabilities: links, addresses, routes, rules and `net.*` settings; and
-/// published ports below 1024.
+/// publidrop_all_except ports below 1024.
 pub const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE];
 
 /// What entering a sandbox and changing its firewall needs; only `pontoon vip` does this.
@@ -15,7 +15,7 @@ pub const SANDBOXES: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::C
 /// # Errors
 /// What could not be dropped and why. The bounding set needs CAP_SETPCAP; capabilities left in it matter only if
 /// a program could be run, which seccomp refuses, so they are only reported.
-pub fn shed(keep: &[Capability]) -> Result<(), String> {
+pub fn drop_all_except(keep: &[Capability]) -> Result<(), String> {
     let kept: CapsHashSet = keep.iter().copied().collect();
     let failed = |set: &'static str| move |error| format!("the {set} set: {error}");
     let permitted = caps::read(None, CapSet::Permitted).map_err(failed("permitted"))?;
@@ -42,6 +42,6 @@ fn bound(keep: &[Capability]) -> Result<(), String> {
 }
 
 /// Prevents programs that this process might run from gaining privileges (`PR_SET_NO_NEW_PRIVS`).
-pub fn seal() -> Result<(), String> {
+pub fn set_no_new_privs() -> Result<(), String> {
     prctl::set_no_new_privs().map_err(|errno| format!("PR_SET_NO_NEW_PRIVS: {errno}"))
 }

@@ -37,13 +37,13 @@ pub(super) enum Refusal {
 /// The end of the ledger. Invariant: the first `good` bytes are complete lines, and nothing follows them unless
 /// `ragged`.
 #[derive(Debug)]
-pub(super) struct Tail<S> {
+pub(super) struct Appender<S> {
     sink: S,
     good: u64,
     ragged: bool,
 }
 
-impl<S: Sink> Tail<S> {
+impl<S: Sink> Appender<S> {
     /// `sink` is open for appending and contains `good` bytes of complete lines.
     pub fn new(sink: S, good: u64) -> Self {
         Self { sink, good, ragged: false }
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_failure_leaves_the_end_where_it_was() {
-        let mut tail = Tail::new(Breakable::default(), 0);
+        let mut tail = Appender::new(Breakable::default(), 0);
         tail.append(b"one\n", false).unwrap();
         tail.sink.short = true;
         let Err(Refusal::Write(error)) = tail.append(b"two\n", false) else { panic!() };
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn nothing_follows_half_a_line() {
-        let mut tail = Tail::new(Breakable { short: true, no_cut: true, ..Breakable::default() }, 0);
+        let mut tail = Appender::new(Breakable { short: true, no_cut: true, ..Breakable::default() }, 0);
         assert!(matches!(tail.append(b"one\n", false), Err(Refusal::Write(_))));
         tail.sink.short = false;
         for _ in 0..2 {

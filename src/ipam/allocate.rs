@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::choice::{self, DefaultPool, Obstacles};
 use super::pool::{Pool, describe};
-use super::span::{family, number, span, trimmed, with_prefix};
+use super::prefix::{family, number, span, trimmed, with_prefix};
+use super::subnet_search::{self, DefaultPool, Obstacles};
 use super::{GLOBAL_SPACE, Ipam, IpamError, LOCAL_SPACE};
 use crate::model::overlap;
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
@@ -58,13 +58,13 @@ impl Ipam {
     fn choose_pool(&self, ask: &PoolAsk, host: &HostView) -> Result<(PoolRecord, Vec<Record>), IpamError> {
         let (mut blocks, mut records) = (self.defaults.of(ask.v6), Vec::new());
         if ask.v6 && blocks.is_empty() {
-            let prefix = self.ula.unwrap_or_else(|| choice::ula_prefix(host.ula_seed));
+            let prefix = self.ula.unwrap_or_else(|| subnet_search::ula_prefix(host.ula_seed));
             if self.ula.is_none() {
                 records.push(Record::Ula { prefix });
             }
-            blocks.push(choice::ula_block(prefix));
+            blocks.push(subnet_search::ula_block(prefix));
         }
-        let (family, count) = (family(ask.v6), choice::count(&blocks, ask.prefix_only));
+        let (family, count) = (family(ask.v6), subnet_search::count(&blocks, ask.prefix_only));
         let first = blocks.first().ok_or(IpamError::NoDefaults { family })?;
         let size = ask.prefix_only.unwrap_or(first.size);
         if count == 0 {
@@ -83,7 +83,7 @@ impl Ipam {
             let routes = routes.chain(yielding.filter(|net| !give_way || net.prefix() >= size));
             let nets = pools.chain(routes).filter(|net| net.is_ipv6() == ask.v6).map(|net| span(&net));
             let obstacles = nets.chain(resolvers.map(|address| (number(*address), number(*address)))).collect();
-            choice::choose(&[*block], ask.prefix_only, &Obstacles::new(obstacles))
+            subnet_search::choose(&[*block], ask.prefix_only, &Obstacles::new(obstacles))
         };
         let lowest = |last_resort, give_way| blocks.iter().find_map(|block| lowest_of(block, last_resort, give_way));
         let found = lowest(false, false).or_else(|| lowest(false, true));

@@ -23,13 +23,13 @@ const KEPT: &str = "ledger.corrupt-";
 
 /// A state directory that this process uses exclusively until this value is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StateDir {
     dir: PathBuf,
     /// `None` if opened read-only.
     _lock: Option<Flock<File>>,
 }
 
-impl Place {
+impl StateDir {
     /// Creates the directory if needed, and locks it.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         make(dir)?;
@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// The file names in a directory that another process may be using; for reading only.
-    pub fn look(dir: &Path) -> Self {
+    pub fn read_only(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), _lock: None }
     }
 

@@ -4,7 +4,7 @@
 /// thread of a connection, up to eight times the number of cores, and each keeps its peak size; verbs allocate
 /// too little to contend for them.
 #[cfg(target_env = "gnu")]
-const HEAPS: i32 = 2;
+const ARENAS: i32 = 2;
 
 /// Size in bytes from which an allocation is a separate mapping that returns to the system when freed: for
 /// example a ledger during compaction, or the listing of a full host. By default glibc raises this threshold to
@@ -13,9 +13,9 @@ const HEAPS: i32 = 2;
 const MAPPED: i32 = 128 << 10;
 
 /// Caps glibc arenas; no-op on other libcs.
-pub fn keep_little() {
+pub fn limit_arenas() {
     #[cfg(target_env = "gnu")]
-    for (what, value) in [(libc::M_ARENA_MAX, HEAPS), (libc::M_MMAP_THRESHOLD, MAPPED)] {
+    for (what, value) in [(libc::M_ARENA_MAX, ARENAS), (libc::M_MMAP_THRESHOLD, MAPPED)] {
         // SAFETY: sets a number within the C library; no pointer is passed, and no other thread
         // runs yet.
         let taken = unsafe { libc::mallopt(what, value) } == 1;

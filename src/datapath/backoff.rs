@@ -32,7 +32,7 @@ impl Subject {
 }
 
 #[derive(Debug)]
-struct Ailment {
+struct Failing {
     tries: u32,
     next: Instant,
     firewall: bool,
@@ -41,12 +41,12 @@ struct Ailment {
 
 /// All current failures.
 #[derive(Debug, Default)]
-pub struct Ailments(HashMap<Subject, Ailment>);
+pub struct Backoff(HashMap<Subject, Failing>);
 
-impl Ailments {
+impl Backoff {
     /// Whether this may be tried now.
     pub fn due(&self, subject: &Subject, now: Instant) -> bool {
-        self.0.get(subject).is_none_or(|ailment| ailment.next <= now)
+        self.0.get(subject).is_none_or(|failing| failing.next <= now)
     }
 
     /// Number of current failures.
@@ -56,32 +56,32 @@ impl Ailments {
 
     /// When the earliest failed repair is to be retried.
     pub fn next(&self) -> Option<Instant> {
-        self.0.values().map(|ailment| ailment.next).min()
+        self.0.values().map(|failing| failing.next).min()
     }
 
     /// Makes every retry due now, because the caller expects that it may succeed.
     pub fn hurry(&mut self, now: Instant) {
-        self.0.values_mut().for_each(|ailment| ailment.next = now);
+        self.0.values_mut().for_each(|failing| failing.next = now);
     }
 
     /// Records a failed try. `firewall` means that observing the firewall alone shows whether the failure has
     /// ended.
     pub fn failed(&mut self, subject: Subject, firewall: bool, error: &KernelError, now: Instant) {
-        let ailment = self.0.entry(subject).or_insert_with(|| {
+        let failing = self.0.entry(subject).or_insert_with(|| {
             tracing::warn!(%error, "repair failed; retrying with backoff");
-            Ailment { tries: 0, next: now, firewall, error: error.to_string() }
+            Failing { tries: 0, next: now, firewall, error: error.to_string() }
         });
-        ailment.tries = ailment.tries.saturating_add(1);
-        ailment.next = now + pause(ailment.tries);
+        failing.tries = failing.tries.saturating_add(1);
+        failing.next = now + pause(failing.tries);
     }
 
     /// Clears every failure that is not in `still` and that the comparison covered: all subjects, or the
     /// firewall's only.
     pub fn only(&mut self, still: &[Subject], firewall_alone: bool) {
-        self.0.retain(|subject, ailment| {
-            let goes_on = still.contains(subject) || (firewall_alone && !ailment.firewall);
+        self.0.retain(|subject, failing| {
+            let goes_on = still.contains(subject) || (firewall_alone && !failing.firewall);
             if !goes_on {
-                let (tries, failed) = (ailment.tries, &ailment.error);
+                let (tries, failed) = (failing.tries, &failing.error);
                 tracing::info!(tries, failed, "repair succeeded or is no longer needed");
             }
             goes_on
@@ -115,20 +115,20 @@ mod tests {
 
     #[test]
     fn an_ailment_lasts_until_a_look_that_could_see_it_does_not_find_it() {
-        let (mut ailments, now) = (Ailments::default(), Instant::now());
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
         let link = Subject::of(&Step::Change(IfName::parse("pntb1").unwrap(), Change::Up));
         let table = Subject::of(&Step::ChangeFirewall { add: vec![], remove: vec![] });
         for _ in 0..2 {
-            ailments.failed(link.clone(), false, &refused(), now);
-            ailments.failed(table.clone(), true, &refused(), now);
+            backoff.failed(link.clone(), false, &refused(), now);
+            backoff.failed(table.clone(), true, &refused(), now);
         }
-        assert_eq!(ailments.count(), 2);
-        assert!(!ailments.due(&link, now) && ailments.due(&link, now + Duration::from_secs(1)));
-        ailments.only(&[], true);
-        assert!(ailments.due(&table, now) && !ailments.due(&link, now), "links were not observed");
-        ailments.hurry(now);
-        assert!(ailments.due(&link, now));
-        ailments.only(&[], false);
-        assert_eq!((ailments.count(), ailments.next()), (0, None));
+        assert_eq!(backoff.count(), 2);
+        assert!(!backoff.due(&link, now) && backoff.due(&link, now + Duration::from_secs(1)));
+        backoff.only(&[], true);
+        assert!(backoff.due(&table, now) && !backoff.due(&link, now), "links were not observed");
+        backoff.hurry(now);
+        assert!(backoff.due(&link, now));
+        backoff.only(&[], false);
+        assert_eq!((backoff.count(), backoff.next()), (0, None));
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
     let (Some((reach, tunnels)), Ok(host)) = (seen(facts), &facts.host) else { return Vec::new() };
     let more = overhead(reach.local.is_some_and(|local| local.is_ipv6()));
     let mut findings = Vec::new();
-    let link = host.links.iter().find(|link| Some(&link.name) == tunnels.ways.link.as_ref());
+    let link = host.links.iter().find(|link| Some(&link.name) == tunnels.paths.link.as_ref());
     for (network, overlay) in overlays(facts) {
         let Some(link) = link else { continue };
         let ordinary = network_mtu(u32::MAX, more == overhead(true));
@@ -65,7 +65,7 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         findings.push(finding.seen(seen).mended_by(mtu_remedy(facts, link.mtu.saturating_sub(more))));
     }
     let size = tunnels.largest;
-    for way in &tunnels.ways.peers {
+    for way in &tunnels.paths.peers {
         let narrow = way.mtu.filter(|mtu| *mtu < size && link.is_none_or(|link| *mtu < link.mtu));
         let (title, seen) = match (tunnels.arrivals.get(&way.peer), narrow) {
             (Some(Arrival::TooLarge), _) => {
@@ -84,7 +84,7 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
         return findings;
     }
     let whole = tunnels.arrivals.values().filter(|arrival| **arrival == Arrival::Whole).count();
-    let silent = tunnels.ways.peers.len() - whole.min(tunnels.ways.peers.len());
+    let silent = tunnels.paths.peers.len() - whole.min(tunnels.paths.peers.len());
     let untold = if silent > 0 { format!("; {silent} did not answer") } else { String::new() };
     vec![Finding::ok(format!("packets of {size} bytes reach {whole} peers unfragmented{untold}"))]
 }
@@ -145,7 +145,7 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
         findings.push(finding);
     }
     for peer in &reach.peers {
-        let way = tunnels.ways.peers.iter().find(|way| way.peer == peer.address);
+        let way = tunnels.paths.peers.iter().find(|way| way.peer == peer.address);
         let heard = way.and_then(|way| way.heard);
         let last =
             heard.map_or("no packet received recently".to_owned(), |age| format!("last packet received {age} s ago"));
@@ -184,7 +184,7 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
 }
 
 fn listen(reach: &ReachLine, tunnels: &Tunnels, peer: IpAddr) -> String {
-    let link = tunnels.ways.link.as_deref().unwrap_or("any");
+    let link = tunnels.paths.link.as_deref().unwrap_or("any");
     let own = reach.local.map_or_else(|| "this host".to_owned(), |local| local.to_string());
     format!(
         "pontoon doctor   # on {peer}: {own} must be a peer there, else its packets are dropped\n\
@@ -257,9 +257,9 @@ pub(super) fn port(facts: &Facts) -> Vec<Finding> {
 
 pub(super) fn offload(facts: &Facts) -> Vec<Finding> {
     let Some((_, tunnels)) = seen(facts) else { return Vec::new() };
-    let Some(link) = &tunnels.ways.link else { return Vec::new() };
+    let Some(link) = &tunnels.paths.link else { return Vec::new() };
     let on: Vec<&str> =
-        tunnels.ways.offloads.iter().map(String::as_str).filter(|name| name.starts_with("tx-")).collect();
+        tunnels.paths.offloads.iter().map(String::as_str).filter(|name| name.starts_with("tx-")).collect();
     let driver = tunnels.driver.as_deref().unwrap_or("no device's");
     let suspect = SUSPECT.contains(&driver) && !on.is_empty();
     let off: String = on.iter().map(|name| format!(" {name} off")).collect();
