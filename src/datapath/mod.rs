@@ -21,7 +21,7 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 mod renames;
-mod shared;
+mod sharing;
 pub mod step;
 pub mod surroundings;
 pub mod tunnel;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::backoff::{Backoff, Subject};
-use super::shared::Shared;
+use super::sharing::Sharing;
 use super::unknown::{self, Judge};
 use super::{
     Datapath, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Policy, Protected, Step, diff, fastpath,
@@ -63,7 +63,7 @@ pub struct Reconciler {
     protected: Mutex<Protected>,
     judge: Mutex<Judge>,
     backoff: Mutex<Backoff>,
-    shared: Mutex<Shared>,
+    sharing: Mutex<Sharing>,
     gate: RwLock<()>,
     /// Whether forwarding may be turned on.
     opens: bool,
@@ -84,7 +84,7 @@ impl Reconciler {
             protected: Mutex::default(),
             judge: Mutex::default(),
             backoff: Mutex::default(),
-            shared: Mutex::default(),
+            sharing: Mutex::default(),
             gate: RwLock::new(()),
             opens,
             turned_on: Mutex::default(),
@@ -129,7 +129,7 @@ impl Reconciler {
     /// The same; returns `before` without what other networks still need of it.
     fn replaced<'a>(&self, before: &'a Datapath, after: &Datapath) -> Cow<'a, Datapath> {
         let mut desired = lock(&self.desired);
-        let before = lock(&self.shared).replaced(before, after);
+        let before = lock(&self.sharing).replaced(before, after);
         lock(&self.judge).replaced(&before, after);
         for name in before.objects.keys() {
             desired.objects.remove(name);

@@ -21,12 +21,12 @@ enum Need {
 
 /// See the module documentation. Each operation costs as much as the network it is about.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct Sharing {
     networks: BTreeMap<NetworkId, BTreeSet<Need>>,
     users: BTreeMap<Need, usize>,
 }
 
-impl Shared {
+impl Sharing {
     /// Records that `before`, a part of a network or empty, is replaced with `after`. Returns `before` without
     /// what other networks still need and `after` does not contain.
     ///
@@ -90,29 +90,29 @@ mod tests {
 
     #[test]
     fn the_last_user_takes_it_along() {
-        let mut shared = Shared::default();
+        let mut sharing = Sharing::default();
         let (a, b) = (part("a", &["br-lan", "a0"]), part("b", &["br-lan"]));
         // Repeating changes nothing.
         for _ in 0..2 {
-            shared.replaced(&Datapath::empty(), &a);
-            shared.replaced(&Datapath::empty(), &b);
-            assert_eq!(*shared.replaced(&b, &b), b);
+            sharing.replaced(&Datapath::empty(), &a);
+            sharing.replaced(&Datapath::empty(), &b);
+            assert_eq!(*sharing.replaced(&b, &b), b);
         }
-        let rest = shared.replaced(&a, &Datapath::empty()).into_owned();
+        let rest = sharing.replaced(&a, &Datapath::empty()).into_owned();
         assert_eq!((rest.policy, rest.forward4), (part("a", &["a0"]).policy, Some(BTreeSet::new())));
-        assert_eq!(*shared.replaced(&b, &Datapath::empty()), b);
-        assert!(shared.users.is_empty() && shared.networks.is_empty());
+        assert_eq!(*sharing.replaced(&b, &Datapath::empty()), b);
+        assert!(sharing.users.is_empty() && sharing.networks.is_empty());
     }
 
     #[test]
     fn a_change_keeps_what_others_need() {
-        let mut shared = Shared::default();
+        let mut sharing = Sharing::default();
         let (a, b) = (part("a", &["br-lan"]), part("b", &["br-lan"]));
-        shared.replaced(&Datapath::empty(), &a);
-        shared.replaced(&Datapath::empty(), &b);
+        sharing.replaced(&Datapath::empty(), &a);
+        sharing.replaced(&Datapath::empty(), &b);
         let moved = part("a", &["a0"]);
-        let rest = shared.replaced(&a, &moved).into_owned();
+        let rest = sharing.replaced(&a, &moved).into_owned();
         assert_eq!((rest.policy, rest.forward4), (Some(BTreeSet::new()), a.forward4.clone()));
-        assert_eq!(*shared.replaced(&moved, &a), moved);
+        assert_eq!(*sharing.replaced(&moved, &a), moved);
     }
 }
