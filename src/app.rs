@@ -21,14 +21,14 @@ use self::begin::{Begin, Ready};
 use crate::cli::Serve;
 use crate::datapath::KernelError;
 use crate::driver::Driver;
-use crate::linux::claim::ClaimError;
+use crate::linux::singleton::SingletonError;
 use crate::linux::{LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
 use crate::resolvers::Resolvers;
 use crate::server::{self, Service};
 use crate::state::StoreError;
 use crate::upkeep::{self, Cause};
-use crate::{announcer, heap, telemetry};
+use crate::{announcer, malloc, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -44,7 +44,7 @@ pub enum AppError {
     Socket(#[from] SocketError),
     /// Another Pontoon runs.
     #[error(transparent)]
-    Claim(#[from] ClaimError),
+    Singleton(#[from] SingletonError),
     /// An error of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -66,7 +66,7 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> AppError {
 pub fn serve(options: Serve) -> Result<(), AppError> {
     let began = Instant::now();
     telemetry::start(options.log, options.log_format, options.managed);
-    heap::keep_little();
+    malloc::limit_arenas();
     settings::report(&options.unreadable);
     let (mut begin, resolvers) = (Begin::new(), Resolvers::of_host());
     let mut socket = None;
@@ -87,7 +87,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now()));
     if let Err(error) = driver.start() {
         // Serving with errors is better than not serving: the engine would wait 15 s for every call.
-        tracing::error!(%error, "the kernel could not be brought to the state, repair goes on in the background");
+        tracing::error!(%error, "initial repair failed; serving anyway, repair continues in the background");
     }
     let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
     let for_verbs = causes.clone();
@@ -119,12 +119,12 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         }
         let _ = stop.send(true);
         if tokio::time::timeout(GRACE, serving).await.is_err() {
-            tracing::warn!("requests were still under way at the end");
+            tracing::warn!("stopping with requests in progress");
         }
         Ok(())
     });
     socket.remove();
-    tracing::info!("stopped; links and rules stay as they are");
+    tracing::info!("stopped; links and firewall rules are kept");
     // Verbs that no client waits for any more: their ledger records make them repeatable.
     runtime.shutdown_timeout(Duration::from_millis(50));
     done

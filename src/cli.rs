@@ -62,46 +62,46 @@ fn printed(error: clap::Error) -> u8 {
 pub enum Command {
     /// Serve the plugin socket in the foreground until SIGTERM or SIGINT.
     Serve(Serve),
-    /// List the published ports of the running daemon, the chosen ones included.
+    /// List published ports, including those that Pontoon chose.
     Ports(Ports),
-    /// Look for everything that is wrong, or that others get wrong, beside the running daemon.
+    /// Diagnose the running daemon and its environment.
     Doctor(Doctor),
-    /// The same without the daemon: reads its state without taking or changing anything.
+    /// The same without the daemon: reads its state directory and the kernel, and changes nothing.
     Check(Doctor),
-    /// Print, as commands, what a repair would do.
+    /// Print the commands that a repair would run.
     Plan(Asked),
-    /// Bring the kernel to the state, through the daemon, or by itself when none runs.
+    /// Repair links and firewall rules now, through the daemon, or directly when none runs.
     Repair(Repair),
-    /// Find networks, endpoints and pools that the engine does not know any more, and remove them.
+    /// Find networks, endpoints and pools that the engine no longer knows, and remove them.
     Gc(Gc),
-    /// Let the containers of this host reach service addresses (VIPs) of a Swarm, until SIGTERM or SIGINT.
+    /// Serve virtual addresses (VIPs) of Swarm services to the containers of this host, until SIGTERM or SIGINT.
     Vip(Vip),
-    /// Remove all that Pontoon made in this network namespace, once its daemon is stopped for good.
+    /// Remove everything that Pontoon created in this network namespace, after its daemon was stopped for good.
     Uninstall(Uninstall),
-    /// Print every network and endpoint option with its meaning, as Markdown.
+    /// Print all network and endpoint options as Markdown.
     Options,
 }
 
 /// Settings of the daemon. Each has an environment variable of the same name.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The Unix socket to listen on; not used when systemd hands one over.
+    /// Unix socket to listen on; unused with systemd socket activation.
     #[arg(long, env = "PONTOON_SOCKET", default_value = installation::SOCKET, value_name = "PATH")]
     pub socket: PathBuf,
 
-    /// Where the ledger lives; made if missing.
+    /// Directory of the ledger; created if missing.
     #[arg(long, env = "PONTOON_STATE_DIR", default_value = installation::STATE, value_name = "DIR")]
     pub state_dir: PathBuf,
 
-    /// How much to log, to standard error.
+    /// Log level; the log goes to standard error.
     #[arg(long, env = "PONTOON_LOG", default_value = "info", value_name = "LEVEL")]
     pub log: LogLevel,
 
-    /// Form of the log.
+    /// Log format.
     #[arg(long, env = "PONTOON_LOG_FORMAT", default_value = "text", value_name = "FORM")]
     pub log_format: LogFormat,
 
-    /// Pools for networks without --subnet, joined by ';' [default: Docker's own].
+    /// Pools for networks without --subnet, separated by ';' [default: Docker's].
     #[arg(
         long,
         alias = "default-address-pool",
@@ -111,11 +111,11 @@ pub struct Serve {
     )]
     pub default_address_pools: Vec<DefaultPool>,
 
-    /// How far networks reach: local is this host, global the Swarm.
+    /// Scope of networks: local for this host, global for the Swarm.
     #[arg(long, env = "PONTOON_SCOPE", default_value = "local", value_name = "SCOPE")]
     pub scope: ScopeWord,
 
-    /// How far names reach on networks of a Swarm that are each host's own; global comes with --scope global.
+    /// Scope of names on networks with scope local; global is implied by --scope global.
     #[arg(long, env = "PONTOON_CONNECTIVITY", default_value = "local", value_name = "SCOPE")]
     pub connectivity: ScopeWord,
 
@@ -124,27 +124,27 @@ pub struct Serve {
         value_name = "PORT")]
     pub vxlan_port: u16,
 
-    /// Address, or link, by which other hosts are reached [default: what the Swarm says, else that of the default route].
+    /// Address or link of the tunnels to other hosts [default: the Swarm's, else that of the default route].
     #[arg(long, env = "PONTOON_DATA_PATH", value_parser = data_path, value_name = "ADDRESS|LINK")]
     pub data_path: Option<DataPath>,
 
-    /// Addresses of other hosts of all overlay networks, joined by ','; a Swarm names its nodes itself.
+    /// Addresses of the other hosts of all overlay networks, separated by ','; not needed for nodes of a Swarm.
     #[arg(long, env = "PONTOON_PEERS", value_delimiter = ',', value_parser = peer, value_name = "ADDRESSES")]
     pub peers: Vec<IpAddr>,
 
-    /// Whether to turn on the host's forwarding when a network needs it, as dockerd does without --ip-forward=false.
+    /// Whether to turn on forwarding when a network needs it, as dockerd does unless --ip-forward=false.
     #[arg(long, env = "PONTOON_IP_FORWARD", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), value_name = "WHETHER")]
     pub ip_forward: bool,
 
-    /// Where the host's /proc/sys/net is to be found.
+    /// Path of the host's /proc/sys/net.
     #[arg(long, env = "PONTOON_SYSCTL_ROOT", default_value = "/proc/sys/net", value_name = "DIR")]
     pub sysctl_root: PathBuf,
 
-    /// Whether to give up every privilege that serving does not need; off is for debugging.
+    /// Whether to drop privileges that serving does not need; off is for debugging.
     #[arg(long, env = "PONTOON_CONFINE", default_value = "on", value_name = "WHETHER")]
     pub confine: Confine,
 
-    /// Whether Docker runs this as a managed plugin, which shows in the log; config.json sets it.
+    /// Whether Docker runs this as a managed plugin, which changes the log format; set by config.json.
     #[arg(long, env = "PONTOON_MANAGED", default_value = "off", action = ArgAction::Set, value_parser = BoolishValueParser::new(),
         value_name = "WHETHER")]
     pub managed: bool,
@@ -188,11 +188,11 @@ impl From<ScopeWord> for Scope {
 /// What to list.
 #[derive(Debug, Args)]
 pub struct Ports {
-    /// The daemon's plugin socket [default: that of the only Pontoon of this host].
+    /// Plugin socket of the daemon [default: that of the installed Pontoon].
     #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
     pub socket: PathBuf,
 
-    /// The managed plugin to look at, when there are several.
+    /// Name of the managed plugin, if there are several.
     #[arg(long, value_name = "NAME")]
     pub plugin: Option<String>,
 
@@ -204,11 +204,11 @@ pub struct Ports {
     #[arg(long, value_name = "ID")]
     pub endpoint: Option<String>,
 
-    /// Show names of containers and networks, asked of the engine behind this socket.
+    /// Show names of containers and networks, from the engine on this socket.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock")]
     pub docker: Option<PathBuf>,
 
-    /// JSON instead of a table.
+    /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
 }
@@ -216,19 +216,19 @@ pub struct Ports {
 /// Where the daemon is, and where it keeps its state.
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
-    /// The daemon's plugin socket [default: that of the only Pontoon of this host].
+    /// Plugin socket of the daemon [default: that of the installed Pontoon].
     #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
     pub socket: PathBuf,
 
-    /// The managed plugin to look at, when there are several.
+    /// Name of the managed plugin, if there are several.
     #[arg(long, value_name = "NAME")]
     pub plugin: Option<String>,
 
-    /// Where its ledger lives; read when no daemon answers [default: as for --socket].
+    /// Directory of the ledger; used when no daemon answers [default: as for --socket].
     #[arg(long, env = "PONTOON_STATE_DIR", default_value = "", hide_default_value = true, value_parser = path, value_name = "DIR")]
     pub state_dir: PathBuf,
 
-    /// JSON instead of text.
+    /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -240,11 +240,11 @@ pub struct Repair {
     #[command(flatten)]
     pub asked: Asked,
 
-    /// Remove this link, too, which `pontoon plan` calls unknown; it may be given several times.
+    /// Also remove this link, which `pontoon plan` lists as not in the ledger; may be repeated.
     #[arg(long, value_name = "LINK", requires = "yes")]
     pub remove: Vec<String>,
 
-    /// Cut off the containers that use the links named by --remove.
+    /// Confirm that containers that use the links of --remove lose their connection.
     #[arg(long, requires = "remove")]
     pub yes: bool,
 }
@@ -252,15 +252,15 @@ pub struct Repair {
 /// What to remove.
 #[derive(Debug, Clone, Args)]
 pub struct Uninstall {
-    /// Remove it; without this it is only shown.
+    /// Remove; without this flag only list.
     #[arg(long)]
     pub yes: bool,
 
-    /// Cut off the container behind this link, too; it may be given several times.
+    /// Also remove this link of a running container, which loses its connection; may be repeated.
     #[arg(long, value_name = "LINK", requires = "yes")]
     pub cut: Vec<String>,
 
-    /// JSON instead of text.
+    /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -272,11 +272,11 @@ pub struct Doctor {
     #[command(flatten)]
     pub asked: Asked,
 
-    /// Compare with the engine behind this socket, too.
+    /// Also compare with the engine on this socket.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock")]
     pub docker: Option<PathBuf>,
 
-    /// Show what is well, too.
+    /// Also show checks that passed.
     #[arg(long)]
     pub verbose: bool,
 }
@@ -288,19 +288,19 @@ pub struct Gc {
     #[command(flatten)]
     pub asked: Asked,
 
-    /// The engine whose word is taken.
+    /// Socket of the engine to compare with.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock", required = true)]
     pub docker: PathBuf,
 
-    /// Remove what is shown, after a second look.
+    /// Remove what is listed, after comparing a second time.
     #[arg(long)]
     pub yes: bool,
 
-    /// Seconds between the two looks.
+    /// Seconds between the two comparisons.
     #[arg(long, default_value = "10", value_name = "SECONDS")]
     pub wait: u64,
 
-    /// Go on although the engine knows none of the networks (its data was removed).
+    /// Continue although the engine knows none of the networks (its data was removed).
     #[arg(long)]
     pub none_known: bool,
 }
@@ -308,27 +308,27 @@ pub struct Gc {
 /// Whose services, and where. Each has an environment variable, too.
 #[derive(Debug, Clone, Args)]
 pub struct Vip {
-    /// The engine of this host.
+    /// Socket of this host's engine.
     #[arg(long, env = "PONTOON_DOCKER", default_value = "/var/run/docker.sock", value_name = "PATH")]
     pub docker: PathBuf,
 
-    /// Where the engine keeps files of its containers' network namespaces.
+    /// Directory where the engine keeps its network namespaces.
     #[arg(long, env = "PONTOON_NETNS", default_value = "/run/docker/netns", value_name = "DIR")]
     pub netns: PathBuf,
 
-    /// The driver whose networks these are, as the engine calls it.
+    /// Name of the driver of the networks, as the engine shows it.
     #[arg(long, env = "PONTOON_DRIVER", default_value = "pontoon:latest", value_name = "NAME")]
     pub driver: String,
 
-    /// How much to log, to standard error.
+    /// Log level; the log goes to standard error.
     #[arg(long, env = "PONTOON_LOG", default_value = "info", value_name = "LEVEL")]
     pub log: LogLevel,
 
-    /// Form of the log.
+    /// Log format.
     #[arg(long, env = "PONTOON_LOG_FORMAT", default_value = "text", value_name = "FORM")]
     pub log_format: LogFormat,
 
-    /// Take service addresses away from the containers of this host, and end.
+    /// Remove service addresses from the containers of this host, and exit.
     #[arg(long)]
     pub clear: bool,
 
@@ -369,7 +369,7 @@ fn data_path(text: &str) -> Result<DataPath, String> {
 fn peer(text: &str) -> Result<IpAddr, String> {
     let address = text.trim().parse().map_err(|_| format!("{text:?} is not an address"))?;
     match crate::model::overlay::no_host(address) {
-        Some(why) => Err(format!("{address} is no other host: {why}")),
+        Some(why) => Err(format!("{address} is not another host: {why}")),
         None => Ok(address),
     }
 }

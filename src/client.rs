@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// How long an answer may take: a little more than the daemon's own deadline.
-const PATIENCE: Duration = Duration::from_secs(12);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ fn reach_remedy(what: &str, flag: &str) -> String {
         return "run this command as root".to_owned();
     }
     let whom = if flag == "docker" { "Docker" } else { "the daemon" };
-    format!("is {whom} running, and is --{flag} its socket?")
+    format!("check that {whom} is running and that --{flag} is its socket")
 }
 
 impl ClientError {
@@ -122,10 +122,10 @@ impl Client {
                 let (path, what) = (path.to_owned(), words(&body));
                 return Err(ClientError::Refused { socket: socket(), path, status: status.as_u16(), what });
             }
-            serde_json::from_slice(&body).map_err(|e| failed(format!("not the expected answer ({e})")))
+            serde_json::from_slice(&body).map_err(|e| failed(format!("unexpected answer ({e})")))
         };
-        let late = || failed(format!("no answer within {} s", PATIENCE.as_secs()));
-        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, answer).await }).map_err(|_| late())?
+        let late = || failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()));
+        self.runtime.block_on(async { tokio::time::timeout(REQUEST_TIMEOUT, answer).await }).map_err(|_| late())?
     }
 }
 

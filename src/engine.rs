@@ -58,7 +58,7 @@ pub enum EngineError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A field is missing in its answer.
-    #[error("{socket}: the engine's answer to {path} lacks {what}: nothing may be concluded from it")]
+    #[error("{socket}: the engine's answer to {path} lacks {what}")]
     Partial {
         /// The socket.
         socket: String,

@@ -65,7 +65,7 @@ impl std::fmt::Display for Leak {
 
 /// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Look {
+pub struct GcReport {
     /// Objects that the engine does not know: endpoints first, then networks, then pools.
     pub leaks: BTreeSet<Leak>,
     /// Objects that the engine does not know either but that are kept, and why.
@@ -75,52 +75,52 @@ pub struct Look {
 }
 
 /// Compares. `on_host` contains the names of the links in the host's namespace.
-pub fn look(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> Look {
-    let mut look = Look {
+pub fn compare(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> GcReport {
+    let mut report = GcReport {
         stranger: status.networks.iter().any(is_engines)
             && !status.networks.iter().any(|network| engine.networks.contains_key(network.id.as_str())),
-        ..Look::default()
+        ..GcReport::default()
     };
     for network in &status.networks {
         if engine.networks.contains_key(network.id.as_str()) {
             for endpoint in network.endpoints.iter().filter(|e| !engine.endpoints.contains(e.id.as_str())) {
                 match doubt(endpoint, on_host) {
-                    Some(why) => look.kept.push(format!("endpoint {}: {why}", endpoint.id)),
-                    None => drop(look.leaks.insert(Leak::Endpoint {
+                    Some(why) => report.kept.push(format!("endpoint {}: {why}", endpoint.id)),
+                    None => drop(report.leaks.insert(Leak::Endpoint {
                         network: network.id.as_str().to_owned(),
                         id: endpoint.id.as_str().to_owned(),
                     })),
                 }
             }
         } else if let Some(why) = network_doubt(network, on_host) {
-            look.kept.push(format!("network {}: {why}", network.id));
+            report.kept.push(format!("network {}: {why}", network.id));
         } else {
-            look.leaks.insert(Leak::Network {
+            report.leaks.insert(Leak::Network {
                 id: network.id.as_str().to_owned(),
                 link: network.link.to_string(),
                 endpoints: network.endpoints.len(),
             });
         }
     }
-    pools(status, engine, &mut look);
-    look
+    pools(status, engine, &mut report);
+    report
 }
 
 /// Pools that neither a network of the engine nor a network that is kept uses.
-fn pools(status: &Status, engine: &Engine, look: &mut Look) {
+fn pools(status: &Status, engine: &Engine, report: &mut GcReport) {
     for pool in &status.pools {
         let known = engine.networks.values().any(|network| network.subnets.contains(&pool.subnet));
         let goes = |network: &NetworkLine| {
-            look.leaks.iter().any(|leak| matches!(leak, Leak::Network { id, .. } if id == network.id.as_str()))
+            report.leaks.iter().any(|leak| matches!(leak, Leak::Network { id, .. } if id == network.id.as_str()))
         };
         let held = status.networks.iter().any(|network| network.subnets.contains(&pool.subnet) && !goes(network));
         if known || held {
             continue;
         }
         if pool.space != LOCAL_SPACE {
-            look.kept.push(format!("pool {}: it is of a Swarm's address space", pool.subnet));
+            report.kept.push(format!("pool {}: it belongs to a Swarm's address space", pool.subnet));
         } else {
-            look.leaks.insert(Leak::Pool { id: pool.id.clone(), subnet: pool.subnet.to_string() });
+            report.leaks.insert(Leak::Pool { id: pool.id.clone(), subnet: pool.subnet.to_string() });
         }
     }
 }
@@ -147,7 +147,7 @@ fn doubt(endpoint: &EndpointLine, on_host: &BTreeSet<String>) -> Option<String> 
     {
         return Some(format!("the other end of {host} is in a sandbox"));
     }
-    (endpoint.age < YOUNG).then(|| format!("it came to its present state {} s ago", endpoint.age))
+    (endpoint.age < YOUNG).then(|| format!("it changed {} s ago", endpoint.age))
 }
 
 #[cfg(test)]

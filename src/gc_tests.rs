@@ -67,10 +67,10 @@ fn what_the_engine_does_not_know_goes_with_its_pool() {
         ],
         ..Status::default()
     };
-    let look = look(&status, &engine(&[(&a, "10.1.0.0/24"), ("c", "10.3.0.0/24")], &[], "inactive"), &links(&[]));
-    let words: Vec<String> = look.leaks.iter().map(ToString::to_string).collect();
+    let report = compare(&status, &engine(&[(&a, "10.1.0.0/24"), ("c", "10.3.0.0/24")], &[], "inactive"), &links(&[]));
+    let words: Vec<String> = report.leaks.iter().map(ToString::to_string).collect();
     assert_eq!(words, [format!("network {b} (pntb1)"), "pool 10.2.0.0/24 (pontoon-local/10.2.0.0/24)".to_owned()]);
-    assert!(look.kept.is_empty() && !look.stranger);
+    assert!(report.kept.is_empty() && !report.stranger);
 }
 
 #[test]
@@ -83,12 +83,12 @@ fn a_network_that_is_kept_keeps_its_pool() {
         ..Status::default()
     };
     let empty = engine(&[], &[], "inactive");
-    let alive = look(&status, &empty, &links(&["pnth1"]));
+    let alive = compare(&status, &empty, &links(&["pnth1"]));
     assert!(alive.leaks.is_empty() && alive.stranger);
     assert_eq!(alive.kept.len(), 2, "{:?}", alive.kept);
     // Its sandbox is gone, or its container end is back on the host.
     for there in [&["pnth1", "pntc1"][..], &[]] {
-        assert_eq!(look(&status, &empty, &links(there)).leaks.len(), 2, "{there:?}");
+        assert_eq!(compare(&status, &empty, &links(there)).leaks.len(), 2, "{there:?}");
     }
 }
 
@@ -97,13 +97,13 @@ fn a_swarms_network_that_this_engine_has_no_more_is_a_leak() {
     const ID: &str = "k2fjx4mq0wzd7r1v9c8b5n3yt";
     let of = |endpoints| Status { networks: vec![network(ID, "10.1.0.0/24", endpoints)], ..Status::default() };
     for state in ["active", "pending", "locked", "error", "inactive"] {
-        let stale = look(&of(vec![]), &engine(&[], &[], state), &links(&[]));
+        let stale = compare(&of(vec![]), &engine(&[], &[], state), &links(&[]));
         // An engine that knows none of a Swarm's networks may still be the right one.
         assert!(stale.leaks.len() == 1 && !stale.stranger, "{state}");
-        let used = look(&of(vec![endpoint("1", Phase::Joined, 9999)]), &engine(&[], &[], state), &links(&["pnth1"]));
+        let used = compare(&of(vec![endpoint("1", Phase::Joined, 9999)]), &engine(&[], &[], state), &links(&["pnth1"]));
         assert!(used.leaks.is_empty() && used.kept.len() == 1, "a container lives: {state}");
     }
-    assert!(look(&of(vec![]), &engine(&[(ID, "10.1.0.0/24")], &[], "active"), &links(&[])).leaks.is_empty());
+    assert!(compare(&of(vec![]), &engine(&[(ID, "10.1.0.0/24")], &[], "active"), &links(&[])).leaks.is_empty());
 }
 
 #[test]
@@ -120,6 +120,6 @@ fn endpoints_are_collected_when_they_are_old_and_in_no_sandbox() {
         let status =
             Status { networks: vec![network(&id, "10.1.0.0/24", vec![endpoint.clone()])], ..Status::default() };
         let engine = engine(&[(&id, "10.1.0.0/24")], &["2"], "inactive");
-        assert_eq!(look(&status, &engine, &links(there)).leaks.len(), leaks, "{endpoint:?} {there:?}");
+        assert_eq!(compare(&status, &engine, &links(there)).leaks.len(), leaks, "{endpoint:?} {there:?}");
     }
 }

@@ -32,13 +32,13 @@ pub struct Installation {
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
     /// None is installed here.
-    #[error("no Pontoon is installed here as far as can be seen: name its --state-dir and --socket")]
+    #[error("no installation of Pontoon found: add --state-dir and --socket")]
     None,
     /// There is more than one.
-    #[error("there are {} managed plugins of Pontoon here ({}): say --plugin NAME", .0.len(), .0.join(", "))]
+    #[error("there are {} managed plugins of Pontoon ({}): add --plugin NAME", .0.len(), .0.join(", "))]
     Several(Vec<String>),
     /// None has this name.
-    #[error("there is no managed plugin {0} of Pontoon here; `docker plugin ls` shows their names")]
+    #[error("no managed plugin {0} of Pontoon; `docker plugin ls` lists them")]
     Unknown(String),
     /// Docker's files cannot be read.
     #[error("{}: {cause}; run this as root", dir.display())]

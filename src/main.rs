@@ -19,7 +19,7 @@ fn run(command: Command) -> ExitCode {
         command,
         Command::Doctor(_) | Command::Check(_) | Command::Plan(_) | Command::Repair(_) | Command::Gc(_)
     );
-    if looks && !pontoon::doctor::look::may_look() {
+    if looks && !pontoon::doctor::collect::may_look() {
         output::note(
             "pontoon: the kernel shows its firewall and its links' state to root alone: run this command as root",
         );

@@ -25,7 +25,7 @@ pub enum PortsError {
     #[error(transparent)]
     Locate(#[from] LocateError),
     /// The object that the flag names does not exist.
-    #[error("--{flag} {given}: Pontoon has no {flag} whose id begins so{}", hint(*.named))]
+    #[error("--{flag} {given}: no {flag} has an id that starts with this{}", hint(*.named))]
     Unknown {
         /// The flag.
         flag: &'static str,
@@ -37,7 +37,7 @@ pub enum PortsError {
 }
 
 fn hint(named: bool) -> &'static str {
-    if named { ", and Docker knows none of that name here" } else { "; with --docker it may be a name" }
+    if named { ", and Docker has none with this name here" } else { "; names work with --docker" }
 }
 
 /// Prints the table, or JSON.
@@ -171,7 +171,7 @@ mod tests {
             assert_eq!(is_meant(given, "0123abcd", &names), meant, "{given}");
         }
         let error = PortsError::Unknown { flag: "network", given: "blue".into(), named: false };
-        let text = "--network blue: Pontoon has no network whose id begins so; with --docker it may be a name";
+        let text = "--network blue: no network has an id that starts with this; names work with --docker";
         assert_eq!(error.to_string(), text);
     }
 

@@ -45,7 +45,9 @@ impl Resolvers {
         match std::fs::read_to_string(&self.file) {
             Ok(text) => *last = parse(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => last.clear(),
-            Err(error) => tracing::debug!(%error, "{}: the name servers of the start count", self.file.display()),
+            Err(error) => {
+                tracing::debug!(%error, "{}: cannot read it again; using the name servers read at start", self.file.display())
+            }
         }
         last.clone()
     }

@@ -137,7 +137,7 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     if work.addresses
         && let Err(error) = driver.attend_mesh()
     {
-        tracing::warn!(%error, "overlay networks do not follow an address yet: it is tried again at the next tick");
+        tracing::warn!(%error, "cannot update the tunnels' address; retrying at the next tick");
     }
     // The reconciliation reports failures, and this thread retries.
     if work.links {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
+use pontoon::metrics::{METRICS, Metric};
 
 #[path = "docs/ruleset.rs"]
 mod ruleset;
@@ -13,28 +14,10 @@ mod ruleset;
 use ruleset::Ruleset;
 
 /// What tests/golden/ has, and what is special about each: compared with the folder.
-const GOLDEN: [(&str, &str); 18] = [
-    ("nothing", "no network: only chains and rules"),
-    (
-        "typical",
-        "IPv4 and IPv6, two ports, source address validation, Docker's own docker0 beside it: what this page shows",
-    ),
-    ("nat", "a network with IPv4 and the defaults"),
-    ("closed", "forwarding turned on by Pontoon, links that forwarded before, a container on a bridge of the user"),
-    ("dual", "the same with IPv6"),
-    ("published", "ports on all addresses, on one, and on 127.0.0.1 and ::1"),
-    ("spoofcheck", "containers with source address validation, one of them without known addresses in a family"),
-    ("allow", "`pontoon.publish.allow`"),
-    ("internal", "`--internal`"),
-    ("icc-off", "`enable_icc=false`"),
-    ("own-bridge", "a bridge of the user, with `enable_icc=false` and a container that publishes a port"),
-    ("routed", "mode `routed`, with a port"),
-    ("nat-unprotected", "mode `nat-unprotected`"),
-    ("trusted", "`trusted_host_interfaces`, with a port"),
-    ("snat", "`host_ipv4` and `host_ipv6`"),
-    ("overlay", "an overlay network, with a peer of each family"),
-    ("quiet", "`pontoon.multicast=false`"),
-    ("shortcut", "table `netdev pontoon` of a host with a tunnel and two containers, one of them not checked"),
+const GOLDEN: [(&str, &str); 3] = [
+    ("ruleset", "the tables of a host with one network, Docker's own docker0 beside it: what this page shows"),
+    ("policy", "what each option changes, as statements of the policy and the elements that they become"),
+    ("fastpath", "table `netdev pontoon` of a host with a tunnel and two containers, one of them not checked"),
 ];
 
 /// Compares (or writes) what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
@@ -59,7 +42,7 @@ fn options() {
 #[test]
 fn metrics() {
     let mut table = String::from("| metric | kind | meaning |\n|---|---|---|\n");
-    for (name, kind, help) in pontoon::metrics::METRICS {
+    for Metric { name, kind, help, .. } in METRICS {
         let _ = writeln!(table, "| `{name}` | {kind} | {help} |");
     }
     generated("metrics.md", "metrics", &table);
@@ -80,7 +63,7 @@ fn firewall() {
     for (name, what) in GOLDEN {
         let _ = writeln!(list, "- [{name}](../tests/golden/{name}.txt): {what}");
     }
-    let ruleset = Ruleset::parse(&std::fs::read_to_string(folder.join("typical.txt")).unwrap());
+    let ruleset = Ruleset::parse(&std::fs::read_to_string(folder.join("ruleset.txt")).unwrap());
     let page = "firewall.md";
     generated(page, "size", &ruleset.size());
     generated(page, "hooks", &ruleset.hooks());
@@ -91,8 +74,8 @@ fn firewall() {
         assert!(!chain.rules.is_empty(), "{} {}", chain.table, chain.name);
         generated(page, &chain.name, &chain.listing());
     }
-    let shortcut = std::fs::read_to_string(folder.join("shortcut.txt")).unwrap();
-    generated(page, "shortcut", &format!("```nft\n{shortcut}```\n"));
+    let fastpath = std::fs::read_to_string(folder.join("fastpath.txt")).unwrap();
+    generated(page, "fastpath", &format!("```nft\n{fastpath}```\n"));
     generated(page, "golden", &list);
 }
 
@@ -296,7 +279,11 @@ fn every_metric_of_the_pages_exists() {
             let name = format!("pontoon_{}", &rest[..end]);
             // the table of `pontoon vip`
             if name != "pontoon_vip" {
-                let known = pontoon::metrics::METRICS.iter().any(|(metric, ..)| *metric == name);
+                let series = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+                let known = METRICS.iter().any(|metric| match metric.kind {
+                    "histogram" => Some(metric.name) == series,
+                    _ => metric.name == name,
+                }) || METRICS.iter().any(|metric| metric.name == name);
                 assert!(known, "{}: there is no metric {name}", path.display());
                 named += 1;
             }

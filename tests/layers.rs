@@ -190,7 +190,7 @@ fn the_rule_of_layers_fails_when_it_should() {
     for (path, text, complaint) in [
         ("api/network.rs", "\nuse crate::model::Mac;", "src/api/network.rs:2: api must not import model"),
         ("model/mac.rs", "fn a() { crate::state::load() }", "src/model/mac.rs:1: model must not import state"),
-        ("datapath/mod.rs", "use crate::linux::nft;", "src/datapath/mod.rs:1: datapath must not import linux"),
+        ("datapath/mod.rs", "use crate::linux::firewall;", "src/datapath/mod.rs:1: datapath must not import linux"),
         (
             "driver/mod.rs",
             "use crate::{model::{Mac, IfName}, linux};",
@@ -217,8 +217,8 @@ fn the_rule_of_layers_fails_when_it_should() {
 fn the_rule_of_layers_lets_pass_what_it_should() {
     for (path, text) in [
         ("app.rs", "use crate::{linux, driver};"),
-        ("linux/nft/mod.rs", "use crate::datapath::Step; use super::tlv; use super::super::linux::tlv;"),
-        ("linux/nft/expr.rs", "use super::super::tlv; use crate::linux::tlv;"),
+        ("linux/firewall/mod.rs", "use crate::datapath::Step; use super::tlv; use super::super::linux::tlv;"),
+        ("linux/firewall/expr.rs", "use super::super::tlv; use crate::linux::tlv;"),
         ("server/mod.rs", "use crate::{api::Method, driver, metrics};"),
         ("api/mod.rs", "//! see crate::model\nconst A: &str = \"crate::model\"; /* crate::state */"),
         ("api/mod.rs", "#[cfg(test)]\nmod tests { use crate::driver; }"),

@@ -66,8 +66,10 @@ pub fn create(network: &str, subnet: u8, n: usize) -> String {
     .to_string()
 }
 
+/// Each endpoint is in a container of its own, as on a real host.
 pub fn join(network: &str, n: usize) -> String {
-    json!({"NetworkID": network, "EndpointID": endpoint_id(n), "SandboxKey": "/var/run/docker/netns/0123456789ab",
+    let sandbox = format!("/var/run/docker/netns/{n:012x}");
+    json!({"NetworkID": network, "EndpointID": endpoint_id(n), "SandboxKey": sandbox,
         "Options": {"com.docker.network.endpoint.exposedports": [], "com.docker.network.portmap": []}})
     .to_string()
 }

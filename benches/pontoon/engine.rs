@@ -58,10 +58,10 @@ pub fn run() -> Vec<Row> {
                 time(|| drop(node.docker(&["run", "--rm", "--network", &network, "-p", ports, "busybox", "true"]).ok()))
             };
             let shared = |share: &mut Vec<Duration>, ports: &str| {
-                let before = verb_seconds(&node);
+                let before = request_seconds(&node);
                 let took = run(ports);
                 if side == 1 {
-                    share.push(Duration::from_secs_f64(verb_seconds(&node) - before));
+                    share.push(Duration::from_secs_f64(request_seconds(&node) - before));
                 }
                 took
             };
@@ -111,10 +111,10 @@ pub fn run() -> Vec<Row> {
     ]
 }
 
-/// From the daemon's own counts: time in all verbs so far.
-fn verb_seconds(node: &Node) -> f64 {
+/// From the daemon's metrics: time in all requests so far.
+fn request_seconds(node: &Node) -> f64 {
     let text = get_metrics(node);
-    let lines = text.lines().filter(|line| line.starts_with("pontoon_verb_seconds_total{"));
+    let lines = text.lines().filter(|line| line.starts_with("pontoon_request_duration_seconds_sum{"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 

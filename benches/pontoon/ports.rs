@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{HostPort, Protocol, Published};
 
@@ -21,14 +21,14 @@ const BATCHES: usize = 60;
 const PRICE: Duration = Duration::from_micros(10);
 
 /// Numbers below 16,000 are there from the start, those above come and go.
-fn port(n: u32) -> Element {
+fn port(n: u32) -> Policy {
     let host = HostPort {
         protocol: Protocol::Tcp,
         address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         port: u16::try_from(n + 1).expect("a port"),
     };
     let container = IpAddr::V4(Ipv4Addr::from(0x0a00_0002 + (n << 8)));
-    Element::Port(Published { host, container, container_port: 80 })
+    Policy::Published(Published { host, container, container_port: 80 })
 }
 
 #[derive(Default)]
@@ -49,14 +49,14 @@ pub fn run() -> Vec<Row> {
             // Its sockets stay in the namespace in which they were opened.
             in_namespace(|| {
                 let kernel = LinuxKernel::new(Options::default()).expect("a kernel");
-                kernel.apply(&[Step::CreateTable((0..*present).map(port).collect())]).expect("a table");
+                kernel.apply(&[Step::CreateFirewall((0..*present).map(port).collect())]).expect("a table");
                 kernel
             })
         })
         .collect();
     let mut times: Vec<Times> = PRESENT.iter().map(|_| Times::default()).collect();
-    let change = |kernel: &LinuxKernel, add: Vec<Element>, remove: Vec<Element>| {
-        time(|| kernel.apply(&[Step::Elements { add, remove }]).expect("the ports change"))
+    let change = |kernel: &LinuxKernel, add: Vec<Policy>, remove: Vec<Policy>| {
+        time(|| kernel.apply(&[Step::ChangeFirewall { add, remove }]).expect("the ports change"))
     };
     for n in 0..SINGLES {
         for (kernel, times) in kernels.iter().zip(&mut times) {

@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
     let next = life(&dir, &kernel);
     assert_eq!(next.sizes(), sizes);
     // What connections an earlier life may have left, a start has removed; nothing else is to be done.
-    let is_left = |step: &Step| !matches!(step, Step::ForgetFlows(_) | Step::ForgetMisled(_));
+    let is_left = |step: &Step| !matches!(step, Step::FlushConntrack(_) | Step::FlushStaleConntrack(_));
     let steps: Vec<_> = kernel.take_steps().into_iter().filter(is_left).collect();
     assert_eq!(steps, []);
     drop(next);

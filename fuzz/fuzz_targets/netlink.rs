@@ -1,4 +1,4 @@
-//! Owns the fuzzing of what the kernel answers: a datagram goes through the framing, and every
+//! Fuzzes what the kernel answers: a datagram goes through the framing, and every
 //! payload, as well as the whole input, through every parser. None may panic; elements that are
 //! recognised stand for the same entries when they are written. The same datagrams go to the
 //! watcher, twice: what it knows by then is what they told it.
@@ -6,8 +6,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use nft::message;
+use pontoon::linux::firewall::{elements, forward_accept};
 use pontoon::linux::frame::{Frames, Listing, verdict};
-use pontoon::linux::nft::{accept, element, message};
 use pontoon::linux::tlv::{Attributes, text};
 use pontoon::linux::watch::{Event, Known};
 use pontoon::linux::{addr, conntrack, forward, link, route};
@@ -19,13 +20,13 @@ fn parse(payload: &[u8]) {
     let _ = link::parse_link(payload).map(|link| (link.ifname(), link.live(), link.dead(), link.info()));
     let _ = addr::parse_address(payload).map(|address| address.automatic_for(None));
     let _ = (route::parse_route(payload), forward::parse_forward_rule(payload));
-    let _ = (message::comment(payload), accept::decode_accept(payload), conntrack::parse_flow(payload));
+    let _ = (message::comment(payload), forward_accept::decode_accept(payload), conntrack::parse_flow(payload));
 
-    let entries = element::parse_elements(payload);
-    for set in element::Set::ALL {
-        for element in element::decode(set, &entries).into_iter().flatten() {
-            let again = element::decode(set, &element::entries(&element));
-            assert_eq!(again, Some(vec![element]));
+    let entries = nft::element::parse_entries(payload);
+    for set in elements::Set::ALL {
+        for policy in elements::decode(set, &entries).into_iter().flatten() {
+            let again = elements::decode(set, &elements::entries(&policy));
+            assert_eq!(again, Some(vec![policy]));
         }
     }
 }

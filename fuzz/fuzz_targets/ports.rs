@@ -65,7 +65,7 @@ fn port_map(map: &[u8]) {
     assert!(call_directly(driver, Method::RevokeExternalConnectivity, REVOKE.as_bytes()));
     assert!(kernel.reserved().is_empty());
     kernel.take_steps();
-    kernel.take_forgotten();
+    kernel.take_flushed();
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -11,7 +11,7 @@ use super::inspect::InspectError;
 use crate::cli::{LogFormat, LogLevel};
 use crate::driver::{Driver, OverlaySettings, Settings as DriverSettings};
 use crate::installation::Roots;
-use crate::linux::claim::Claim;
+use crate::linux::singleton::Singleton;
 use crate::linux::{self, LinuxKernel};
 use crate::resolvers::Resolvers;
 use crate::state::Ledger;
@@ -25,14 +25,14 @@ const SETTLE: Duration = Duration::from_secs(10);
 pub(super) struct Alone {
     pub driver: Driver,
     kernel: Arc<LinuxKernel>,
-    _only_one: Claim,
+    _only_one: Singleton,
 }
 
 impl Alone {
     pub fn begin(state_dir: &Path) -> Result<Self, InspectError> {
         telemetry::start(LogLevel::Warn, LogFormat::Text, false);
         is_of_installation(state_dir)?;
-        let only_one = Claim::take().map_err(AppError::from)?;
+        let only_one = Singleton::acquire().map_err(AppError::from)?;
         let opened = Ledger::open(state_dir, &boot_id()).map_err(AppError::from)?;
         let kernel = Arc::new(LinuxKernel::new(linux::Options::default())?);
         let overlay = OverlaySettings::of_records(&opened.records);
@@ -46,7 +46,7 @@ impl Alone {
     pub fn end(self) {
         use crate::datapath::Kernel;
         if !self.kernel.settle(SETTLE) {
-            tracing::warn!("links are still being deleted");
+            tracing::warn!("links are still being deleted in the background");
         }
     }
 }
@@ -67,7 +67,7 @@ fn is_of_installation(state_dir: &Path) -> Result<(), InspectError> {
         .map(|one| format!("{} ({})", one.plugin.as_deref().unwrap_or_default(), one.state_dir.display()))
         .collect();
     Err(InspectError::Doubt(format!(
-        "{} is not the state of {}, which is installed here: leave out --state-dir, or say --plugin NAME",
+        "{} is not the state directory of {}, which is installed here: omit --state-dir, or add --plugin NAME",
         state_dir.display(),
         named.join(" and ")
     )))

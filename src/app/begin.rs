@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::cli::{Confine, Serve};
-use crate::confinement::{self, Confinement, Reach};
-use crate::linux::announce::Sender;
-use crate::linux::claim::Claim;
+use crate::confinement::{self, AllowedPaths, Confinement};
+use crate::linux::announcement::Sender;
+use crate::linux::singleton::Singleton;
 use crate::linux::{self, LinuxKernel};
 use crate::resolvers::Resolvers;
 use crate::state::{self, Ledger, Opened, Outcome};
@@ -18,7 +18,7 @@ use crate::state::{self, Ledger, Opened, Outcome};
 pub(super) struct Begin {
     pub seed: [u8; 5],
     boot: String,
-    claim: Option<Claim>,
+    claim: Option<Singleton>,
     sender: Option<Arc<Sender>>,
     confined: Option<Option<Confinement>>,
 }
@@ -44,7 +44,7 @@ impl Begin {
     /// Resumes at the step that failed last.
     pub fn attempt(&mut self, options: &Serve) -> Result<Ready, AppError> {
         if self.claim.is_none() {
-            self.claim = Some(Claim::take()?);
+            self.claim = Some(Singleton::acquire()?);
         }
         // Confinement precedes everything else that is opened, so that what it forbids fails now and not later;
         // and it precedes every permanent thread, because it applies to threads started after it.
@@ -62,14 +62,14 @@ impl Begin {
 /// Drops privileges that serving does not need. First creates the directories that stay accessible.
 fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
     if options.confine == Confine::Off {
-        tracing::warn!("not confined: PONTOON_CONFINE is off");
+        tracing::warn!("confinement is disabled (PONTOON_CONFINE=off)");
         return Ok(None);
     }
     state::make_directory(&options.state_dir)?;
     // A failure here is harmless: binding the socket tries again and reports the error.
     let sockets = options.socket.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _ = std::fs::create_dir_all(sockets);
-    Ok(Some(confinement::enter(&Reach {
+    Ok(Some(confinement::enter(&AllowedPaths {
         state: options.state_dir.clone(),
         sockets: sockets.to_owned(),
         settings: options.sysctl_root.clone(),
@@ -84,26 +84,26 @@ fn report(opened: &Opened, options: &Serve) {
         && let Some(outside) = on_host(&options.state_dir)
     {
         let dir = options.state_dir.display();
-        tracing::info!("{dir} in this log is {} on the host", outside.display());
+        tracing::info!("path {dir} in this log is {} on the host", outside.display());
     }
     let file = file.display();
     match &opened.outcome {
-        Outcome::Absent => tracing::info!("{file}: there was none, a new one is begun"),
+        Outcome::Absent => tracing::info!("{file}: not found, created"),
         Outcome::Loaded => {}
         outcome @ Outcome::Torn { .. } => tracing::warn!("{file}: {outcome}"),
         outcome => tracing::error!("{file}: {outcome}"),
     }
     for kept in &opened.kept_aside {
         tracing::warn!(
-            "{} is kept from an earlier damage: no link is removed for lack of a record; delete the file once all networks are there",
+            "{}: quarantined copy of a damaged ledger; links without a record are kept until you delete it. Delete it when all networks are present",
             kept.display()
         );
     }
     if let Some(error) = &opened.unwritten {
-        tracing::error!(%error, "the ledger could not be rewritten, the next change tries again");
+        tracing::error!(%error, "cannot rewrite the ledger; retrying with the next change");
     }
     if opened.rebooted {
-        tracing::info!("the host was rebooted: endpoints of the earlier boot are forgotten");
+        tracing::info!("host was rebooted; endpoints of the previous boot are discarded");
     }
 }
 
@@ -117,7 +117,7 @@ pub(super) fn random_seed() -> [u8; 5] {
     let mut seed = [0; 5];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
     if let Err(error) = read {
-        tracing::warn!(%error, "/dev/urandom cannot be read: IPv6 pools derive from the clock");
+        tracing::warn!(%error, "cannot read /dev/urandom; deriving IPv6 pools from the clock");
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos());
         seed.copy_from_slice(&time.to_le_bytes()[..5]);
     }

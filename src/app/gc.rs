@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::driver::Driver;
 use crate::driver::status::{self, StateLine};
 use crate::engine::Engine;
-use crate::gc::{self, Leak, Look};
+use crate::gc::{self, GcReport, Leak};
 use crate::linux;
 use crate::linux::survey::Survey;
 use crate::output;
@@ -34,7 +34,7 @@ pub fn run(options: &Gc) -> Result<(), InspectError> {
         return Ok(());
     }
     if first.stranger && !options.none_known {
-        let why = "this engine knows none of Pontoon's networks: is it the right one? If its data was removed, add --none-known";
+        let why = "this engine knows none of Pontoon's networks. If it is the right engine and its data was removed, add --none-known";
         return Err(InspectError::Doubt(why.to_owned()));
     }
     // An engine that is creating a network reports it to Pontoon before it lists it itself.
@@ -55,12 +55,12 @@ pub fn run(options: &Gc) -> Result<(), InspectError> {
     }
 }
 
-fn compare(options: &Gc) -> Result<Look, InspectError> {
+fn compare(options: &Gc) -> Result<GcReport, InspectError> {
     // Pontoon is read first: objects that it adds between the two reads are not examined.
     let status = match ask(&options.asked) {
         Ok(status) => status,
         Err(_) => {
-            let seen = Ledger::look(&options.asked.state_dir, &boot_id()).map_err(AppError::from)?;
+            let seen = Ledger::open_read_only(&options.asked.state_dir, &boot_id()).map_err(AppError::from)?;
             if matches!(seen.outcome, Outcome::Absent) {
                 return Err(no_ledger(&options.asked));
             }
@@ -69,21 +69,21 @@ fn compare(options: &Gc) -> Result<Look, InspectError> {
     };
     let engine = Engine::ask(&options.docker, &ids(&status))?;
     let links = Survey::open(linux::Options::default())?.links()?;
-    Ok(gc::look(&status, &engine, &links))
+    Ok(gc::compare(&status, &engine, &links))
 }
 
-fn show(look: &Look, as_json: bool) {
+fn show(report: &GcReport, as_json: bool) {
     if as_json {
-        return output::line(&json!(look));
+        return output::line(&json!(report));
     }
-    for leak in &look.leaks {
+    for leak in &report.leaks {
         output::line(leak);
     }
-    for kept in &look.kept {
+    for kept in &report.kept {
         output::line(&format!("# kept: {kept}"));
     }
-    if look.leaks.is_empty() {
-        output::line(&"# nothing to remove: the engine knows all that Pontoon holds");
+    if report.leaks.is_empty() {
+        output::line(&"# nothing to remove: the engine knows every object of Pontoon");
     }
 }
 

@@ -16,9 +16,9 @@ use super::begin::boot_id;
 use crate::cli::{Asked, Doctor, Repair};
 use crate::client::{Client, ClientError};
 use crate::datapath::unknown::Judge;
-use crate::datapath::{KernelError, Plan, closed, diff, kind, shortcut, tunnel};
-use crate::doctor::look::{self, Disk, Process, Settings, Wiring};
-use crate::doctor::{Facts, Source, Tunnels, examine, overlay, path, report, verdict};
+use crate::datapath::{KernelError, Plan, diff, fastpath, kind, limited_forwarding, tunnel};
+use crate::doctor::collect::{self, Disk, Process, Settings, Wiring};
+use crate::doctor::{Facts, Source, Tunnels, examine, path, report, tunnels, verdict};
 use crate::driver::reach::{ReachLine, tunnels_of};
 use crate::driver::status::{self, PlanLines, StateLine, Status};
 use crate::driver::unread::SettingLine;
@@ -62,7 +62,7 @@ pub enum InspectError {
         what: String,
     },
     /// Nothing is removed, because the comparison is in doubt.
-    #[error("nothing is removed: {0}")]
+    #[error("removed nothing: {0}")]
     Doubt(String),
 }
 
@@ -118,7 +118,7 @@ fn unseen(facts: &Facts, code: u8) -> Option<String> {
     match blind {
         Some(why) if !geteuid().is_root() => Some(format!("{why}; run this as root")),
         _ if code == 0 && facts.status.state.outcome == "absent" => {
-            Some(format!("there is no ledger in {}: nothing was compared", facts.state_dir.display()))
+            Some(format!("cannot compare: there is no ledger in {}", facts.state_dir.display()))
         }
         _ => None,
     }
@@ -149,7 +149,7 @@ fn facts(options: &Doctor, daemon: bool) -> Facts {
     Facts {
         engine: options.docker.as_ref().map(|docker| Engine::ask(docker, &held).map_err(|error| error.to_string())),
         wiring: Wiring::read(&asked.socket),
-        serves_vips: look::serves_vips(),
+        serves_vips: collect::serves_vips(),
         settings: Settings::read(&uplink.into_iter().collect::<Vec<_>>()),
         disk: Disk::read(&asked.state_dir),
         state_dir: asked.state_dir.clone(),
@@ -172,15 +172,15 @@ fn tunnels(survey: &mut Survey, status: &Status) -> Option<Tunnels> {
         Tunnels { holders: path::holders(reach.port), damaged: path::damaged(&addresses), ..Tunnels::default() };
     let Some(local) = reach.local else { return Some(tunnels) };
     let peers: Vec<_> = reach.peers.iter().map(|peer| peer.address).collect();
-    match survey.ways(local, &peers) {
-        Ok(ways) => tunnels.ways = ways,
-        Err(error) => tracing::debug!(%error, "nothing is said of the ways"),
+    match survey.paths(local, &peers) {
+        Ok(paths) => tunnels.paths = paths,
+        Err(error) => tracing::debug!(%error, "cannot read the paths to other hosts; skipping their checks"),
     }
-    tunnels.driver = tunnels.ways.link.as_deref().and_then(path::driver);
-    tunnels.largest = overlay::largest(&status.networks, local.is_ipv6());
+    tunnels.driver = tunnels.paths.link.as_deref().and_then(path::driver);
+    tunnels.largest = tunnels::largest(&status.networks, local.is_ipv6());
     let there: Vec<_> =
         reach.peers.iter().filter(|peer| peer.standing == Standing::Present).map(|p| p.address).collect();
-    tunnels.arrivals = path::try_out(local, &there, tunnels.largest);
+    tunnels.arrivals = path::probe(local, &there, tunnels.largest);
     Some(tunnels)
 }
 
@@ -194,7 +194,7 @@ pub(super) fn ask(asked: &Asked) -> Result<Status, ClientError> {
 
 /// The status without a daemon: the facts of the ledger, and the difference to the kernel.
 fn from_ledger(asked: &Asked, why: Option<String>) -> (Status, Source) {
-    match Ledger::look(&asked.state_dir, &boot_id()) {
+    match Ledger::open_read_only(&asked.state_dir, &boot_id()) {
         Ok(seen) => (compared(&seen), Source::Ledger(why)),
         Err(error) => {
             (Status::default(), Source::Nowhere(why.map_or(error.to_string(), |why| format!("{why}; {error}"))))
@@ -223,10 +223,10 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError
     let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
     let (tunnels, reach) = tunnels_of(&seen.records, survey.addresses()?, |path| survey.underlay(path))?;
     kind::add(&mut want, tunnels);
-    want.shortcuts = want.shortcuts.map(shortcut::whole);
+    want.fastpath = want.fastpath.map(fastpath::whole);
     let have = survey.observe(&want.foreign())?;
-    let closed = closed::elements(&have, &want);
-    want.elements.get_or_insert_default().extend(closed);
+    let closed = limited_forwarding::policy(&have, &want);
+    want.policy.get_or_insert_default().extend(closed);
     let mut judge = Judge::default();
     (judge.ended, judge.incomplete) = (unknown::ended(&seen.records, &seen.former), seen.lacks_facts());
     let mut protected = judge.judge(&have, &want);
@@ -240,7 +240,7 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError
         // The daemon decides about tunnels without an underlay address.
         let there = tunnel::present(&have);
         protected.links.extend(there.links);
-        protected.elements.extend(there.elements);
+        protected.policy.extend(there.policy);
     }
     let plan = Plan { unknown, ..diff(&have, &want, &protected) };
     Ok((PlanLines::new(&plan, linux::commands), reach, whole))
@@ -259,7 +259,7 @@ pub fn show_plan(asked: &Asked) -> Result<(), InspectError> {
     let status = match ask(asked) {
         Ok(status) => status,
         Err(_) => {
-            let seen = Ledger::look(&asked.state_dir, &boot_id()).map_err(AppError::from)?;
+            let seen = Ledger::open_read_only(&asked.state_dir, &boot_id()).map_err(AppError::from)?;
             let status = compared(&seen);
             if status.state.outcome == "absent" && status.plan.is_empty() && status.blind.is_none() {
                 return Err(no_ledger(asked));
@@ -268,7 +268,7 @@ pub fn show_plan(asked: &Asked) -> Result<(), InspectError> {
         }
     };
     if let Some(why) = status.blind {
-        return Err(InspectError::Blind(format!("the kernel cannot be compared with the state: {why}")));
+        return Err(InspectError::Blind(format!("cannot compare the kernel with the state: {why}")));
     }
     print_plan(&status.plan, asked.json);
     Ok(())
@@ -282,7 +282,7 @@ pub(super) fn filled_in(asked: &Asked) -> Result<Asked, LocateError> {
 
 pub(super) fn no_ledger(asked: &Asked) -> InspectError {
     let (dir, socket) = (asked.state_dir.display(), asked.socket.display());
-    InspectError::Blind(format!("no daemon answers on {socket}, and there is no ledger in {dir}: nothing was compared"))
+    InspectError::Blind(format!("cannot compare: no daemon answers on {socket}, and there is no ledger in {dir}"))
 }
 
 fn print_plan(plan: &PlanLines, as_json: bool) {
@@ -293,19 +293,19 @@ fn print_plan(plan: &PlanLines, as_json: bool) {
         output::line(command);
     }
     for host in &plan.dead {
-        output::line(&format!("# link {host} is gone with its sandbox: its endpoint is removed"));
+        output::line(&format!("# link {host} is missing, its sandbox ended: the endpoint will be removed"));
     }
     for bridge in &plan.missing {
-        output::line(&format!("# bridge {bridge} is yours and missing: ip link add name {bridge} type bridge"));
+        output::line(&format!("# your bridge {bridge} is missing: ip link add name {bridge} type bridge"));
     }
     for bridge in &plan.withheld {
-        output::line(&format!("# bridge {bridge} is not made: a link that the ledger does not know has its subnet"));
+        output::line(&format!("# bridge {bridge} is not created: a link that is not in the ledger uses its subnet"));
     }
     for link in &plan.unknown {
-        output::line(&format!("# link {link} is Pontoon's and not known to the ledger: it stays (pontoon doctor)"));
+        output::line(&format!("# link {link} is Pontoon's but not in the ledger: it is kept (pontoon doctor)"));
     }
     if plan.is_empty() {
-        output::line(&"# nothing to do: the kernel holds what the state says");
+        output::line(&"# nothing to do: the kernel matches the state");
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn overlay(options: &Serve) -> OverlaySettings {
 pub(super) fn report(unreadable: &[Unreadable]) {
     for one in unreadable {
         let line = line(one);
-        tracing::error!(refused = ?line.affected, "a setting cannot be read: {line}");
+        tracing::error!(refused = ?line.affected, "invalid setting: {line}");
     }
 }
 

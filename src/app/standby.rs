@@ -22,7 +22,7 @@ pub(super) fn waits(options: &Serve, error: &AppError) -> bool {
     let unseen = options.managed || is_socket_activated();
     match error {
         AppError::Store(_) => unseen || !options.state_dir_typed && std::env::var_os("PONTOON_STATE_DIR").is_some(),
-        AppError::Claim(_) | AppError::Kernel(_) => unseen,
+        AppError::Singleton(_) | AppError::Kernel(_) => unseen,
         AppError::Socket(_) | AppError::System { .. } => false,
     }
 }
@@ -42,7 +42,7 @@ pub(super) fn wait(
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
         loop {
             let reason = error.to_string();
-            tracing::error!(error = %reason, "nothing is served: every request is answered with this");
+            tracing::error!(error = %reason, "cannot serve; answering every request with this error");
             let listener = socket.listener.try_clone().map_err(system("listen"))?;
             let (stop, stopped) = watch::channel(false);
             let serving = tokio::spawn(server::refuse_all(listener, reason.clone(), capabilities, stopped));

@@ -9,7 +9,7 @@ use super::AppError;
 use crate::cli::Uninstall;
 use crate::datapath::KernelError;
 use crate::linux;
-use crate::linux::claim::{Claim, ClaimError};
+use crate::linux::singleton::{Singleton, SingletonError};
 use crate::linux::uninstall::{Remains, Uninstaller};
 use crate::output;
 
@@ -21,11 +21,11 @@ pub enum UninstallError {
     App(#[from] AppError),
     /// A running daemon would create all of it again.
     #[error(
-        "nothing is removed: a Pontoon serves this network namespace, stop it first (docker plugin disable, or systemctl stop pontoon)"
+        "removed nothing: Pontoon is running in this network namespace; stop it first (docker plugin disable, or systemctl stop pontoon)"
     )]
     Served,
     /// Containers would lose their network.
-    #[error("nothing is removed: containers are attached by {}; stop them, or cut them off with --yes{}", .0.join(", "), cut(.0))]
+    #[error("removed nothing: containers are attached to {}; stop them, or disconnect them with --yes{}", .0.join(", "), cut(.0))]
     Attached(Vec<String>),
 }
 
@@ -49,8 +49,8 @@ pub fn run(options: &Uninstall) -> Result<(), UninstallError> {
         show(&uninstaller.look()?, options.json);
         return Ok(());
     }
-    let _alone = match Claim::take() {
-        Err(ClaimError::Taken) => return Err(UninstallError::Served),
+    let _alone = match Singleton::acquire() {
+        Err(SingletonError::Taken) => return Err(UninstallError::Served),
         claim => claim.map_err(AppError::from)?,
     };
     let remains = uninstaller.look()?;
@@ -88,7 +88,7 @@ fn show(remains: &Remains, as_json: bool) {
         output::line(&format!("{} accepting rules in FORWARD of ip filter and ip6 filter", remains.rules));
     }
     let next =
-        if remains.is_empty() { "# nothing of Pontoon's is here" } else { "# pontoon uninstall --yes removes it" };
+        if remains.is_empty() { "# Pontoon left nothing here" } else { "# remove it with: pontoon uninstall --yes" };
     output::line(&next);
 }
 

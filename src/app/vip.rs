@@ -21,7 +21,7 @@ use crate::vip::{self, Answers, Backends, Network, resolver};
 
 /// The polling interval of the sandbox directory: a starting container should have its service addresses before
 /// its program uses them.
-const GLANCE: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a sandbox or an endpoint that is being created is polled at that interval.
 const EXPECTED: Duration = Duration::from_secs(5);
@@ -55,18 +55,18 @@ pub fn run(options: cli::Vip) -> Result<(), AppError> {
             _ = int.recv() => {}
             _ = ended => return Err(system("follow the services")(std::io::Error::other("the thread ended"))),
         }
-        tracing::info!("stopped; containers go on with the backends of now. `pontoon vip --clear` takes them away");
+        tracing::info!("stopped; containers keep their present backends. `pontoon vip --clear` removes them");
         Ok(())
     })
 }
 
 /// Removes the tables from all sandboxes.
 fn clear(options: &cli::Vip) -> Result<(), AppError> {
-    for (name, _) in sandbox::list(&options.netns).map_err(system("list the sandboxes"))? {
+    for (name, _) in sandbox::list(&options.netns).map_err(system("list network namespaces"))? {
         let none = Backends::new();
         match sandbox::within(&options.netns.join(&name), || sandbox::balance(&none, &none)) {
             Ok(cleared) => cleared?,
-            Err(error) => tracing::warn!(%error, sandbox = %name.display(), "not entered"),
+            Err(error) => tracing::warn!(%error, sandbox = %name.display(), "cannot enter network namespace"),
         }
     }
     Ok(())
@@ -102,54 +102,55 @@ struct Agent {
     /// When each sandbox was first seen.
     present: BTreeMap<SandboxId, Instant>,
     residents: BTreeMap<SandboxId, Resident>,
-    homeless: BTreeSet<Endpoint>,
-    /// When `homeless` last changed.
+    unplaced: BTreeSet<Endpoint>,
+    /// When `unplaced` last changed.
     since: Instant,
     turn: usize,
-    complaint: String,
+    last_error: String,
 }
 
 impl Agent {
     fn new(options: cli::Vip) -> Result<Self, AppError> {
         // Fail early: without the directory no sandbox would ever be found.
-        sandbox::list(&options.netns).map_err(system("list the sandboxes (is --netns the engine's directory?)"))?;
+        sandbox::list(&options.netns)
+            .map_err(system("list network namespaces (is --netns the engine's directory?)"))?;
         Ok(Self {
             feed: Feed::start(&options.docker, &options.driver).map_err(system("ask the engine"))?,
             options,
             networks: BTreeMap::new(),
             present: BTreeMap::new(),
             residents: BTreeMap::new(),
-            homeless: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
             since: Instant::now(),
             turn: 0,
-            complaint: String::new(),
+            last_error: String::new(),
         })
     }
 
     fn follow(&mut self) {
-        tracing::info!(docker = %self.options.docker.display(), driver = self.options.driver, "following the services");
+        tracing::info!(docker = %self.options.docker.display(), driver = self.options.driver, "watching services");
         loop {
-            let glanced = self.glance();
-            self.greet();
-            match (glanced, self.feed.heard()) {
-                (Err(error), _) | (_, Some(Err(error))) => self.tell(Some(error)),
+            let polled = self.poll();
+            self.connect_new();
+            match (polled, self.feed.heard()) {
+                (Err(error), _) | (_, Some(Err(error))) => self.report(Some(error)),
                 (Ok(()), Some(Ok(networks))) => {
                     self.networks = networks;
-                    let unsettled = self.settle();
-                    self.tell(unsettled);
+                    let failed = self.reconcile();
+                    self.report(failed);
                     self.follow_up();
                 }
                 (Ok(()), None) => {}
             }
-            if !self.homeless.is_empty() && self.since.elapsed() < EXPECTED {
+            if !self.unplaced.is_empty() && self.since.elapsed() < EXPECTED {
                 self.feed.hurry();
             }
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// Reads the current list of sandboxes.
-    fn glance(&mut self) -> Result<(), String> {
+    fn poll(&mut self) -> Result<(), String> {
         let listed = sandbox::list(&self.options.netns);
         let listed = listed.map_err(|error| format!("{}: {error}", self.options.netns.display()))?;
         let seen = |id: SandboxId| {
@@ -167,7 +168,7 @@ impl Agent {
 
     /// A new sandbox gets the known services as soon as it has an address on a known network: before the engine
     /// lists it, and before its program starts.
-    fn greet(&mut self) {
+    fn connect_new(&mut self) {
         let new: Vec<SandboxId> = self
             .present
             .iter()
@@ -188,7 +189,7 @@ impl Agent {
             let done =
                 sandbox::within(&self.options.netns.join(&id.0), || sandbox::balance(&Backends::new(), &backends));
             if matches!(done, Ok(Ok(()))) {
-                tracing::debug!(sandbox = %id.0.display(), ?backends, "greeted");
+                tracing::debug!(sandbox = %id.0.display(), ?backends, "entered network namespace");
                 resident.written = Some(backends);
             }
             self.residents.insert(id, resident);
@@ -196,20 +197,20 @@ impl Agent {
     }
 
     /// Logs a problem once, and its end once.
-    fn tell(&mut self, complaint: Option<String>) {
-        let complaint = complaint.unwrap_or_default();
-        if complaint == self.complaint {
+    fn report(&mut self, error: Option<String>) {
+        let error = error.unwrap_or_default();
+        if error == self.last_error {
             return;
         }
-        match complaint.is_empty() {
-            true => tracing::info!("well again"),
-            false => tracing::warn!("{complaint}; everything stays as it is meanwhile"),
+        match error.is_empty() {
+            true => tracing::info!("recovered"),
+            false => tracing::warn!("{error}; backends stay unchanged until it succeeds"),
         }
-        self.complaint = complaint;
+        self.last_error = error;
     }
 
     /// Finds the sandbox of each endpoint by its address; returns the problem if there is none.
-    fn settle(&mut self) -> Option<String> {
+    fn reconcile(&mut self) -> Option<String> {
         let listed = self.networks.values();
         let endpoints: BTreeSet<Endpoint> =
             listed.flat_map(|network| network.endpoints.iter().map(|at| (network.id.clone(), *at))).collect();
@@ -217,27 +218,29 @@ impl Agent {
         for resident in self.residents.values_mut().filter(|resident| resident.since.elapsed() > EXPECTED) {
             resident.endpoints.retain(|endpoint| endpoints.contains(endpoint));
         }
-        let homes = |residents: &BTreeMap<SandboxId, Resident>| -> BTreeSet<Endpoint> {
+        let without_sandbox = |residents: &BTreeMap<SandboxId, Resident>| -> BTreeSet<Endpoint> {
             let settled = residents.values().flat_map(|resident| &resident.endpoints).cloned().collect();
             &endpoints - &settled
         };
-        let homeless = homes(&self.residents);
-        if !homeless.is_empty() {
+        let unplaced = without_sandbox(&self.residents);
+        if !unplaced.is_empty() {
             for id in self.present.keys().cloned().collect::<Vec<_>>() {
                 let addresses = self.addresses(&id);
-                let here: Vec<Endpoint> = homeless.iter().filter(|(_, at)| addresses.contains(at)).cloned().collect();
+                let here: Vec<Endpoint> = unplaced.iter().filter(|(_, at)| addresses.contains(at)).cloned().collect();
                 if !here.is_empty() {
                     self.residents.entry(id).or_insert_with(Resident::new).endpoints.extend(here);
                 }
             }
         }
-        let homeless = homes(&self.residents);
-        if homeless != self.homeless {
-            (self.homeless, self.since) = (homeless, Instant::now());
+        let unplaced = without_sandbox(&self.residents);
+        if unplaced != self.unplaced {
+            (self.unplaced, self.since) = (unplaced, Instant::now());
         }
-        let (_, address) = self.homeless.first().filter(|_| self.since.elapsed() > EXPECTED)?;
+        let (_, address) = self.unplaced.first().filter(|_| self.since.elapsed() > EXPECTED)?;
         let netns = self.options.netns.display();
-        Some(format!("no sandbox in {netns} has the address {address}: is it shown here with its mounts (rslave)?"))
+        Some(format!(
+            "no network namespace in {netns} has the address {address}: mount it here with propagation rslave"
+        ))
     }
 
     /// Its addresses; empty while it is being created or after it is gone.
@@ -248,7 +251,7 @@ impl Agent {
 
     /// Writes the current backends to every sandbox that needs an update.
     fn follow_up(&mut self) {
-        let answers = self.ask_witnesses();
+        let answers = self.query_one_container_each();
         let outdated = |resident: &Resident| match &resident.written {
             Some(written) => *written != vip::backends(on(&self.networks, resident), &answers, written),
             None => !resident.endpoints.is_empty(),
@@ -266,14 +269,14 @@ impl Agent {
 
     /// Queries one container of each network in turn. An answer is never applied to other containers: it only
     /// causes them to be queried themselves.
-    fn ask_witnesses(&mut self) -> Answers {
+    fn query_one_container_each(&mut self) -> Answers {
         self.turn = self.turn.wrapping_add(1);
         let mut answers = Answers::new();
         for network in self.networks.keys().cloned().collect::<Vec<_>>() {
             let on_it = self.residents.iter().filter(|(_, resident)| resident.is_on(&network));
             let on_it: Vec<SandboxId> = on_it.map(|(id, _)| id.clone()).collect();
-            if let Some(witness) = self.turn.checked_rem(on_it.len()).and_then(|turn| on_it.get(turn)) {
-                answers.extend(self.visit(witness));
+            if let Some(queried) = self.turn.checked_rem(on_it.len()).and_then(|turn| on_it.get(turn)) {
+                answers.extend(self.visit(queried));
             }
         }
         answers
@@ -297,17 +300,17 @@ impl Agent {
         match sandbox::within(&self.options.netns.join(&id.0), work) {
             Ok((answers, backends, Ok(()))) => {
                 if resident.written.as_ref() != Some(&backends) {
-                    tracing::debug!(sandbox = %id.0.display(), ?backends, "written");
+                    tracing::debug!(sandbox = %id.0.display(), ?backends, "backends updated");
                     resident.written = Some(backends);
                 }
                 answers
             }
             Ok((answers, _, Err(error))) => {
-                tracing::warn!(%error, sandbox = %id.0.display(), "its services stay as they are");
+                tracing::warn!(%error, sandbox = %id.0.display(), "cannot update backends; they stay unchanged");
                 answers
             }
             Err(error) => {
-                tracing::debug!(%error, sandbox = %id.0.display(), "not entered");
+                tracing::debug!(%error, sandbox = %id.0.display(), "cannot enter network namespace");
                 Answers::new()
             }
         }

@@ -6,11 +6,11 @@
 //! daemon matters more than its confinement. docs/security.md describes how to check from outside what is in
 //! force.
 
-mod calls;
-mod files;
-mod privileges;
+mod capabilities;
+mod landlock;
+mod seccomp;
 
-pub use files::{Pins, Reach};
+pub use landlock::{AllowedPaths, Pins};
 
 /// The parts that are in force. Must be kept as long as the process lives.
 #[derive(Debug)]
@@ -25,19 +25,23 @@ pub struct Confinement {
 }
 
 /// Confines the calling thread and every thread that it starts from now on.
-pub fn enter(reach: &Reach) -> Confinement {
-    let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::KEPT));
+pub fn enter(reach: &AllowedPaths) -> Confinement {
+    let capabilities = held(
+        "cannot drop capabilities; continuing with all of them",
+        capabilities::drop_all_except(&capabilities::KEPT),
+    );
     // Landlock and seccomp both require it, and without it a set-user-id program would regain everything.
-    let sealed = held("new privileges stay possible", privileges::seal());
-    let (landlock, pins) = match files::restrict(reach) {
+    let set_no_new_privsed = held("cannot set no_new_privs; continuing without it", capabilities::set_no_new_privs());
+    let (landlock, pins) = match landlock::restrict(reach) {
         Ok(guarded) => guarded,
         Err(error) => {
-            tracing::warn!(%error, "not confined to its own files");
+            tracing::warn!(%error, "cannot restrict file access; continuing without Landlock");
             (0, Pins::default())
         }
     };
-    let seccomp = sealed && held("not confined to its own system calls", calls::restrict());
-    tracing::info!(capabilities, no_new_privs = sealed, landlock_abi = landlock, seccomp, "confined");
+    let seccomp =
+        set_no_new_privsed && held("cannot restrict system calls; continuing without seccomp", seccomp::restrict());
+    tracing::info!(capabilities, no_new_privs = set_no_new_privsed, landlock_abi = landlock, seccomp, "confined");
     Confinement { capabilities, landlock, seccomp, _pins: pins }
 }
 
@@ -45,9 +49,12 @@ pub fn enter(reach: &Reach) -> Confinement {
 /// change its firewall, and prevents new privileges. It needs the engine's socket, which gives control of the
 /// host: further restrictions would have no effect.
 pub fn keep_for_sandboxes() {
-    let capabilities = held("capabilities stay as they are", privileges::shed(&privileges::SANDBOXES));
-    let sealed = held("new privileges stay possible", privileges::seal());
-    tracing::info!(capabilities, no_new_privs = sealed, "confined");
+    let capabilities = held(
+        "cannot drop capabilities; continuing with all of them",
+        capabilities::drop_all_except(&capabilities::SANDBOXES),
+    );
+    let set_no_new_privsed = held("cannot set no_new_privs; continuing without it", capabilities::set_no_new_privs());
+    tracing::info!(capabilities, no_new_privs = set_no_new_privsed, "confined");
 }
 
 fn held(without: &str, result: Result<(), String>) -> bool {

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Datapath, Element, kind};
+use super::{Datapath, Policy, kind};
 use crate::model::{Endpoint, EndpointId, IfName, Network, Phase};
 
 /// An endpoint as seen by the other endpoints of its container.
@@ -37,9 +37,9 @@ impl Companion {
     }
 
     /// Source addresses that it may use on `other` in addition to the addresses of `other` itself.
-    fn by(&self, other: &Self) -> impl Iterator<Item = Element> {
+    fn by(&self, other: &Self) -> impl Iterator<Item = Policy> {
         let port = other.checked.clone();
-        self.direct.iter().filter_map(move |address| Some(Element::SourceAddress(port.clone()?, *address)))
+        self.direct.iter().filter_map(move |address| Some(Policy::SourceAddress(port.clone()?, *address)))
     }
 }
 
@@ -51,5 +51,5 @@ pub fn between(id: &EndpointId, all: &Companions) -> Datapath {
             elements.extend(one.by(other).chain(other.by(one)));
         }
     }
-    Datapath { elements: Some(elements), ..Datapath::default() }
+    Datapath { policy: Some(elements), ..Datapath::default() }
 }

@@ -16,8 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Announcement, Bridge, Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError,
-    LinkInfo, Object, ReserveError, Step, Surroundings, Underlay,
+    Announcement, Bridge, Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
+    Object, Policy, ReserveError, Step, Surroundings, Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
 
@@ -43,7 +43,7 @@ struct World {
     uplink_mtu: Option<u32>,
     faults: VecDeque<Trap>,
     steps: Vec<Step>,
-    forgotten: Vec<IpAddr>,
+    flushed: Vec<IpAddr>,
     reserved: BTreeSet<HostPort>,
     taken: BTreeSet<HostPort>,
     observations: usize,
@@ -59,7 +59,7 @@ impl FakeKernel {
     /// A host without any link, table or route.
     pub fn new() -> Self {
         let fake = Self::default();
-        fake.world().datapath.elements = None;
+        fake.world().datapath.policy = None;
         fake
     }
 
@@ -100,8 +100,8 @@ impl FakeKernel {
     }
 
     /// Returns and clears the addresses whose flows were flushed so far.
-    pub fn take_forgotten(&self) -> Vec<IpAddr> {
-        std::mem::take(&mut self.world().forgotten)
+    pub fn take_flushed(&self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.world().flushed)
     }
 
     /// The current state of the kernel.
@@ -133,24 +133,24 @@ impl World {
     fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
         match step {
             Step::Forward { v6 } => self.forward(*v6)?,
-            Step::CreateTable(elements) => self.datapath.elements = Some(elements.iter().cloned().collect()),
-            Step::Elements { add, remove } => self.elements(add, remove)?,
+            Step::CreateFirewall(policy) => self.datapath.policy = Some(policy.iter().cloned().collect()),
+            Step::ChangeFirewall { add, remove } => self.change_policy(add, remove)?,
             Step::ForwardRules { v6, rules } => self.forward_rules(*v6, rules),
-            Step::Shortcuts { add, remove } => self.shortcuts(add, remove),
+            Step::FastPath { add, remove } => self.change_fastpath(add, remove),
             Step::Create(name, object) => self.create(name, object)?,
             Step::Change(name, change) => self.change(name, change)?,
             Step::Delete(name, kind) => self.delete(name, *kind),
             Step::Rename { from, to } => self.rename(from, to)?,
-            Step::ForgetFlows(addresses) => self.forgotten.extend(addresses.iter().copied()),
+            Step::FlushConntrack(addresses) => self.flushed.extend(addresses.iter().copied()),
             // The fake has no clients with stale flows.
-            Step::ForgetMisled(_) => {}
+            Step::FlushStaleConntrack(_) => {}
         }
         Ok(())
     }
 
-    fn elements(&mut self, add: &[Element], remove: &[Element]) -> Result<(), KernelError> {
+    fn change_policy(&mut self, add: &[Policy], remove: &[Policy]) -> Result<(), KernelError> {
         let held =
-            self.datapath.elements.as_mut().ok_or_else(|| refused("change", "table inet pontoon", libc::ENOENT))?;
+            self.datapath.policy.as_mut().ok_or_else(|| refused("change", "table inet pontoon", libc::ENOENT))?;
         for element in remove {
             held.remove(element);
         }
@@ -163,7 +163,7 @@ impl World {
         if families(&self.datapath.forwarding) {
             return Ok(());
         }
-        self.elements(&[Element::Closed(v6)], &[])?;
+        self.change_policy(&[Policy::LimitedForwarding(v6)], &[])?;
         for forwarding in [&mut self.datapath.forwarding, &mut self.datapath.turned_on] {
             *(if v6 { &mut forwarding.v6 } else { &mut forwarding.v4 }) = true;
         }
@@ -187,7 +187,7 @@ impl Kernel for FakeKernel {
             return Err(KernelError::Torn { operation: "list links", tries: 5 });
         }
         let mut seen = world.datapath.clone();
-        seen.shortcuts.get_or_insert_default();
+        seen.fastpath.get_or_insert_default();
         seen.veths_mut().for_each(|(_, veth)| veth.peer_mac = None);
         for (name, link) in world.foreign.iter().filter(|(name, link)| link.kind == "bridge" && foreign.contains(*name))
         {
@@ -210,10 +210,10 @@ impl Kernel for FakeKernel {
     fn observe_firewall(&self) -> Result<Datapath, KernelError> {
         let seen = self.world().datapath.clone();
         Ok(Datapath {
-            elements: seen.elements,
+            policy: seen.policy,
             forward4: seen.forward4,
             forward6: seen.forward6,
-            shortcuts: Some(seen.shortcuts.unwrap_or_default()),
+            fastpath: Some(seen.fastpath.unwrap_or_default()),
             forwarding: seen.forwarding,
             turned_on: seen.turned_on,
             ..Datapath::default()

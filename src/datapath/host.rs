@@ -49,18 +49,18 @@ pub struct Dropped {
 
 /// The paths between this host and the other hosts of its overlay networks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ways {
+pub struct PeerPaths {
     /// The link that has this host's underlay address.
     pub link: Option<String>,
     /// Names of the tunnel offloads that are enabled on that link.
     pub offloads: Vec<String>,
     /// The path to each peer.
-    pub peers: Vec<Way>,
+    pub peers: Vec<PeerPath>,
 }
 
 /// The path to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
+pub struct PeerPath {
     /// Address of the peer.
     pub peer: IpAddr,
     /// The link that packets to the peer leave by; `None` without a route.
@@ -150,7 +150,7 @@ pub struct Host {
     /// Drop counters of Pontoon's own rules since they were created.
     pub dropped: Vec<Dropped>,
     /// Hosts that are not peers but recently sent to overlay networks, each with the VNI.
-    pub strangers: BTreeSet<(IpAddr, u32)>,
+    pub unknown_senders: BTreeSet<(IpAddr, u32)>,
     /// Tunnels, each with an address that a container on another host recently announced there.
     pub heard: BTreeSet<(String, IpAddr)>,
     /// Features of this kernel; empty when they could not be probed.

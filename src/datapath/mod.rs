@@ -9,18 +9,19 @@
 //! (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the same contract suite. Called
 //! by the driver (verbs) and by the app (start, tick, events).
 
-pub mod ailment;
-pub mod closed;
+pub mod backoff;
 pub mod companion;
 pub mod fake;
+pub mod fastpath;
 pub mod host;
 pub mod kind;
+pub mod limited_forwarding;
 pub mod object;
 pub mod plan;
+pub mod policy;
 pub mod reconcile;
-pub mod shortcut;
+mod renames;
 pub mod step;
-mod stray;
 pub mod surroundings;
 pub mod tunnel;
 pub mod unknown;
@@ -31,11 +32,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::model::{DataPath, HostPort, IfName, Mac};
+pub use fastpath::FastPath;
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
+pub use policy::Policy;
 pub use reconcile::{Reconciler, Repair};
-pub use shortcut::Shortcut;
-pub use step::{Element, ForwardRule, LinkMatch, Step};
+pub use step::{ForwardRule, LinkMatch, Step};
 pub use surroundings::Surroundings;
 pub use tunnel::{Announcement, Underlay};
 pub use unknown::{Ended, Protected};
@@ -86,25 +88,24 @@ pub struct Datapath {
     pub turned_on: Forwarding,
     /// Links (true is IPv6) whose own setting enables forwarding. Only read from the kernel, and only where
     /// it matters: while forwarding is on because of Pontoon alone.
-    pub routers: BTreeSet<(IfName, bool)>,
-    /// The elements of the sets in table `inet pontoon`; `None` when the table is missing or does not have
-    /// this release's schema.
-    pub elements: Option<BTreeSet<Element>>,
-    /// Elements of tables with another release's schema, as far as they can be read. Never desired.
-    pub former: BTreeSet<Element>,
+    pub forwarding_links: BTreeSet<(IfName, bool)>,
+    /// The policy of the firewall; `None` when its tables are missing or do not have this release's schema.
+    pub policy: Option<BTreeSet<Policy>>,
+    /// The policy of tables with another release's schema, as far as it can be read. Never desired.
+    pub former_policy: BTreeSet<Policy>,
     /// Pontoon's accepting rules at the end of `FORWARD` in `ip filter`; `None` when that chain does not
     /// exist (no dockerd with the iptables back end here).
     pub forward4: Option<BTreeSet<ForwardRule>>,
     /// The same in `ip6 filter`.
     pub forward6: Option<BTreeSet<ForwardRule>>,
     /// Shortcuts past the bridges of overlay networks; `None` where the kernel does not support them.
-    pub shortcuts: Option<BTreeSet<Shortcut>>,
+    pub fastpath: Option<BTreeSet<FastPath>>,
 }
 
 impl Datapath {
     /// A datapath with empty tables and no objects.
     pub fn empty() -> Self {
-        Self { elements: Some(BTreeSet::new()), shortcuts: Some(BTreeSet::new()), ..Self::default() }
+        Self { policy: Some(BTreeSet::new()), fastpath: Some(BTreeSet::new()), ..Self::default() }
     }
 
     /// The object of this name and kind.
@@ -246,7 +247,7 @@ fn detail(message: &str) -> String {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReserveError {
     /// Another socket is bound to it.
-    #[error("port {port} is already taken on this host")]
+    #[error("port {port} is already in use on this host")]
     Taken {
         /// The port.
         port: HostPort,
@@ -266,7 +267,7 @@ pub enum ReserveError {
         limit: u64,
     },
     /// The kernel refused for another reason.
-    #[error("cannot take port {port}: {}", std::io::Error::from_raw_os_error(*.errno))]
+    #[error("cannot reserve port {port}: {}", std::io::Error::from_raw_os_error(*.errno))]
     Refused {
         /// The port.
         port: HostPort,
@@ -326,8 +327,8 @@ pub trait Kernel: Send + Sync {
     fn engine_bridges(&self) -> Result<EngineBridges, KernelError>;
 
     /// Where the host accepts IPv4 broadcasts that may be for a published port, as the elements
-    /// [`Element::Broadcast`]. The default implementation returns none.
-    fn broadcasts(&self) -> Result<BTreeSet<Element>, KernelError> {
+    /// [`Policy::Broadcast`]. The default implementation returns none.
+    fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         Ok(BTreeSet::new())
     }
 
@@ -350,7 +351,7 @@ pub trait Kernel: Send + Sync {
     /// Calls `done` from any thread once every flush of flows that is pending now is done or has failed;
     /// never when the process ends first. The default implementation is for a kernel that flushes
     /// immediately.
-    fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
+    fn when_flushed(&self, done: Box<dyn FnOnce() + Send>) {
         done();
     }
 

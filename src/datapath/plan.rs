@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Datapath, Element, ObjectKind, Protected, Step, shortcut, stray};
+use super::{Datapath, ObjectKind, Policy, Protected, Step, fastpath, renames};
 use crate::model::{IfName, Protocol};
 
 /// The steps from one datapath to another, and problems that no step can fix.
@@ -26,57 +26,57 @@ pub struct Plan {
 /// The plan that turns `have` into `want` and leaves `protected` unchanged.
 ///
 /// `None` in `have.forward4`/`forward6` means that the chain does not exist and nothing is to be done; `None`
-/// in `have.elements` means that the whole table must be created.
+/// in `have.policy` means that the whole table must be created.
 pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     let mut plan = Plan::default();
-    let removed_elements = protect(&mut plan, have, want, protected);
+    let removed_policy = protect(&mut plan, have, want, protected);
     if want.forwarding.v4 && !have.forwarding.v4 {
         plan.steps.push(Step::Forward { v6: false });
     }
     if want.forwarding.v6 && !have.forwarding.v6 {
         plan.steps.push(Step::Forward { v6: true });
     }
-    let (renames, have) = stray::called_back(have, want);
+    let (renames, have) = renames::restore_names(have, want);
     let have = have.as_ref();
     plan.steps.extend(renames);
     for kind in ObjectKind::ALL {
         create_or_change(&mut plan, kind, have, want);
     }
-    shortcuts(&mut plan, have, want, protected);
+    fastpath(&mut plan, have, want, protected);
     for kind in ObjectKind::ALL.into_iter().rev() {
         delete(&mut plan, kind, have, want, protected);
     }
-    if !removed_elements.is_empty() {
-        plan.steps.push(Step::Elements { add: Vec::new(), remove: removed_elements });
+    if !removed_policy.is_empty() {
+        plan.steps.push(Step::ChangeFirewall { add: Vec::new(), remove: removed_policy });
     }
     protected.withhold(&mut plan, have, want);
     plan
 }
 
 /// Plans the firewall's additions; returns the elements to remove at the very end.
-fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) -> Vec<Element> {
+fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) -> Vec<Policy> {
     let mut removed = Vec::new();
-    if let Some(wanted) = &want.elements {
-        match &have.elements {
+    if let Some(wanted) = &want.policy {
+        match &have.policy {
             None => {
-                let all: Vec<_> = wanted.union(&protected.elements).cloned().collect();
-                let misled = misled(&all);
-                plan.steps.push(Step::CreateTable(all));
-                plan.steps.extend(misled);
+                let all: Vec<_> = wanted.union(&protected.policy).cloned().collect();
+                let stale = stale(&all);
+                plan.steps.push(Step::CreateFirewall(all));
+                plan.steps.extend(stale);
             }
             Some(held) => {
                 let add: Vec<_> = wanted.difference(held).cloned().collect();
-                removed = held.difference(wanted).filter(|e| !protected.elements.contains(e)).cloned().collect();
+                removed = held.difference(wanted).filter(|e| !protected.policy.contains(e)).cloned().collect();
                 if !add.is_empty() {
                     // When the value of a key changes, removal and addition are one transaction: a port is
                     // never published twice or not at all.
                     let has_value =
-                        |e: &Element| matches!(e, Element::Port(_) | Element::SourceNat(..) | Element::Broadcast(..));
+                        |e: &Policy| matches!(e, Policy::Published(_) | Policy::SourceNat(..) | Policy::Broadcast(..));
                     let (now, later) = removed.into_iter().partition(has_value);
                     removed = later;
-                    let misled = misled(&add);
-                    plan.steps.push(Step::Elements { add, remove: now });
-                    plan.steps.extend(misled);
+                    let stale = stale(&add);
+                    plan.steps.push(Step::ChangeFirewall { add, remove: now });
+                    plan.steps.extend(stale);
                 }
             }
         }
@@ -95,13 +95,13 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
 /// The flush of stale flows that must follow the publishing of ports: flows of clients that sent too early go
 /// to the host, or still to the container that had the port before. TCP does not need it: each of its
 /// connections is a new flow.
-fn misled(added: &[Element]) -> Option<Step> {
-    let stays = |element: &Element| match element {
-        Element::Port(port) if port.host.protocol != Protocol::Tcp => Some(*port),
+fn stale(added: &[Policy]) -> Option<Step> {
+    let stays = |element: &Policy| match element {
+        Policy::Published(port) if port.host.protocol != Protocol::Tcp => Some(*port),
         _ => None,
     };
     let ports: Vec<_> = added.iter().filter_map(stays).collect();
-    (!ports.is_empty()).then_some(Step::ForgetMisled(ports))
+    (!ports.is_empty()).then_some(Step::FlushStaleConntrack(ports))
 }
 
 fn create_or_change(plan: &mut Plan, kind: ObjectKind, have: &Datapath, want: &Datapath) {
@@ -135,14 +135,14 @@ fn delete(plan: &mut Plan, kind: ObjectKind, have: &Datapath, want: &Datapath, p
     }
 }
 
-fn shortcuts(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) {
-    let (Some(held), Some(wanted)) = (&have.shortcuts, &want.shortcuts) else { return };
+fn fastpath(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) {
+    let (Some(held), Some(wanted)) = (&have.fastpath, &want.fastpath) else { return };
     let made = plan.steps.iter().filter_map(|step| match step {
         Step::Create(link, object) if object.kind() != ObjectKind::Bridge => Some(link),
         _ => None,
     });
-    let (add, remove) = shortcut::difference(held, wanted, &made.collect(), protected);
+    let (add, remove) = fastpath::difference(held, wanted, &made.collect(), protected);
     if !add.is_empty() || !remove.is_empty() {
-        plan.steps.push(Step::Shortcuts { add, remove });
+        plan.steps.push(Step::FastPath { add, remove });
     }
 }

@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
-use super::ailment::{Ailments, Subject};
+use super::backoff::{Backoff, Subject};
 use super::unknown::{self, Judge};
 use super::{
-    Datapath, Element, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Protected, Step, closed, diff,
-    kind, shortcut, tunnel,
+    Datapath, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Policy, Protected, Step, diff, fastpath,
+    kind, limited_forwarding, tunnel,
 };
 use crate::model::{IfName, Mac};
 use crate::state::table::lock;
@@ -56,11 +56,11 @@ pub struct Reconciler {
     kernel: Arc<dyn Kernel>,
     desired: Mutex<Datapath>,
     engine: Mutex<EngineBridges>,
-    broadcasts: Mutex<BTreeSet<Element>>,
+    broadcasts: Mutex<BTreeSet<Policy>>,
     /// What is protected for a reason other than being unknown to the state.
     protected: Mutex<Protected>,
     judge: Mutex<Judge>,
-    ailments: Mutex<Ailments>,
+    backoff: Mutex<Backoff>,
     gate: RwLock<()>,
     /// Whether forwarding may be turned on.
     opens: bool,
@@ -80,7 +80,7 @@ impl Reconciler {
             broadcasts: Mutex::default(),
             protected: Mutex::default(),
             judge: Mutex::default(),
-            ailments: Mutex::default(),
+            backoff: Mutex::default(),
             gate: RwLock::new(()),
             opens,
             turned_on: Mutex::default(),
@@ -101,13 +101,15 @@ impl Reconciler {
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         self.desire(before, after);
         let mut plan = diff(before, after, &Protected::default());
-        plan.steps.retain(|step| self.opens || !closed::opens(step));
-        let is_extra = |step: &Step| matches!(step, Step::Shortcuts { .. });
+        plan.steps.retain(|step| self.opens || !limited_forwarding::turns_on(step));
+        let is_extra = |step: &Step| matches!(step, Step::FastPath { .. });
         for steps in plan.steps.chunk_by(|one, next| is_extra(one) == is_extra(next)) {
             match self.kernel.apply(steps) {
                 // Without shortcuts all frames pass the bridge; a comparison retries them or reports why they
                 // fail.
-                Err(error) if steps.iter().all(is_extra) => tracing::debug!(%error, "left to the next comparison"),
+                Err(error) if steps.iter().all(is_extra) => {
+                    tracing::debug!(%error, "cannot update the fast path; the next comparison retries")
+                }
                 result => result?,
             }
         }
@@ -123,10 +125,10 @@ impl Reconciler {
             desired.objects.remove(name);
             desired.sandboxed.remove(name);
         }
-        subtract(&mut desired.elements, &before.elements);
-        subtract(&mut desired.forward4, &before.forward4);
-        subtract(&mut desired.forward6, &before.forward6);
-        subtract(&mut desired.shortcuts, &before.shortcuts);
+        remove_all(&mut desired.policy, &before.policy);
+        remove_all(&mut desired.forward4, &before.forward4);
+        remove_all(&mut desired.forward6, &before.forward6);
+        remove_all(&mut desired.fastpath, &before.fastpath);
         kind::add(&mut desired, after.clone());
     }
 
@@ -164,7 +166,7 @@ impl Reconciler {
         let found = tunnel::present(&self.observe()?);
         let mut protected = lock(&self.protected);
         protected.links.extend(found.links);
-        protected.elements.extend(found.elements);
+        protected.policy.extend(found.policy);
         Ok(())
     }
 
@@ -230,10 +232,10 @@ impl Reconciler {
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             let all = self.want(&have);
             let want = Datapath {
-                elements: all.elements,
+                policy: all.policy,
                 forward4: all.forward4,
                 forward6: all.forward6,
-                shortcuts: all.shortcuts,
+                fastpath: all.fastpath,
                 ..Datapath::default()
             };
             let kept = lock(&self.judge).of_firewall(&have, &want);
@@ -259,17 +261,17 @@ impl Reconciler {
 
     /// Number of repairs that keep failing.
     pub fn failing(&self) -> usize {
-        lock(&self.ailments).count()
+        lock(&self.backoff).count()
     }
 
     /// When the next failed repair is to be retried.
     pub fn next_try(&self) -> Option<Instant> {
-        lock(&self.ailments).next()
+        lock(&self.backoff).next()
     }
 
     /// Makes the next comparison try everything, regardless of backoff.
     pub fn hurry(&self) {
-        lock(&self.ailments).hurry(Instant::now());
+        lock(&self.backoff).hurry(Instant::now());
     }
 
     /// Whether a link of this name is desired.
@@ -288,8 +290,8 @@ impl Reconciler {
         let before = self.of_host();
         self.find_host()?;
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let elements = |elements| Datapath { elements: Some(elements), ..Datapath::default() };
-        let plan = diff(&elements(before), &elements(self.of_host()), &Protected::default());
+        let with = |policy| Datapath { policy: Some(policy), ..Datapath::default() };
+        let plan = diff(&with(before), &with(self.of_host()), &Protected::default());
         Ok(plan.steps.is_empty() || self.kernel.apply(&plan.steps).is_ok())
     }
 
@@ -302,10 +304,10 @@ impl Reconciler {
         Ok(())
     }
 
-    fn of_host(&self) -> BTreeSet<Element> {
-        let mut elements = kind::engine_bridges(&lock(&self.engine));
-        elements.extend(lock(&self.broadcasts).iter().cloned());
-        elements
+    fn of_host(&self) -> BTreeSet<Policy> {
+        let mut policy = kind::engine_bridges(&lock(&self.engine));
+        policy.extend(lock(&self.broadcasts).iter().cloned());
+        policy
     }
 
     fn observe(&self) -> Result<Datapath, KernelError> {
@@ -315,14 +317,14 @@ impl Reconciler {
 
     fn want(&self, have: &Datapath) -> Datapath {
         let mut want = lock(&self.desired).clone();
-        unite(&mut want.elements, &Some(self.of_host()));
+        merge(&mut want.policy, &Some(self.of_host()));
         if !self.opens {
             want.forwarding = Forwarding::default();
         }
-        let closed = closed::elements(have, &want);
-        want.elements.get_or_insert_default().extend(closed);
+        let limited_forwarding = limited_forwarding::policy(have, &want);
+        want.policy.get_or_insert_default().extend(limited_forwarding);
         *lock(&self.turned_on) = have.turned_on;
-        want.shortcuts = want.shortcuts.map(shortcut::whole);
+        want.fastpath = want.fastpath.map(fastpath::whole);
         want
     }
 
@@ -331,7 +333,7 @@ impl Reconciler {
     fn close(&self, have: &Datapath, want: Datapath, kept: Protected, firewall_alone: bool) -> Repair {
         let mut plan = diff(have, &want, &self.with_protected(kept));
         let now = Instant::now();
-        let is_due = |step: &Step| lock(&self.ailments).due(&Subject::of(step), now);
+        let is_due = |step: &Step| lock(&self.backoff).due(&Subject::of(step), now);
         let (due, wait): (Vec<_>, Vec<_>) = std::mem::take(&mut plan.steps).into_iter().partition(is_due);
         let mut still: Vec<_> = wait.iter().map(Subject::of).collect();
         let mut failed = None;
@@ -344,18 +346,18 @@ impl Reconciler {
                     continue;
                 };
                 still.push(Subject::of(&step));
-                lock(&self.ailments).failed(Subject::of(&step), step.is_firewall(), &error, now);
+                lock(&self.backoff).failed(Subject::of(&step), step.is_firewall(), &error, now);
                 failed.get_or_insert(error);
             }
         }
-        lock(&self.ailments).only(&still, firewall_alone);
+        lock(&self.backoff).only(&still, firewall_alone);
         Repair { plan, failed }
     }
 
     fn with_protected(&self, mut kept: Protected) -> Protected {
         let more = lock(&self.protected);
         kept.links.extend(more.links.iter().cloned());
-        kept.elements.extend(more.elements.iter().cloned());
+        kept.policy.extend(more.policy.iter().cloned());
         kept
     }
 
@@ -363,7 +365,7 @@ impl Reconciler {
     fn compared(&self, look: impl FnOnce() -> Result<Repair, KernelError>) -> Repair {
         self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
         let repair = look().unwrap_or_else(|error| {
-            lock(&self.ailments).failed(Subject::Comparison, true, &error, Instant::now());
+            lock(&self.backoff).failed(Subject::Comparison, true, &error, Instant::now());
             Repair { plan: Plan::default(), failed: Some(error) }
         });
         self.counts.repairs.fetch_add(repair.plan.steps.len() as u64, Ordering::Relaxed);
@@ -372,13 +374,13 @@ impl Reconciler {
     }
 }
 
-pub(super) fn unite<T: Ord + Clone>(to: &mut Option<BTreeSet<T>>, more: &Option<BTreeSet<T>>) {
+pub(super) fn merge<T: Ord + Clone>(to: &mut Option<BTreeSet<T>>, more: &Option<BTreeSet<T>>) {
     if let Some(more) = more {
         to.get_or_insert_with(BTreeSet::new).extend(more.iter().cloned());
     }
 }
 
-fn subtract<T: Ord>(from: &mut Option<BTreeSet<T>>, less: &Option<BTreeSet<T>>) {
+fn remove_all<T: Ord>(from: &mut Option<BTreeSet<T>>, less: &Option<BTreeSet<T>>) {
     if let (Some(from), Some(less)) = (from, less) {
         for element in less {
             from.remove(element);

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Datapath, Element, Protected, Vxlan, shortcut};
+use super::{Datapath, Policy, Protected, Vxlan, fastpath};
 use crate::model::{IfName, Mac, Network};
 
 /// Where the packets between hosts leave this host.
@@ -56,41 +56,39 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
         peers: peers.iter().chain(&spec.options.peers).filter(reachable).copied().collect(),
     };
     let link = || overlay.link.clone();
-    let mut elements = BTreeSet::from([
-        Element::Tunnel(overlay.vni),
-        Element::Gateway(link(), Mac::derive("bridge", spec.id.as_str())),
-    ]);
-    elements.extend((!spec.options.multicast).then(|| Element::Quiet(link())));
-    elements.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Element::GatewayAddress(link(), ip)));
-    let shortcuts = Some(shortcut::of_network(network));
-    Datapath { objects: [(link(), vxlan.into())].into(), elements: Some(elements), shortcuts, ..Datapath::default() }
+    let mut policy =
+        BTreeSet::from([Policy::Tunnel(overlay.vni), Policy::Gateway(link(), Mac::derive("bridge", spec.id.as_str()))]);
+    policy.extend((!spec.options.multicast).then(|| Policy::NoMulticast(link())));
+    policy.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Policy::GatewayAddress(link(), ip)));
+    let fastpath = Some(fastpath::of_network(network));
+    Datapath { objects: [(link(), vxlan.into())].into(), policy: Some(policy), fastpath, ..Datapath::default() }
 }
 
 /// Which peers the tunnels accept packets from, on which port, and to which address of this host.
 pub fn guard(port: u16, accepted: &BTreeSet<IpAddr>, local: Option<IpAddr>) -> Datapath {
-    let peers = accepted.iter().copied().map(Element::Peer);
-    let here = local.map(Element::Here);
-    Datapath { elements: Some(peers.chain(here).chain([Element::TunnelPort(port)]).collect()), ..Datapath::default() }
+    let peers = accepted.iter().copied().map(Policy::Peer);
+    let here = local.map(Policy::TunnelAddress);
+    Datapath { policy: Some(peers.chain(here).chain([Policy::TunnelPort(port)]).collect()), ..Datapath::default() }
 }
 
 /// The tunnels in the kernel, to be protected by a program that does not know the daemon's settings for
 /// tunnels: local address, port and peers do not come from the networks themselves.
 pub fn present(have: &Datapath) -> Protected {
-    let of_tunnel = |element: &&Element| {
+    let of_tunnel = |element: &&Policy| {
         matches!(
             element,
-            Element::TunnelPort(_)
-                | Element::Tunnel(_)
-                | Element::Peer(_)
-                | Element::Here(_)
-                | Element::Gateway(..)
-                | Element::GatewayAddress(..)
-                | Element::Quiet(_)
+            Policy::TunnelPort(_)
+                | Policy::Tunnel(_)
+                | Policy::Peer(_)
+                | Policy::TunnelAddress(_)
+                | Policy::Gateway(..)
+                | Policy::GatewayAddress(..)
+                | Policy::NoMulticast(_)
         )
     };
     Protected {
         links: have.vxlans().into_keys().collect(),
-        elements: have.elements.iter().flatten().filter(of_tunnel).cloned().collect(),
+        policy: have.policy.iter().flatten().filter(of_tunnel).cloned().collect(),
         ..Protected::default()
     }
 }

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Bridge, Change, Datapath, Element, ForwardRule, Object, Plan, Step, stray};
+use super::{Bridge, Change, Datapath, ForwardRule, Object, Plan, Policy, Step, renames};
 use crate::model::{HostPort, IfName, Mac, overlap};
 
 /// What must stay although the state does not explain it.
@@ -22,7 +22,7 @@ pub struct Protected {
     /// Links by name.
     pub links: BTreeSet<IfName>,
     /// Elements of the firewall's sets.
-    pub elements: BTreeSet<Element>,
+    pub policy: BTreeSet<Policy>,
     /// Rules in the engine's chains.
     pub rules: BTreeSet<ForwardRule>,
 }
@@ -35,14 +35,14 @@ pub struct Ended {
     /// Hardware addresses derived from the ids of what ended: a link keeps its address when it is renamed.
     pub macs: BTreeSet<Mac>,
     /// Elements of the firewall's sets.
-    pub elements: BTreeSet<Element>,
+    pub policy: BTreeSet<Policy>,
 }
 
 impl Ended {
     /// Adds all links and elements of `before`.
     pub fn add(&mut self, before: &Datapath) {
         self.add_links(before, &Datapath::default());
-        self.elements.extend(before.elements.iter().flatten().cloned());
+        self.policy.extend(before.policy.iter().flatten().cloned());
     }
 
     /// Adds the links of `before` that are not in `after`.
@@ -71,7 +71,7 @@ impl Ended {
 
 /// Links of Pontoon that are in the kernel, are not desired, and are not known to have ended.
 pub fn links(have: &Datapath, want: &Datapath, ended: &Ended) -> BTreeSet<IfName> {
-    let (_, have) = stray::called_back(have, want);
+    let (_, have) = renames::restore_names(have, want);
     let unknown = have.objects.iter().filter(|(name, object)| {
         object.is_ours(name) && want.object(name, object.kind()).is_none() && !ended.has(name, object.identity())
     });
@@ -103,8 +103,8 @@ impl Judge {
         let mut kept = self.kept.take().unwrap_or_else(|| self.firewall(have, want));
         if links.is_empty() && !self.incomplete {
             // A ledger older than the kernel may know a container but not its published ports.
-            let known = addresses(want.elements.iter().flatten(), &have.away);
-            kept.elements.retain(|e| matches!(e, Element::Port(port) if known.contains(&port.container)));
+            let known = addresses(want.policy.iter().flatten(), &have.away);
+            kept.policy.retain(|e| matches!(e, Policy::Published(port) if known.contains(&port.container)));
             kept.rules.clear();
         }
         kept.links = links;
@@ -128,38 +128,41 @@ impl Judge {
         for name in after.objects.keys() {
             self.ended.links.remove(name);
         }
-        if let Some(kept) = self.kept.as_mut().filter(|kept| !kept.elements.is_empty()) {
-            kept.elements.retain(|element| !before.elements.as_ref().is_some_and(|before| before.contains(element)));
+        if let Some(kept) = self.kept.as_mut().filter(|kept| !kept.policy.is_empty()) {
+            kept.policy.retain(|element| !before.policy.as_ref().is_some_and(|before| before.contains(element)));
         }
     }
 
     /// All elements and rules that are not desired and are not known to have ended.
     fn firewall(&self, have: &Datapath, want: &Datapath) -> Protected {
-        let unwanted = |element: &&Element| {
-            let wanted = want.elements.as_ref().is_some_and(|wanted| wanted.contains(*element));
+        let unwanted = |element: &&Policy| {
+            let wanted = want.policy.as_ref().is_some_and(|wanted| wanted.contains(*element));
             // Elements that depend on the host alone are always known, whatever the ledger contains.
             let of_host = matches!(
                 element,
-                Element::Broadcast(..) | Element::Engine(_) | Element::Closed(_) | Element::Router(..)
+                Policy::Broadcast(..)
+                    | Policy::EngineBridge(_)
+                    | Policy::LimitedForwarding(_)
+                    | Policy::ForwardingLink(..)
             );
-            !wanted && !of_host && !self.ended.elements.contains(*element)
+            !wanted && !of_host && !self.ended.policy.contains(*element)
         };
         // Elements of tables of another release count too: those tables are about to be replaced.
-        let elements = have.elements.iter().flatten().chain(&have.former).filter(unwanted).cloned().collect();
+        let policy = have.policy.iter().flatten().chain(&have.former_policy).filter(unwanted).cloned().collect();
         let mut rules = BTreeSet::new();
         for (have, want) in [(&have.forward4, &want.forward4), (&have.forward6, &want.forward6)] {
             let wanted = |rule: &ForwardRule| want.as_ref().is_some_and(|want| want.contains(rule));
             rules.extend(have.iter().flatten().filter(|rule| !wanted(rule)).cloned());
         }
-        Protected { links: BTreeSet::new(), elements, rules }
+        Protected { links: BTreeSet::new(), policy, rules }
     }
 }
 
 /// Addresses of the containers behind these host ends.
-fn addresses<'a>(elements: impl Iterator<Item = &'a Element>, hosts: &BTreeSet<IfName>) -> BTreeSet<IpAddr> {
-    elements
+fn addresses<'a>(policy: impl Iterator<Item = &'a Policy>, hosts: &BTreeSet<IfName>) -> BTreeSet<IpAddr> {
+    policy
         .filter_map(|element| match element {
-            Element::SourceAddress(host, address) if hosts.contains(host) => Some(*address),
+            Policy::SourceAddress(host, address) if hosts.contains(host) => Some(*address),
             _ => None,
         })
         .collect()
@@ -168,18 +171,18 @@ fn addresses<'a>(elements: impl Iterator<Item = &'a Element>, hosts: &BTreeSet<I
 impl Protected {
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.elements.is_empty() && self.rules.is_empty()
+        self.links.is_empty() && self.policy.is_empty() && self.rules.is_empty()
     }
 
     /// Addresses of containers in these elements.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        self.elements
+        self.policy
             .iter()
             .filter_map(|element| match element {
-                Element::SourceAddress(_, address) | Element::Open(_, address, _) | Element::Guarded(address) => {
-                    Some(*address)
-                }
-                Element::Port(port) => Some(port.container),
+                Policy::SourceAddress(_, address)
+                | Policy::OpenPort(_, address, _)
+                | Policy::SourceFiltered(address) => Some(*address),
+                Policy::Published(port) => Some(port.container),
                 _ => None,
             })
             .collect()
@@ -187,9 +190,9 @@ impl Protected {
 
     /// Ports of the host that lead to containers in these elements.
     pub fn ports(&self) -> impl Iterator<Item = HostPort> {
-        self.elements
+        self.policy
             .iter()
-            .filter_map(|element| if let Element::Port(port) = element { Some(port.host) } else { None })
+            .filter_map(|element| if let Policy::Published(port) = element { Some(port.host) } else { None })
     }
 
     /// Whether a bridge with these addresses would take over the subnet of a protected one.
@@ -224,23 +227,24 @@ impl Protected {
             _ => true,
         });
         plan.withheld.extend(withheld);
-        let taken = |element: &Element| match element {
-            Element::Port(port) => self
-                .elements
+        let taken = |element: &Policy| match element {
+            Policy::Published(port) => self
+                .policy
                 .iter()
-                .any(|kept| matches!(kept, Element::Port(other) if other.host == port.host && other != port)),
-            Element::SourceNat(net, _) => self
-                .elements
+                .any(|kept| matches!(kept, Policy::Published(other) if other.host == port.host && other != port)),
+            Policy::SourceNat(net, _) => self
+                .policy
                 .iter()
-                .any(|kept| kept != element && matches!(kept, Element::SourceNat(other, _) if other == net)),
+                .any(|kept| kept != element && matches!(kept, Policy::SourceNat(other, _) if other == net)),
             _ => false,
         };
         for step in &mut plan.steps {
-            if let Step::Elements { add, .. } | Step::CreateTable(add) = step {
-                add.retain(|element| !taken(element) || self.elements.contains(element));
+            if let Step::ChangeFirewall { add, .. } | Step::CreateFirewall(add) = step {
+                add.retain(|element| !taken(element) || self.policy.contains(element));
             }
         }
-        plan.steps
-            .retain(|step| !matches!(step, Step::Elements { add, remove } if add.is_empty() && remove.is_empty()));
+        plan.steps.retain(
+            |step| !matches!(step, Step::ChangeFirewall { add, remove } if add.is_empty() && remove.is_empty()),
+        );
     }
 }

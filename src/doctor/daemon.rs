@@ -16,12 +16,12 @@ pub(super) fn answers(facts: &Facts) -> Vec<Finding> {
     match &facts.source {
         Source::Daemon => vec![Finding::ok(format!("the daemon answers on {socket}"))],
         Source::Ledger(None) => {
-            vec![Finding::ok(format!("looked at without the daemon, by the ledger in {}", facts.state_dir.display()))]
+            vec![Finding::ok(format!("checked without the daemon, from the ledger in {}", facts.state_dir.display()))]
         }
         Source::Ledger(Some(why)) | Source::Nowhere(why) => {
             // A status means that the daemon answered: the cause is in the message, not a missing socket.
             let title = if why.contains("(status ") {
-                "the daemon runs, and answers every request with an error"
+                "the daemon runs, but answers every request with an error"
             } else {
                 "the daemon does not answer"
             };
@@ -35,7 +35,7 @@ pub(super) fn version(facts: &Facts) -> Vec<Finding> {
     let own = env!("CARGO_PKG_VERSION");
     match &facts.status.version {
         theirs if facts.source == Source::Daemon && theirs != own => {
-            let title = format!("the daemon is of version {theirs}, this command of {own}");
+            let title = format!("the daemon has version {theirs}, this command has {own}");
             vec![Finding::new(Level::Note, title).mended_by(wiring::start(facts))]
         }
         _ => vec![Finding::ok(format!("version {own}"))],
@@ -45,7 +45,7 @@ pub(super) fn version(facts: &Facts) -> Vec<Finding> {
 pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
     let lines = &facts.status.settings;
     if lines.is_empty() {
-        return vec![Finding::ok("every setting of the daemon can be used")];
+        return vec![Finding::ok("all settings of the daemon are valid")];
     }
     let correct = |variable: &str| match wiring::is_managed(facts) {
         true => format!(
@@ -55,9 +55,9 @@ pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
     };
     let finding = |line: &SettingLine| {
         let effect = match line.affected {
-            Affected::Nothing => "it has its default, and nothing is refused for it",
+            Affected::Nothing => "the default is used; nothing is refused",
             Affected::Subnets => "networks without --subnet are refused",
-            Affected::Overlays => "new overlay networks are refused; those that exist keep what they had",
+            Affected::Overlays => "new overlay networks are refused; existing ones keep their settings",
             Affected::Networks => "new networks are refused",
         };
         Finding::new(Level::Degraded, line.to_string()).seen(effect).mended_by(correct(&line.variable))
@@ -67,16 +67,16 @@ pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
 
 pub(super) fn capabilities(facts: &Facts) -> Vec<Finding> {
     let Some(process) = &facts.process else {
-        return vec![Finding::new(Level::Note, "the daemon's process cannot be seen from here: capabilities unknown")];
+        return vec![Finding::new(Level::Note, "capabilities unknown: the daemon's process is not visible here")];
     };
     let has = |number: u32| process.capabilities & (1 << number) != 0;
     let seen = format!("/proc/{}/status: CapEff {:016x}", process.pid, process.capabilities);
-    let config = "give it AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE in its unit, or run it as root";
+    let config = "set AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE in its unit, or run it as root";
     let low = facts.status.networks.iter().flat_map(|n| &n.endpoints).flat_map(|e| &e.published).any(|p| p.port < 1024);
     match (has(NET_ADMIN), has(NET_BIND_SERVICE)) {
-        (true, true) => vec![Finding::ok("it has CAP_NET_ADMIN and CAP_NET_BIND_SERVICE")],
+        (true, true) => vec![Finding::ok("the daemon has CAP_NET_ADMIN and CAP_NET_BIND_SERVICE")],
         (false, _) => {
-            let finding = Finding::new(Level::Broken, "CAP_NET_ADMIN is missing: no network can be made");
+            let finding = Finding::new(Level::Broken, "CAP_NET_ADMIN is missing: networks cannot be created");
             vec![finding.seen(seen).mended_by(config)]
         }
         (true, false) => {
@@ -93,7 +93,7 @@ pub(super) fn descriptors(facts: &Facts) -> Vec<Finding> {
     };
     let ports = facts.status.networks.iter().flat_map(|n| &n.endpoints).map(|e| e.published.len() as u64).sum::<u64>();
     let used = process.open.unwrap_or(ports).max(ports);
-    let title = format!("{used} of {limit} descriptors are in use; each published port takes one");
+    let title = format!("{used} of {limit} file descriptors are in use; each published port needs one");
     if used.saturating_add(BASE) < limit / 10 * 9 {
         return vec![Finding::ok(title)];
     }

@@ -14,14 +14,14 @@ const ADDRESS: u64 = 120;
 
 pub(super) fn plan(facts: &Facts) -> Vec<Finding> {
     if let Some(why) = &facts.status.blind {
-        let finding = Finding::new(Level::Broken, "the kernel cannot be compared with the state").seen(why.clone());
+        let finding = Finding::new(Level::Broken, "cannot compare the kernel with the state").seen(why.clone());
         return vec![finding.mended_by(wiring::command(facts, "repair"))];
     }
     let commands = &facts.status.plan.commands;
     if commands.is_empty() {
-        return vec![Finding::ok("the kernel holds what the state says")];
+        return vec![Finding::ok("the kernel matches the state")];
     }
-    let title = format!("the kernel is not as the state says: {} commands of difference", commands.len());
+    let title = format!("the kernel differs from the state by {} commands", commands.len());
     let mut finding = Finding::new(Level::Degraded, title);
     for command in commands.iter().take(SHOWN) {
         finding = finding.seen(command.clone());
@@ -34,27 +34,25 @@ pub(super) fn plan(facts: &Facts) -> Vec<Finding> {
 
 pub(super) fn missing(facts: &Facts) -> Vec<Finding> {
     let missing = facts.status.plan.missing.iter().map(|bridge| {
-        let title = format!("bridge {bridge}, which a network uses and you made, does not exist");
+        let title = format!("your bridge {bridge}, which a network uses, does not exist");
         let remedy = format!("ip link add name {bridge} type bridge && ip link set dev {bridge} up");
         Finding::new(Level::Broken, title).mended_by(remedy)
     });
     let missing: Vec<_> = missing.collect();
-    if missing.is_empty() { vec![Finding::ok("bridges of your own are there")] } else { missing }
+    if missing.is_empty() { vec![Finding::ok("your bridges exist")] } else { missing }
 }
 
 pub(super) fn dead(facts: &Facts) -> Vec<Finding> {
     let dead = &facts.status.plan.dead;
     if dead.is_empty() {
-        return vec![Finding::ok("every endpoint has its link")];
+        return vec![Finding::ok("all endpoints have their links")];
     }
-    let mut finding = Finding::new(Level::Degraded, "links of endpoints are gone with their sandbox, or were deleted");
+    let mut finding =
+        Finding::new(Level::Degraded, "links of endpoints are missing: their sandbox ended, or they were deleted");
     for host in dead {
         finding = finding.seen(host.to_string());
     }
-    vec![
-        finding
-            .mended_by(format!("{}   # then restart the containers that still run", wiring::command(facts, "repair"))),
-    ]
+    vec![finding.mended_by(format!("{}   # then restart the affected containers", wiring::command(facts, "repair")))]
 }
 
 pub(super) fn leaked_endpoints(facts: &Facts) -> Vec<Finding> {
@@ -67,9 +65,9 @@ pub(super) fn leaked_endpoints(facts: &Facts) -> Vec<Finding> {
     });
     let left: Vec<_> = left.collect();
     if left.is_empty() {
-        return vec![Finding::ok("no endpoint was given up without a word")];
+        return vec![Finding::ok("no endpoint is left over")];
     }
-    let mut finding = Finding::new(without_daemon(facts), "endpoints that no sandbox uses any more");
+    let mut finding = Finding::new(without_daemon(facts), "left-over endpoints, no longer used by a sandbox");
     for endpoint in left {
         finding =
             finding.seen(format!("{} ({}, {:?} for {} s)", endpoint.id, endpoint.link(), endpoint.phase, endpoint.age));
@@ -84,9 +82,9 @@ pub(super) fn leaked_addresses(facts: &Facts) -> Vec<Finding> {
     let old = pools.flat_map(|pool| pool.unclaimed.iter().filter(|(_, age)| *age > ADDRESS));
     let old: Vec<_> = old.collect();
     if old.is_empty() {
-        return vec![Finding::ok("every address that is taken has an owner")];
+        return vec![Finding::ok("all allocated addresses are in use")];
     }
-    let mut finding = Finding::new(without_daemon(facts), "addresses that were requested and that no endpoint has");
+    let mut finding = Finding::new(without_daemon(facts), "allocated addresses that no endpoint uses");
     for (address, age) in old {
         finding = finding.seen(format!("{address}, for {age} s"));
     }
@@ -102,33 +100,33 @@ pub(super) fn ports(facts: &Facts) -> Vec<Finding> {
     let (limited, taken): (Vec<_>, Vec<_>) =
         facts.status.unreserved.iter().partition(|(_, why)| why.contains("the limit of open files"));
     let unreserved = taken.into_iter().map(|(port, why)| {
-        let title = format!("port {port} is published and another process has it");
+        let title = format!("published port {port} is bound by another process");
         let proto = format!("{}", port.protocol);
         let flag = if proto == "udp" { "-lnup" } else { "-lntp" };
         Finding::new(Level::Degraded, title).seen(why.clone()).mended_by(format!(
-            "ss {flag} 'sport = :{}'   # stop that process; Pontoon takes the port by itself at the next look",
+            "ss {flag} 'sport = :{}'   # stop that process; Pontoon then binds the port by itself",
             port.port
         ))
     });
     let mut unreserved: Vec<_> = unreserved.collect();
     if let Some((_, why)) = limited.first() {
         let title =
-            format!("{} published ports work, but are not reserved: another process could take them", limited.len());
+            format!("{} published ports work, but are not reserved: another process could bind them", limited.len());
         let pid = facts.process.as_ref().map_or(facts.status.pid, |process| process.pid);
         let finding = Finding::new(Level::Degraded, title).seen(why.clone());
         unreserved.push(finding.mended_by(format!(
-            "prlimit --pid {pid} --nofile=1048576   # until it is restarted; for good: LimitNOFILE of its unit"
+            "prlimit --pid {pid} --nofile=1048576   # until it restarts; permanently: LimitNOFILE in its unit"
         )));
     }
-    if unreserved.is_empty() { vec![Finding::ok("published ports are held on the host")] } else { unreserved }
+    if unreserved.is_empty() { vec![Finding::ok("published ports are reserved on the host")] } else { unreserved }
 }
 
 pub(super) fn overruns(facts: &Facts) -> Vec<Finding> {
     match facts.status.overruns {
-        0 => vec![Finding::ok("no notification of the kernel's was lost")],
+        0 => vec![Finding::ok("no kernel notification was lost")],
         lost => vec![Finding::new(
             Level::Note,
-            format!("notifications of the kernel's were lost {lost} times; each time everything was compared"),
+            format!("kernel notifications were lost {lost} times; each time the daemon compared everything"),
         )],
     }
 }

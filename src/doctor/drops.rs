@@ -1,185 +1,188 @@
 //! Checks what Pontoon's own rules dropped: how much, and what that means if the packets are wanted.
 
-use super::overlay::settings;
+use super::tunnels::settings;
 use super::{Facts, Finding, Level, wiring};
 use crate::datapath::host::Dropped;
 
 /// The meaning of a rule's drops by the start of its comment, and the remedy if the packets are wanted.
 const MEANINGS: &[(&str, &str, &str)] = &[
     (
-        "the host's loopback addresses",
-        "containers sent to 127.0.0.0/8 of the host",
+        "to 127.0.0.0/8",
+        "containers sent packets to 127.0.0.0/8",
         "a service for containers has to listen on the address of their gateway",
     ),
     (
-        "nobody else sends from them",
-        "containers sent from 127.0.0.0/8",
-        "no program does so by mistake: look for one that forges",
+        "from 127.0.0.0/8",
+        "containers sent packets with a source address in 127.0.0.0/8",
+        "look for a program that forges addresses",
     ),
     (
-        "an IPv4 peer that does not come this way",
-        "packets for overlay networks came with a peer's address by a link that leads to no peer",
-        "a container forges, or the route to that peer is wrong: ip route get PEER",
+        "IPv4 peer address",
+        "overlay packets with a peer's source address arrived on a link that does not lead to the peer",
+        "a container forges them, or the route to that peer is wrong: ip route get PEER",
     ),
     (
-        "an IPv6 peer that does not come this way",
-        "packets for overlay networks came with a peer's address by a link that leads to no peer",
-        "a container forges, or the route to that peer is wrong: ip -6 route get PEER",
+        "IPv6 peer address",
+        "overlay packets with a peer's source address arrived on a link that does not lead to the peer",
+        "a container forges them, or the route to that peer is wrong: ip -6 route get PEER",
     ),
     (
-        "this host itself",
-        "packets for overlay networks came from this host itself",
-        "take this host's own addresses out of PONTOON_PEERS and pontoon.peers",
+        "from this host itself",
+        "overlay packets arrived from this host itself",
+        "remove this host's own addresses from PONTOON_PEERS and pontoon.peers",
     ),
     (
-        "to another IPv",
-        "packets for overlay networks came to another address of this host than its tunnels have",
-        "name this host to the others by the address that its tunnels have: PONTOON_DATA_PATH here, PONTOON_PEERS there",
+        "not to the IPv",
+        "overlay packets arrived at an address of this host that its tunnels do not use",
+        "use the same address here (PONTOON_DATA_PATH) and on the other hosts (PONTOON_PEERS)",
     ),
     (
-        "a process of an IPv",
-        "a peer's packets came from a port that any user may have, beside those of its tunnels",
-        "a process there forges, or that host went back to an earlier release: then they pass after five minutes",
+        "unprivileged source port",
+        "a peer sent overlay packets from an unprivileged port, besides those of its tunnels",
+        "a process there forges them, or that host was downgraded: then its packets pass after five minutes",
     ),
     (
-        "to an IPv",
-        "somebody sent to a peer's tunnels through this host: a container, or a machine behind it",
-        "only the kernel's tunnels may; one of its own needs another port than the daemon's",
+        "forged overlay packets",
+        "a container or a machine behind this host sent packets to a peer's tunnel port",
+        "only the kernel's tunnels may; use another UDP port for other tunnels",
     ),
     (
-        "to overlay networks, over",
-        "somebody sent to overlay networks through this host: a container, or a machine behind it",
-        "only the kernel's tunnels may; one of its own needs another number, or port",
+        "forged packets of our overlays",
+        "a container or a machine behind this host sent packets with the VNI of an overlay network",
+        "only the kernel's tunnels may; use another VNI or UDP port for other tunnels",
     ),
     (
-        "a process, to",
-        "a process of this host, or of a container with its network, sent to overlay networks past the tunnels",
-        "only the kernel's tunnels may; a program with tunnels of its own needs another port",
+        "sent by a process",
+        "a process in the host's network namespace sent overlay packets without using a tunnel",
+        "only the kernel's tunnels may; use another UDP port for other tunnels",
     ),
     (
-        "nothing leaves an internal",
-        "containers of internal networks sent to the outside",
-        "docker network create without --internal",
-    ),
-    ("nothing enters an internal", "somebody sent into internal networks", "docker network create without --internal"),
-    ("no loopback address comes", "somebody sent from 127.0.0.0/8 to containers", "look for a program that forges"),
-    (
-        "IPv4 sources that are not allowed",
-        "clients that pontoon.publish.allow does not name asked for published ports",
-        "name them in pontoon.publish.allow, if they should",
+        "out of an internal",
+        "containers of internal networks sent packets to other networks",
+        "create the network without --internal, if they should",
     ),
     (
-        "IPv6 sources that are not allowed",
-        "clients that pontoon.publish.allow does not name asked for published ports",
-        "name them in pontoon.publish.allow, if they should",
+        "into an internal",
+        "packets were sent into internal networks",
+        "create the network without --internal, if they should arrive",
     ),
     (
-        "nothing else enters a network",
-        "somebody sent to containers past their published ports",
-        "docker run -p for what should be reached from outside its network",
+        "forwarded from 127.0.0.0/8",
+        "packets from 127.0.0.0/8 were forwarded to containers",
+        "look for a program that forges addresses",
     ),
     (
-        "only published ports of the engine",
-        "containers sent to networks of Docker's own driver past published ports",
-        "docker run -p for what should be reached, or put both on one network",
+        "IPv4 source not",
+        "clients that are not in pontoon.publish.allow connected to published ports",
+        "add them to pontoon.publish.allow, if they should",
     ),
     (
-        "another's",
-        "a container sent from an address that is not its own",
-        "a program that needs it: docker network create -o pontoon.spoofcheck=false",
+        "IPv6 source not",
+        "clients that are not in pontoon.publish.allow connected to published ports",
+        "add them to pontoon.publish.allow, if they should",
     ),
     (
-        "a VLAN",
+        "all other traffic into a network",
+        "packets were sent to ports of containers that are not published",
+        "publish ports that should be reachable from other networks: docker run -p",
+    ),
+    (
+        "unpublished ports of the engine",
+        "containers sent packets to unpublished ports on networks of Docker's bridge driver",
+        "publish them (docker run -p), or connect both containers to one network",
+    ),
+    (
+        "foreign",
+        "a container sent packets with an address that is not its own",
+        "if it needs to: docker network create -o pontoon.spoofcheck=false",
+    ),
+    (
+        "802.1",
         "a container sent frames with a VLAN tag",
-        "docker network create -o pontoon.spoofcheck=false, if it should",
+        "if it needs to: docker network create -o pontoon.spoofcheck=false",
     ),
     (
-        "what bridges tell each other",
-        "a container sent frames for bridges (spanning tree, LLDP)",
-        "docker network create -o pontoon.spoofcheck=false, if it should",
+        "link-local frames",
+        "a container sent frames to bridges (STP, LLDP)",
+        "if it needs to: docker network create -o pontoon.spoofcheck=false",
     ),
     (
         "neighbour discovery behind",
-        "a container sent IPv6 neighbour discovery behind other headers, where it cannot be checked",
-        "no system does so by itself: look for a program that forges",
+        "a container sent IPv6 neighbour discovery behind extension headers, where it cannot be checked",
+        "operating systems do not do so: look for a program that forges packets",
     ),
     (
-        "IGMP in fragments",
-        "a container sent IGMP in fragments, where it cannot be checked",
-        "no system does so by itself: look for a program that forges",
+        "fragmented IGMP",
+        "a container sent fragmented IGMP, which cannot be checked",
+        "operating systems do not do so: look for a program that forges packets",
     ),
     (
-        "a multicast",
-        "a container sent what only multicast routers send (IGMP or PIM)",
-        "docker network create -o pontoon.spoofcheck=false, if it is one",
+        "rogue multicast",
+        "a container sent messages of a multicast router (IGMP, MLD or PIM)",
+        "if it is one: docker network create -o pontoon.spoofcheck=false",
     ),
     (
-        "an IPv6 multicast",
-        "a container sent what only multicast routers send (MLD)",
-        "docker network create -o pontoon.spoofcheck=false, if it is one",
+        "past the bridge, from a container",
+        "packets of a container bypassed its bridge",
+        "operating systems do not do so: look for a program that forges packets",
     ),
     (
-        "containers speak to the host by their bridge",
-        "packets reached the host by a container's port, past its bridge",
-        "no system does so by itself: look for a program that forges",
+        "past the bridge, from a tunnel",
+        "packets from a tunnel bypassed its bridge",
+        "operating systems do not do so: look for a program on another host that forges packets",
     ),
     (
-        "and so do other hosts",
-        "packets reached the host by a tunnel, past its bridge",
-        "no system does so by itself: look for a program that forges on another host",
+        "between isolated containers, routed",
+        "containers of a network with enable_icc=false sent packets to each other through the host",
+        "publish the ports (docker run -p), or create the network without enable_icc=false",
     ),
     (
-        "containers that are apart",
-        "containers of networks with enable_icc=false sent to each other through the host",
-        "docker run -p for what they should reach, or docker network create without enable_icc=false",
-    ),
-    (
-        "the same on a bridge of the user's",
-        "containers of networks with enable_icc=false sent to each other through the host, on a bridge of yours",
-        "docker run -p for what they should reach, or docker network create without enable_icc=false",
+        "between isolated containers on a user's bridge",
+        "containers of a network with enable_icc=false sent packets to each other through the host, on a bridge of yours",
+        "publish the ports (docker run -p), or create the network without enable_icc=false",
     ),
     (
         "IPv4 between links",
-        "IPv4 packets came by one link of this host for another, and neither is Pontoon's",
-        "sysctl -w net.ipv4.ip_forward=1, if this host should be a router for them",
+        "IPv4 packets were not forwarded between two links that are not Pontoon's",
+        "sysctl -w net.ipv4.ip_forward=1, if this host should route them",
     ),
     (
         "IPv6 between links",
-        "IPv6 packets came by one link of this host for another, and neither is Pontoon's",
-        "sysctl -w net.ipv6.conf.all.forwarding=1, if this host should be a router for them",
+        "IPv6 packets were not forwarded between two links that are not Pontoon's",
+        "sysctl -w net.ipv6.conf.all.forwarding=1, if this host should route them",
     ),
     (
-        "a connection is reset",
-        "connections to published ports were not led to a container",
-        "docs/ports.md lists the addresses at which a published port is not reached",
+        "reset TCP connections",
+        "connections to published ports were not translated to a container",
+        "docs/ports.md lists the addresses where published ports are not reachable",
     ),
     (
-        "a datagram is unreachable",
-        "datagrams to published ports were not led to a container",
-        "docs/ports.md lists the addresses at which a published port is not reached",
+        "reject UDP datagrams",
+        "datagrams to published ports were not translated to a container",
+        "docs/ports.md lists the addresses where published ports are not reachable",
     ),
     (
-        "a router that is none",
-        "a container announced itself as an IPv6 router",
-        "docker network create -o pontoon.spoofcheck=false, if it is one",
+        "rogue router advertisement",
+        "a container sent IPv6 router advertisements",
+        "if it is a router: docker network create -o pontoon.spoofcheck=false",
     ),
     (
-        "a better way that is none",
-        "a container told others of a better way (ICMPv6 redirect)",
-        "docker network create -o pontoon.spoofcheck=false, if it should",
+        "rogue ICMPv6 redirect",
+        "a container sent ICMPv6 redirects",
+        "if it needs to: docker network create -o pontoon.spoofcheck=false",
     ),
     (
-        "broadcasts and multicasts that stay",
-        "broadcasts and multicasts stayed on this host, as pontoon.multicast=false says",
-        "docker network create without pontoon.multicast=false, if others should hear them",
+        "broadcasts and multicasts with",
+        "broadcasts and multicasts were not sent to other hosts, because of pontoon.multicast=false",
+        "create the network without pontoon.multicast=false, if other hosts should receive them",
     ),
 ];
 
 /// The chain whose rules reject packets with an answer.
-const REFUSING: &str = "input_refuse";
+const REFUSING: &str = "input_reject";
 
 /// Rules that have findings of their own.
-const TOLD: &str = "hosts that are no peers";
+const REPORTED: &str = "senders that are not peers";
 
 fn meaning(dropped: &Dropped) -> (String, String) {
     let known = MEANINGS.iter().find(|(start, _, _)| dropped.rule.starts_with(start));
@@ -196,7 +199,7 @@ fn meaning(dropped: &Dropped) -> (String, String) {
 pub(super) fn own(facts: &Facts) -> Vec<Finding> {
     let Ok(host) = &facts.host else { return Vec::new() };
     let mut findings = Vec::new();
-    for (address, number) in &host.strangers {
+    for (address, number) in &host.unknown_senders {
         if facts.status.reach.as_ref().is_some_and(|reach| reach.peers.iter().any(|peer| peer.address == *address)) {
             // The sender has become a peer since.
             continue;
@@ -205,16 +208,17 @@ pub(super) fn own(facts: &Facts) -> Vec<Finding> {
         let of =
             networks.filter(|network| network.overlay.as_ref().is_some_and(|overlay| overlay.vni.get() == *number));
         let name = of.map(super::host::short).next().unwrap_or_default();
-        let title =
-            format!("host {address} sends to overlay network {name} and is no peer of this host: it is dropped");
+        let title = format!(
+            "host {address} sends to overlay network {name}, but is not a peer of this host: its packets are dropped"
+        );
         let finding = Finding::new(Level::Degraded, title).seen(format!("VNI {number}, within the last hour"));
         findings.push(finding.mended_by(format!(
-            "{}   # if it is yours, beside those that are named already; in a Swarm it has to join again\n\
+            "{}   # if the host is yours, in addition to the present peers; in a Swarm it has to join again\n\
              docker network create -o pontoon.peers={address} ...   # or for one network",
             settings(facts, &format!("PONTOON_PEERS={address}"))
         )));
     }
-    for dropped in host.dropped.iter().filter(|dropped| !dropped.rule.contains(TOLD)) {
+    for dropped in host.dropped.iter().filter(|dropped| !dropped.rule.contains(REPORTED)) {
         let (what, help) = meaning(dropped);
         let done = if dropped.chain == REFUSING { "refused" } else { "dropped" };
         let finding = Finding::new(Level::Note, format!("{what}: {done}"));
@@ -222,20 +226,22 @@ pub(super) fn own(facts: &Facts) -> Vec<Finding> {
             .seen(format!("{} packets by the rule {:?} of chain {}", dropped.packets, dropped.rule, dropped.chain));
         findings.push(finding.mended_by(format!("# {help}")));
     }
-    if findings.is_empty() { vec![Finding::ok("Pontoon's own rules dropped nothing")] } else { findings }
+    if findings.is_empty() { vec![Finding::ok("Pontoon's rules dropped no packets")] } else { findings }
 }
 
 pub(super) fn moved(facts: &Facts) -> Vec<Finding> {
     let Some(reach) = &facts.status.reach else { return Vec::new() };
     let Some(told) = reach.told.filter(|told| Some(*told) != reach.local) else {
-        return vec![Finding::ok("the Swarm knows this host by an address that it has")];
+        return vec![Finding::ok("the Swarm uses an address that this host has")];
     };
-    let title = format!("the Swarm knows this host by {told}, which it does not have: other hosts send there");
+    let title = format!(
+        "the Swarm uses {told} for this host, which does not have this address: other hosts send packets there"
+    );
     let finding = Finding::new(Level::Note, title)
-        .seen(format!("tunnels leave from {}", reach.local.map_or("nowhere".to_owned(), |local| local.to_string())));
+        .seen(format!("tunnels use {}", reach.local.map_or("no address".to_owned(), |local| local.to_string())));
     vec![finding.mended_by(format!(
-        "systemctl restart docker   # if the address of this host changed: the Swarm announces the new one only then\n\
-         # nothing, if {told} is translated on the way\n{}   # after that, where tunnels should leave from another",
+        "systemctl restart docker   # if the address of this host changed: the Swarm announces the new one after a restart\n\
+         # nothing, if {told} is translated on the way\n{}   # afterwards, to check",
         wiring::command(facts, "doctor --docker")
     ))]
 }
@@ -245,7 +251,7 @@ mod tests {
     use super::*;
 
     /// The complete ruleset, as a test writes it from the kernel's state.
-    const RULESET: &str = include_str!("../../tests/golden/nothing.txt");
+    const RULESET: &str = include_str!("../../tests/golden/ruleset.txt");
 
     #[test]
     fn every_rule_that_counts_has_a_meaning_and_every_meaning_a_rule() {
@@ -253,7 +259,7 @@ mod tests {
         let rules: Vec<&str> =
             counted.map(|line| line.split("comment \"").nth(1).unwrap().trim_end_matches('"')).collect();
         assert!(rules.len() > 50, "{rules:?}");
-        for rule in rules.iter().filter(|rule| !rule.contains(TOLD)) {
+        for rule in rules.iter().filter(|rule| !rule.contains(REPORTED)) {
             assert!(MEANINGS.iter().any(|(start, ..)| rule.starts_with(start)), "what does {rule:?} mean?");
         }
         for (start, ..) in MEANINGS {

@@ -26,8 +26,8 @@ pub(super) fn policies(facts: &Facts) -> Vec<Finding> {
             let name = format!("{} {} {}", chain.family, chain.table, chain.name);
             let docker = chain.table == "filter" && chain.name == "FORWARD";
             let level = if used { Level::Broken } else { Level::Note };
-            let title = format!("chain {name} drops what it does not know, and does not know Pontoon's bridges");
-            let finding = Finding::new(level, title).seen("hook forward, policy drop, no accepting rule for pnt*");
+            let title = format!("chain {name} drops by default, and does not accept traffic of Pontoon's bridges");
+            let finding = Finding::new(level, title).seen("hook forward, policy drop, no accept rule for pnt*");
             if docker {
                 // Pontoon's own rules are missing there.
                 return finding.mended_by(wiring::command(facts, "repair"));
@@ -40,7 +40,7 @@ pub(super) fn policies(facts: &Facts) -> Vec<Finding> {
         let end = chain.end?;
         let name = format!("{} {} {}", chain.family, chain.table, chain.name);
         let title = format!(
-            "rule {} of chain {name} lets nothing pass, and Pontoon's bridges are not let through before it",
+            "rule {} of chain {name} drops everything, and no earlier rule accepts traffic of Pontoon's bridges",
             end.place
         );
         let level = if used { Level::Broken } else { Level::Note };
@@ -58,41 +58,38 @@ pub(super) fn policies(facts: &Facts) -> Vec<Finding> {
         Some(finding.mended_by(format!("{}\n{}", let_through("-i", "iifname"), let_through("-o", "oifname"))))
     });
     let findings: Vec<_> = findings.into_iter().chain(ended).collect();
-    if findings.is_empty() { vec![Finding::ok("no other chain drops what passes Pontoon's bridges")] } else { findings }
+    if findings.is_empty() { vec![Finding::ok("no other chain drops traffic of Pontoon's bridges")] } else { findings }
 }
 
 pub(super) fn firewalld(facts: &Facts) -> Vec<Finding> {
     let mut theirs = chains(facts).iter().filter(|chain| chain.table == "firewalld").peekable();
     if theirs.peek().is_none() {
-        return vec![Finding::ok("firewalld is not here")];
+        return vec![Finding::ok("firewalld is not installed")];
     }
     if theirs.any(|chain| chain.names_ours) {
-        return vec![Finding::ok("firewalld knows Pontoon's bridges")];
+        return vec![Finding::ok("firewalld has Pontoon's bridges in a zone")];
     }
-    let title =
-        "firewalld rejects what is forwarded from links that are in none of its zones, and so Pontoon's bridges";
+    let title = "firewalld rejects forwarded traffic of links without a zone, including Pontoon's bridges";
     let finding = Finding::new(Level::Degraded, title).seen("table inet firewalld, no rule names pnt*");
     vec![finding.mended_by("firewall-cmd --permanent --zone=trusted --add-interface=pnt+ && firewall-cmd --reload")]
 }
 
 pub(super) fn ufw(facts: &Facts) -> Vec<Finding> {
     if !chains(facts).iter().any(|chain| chain.name.starts_with("ufw-") || chain.name.starts_with("ufw6-")) {
-        return vec![Finding::ok("ufw is not here")];
+        return vec![Finding::ok("ufw is not installed")];
     }
-    let title = "ufw is here: its rules for incoming packets do not hold for published ports, which are forwarded";
+    let title = "ufw is installed: its rules for incoming packets do not apply to published ports, which are forwarded";
     let finding = Finding::new(Level::Note, title).seen("chains ufw-* exist");
     let driver = wiring::driver(facts);
-    vec![
-        finding.mended_by(format!(
-            "docker network create -d {driver} -o pontoon.publish.allow=SOURCES ...   # who may come"
-        )),
-    ]
+    vec![finding.mended_by(format!(
+        "docker network create -d {driver} -o pontoon.publish.allow=SOURCES ...   # sources that may connect"
+    ))]
 }
 
 pub(super) fn legacy(facts: &Facts) -> Vec<Finding> {
     let tables = &facts.settings.legacy_tables;
     if tables.is_empty() {
-        return vec![Finding::ok("iptables-legacy has no table here")];
+        return vec![Finding::ok("iptables-legacy is not in use")];
     }
     let used = facts.status.networks.iter().any(|network| !network.internal);
     let chains = facts.host.as_ref().map_or(&[][..], |host| &host.legacy);
@@ -101,8 +98,9 @@ pub(super) fn legacy(facts: &Facts) -> Vec<Finding> {
         .filter(|chain| chain.drops && !chain.names_ours)
         .map(|chain| {
             let command = if chain.v6 { "ip6tables-legacy" } else { "iptables-legacy" };
-            let title =
-                format!("chain FORWARD of {command} drops what it does not know, and does not know Pontoon's bridges");
+            let title = format!(
+                "chain FORWARD of {command} drops by default, and does not accept traffic of Pontoon's bridges"
+            );
             let finding = Finding::new(if used { Level::Broken } else { Level::Note }, title);
             let rule = |flag: &str| format!("{command} -A FORWARD {flag} {PREFIX}+ -j ACCEPT");
             finding.seen("table filter, policy DROP, no rule names pnt+").mended_by(format!(
@@ -116,7 +114,7 @@ pub(super) fn legacy(facts: &Facts) -> Vec<Finding> {
         return findings;
     }
     let title =
-        "iptables-legacy has tables beside nftables: packets pass both, and Pontoon's rules are in nftables only";
+        "iptables-legacy is in use together with nftables: packets pass both, and Pontoon's rules are in nftables only";
     let finding = Finding::new(Level::Note, title).seen(tables.join(", "));
-    vec![finding.mended_by("iptables-legacy -S; ip6tables-legacy -S   # whether they are still wanted")]
+    vec![finding.mended_by("iptables-legacy -S; ip6tables-legacy -S   # check whether they are still needed")]
 }

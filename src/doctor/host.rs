@@ -22,25 +22,24 @@ pub(super) fn ip_forward(facts: &Facts) -> Vec<Finding> {
     let look = |(v6, family, path, name): (bool, &str, &str, &str)| {
         let networks = routed(facts, v6).count();
         if networks == 0 {
-            return Finding::ok(format!("no network needs forwarding of {family}"));
+            return Finding::ok(format!("no network needs {family} forwarding"));
         }
         match facts.settings.get(path) {
             Some("0") => {
-                let title = format!("{family} is not forwarded: {networks} networks have no way out");
+                let title = format!("{family} forwarding is off: {networks} networks cannot reach other networks");
                 let finding = Finding::new(Level::Broken, title).seen(format!("{name} = 0"));
                 finding.mended_by(format!(
-                    "{}   # where PONTOON_IP_FORWARD=false: sysctl -w {name}=1, which forwards between all links",
+                    "{}   # with PONTOON_IP_FORWARD=false: sysctl -w {name}=1, which forwards between all links",
                     wiring::command(facts, "repair")
                 ))
             }
-            Some(FORWARDED_BY_PONTOON) => {
-                Finding::ok(format!("{family} is forwarded for Pontoon's networks, other links are kept apart"))
-            }
-            Some(_) => Finding::ok(format!("{family} is forwarded")),
-            None => {
-                Finding::new(Level::Broken, format!("this kernel has no {family}: {networks} networks have no way out"))
-                    .mended_by("boot without ipv6.disable=1 on the kernel's command line")
-            }
+            Some(FORWARDED_BY_PONTOON) => Finding::ok(format!("{family} forwarding is on for Pontoon's networks only")),
+            Some(_) => Finding::ok(format!("{family} forwarding is on")),
+            None => Finding::new(
+                Level::Broken,
+                format!("the kernel has no {family}: {networks} networks cannot reach other networks"),
+            )
+            .mended_by("remove ipv6.disable=1 from the kernel command line and reboot"),
         }
     };
     families.into_iter().map(look).collect()
@@ -54,12 +53,14 @@ pub(super) fn accept_ra(facts: &Facts) -> Vec<Finding> {
     let forwarded = facts.settings.get("ipv6/conf/all/forwarding").is_some_and(|value| value != "0");
     match facts.settings.get(&setting) {
         Some("1") if forwarded && !default && routed(facts, true).next().is_some() => {
-            let title = format!("{uplink} takes no IPv6 default route from its router, because the host forwards");
+            let title = format!(
+                "{uplink} ignores router advertisements because forwarding is on: there is no IPv6 default route"
+            );
             let finding =
                 Finding::new(Level::Degraded, title).seen(format!("{setting} = 1, and there is no default route"));
             vec![finding.mended_by(format!("sysctl -w net/ipv6/conf/{uplink}/accept_ra=2"))]
         }
-        _ => vec![Finding::ok("the way out for IPv6 does not depend on router advertisements that are ignored")],
+        _ => vec![Finding::ok("the IPv6 default route does not depend on ignored router advertisements")],
     }
 }
 
@@ -67,16 +68,16 @@ pub(super) fn rp_filter(facts: &Facts) -> Vec<Finding> {
     let Ok(host) = &facts.host else { return Vec::new() };
     let default =
         |route: &&crate::datapath::host::HostRoute| route.destination.is_ipv4() && route.destination.prefix() == 0;
-    let ways: std::collections::BTreeSet<_> = host.routes.iter().filter(default).map(|route| &route.link).collect();
+    let paths: std::collections::BTreeSet<_> = host.routes.iter().filter(default).map(|route| &route.link).collect();
     let strict = facts.settings.get("ipv4/conf/all/rp_filter") == Some("1");
-    if !strict || ways.len() < 2 {
-        return vec![Finding::ok("reverse path filtering is in nobody's way")];
+    if !strict || paths.len() < 2 {
+        return vec![Finding::ok("reverse path filtering drops no legitimate packets")];
     }
     let title =
-        "strict reverse path filtering on a host with several ways out: answers that come by another one are dropped";
-    let ways: Vec<_> = ways.into_iter().cloned().collect();
+        "strict reverse path filtering with several default routes: replies that arrive on another link are dropped";
+    let paths: Vec<_> = paths.into_iter().cloned().collect();
     let finding = Finding::new(Level::Note, title);
-    let finding = finding.seen(format!("net.ipv4.conf.all.rp_filter = 1, default routes by {}", ways.join(", ")));
+    let finding = finding.seen(format!("net.ipv4.conf.all.rp_filter = 1, default routes by {}", paths.join(", ")));
     vec![finding.mended_by("sysctl -w net.ipv4.conf.all.rp_filter=2")]
 }
 
@@ -85,36 +86,35 @@ pub(super) fn bridge_netfilter(facts: &Facts) -> Vec<Finding> {
     let apart = facts.status.networks.iter().filter(|network| !network.icc);
     let apart: Vec<_> = apart.map(short).collect();
     if on && !apart.is_empty() {
-        let title =
-            "with enable_icc=false and bridges that call iptables, siblings do not reach published ports over the host";
+        let title = "with enable_icc=false and bridge-nf-call-iptables, containers of the network cannot reach each other's published ports through the host";
         let finding = Finding::new(Level::Note, title).seen(format!("networks {}", apart.join(", ")));
         let finding = finding.seen("net.bridge.bridge-nf-call-iptables = 1");
         return vec![
-            finding.mended_by("sysctl -w net.bridge.bridge-nf-call-iptables=0   # Docker turns it on at its start"),
+            finding.mended_by("sysctl -w net.bridge.bridge-nf-call-iptables=0   # Docker turns it on when it starts"),
         ];
     }
-    vec![Finding::ok(format!("bridge netfilter is {}", if on { "on, as Docker wants it" } else { "off" }))]
+    vec![Finding::ok(format!("bridge netfilter is {}", if on { "on, as Docker sets it" } else { "off" }))]
 }
 
 pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
     let Ok(host) = &facts.host else { return Vec::new() };
     let uplink = host.uplink.as_ref().and_then(|name| host.links.iter().find(|link| link.name == *name));
-    let Some(uplink) = uplink else { return vec![Finding::ok("there is no default route to compare MTUs with")] };
+    let Some(uplink) = uplink else { return vec![Finding::ok("no default route: MTUs not compared")] };
     let larger = facts.status.networks.iter().filter(|network| !network.internal && network.mtu > uplink.mtu);
     let findings: Vec<_> = larger
         .map(|network| {
-            let title = format!("the MTU of network {} is larger than that of the way out", short(network));
+            let title = format!("the MTU of network {} is larger than that of the uplink", short(network));
             let finding = Finding::new(Level::Degraded, title);
             finding.seen(format!("{} has {}, {} has {}", network.link, network.mtu, uplink.name, uplink.mtu)).mended_by(
                 format!(
-                    "docker network create -d {} -o com.docker.network.driver.mtu={} ...   # a new one, in its place",
+                    "docker network create -d {} -o com.docker.network.driver.mtu={} ...   # to replace it",
                     wiring::driver(facts),
                     uplink.mtu
                 ),
             )
         })
         .collect();
-    if findings.is_empty() { vec![Finding::ok(format!("MTUs fit {}, the way out", uplink.name))] } else { findings }
+    if findings.is_empty() { vec![Finding::ok(format!("MTUs fit the uplink {}", uplink.name))] } else { findings }
 }
 
 pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
@@ -131,15 +131,15 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
                 // A wider foreign route yields to the bridge's own.
                 let hidden = route.destination.prefix() >= subnet.prefix();
                 let level = if hidden { Level::Broken } else { Level::Note };
-                let what = if hidden { "takes packets away from" } else { "is hidden in part by" };
+                let what = if hidden { "takes packets from" } else { "is partly hidden by" };
                 let title = format!("a route of the host {what} network {}", short(network));
                 let via = if route.link.is_empty() { "no link" } else { &route.link };
                 let seen = format!("{} by {via}, {subnet} by {}", route.destination, network.link);
                 // The route stays: the operator may be connected through it.
                 let remedy = if hidden {
-                    "docker network create --subnet ...   # another one in place of this network; a Swarm's own come from docker swarm init --default-addr-pool"
+                    "docker network create --subnet ...   # to replace it; a Swarm's subnets come from docker swarm init --default-addr-pool"
                 } else {
-                    "docker network create --subnet ...   # another one, if the host needs what is hidden"
+                    "docker network create --subnet ...   # to replace it, if the host needs the hidden addresses"
                 };
                 findings.push(Finding::new(level, title).seen(seen).mended_by(remedy));
             }

@@ -20,12 +20,12 @@ pub(super) fn features(facts: &Facts) -> Vec<Finding> {
     let host = match &facts.host {
         Ok(host) => host,
         Err(why) => {
-            let finding = Finding::new(Level::Broken, "the host cannot be looked at").seen(why.clone());
+            let finding = Finding::new(Level::Broken, "cannot inspect the host").seen(why.clone());
             return vec![finding.mended_by("run this command as root")];
         }
     };
     if let Some(why) = &host.untried {
-        return vec![Finding::new(Level::Note, "what the kernel can do was not tried").seen(why.clone())];
+        return vec![Finding::new(Level::Note, "kernel features were not tested").seen(why.clone())];
     }
     let missing = host.features.iter().filter_map(|feature| {
         let why = feature.refused.as_ref()?;
@@ -61,7 +61,7 @@ pub(super) fn neighbours(facts: &Facts) -> Vec<Finding> {
         let number = |what: &str| facts.settings.number(&format!("{family}/neigh/{what}"));
         let (Some(entries), Some(room)) = (number("entries"), number("default/gc_thresh3")) else { continue };
         let refused = number("refused").unwrap_or(0);
-        let title = format!("{entries} of {room} {family} neighbours, of all containers together");
+        let title = format!("{entries} of {room} {family} neighbour entries, of all containers");
         let level = match (entries.saturating_mul(100) / room.max(1), refused) {
             (90.., _) => Level::Degraded,
             (_, 1..) => Level::Note,
@@ -70,8 +70,8 @@ pub(super) fn neighbours(facts: &Facts) -> Vec<Finding> {
                 continue;
             }
         };
-        let finding = Finding::new(level, format!("{title}: when the table is full, addresses are not found"));
-        let finding = finding.seen(format!("{refused} were refused since the host started"));
+        let finding = Finding::new(level, format!("{title}: when the table is full, addresses cannot be resolved"));
+        let finding = finding.seen(format!("{refused} entries were refused since the host started"));
         let setting = |n: u32, value: u64| format!("net.{family}.neigh.default.gc_thresh{n}={value}");
         findings.push(finding.mended_by(format!("sysctl -w {} {}", setting(2, room * 2), setting(3, room * 4))));
     }

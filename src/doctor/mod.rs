@@ -4,18 +4,18 @@
 //! Pure: all facts are passed as [`Facts`]. Never changes anything, never queries the engine or the kernel
 //! itself. Called by the app, for `pontoon doctor` and `pontoon check`.
 
+pub mod collect;
 mod daemon;
 mod drift;
 mod drops;
 mod firewall;
 mod host;
 mod kernel;
-pub mod look;
-pub mod overlay;
 pub mod path;
 mod peer;
 pub mod report;
 mod state;
+pub mod tunnels;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -24,10 +24,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::datapath::host::{Host, Ways};
+use crate::datapath::host::{Host, PeerPaths};
 use crate::driver::status::Status;
 use crate::engine::Engine;
-use look::{Disk, Process, Settings, Wiring};
+use collect::{Disk, Process, Settings, Wiring};
 use path::{Arrival, Damaged};
 
 /// The severity of a finding.
@@ -105,7 +105,7 @@ pub enum Source {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tunnels {
     /// The paths to other hosts.
-    pub ways: Ways,
+    pub paths: PeerPaths,
     /// Size of the largest packet that is sent to them, in bytes.
     pub largest: u32,
     /// The result of sending one of that size, by peer.
@@ -153,77 +153,73 @@ type Check = (&'static str, &'static str, fn(&Facts) -> Vec<Finding>);
 /// All checks, in the order in which they are reported: a test compares docs/doctor.md with it.
 pub const CHECKS: &[Check] = &[
     ("daemon", "the daemon answers", daemon::answers),
-    ("version", "daemon and command are of one version", daemon::version),
-    ("settings", "settings of the daemon that cannot be used, and what is refused for them", daemon::settings),
+    ("version", "daemon and command have the same version", daemon::version),
+    ("settings", "invalid settings of the daemon, and what is refused because of them", daemon::settings),
     ("capabilities", "CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports below 1024", daemon::capabilities),
     ("descriptors", "file descriptors, one for each published port", daemon::descriptors),
-    ("socket", "the plugin socket: there, not stale, mode 0600, answers `Plugin.Activate`", wiring::socket),
+    ("socket", "the plugin socket: exists, not stale, mode 0600, answers `Plugin.Activate`", wiring::socket),
     (
         "spec_files",
-        "files in `/etc/docker/plugins` that lead Docker to another plugin of this name",
+        "files in `/etc/docker/plugins` that direct Docker to another plugin of this name",
         wiring::spec_files,
     ),
     ("two_pontoons", "a managed plugin and a socket plugin on one host", wiring::two),
     ("state", "the ledger: loaded, absent, torn, corrupt, too new", state::ledger),
-    ("kept_aside", "damaged ledgers that are kept for you", state::kept_aside),
-    ("unknown_links", "links of Pontoon's that the ledger does not know: it is missing, or an old one", state::unknown),
-    ("disk", "room for the state, and that it can be written", state::disk),
-    ("drift", "what the kernel holds against what the state says", drift::plan),
-    ("missing_bridges", "bridges of your own that networks use", drift::missing),
-    ("dead_endpoints", "endpoints whose link is gone", drift::dead),
+    ("kept_aside", "quarantined copies of damaged ledgers", state::kept_aside),
+    ("unknown_links", "links of Pontoon that are not in the ledger: it is missing or outdated", state::unknown),
+    ("disk", "free space for the state, and whether it is writable", state::disk),
+    ("drift", "differences between the kernel and the state", drift::plan),
+    ("missing_bridges", "your own bridges that networks use", drift::missing),
+    ("dead_endpoints", "endpoints whose link is missing", drift::dead),
     ("leaked_endpoints", "endpoints that no sandbox uses", drift::leaked_endpoints),
-    ("leaked_addresses", "addresses that no endpoint has", drift::leaked_addresses),
-    ("ports", "published ports that another process took while Pontoon was away", drift::ports),
-    ("overruns", "notifications of the kernel's that were lost", drift::overruns),
+    ("leaked_addresses", "addresses that no endpoint uses", drift::leaked_addresses),
+    ("ports", "published ports that another process bound while Pontoon was not running", drift::ports),
+    ("overruns", "lost kernel notifications", drift::overruns),
     ("kernel_release", "Linux 6.1 or newer", kernel::release),
-    ("kernel_features", "bridges, veth pairs, VXLAN, nf_tables, NAT, connection tracking, shortcuts", kernel::features),
-    ("conntrack", "how full the table of tracked connections is", kernel::conntrack),
-    ("neighbours", "how full the tables of neighbours are, which all containers share", kernel::neighbours),
-    ("ip_forward", "forwarding of each family that a network needs", host::ip_forward),
+    ("kernel_features", "bridges, veth pairs, VXLAN, nf_tables, NAT, connection tracking, fast path", kernel::features),
+    ("conntrack", "usage of the conntrack table", kernel::conntrack),
+    ("neighbours", "usage of the neighbour tables, which all containers share", kernel::neighbours),
+    ("ip_forward", "forwarding for each address family that a network needs", host::ip_forward),
     ("accept_ra", "an IPv6 default route that the uplink ignores because the host forwards", host::accept_ra),
-    ("rp_filter", "strict reverse path filtering with several ways out", host::rp_filter),
-    ("bridge_netfilter", "bridges that call iptables, beside networks with `enable_icc=false`", host::bridge_netfilter),
+    ("rp_filter", "strict reverse path filtering with several default routes", host::rp_filter),
+    ("bridge_netfilter", "bridge-nf-call-iptables with networks that have `enable_icc=false`", host::bridge_netfilter),
     ("mtu", "networks with a larger MTU than the uplink", host::mtu),
     (
         "tunnel_mtu",
-        "overlay networks: room in the data path's link, and whether full packets arrive at every peer in one piece",
-        overlay::mtu,
+        "overlay networks: MTU of the data path's link, and whether full-size packets reach every peer unfragmented",
+        tunnels::mtu,
     ),
-    (
-        "peers",
-        "other hosts of overlay networks: a route, when they were last heard, who is doubted and since when",
-        overlay::peers,
-    ),
-    ("subnets", "overlay networks for which another host has other subnets", overlay::subnets),
-    ("moved", "the address by which the Swarm knows this host", drops::moved),
+    ("peers", "other hosts of overlay networks: route, last packet received, doubted peers", tunnels::peers),
+    ("subnets", "overlay networks with different subnets on another host", tunnels::subnets),
+    ("moved", "the address that the Swarm uses for this host", drops::moved),
     (
         "drops",
-        "what Pontoon's own rules dropped, and which hosts send to overlay networks and are no peers",
+        "packets dropped by Pontoon's rules, and hosts that send to overlay networks without being peers",
         drops::own,
     ),
-    ("tunnel_port", "the UDP port of overlay networks: held by a process, or by a link of others", overlay::port),
+    (
+        "tunnel_port",
+        "the UDP port of overlay networks: used by a process, or by a link of another program",
+        tunnels::port,
+    ),
     (
         "offload",
-        "packets with wrong checksums in containers of overlay networks, and links that are known to make them",
-        overlay::offload,
+        "packets with wrong checksums in containers of overlay networks, and links known to cause them",
+        tunnels::offload,
     ),
-    ("announcing", "whether endpoints of overlay networks are announced (CAP_NET_RAW)", overlay::announcing),
+    ("announcing", "whether endpoints of overlay networks are announced (CAP_NET_RAW)", tunnels::announcing),
     ("routes", "routes of the host that overlap a network", host::routes),
     (
         "forward_policy",
-        "chains of others that drop what they do not know, by their policy or a last rule",
+        "chains of other programs that drop by default, by their policy or a final rule",
         firewall::policies,
     ),
     ("firewalld", "firewalld without Pontoon's bridges in a zone", firewall::firewalld),
-    ("ufw", "ufw, whose rules do not hold for published ports", firewall::ufw),
-    ("iptables_legacy", "tables of iptables-legacy beside nftables, and the policy of their FORWARD", firewall::legacy),
-    ("engine", "with `--docker`: networks that Docker has and Pontoon does not know", peer::unknown_here),
-    ("engine_leaks", "with `--docker`: what Pontoon holds and Docker does not know", peer::unknown_there),
-    (
-        "service_vips",
-        "with `--docker`, on a manager: services whose name leads to an address that nobody answers",
-        peer::vips,
-    ),
+    ("ufw", "ufw, whose rules do not apply to published ports", firewall::ufw),
+    ("iptables_legacy", "iptables-legacy together with nftables, and the policy of its FORWARD", firewall::legacy),
+    ("engine", "with `--docker`: networks of Docker that Pontoon does not know", peer::unknown_here),
+    ("engine_leaks", "with `--docker`: objects of Pontoon that Docker does not know", peer::unknown_there),
+    ("service_vips", "with `--docker`, on a manager: services whose virtual address does not respond", peer::vips),
     ("allocation", "with `--docker`, on a manager: networks that the Swarm could not allocate", peer::unallocated),
 ];
 

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Where `traceroute` begins; almost never bound.
-const NOBODYS_PORT: u16 = 33434;
+const UNUSED_PORT: u16 = 33434;
 
 /// How long to wait for an answer.
-const PATIENCE: Duration = Duration::from_millis(300);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The maximum number of peers probed, all at once.
 const MOST: usize = 64;
@@ -34,7 +34,7 @@ pub enum Arrival {
 
 /// Probes the path from an address of this host to each peer with packets of `size` bytes, including the IP
 /// header.
-pub fn try_out(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, Arrival> {
+pub fn probe(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, Arrival> {
     std::thread::scope(|scope| {
         let tries: Vec<_> = peers
             .iter()
@@ -50,7 +50,7 @@ pub fn try_out(local: IpAddr, peers: &[IpAddr], size: u32) -> BTreeMap<IpAddr, A
 /// socket (`__udp4_lib_err`, net/ipv4/udp.c).
 fn arrival(local: IpAddr, peer: IpAddr, size: u32) -> std::io::Result<Arrival> {
     let socket = UdpSocket::bind((local, 0))?;
-    socket.connect((peer, NOBODYS_PORT))?;
+    socket.connect((peer, UNUSED_PORT))?;
     let headers = if peer.is_ipv4() { 28 } else { 48 };
     let large = vec![0; (size as usize).saturating_sub(headers)];
     // Each is sent twice: one may be lost, and the peer need not answer all.
@@ -79,7 +79,7 @@ fn answer(socket: &UdpSocket, bytes: &[u8]) -> Option<ErrorKind> {
     if let Err(error) = socket.send(bytes) {
         return told(&error);
     }
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + ANSWER_TIMEOUT;
     loop {
         let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         socket.set_read_timeout(Some(left)).ok()?;
@@ -201,6 +201,6 @@ mod tests {
     #[test]
     fn the_way_to_oneself_is_whole() {
         let local: IpAddr = "127.0.0.1".parse().unwrap();
-        assert_eq!(try_out(local, &[local], 1500), [(local, Arrival::Whole)].into());
+        assert_eq!(probe(local, &[local], 1500), [(local, Arrival::Whole)].into());
     }
 }

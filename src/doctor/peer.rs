@@ -9,7 +9,7 @@ fn engine(facts: &Facts) -> Option<&crate::engine::Engine> {
 
 pub(super) fn unknown_here(facts: &Facts) -> Vec<Finding> {
     if let Some(Err(why)) = &facts.engine {
-        let finding = Finding::new(Level::Degraded, "the engine cannot be asked").seen(why.clone());
+        let finding = Finding::new(Level::Degraded, "cannot query the engine").seen(why.clone());
         return vec![finding.mended_by("systemctl status docker")];
     }
     let Some(engine) = engine(facts) else { return Vec::new() };
@@ -18,23 +18,25 @@ pub(super) fn unknown_here(facts: &Facts) -> Vec<Finding> {
     let lost: Vec<_> = ours
         .filter(|(id, network)| network.scope == "local" && !held(id))
         .map(|(id, network)| {
-            let title = format!("Docker has a network {:?} of Pontoon's that Pontoon does not know", network.name);
+            let title = format!("Docker has a Pontoon network {:?} that Pontoon does not know", network.name);
             let finding = Finding::new(Level::Broken, title).seen(format!("id {id}"));
-            finding
-                .mended_by(format!("docker network rm {}   # after its containers; then create it again", network.name))
+            finding.mended_by(format!(
+                "docker network rm {}   # after removing its containers; then create it again",
+                network.name
+            ))
         })
         .collect();
-    if lost.is_empty() { vec![Finding::ok("Pontoon knows each of its networks that Docker has")] } else { lost }
+    if lost.is_empty() { vec![Finding::ok("Pontoon knows all its networks that Docker has")] } else { lost }
 }
 
 pub(super) fn unknown_there(facts: &Facts) -> Vec<Finding> {
     let (Some(engine), Ok(host)) = (engine(facts), &facts.host) else { return Vec::new() };
     let links = host.links.iter().map(|link| link.name.clone()).collect();
-    let look = gc::look(&facts.status, engine, &links);
+    let look = gc::compare(&facts.status, engine, &links);
     if look.leaks.is_empty() {
-        return vec![Finding::ok("Docker knows all that Pontoon holds")];
+        return vec![Finding::ok("Docker knows all objects of Pontoon")];
     }
-    let title = "Pontoon holds what Docker does not know any more";
+    let title = "Pontoon has objects that Docker no longer knows";
     let mut finding = Finding::new(Level::Degraded, title);
     for leak in &look.leaks {
         finding = finding.seen(leak.to_string());
@@ -65,13 +67,17 @@ pub(super) fn vips(facts: &Facts) -> Vec<Finding> {
             .find(|(id, network)| service.networks.iter().any(|target| target == *id || *target == network.name));
         let Some((_, network)) = on else { continue };
         let title =
-            format!("service {} has a virtual address on network {}: nobody answers there", service.name, network.name);
+            format!("service {} has a virtual address on network {} that does not respond", service.name, network.name);
         let finding = Finding::new(Level::Degraded, title).seen(
-            "its endpoint mode is vip, which Docker serves on its own overlay alone, and no `pontoon vip` runs here",
+            "its endpoint mode is vip, which Docker supports on its built-in overlay only, and `pontoon vip` does not run here",
         );
         findings.push(finding.mended_by(format!("docker service update --endpoint-mode dnsrr {}", service.name)));
     }
-    if findings.is_empty() { vec![Finding::ok("services on Pontoon's networks lead to their tasks")] } else { findings }
+    if findings.is_empty() {
+        vec![Finding::ok("services on Pontoon's networks resolve to their tasks")]
+    } else {
+        findings
+    }
 }
 
 /// Before a network of the Swarm is allocated, Docker shows neither its driver nor its options
@@ -81,15 +87,15 @@ pub(super) fn unallocated(facts: &Facts) -> Vec<Finding> {
     let stuck = engine.networks.iter().filter(|(_, network)| network.scope == "swarm" && network.driver.is_empty());
     let findings: Vec<_> = stuck
         .map(|(id, network)| {
-            let title = format!("network {} of the Swarm was not allocated: no task starts on it", network.name);
+            let title = format!("the Swarm did not allocate network {}: no task can start on it", network.name);
             let finding = Finding::new(Level::Degraded, title).seen(format!("id {id}, Docker shows no driver"));
             finding.mended_by(format!(
-                "journalctl -u docker | grep {}   # on the leader: the reason, often a wrong option\n\
-                 docker network rm {}   # and create it again",
+                "journalctl -u docker | grep {}   # on the leader: shows the reason, often an invalid option\n\
+                 docker network rm {}   # then create it again",
                 id.get(..12).unwrap_or(id),
                 network.name
             ))
         })
         .collect();
-    if findings.is_empty() { vec![Finding::ok("the Swarm allocated each of its networks")] } else { findings }
+    if findings.is_empty() { vec![Finding::ok("the Swarm allocated all its networks")] } else { findings }
 }

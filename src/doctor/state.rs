@@ -10,7 +10,7 @@ const SHOWN: usize = 8;
 
 pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
     if let Source::Nowhere(why) = &facts.source {
-        return vec![Finding::new(Level::Broken, "the state cannot be read").seen(why.clone())];
+        return vec![Finding::new(Level::Broken, "cannot read the state").seen(why.clone())];
     }
     let (status, state) = (&facts.status, &facts.status.state);
     let file = facts.state_dir.join("ledger");
@@ -18,18 +18,17 @@ pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
     let held = format!("{} networks, {} pools", status.networks.len(), status.pools.len());
     vec![match state.outcome.as_str() {
         // The next check reports the consequences of earlier damage.
-        "loaded" | "torn" => Finding::ok(format!("the ledger is whole: {held}")),
-        "absent" if facts.source == Source::Daemon => {
-            Finding::ok(format!("the ledger was begun by this daemon: {held}"))
-        }
-        "absent" => Finding::new(Level::Note, "there is no ledger: Pontoon never ran here").seen(seen),
+        "loaded" | "torn" => Finding::ok(format!("the ledger is intact: {held}")),
+        "absent" if facts.source == Source::Daemon => Finding::ok(format!("this daemon created the ledger: {held}")),
+        "absent" => Finding::new(Level::Note, "no ledger: Pontoon never ran here").seen(seen),
         "too new" => {
             let finding = Finding::new(Level::Broken, "a newer release wrote the ledger: every change is refused");
             finding.seen(seen).mended_by("install the newer release again (docs/state.md)")
         }
         _ => {
-            let title = "the ledger was damaged: networks may be missing, and nothing of Pontoon's is removed";
-            let remedy = "docker network ls -f driver=pontoon   # recreate those that are not known (docs/state.md)";
+            let title = "the ledger was damaged: networks may be missing, and Pontoon removes none of its links";
+            let remedy =
+                "docker network ls -f driver=pontoon   # recreate those that Pontoon does not know (docs/state.md)";
             Finding::new(Level::Degraded, title).seen(seen).mended_by(remedy)
         }
     }]
@@ -38,18 +37,18 @@ pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
 pub(super) fn kept_aside(facts: &Facts) -> Vec<Finding> {
     let kept = &facts.status.state.kept_aside;
     if kept.is_empty() {
-        return vec![Finding::ok("no damaged ledger is kept aside")];
+        return vec![Finding::ok("no quarantined ledger")];
     }
     let mut finding = Finding::new(
         Level::Degraded,
-        "a damaged ledger is kept aside: until it is deleted, no link is removed for lack of a record",
+        "a damaged ledger is quarantined: until you delete it, links without a record are kept",
     );
     let mut remedy = String::from("rm");
     for path in kept {
         finding = finding.seen(path.display().to_string());
         remedy += &format!(" {}", path.display());
     }
-    vec![finding.mended_by(format!("{remedy}   # when all networks are there\n{}", wiring::start(facts)))]
+    vec![finding.mended_by(format!("{remedy}   # when all networks are present\n{}", wiring::start(facts)))]
 }
 
 pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
@@ -59,14 +58,15 @@ pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
         // A damaged ledger has its own findings.
         let is_whole = ["loaded", "torn", "absent"].contains(&state.outcome.as_str()) && state.kept_aside.is_empty();
         if !state.degraded || !is_whole {
-            return vec![Finding::ok("the ledger knows every link of Pontoon's")];
+            return vec![Finding::ok("all links of Pontoon are in the ledger")];
         }
-        let title = "ports are published that the ledger does not know: it is older than they are, they stay until their container ends";
-        let remedy = "docker restart the containers whose published ports `pontoon ports` does not show";
+        let title =
+            "published ports are missing from the ledger, which is outdated: they stay until their containers end";
+        let remedy = "docker restart CONTAINER   # for each whose published ports `pontoon ports` does not show";
         return vec![Finding::new(Level::Degraded, title).seen(ledger_of(facts)).mended_by(remedy)];
     }
     let title = format!(
-        "{} links of Pontoon's are not known to its ledger, which is missing, or older than they are: they stay as they are",
+        "{} links of Pontoon are not in its ledger, which is missing or outdated: they are kept unchanged",
         unknown.len()
     );
     let mut finding = Finding::new(Level::Degraded, title).seen(ledger_of(facts));
@@ -77,8 +77,8 @@ pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
         finding = finding.seen(format!("... and {} more: {}", unknown.len() - SHOWN, wiring::command(facts, "plan")));
     }
     vec![finding.mended_by(format!(
-        "stop Pontoon, put the ledger that knows them back as {}, start it (docs/state.md). If there is none: stop the \
-         containers whose networks are refused as not known, `docker network rm` these networks, create them again",
+        "stop Pontoon, restore the ledger that contains them to {}, start it (docs/state.md). If there is none: stop the \
+         containers whose networks Pontoon refuses as unknown, `docker network rm` these networks, create them again",
         ledger_of(facts)
     ))]
 }
@@ -90,15 +90,15 @@ fn ledger_of(facts: &Facts) -> String {
 pub(super) fn disk(facts: &Facts) -> Vec<Finding> {
     let (Some(disk), dir) = (facts.disk, facts.state_dir.display()) else { return Vec::new() };
     if disk.read_only {
-        let finding = Finding::new(Level::Broken, "the state is on a read-only file system: every change is refused");
+        let finding = Finding::new(Level::Broken, "the state is on a read-only file system: changes are refused");
         return vec![
             finding.seen(dir.to_string()).mended_by(format!("mount -o remount,rw $(findmnt -nT {dir} -o TARGET)")),
         ];
     }
-    let title = format!("{} MiB are free for the state", disk.free >> 20);
+    let title = format!("{} MiB free for the state", disk.free >> 20);
     if disk.free >= ROOM {
         return vec![Finding::ok(title)];
     }
     let level = if disk.free < 1 << 20 { Level::Broken } else { Level::Degraded };
-    vec![Finding::new(level, title).seen(dir.to_string()).mended_by(format!("df -h {dir}   # make room"))]
+    vec![Finding::new(level, title).seen(dir.to_string()).mended_by(format!("df -h {dir}   # free some space"))]
 }

@@ -1,8 +1,10 @@
 use std::collections::BTreeSet;
 
-use super::look::AtPath;
+use super::collect::AtPath;
 use super::*;
-use crate::datapath::host::{Dropped, Feature, HostChain, HostLink, HostRoute, HostTunnel, LegacyChain, Way, Ways};
+use crate::datapath::host::{
+    Dropped, Feature, HostChain, HostLink, HostRoute, HostTunnel, LegacyChain, PeerPath, PeerPaths,
+};
 use crate::datapath::{ForwardRule, LinkMatch};
 use crate::driver::reach::{OverlayLine, PeerLine, ReachLine};
 use crate::driver::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
@@ -118,10 +120,10 @@ fn far() -> Facts {
         announces: Some(true),
     });
     facts.tunnels = Some(Tunnels {
-        ways: Ways {
+        paths: PeerPaths {
             link: Some("eth0".to_owned()),
             offloads: vec!["tx-udp_tnl-segmentation".to_owned()],
-            peers: vec![Way { peer: ip(PEER), link: Some("eth0".to_owned()), mtu: Some(1500), heard: Some(20) }],
+            peers: vec![PeerPath { peer: ip(PEER), link: Some("eth0".to_owned()), mtu: Some(1500), heard: Some(20) }],
         },
         largest: 1500,
         arrivals: [(ip(PEER), Arrival::Whole)].into(),
@@ -271,13 +273,13 @@ fn each_check_finds_what_it_is_for() {
             host(f).legacy = vec![LegacyChain { v6: false, drops: true, names_ours: false }];
         }),
         ("tunnel_mtu", Level::Degraded, |f| host(f).links[0].mtu = 1499),
-        ("tunnel_mtu", Level::Degraded, |f| tunnels(f).ways.peers[0].mtu = Some(1400)),
+        ("tunnel_mtu", Level::Degraded, |f| tunnels(f).paths.peers[0].mtu = Some(1400)),
         ("tunnel_mtu", Level::Degraded, |f| tunnels(f).arrivals = [(ip(PEER), Arrival::TooLarge)].into()),
         ("tunnel_mtu", Level::Degraded, |f| tunnels(f).arrivals = [(ip(PEER), Arrival::Swallowed)].into()),
         ("tunnel_mtu", Level::Ok, |f| tunnels(f).arrivals = [(ip(PEER), Arrival::Silent)].into()),
         ("peers", Level::Broken, |f| f.status.reach.as_mut().unwrap().local = None),
-        ("peers", Level::Degraded, |f| tunnels(f).ways.peers[0].link = None),
-        ("peers", Level::Note, |f| tunnels(f).ways.peers[0].heard = None),
+        ("peers", Level::Degraded, |f| tunnels(f).paths.peers[0].link = None),
+        ("peers", Level::Note, |f| tunnels(f).paths.peers[0].heard = None),
         ("peers", Level::Note, |f| f.status.reach.as_mut().unwrap().peers.clear()),
         ("peers", Level::Note, |f| {
             f.status.reach.as_mut().unwrap().peers[0].standing = Standing::Doubted { since: 9000 };
@@ -288,7 +290,7 @@ fn each_check_finds_what_it_is_for() {
         }),
         ("subnets", Level::Degraded, |f| host(f).heard = [("pntx1".into(), ip("10.99.0.9"))].into()),
         ("moved", Level::Note, |f| f.status.reach.as_mut().unwrap().told = Some(ip("192.0.2.9"))),
-        ("drops", Level::Degraded, |f| host(f).strangers = [(ip("192.0.2.9"), 70000)].into()),
+        ("drops", Level::Degraded, |f| host(f).unknown_senders = [(ip("192.0.2.9"), 70000)].into()),
         ("drops", Level::Note, |f| {
             host(f).dropped = vec![Dropped { of_inet: true, chain: "x".into(), rule: "x".into(), packets: 3 }];
         }),

@@ -1,6 +1,6 @@
 //! Checks of what connects Pontoon to the engine: the socket, and files that name it.
 
-use super::look::AtPath;
+use super::collect::AtPath;
 use super::{Facts, Finding, Level, Source};
 
 /// The command that starts the daemon here.
@@ -9,9 +9,7 @@ pub(super) fn start(facts: &Facts) -> String {
     match (facts.wiring.unit, is_managed(facts)) {
         (true, false) => "systemctl restart pontoon.socket pontoon.service".to_owned(),
         (_, true) => "docker plugin disable -f pontoon:latest; docker plugin enable pontoon:latest".to_owned(),
-        _ if !facts.wiring.managed.is_empty() => {
-            "docker plugin ls   # a managed plugin is installed: enable it".to_owned()
-        }
+        _ if !facts.wiring.managed.is_empty() => "docker plugin ls   # enable the managed plugin".to_owned(),
         _ => format!("pontoon serve --socket {} --state-dir {} &", socket.display(), facts.state_dir.display()),
     }
 }
@@ -58,14 +56,14 @@ pub(super) fn socket(facts: &Facts) -> Vec<Finding> {
     let finding = match &wiring.at_path {
         AtPath::Plugin if wiring.mode.is_some_and(|mode| mode & 0o077 != 0) => {
             let mode = wiring.mode.unwrap_or_default();
-            let title = "the plugin socket can be used by others than root: they could make networks";
+            let title = "other users than root can use the plugin socket: they could create networks";
             let finding = Finding::new(Level::Degraded, title).seen(format!("{path} has mode {mode:04o}"));
             finding.mended_by(format!("chmod 0600 {path}"))
         }
         AtPath::Plugin => Finding::ok(format!("{path} answers Plugin.Activate, mode 0600")),
         AtPath::Nothing => match wiring.managed.as_slice() {
             [only] if !without => {
-                let finding = Finding::new(bad, format!("there is no socket {path}, but that of a managed plugin"));
+                let finding = Finding::new(bad, format!("there is no socket {path}, but a managed plugin has one"));
                 finding.mended_by(format!("pontoon doctor --socket {}", only.display()))
             }
             _ => Finding::new(bad, format!("there is no socket {path}")).mended_by(start(facts)),
@@ -75,12 +73,12 @@ pub(super) fn socket(facts: &Facts) -> Vec<Finding> {
             finding.mended_by(format!("rm {path}; {}", start(facts)))
         }
         AtPath::Stale(why) => {
-            let title = "a socket file without a process: Docker waits 15 seconds for each call to it";
+            let title = "stale socket file: Docker waits 15 seconds for each request";
             let finding = Finding::new(bad, title).seen(format!("{path}: {why}"));
             finding.mended_by(start(facts))
         }
         AtPath::NoPlugin(why) => {
-            let title = format!("whoever listens on {path} does not answer as a network driver");
+            let title = format!("the process that listens on {path} does not answer as a network driver");
             Finding::new(Level::Broken, title).seen(why.clone()).mended_by(start(facts))
         }
     };
@@ -93,27 +91,28 @@ pub(super) fn spec_files(facts: &Facts) -> Vec<Finding> {
     let wrong = wiring.specs.iter().filter(|(_, says)| !says.contains(&ours));
     let findings: Vec<Finding> = wrong
         .map(|(path, says)| {
-            let title = format!("{} tells Docker of another plugin called pontoon", path.display());
-            let finding = Finding::new(Level::Degraded, title).seen(format!("it says {says:?}, the socket is {ours}"));
+            let title = format!("{} directs Docker to another plugin called pontoon", path.display());
+            let finding =
+                Finding::new(Level::Degraded, title).seen(format!("it contains {says:?}, the socket is {ours}"));
             finding.mended_by(format!("rm {}", path.display()))
         })
         .collect();
-    if findings.is_empty() { vec![Finding::ok("no spec file leads Docker elsewhere")] } else { findings }
+    if findings.is_empty() { vec![Finding::ok("no spec file directs Docker to another plugin")] } else { findings }
 }
 
 pub(super) fn two(facts: &Facts) -> Vec<Finding> {
     let wiring = &facts.wiring;
     let others: Vec<_> = wiring.managed.iter().filter(|path| **path != wiring.socket).collect();
     if others.is_empty() || wiring.at_path == AtPath::Nothing {
-        return vec![Finding::ok("there is one Pontoon")];
+        return vec![Finding::ok("one Pontoon is installed")];
     }
     let mut finding = Finding::new(
         Level::Degraded,
-        "there are a managed plugin and a socket plugin: each would repair what the other makes, so one of them does not start",
+        "both a managed plugin and a socket plugin are installed: only one of them can run",
     );
     for path in others {
         finding = finding.seen(path.display().to_string());
     }
-    let remedy = "docker network ls; docker plugin ls   # keep the one that your networks have as their driver, and disable or remove the other";
+    let remedy = "docker network ls; docker plugin ls   # keep the one that your networks use as driver, and disable or remove the other";
     vec![finding.mended_by(remedy)]
 }

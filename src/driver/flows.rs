@@ -85,7 +85,7 @@ impl Driver {
         if addresses.is_empty() {
             return;
         }
-        if let Err(error) = self.kernel().apply(&[Step::ForgetFlows(addresses.to_vec())]) {
+        if let Err(error) = self.kernel().apply(&[Step::FlushConntrack(addresses.to_vec())]) {
             tracing::warn!(%error, ?addresses, "old flows may stick to these addresses");
         }
     }
@@ -102,7 +102,7 @@ impl Driver {
             return;
         }
         let over = Arc::clone(&self.flows.over);
-        self.kernel().when_forgotten(Box::new(move || {
+        self.kernel().when_flushed(Box::new(move || {
             lock(&over.removals).push(removal);
             over.call();
         }));
@@ -121,7 +121,7 @@ impl Driver {
         }
         ports.retain(|port| port.host.protocol != Protocol::Tcp);
         if !ports.is_empty()
-            && let Err(error) = self.kernel().apply(&[Step::ForgetMisled(ports)])
+            && let Err(error) = self.kernel().apply(&[Step::FlushStaleConntrack(ports)])
         {
             tracing::warn!(%error, "clients of published ports may be let through to the host");
         }

@@ -187,8 +187,8 @@ impl Mesh {
 
 fn united(mut one: Datapath, other: Datapath) -> Datapath {
     one.objects.extend(other.objects);
-    one.elements.get_or_insert_default().extend(other.elements.into_iter().flatten());
-    one.shortcuts.get_or_insert_default().extend(other.shortcuts.into_iter().flatten());
+    one.policy.get_or_insert_default().extend(other.policy.into_iter().flatten());
+    one.fastpath.get_or_insert_default().extend(other.fastpath.into_iter().flatten());
     one
 }
 

@@ -16,7 +16,7 @@ use super::reach::{OverlayLine, ReachLine};
 use super::unread::SettingLine;
 use super::{Driver, now};
 use crate::datapath::companion::{self, Companion, Companions};
-use crate::datapath::{Datapath, Element, EngineBridges, Plan, kind};
+use crate::datapath::{Datapath, EngineBridges, Plan, Policy, kind};
 use crate::model::{Attachment, EndpointId, HostPort, IfName, NetworkId, Phase};
 use crate::state::Outcome;
 use crate::state::record::{Holder, Record};
@@ -218,7 +218,7 @@ pub fn of_records(records: &[Record], state: StateLine) -> Status {
 
 /// The kernel state that the records of a ledger ask for, given the engine's bridges and the host's broadcast
 /// addresses.
-pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeSet<Element>) -> Datapath {
+pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeSet<Policy>) -> Datapath {
     let mut want = kind::base();
     let mut sandboxes: BTreeMap<String, Companions> = BTreeMap::new();
     for held in held_of(records) {
@@ -233,7 +233,7 @@ pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeS
         }
     }
     for elements in [kind::engine_bridges(engine), broadcasts] {
-        kind::add(&mut want, Datapath { elements: Some(elements), ..Datapath::default() });
+        kind::add(&mut want, Datapath { policy: Some(elements), ..Datapath::default() });
     }
     want
 }

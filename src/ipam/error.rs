@@ -105,7 +105,7 @@ pub enum IpamError {
         what: &'static str,
     },
     /// The address is in use.
-    #[error("requesting {address} of pool {pool}: it is taken ({by}); choose another, or remove what holds it")]
+    #[error("requesting {address} of pool {pool}: it is taken ({by}); choose another, or remove what uses it")]
     Taken {
         /// The requested address.
         address: IpAddr,

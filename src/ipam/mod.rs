@@ -7,13 +7,13 @@
 //!
 //! Called by the driver.
 
-mod choice;
-mod claim;
+mod allocate;
 mod error;
-mod grant;
+pub mod free_ranges;
+mod ownership;
 mod pool;
-pub mod runs;
-mod span;
+mod prefix;
+mod subnet_search;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,10 +22,10 @@ use ipnetwork::IpNetwork;
 
 use crate::model::NetworkId;
 use crate::state::record::{AddressRecord, Holder, Record};
-pub use choice::{DefaultPool, DefaultPools};
+pub use allocate::{HostView, PoolAsk};
 pub use error::IpamError;
-pub use grant::{HostView, PoolAsk};
 use pool::Pool;
+pub use subnet_search::{DefaultPool, DefaultPools};
 
 /// The address space of networks on this host; its pools never overlap.
 pub const LOCAL_SPACE: &str = "pontoon-local";

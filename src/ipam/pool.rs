@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::IpamError;
-use super::runs::FreeRuns;
-use super::span::{address, bits, number, span};
+use super::free_ranges::FreeRuns;
+use super::prefix::{address, bits, number, span};
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 
 /// A pool and its addresses.

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
 
+use super::firewall::tables;
 use super::netlink::{Explain as _, Failure};
-use super::nft::table;
 use super::object::{self, change};
 use super::{LinuxKernel, Master, Route, forward, link, observe};
-use crate::datapath::{Change, Element, KernelError, ObjectKind, Step};
+use crate::datapath::{Change, KernelError, ObjectKind, Policy, Step};
 use crate::model::IfName;
 
 /// How long a step waits for a link of the same name to be deleted.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const DELETION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a step is tried while links of the same name appear and disappear.
-pub(super) const TRIES: u32 = 4;
+pub(super) const CREATE_ATTEMPTS: u32 = 4;
 
 impl LinuxKernel {
     pub(super) fn carry_out(&self, step: &Step) -> Result<(), KernelError> {
@@ -30,13 +30,13 @@ impl LinuxKernel {
     fn try_out(&self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Forward { v6 } => self.turn_on_forwarding(*v6),
-            Step::CreateTable(elements) => table::create(&mut self.nft(), &elements.iter().cloned().collect()),
-            Step::Elements { add, remove } => {
+            Step::CreateFirewall(elements) => tables::create(&mut self.nft(), &elements.iter().cloned().collect()),
+            Step::ChangeFirewall { add, remove } => {
                 let (add, remove) = (add.iter().cloned().collect(), remove.iter().cloned().collect());
-                table::change(&mut self.nft(), &add, &remove)
+                tables::change(&mut self.nft(), &add, &remove)
             }
             Step::ForwardRules { v6, rules } => forward::ensure(&mut self.nft(), *v6, rules),
-            Step::Shortcuts { add, remove } => self.change_shortcuts(add, remove),
+            Step::FastPath { add, remove } => self.change_fastpath(add, remove),
             Step::Create(name, object) => self.create(name, object),
             Step::Change(name, change) => self.change(name, change),
             Step::Delete(name, ObjectKind::Bridge) => self.retire_bridge(name),
@@ -45,12 +45,12 @@ impl LinuxKernel {
                 Ok(())
             }
             Step::Rename { from, to } => self.rename(from, to),
-            Step::ForgetFlows(addresses) => {
-                self.sweeper.forget(addresses);
+            Step::FlushConntrack(addresses) => {
+                self.conntrack_worker.flush(addresses);
                 Ok(())
             }
-            Step::ForgetMisled(ports) => {
-                self.sweeper.forget_misled(ports);
+            Step::FlushStaleConntrack(ports) => {
+                self.conntrack_worker.flush_stale(ports);
                 Ok(())
             }
         }
@@ -62,18 +62,18 @@ impl LinuxKernel {
             return Ok(());
         }
         let links = link::list(&mut self.route().socket)?;
-        let routers: Vec<_> = observe::routers(&links, v6).collect();
-        let mut closed = BTreeSet::from([Element::Closed(v6)]);
-        closed.extend(routers.iter().map(|link| Element::Router(link.clone(), v6)));
-        table::change(&mut self.nft(), &closed, &BTreeSet::new())?;
+        let forwarding_links: Vec<_> = observe::forwarding_links(&links, v6).collect();
+        let mut closed = BTreeSet::from([Policy::LimitedForwarding(v6)]);
+        closed.extend(forwarding_links.iter().map(|link| Policy::ForwardingLink(link.clone(), v6)));
+        tables::change(&mut self.nft(), &closed, &BTreeSet::new())?;
         self.sysctls.forward(v6)?;
-        for link in routers.iter().filter(|_| !v6) {
+        for link in forwarding_links.iter().filter(|_| !v6) {
             // The link may be gone; the element has the same effect.
             if let Err(failure) = self.sysctls.forward_from(link) {
-                tracing::warn!(%link, ?failure, "its own setting for forwarding is lost, its packets are forwarded all the same");
+                tracing::warn!(%link, ?failure, "cannot restore the link's own forwarding setting; its packets are forwarded nevertheless");
             }
         }
-        tracing::info!(family = family(v6), "forwarding is turned on, for Pontoon's networks alone");
+        tracing::info!(family = family(v6), "forwarding turned on, limited to Pontoon's networks");
         Ok(())
     }
 
@@ -84,7 +84,7 @@ impl LinuxKernel {
             // deleted.
             Step::Delete(_, ObjectKind::Veth) | Step::Change(_, Change::Flood { .. }) => {}
             step if step.creates(ObjectKind::Veth) => {}
-            _ => step.link().into_iter().for_each(|link| self.touches.mark(link)),
+            _ => step.link().into_iter().for_each(|link| self.echoes.mark(link)),
         }
     }
 
@@ -101,7 +101,7 @@ impl LinuxKernel {
     }
 
     pub(super) fn await_gone(&self, name: &IfName) -> Result<(), Failure> {
-        let gone = self.reaper.await_gone(name, PATIENCE);
+        let gone = self.reaper.await_gone(name, DELETION_TIMEOUT);
         let words = "a link of this name is still being deleted";
         if gone { Ok(()) } else { Err(Failure::refused(libc::EBUSY, words)) }
     }
@@ -167,21 +167,21 @@ fn describe(step: &Step) -> (&'static str, String) {
     let tables = "inet pontoon and bridge pontoon".to_owned();
     match step {
         Step::Forward { v6 } => ("turn on forwarding of", family(*v6).to_owned()),
-        Step::CreateTable(_) => ("create tables", tables),
-        Step::Elements { .. } => ("change elements of tables", tables),
-        Step::ForwardRules { v6, .. } => ("write accepting rules to FORWARD of", family(*v6).to_owned()),
-        Step::Shortcuts { .. } => ("change shortcuts in table", "netdev pontoon".to_owned()),
+        Step::CreateFirewall(_) => ("create tables", tables),
+        Step::ChangeFirewall { .. } => ("change elements of tables", tables),
+        Step::ForwardRules { v6, .. } => ("write accept rules to FORWARD of", family(*v6).to_owned()),
+        Step::FastPath { .. } => ("change the fast path in table", "netdev pontoon".to_owned()),
         Step::Create(name, object) => object::describe(name, object),
         Step::Change(name, change) => change::describe(name, change),
         Step::Delete(name, kind) => ("retire", format!("{} {name}", kind.word())),
-        Step::Rename { from, to } => ("give its name back to", format!("{to}, now {from}")),
-        Step::ForgetFlows(addresses) => {
+        Step::Rename { from, to } => ("restore the name of", format!("{to}, now {from}")),
+        Step::FlushConntrack(addresses) => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            ("remove tracked connections of", addresses.join(", "))
+            ("flush conntrack entries of", addresses.join(", "))
         }
-        Step::ForgetMisled(ports) => {
+        Step::FlushStaleConntrack(ports) => {
             let ports: Vec<_> = ports.iter().map(|port| port.host.to_string()).collect();
-            ("remove misled connections to", ports.join(", "))
+            ("flush stale conntrack entries of", ports.join(", "))
         }
     }
 }

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::netlink::{Failure, Request, Socket};
-use super::nft::expression::{Expressions, Side};
-use super::nft::message::{self, Chain, IPV4};
+use nft::batch::commit;
+use nft::message::{self, Chain, IPV4};
+use nft::{Expressions, Side};
 
 /// The backends of each service address.
 pub type Backends = BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>;
@@ -38,8 +39,7 @@ pub(super) fn write(socket: &mut Socket, backends: &Backends) -> Result<(), Fail
     for (id, (vip, serving)) in (1..).zip(backends).filter(|(_, (_, serving))| !serving.is_empty()) {
         messages.extend(balanced(id, *vip, serving));
     }
-    let (begin, end) = message::bounds();
-    socket.transact(&begin, &messages, &end)
+    commit(socket, &messages)
 }
 
 fn balanced(id: u32, vip: Ipv4Addr, serving: &BTreeSet<Ipv4Addr>) -> Vec<Request> {
@@ -47,9 +47,9 @@ fn balanced(id: u32, vip: Ipv4Addr, serving: &BTreeSet<Ipv4Addr>) -> Vec<Request
         (0u32..).zip(serving).map(|(number, address)| (number.to_ne_bytes(), address.octets())).collect();
     let rule = Expressions::default()
         .is(Side::Destination.address(false), &vip.octets())
-        .destination_drawn_from(id, entries.len() as u32);
-    let mut messages = vec![message::new_drawing_map(IPV4, TABLE, id)];
-    messages.extend(message::numbered(IPV4, TABLE, id, &entries));
+        .dnat_to_random(id, entries.len() as u32);
+    let mut messages = vec![message::new_random_map(IPV4, TABLE, id)];
+    messages.extend(message::random_map_elements(IPV4, TABLE, id, &entries));
     messages.push(message::new_rule(IPV4, TABLE, OUTPUT.name, rule, "one of the backends"));
     messages
 }

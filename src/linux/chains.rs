@@ -5,19 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::firewall::forward_accept::{Accept, Outright, decode_accept, decode_outright};
+use super::firewall::ruleset::TABLE;
 use super::netlink::{Failure, Socket};
-use super::nft::accept::{Accept, Outright, decode_accept, decode_outright};
-use super::nft::expression::Direction;
-use super::nft::message::{
-    BRIDGE, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, GET_CHAIN, GET_RULE, HOOK_NUMBER, INET, IPV4, IPV6, RULE_CHAIN,
-    RULE_EXPRESSIONS, RULE_HANDLE, TABLE_NAME, attributes, wire,
-};
-use super::nft::ruleset::TABLE;
 use super::tlv::{Attributes, big32, big64, text};
 use crate::datapath::host::{HostChain, HostEnd};
 use crate::datapath::{ForwardRule, LinkMatch};
 use crate::model::IfName;
 use crate::model::ifname::PREFIX;
+use nft::Direction;
+use nft::message::{
+    BRIDGE, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, GET_CHAIN, GET_RULE, HOOK_NUMBER, INET, IPV4, IPV6, RULE_CHAIN,
+    RULE_EXPRESSIONS, RULE_HANDLE, TABLE_NAME, attributes, wire,
+};
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = libc::NF_INET_FORWARD as u32;

@@ -1,7 +1,7 @@
 //! Connection tracking through ctnetlink (include/uapi/linux/netfilter/nfnetlink_conntrack.h): finds the
 //! entries of an address or of a published port, and deletes them.
 //!
-//! Each request makes the kernel walk its whole table. Called by `sweeper` and `sandbox`, never while a verb
+//! Each request makes the kernel walk its whole table. Called by `conntrack_worker` and `sandbox`, never while a verb
 //! is waiting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -47,16 +47,16 @@ const FEW: usize = 2;
 
 /// Direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum PeerPath {
     There,
     Back,
 }
 
-impl Way {
+impl PeerPath {
     fn tuple(self) -> u16 {
         match self {
-            Way::There => CTA_TUPLE_ORIG,
-            Way::Back => CTA_TUPLE_REPLY,
+            PeerPath::There => CTA_TUPLE_ORIG,
+            PeerPath::Back => CTA_TUPLE_REPLY,
         }
     }
 }
@@ -83,12 +83,12 @@ pub struct Flow {
 ///
 /// Since Linux 6.10 the kernel filters by itself, and skips empty buckets of its table quickly; an older
 /// kernel rejects the filter, and its entries are listed first.
-pub fn forget(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
+pub fn flush(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     if addresses.len() > FEW {
         return forget_listed(socket, addresses);
     }
     for address in addresses {
-        for way in [Way::There, Way::Back] {
+        for way in [PeerPath::There, PeerPath::Back] {
             match socket.execute(DELETE, 0, &filter(*address, way)) {
                 Err(failure) if unsupported(&failure) => return forget_listed(socket, addresses),
                 Err(failure) if failure.errno() == Some(libc::ENOENT) => {}
@@ -121,12 +121,12 @@ pub fn forget_listed(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Resul
 /// UDP and SCTP clients that never change their source port would keep such entries alive forever. `local`
 /// tells whether an address belongs to the host: traffic that is only routed through the host, to the same
 /// port of another host, is not affected.
-pub fn forget_misled(
+pub fn flush_stale(
     socket: &mut Socket,
     ports: &BTreeSet<Published>,
     local: &mut dyn FnMut(IpAddr) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
-    let mut misled = Vec::new();
+    let mut stale = Vec::new();
     for v6 in [false, true] {
         let mut wanted: HashMap<(u8, u16), Vec<&Published>> = HashMap::new();
         for port in ports.iter().filter(|port| port.container.is_ipv6() == v6) {
@@ -157,11 +157,11 @@ pub fn forget_misled(
             let mut meant =
                 meant.filter(|port| port.host.address == to || (here && port.host.address.is_unspecified()));
             if meant.any(|port| flow.server != (port.container, port.container_port)) {
-                misled.push(flow);
+                stale.push(flow);
             }
         }
     }
-    remove(socket, &misled)
+    remove(socket, &stale)
 }
 
 /// Deletes entries of these service addresses that have no backend, because they began before the address was
@@ -169,13 +169,13 @@ pub fn forget_misled(
 /// its source port would keep them forever. TCP entries of a former backend are kept, because a terminating
 /// backend may still finish its connections.
 pub fn forget_astray(socket: &mut Socket, leads: &BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>) -> Result<(), Failure> {
-    let astray = |flow: &Flow| {
+    let stale = |flow: &Flow| {
         let (IpAddr::V4(target), IpAddr::V4(server)) = (flow.target.0, flow.server.0) else { return false };
         let Some(serving) = leads.get(&target) else { return false };
         let gone = i32::from(flow.protocol) == libc::IPPROTO_UDP && !serving.contains(&server);
         gone || (server == target && !serving.is_empty())
     };
-    let flows = list(socket, &everything(false), astray)?;
+    let flows = list(socket, &everything(false), stale)?;
     remove(socket, &flows)
 }
 
@@ -261,7 +261,7 @@ fn arriving(v6: bool, protocol: u8, port: Option<u16>) -> Vec<u8> {
 
 /// Selects all entries with this source in one direction. The tuple alone is incomplete, so a kernel that
 /// does not support the filter rejects it; it never deletes everything instead.
-fn filter(address: IpAddr, way: Way) -> Vec<u8> {
+fn filter(address: IpAddr, way: PeerPath) -> Vec<u8> {
     let mut body = Writer::with_header(&header(address.is_ipv6()));
     body.nest(way.tuple(), |tuple| {
         tuple.nest(CTA_TUPLE_IP, |ip| {
@@ -272,9 +272,9 @@ fn filter(address: IpAddr, way: Way) -> Vec<u8> {
         });
     });
     body.nest(CTA_FILTER, |filter| {
-        let flag = |of: Way| if of == way { BY_SOURCE } else { 0 };
+        let flag = |of: PeerPath| if of == way { BY_SOURCE } else { 0 };
         // CTA_FILTER_ORIG_FLAGS and CTA_FILTER_REPLY_FLAGS.
-        filter.native(1, flag(Way::There)).native(2, flag(Way::Back));
+        filter.native(1, flag(PeerPath::There)).native(2, flag(PeerPath::Back));
     });
     body.finish()
 }

@@ -5,9 +5,9 @@
 
 use nix::sched::{CloneFlags, unshare};
 
+use super::firewall::{fastpath, tables};
 use super::link::{IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO};
 use super::netlink::{CREATE, EXCLUSIVE, Explain as _, Failure, OwnPorts, Protocol, Socket};
-use super::nft::{shortcut, table};
 use super::tlv::Writer;
 use crate::datapath::host::Feature;
 
@@ -16,10 +16,10 @@ const VXLAN_ID: u16 = 1;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.
 const TRACKED: u16 = (1 << 8) | 1;
 
-type Try = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
+type Probe = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
 
 /// The probes: name, modules that provide the feature, and whether Pontoon requires it.
-const TRIES: [(&str, &str, bool, Try); 7] = [
+const FEATURES: [(&str, &str, bool, Probe); 7] = [
     ("bridges", "bridge", true, |route, _| make(route, "try-bridge", "bridge", |_| {})),
     ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
     ("VXLAN", "vxlan", false, |route, _| {
@@ -31,13 +31,13 @@ const TRIES: [(&str, &str, bool, Try); 7] = [
         "nf_tables in families inet and bridge, with NAT, connection tracking, maps and ranges",
         "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_fib_inet nf_conntrack",
         true,
-        |_, nft| table::create(nft, &Default::default()),
+        |_, nft| tables::create(nft, &Default::default()),
     ),
-    ("refusal of what comes to a published port untranslated", "nft_socket nft_reject_inet", false, |_, nft| {
-        table::create_with(nft, &Default::default(), true)
+    ("rejecting untranslated packets to published ports", "nft_socket nft_reject_inet", false, |_, nft| {
+        tables::create_with(nft, &Default::default(), true)
     }),
-    ("ways past the bridges of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| shortcut::offered(nft)),
-    ("listing of tracked connections", "nf_conntrack_netlink", false, |_, nft| {
+    ("the fast path of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| fastpath::offered(nft)),
+    ("listing conntrack entries", "nf_conntrack_netlink", false, |_, nft| {
         nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop)
     }),
 ];
@@ -48,7 +48,7 @@ const TRIES: [(&str, &str, bool, Try); 7] = [
 /// Why no namespace can be created for the probes.
 pub fn try_all() -> Result<Vec<Feature>, String> {
     apart(|route, nft| {
-        let tried = TRIES.iter().map(|(name, modules, needed, attempt)| {
+        let tried = FEATURES.iter().map(|(name, modules, needed, attempt)| {
             let refused = attempt(route, nft).err().map(said);
             Feature { name, modules, needed: *needed, refused }
         });
@@ -57,21 +57,22 @@ pub fn try_all() -> Result<Vec<Feature>, String> {
 }
 
 /// Whether the kernel supports shortcuts; assumed when it cannot be probed.
-pub fn offers_shortcuts() -> bool {
-    apart(|_, nft| shortcut::offered(nft).is_ok()).unwrap_or(true)
+pub fn offers_fastpath() -> bool {
+    apart(|_, nft| fastpath::offered(nft).is_ok()).unwrap_or(true)
 }
 
 /// Runs a function in a network namespace of its own.
 fn apart<T: Send + 'static>(act: impl FnOnce(&mut Socket, &mut Socket) -> T + Send + 'static) -> Result<T, String> {
     let thread = std::thread::Builder::new().name("features".to_owned()).spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("a network namespace to try it in: {errno}"))?;
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| format!("cannot create a network namespace for the test: {errno}"))?;
         let ports = std::sync::Arc::new(OwnPorts::default());
         let open = |protocol| Socket::open(protocol, ports.clone()).map_err(said);
         let (mut route, mut nft) = (open(Protocol::Route)?, open(Protocol::Netfilter)?);
         Ok(act(&mut route, &mut nft))
     });
     let joined = thread.map_err(|error| error.to_string())?.join();
-    joined.unwrap_or_else(|_| Err("the attempt broke off".to_owned()))
+    joined.unwrap_or_else(|_| Err("the test was aborted".to_owned()))
 }
 
 fn said(failure: Failure) -> String {

@@ -9,17 +9,17 @@
 
 use std::collections::BTreeSet;
 
+use super::firewall::forward_accept::{Accept, decode_accept};
 use super::netlink::{Failure, Request, Socket};
-use super::nft::accept::{Accept, decode_accept};
-use super::nft::expression::{Direction, Expressions};
-use super::nft::message::{
-    self, CHAIN_NAME, GET_CHAIN, GET_RULE, GET_TABLE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE,
-    RULE_USERDATA, TABLE_NAME, attributes, body, wire,
-};
-use super::nft::table::transact;
 use super::tlv::{big64, text};
 use crate::datapath::{ForwardRule, LinkMatch};
 use crate::model::IfName;
+use nft::batch::commit;
+use nft::message::{
+    self, CHAIN_NAME, GET_CHAIN, GET_RULE, GET_TABLE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE,
+    RULE_USERDATA, TABLE_NAME, attributes, body, wire,
+};
+use nft::{Direction, Expressions};
 
 const TABLE: &str = "filter";
 const CHAIN: &str = "FORWARD";
@@ -33,7 +33,7 @@ const ENGINE_TABLE: &str = "docker-bridges";
 const COMMENT: &str = "pontoon";
 
 /// How often a change is tried when another program changes the chain at the same time.
-const TRIES: u32 = 3;
+const CHANGE_ATTEMPTS: u32 = 3;
 
 /// A rule of Pontoon and the kernel's handle for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,9 +128,9 @@ pub fn ensure(socket: &mut Socket, v6: bool, rules: &[ForwardRule]) -> Result<()
     loop {
         let Some(present) = read(socket, v6)? else { return Ok(()) };
         tries += 1;
-        match transact(socket, &difference(v6, &present, rules)) {
+        match commit(socket, &difference(v6, &present, rules)) {
             // Another program deleted a rule or the chain since it was read.
-            Err(failure) if failure.errno() == Some(libc::ENOENT) && tries < TRIES => {}
+            Err(failure) if failure.errno() == Some(libc::ENOENT) && tries < CHANGE_ATTEMPTS => {}
             result => return result,
         }
     }
@@ -161,7 +161,7 @@ fn expressions(rule: &ForwardRule) -> Expressions {
         LinkMatch::Prefix(prefix) => prefix.as_bytes().to_vec(),
         LinkMatch::Name(name) => [name.as_str().as_bytes(), &[0]].concat(),
     };
-    Expressions::default().link_starts(direction, &name).counter().accept()
+    Expressions::default().link_name_starts(direction, &name).counter().accept()
 }
 
 fn family(v6: bool) -> u8 {
@@ -181,7 +181,7 @@ mod tests {
         payload.bytes(RULE_HANDLE, &7u64.to_be_bytes());
         let payload = payload.finish();
         assert_eq!(parse_forward_rule(&payload), Some(Placed { handle: 7, rule: to.clone(), last: true }));
-        let other = message::new_rule(IPV4, TABLE, CHAIN, expressions(&to), "somebody's");
+        let other = message::new_rule(IPV4, TABLE, CHAIN, expressions(&to), "another program's");
         assert_eq!(parse_forward_rule(&other.body), None);
         for end in 0..payload.len() {
             assert_eq!(parse_forward_rule(&payload[..end]), None);

@@ -84,7 +84,7 @@ pub struct LinkRecord {
     pub arp: bool,
     /// Whether it is a bridge with the settings that [`object::is_hardened`] looks for.
     pub hardened: bool,
-    /// Data of its kind (`IFLA_INFO_DATA`), or empty.
+    /// Data of its kind (`IFLA_INFO_DATA`) where [`object::reads_data`]; otherwise empty.
     pub data: Vec<u8>,
     /// The immutable settings of a VXLAN link.
     pub vxlan: Option<Identity>,
@@ -149,7 +149,9 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
             IFLA_LINKINFO => {
                 let info = Attributes::new(value);
                 link.kind = info.find(IFLA_INFO_KIND).and_then(text).unwrap_or_default().to_owned();
-                link.data = info.find(IFLA_INFO_DATA).unwrap_or_default().to_vec();
+                if object::reads_data(&link.kind) {
+                    link.data = info.find(IFLA_INFO_DATA).unwrap_or_default().to_vec();
+                }
                 if link.kind == "vxlan" {
                     let data = info.find(IFLA_INFO_DATA);
                     (link.vxlan, link.tunnel) = (data.and_then(object::identity), data.and_then(object::listens));

@@ -2,44 +2,44 @@
 //! netlink and `/proc/sys/net`, without any child process.
 //!
 //! This is the only code of Pontoon that speaks netlink; only the app and tests use it. Modules: `netlink` is
-//! the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `nft`, `conntrack`, `neighbour`
+//! the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `firewall`, `conntrack`, `neighbour`
 //! and `forward` access the kernel's objects; `object` creates and reads Pontoon's links; `observe` reads the
-//! whole datapath; `reaper` deletes links, `sweeper` flushes flows, `watch` reports changes by other
-//! programs; `reserve` reserves ports of the host; `overlay` has what tunnels need; `apply` carries out
-//! steps, `shell` prints them as commands for people; `announce` sends frames that tell where an endpoint is;
-//! `survey` observes from another process (with `ways`, `offload` and `legacy`); `claim` ensures a single
+//! whole datapath; `reaper` deletes links, `conntrack_worker` flushes flows, `watch` reports changes by other
+//! programs; `reserve` reserves ports of the host; `underlay` has what tunnels need; `apply` carries out
+//! steps, `shell` prints them as commands for people; `announcement` sends frames that tell where an endpoint is;
+//! `survey` observes from another process (with `paths`, `offload` and `iptables_legacy`); `singleton` ensures a single
 //! Pontoon per namespace; `feature` probes this kernel; `sandbox` and `balance` serve `pontoon vip` only.
 
 pub mod addr;
-pub mod announce;
+pub mod announcement;
 mod apply;
 pub mod balance;
 mod chains;
-pub mod claim;
 pub mod conntrack;
+mod conntrack_worker;
+mod echo_filter;
 mod feature;
+pub mod firewall;
 pub mod forward;
-mod legacy;
+mod iptables_legacy;
 pub mod link;
 pub mod neighbour;
 pub mod netlink;
-pub mod nft;
 pub mod object;
 mod observe;
 mod offload;
-mod overlay;
+mod paths;
 mod reaper;
 mod reserve;
 pub mod route;
 pub mod sandbox;
 mod shell;
+pub mod singleton;
 pub mod survey;
-mod sweeper;
 mod sysctl;
-mod touch;
+mod underlay;
 pub mod uninstall;
 pub mod watch;
-mod ways;
 
 pub use ::netlink::{frame, tlv};
 
@@ -54,16 +54,16 @@ use std::time::{Duration, Instant};
 use rtnetlink::LinkUnspec;
 
 use crate::datapath::{
-    Announcement, Datapath, Element, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, ReserveError, Step,
+    Announcement, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, ReserveError, Step,
     Surroundings, Underlay,
 };
 use crate::model::{DataPath, HostPort, IfName};
+use conntrack_worker::ConntrackWorker;
+use echo_filter::EchoFilter;
 use netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use reaper::Reaper;
 use reserve::Reservations;
-use sweeper::Sweeper;
 use sysctl::Sysctls;
-use touch::Touches;
 use watch::{Event, Watch};
 
 /// Index of the loopback link, the same in every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
@@ -75,7 +75,7 @@ pub struct Options {
     /// Directory of the settings `net.*`. The managed plugin sees the host's at another path.
     pub sysctl_root: PathBuf,
     /// The socket for announcements, if it was opened while the process still had CAP_NET_RAW.
-    pub sender: Option<Arc<announce::Sender>>,
+    pub sender: Option<Arc<announcement::Sender>>,
 }
 
 impl Default for Options {
@@ -94,14 +94,14 @@ pub struct LinuxKernel {
     route: Mutex<Route>,
     nft: Mutex<Socket>,
     reaper: Reaper,
-    sweeper: Sweeper,
+    conntrack_worker: ConntrackWorker,
     sysctls: Sysctls,
     reservations: Reservations,
     ports: Arc<OwnPorts>,
-    touches: Arc<Touches>,
-    has_no_shortcuts: AtomicBool,
+    echoes: Arc<EchoFilter>,
+    has_no_fastpath: AtomicBool,
     /// Absent if the process never had the privilege to open it.
-    sender: Option<Arc<announce::Sender>>,
+    sender: Option<Arc<announcement::Sender>>,
 }
 
 /// The socket for links, and cached indexes of bridges, which every new port needs.
@@ -120,7 +120,7 @@ struct Master {
 }
 
 impl LinuxKernel {
-    /// Opens the sockets and starts the reaper and the sweeper.
+    /// Opens the sockets and starts the reaper and the conntrack_worker.
     ///
     /// # Errors
     /// `EPERM` naming `CAP_NET_ADMIN` when this process does not have it in its namespace; the system's error
@@ -128,7 +128,7 @@ impl LinuxKernel {
     pub fn new(options: Options) -> Result<Self, KernelError> {
         const OPERATION: &str = "open the kernel's";
         let ports = Arc::new(OwnPorts::default());
-        let touches = Arc::new(Touches::default());
+        let echoes = Arc::new(EchoFilter::default());
         let open = |protocol| Socket::open(protocol, ports.clone());
         let mut socket = open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"))?;
         // Changes nothing, but fails without the privilege (rtnetlink_rcv_msg).
@@ -140,22 +140,22 @@ impl LinuxKernel {
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
             Failure::refused(errno, "").of("start", thread)
         };
-        let reaper = Reaper::start(spare()?, touches.clone())
+        let reaper = Reaper::start(spare()?, echoes.clone())
             .map_err(|error| unstarted(error, "the thread that deletes links"))?;
         let flows = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "conntrack socket"))?;
-        let sweeper = Sweeper::start(flows, spare()?)
+        let conntrack_worker = ConntrackWorker::start(flows, spare()?)
             .map_err(|error| unstarted(error, "the thread that removes tracked connections"))?;
         Ok(Self {
             route: Mutex::new(Route { socket, bridges: HashMap::new() }),
             nft: Mutex::new(nft),
             reaper,
-            sweeper,
+            conntrack_worker,
             sysctls: Sysctls::new(options.sysctl_root),
             reservations: Reservations::new(),
             ports,
-            touches,
-            has_no_shortcuts: AtomicBool::new(false),
-            sender: options.sender.or_else(|| announce::Sender::open().map(Arc::new)),
+            echoes,
+            has_no_fastpath: AtomicBool::new(false),
+            sender: options.sender.or_else(|| announcement::Sender::open().map(Arc::new)),
         })
     }
 
@@ -165,16 +165,16 @@ impl LinuxKernel {
     /// # Errors
     /// The system's error when a socket or the thread cannot be created.
     pub fn watch(&self, deliver: Box<dyn Fn(Event) + Send>) -> Result<Watch, KernelError> {
-        Watch::start(self.ports.clone(), self.touches.clone(), deliver)
+        Watch::start(self.ports.clone(), self.echoes.clone(), deliver)
             .map_err(|failure| failure.of("watch", "links and firewall"))
     }
 
-    fn observe_rules(&self, datapath: &mut Datapath) -> Result<(), KernelError> {
-        let links = || link::list(&mut self.route().socket);
-        observe::firewall(&mut self.nft(), &self.sysctls, links, datapath)
+    fn observe_rules(&self, known: Option<Vec<link::LinkRecord>>, datapath: &mut Datapath) -> Result<(), KernelError> {
+        let list = || link::list(&mut self.route().socket);
+        observe::firewall(&mut self.nft(), &self.sysctls, known, list, datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
-        if self.has_no_shortcuts.load(Ordering::Relaxed) {
-            datapath.shortcuts = None;
+        if self.has_no_fastpath.load(Ordering::Relaxed) {
+            datapath.fastpath = None;
         }
         Ok(())
     }
@@ -206,14 +206,14 @@ impl Route {
 impl Kernel for LinuxKernel {
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
         let read = observe::links(&mut self.route().socket, &self.sysctls, foreign);
-        let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
-        self.observe_rules(&mut datapath)?;
+        let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
+        self.observe_rules(Some(links), &mut datapath)?;
         Ok(datapath)
     }
 
     fn observe_firewall(&self) -> Result<Datapath, KernelError> {
         let mut datapath = Datapath::default();
-        self.observe_rules(&mut datapath)?;
+        self.observe_rules(None, &mut datapath)?;
         Ok(datapath)
     }
 
@@ -267,7 +267,7 @@ impl Kernel for LinuxKernel {
         observe::engine_bridges(&mut self.nft(), &mut self.route().socket)
     }
 
-    fn broadcasts(&self) -> Result<BTreeSet<Element>, KernelError> {
+    fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         observe::broadcasts(&mut self.route().socket, &self.sysctls)
     }
 
@@ -285,11 +285,11 @@ impl Kernel for LinuxKernel {
 
     fn settle(&self, patience: Duration) -> bool {
         let begun = Instant::now();
-        self.reaper.settle(patience) && self.sweeper.settle(patience.saturating_sub(begun.elapsed()))
+        self.reaper.settle(patience) && self.conntrack_worker.settle(patience.saturating_sub(begun.elapsed()))
     }
 
-    fn when_forgotten(&self, done: Box<dyn FnOnce() + Send>) {
-        self.sweeper.when_done(done);
+    fn when_flushed(&self, done: Box<dyn FnOnce() + Send>) {
+        self.conntrack_worker.when_done(done);
     }
 
     fn commands(&self, step: &Step) -> Vec<String> {

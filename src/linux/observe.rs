@@ -10,22 +10,27 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::addr;
+use super::firewall::{fastpath, tables};
 use super::forward;
 use super::link::{self, LinkRecord};
 use super::neighbour;
 use super::netlink::{Explain as _, Failure, Socket};
-use super::nft::{shortcut, table};
 use super::object;
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
-use crate::datapath::{Datapath, Element, EngineBridges, Forwarding, KernelError};
+use crate::datapath::{Datapath, EngineBridges, Forwarding, KernelError, Policy};
 use crate::model::IfName;
 use crate::model::ifname::is_engine_bridge;
 
 /// Reads links, addresses and settings.
 ///
 /// A bridge is reported when it is in Pontoon's live group or named in `foreign`; a veth or a VXLAN link when
-/// it is in the live group, regardless of its name. Links that wait for deletion are not reported.
-pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>) -> Result<Datapath, Failure> {
+/// it is in the live group, regardless of its name. Links that wait for deletion are not reported. Returns the
+/// records of all links as well: [`firewall`] needs them, and a listing of thousands of links is expensive.
+pub fn links(
+    socket: &mut Socket,
+    sysctls: &Sysctls,
+    foreign: &BTreeSet<IfName>,
+) -> Result<(Datapath, Vec<LinkRecord>), Failure> {
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
     let names: BTreeMap<u32, &LinkRecord> = all.iter().map(|link| (link.index, link)).collect();
@@ -38,7 +43,7 @@ pub fn links(socket: &mut Socket, sysctls: &Sysctls, foreign: &BTreeSet<IfName>)
             datapath.objects.insert(name, object);
         }
     }
-    Ok(datapath)
+    Ok((datapath, all))
 }
 
 /// Which families are forwarded, and which of them because of Pontoon alone.
@@ -50,7 +55,7 @@ pub fn forwarding(sysctls: &Sysctls) -> (Forwarding, Forwarding) {
 }
 
 /// Links whose own setting enables forwarding of the family.
-pub fn routers(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
+pub fn forwarding_links(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
     let own = move |link: &&LinkRecord| match v6 {
         true => link.forwards6 != 0,
         false => link.forwards4 != 0 && link.forwards4 != FORWARDED_BY_PONTOON,
@@ -61,12 +66,13 @@ pub fn routers(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
 
 /// The same while forwarding is on because of Pontoon alone, including links that lost their setting when
 /// Pontoon turned forwarding on and stopped before it restored the setting.
-fn still_routers(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, bool)> {
+fn still_forwarding_links(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, bool)> {
     let families = [(false, datapath.turned_on.v4), (true, datapath.turned_on.v6)];
     let families = families.into_iter().filter(|(_, closed)| *closed);
-    let mut found: BTreeSet<_> = families.flat_map(|(v6, _)| routers(links, v6).map(move |link| (link, v6))).collect();
-    for element in datapath.elements.iter().flatten() {
-        if let Element::Router(link, false) = element
+    let mut found: BTreeSet<_> =
+        families.flat_map(|(v6, _)| forwarding_links(links, v6).map(move |link| (link, v6))).collect();
+    for element in datapath.policy.iter().flatten() {
+        if let Policy::ForwardingLink(link, false) = element
             && links.iter().any(|l| l.name == link.as_str() && l.forwards4 == FORWARDED_BY_PONTOON)
         {
             found.insert((link.clone(), false));
@@ -87,30 +93,49 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
     Ok(heard)
 }
 
-/// Reads the tables, the accepting rules and forwarding into `datapath`. `links` is called at most a few
-/// times, and only on a host with shortcuts, or where Pontoon turned forwarding on.
+/// Reads the tables, the accepting rules and forwarding into `datapath`.
+///
+/// `known` are the host's links if the caller has listed them already. `list` lists them again; it is called at
+/// most a few times, and only if the known links do not explain the shortcuts found, or if there are none and
+/// the host has shortcuts or Pontoon turned forwarding on.
 pub fn firewall(
     socket: &mut Socket,
     sysctls: &Sysctls,
-    mut links: impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
+    mut known: Option<Vec<LinkRecord>>,
+    mut list: impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
     datapath: &mut Datapath,
 ) -> Result<(), Failure> {
     let rules = |placed: Vec<forward::Placed>| placed.into_iter().filter(|p| p.last).map(|p| p.rule).collect();
-    datapath.elements = table::read(socket)?;
-    if datapath.elements.is_none() {
-        datapath.former = table::read_former(socket)?;
+    datapath.policy = tables::read(socket)?;
+    if datapath.policy.is_none() {
+        datapath.former_policy = tables::read_former(socket)?;
     }
     datapath.forward4 = forward::read(socket, false)?.map(rules);
     datapath.forward6 = forward::read(socket, true)?.map(rules);
-    let ours = || {
-        Ok(links()?.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
+    let ours = |fresh: bool| {
+        if fresh {
+            known = None;
+        }
+        let links = listed(&mut known, &mut list)?;
+        Ok(links.iter().filter(|link| link.live()).filter_map(|link| Some((link.ifname()?, link.index))).collect())
     };
-    datapath.shortcuts = Some(shortcut::read(socket, ours)?);
+    datapath.fastpath = Some(fastpath::read(socket, ours)?);
     (datapath.forwarding, datapath.turned_on) = forwarding(sysctls);
     if datapath.turned_on != Forwarding::default() {
-        datapath.routers = still_routers(&links()?, datapath);
+        datapath.forwarding_links = still_forwarding_links(listed(&mut known, &mut list)?, datapath);
     }
     Ok(())
+}
+
+/// The known links; lists them if they are not known yet.
+fn listed<'a>(
+    known: &'a mut Option<Vec<LinkRecord>>,
+    list: &mut impl FnMut() -> Result<Vec<LinkRecord>, Failure>,
+) -> Result<&'a [LinkRecord], Failure> {
+    if known.is_none() {
+        *known = Some(list()?);
+    }
+    Ok(known.as_deref().unwrap_or_default())
 }
 
 /// Bridges that the engine's built-in driver created, and whether the engine itself protects them.
@@ -126,7 +151,7 @@ pub fn engine_bridges(nft: &mut Socket, route: &mut Socket) -> Result<EngineBrid
 ///
 /// Pontoon's bridges are left out, because a broadcast there is for the network alone; so are bridges that
 /// call iptables, where the frame would no longer reach the other ports.
-pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Element>, KernelError> {
+pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Policy>, KernelError> {
     let addresses = addr::list_ipv4(socket).map_err(|f| f.of("list", "addresses"))?;
     // Few links have an IPv4 address; the ports of containers have none.
     let mut links = Vec::new();
@@ -149,7 +174,7 @@ pub fn broadcasts(socket: &mut Socket, sysctls: &Sysctls) -> Result<BTreeSet<Ele
             found.entry((name.clone(), Ipv4Addr::BROADCAST)).or_insert(net.ip());
         }
     }
-    Ok(found.into_iter().map(|((link, at), own)| Element::Broadcast(link, at, own)).collect())
+    Ok(found.into_iter().map(|((link, at), own)| Policy::Broadcast(link, at, own)).collect())
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use rtnetlink::LinkUnspec;
 
+use super::echo_filter::EchoFilter;
 use super::link::{self, LinkRecord};
 use super::netlink::{Failure, Request, Socket};
-use super::touch::Touches;
 use crate::datapath::GROUP_DEAD;
 use crate::model::IfName;
 
@@ -70,13 +70,13 @@ impl Reaper {
     ///
     /// # Errors
     /// The system's error when it cannot start a thread.
-    pub fn start(socket: Socket, touches: Arc<Touches>) -> std::io::Result<Self> {
+    pub fn start(socket: Socket, echoes: Arc<EchoFilter>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         shared.lock().sweep = true;
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("reaper".to_owned())
-            .spawn(move || Worker { shared: theirs, socket, touches, indexes: BTreeSet::new(), failures: 0 }.run())?;
+            .spawn(move || Worker { shared: theirs, socket, echoes, indexes: BTreeSet::new(), failures: 0 }.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -106,7 +106,7 @@ impl Drop for Reaper {
         match self.thread.take() {
             Some(thread) if finished => drop(thread.join()),
             // The next process deletes first what is left in the group.
-            _ => tracing::warn!("links are still being deleted at shutdown"),
+            _ => tracing::warn!("stopping while links are still being deleted"),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Shared {
 struct Worker {
     shared: Arc<Shared>,
     socket: Socket,
-    touches: Arc<Touches>,
+    echoes: Arc<EchoFilter>,
     /// Links whose names were queued here: Pontoon's even if their names do not show it.
     indexes: BTreeSet<u32>,
     failures: u32,
@@ -146,7 +146,7 @@ impl Worker {
                 Some(failure) => {
                     self.failures = self.failures.saturating_add(1);
                     if self.failures == 1 {
-                        tracing::warn!(?failure, links = batch.len(), "links could not be deleted, trying again");
+                        tracing::warn!(?failure, links = batch.len(), "cannot delete links; retrying");
                     }
                     state.queued.extend(failed);
                     state.sweep = true;
@@ -217,12 +217,12 @@ impl Worker {
         for name in batch {
             let Some(link) = links.iter().find(|link| link.name == name.as_str()) else { continue };
             if !(link.live() || link.dead()) || !deletable(link) {
-                tracing::warn!(link = %name, kind = %link.kind, "not Pontoon's any more, it is left alone");
+                tracing::warn!(link = %name, kind = %link.kind, "link no longer belongs to Pontoon; leaving it alone");
                 continue;
             }
             self.indexes.insert(link.index);
             if !link.dead() {
-                self.touches.mark(name);
+                self.echoes.mark(name);
                 moving.push(link.index);
             }
         }
@@ -281,12 +281,12 @@ impl Worker {
             return Ok(());
         }
         let indexes = &self.indexes;
-        let (ours, strangers): (Vec<_>, Vec<_>) = dead.into_iter().partition(|link| is_ours(link, indexes));
-        if strangers.is_empty() {
+        let (ours, unknown_senders): (Vec<_>, Vec<_>) = dead.into_iter().partition(|link| is_ours(link, indexes));
+        if unknown_senders.is_empty() {
             return link::delete_dead(&mut self.socket);
         }
-        let names: Vec<&str> = strangers.iter().map(|link| link.name.as_str()).collect();
-        tracing::warn!(?names, "links that are not Pontoon's are in its group for deletion; they are left alone");
+        let names: Vec<&str> = unknown_senders.iter().map(|link| link.name.as_str()).collect();
+        tracing::warn!(?names, "links of other programs are in Pontoon's group for deletion; leaving them alone");
         // This cannot be batched, so the links are deleted one by one, however long it takes.
         ours.iter().try_for_each(|link| link::delete(&mut self.socket, link.index))
     }

@@ -129,10 +129,10 @@ fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
     // SAFETY: a system call without pointers; nix does not know the number of SCTP.
     let fd = unsafe { libc::socket(family as libc::c_int, kind, libc::c_int::from(port.protocol.number())) };
     let socket = match Errno::result(fd) {
-        // SAFETY: the descriptor is new and nobody else's.
+        // SAFETY: the descriptor is new and owned by no other value.
         Ok(fd) => unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) },
         Err(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) => {
-            tracing::debug!(%port, "this kernel has no such protocol, the port is held in memory only");
+            tracing::debug!(%port, "kernel does not support the protocol; the port is reserved in memory only");
             return Ok(None);
         }
         Err(errno) => return Err(errno),
@@ -140,7 +140,7 @@ fn open(port: &HostPort) -> Result<Option<OwnedFd>, Errno> {
     drop_everything(&socket)?;
     // Without the mark, packets are dropped silently at the socket, but the port is reserved.
     if let Err(errno) = setsockopt(&socket, sockopt::Mark, &MARK) {
-        tracing::debug!(%errno, "a socket that holds a port has no mark");
+        tracing::debug!(%errno, "cannot mark the socket that reserves a port");
     }
     if port.protocol == Protocol::Udp {
         // The smallest possible buffer; an error is ignored. A listening socket has no such buffer.
@@ -179,6 +179,6 @@ fn raise_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
     if let Err(errno) = raised {
-        tracing::debug!(%errno, "the limit of open files stays as it is");
+        tracing::debug!(%errno, "cannot raise the limit of open files");
     }
 }

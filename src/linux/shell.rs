@@ -7,38 +7,38 @@
 
 use std::net::IpAddr;
 
-use super::nft::element::{Set, set_of};
-use super::nft::message::BRIDGE;
-use super::nft::shortcut::words as shortcut;
+use super::firewall::elements::element;
+use super::firewall::fastpath::shell as fastpath;
 use super::object::{self, change};
 use super::sysctl::FORWARDED_BY_PONTOON;
-use crate::datapath::{Element, ForwardRule, LinkMatch, Step};
+use crate::datapath::{ForwardRule, LinkMatch, Policy, Step};
 use crate::model::{HostPort, IfName};
+use nft::message::BRIDGE;
 
 /// The lines for a step.
 pub fn commands(step: &Step) -> Vec<String> {
     match step {
-        Step::Forward { v6 } => vec![nft("add", &Element::Closed(*v6)), turn_on_forwarding(*v6)],
-        Step::CreateTable(elements) => {
+        Step::Forward { v6 } => vec![nft("add", &Policy::LimitedForwarding(*v6)), turn_on_forwarding(*v6)],
+        Step::CreateFirewall(elements) => {
             let count = elements.len();
             vec![format!(
-                "# pontoon repair: make tables inet pontoon and bridge pontoon anew, with {count} elements (no nft command)"
+                "# pontoon repair: recreate tables inet pontoon and bridge pontoon with {count} elements (no nft command)"
             )]
         }
-        Step::Elements { add, remove } => {
+        Step::ChangeFirewall { add, remove } => {
             let removed = remove.iter().map(|element| nft("delete", element));
             removed.chain(add.iter().map(|element| nft("add", element))).collect()
         }
         Step::ForwardRules { v6, rules } => rules.iter().map(|rule| forward(*v6, rule)).collect(),
-        Step::Shortcuts { add, remove } => {
-            shortcut::removals(remove).into_iter().chain(add.iter().filter_map(shortcut::addition)).collect()
+        Step::FastPath { add, remove } => {
+            fastpath::removals(remove).into_iter().chain(add.iter().filter_map(fastpath::addition)).collect()
         }
         Step::Create(name, object) => object::commands(name, object),
         Step::Change(name, change) => change::commands(name, change),
         Step::Delete(name, _) => vec![format!("! {} || ip link del dev {}", is_there(name), word(name))],
         Step::Rename { from, to } => vec![rename(from, to)],
-        Step::ForgetFlows(addresses) => addresses.iter().flat_map(forget).collect(),
-        Step::ForgetMisled(ports) => ports.iter().map(|port| misled(port.host)).collect(),
+        Step::FlushConntrack(addresses) => addresses.iter().flat_map(flush).collect(),
+        Step::FlushStaleConntrack(ports) => ports.iter().map(|port| stale(port.host)).collect(),
     }
 }
 
@@ -76,81 +76,34 @@ fn forward(v6: bool, rule: &ForwardRule) -> String {
     format!("{iptables} -C {rule} 2>/dev/null || {iptables} -A {rule}")
 }
 
-fn forget(address: &IpAddr) -> [String; 2] {
+fn flush(address: &IpAddr) -> [String; 2] {
     // conntrack fails when there was nothing to delete.
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     ["-s", "-r"].map(|flag| format!("conntrack -D -f {family} {flag} {address} || true"))
 }
 
 /// Every flow to the port, wherever it leads: a flow with the right destination is tracked again.
-fn misled(port: HostPort) -> String {
+fn stale(port: HostPort) -> String {
     let family = if port.address.is_ipv4() { "ipv4" } else { "ipv6" };
     let at = if port.address.is_unspecified() { String::new() } else { format!(" -d {}", port.address) };
     format!("conntrack -D -f {family} -p {}{at} --dport {} || true", port.protocol, port.port)
 }
 
-fn nft(verb: &str, element: &Element) -> String {
-    let set = set_of(element);
+fn nft(verb: &str, policy: &Policy) -> String {
+    let (set, element) = element(policy);
     let spec = set.spec();
     let family = if spec.family == BRIDGE { "bridge" } else { "inet" };
-    let (key, value) = key_and_value(element);
+    let (table, key) = (format!("{family} pontoon {}", spec.name), element.key);
+    if verb == "add" {
+        return format!("nft add element {table} {}", quoted(&format!("{{ {element} }}")));
+    }
     // The present value may differ: nft deletes by key.
-    let value = if verb == "add" { value } else { String::new() };
-    let what = format!("element {family} pontoon {} {}", spec.name, quoted(&format!("{{ {key}{value} }}")));
-    let guard = match element {
-        _ if verb != "delete" => String::new(),
+    let what = format!("element {table} {}", quoted(&format!("{{ {key} }}")));
+    if spec.is_map() && spec.interval {
         // nft cannot look up ranges in maps.
-        Element::SourceNat(..) => {
-            format!("! nft list map {family} pontoon {} | grep -qF {} || ", spec.name, quoted(&format!(" {key} : ")))
-        }
-        _ => format!("! nft get {what} >/dev/null 2>&1 || "),
-    };
-    format!("{guard}nft {verb} {what}")
-}
-
-fn key_and_value(element: &Element) -> (String, String) {
-    let name = |link: &IfName| format!("\"{link}\"");
-    let key = match element {
-        Element::Bridge(link)
-        | Element::Internal(link)
-        | Element::Engine(link)
-        | Element::Neighbour(link)
-        | Element::Direct(link, _)
-        | Element::Routed(link, _)
-        | Element::Checked(link)
-        | Element::Router(link, _)
-        | Element::Quiet(link) => name(link),
-        Element::Closed(v6) => (if *v6 { "ipv6" } else { "ipv4" }).to_owned(),
-        Element::Intra(link) | Element::Apart(link) => format!("{} . {}", name(link), name(link)),
-        Element::Trusted(from, to) => format!("{} . {}", name(from), name(to)),
-        Element::Masquerade(subnet) => subnet.to_string(),
-        Element::SourceNat(subnet, address) => return (subnet.to_string(), format!(" : {address}")),
-        Element::Port(port) => {
-            let at = format!("{} . {}", port.host.protocol, port.host.port);
-            let key = match set_of(element) {
-                Set::At4 | Set::At6 => format!("{} . {at}", port.host.address),
-                _ => at,
-            };
-            return (key, format!(" : {} . {}", port.container, port.container_port));
-        }
-        Element::Open(protocol, address, port) => format!("{address} . {protocol} . {port}"),
-        Element::Guarded(address)
-        | Element::Peer(address)
-        | Element::Here(address)
-        | Element::OwnAddress(address)
-        | Element::Guest(address) => address.to_string(),
-        Element::TunnelPort(port) => port.to_string(),
-        Element::BroadcastPort(port) => format!("udp . {port}"),
-        Element::Broadcast(link, at, own) => return (format!("{} . {at}", name(link)), format!(" : {own}")),
-        Element::Tunnel(vni) => format!("0x{:08x}", vni.get() << 8),
-        Element::Gateway(link, mac) => format!("{} . {mac}", name(link)),
-        Element::GatewayAddress(link, address) => format!("{} . {address}", name(link)),
-        Element::Allow(address, source) => format!("{address} . {source}"),
-        Element::SourceMac(link, mac) => format!("{} . {mac}", name(link)),
-        Element::SourceAddress(link, address) if address.is_unspecified() => name(link),
-        Element::SourceAddress(link, address) => format!("{} . {address}", name(link)),
-    };
-    (key, String::new())
+        return format!("! nft list map {table} | grep -qF {} || nft delete {what}", quoted(&format!(" {key} : ")));
+    }
+    format!("! nft get {what} >/dev/null 2>&1 || nft delete {what}")
 }
 
 /// A test whether a link of this name exists.

@@ -35,12 +35,12 @@ fn each_step_has_its_command() {
     for (step, text) in [
         (
             Step::Forward { v6: false },
-            "nft add element inet pontoon closed '{ ipv4 }'\n\
+            "nft add element inet pontoon limited_forwarding '{ ipv4 }'\n\
              sysctl -n net.ipv4.ip_forward | grep -qvx 0 || sysctl -w net.ipv4.ip_forward=706",
         ),
         (
             Step::Forward { v6: true },
-            "nft add element inet pontoon closed '{ ipv6 }'\n\
+            "nft add element inet pontoon limited_forwarding '{ ipv6 }'\n\
              sysctl -n net.ipv6.conf.all.forwarding | grep -qvx 0 || sysctl -w net.ipv6.conf.all.forwarding=706",
         ),
         (Step::Change(link(), Change::Mtu(1400)), "ip link set dev pntb1 mtu 1400"),
@@ -72,11 +72,11 @@ fn each_step_has_its_command() {
         (Step::Change(name("pnth1"), Change::Isolate(false)), "bridge link set dev pnth1 isolated off"),
         (Step::Change(name("pnth1"), Change::Hairpin), "bridge link set dev pnth1 hairpin on"),
         (
-            Step::ForgetFlows(vec!["10.1.0.2".parse().unwrap()]),
+            Step::FlushConntrack(vec!["10.1.0.2".parse().unwrap()]),
             "conntrack -D -f ipv4 -s 10.1.0.2 || true\nconntrack -D -f ipv4 -r 10.1.0.2 || true",
         ),
         (
-            Step::ForgetMisled(vec![Published {
+            Step::FlushStaleConntrack(vec![Published {
                 host: HostPort { protocol: Protocol::Udp, address: "192.0.2.1".parse().unwrap(), port: 53 },
                 container: "10.1.0.2".parse().unwrap(),
                 container_port: 53,
@@ -111,8 +111,8 @@ fn each_step_has_its_command() {
              ip6tables -A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT",
         ),
         (
-            Step::CreateTable(vec![Element::Bridge(link())]),
-            "# pontoon repair: make tables inet pontoon and bridge pontoon anew, with 1 elements (no nft command)",
+            Step::CreateFirewall(vec![Policy::ProtectedBridge(link())]),
+            "# pontoon repair: recreate tables inet pontoon and bridge pontoon with 1 elements (no nft command)",
         ),
     ] {
         assert_eq!(lines(step.clone()), text, "{step:?}");
@@ -192,58 +192,58 @@ fn elements_stand_in_their_sets() {
     let link = || name("pnth1");
     let port = |address: &str, container: &str| {
         let host = HostPort { protocol: Protocol::Tcp, address: address.parse().unwrap(), port: 8080 };
-        Element::Port(Published { host, container: container.parse().unwrap(), container_port: 80 })
+        Policy::Published(Published { host, container: container.parse().unwrap(), container_port: 80 })
     };
     let remove = vec![port("0.0.0.0", "10.1.0.2")];
     let add = vec![
         port("0.0.0.0", "10.1.0.3"),
         port("::1", "fd00::3"),
-        Element::Intra(link()),
-        Element::Apart(link()),
-        Element::Neighbour(link()),
-        Element::OwnAddress("10.1.0.1".parse().unwrap()),
-        Element::Masquerade("10.1.0.0/24".parse().unwrap()),
-        Element::SourceNat("10.1.0.0/24".parse().unwrap(), "192.0.2.1".parse().unwrap()),
-        Element::SourceMac(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
-        Element::SourceAddress(link(), "10.1.0.3".parse().unwrap()),
-        Element::SourceAddress(link(), "::".parse().unwrap()),
-        Element::Allow("10.1.0.3".parse().unwrap(), "192.0.2.0/24".parse().unwrap()),
-        Element::Open(Protocol::Udp, "fd00::3".parse().unwrap(), 53),
-        Element::TunnelPort(4789),
-        Element::Tunnel(Vni::new(70000).unwrap()),
-        Element::Peer("192.0.2.2".parse().unwrap()),
-        Element::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
-        Element::GatewayAddress(link(), "fd00::1".parse().unwrap()),
-        Element::Quiet(link()),
-        Element::Closed(true),
-        Element::Router(link(), false),
-        Element::Guest("fd00::3".parse().unwrap()),
+        Policy::IntraNetwork(link()),
+        Policy::Isolated(link()),
+        Policy::ContainerBridge(link()),
+        Policy::BridgeAddress("10.1.0.1".parse().unwrap()),
+        Policy::Masquerade("10.1.0.0/24".parse().unwrap()),
+        Policy::SourceNat("10.1.0.0/24".parse().unwrap(), "192.0.2.1".parse().unwrap()),
+        Policy::SourceMac(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
+        Policy::SourceAddress(link(), "10.1.0.3".parse().unwrap()),
+        Policy::SourceAddress(link(), "::".parse().unwrap()),
+        Policy::AllowedSource("10.1.0.3".parse().unwrap(), "192.0.2.0/24".parse().unwrap()),
+        Policy::OpenPort(Protocol::Udp, "fd00::3".parse().unwrap(), 53),
+        Policy::TunnelPort(4789),
+        Policy::Tunnel(Vni::new(70000).unwrap()),
+        Policy::Peer("192.0.2.2".parse().unwrap()),
+        Policy::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
+        Policy::GatewayAddress(link(), "fd00::1".parse().unwrap()),
+        Policy::NoMulticast(link()),
+        Policy::LimitedForwarding(true),
+        Policy::ForwardingLink(link(), false),
+        Policy::UserBridgeContainer("fd00::3".parse().unwrap()),
     ];
     assert_eq!(
-        lines(Step::Elements { add, remove }),
-        "! nft get element inet pontoon port4 '{ tcp . 8080 }' >/dev/null 2>&1 || \
-         nft delete element inet pontoon port4 '{ tcp . 8080 }'\n\
-         nft add element inet pontoon port4 '{ tcp . 8080 : 10.1.0.3 . 80 }'\n\
-         nft add element inet pontoon at6 '{ ::1 . tcp . 8080 : fd00::3 . 80 }'\n\
-         nft add element inet pontoon intra '{ \"pnth1\" . \"pnth1\" }'\n\
-         nft add element inet pontoon apart '{ \"pnth1\" . \"pnth1\" }'\n\
-         nft add element inet pontoon neighbours '{ \"pnth1\" }'\n\
-         nft add element inet pontoon own4 '{ 10.1.0.1 }'\n\
-         nft add element inet pontoon masq4 '{ 10.1.0.0/24 }'\n\
+        lines(Step::ChangeFirewall { add, remove }),
+        "! nft get element inet pontoon published4 '{ tcp . 8080 }' >/dev/null 2>&1 || \
+         nft delete element inet pontoon published4 '{ tcp . 8080 }'\n\
+         nft add element inet pontoon published4 '{ tcp . 8080 : 10.1.0.3 . 80 }'\n\
+         nft add element inet pontoon published_at6 '{ ::1 . tcp . 8080 : fd00::3 . 80 }'\n\
+         nft add element inet pontoon intra_network '{ \"pnth1\" . \"pnth1\" }'\n\
+         nft add element inet pontoon isolated '{ \"pnth1\" . \"pnth1\" }'\n\
+         nft add element inet pontoon container_bridges '{ \"pnth1\" }'\n\
+         nft add element inet pontoon bridge_address4 '{ 10.1.0.1 }'\n\
+         nft add element inet pontoon masquerade4 '{ 10.1.0.0/24 }'\n\
          nft add element inet pontoon snat4 '{ 10.1.0.0/24 : 192.0.2.1 }'\n\
-         nft add element bridge pontoon macs '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
-         nft add element bridge pontoon addr4 '{ \"pnth1\" . 10.1.0.3 }'\n\
-         nft add element bridge pontoon any6 '{ \"pnth1\" }'\n\
-         nft add element inet pontoon allow4 '{ 10.1.0.3 . 192.0.2.0/24 }'\n\
-         nft add element inet pontoon open6 '{ fd00::3 . udp . 53 }'\n\
+         nft add element bridge pontoon source_macs '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
+         nft add element bridge pontoon source_address4 '{ \"pnth1\" . 10.1.0.3 }'\n\
+         nft add element bridge pontoon any_address6 '{ \"pnth1\" }'\n\
+         nft add element inet pontoon allowed_source4 '{ 10.1.0.3 . 192.0.2.0/24 }'\n\
+         nft add element inet pontoon open_port6 '{ fd00::3 . udp . 53 }'\n\
          nft add element inet pontoon tunnel_ports '{ 4789 }'\n\
          nft add element inet pontoon vnis '{ 0x01117000 }'\n\
          nft add element inet pontoon peers4 '{ 192.0.2.2 }'\n\
          nft add element bridge pontoon gateways '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
          nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'\n\
-         nft add element bridge pontoon quiet '{ \"pnth1\" }'\n\
-         nft add element inet pontoon closed '{ ipv6 }'\n\
-         nft add element inet pontoon routers4 '{ \"pnth1\" }'\n\
-         nft add element inet pontoon guests6 '{ fd00::3 }'"
+         nft add element bridge pontoon no_multicast '{ \"pnth1\" }'\n\
+         nft add element inet pontoon limited_forwarding '{ ipv6 }'\n\
+         nft add element inet pontoon forwarding_link4 '{ \"pnth1\" }'\n\
+         nft add element inet pontoon user_bridge_container6 '{ fd00::3 }'"
     );
 }

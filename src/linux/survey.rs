@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::firewall::counters;
 use super::link::{self, LinkRecord};
 use super::netlink::{Explain as _, OwnPorts, Protocol, Socket};
-use super::nft::count;
 use super::sysctl::Sysctls;
-use super::{Options, addr, chains, feature, legacy, observe, route, ways};
-use crate::datapath::host::{Host, HostLink, HostRoute, Ways};
-use crate::datapath::{Datapath, Element, EngineBridges, KernelError, ObjectKind, Underlay};
+use super::{Options, addr, chains, feature, iptables_legacy, observe, paths, route};
+use crate::datapath::host::{Host, HostLink, HostRoute, PeerPaths};
+use crate::datapath::{Datapath, EngineBridges, KernelError, ObjectKind, Policy, Underlay};
 use crate::model::{DataPath, IfName};
 
 /// Reads in the network namespace of the thread that opened it.
@@ -51,14 +51,14 @@ impl Survey {
     /// The same.
     pub fn observe(&mut self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError> {
         let read = observe::links(&mut self.route, &self.sysctls, foreign);
-        let mut datapath = read.map_err(|f| f.of("observe", "links"))?;
-        observe::firewall(&mut self.nft, &self.sysctls, || link::list(&mut self.route), &mut datapath)
+        let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
+        observe::firewall(&mut self.nft, &self.sysctls, Some(links), || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
         // A tunnel without shortcuts may mean that the kernel does not support them.
-        let none = datapath.shortcuts.as_ref().is_some_and(BTreeSet::is_empty)
+        let none = datapath.fastpath.as_ref().is_some_and(BTreeSet::is_empty)
             && datapath.objects.values().any(|object| object.kind() == ObjectKind::Vxlan);
-        if none && !feature::offers_shortcuts() {
-            datapath.shortcuts = None;
+        if none && !feature::offers_fastpath() {
+            datapath.fastpath = None;
         }
         Ok(datapath)
     }
@@ -75,7 +75,7 @@ impl Survey {
     ///
     /// # Errors
     /// The same.
-    pub fn broadcasts(&mut self) -> Result<BTreeSet<Element>, KernelError> {
+    pub fn broadcasts(&mut self) -> Result<BTreeSet<Policy>, KernelError> {
         observe::broadcasts(&mut self.route, &self.sysctls)
     }
 
@@ -91,8 +91,8 @@ impl Survey {
     ///
     /// # Errors
     /// Errors of a dump.
-    pub fn ways(&mut self, local: IpAddr, peers: &[IpAddr]) -> Result<Ways, KernelError> {
-        let found = ways::look(&mut self.route, &mut self.generic, local, peers);
+    pub fn paths(&mut self, local: IpAddr, peers: &[IpAddr]) -> Result<PeerPaths, KernelError> {
+        let found = paths::read(&mut self.route, &mut self.generic, local, peers);
         found.map_err(|f| f.of("look up", "the ways to other hosts"))
     }
 
@@ -127,10 +127,10 @@ impl Survey {
                 .collect(),
             links: links.iter().map(seen).collect(),
             chains: chains::list(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
-            legacy: [false, true].into_iter().filter_map(legacy::forward).collect(),
-            dropped: count::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
-            strangers: count::strangers(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
-            heard: count::heard(&mut self.nft).map_err(|f| f.of("list", "who is on other hosts"))?,
+            legacy: [false, true].into_iter().filter_map(iptables_legacy::forward).collect(),
+            dropped: counters::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
+            unknown_senders: counters::unknown_senders(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
+            heard: counters::announced(&mut self.nft).map_err(|f| f.of("list", "who is on other hosts"))?,
             features,
             untried,
         })

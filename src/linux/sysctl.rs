@@ -77,7 +77,7 @@ impl Sysctls {
         self.read(&of_link(link, "disable_ipv6")).is_ok_and(|value| value == "0")
     }
 
-    /// Enables IPv6 on a link: addresses of its own, but none learned from routers.
+    /// Enables IPv6 on a link: addresses of its own, but none learned from forwarding_links.
     ///
     /// # Errors
     /// An error that names the setting: the link is gone, or IPv6 is disabled in this kernel, or the file
@@ -90,7 +90,7 @@ impl Sysctls {
     /// Disables IPv6 on a link. Nothing depends on it, so a failure is only logged.
     pub fn disable_ipv6(&self, link: &IfName) {
         if let Err(failure) = self.ensure(&of_link(link, "disable_ipv6"), "1") {
-            tracing::debug!(%link, ?failure, "IPv6 stays on for a bridge that does not need it");
+            tracing::debug!(%link, ?failure, "cannot disable IPv6 on a bridge without IPv6 subnet");
         }
     }
 

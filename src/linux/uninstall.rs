@@ -9,16 +9,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::firewall::ruleset::TABLE;
 use super::forward;
 use super::link::{self, LinkRecord};
 use super::netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
-use super::nft::message::{self, GET_TABLE, TABLE_NAME, attributes, wire};
-use super::nft::ruleset::TABLE;
-use super::nft::table::transact;
 use super::observe;
 use super::sysctl::Sysctls;
 use super::tlv::text;
 use crate::datapath::KernelError;
+use nft::batch::commit;
+use nft::message::{self, GET_TABLE, TABLE_NAME, attributes, wire};
 
 /// What exists in the namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,9 +90,9 @@ impl Uninstaller {
         }
         let all = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
         for v6 in [false, true] {
-            let routers: Vec<_> = observe::routers(&all, v6).collect();
+            let forwarding_links: Vec<_> = observe::forwarding_links(&all, v6).collect();
             if self.sysctls.stop_forwarding(v6).map_err(|f| f.of("turn off", "forwarding"))? && !v6 {
-                for link in routers {
+                for link in forwarding_links {
                     self.sysctls.forward_from(&link).map_err(|f| f.of("give back forwarding to", link.as_str()))?;
                 }
             }
@@ -105,7 +105,7 @@ impl Uninstaller {
         }
         let tables = self.tables().map_err(|f| f.of("list", "tables"))?;
         let messages: Vec<_> = tables.iter().map(|family| message::delete_table(*family, TABLE)).collect();
-        transact(&mut self.nft, &messages).map_err(|f| f.of("delete", "tables of nftables"))
+        commit(&mut self.nft, &messages).map_err(|f| f.of("delete", "tables of nftables"))
     }
 
     fn links(&mut self) -> Result<Vec<LinkRecord>, KernelError> {

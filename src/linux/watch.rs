@@ -17,15 +17,15 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::addr::parse_address;
+use super::echo_filter::{ECHO, EchoFilter};
+use super::firewall::ruleset::TABLE;
 use super::frame::{Frame, Frames};
 use super::link::{self, LinkRecord, parse_link, parse_port};
 use super::netlink::{Failure, OwnPorts, Protocol, Socket, open_fd, receive};
-use super::nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
-use super::nft::ruleset::TABLE;
 use super::sysctl::FORWARDED_BY_PONTOON;
 use super::tlv::{Attributes, native32, text};
-use super::touch::{ECHO, Touches};
 use crate::model::IfName;
+use nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV4_NETCONF`,
 /// `RTNLGRP_IPV6_NETCONF`.
@@ -78,7 +78,7 @@ pub struct Watch {
 impl Watch {
     pub(super) fn start(
         ports: Arc<OwnPorts>,
-        touches: Arc<Touches>,
+        echoes: Arc<EchoFilter>,
         deliver: Box<dyn Fn(Event) + Send>,
     ) -> Result<Self, Failure> {
         let os = |error: std::io::Error| Failure::refused(error.raw_os_error().unwrap_or(libc::EAGAIN), "");
@@ -90,7 +90,7 @@ impl Watch {
         }
         // Subscribe first, list second: a change in between is seen twice instead of never.
         let mut lookup = Socket::open(Protocol::Route, ports.clone())?;
-        let mut known = Known::new(ports, touches);
+        let mut known = Known::new(ports, echoes);
         known.replace(link::list(&mut lookup)?);
         let watcher = Watcher { stop: theirs, route, nft, lookup, known, deliver };
         let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || watcher.run());
@@ -127,7 +127,7 @@ impl Watcher {
             let [stop, route, nft] = match ready(fds, self.known.patience()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => continue,
-                Err(errno) => return tracing::error!(%errno, "watching for changes ended"),
+                Err(errno) => return tracing::error!(%errno, "stopped watching for kernel changes"),
             };
             // One change causes many notifications; if each woke this thread, it would take time from the
             // verb that causes them.
@@ -182,20 +182,20 @@ fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> bool
 pub struct Known {
     links: HashMap<u32, LinkRecord>,
     ports: Arc<OwnPorts>,
-    touches: Arc<Touches>,
+    echoes: Arc<EchoFilter>,
     /// Links whose change came so soon after one by Pontoon that it may be an echo, and when to check them
     /// nevertheless: another program may have changed them in that time.
     doubtful: HashMap<IfName, Instant>,
 }
 
 impl Known {
-    fn new(ports: Arc<OwnPorts>, touches: Arc<Touches>) -> Self {
-        Self { links: HashMap::new(), ports, touches, doubtful: HashMap::new() }
+    fn new(ports: Arc<OwnPorts>, echoes: Arc<EchoFilter>) -> Self {
+        Self { links: HashMap::new(), ports, echoes, doubtful: HashMap::new() }
     }
 
     /// Returns the event immediately, or defers it if it may be an echo of Pontoon's own change.
     fn unless_echo(&mut self, name: IfName, event: fn(IfName) -> Event) -> Option<Event> {
-        if self.touches.recent(&name) {
+        if self.echoes.recent(&name) {
             self.doubtful.entry(name).or_insert_with(|| Instant::now() + ECHO);
             return None;
         }

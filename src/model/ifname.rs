@@ -173,6 +173,7 @@ mod tests {
         assert_eq!(IfName::derive(LinkRole::Bridge, id, 0).as_str(), "pntbadec5e726bb");
         assert_eq!(IfName::derive(LinkRole::Host, id, 0).as_str(), "pnthadec5e726bb");
         let second = IfName::derive(LinkRole::Host, id, 1);
+        assert_eq!(second.as_str(), "pnthkxmcyez9fmk");
         assert_eq!(second.as_str().len(), MAX_IFNAME);
         assert_ne!(second, IfName::derive(LinkRole::Host, &format!("{id}0"), 1));
         assert!(IfName::parse(second.as_str()).is_ok() && second.has_prefix());

@@ -120,6 +120,9 @@ mod tests {
     fn derived_addresses_are_local_unicast_and_differ() {
         let (a, b) = (Mac::derive("peer", "one"), Mac::derive("host", "one"));
         assert_ne!(a, b);
+        // Records and links of every installation contain them.
+        assert_eq!((a.to_string(), b.to_string()), ("96:ad:3e:fd:b9:d5".to_owned(), "0a:b0:82:36:44:80".to_owned()));
+        assert_eq!(Mac::derive_port("one").to_string(), "fe:b0:82:36:44:80");
         for mac in [a, b, Mac::derive_port("one")] {
             assert_eq!(mac.bytes()[0] & 3, 2);
         }

@@ -140,7 +140,7 @@ pub fn no_host(address: IpAddr) -> Option<&'static str> {
         IpAddr::V4(ip) if ip.octets()[0] == 127 || ip.octets()[0] == 0 => Some("it is this host's own"),
         IpAddr::V4(ip) if ip.octets()[0] >= 240 => Some("it is a broadcast address, or reserved"),
         IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Some("write the IPv4 address in it"),
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("a link-local address says nothing of its link"),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("a link-local address does not identify its link"),
         _ => None,
     }
 }
@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn derived_numbers_are_stable_and_leave_the_engines_alone() {
         // Every manager has these values on disk and in raft: changing them is a change of the format.
-        assert_eq!(Vni::derive("u4ylute1if55shzy1kj09qow0"), Vni::derive("u4ylute1if55shzy1kj09qow0"));
+        assert_eq!(Vni::derive("u4ylute1if55shzy1kj09qow0"), Vni(11_436_691));
+        assert_eq!(Vni::derive("network0"), Vni(2_840_620));
         for n in 0..1000 {
             let vni = Vni::derive(&format!("network{n}"));
             assert!(vni >= Vni::FIRST_CHOSEN && vni <= Vni::MAX);

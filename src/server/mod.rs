@@ -34,7 +34,8 @@ pub struct Service {
 pub async fn serve(listener: UnixListener, service: Arc<Service>, stopped: watch::Receiver<bool>) {
     let Service { driver, metrics, deadline } = &*service;
     let counts = Arc::clone(metrics);
-    let observer = move |method: Method, duration, outcome: Outcome| counts.verb(method, outcome.is_error(), duration);
+    let observer =
+        move |method: Method, duration, outcome: Outcome| counts.request(method, outcome.is_error(), duration);
     let admin = Admin { driver: Arc::clone(driver), metrics: Arc::clone(metrics) };
     let server = Server::new()
         .network(Arc::<Driver>::clone(driver))

@@ -37,7 +37,7 @@ pub enum StoreError {
         known: u32,
     },
     /// An earlier write failed half way and cannot be truncated; the facts before it are safe.
-    #[error("appending to {}: an incomplete line of an earlier failure cannot be cut off ({cause}); {}", .path.display(), remedy(.cause))]
+    #[error("appending to {}: an incomplete line of an earlier failed write cannot be cut off ({cause}); {}", .path.display(), remedy(.cause))]
     Ragged {
         /// The ledger.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum StoreError {
         cause: io::Error,
     },
     /// The file was changed by another program since it was opened; it is left unchanged for the next start.
-    #[error("compacting {}: line {line} is damaged ({what}); restart Pontoon, it will salvage what is whole", .path.display())]
+    #[error("compacting {}: line {line} is damaged ({what}); restart Pontoon, which salvages the intact lines", .path.display())]
     Damaged {
         /// The ledger.
         path: PathBuf,

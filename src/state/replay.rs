@@ -2,8 +2,8 @@
 //!
 //! Pure, never panics on any input. The only place that judges damage.
 
-use super::facts::Facts;
-use super::line::{self, Flaw, Header};
+use super::codec::{self, Flaw, Header};
+use super::snapshot::Snapshot;
 use super::upgrade;
 
 /// Whether the bytes are intact.
@@ -38,16 +38,16 @@ pub(super) struct Replay {
     /// The boot id of the writer; `None` when the header is unreadable.
     pub boot: Option<String>,
     /// The facts of every good line.
-    pub facts: Facts,
+    pub facts: Snapshot,
     /// Whether the file is intact.
     pub ending: Ending,
 }
 
 /// Reads a complete ledger. Each line is applied completely or not at all.
 pub(super) fn replay(bytes: &[u8]) -> Replay {
-    let mut facts = Facts::default();
+    let mut facts = Snapshot::default();
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let header = line::decode(lines.next().unwrap_or_default()).and_then(Header::parse);
+    let header = codec::decode(lines.next().unwrap_or_default()).and_then(Header::parse);
     let header = header.and_then(|header| match header.version {
         0 => Err(Flaw::Content("no release wrote format 0".to_owned())),
         _ => Ok(header),
@@ -63,7 +63,7 @@ pub(super) fn replay(bytes: &[u8]) -> Replay {
     let mut count = 1;
     for text in lines {
         count += 1;
-        match line::decode(text).and_then(|json| upgrade::records(version, json)) {
+        match codec::decode(text).and_then(|json| upgrade::records(version, json)) {
             Ok(records) => records.into_iter().for_each(|record| facts.apply(record)),
             Err(flaw) => {
                 lost += 1;

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::StoreError;
-use super::facts::Facts;
-use super::line::{self, Header};
-use super::place::Place;
+use super::appender::{Appender, Refusal};
+use super::codec::{self, Header};
+use super::directory::StateDir;
 use super::record::{Durability, Record};
 use super::replay::{Ending, Replay, replay};
-use super::tail::{Refusal, Tail};
+use super::snapshot::Snapshot;
 use super::upgrade;
 
 /// Growth below which the ledger is never compacted, in bytes.
@@ -60,20 +60,23 @@ impl std::fmt::Display for Outcome {
     /// One line: the condition, its consequence, and the remedy.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Outcome::Absent => write!(f, "there was none, a new one is begun"),
+            Outcome::Absent => write!(f, "not found, created"),
             Outcome::Loaded => write!(f, "whole"),
             Outcome::Torn { dropped } => {
-                write!(f, "its last {dropped} bytes were a torn write and are cut off; all before them is in use")
+                write!(
+                    f,
+                    "its last {dropped} bytes were an incomplete write and were cut off; everything before them is in use"
+                )
             }
             Outcome::Corrupt { line, what, kept, lost } => write!(
                 f,
-                "damaged in line {line} ({what}), {lost} lines lost; every good line is in use, the damaged file is kept as {}; \
+                "damaged in line {line} ({what}), {lost} lines lost; all intact lines are in use, the damaged file is quarantined as {}; \
                  recreate networks that are missing",
                 kept.display()
             ),
             Outcome::TooNew { found, known } => write!(
                 f,
-                "written by a newer Pontoon (format {found}, this one reads up to {known}); it is left alone and every change \
+                "written by a newer Pontoon (format {found}, this one reads up to {known}); it is left unchanged and every change \
                  is refused: install that version again"
             ),
         }
@@ -148,7 +151,7 @@ impl Seen {
 /// The ledger. Safe to share between threads; holds the lock of the state directory while it exists.
 #[derive(Debug)]
 pub struct Ledger {
-    place: Place,
+    place: StateDir,
     boot: String,
     /// The format version, if this release does not know it: nothing is written then.
     too_new: Option<u32>,
@@ -158,7 +161,7 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Inner {
     /// The end of the file for appends; `None` before the first snapshot of this process is written.
-    tail: Option<Tail<File>>,
+    tail: Option<Appender<File>>,
     /// That snapshot, until it is written.
     owed: Vec<u8>,
     /// Length of the last snapshot in bytes: the live data, as far as known without reading.
@@ -173,7 +176,7 @@ impl Ledger {
     /// or its ledger cannot be read.
     pub fn open(dir: &Path, boot_id: &str) -> Result<Opened, StoreError> {
         let boot = boot_id.trim();
-        let place = Place::take(dir)?;
+        let place = StateDir::take(dir)?;
         let (mut replay, mut outcome, damaged) = Self::find(&place)?;
         if let Outcome::Corrupt { kept, .. } = &mut outcome {
             *kept = place.keep_aside(&damaged)?;
@@ -202,8 +205,8 @@ impl Ledger {
     ///
     /// # Errors
     /// The directory or the ledger in it cannot be read.
-    pub fn look(dir: &Path, boot_id: &str) -> Result<Seen, StoreError> {
-        let place = Place::look(dir);
+    pub fn open_read_only(dir: &Path, boot_id: &str) -> Result<Seen, StoreError> {
+        let place = StateDir::read_only(dir);
         let holder = place.holder();
         let (mut replay, mut outcome, _) = Self::find(&place)?;
         if holder.is_some() && matches!(outcome, Outcome::Torn { .. }) {
@@ -219,7 +222,7 @@ impl Ledger {
 
     /// The replaced and deleted objects. If the file contains none, the process that compacted it may have died
     /// before it removed everything from the kernel: then they are read from its predecessor.
-    fn former(place: &Place, found: &mut Replay, boot: &str) -> Result<Vec<Record>, StoreError> {
+    fn former(place: &StateDir, found: &mut Replay, boot: &str) -> Result<Vec<Record>, StoreError> {
         let former = found.facts.take_former();
         if !former.is_empty() || found.boot.as_deref() != Some(boot) {
             return Ok(former);
@@ -230,7 +233,7 @@ impl Ledger {
     }
 
     /// Reads the ledger, and names the file to quarantine if it is damaged.
-    fn find(place: &Place) -> Result<(Replay, Outcome, PathBuf), StoreError> {
+    fn find(place: &StateDir) -> Result<(Replay, Outcome, PathBuf), StoreError> {
         if let Some(bytes) = place.read(&place.ledger())? {
             let replay = replay(&bytes);
             let outcome = match &replay.ending {
@@ -244,7 +247,7 @@ impl Ledger {
             return Ok((replay, outcome, place.ledger()));
         }
         let Some(bytes) = place.read(&place.prev())? else {
-            let nothing = Replay { boot: None, facts: Facts::default(), ending: Ending::Whole };
+            let nothing = Replay { boot: None, facts: Snapshot::default(), ending: Ending::Whole };
             return Ok((nothing, Outcome::Absent, place.ledger()));
         };
         let replay = replay(&bytes);
@@ -252,7 +255,7 @@ impl Ledger {
             Ending::TooNew { found } => Outcome::TooNew { found: *found, known: upgrade::VERSION },
             ending => Outcome::Corrupt {
                 line: 0,
-                what: "the file is gone and the one before it, ledger.prev, is still there".to_owned(),
+                what: "the file is missing, but ledger.prev exists".to_owned(),
                 kept: PathBuf::new(),
                 lost: if let Ending::Damaged { lost, .. } = ending { *lost } else { 0 },
             },
@@ -306,9 +309,9 @@ impl Ledger {
         drop(bytes);
         let (line, what) = match replay.ending {
             Ending::Whole if !short => (0, String::new()),
-            Ending::Whole => (0, "lines are missing at its end".to_owned()),
+            Ending::Whole => (0, "lines are missing at the end".to_owned()),
             Ending::Damaged { line, what, .. } => (line, what),
-            Ending::Torn { .. } | Ending::TooNew { .. } => (0, "another hand has written to it".to_owned()),
+            Ending::Torn { .. } | Ending::TooNew { .. } => (0, "another program has written to it".to_owned()),
         };
         if !what.is_empty() {
             return Err(StoreError::Damaged { path, line, what });
@@ -333,7 +336,7 @@ impl Ledger {
 
 impl Inner {
     /// The end of the file for appends, after writing a pending snapshot.
-    fn tail(&mut self, place: &Place) -> Result<&mut Tail<File>, StoreError> {
+    fn tail(&mut self, place: &StateDir) -> Result<&mut Appender<File>, StoreError> {
         match self.tail.take() {
             Some(tail) => Ok(self.tail.insert(tail)),
             None => {
@@ -344,11 +347,11 @@ impl Inner {
     }
 
     /// Makes `file`, which was prepared from the pending snapshot, the ledger.
-    fn adopt(&mut self, place: &Place, file: File) -> Result<&mut Tail<File>, StoreError> {
+    fn adopt(&mut self, place: &StateDir, file: File) -> Result<&mut Appender<File>, StoreError> {
         place.replace()?;
         self.live = self.owed.len() as u64;
         self.owed = Vec::new();
-        Ok(self.tail.insert(Tail::new(file, self.live)))
+        Ok(self.tail.insert(Appender::new(file, self.live)))
     }
 }
 
@@ -365,7 +368,7 @@ fn snapshot(path: &Path, boot: &str, records: &[Record]) -> Result<Vec<u8>, Stor
 fn encode<T: serde::Serialize + ?Sized>(path: &Path, value: &T, out: &mut Vec<u8>) -> Result<(), StoreError> {
     let json = serde_json::to_string(value)
         .map_err(|error| StoreError::Encode { path: path.to_owned(), cause: error.to_string() })?;
-    line::encode(&json, out);
+    codec::encode(&json, out);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::line::Flaw;
+use super::codec::Flaw;
 use super::record::Record;
 
 /// The format that this release writes, and the newest that it reads.

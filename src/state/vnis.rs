@@ -156,7 +156,7 @@ mod tests {
             vnis.apply(&record);
         }
         assert!(vnis.free(&id("other"), None, 2000).is_empty(), "twice is nothing new");
-        assert_eq!(vnis.other_owner(derived, &id("n1")), None, "whoever names it may have it");
+        assert_eq!(vnis.other_owner(derived, &id("n1")), None, "a network that names the VNI may have it");
         assert_eq!(vnis.choose(&id("n1")), derived.next_chosen());
         assert!(vnis.rested(1000 + QUARANTINE - 1).is_empty());
         for record in vnis.rested(1000 + QUARANTINE) {

@@ -14,7 +14,7 @@ const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 11), 53);
 
 /// How long all answers together may take. The engine answers names that it knows at once; others it forwards,
 /// and those answers are of no use here.
-const PATIENCE: Duration = Duration::from_millis(200);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Maximum number of concurrent queries: more might overflow the receive buffer of the engine's socket.
 const AT_ONCE: usize = 64;
@@ -31,7 +31,7 @@ pub fn ask<'a>(names: impl IntoIterator<Item = &'a String>) -> io::Result<Answer
     }
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(SERVER)?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + ANSWER_TIMEOUT;
     let mut buffer = vec![0; usize::from(LARGEST)];
     for names in names.chunks(AT_ONCE) {
         let mut waiting: Vec<Option<&String>> = names.iter().copied().map(Some).collect();

@@ -87,7 +87,7 @@ fn the_group_is_what_counts() {
     let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), host.netns.tid());
     let (status, log) = Daemon::launch(&host.dir.0, "second", &[], &["nsenter", &net]).end();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("another Pontoon serves this network namespace already"), "{log}");
+    assert!(log.contains("another Pontoon already serves this network namespace"), "{log}");
     drop(squatter);
     Daemon::start_by(&host.dir.0, &[], &["nsenter", &net]);
 }
@@ -102,7 +102,7 @@ fn an_earlier_release_is_still_noticed() {
         let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), host.netns.tid());
         let (status, log) = Daemon::launch(&host.dir.0, "second", &[], &["nsenter", &net]).end();
         assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains("another Pontoon serves this network namespace already"), "{log}");
+        assert!(log.contains("another Pontoon already serves this network namespace"), "{log}");
     }
 }
 
@@ -137,7 +137,7 @@ fn a_managed_plugin_says_why_and_serves_when_it_can() {
     ] {
         let answer = call(&second, method).json();
         let said = answer[key].as_str().unwrap_or_else(|| panic!("{method}: {answer}"));
-        assert!(said.contains("another Pontoon serves this network namespace already"), "{said}");
+        assert!(said.contains("another Pontoon already serves this network namespace"), "{said}");
     }
     let status = request(&second.socket, "GET", "/status", b"");
     assert_eq!(status.status, 503);

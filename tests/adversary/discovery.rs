@@ -80,8 +80,12 @@ fn a_container_speaks_for_its_own_addresses_in_neighbour_discovery() {
         assert!(sight.sees(|| send(&a, "eth0", &[truth])), "its own");
     }
     host.end();
-    let guards =
-        ["asked whether it is free", "in neighbour discovery", "another's IPv6 address\"", "behind other headers"];
+    let guards = [
+        "in duplicate address detection",
+        "in a neighbour advertisement",
+        "foreign IPv6 address\"",
+        "behind extension headers",
+    ];
     for guard in guards {
         assert_eq!(host.remove_rules(RULES, guard), 1, "{guard}");
     }
@@ -139,7 +143,7 @@ fn of_a_multicast_router(a: &Container) -> Vec<(&'static str, &'static str, Vec<
     ]
 }
 
-/// Ports behind which a bridge believes multicast routers, and whether it believes in a querier.
+/// Ports behind which a bridge believes multicast forwarding_links, and whether it believes in a querier.
 fn believed(host: &Host, bridge: &str) -> String {
     host.run(&format!("bridge -d mdb show dev {bridge} | grep -i router || true"))
 }
@@ -158,7 +162,7 @@ fn a_container_is_no_multicast_router() {
     host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true");
     let messages = of_a_multicast_router(&a);
     let arrives = |(what, expression, message): &(&'static str, &'static str, Vec<u8>)| {
-        let sight = Sight::new(&b, "routers", expression);
+        let sight = Sight::new(&b, "forwarding_links", expression);
         let arrives = sight.sees(|| send(&a, "eth0", std::slice::from_ref(message)));
         b.run("nft delete table netdev sight_routers");
         (arrives, *what)
@@ -168,8 +172,8 @@ fn a_container_is_no_multicast_router() {
         assert!(!believed(&host, "br-lan").contains(&a.first.port), "{}", message.0);
     }
     host.end();
-    assert_eq!(host.remove_rules(RULES, "that is none"), 7);
-    assert_eq!(host.remove_rules(RULES, "IGMP in fragments"), 1);
+    assert_eq!(host.remove_rules(RULES, "rogue "), 7);
+    assert_eq!(host.remove_rules(RULES, "fragmented IGMP"), 1);
     // The bridge keeps what goes to all snoopers to itself.
     for message in messages.iter().filter(|message| message.0 != "an IPv6 router by MRD") {
         assert_eq!(arrives(message), (true, message.0), "the guard is needed");

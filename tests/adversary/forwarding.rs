@@ -67,7 +67,7 @@ fn links_of_others_stay_apart() {
     host.begin();
     assert_eq!(crosses(&host, &lan), [false; 2], "after a start");
     host.run("nft flush ruleset");
-    wait_for("the rules are back", || host.run("nft list ruleset").contains("between links of others"));
+    wait_for("the rules are back", || host.run("nft list ruleset").contains("between links of other programs"));
     assert_eq!(crosses(&host, &lan), [false; 2], "after a flush");
     // As when it dies between its two writes, and everything else is lost.
     host.end();
@@ -79,7 +79,7 @@ fn links_of_others_stay_apart() {
     wait_for("forwarding is back", || container.pings(LAN[0]) && container.pings(LAN[1]));
     assert_eq!(crosses(&host, &lan), [false; 2], "after somebody turned it off");
     host.end();
-    assert_eq!(host.remove_rules("inet pontoon forward_filter", "between links of others"), 2);
+    assert_eq!(host.remove_rules("inet pontoon forward_filter", "between links of other programs"), 2);
     assert_eq!(crosses(&host, &lan), [true; 2], "without the guard");
 }
 
@@ -156,10 +156,10 @@ fn bridges_of_others_forward_within() {
     };
     check(&host, "with a network");
     host.end();
-    host.run("nft flush set inet pontoon bridged");
+    host.run("nft flush set inet pontoon foreign_bridge");
     check(&host, "while Pontoon does not run");
-    assert_eq!(host.remove_rules("inet pontoon prerouting_raw", "bridges of others"), 1);
-    host.run("nft flush set inet pontoon bridged");
+    assert_eq!(host.remove_rules("inet pontoon prerouting_raw", "record bridges"), 1);
+    host.run("nft flush set inet pontoon foreign_bridge");
     assert!(!reaches(&a, "10.99.0.3") && !reaches(&a, "fd99::3"), "without what is noted");
 }
 
@@ -184,7 +184,7 @@ fn a_bridge_of_the_users_is_no_way_through() {
     assert_eq!(crosses(&host, &lan), [false; 2]);
     host.detach(&container.first);
     sleep(Duration::from_millis(100));
-    assert_eq!(host.run("nft list set inet pontoon guests4").matches("10.1.0.2").count(), 0);
+    assert_eq!(host.run("nft list set inet pontoon user_bridge_container4").matches("10.1.0.2").count(), 0);
 }
 
 #[test]

@@ -11,7 +11,8 @@ const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
 const MODE6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 
 /// The rules that keep them apart: the one for it, and the one that closes every network.
-const GUARDS: [&str; 3] = ["by way of the host", "on a bridge of the user's", "nothing else enters a network"];
+const GUARDS: [&str; 3] =
+    ["isolated containers, routed", "isolated containers on a user's bridge", "all other traffic into a network"];
 
 fn bridges_call_iptables(host: &Host, on: bool) {
     for family in ["ip", "ip6"] {
@@ -120,7 +121,7 @@ fn modes_that_open_a_network_do_not_open_it_to_itself() {
         }
         let mut host = host;
         host.end();
-        assert_eq!(host.remove_rules("inet pontoon forward_filter", "by way of the host"), 1);
+        assert_eq!(host.remove_rules("inet pontoon forward_filter", "isolated containers, routed"), 1);
         assert!(arrives(&a, &b, "10.1.0.3", "10.1.0.1") && arrives(&a, &b, "fd00:1::3", "fd00:1::1"), "{mode}: guard");
     }
 }
@@ -176,7 +177,7 @@ fn another_network_of_the_attackers_leads_nowhere_either() {
     assert!(a.pings("10.2.0.1") && a.pings("fd00:2::1"));
     assert!(!arrives(&a, &b, "10.1.0.3", "10.2.0.1") && !arrives(&a, &b, "fd00:1::3", "fd00:2::1"));
     host.end();
-    assert_eq!(host.remove_rules("inet pontoon forward_filter", "nothing else enters a network"), 1);
+    assert_eq!(host.remove_rules("inet pontoon forward_filter", "all other traffic into a network"), 1);
     assert!(arrives(&a, &b, "10.1.0.3", "10.2.0.1") && arrives(&a, &b, "fd00:1::3", "fd00:2::1"), "guard");
 }
 

@@ -81,7 +81,7 @@ fn a_lost_ledger_takes_nothing_at_any_start() {
         town.host.begin();
         town.runs(&format!("in life {life} without its ledger"));
         let doctor = town.command("doctor", &town.state());
-        assert!(doctor.contains("not known to its ledger") && !doctor.contains("ip link del"), "{doctor}");
+        assert!(doctor.contains("not in its ledger") && !doctor.contains("ip link del"), "{doctor}");
         town.host.run("nft delete table inet pontoon; nft delete table bridge pontoon; sleep 1.2");
         town.runs(&format!("in life {life}, after the firewall was flushed"));
         town.command("repair", &town.state());
@@ -100,7 +100,7 @@ fn a_lost_ledger_takes_nothing_at_any_start() {
     town.host.begin();
     town.runs("with its ledger again");
     let check = town.command("doctor --json", &town.state());
-    assert!(!check.contains("are not known to its ledger"), "{check}");
+    assert!(!check.contains("are not in its ledger"), "{check}");
     town.host.detach(&town.b.first);
     assert!(town.host.outside.enter(|| ask(TCP, "192.0.2.1:8080")).is_none());
 }

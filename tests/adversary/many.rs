@@ -80,7 +80,7 @@ fn fifty_thousand_ports_of_one_container() {
             println!("changed: {took:?}");
             assert!(answer.get("Err").is_none() && took < PATIENCE, "{took:?} {answer}");
         }
-        let elements = host.run("nft list map inet pontoon port4");
+        let elements = host.run("nft list map inet pontoon published4");
         let last = 10_000 + count - 1;
         assert!(
             elements.contains(&format!("udp . {last} : 10.1.0.2 . {last}")),

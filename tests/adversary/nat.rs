@@ -96,7 +96,7 @@ fn a_container_on_two_networks_is_reached_at_its_port_from_both() {
         // nobody checks its source.
         bridges_call_iptables(&host, checked);
         host.end();
-        for guard in ["published ports, from", "from one network to another"] {
+        for guard in ["to published ports", "between networks"] {
             assert!(host.remove_rules("inet pontoon postrouting_nat", guard) > 0);
         }
         silent(&client, &["192.0.2.1:8080", "[2001:db8::1]:8080"]);
@@ -193,7 +193,9 @@ fn a_network_of_the_engines_own_driver_is_a_neighbour_too() {
     client.run("ip route add default via 10.7.0.1; ip route add default via fd00:7::1");
     serve(&server);
     assert!(client.pings("10.7.0.3") && client.pings("fd00:7::3") && server.pings("fd00:1::1"));
-    wait_for("the bridge is known", || host.run("nft list set inet pontoon neighbours").contains("br-0123456789ab"));
+    wait_for("the bridge is known", || {
+        host.run("nft list set inet pontoon container_bridges").contains("br-0123456789ab")
+    });
     answered(
         &host,
         &client,

@@ -228,7 +228,7 @@ fn containers_cannot_speak_to_a_peers_tunnel() {
             + host.remove_rules("inet pontoon forward_filter", &format!("to an {family} peer"));
         assert_eq!(gone, 2);
         // Nor does it forward for others of itself.
-        host.remove_rules("inet pontoon forward_filter", "between links of others");
+        host.remove_rules("inet pontoon forward_filter", "between links of other programs");
         // Each way was open: by our bridge and by the other.
         for from in [&ours.netns, &theirs] {
             for by in [By::Socket(700), By::Fragments, By::Options] {
@@ -268,7 +268,7 @@ fn processes_of_the_host_cannot_speak_to_a_peers_tunnel() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         assert_eq!(seen(&victim) - before, 0, "v6 {v6}");
         lan.hosts[0].end();
-        assert_eq!(lan.hosts[0].remove_rules("inet pontoon output_tunnel", "a process, to"), 3);
+        assert_eq!(lan.hosts[0].remove_rules("inet pontoon output_tunnel", "by a process"), 3);
         for by in [By::Socket(700), By::Options, By::Raw(700)] {
             let before = seen(&victim);
             send(&lan.hosts[0].netns, 0, by, &to, &payload, &source);
@@ -277,7 +277,8 @@ fn processes_of_the_host_cannot_speak_to_a_peers_tunnel() {
         // Users without a privilege are not believed even then: the tunnel of their host sends from a
         // port that they cannot have.
         lan.hosts[1].end();
-        let rule = if v6 { "a process of an IPv6 peer" } else { "a process of an IPv4 peer" };
+        let rule =
+            if v6 { "unprivileged source port of an IPv6 peer" } else { "unprivileged source port of an IPv4 peer" };
         holds(
             "from a port that anybody may have",
             &victim,
@@ -342,9 +343,9 @@ fn a_forged_source_is_not_a_peers() {
             assert_eq!(seen(victim) - before, 0, "v6 {v6} to {to}");
         }
         lan.hosts[0].end();
-        assert_eq!(lan.hosts[0].remove_rules("inet pontoon prerouting_raw", "peer that does not come this way"), 2);
+        assert_eq!(lan.hosts[0].remove_rules("inet pontoon prerouting_raw", "does not lead to the peer"), 2);
         // Nor does it forward for others of itself.
-        lan.hosts[0].remove_rules("inet pontoon forward_filter", "between links of others");
+        lan.hosts[0].remove_rules("inet pontoon forward_filter", "between links of other programs");
         for (to, victim) in [(1, &here), (2, &there)] {
             let (payload, to) = (forged(VNI, victim), lan.address(to));
             let before = seen(victim);
@@ -448,7 +449,7 @@ fn tunnels_of_an_earlier_release_are_believed_and_replaced() {
     as_before(&lan.hosts[0], &lan.address(1), &lan.address(2));
     as_before(&lan.hosts[1], &lan.address(2), &lan.address(1));
     for host in &lan.hosts {
-        host.run("nft flush set inet pontoon low4");
+        host.run("nft flush set inet pontoon privileged_sender4");
     }
     assert!(one.pings("10.9.0.12"), "both of the earlier release");
     // Host 1 is upgraded: its tunnel is made anew while packets pass.
@@ -546,8 +547,8 @@ fn a_host_is_no_peer_of_itself() {
             || c1.run("ip neigh flush all; ping -n -c 1 -W 1 10.9.0.12; ping -n -c 1 -W 1 10.9.0.99 || true");
         announce();
         assert!(reach() && !misplaced(host), "v6 {v6}, by the firewall alone");
-        assert_eq!(host.remove_rules("inet pontoon input_filter", "this host itself"), 1);
-        host.remove_rules("inet pontoon input_filter", "to another IPv");
+        assert_eq!(host.remove_rules("inet pontoon input_filter", "from this host itself"), 1);
+        host.remove_rules("inet pontoon input_filter", "not to the IPv");
         host.run(&format!("nft add element inet pontoon peers{} '{{ {} }}'", if v6 { 6 } else { 4 }, lan.address(1)));
         wait_for("without the guards a frame comes back", || {
             announce();
@@ -567,13 +568,13 @@ fn what_is_dropped_is_told() {
     send(&lan.switch, 0, By::Socket(0), &lan.address(2), &payload, "");
     let all = doctor(&lan.hosts[1]);
     let told = findings(&all, "drops");
-    assert!(told.iter().any(|title| title.contains("198.51.100.66") && title.contains("no peer")), "{told:?}");
+    assert!(told.iter().any(|title| title.contains("198.51.100.66") && title.contains("not a peer")), "{told:?}");
     // A process and a container that try are told of on their own host.
     send(&lan.hosts[0].netns, 0, By::Socket(700), &lan.address(2), &payload, "");
     send(&on_docker0(&lan.hosts[0]), 0, By::Socket(700), &lan.address(2), &payload, "");
     let all = doctor(&lan.hosts[0]);
     let told = findings(&all, "drops");
-    for what in ["a process of this host", "somebody sent to a peer's tunnels"] {
+    for what in ["a process in the host's network namespace", "a container or a machine behind this host"] {
         assert!(told.iter().any(|title| title.contains(what)), "{what}: {told:?}");
     }
     assert!(all.iter().filter(|one| one["check"] == "drops").all(|one| one["remedy"].is_string()), "{all:?}");

@@ -122,12 +122,12 @@ fn an_answer_by_the_way_out_is_no_forgery_and_others_are() {
     // Without what lets its answers pass, nobody is answered; and after it left it is not let.
     let port = &server.first.port;
     host.end();
-    host.run(&format!("nft delete element bridge pontoon addr4 '{{ \"{port}\" . 10.2.0.3 }}'"));
+    host.run(&format!("nft delete element bridge pontoon source_address4 '{{ \"{port}\" . 10.2.0.3 }}'"));
     reaches(&host.outside, "10.2.0.3:80", None);
     host.begin();
     reaches(&host.outside, "10.2.0.3:80", Some("192.0.2.2"));
     host.detach(&second);
-    assert!(!host.run("nft list set bridge pontoon addr4").contains("10.2.0.3"));
+    assert!(!host.run("nft list set bridge pontoon source_address4").contains("10.2.0.3"));
     assert!(!arrives(&host, &server, "10.2.0.3"), "after it left");
 }
 
@@ -154,8 +154,8 @@ fn each_family_goes_by_its_own_mode() {
     program["Options"] = json!({"com.docker.network.portmap": map});
     for _ in 0..2 {
         host.ok("NetworkDriver.ProgramExternalConnectivity", &program);
-        assert!(host.run("nft list map inet pontoon port4").contains("8090"));
-        assert!(!host.run("nft list map inet pontoon port6").contains("8090"));
+        assert!(host.run("nft list map inet pontoon published4").contains("8090"));
+        assert!(!host.run("nft list map inet pontoon published6").contains("8090"));
         host.ok("NetworkDriver.RevokeExternalConnectivity", &id);
         closed();
     }

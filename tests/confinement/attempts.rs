@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
-use pontoon::confinement::{self, Reach};
+use pontoon::confinement::{self, AllowedPaths};
 
 use crate::rig::Dir;
 
@@ -129,7 +129,7 @@ fn try_all(place: &str, dir: &Path) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     std::fs::write(dir.join("state/port"), listener.local_addr().unwrap().port().to_string()).unwrap();
     let _confined = (place == "inside").then(|| {
-        let confined = confinement::enter(&Reach {
+        let confined = confinement::enter(&AllowedPaths {
             state: dir.join("state"),
             sockets: dir.join("sockets"),
             settings: "/proc/sys/net".into(),

@@ -75,7 +75,7 @@ fn it_can_be_switched_off() {
     let daemon = Daemon::start(&dir.0, &["--confine", "off"]);
     assert!(daemon.of_threads("Seccomp").iter().all(|value| value == "0"));
     assert!(daemon.of_threads("CapEff").iter().all(|value| value != KEPT));
-    assert!(daemon.log().contains("not confined: PONTOON_CONFINE is off"), "{}", daemon.log());
+    assert!(daemon.log().contains("confinement is disabled (PONTOON_CONFINE=off)"), "{}", daemon.log());
 }
 
 /// A directory that root reads only by CAP_DAC_OVERRIDE is refused at the start, not some day later.
@@ -103,7 +103,7 @@ fn a_second_pontoon_refuses() {
     for (name, prefix, args, message) in [
         ("state", another_place, ["--state-dir", state], "uses this directory; stop it, or give this one another"),
         ("socket", another_place, ["--socket", socket], "another process listens on this socket; stop it"),
-        ("place", ["nsenter", &inside], ["--log", "info"], "another Pontoon serves this network namespace already"),
+        ("place", ["nsenter", &inside], ["--log", "info"], "another Pontoon already serves this network namespace"),
     ] {
         let (status, log) = Daemon::launch(&dir.0, name, &args, &prefix).end();
         assert_eq!(status.code(), Some(1), "{name}: {log}");

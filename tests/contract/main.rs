@@ -8,8 +8,8 @@ use std::time::Duration;
 use pontoon::datapath::fake::FakeKernel;
 use pontoon::datapath::object::Macvlan;
 use pontoon::datapath::{
-    Bridge, Change, Datapath, Element, Kernel, Object, ObjectKind, Protected, ReserveError, Shortcut, Step, Veth,
-    Vxlan, diff,
+    Bridge, Change, Datapath, FastPath, Kernel, Object, ObjectKind, Policy, Protected, ReserveError, Step, Veth, Vxlan,
+    diff,
 };
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::kind::MacvlanMode;
@@ -80,16 +80,16 @@ fn wanted() -> Datapath {
         let veth = Veth { peer_mac: None, ..veth(peer, "pntb1", isolated) };
         datapath.objects.insert(name(host), veth.into());
     }
-    datapath.elements =
-        Some([Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())].into());
-    datapath.shortcuts = Some(BTreeSet::new());
+    datapath.policy =
+        Some([Policy::IntraNetwork(name("pntb1")), Policy::Masquerade("10.77.0.0/24".parse().unwrap())].into());
+    datapath.fastpath = Some(BTreeSet::new());
     datapath
 }
 
 fn build() -> Vec<Step> {
     vec![
-        Step::CreateTable(vec![Element::Intra(name("pntb1"))]),
-        Step::Elements { add: vec![Element::Masquerade("10.77.0.0/24".parse().unwrap())], remove: vec![] },
+        Step::CreateFirewall(vec![Policy::IntraNetwork(name("pntb1"))]),
+        Step::ChangeFirewall { add: vec![Policy::Masquerade("10.77.0.0/24".parse().unwrap())], remove: vec![] },
         Step::create(name("pntb1"), bridge()),
         Step::create(name("pnth1"), veth("pntc1", "pntb1", false)),
         Step::create(name("pnth2"), veth("pntc2", "pntb1", true)),
@@ -114,16 +114,16 @@ fn what_is_gone_may_be_retired_again() {
             Step::Delete(name("pnth1"), ObjectKind::Veth),
             Step::Delete(name("pnth2"), ObjectKind::Veth),
             Step::Delete(name("pntb1"), ObjectKind::Bridge),
-            Step::Elements {
+            Step::ChangeFirewall {
                 add: vec![],
-                remove: vec![Element::Intra(name("pntb1")), Element::Masquerade("10.77.0.0/24".parse().unwrap())],
+                remove: vec![Policy::IntraNetwork(name("pntb1")), Policy::Masquerade("10.77.0.0/24".parse().unwrap())],
             },
         ];
         for _ in 0..2 {
             kernel.apply(&end).unwrap();
             assert!(kernel.settle(Duration::from_secs(10)));
             let nothing =
-                Datapath { elements: Some(BTreeSet::new()), shortcuts: Some(BTreeSet::new()), ..Datapath::default() };
+                Datapath { policy: Some(BTreeSet::new()), fastpath: Some(BTreeSet::new()), ..Datapath::default() };
             assert_eq!(observe(kernel), nothing);
         }
         kernel.apply(&build()).unwrap();
@@ -142,7 +142,7 @@ fn the_difference_to_any_meddled_state_leads_back() {
         ("an address removed", || {
             vec![Step::Change(name("pntb1"), Change::RemoveAddress("10.77.0.1/24".parse().unwrap()))]
         }),
-        ("the table emptied", || vec![Step::CreateTable(vec![])]),
+        ("the table emptied", || vec![Step::CreateFirewall(vec![])]),
     ];
     for (what, meddle) in meddles {
         static MEDDLE: std::sync::Mutex<Option<Meddle>> = std::sync::Mutex::new(None);
@@ -171,10 +171,11 @@ fn a_port_of_no_bridge_and_a_change_of_no_table_are_refused() {
     on_both(|kernel| {
         let error = kernel.apply(&[Step::create(name("pnth1"), veth("pntc1", "pntb9", false))]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
-        let error =
-            kernel.apply(&[Step::Elements { add: vec![Element::Bridge(name("pntb1"))], remove: vec![] }]).unwrap_err();
+        let error = kernel
+            .apply(&[Step::ChangeFirewall { add: vec![Policy::ProtectedBridge(name("pntb1"))], remove: vec![] }])
+            .unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
-        let nothing = Datapath { shortcuts: Some(BTreeSet::new()), ..Datapath::default() };
+        let nothing = Datapath { fastpath: Some(BTreeSet::new()), ..Datapath::default() };
         assert_eq!(observe(kernel), nothing, "nothing is left of either");
     });
 }
@@ -191,20 +192,20 @@ fn looking_a_link_up() {
     });
 }
 
-fn published(port: u16, container: &str) -> Element {
+fn published(port: u16, container: &str) -> Policy {
     let host = HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port };
-    Element::Port(Published { host, container: container.parse().unwrap(), container_port: 80 })
+    Policy::Published(Published { host, container: container.parse().unwrap(), container_port: 80 })
 }
 
 #[test]
 fn a_published_port_leads_where_the_last_change_says() {
     on_both(|kernel| {
-        kernel.apply(&[Step::CreateTable(vec![published(1, "10.77.0.2"), published(2, "10.77.0.2")])]).unwrap();
-        let change = |add: &[Element], remove: &[Element]| {
+        kernel.apply(&[Step::CreateFirewall(vec![published(1, "10.77.0.2"), published(2, "10.77.0.2")])]).unwrap();
+        let change = |add: &[Policy], remove: &[Policy]| {
             for _ in 0..2 {
-                kernel.apply(&[Step::Elements { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
+                kernel.apply(&[Step::ChangeFirewall { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
             }
-            observe(kernel).elements.unwrap()
+            observe(kernel).policy.unwrap()
         };
         // Removals come first: the key gets its new value.
         let held = change(&[published(1, "10.77.0.3")], &[published(1, "10.77.0.2")]);
@@ -242,7 +243,7 @@ fn hairpin_and_loopback_are_turned_on_and_stay() {
         kernel.apply(&[Step::create(name("pnth3"), both)]).unwrap();
         let seen = observe(kernel);
         assert!(seen.veths()[&name("pnth3")].hairpin && seen.veths()[&name("pnth3")].isolated);
-        kernel.apply(&[Step::ForgetFlows(vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()])]).unwrap();
     });
 }
 
@@ -330,13 +331,13 @@ fn shortcuts_are_made_changed_and_taken_away() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let mut want = tunnels();
-        let port = |host: &str, addresses: &[&str]| Shortcut::Port {
+        let port = |host: &str, addresses: &[&str]| FastPath::Port {
             tunnel: name("pntx1"),
             port: name(host),
             mac: Mac::derive("peer", host),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         };
-        let network = Shortcut::Network { tunnel: name("pntx1"), gateway: Mac::derive("bridge", "one") };
+        let network = FastPath::Network { tunnel: name("pntx1"), gateway: Mac::derive("bridge", "one") };
         for shortcuts in [
             vec![network.clone()],
             vec![network.clone(), port("pnth1", &["10.77.0.2", "fd00::2"]), port("pnth2", &[])],
@@ -344,14 +345,14 @@ fn shortcuts_are_made_changed_and_taken_away() {
             vec![network, port("pnth2", &["10.77.0.4"])],
             vec![],
         ] {
-            want.shortcuts = Some(shortcuts.into_iter().collect());
+            want.fastpath = Some(shortcuts.into_iter().collect());
             assert!(!reach(kernel, &want).is_empty());
             assert_eq!(observe(kernel), want);
             assert_eq!(reach(kernel, &want), []);
         }
         // Nothing leads past a bridge of which nothing else does.
         let alone =
-            Step::Shortcuts { add: vec![port("pnth1", &["10.77.0.2"])], remove: vec![port("pnth2", &["10.77.0.4"])] };
+            Step::FastPath { add: vec![port("pnth1", &["10.77.0.2"])], remove: vec![port("pnth2", &["10.77.0.4"])] };
         kernel.apply(&[alone]).unwrap();
         assert_eq!(observe(kernel), want);
     });

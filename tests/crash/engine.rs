@@ -87,7 +87,7 @@ impl<'a> Engine<'a> {
                 Trip::Refused(message) => {
                     self.failures += 1;
                     // A verb whose deadline passed goes on: nobody knows how it ends.
-                    let doubtful = doubtful || message.contains("goes on in the background");
+                    let doubtful = doubtful || message.contains("continues in the background");
                     return Err(Failure { message, doubtful });
                 }
                 Trip::Unsent => self.rescue(began),

@@ -14,7 +14,7 @@ const UNDERLAY: &str = "198.51.100.1";
 /// neighbours, and the one link with an address on which broadcasts are for published ports (with
 /// br_netfilter a bridge is none).
 const OF_THE_HOST: [&str; 3] = [
-    "neighbours: docker0",
+    "container_bridges: docker0",
     "broadcasts: wire0 . 198.51.100.255 : 198.51.100.1",
     "broadcasts: wire0 . 255.255.255.255 : 198.51.100.1",
 ];
@@ -37,12 +37,12 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         for family in ["4", "6"] {
             let Some(subnet) = spec.get(format!("v{family}")) else { continue };
             let pool = text(subnet, "pool");
-            element(&format!("own{family}"), text(subnet, "gateway").to_owned());
+            element(&format!("bridge_address{family}"), text(subnet, "gateway").to_owned());
             addresses.push(format!("{}/{}", text(subnet, "gateway"), pool.split('/').nth(1).unwrap()));
             match text(&spec["options"], &format!("mode{family}")) {
                 _ if internal => {}
                 "routed" => element(&format!("routed{family}"), bridge.to_owned()),
-                _ => element(&format!("masq{family}"), pool.to_owned()),
+                _ => element(&format!("masquerade{family}"), pool.to_owned()),
             }
             if let Some(overlay) = network["kind"].get("overlay") {
                 element(
@@ -58,7 +58,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         if let Some(overlay) = network["kind"].get("overlay") {
             let link = text(overlay, "link");
             element("tunnel_ports", "4789".to_owned());
-            element("here4", UNDERLAY.to_owned());
+            element("tunnel_address4", UNDERLAY.to_owned());
             element("vnis", (overlay["vni"].as_u64().unwrap() << 8).to_string());
             element("gateways", format!("{link} . {bridge}"));
             if !isolated {
@@ -77,8 +77,8 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         }
         addresses.sort();
         element("bridges", bridge.to_owned());
-        element("neighbours", bridge.to_owned());
-        element(if isolated { "apart" } else { "intra" }, format!("{bridge} . {bridge}"));
+        element("container_bridges", bridge.to_owned());
+        element(if isolated { "isolated" } else { "intra_network" }, format!("{bridge} . {bridge}"));
         let alias = format!("pontoon network {}", text(spec, "id"));
         let off = if spec.get("v6").is_some() { 0 } else { 1 };
         let line = format!(
@@ -105,22 +105,25 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         if let Some(overlay) = network["kind"].get("overlay").filter(|_| options["icc"] != false) {
             passages.extend(port_passages(text(overlay, "link"), endpoint));
         }
-        element("checked", host.to_owned());
-        element("macs", format!("{host} . {}", text(endpoint, "mac")));
-        element("addr6", format!("{host} . {}", link_local(text(endpoint, "mac"))));
+        element("spoof_checked", host.to_owned());
+        element("source_macs", format!("{host} . {}", text(endpoint, "mac")));
+        element("source_address6", format!("{host} . {}", link_local(text(endpoint, "mac"))));
         for family in ["v4", "v6"] {
             let Some(address) = endpoint["spec"].get(family).and_then(Value::as_str) else { continue };
             let (family, address) = (&family[1..], plain(address));
-            element(&format!("addr{family}"), format!("{host} . {address}"));
+            element(&format!("source_address{family}"), format!("{host} . {address}"));
             let routed = text(options, &format!("mode{family}")) == "routed" && network["spec"]["internal"] != true;
             // Answers from an address that is reached without translation leave by any network of its container.
             let beside = facts.endpoints.values().filter(|other| routed && share_a_sandbox(endpoint, other));
             for other in beside {
-                element(&format!("addr{family}"), format!("{} . {address}", text(ledger::pair(other), "host")));
+                element(
+                    &format!("source_address{family}"),
+                    format!("{} . {address}", text(ledger::pair(other), "host")),
+                );
             }
             for binding in endpoint["bindings"].as_array().into_iter().flatten().filter(|_| routed) {
                 let port = format!("{} . {}", text(binding, "protocol"), binding["container_port"]);
-                element(&format!("open{family}"), format!("{address} . {port}"));
+                element(&format!("open_port{family}"), format!("{address} . {port}"));
             }
         }
         for published in endpoint["published"].as_array().into_iter().flatten() {
@@ -131,10 +134,10 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             match text(on, "address") {
                 "0.0.0.0" if text(on, "protocol") == "udp" => {
                     element("broadcast_ports", key.clone());
-                    element("port4", format!("{key} : {value}"));
+                    element("published4", format!("{key} : {value}"));
                 }
-                "0.0.0.0" | "::" => element(&format!("port{family}"), format!("{key} : {value}")),
-                address => element(&format!("at{family}"), format!("{address} . {key} : {value}")),
+                "0.0.0.0" | "::" => element(&format!("published{family}"), format!("{key} : {value}")),
+                address => element(&format!("published_at{family}"), format!("{address} . {key} : {value}")),
             }
         }
     }

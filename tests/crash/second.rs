@@ -31,7 +31,7 @@ fn refuse(engine: &mut Engine<'_>, around: &Surroundings) {
     let text = second(&elsewhere, socket, &at("other"));
     assert!(text.contains("another process listens on this socket") && text.contains("--socket"), "{text}");
     let text = second(&host.netns, &at("other.sock"), &at("third"));
-    assert!(text.contains("another Pontoon serves this network namespace"), "{text}");
+    assert!(text.contains("another Pontoon already serves this network namespace"), "{text}");
 
     let network = engine.insist_on_network("10.77.0.0/24");
     engine.remove_network(&network);

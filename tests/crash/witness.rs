@@ -38,7 +38,15 @@ pub struct Seen {
 }
 
 /// Sets in which rules note what packets are like: they are no objects of Pontoon's.
-const NOTED: [&str; 7] = ["bridged", "low4", "low6", "strangers4", "strangers6", "heard4", "heard6"];
+const RECORDED: [&str; 7] = [
+    "foreign_bridge",
+    "privileged_sender4",
+    "privileged_sender6",
+    "unknown_sender4",
+    "unknown_sender6",
+    "announced4",
+    "announced6",
+];
 
 /// What Pontoon writes to turn forwarding on (docs/firewall.md).
 const BY_PONTOON: &str = "706";
@@ -88,7 +96,7 @@ pub fn look(host: &Host) -> Seen {
             seen.objects.elements.extend(passages(kind, value, &links, &mut rules_of));
             continue;
         }
-        if ours && matches!(kind.as_str(), "set" | "map") && !NOTED.contains(&text(value, "name")) {
+        if ours && matches!(kind.as_str(), "set" | "map") && !RECORDED.contains(&text(value, "name")) {
             for element in value["elem"].as_array().or(value["elements"].as_array()).into_iter().flatten() {
                 let mut element = format!("{}: {}", text(value, "name"), canonical(element));
                 if text(value, "name") == "gateways" {
@@ -225,7 +233,7 @@ pub fn agrees(host: &Host, inside: &dyn Fn(&str) -> Option<bool>, before: &Surro
 
 fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>, before: &Surroundings) -> Vec<String> {
     let mut wanted = expected::expect(facts, inside);
-    wanted.elements.extend(seen.closed.iter().map(|family| format!("closed: {family}")));
+    wanted.elements.extend(seen.closed.iter().map(|family| format!("limited_forwarding: {family}")));
     let mut complaints = Vec::new();
     // Of an endpoint that nobody believes in, the other end may be on the host or not.
     let peers: BTreeSet<&str> = facts
@@ -250,7 +258,7 @@ fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>,
     if !facts.flows.is_empty() {
         complaints.push(format!("tracked connections of {:?} are still to be removed", facts.flows));
     }
-    let engine = |element: &&String| !element.starts_with("engine: ");
+    let engine = |element: &&String| !element.starts_with("engine_bridges: ");
     for element in wanted.elements.difference(&seen.objects.elements) {
         complaints.push(format!("element {element} is missing"));
     }

@@ -258,8 +258,18 @@ impl Drop for Bed<'_> {
 
 /// Sets that follow the host and the engine, not Pontoon's networks: bridges of others, forwarding that stays on, and
 /// what packets note.
-const OF_THE_HOST: [&str; 10] =
-    ["engine", "closed", "routers4", "routers6", "bridged", "broadcasts", "low4", "low6", "strangers4", "strangers6"];
+const OF_THE_HOST: [&str; 10] = [
+    "engine_bridges",
+    "limited_forwarding",
+    "forwarding_link4",
+    "forwarding_link6",
+    "foreign_bridge",
+    "broadcasts",
+    "privileged_sender4",
+    "privileged_sender6",
+    "unknown_sender4",
+    "unknown_sender6",
+];
 
 /// What networks and endpoints leave in a node: links, and elements of Pontoon's sets.
 pub fn traces(node: &Node) -> BTreeSet<String> {

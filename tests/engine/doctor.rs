@@ -177,7 +177,7 @@ fn without_daemon(bed: &Bed) {
     for (breakage, check) in [
         ("sysctl -w net.ipv4.ip_forward=0".to_owned(), "ip_forward"),
         (format!("ip address del 10.133.0.1/24 dev {bridge}"), "drift"),
-        ("nft delete element inet pontoon port4 '{ tcp . 8080 }'".to_owned(), "drift"),
+        ("nft delete element inet pontoon published4 '{ tcp . 8080 }'".to_owned(), "drift"),
         (format!("ip link set {bridge} mtu 1300; ip link set {bridge} down"), "drift"),
         (format!("sysctl -w net.ipv4.conf.{bridge}.route_localnet=0"), "drift"),
         ("iptables -F FORWARD".to_owned(), "drift"),
@@ -282,7 +282,7 @@ fn forgotten(bed: &Bed) {
                 my $b = $l =~ /info/ ? '{\"Swarm\":{\"LocalNodeState\":\"inactive\"}}' : $l =~ m{/networks } ? $ARGV[0] : '[]'; \
                 print $c 'HTTP/1.0 200 OK', \"\\r\\nContent-Length: \", length $b, \"\\r\\n\\r\\n$b\"; close $c }";
     for (networks, words) in
-        [("[{}]", "lacks an Id"), ("[]", "knows none of Pontoon's networks"), ("{", "not the expected")]
+        [("[{}]", "lacks an Id"), ("[]", "knows none of Pontoon's networks"), ("{", "unexpected answer")]
     {
         shell(bed, "rm -f /run/liar.sock").ok();
         let _liar = bed.spawn(&["perl", "-e", liar, networks]);

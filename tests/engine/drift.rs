@@ -143,13 +143,13 @@ fn drifts(bed: &Bed) {
     // the firewall
     let all = "nft list chain inet pontoon forward_filter | grep -q drop";
     repaired("nft delete table inet pontoon", all);
-    repaired("nft delete table bridge pontoon", "nft list set bridge pontoon checked | grep -q ONE");
+    repaired("nft delete table bridge pontoon", "nft list set bridge pontoon spoof_checked | grep -q ONE");
     repaired("nft flush chain inet pontoon forward_filter", all);
     let chain = "nft list chain inet pontoon prerouting_raw";
     repaired("nft 'flush chain inet pontoon prerouting_raw; delete chain inet pontoon prerouting_raw'", chain);
-    let element = "nft get element inet pontoon port4 '{ tcp . 8080 }'";
-    repaired("nft delete element inet pontoon port4 '{ tcp . 8080 }'", element);
-    repaired("nft flush set bridge pontoon checked", "nft list set bridge pontoon checked | grep -q ONE");
+    let element = "nft get element inet pontoon published4 '{ tcp . 8080 }'";
+    repaired("nft delete element inet pontoon published4 '{ tcp . 8080 }'", element);
+    repaired("nft flush set bridge pontoon spoof_checked", "nft list set bridge pontoon spoof_checked | grep -q ONE");
     repaired("iptables -F FORWARD", "test $(iptables -S FORWARD | grep -c pnt+) = 2");
     repaired("nft flush ruleset", all);
 
@@ -171,7 +171,7 @@ fn deaths(bed: &Bed) {
     bed.run_container("other", &["--network", "net"]);
     bed.run_container("one", &["--network", "net", "--ip", "10.143.0.9", "-p", "8080:80"]);
     let ends = || shell(bed, "ip -o link | grep -o 'pnth[0-9a-z]*' | sort -u").ok();
-    let address = "nft list set bridge pontoon addr4";
+    let address = "nft list set bridge pontoon source_address4";
     let elements = shell(bed, address).ok();
     let host = elements
         .split('"')
@@ -187,7 +187,7 @@ fn deaths(bed: &Bed) {
     shell(bed, &format!("ip link del {host}")).ok();
     wait_until(SOON, "the end of the endpoint", || metric(bed, "pontoon_endpoints_buried_total") == buried + 1);
     wait_until(SOON, "its elements to go", || !shell(bed, address).ok().contains("10.143.0.9"));
-    assert!(!shell(bed, "nft list map inet pontoon port4").ok().contains("8080"), "its port is free");
+    assert!(!shell(bed, "nft list map inet pontoon published4").ok().contains("8080"), "its port is free");
     let ours = format!("link={host}");
     assert_eq!(
         log(bed)

@@ -105,7 +105,7 @@ fn doctored(bed: &Bed) {
     bed.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
     let gone = crate::doctor::found(bed, &format!("doctor {at}"), "daemon", "broken");
     let start = gone["remedy"].as_str().expect("a remedy").to_owned();
-    crate::doctor::shell(bed, "nft delete element inet pontoon port4 '{ tcp . 8080 }'").ok();
+    crate::doctor::shell(bed, "nft delete element inet pontoon published4 '{ tcp . 8080 }'").ok();
     let drift = crate::doctor::found(bed, &format!("check {at}"), "drift", "degraded");
     let repair = drift["remedy"].as_str().expect("a remedy").to_owned();
     crate::doctor::shell(bed, &repair).ok();

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use pontoon::datapath::{Change, Element, ForwardRule, Kernel, LinkMatch, Step};
+use pontoon::datapath::{Change, ForwardRule, Kernel, LinkMatch, Policy, Step};
 
 use crate::netns_support::*;
+use crate::town::{TCP, ip, port};
 
-fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Element>> {
-    kernel.observe_firewall().unwrap().elements
+fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Policy>> {
+    kernel.observe_firewall().unwrap().policy
 }
 
-fn masquerade(text: &str) -> Element {
-    Element::Masquerade(net(text))
+fn masquerade(text: &str) -> Policy {
+    Policy::Masquerade(net(text))
 }
 
 #[test]
@@ -20,14 +21,14 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
     in_netns(|kernel| {
         assert_eq!(elements(kernel), None);
         let error =
-            kernel.apply(&[Step::Elements { add: vec![masquerade("10.0.0.0/24")], remove: vec![] }]).unwrap_err();
+            kernel.apply(&[Step::ChangeFirewall { add: vec![masquerade("10.0.0.0/24")], remove: vec![] }]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT));
         let all = vec![
-            Element::Bridge(name("pntbone")),
-            Element::Bridge(name("pntbtwo")),
-            Element::Internal(name("pntbtwo")),
-            Element::Intra(name("pntbone")),
-            Element::Engine(name("docker0")),
+            Policy::ProtectedBridge(name("pntbone")),
+            Policy::ProtectedBridge(name("pntbtwo")),
+            Policy::Internal(name("pntbtwo")),
+            Policy::IntraNetwork(name("pntbone")),
+            Policy::EngineBridge(name("docker0")),
             masquerade("10.0.0.0/24"),
             masquerade("10.0.1.0/24"),
             masquerade("0.0.0.0/8"),
@@ -35,22 +36,22 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
             masquerade("fd00::/64"),
         ];
         let wanted: BTreeSet<_> = all.iter().cloned().collect();
-        twice(kernel, &[Step::CreateTable(all.clone())]);
+        twice(kernel, &[Step::CreateFirewall(all.clone())]);
         assert_eq!(elements(kernel), Some(wanted.clone()));
         let text = run("nft list table inet pontoon");
         eprintln!("{text}");
         for line in [
-            "iifname . oifname @intra accept",
+            "iifname . oifname @intra_network accept",
             "ct state established,related accept",
             "oifname @bridges counter",
-            "oifname != @bridges ip saddr @masq4 masquerade",
+            "oifname != @bridges ip saddr @masquerade4 masquerade",
             "elements = { \"pntbone\" . \"pntbone\" }",
             "10.0.0.0/24",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
         for damage in [
-            "delete rule inet pontoon forward_filter handle $(nft -a list chain inet pontoon forward_filter | sed -n 's/.*answers.*handle //p')",
+            "delete rule inet pontoon forward_filter handle $(nft -a list chain inet pontoon forward_filter | sed -n 's/.*established,related.*handle //p')",
             "flush chain inet pontoon postrouting_nat",
             "flush chain bridge pontoon prerouting_source",
             "delete table bridge pontoon",
@@ -66,13 +67,41 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
         ] {
             run(&format!("nft {damage}"));
             assert_eq!(elements(kernel), None, "{damage}");
-            twice(kernel, &[Step::CreateTable(all.clone())]);
+            twice(kernel, &[Step::CreateFirewall(all.clone())]);
             assert_eq!(elements(kernel), Some(wanted.clone()), "{damage}");
         }
         run("nft delete element inet pontoon bridges '{ \"pntbone\" }'");
-        assert!(!elements(kernel).unwrap().contains(&Element::Bridge(name("pntbone"))));
-        run("nft add element inet pontoon masq4 '{ 172.16.0.1-172.16.0.9 }'");
+        assert!(!elements(kernel).unwrap().contains(&Policy::ProtectedBridge(name("pntbone"))));
+        run("nft add element inet pontoon masquerade4 '{ 172.16.0.1-172.16.0.9 }'");
         assert_eq!(elements(kernel), None, "an element that Pontoon would never write");
+    });
+}
+
+#[test]
+fn a_ruleset_of_an_earlier_release_is_read_by_its_former_names_and_replaced() {
+    in_netns(|kernel| {
+        run("nft -f - <<'EOF'
+            table inet pontoon {
+                comment \"pontoon ruleset 6\"
+                set apart { type ifname . ifname; elements = { \"lan0\" . \"lan0\" } }
+                set own4 { type ipv4_addr; elements = { 10.0.0.1 } }
+                set masq4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/24 } }
+                map port4 { type inet_proto . inet_service : ipv4_addr . inet_service
+                    elements = { tcp . 8080 : 10.0.0.2 . 80 } }
+            }
+            table bridge pontoon { set checked { type ifname; elements = { \"pnth1\" } }; }\nEOF");
+        let seen = kernel.observe_firewall().unwrap();
+        let before = BTreeSet::from([
+            Policy::Isolated(name("lan0")),
+            Policy::BridgeAddress(ip("10.0.0.1")),
+            masquerade("10.0.0.0/24"),
+            port(TCP, "0.0.0.0", 8080, "10.0.0.2"),
+            Policy::SpoofChecked(name("pnth1")),
+        ]);
+        assert_eq!((seen.policy, seen.former_policy), (None, before.clone()));
+        kernel.apply(&[Step::CreateFirewall(before.iter().cloned().collect())]).unwrap();
+        assert_eq!(elements(kernel), Some(before));
+        assert!(!run("nft list table inet pontoon").contains("set own4"));
     });
 }
 
@@ -83,13 +112,13 @@ fn a_kernel_that_cannot_refuse_has_the_rest() {
         let ports = pontoon::linux::netlink::OwnPorts::default().into();
         let mut socket =
             pontoon::linux::netlink::Socket::open(pontoon::linux::netlink::Protocol::Netfilter, ports).unwrap();
-        pontoon::linux::nft::table::create_with(&mut socket, &all, false).unwrap();
+        pontoon::linux::firewall::tables::create_with(&mut socket, &all, false).unwrap();
         let text = run("nft list table inet pontoon");
-        assert!(text.contains("without refusals") && !text.contains("reject"), "{text}");
+        assert!(text.contains("without reject") && !text.contains("reject with"), "{text}");
         assert_eq!(elements(kernel), Some(all.clone()));
-        run("nft add rule inet pontoon input_refuse accept");
+        run("nft add rule inet pontoon input_reject accept");
         assert_eq!(elements(kernel), None);
-        kernel.apply(&[Step::CreateTable(all.iter().cloned().collect())]).unwrap();
+        kernel.apply(&[Step::CreateFirewall(all.iter().cloned().collect())]).unwrap();
         assert!(run("nft list table inet pontoon").contains("reject with tcp reset"));
         assert_eq!(elements(kernel), Some(all));
     });
@@ -98,15 +127,19 @@ fn a_kernel_that_cannot_refuse_has_the_rest() {
 #[test]
 fn elements_are_changed_idempotently_and_in_any_number() {
     in_netns(|kernel| {
-        kernel.apply(&[Step::CreateTable(vec![])]).unwrap();
+        kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
         assert_eq!(elements(kernel), Some(BTreeSet::new()));
-        let add = |list: &[Element]| Step::Elements { add: list.to_vec(), remove: vec![] };
-        let remove = |list: &[Element]| Step::Elements { add: vec![], remove: list.to_vec() };
-        let one = [Element::Bridge(name("pntbone")), Element::Intra(name("pntbone")), masquerade("10.0.0.0/24")];
+        let add = |list: &[Policy]| Step::ChangeFirewall { add: list.to_vec(), remove: vec![] };
+        let remove = |list: &[Policy]| Step::ChangeFirewall { add: vec![], remove: list.to_vec() };
+        let one = [
+            Policy::ProtectedBridge(name("pntbone")),
+            Policy::IntraNetwork(name("pntbone")),
+            masquerade("10.0.0.0/24"),
+        ];
         twice(kernel, &[add(&one)]);
         assert_eq!(elements(kernel), Some(one.iter().cloned().collect()));
         // One that is there and one that is not, both ways.
-        let two = [one[0].clone(), Element::Bridge(name("pntbtwo")), masquerade("10.0.1.0/24")];
+        let two = [one[0].clone(), Policy::ProtectedBridge(name("pntbtwo")), masquerade("10.0.1.0/24")];
         twice(kernel, &[add(&two)]);
         twice(kernel, &[remove(&two)]);
         assert_eq!(elements(kernel), Some([one[1].clone(), one[2].clone()].into()));
@@ -116,7 +149,7 @@ fn elements_are_changed_idempotently_and_in_any_number() {
         twice(kernel, &[remove(&[masquerade("10.0.0.0/24")]), remove(&[masquerade("10.0.0.0/16")])]);
         twice(
             kernel,
-            &[Step::Elements { add: vec![masquerade("0.0.0.0/0"), masquerade("::/0")], remove: one.to_vec() }],
+            &[Step::ChangeFirewall { add: vec![masquerade("0.0.0.0/0"), masquerade("::/0")], remove: one.to_vec() }],
         );
         assert_eq!(elements(kernel), Some([masquerade("0.0.0.0/0"), masquerade("::/0")].into()));
 
@@ -125,15 +158,15 @@ fn elements_are_changed_idempotently_and_in_any_number() {
                 let link = name(&format!("pntb{n}"));
                 let subnet = format!("10.{}.{}.0/24", n / 250, n % 250);
                 [
-                    Element::Bridge(link.clone()),
-                    Element::Intra(link),
+                    Policy::ProtectedBridge(link.clone()),
+                    Policy::IntraNetwork(link),
                     masquerade(&subnet),
                     masquerade(&format!("fd00:{n:x}::/64")),
                 ]
             })
             .collect();
         let begun = Instant::now();
-        kernel.apply(&[Step::CreateTable(many.clone())]).unwrap();
+        kernel.apply(&[Step::CreateFirewall(many.clone())]).unwrap();
         let made = begun.elapsed();
         assert_eq!(elements(kernel), Some(many.iter().cloned().collect()));
         eprintln!("table of 1000 networks made in {made:?}, read in {:?}", begun.elapsed() - made);
@@ -223,15 +256,15 @@ fn packets_pass_and_are_dropped_as_the_rules_say() {
                 steps.push(Step::create(host, pair));
             }
         }
-        steps.push(Step::CreateTable(vec![
-            Element::Bridge(name("pntbone")),
-            Element::Bridge(name("pntbtwo")),
-            Element::Intra(name("pntbone")),
-            Element::Intra(name("pntbtwo")),
-            Element::Intra(name("pntbinside")),
-            Element::Bridge(name("pntbinside")),
-            Element::Internal(name("pntbinside")),
-            Element::Engine(name("docker0")),
+        steps.push(Step::CreateFirewall(vec![
+            Policy::ProtectedBridge(name("pntbone")),
+            Policy::ProtectedBridge(name("pntbtwo")),
+            Policy::IntraNetwork(name("pntbone")),
+            Policy::IntraNetwork(name("pntbtwo")),
+            Policy::IntraNetwork(name("pntbinside")),
+            Policy::ProtectedBridge(name("pntbinside")),
+            Policy::Internal(name("pntbinside")),
+            Policy::EngineBridge(name("docker0")),
             masquerade("10.1.0.0/24"),
         ]));
         // Of the engine's own there is none here: what it forwards is somebody else's decision.
@@ -264,7 +297,10 @@ fn packets_pass_and_are_dropped_as_the_rules_say() {
         assert!(!one.pings("10.9.0.2"), "nothing unpublished of the engine's is reached");
         assert!(!engine.pings("10.1.0.2"), "nor the reverse");
         let drops = run("nft list chain inet pontoon forward_filter");
-        assert!(!drops.contains("counter packets 0 bytes 0 drop comment \"nothing else enters a network\""), "{drops}");
+        assert!(
+            !drops.contains("counter packets 0 bytes 0 drop comment \"all other traffic into a network\""),
+            "{drops}"
+        );
     });
 }
 

@@ -53,7 +53,7 @@ fn addresses_and_settings_are_idempotent() {
         twice(
             kernel,
             &[
-                Step::CreateTable(vec![]),
+                Step::CreateFirewall(vec![]),
                 Step::Forward { v6: false },
                 Step::Forward { v6: true },
                 Step::Change(br.clone(), Change::EnableIpv6),

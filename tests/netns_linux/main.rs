@@ -4,6 +4,7 @@
 #[path = "../netns_support/mod.rs"]
 mod netns_support;
 
+mod fastpath;
 mod firewall;
 mod golden;
 mod links;
@@ -11,13 +12,12 @@ mod measure;
 mod multicast;
 mod overlay;
 mod parsers;
+mod paths;
 mod publish;
 mod reaper;
 mod reserve;
 mod services;
-mod shortcut;
 mod spoof;
 mod town;
 mod watch;
-mod ways;
 mod words;

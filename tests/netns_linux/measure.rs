@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pontoon::datapath::{Element, GROUP_LIVE, Kernel, ObjectKind, Step};
+use pontoon::datapath::{GROUP_LIVE, Kernel, ObjectKind, Policy, Step};
 use pontoon::model::Mac;
 
 use crate::netns_support::*;
@@ -58,7 +58,7 @@ fn measure_the_creation_of_a_pair() {
 #[ignore = "a measurement: cargo test --test netns_linux -- --ignored --nocapture"]
 fn measure_observing_many_links() {
     in_netns(|kernel| {
-        let made = [Step::create(name("pntbone"), bridge("one", &["10.1.0.1/24"])), Step::CreateTable(vec![])];
+        let made = [Step::create(name("pntbone"), bridge("one", &["10.1.0.1/24"])), Step::CreateFirewall(vec![])];
         kernel.apply(&made).unwrap();
         for round in 0..500 {
             let (host, pair) = veth(&format!("m{round}"), "pntbone");
@@ -73,13 +73,13 @@ fn measure_observing_many_links() {
             .collect();
         times.sort_unstable();
         eprintln!("observe with 1002 links: median {} us", times[10]);
-        let element = pontoon::datapath::Element::Bridge(name("pntbone"));
+        let element = pontoon::datapath::Policy::ProtectedBridge(name("pntbone"));
         let mut times: Vec<_> = (0..201)
             .map(|_| {
                 let begun = Instant::now();
-                kernel.apply(&[Step::Elements { add: vec![element.clone()], remove: vec![] }]).unwrap();
+                kernel.apply(&[Step::ChangeFirewall { add: vec![element.clone()], remove: vec![] }]).unwrap();
                 let taken = begun.elapsed().as_micros();
-                kernel.apply(&[Step::Elements { add: vec![], remove: vec![element.clone()] }]).unwrap();
+                kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: vec![element.clone()] }]).unwrap();
                 taken
             })
             .collect();
@@ -95,7 +95,7 @@ fn measure_observing_many_links() {
 }
 
 /// 200 ports of a container, of those of which there may be thousands.
-fn ports(container: u32) -> Vec<Element> {
+fn ports(container: u32) -> Vec<Policy> {
     (0..200u16)
         .map(|n| {
             let address = format!("10.{}.{}.2", container / 250, container % 250);
@@ -109,12 +109,12 @@ fn ports(container: u32) -> Vec<Element> {
 fn measure_published_ports() {
     in_netns(|kernel| {
         for present in [0, 1_000, 10_000] {
-            let held: Vec<Element> = (1..=present / 200).flat_map(ports).collect();
+            let held: Vec<Policy> = (1..=present / 200).flat_map(ports).collect();
             let begun = Instant::now();
-            kernel.apply(&[Step::CreateTable(held.clone())]).unwrap();
+            kernel.apply(&[Step::CreateFirewall(held.clone())]).unwrap();
             let made = begun.elapsed();
             let begun = Instant::now();
-            assert_eq!(kernel.observe_firewall().unwrap().elements.unwrap().len(), held.len());
+            assert_eq!(kernel.observe_firewall().unwrap().policy.unwrap().len(), held.len());
             let read = begun.elapsed();
             let mut times: [Vec<f64>; 4] = Default::default();
             let all = ports(0);
@@ -122,7 +122,8 @@ fn measure_published_ports() {
             for (at, round) in (0..500).map(|round| (0, round % 200)).chain((0..100).map(|_| (2, 0))) {
                 let some = if at == 0 { &all[round..=round] } else { &all[..] };
                 let (add, remove) = (some.to_vec(), some.to_vec());
-                let steps = [Step::Elements { add, remove: vec![] }, Step::Elements { add: vec![], remove }];
+                let steps =
+                    [Step::ChangeFirewall { add, remove: vec![] }, Step::ChangeFirewall { add: vec![], remove }];
                 for (step, at) in steps.iter().zip(at..) {
                     let begun = Instant::now();
                     kernel.apply(std::slice::from_ref(step)).unwrap();
@@ -138,18 +139,18 @@ fn measure_published_ports() {
             eprintln!("  one port: added in {add:.1} us, removed in {remove:.1} us");
             eprintln!("  200 in one batch, each: added in {add200:.2} us, removed in {remove200:.2} us");
             let begun = Instant::now();
-            kernel.apply(&[Step::Elements { add: all.clone(), remove: vec![] }]).unwrap();
+            kernel.apply(&[Step::ChangeFirewall { add: all.clone(), remove: vec![] }]).unwrap();
             let first = begun.elapsed();
             let begun = Instant::now();
-            kernel.apply(&[Step::Elements { add: all.clone(), remove: vec![] }]).unwrap();
+            kernel.apply(&[Step::ChangeFirewall { add: all.clone(), remove: vec![] }]).unwrap();
             let again = begun.elapsed();
             let begun = Instant::now();
             kernel
-                .apply(&[Step::Elements { add: vec![], remove: held.iter().chain(&all).cloned().collect() }])
+                .apply(&[Step::ChangeFirewall { add: vec![], remove: held.iter().chain(&all).cloned().collect() }])
                 .unwrap();
             let gone = begun.elapsed();
             let begun = Instant::now();
-            kernel.apply(&[Step::Elements { add: vec![], remove: all.clone() }]).unwrap();
+            kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: all.clone() }]).unwrap();
             eprintln!(
                 "  200 added in {first:?}, again in {again:?}; all removed in {gone:?}, 200 again in {:?}",
                 begun.elapsed()
@@ -173,17 +174,17 @@ fn measure_forgetting_and_reserving() {
         let count = || run("cat /proc/sys/net/netfilter/nf_conntrack_count").trim().to_owned();
         let before = count();
         let begun = Instant::now();
-        kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.9".parse().unwrap()])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec!["10.1.0.9".parse().unwrap()])]).unwrap();
         let asked = begun.elapsed();
         settle(kernel);
         let none = begun.elapsed();
         let udp = |n: u16| match crate::town::port(crate::town::UDP, "0.0.0.0", 80 + n, "10.1.0.9") {
-            Element::Port(port) => port,
+            Policy::Published(port) => port,
             other => panic!("{other:?}"),
         };
         for count in [1, 200] {
             let begun = Instant::now();
-            kernel.apply(&[Step::ForgetMisled((0..count).map(udp).collect())]).unwrap();
+            kernel.apply(&[Step::FlushStaleConntrack((0..count).map(udp).collect())]).unwrap();
             settle(kernel);
             eprintln!("{count} UDP ports: none misled after {:?}", begun.elapsed());
         }
@@ -194,7 +195,7 @@ fn measure_forgetting_and_reserving() {
         pontoon::linux::conntrack::forget_listed(&mut raw, &["10.1.0.9".parse().unwrap()].into()).unwrap();
         eprintln!("by listing them: {:?}", begun.elapsed());
         let begun = Instant::now();
-        kernel.apply(&[Step::ForgetFlows(vec!["10.1.0.1".parse().unwrap()])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec!["10.1.0.1".parse().unwrap()])]).unwrap();
         settle(kernel);
         eprintln!(
             "{before} flows: asked in {asked:?}, none of them forgotten after {none:?}, {} left after {:?}",

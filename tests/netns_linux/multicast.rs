@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::time::Duration;
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Kernel, Policy, Step};
 
 use crate::netns_support::*;
 use crate::overlay::{Container, Host, hosts};
@@ -138,7 +138,7 @@ fn a_quiet_network_keeps_them_on_their_host_and_finds_addresses_all_the_same() {
         let hosts = hosts(3, false);
         let containers = town(&hosts);
         for host in &hosts {
-            let step = Step::Elements { add: vec![Element::Quiet(name("pntxover"))], remove: vec![] };
+            let step = Step::ChangeFirewall { add: vec![Policy::NoMulticast(name("pntxover"))], remove: vec![] };
             host.do_in(|kernel| kernel.apply(&[step]).unwrap());
         }
         for target in TARGETS {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use pontoon::datapath::{Announcement, Change, Element, Kernel, ObjectKind, Step, Underlay, Vxlan, tunnel};
+use pontoon::datapath::{Announcement, Change, Kernel, ObjectKind, Policy, Step, Underlay, Vxlan, tunnel};
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{
     DataPath, IfName, LinkRole, Mac, Network, NetworkId, NetworkKind, NetworkOptions, NetworkSpec, Overlay, Subnet, Vni,
@@ -56,8 +56,8 @@ pub fn hosts(count: usize, v6: bool) -> Vec<Host> {
             let tunnel = tunnel::of(&network, own(n, v6), PORT, &peers);
             let guard = tunnel::guard(PORT, &peers, Some(own(n, v6)));
             want.objects.extend(tunnel.objects.clone());
-            let all = [want.elements, tunnel.elements, guard.elements].into_iter().flatten().flatten();
-            want.elements = Some(all.collect());
+            let all = [want.policy, tunnel.policy, guard.policy].into_iter().flatten().flatten();
+            want.policy = Some(all.collect());
             for _ in 0..2 {
                 let plan = pontoon::datapath::diff(&observe(&kernel), &want, &Default::default());
                 kernel.apply(&plan.steps).unwrap();
@@ -191,15 +191,15 @@ fn only_peers_speak_on_a_tunnel_and_others_may_share_its_port() {
         let hosts = hosts(3, false);
         let (a, c) = (hosts[0].container("a", 11), hosts[2].container("c", 13));
         assert!(a.netns.pings("10.9.0.13"));
-        let third = Element::Peer(own(3, false));
-        let change = |add: &[Element], remove: &[Element]| {
-            let step = Step::Elements { add: add.to_vec(), remove: remove.to_vec() };
+        let third = Policy::Peer(own(3, false));
+        let change = |add: &[Policy], remove: &[Policy]| {
+            let step = Step::ChangeFirewall { add: add.to_vec(), remove: remove.to_vec() };
             hosts[0].do_in(|kernel| kernel.apply(&[step]).unwrap());
         };
         change(&[], std::slice::from_ref(&third));
         assert!(!c.netns.pings("10.9.0.11"), "a host that is no peer gets through");
         let dropped = hosts[0].netns.run("nft list chain inet pontoon input_filter");
-        let rule = dropped.lines().find(|line| line.contains("IPv4 hosts that are no peers")).unwrap();
+        let rule = dropped.lines().find(|line| line.contains("\"IPv4 senders that are not peers")).unwrap();
         let count = rule.split("counter packets ").nth(1).unwrap().split(' ').next().unwrap();
         assert_ne!(count, "0", "{dropped}");
         // Somebody else's tunnel at the same port, with another number, is nobody's business here.

@@ -1,8 +1,10 @@
 //! The parsers on bytes that no kernel would send: they return, whatever they are given.
 
+use nft::element::parse_entries;
+use nft::{Direction, Expressions, message};
+use pontoon::linux::firewall::elements::{Set, decode, entries, set_of};
+use pontoon::linux::firewall::forward_accept;
 use pontoon::linux::frame::{Frames, Listing, verdict};
-use pontoon::linux::nft::element::{Set, decode, parse_elements, set_of};
-use pontoon::linux::nft::{accept, expression, message};
 use pontoon::linux::tlv::{Attributes, Writer};
 use pontoon::linux::{addr, conntrack, forward, link, route};
 
@@ -16,11 +18,11 @@ fn parse_all(bytes: &[u8]) {
     let _ = link::parse_link(bytes);
     let _ = addr::parse_address(bytes);
     let _ = route::parse_route(bytes);
-    let _ = accept::decode_accept(bytes);
+    let _ = forward_accept::decode_accept(bytes);
     let _ = message::comment(bytes);
     let _ = forward::parse_forward_rule(bytes);
     let _ = conntrack::parse_flow(bytes);
-    let entries = parse_elements(bytes);
+    let entries = parse_entries(bytes);
     for set in Set::ALL {
         let _ = decode(set, &entries);
     }
@@ -46,12 +48,12 @@ fn damaged_messages_never_make_a_parser_panic() {
         });
     });
     let mut seeds = vec![whole.finish()];
-    let rule = expression::Expressions::default().link_starts(expression::Direction::In, b"pnt").counter().accept();
+    let rule = Expressions::default().link_name_starts(Direction::In, b"pnt").counter().accept();
     seeds.push(message::new_rule(2, "filter", "FORWARD", rule, "pontoon").body);
     for text in ["10.0.0.0/24", "fd00::/64", "0.0.0.0/0"] {
-        let element = pontoon::datapath::Element::Masquerade(text.parse().unwrap());
-        let entries = pontoon::linux::nft::element::entries(&element);
-        seeds.extend(message::elements("pontoon", set_of(&element), &entries, true).into_iter().map(|r| r.body));
+        let policy = pontoon::datapath::Policy::Masquerade(text.parse().unwrap());
+        let (set, entries) = (set_of(&policy).spec(), entries(&policy));
+        seeds.extend(message::elements("pontoon", &set, &entries, true).into_iter().map(|r| r.body));
     }
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..30_000 {

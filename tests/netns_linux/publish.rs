@@ -1,6 +1,6 @@
 //! Published ports, as packets see them: from outside, from the host, from containers.
 
-use pontoon::datapath::{Change, Element, Kernel, Step};
+use pontoon::datapath::{Change, Kernel, Policy, Step};
 use pontoon::model::Protocol;
 
 use crate::netns_support::*;
@@ -16,7 +16,7 @@ fn bridges_call_iptables(on: bool) {
     }
 }
 
-fn with(ports: &[Element]) -> Vec<Element> {
+fn with(ports: &[Policy]) -> Vec<Policy> {
     [basics(), ports.to_vec()].concat()
 }
 
@@ -64,10 +64,10 @@ fn a_published_port_is_reached_from_everywhere() {
         }
         // Publishing moves to another container, and ends.
         let moved = port(TCP, "0.0.0.0", 8080, "10.2.0.2");
-        kernel.apply(&[Step::Elements { add: vec![moved.clone()], remove: vec![ports[0].clone()] }]).unwrap();
+        kernel.apply(&[Step::ChangeFirewall { add: vec![moved.clone()], remove: vec![ports[0].clone()] }]).unwrap();
         assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
         assert_eq!(town.c.ask(TCP, "192.0.2.1:8080"), seen("10.2.0.1"));
-        kernel.apply(&[Step::Elements { add: vec![], remove: vec![moved] }]).unwrap();
+        kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: vec![moved] }]).unwrap();
         assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None);
         assert_eq!(ask(TCP, "127.0.0.1:8080"), None);
     });
@@ -133,7 +133,7 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
         }
         drop(listener);
         let raw = run("nft list chain inet pontoon prerouting_raw");
-        assert!(!raw.contains("counter packets 0 bytes 0 drop comment \"the host's loopback"), "{raw}");
+        assert!(!raw.contains("counter packets 0 bytes 0 drop comment \"to 127.0.0.0/8 from a container"), "{raw}");
     });
 }
 
@@ -157,10 +157,10 @@ fn only_allowed_sources_reach_a_guarded_container() {
             port(TCP, "::", 8080, "fd00:1::2"),
             port(TCP, "0.0.0.0", 8081, "10.1.0.3"),
         ]);
-        elements.extend(["10.1.0.2", "fd00:1::2"].map(|address| Element::Guarded(ip(address))));
-        let allow = Element::Allow(ip("10.1.0.2"), net("192.0.2.2/31"));
-        let allow6 = Element::Allow(ip("fd00:1::2"), net("2001:db8::/127"));
-        elements.extend([allow.clone(), allow6.clone(), Element::Allow(ip("10.1.0.2"), net("198.51.100.0/24"))]);
+        elements.extend(["10.1.0.2", "fd00:1::2"].map(|address| Policy::SourceFiltered(ip(address))));
+        let allow = Policy::AllowedSource(ip("10.1.0.2"), net("192.0.2.2/31"));
+        let allow6 = Policy::AllowedSource(ip("fd00:1::2"), net("2001:db8::/127"));
+        elements.extend([allow.clone(), allow6.clone(), Policy::AllowedSource(ip("10.1.0.2"), net("198.51.100.0/24"))]);
         let town = Town::new(kernel, elements);
         town.outside.run("ip addr add 192.0.2.9/24 dev eth0");
         assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
@@ -169,8 +169,8 @@ fn only_allowed_sources_reach_a_guarded_container() {
         assert_eq!(town.c.ask(TCP, "192.0.2.1:8081"), seen("10.1.0.1"), "another container is not guarded");
         assert_eq!(ask(TCP, "127.0.0.1:8080"), seen("10.1.0.1"), "the host itself");
         assert_eq!(town.b.ask(TCP, "10.1.0.2:80"), seen("10.1.0.3"), "its own network");
-        let wider = Element::Allow(ip("fd00:1::2"), net("2001:db8::/126"));
-        kernel.apply(&[Step::Elements { add: vec![wider], remove: vec![allow6, allow] }]).unwrap();
+        let wider = Policy::AllowedSource(ip("fd00:1::2"), net("2001:db8::/126"));
+        kernel.apply(&[Step::ChangeFirewall { add: vec![wider], remove: vec![allow6, allow] }]).unwrap();
         assert_eq!(town.outside.ask(TCP, "[2001:db8::1]:8080"), seen("2001:db8::2"));
         assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None);
     });
@@ -181,10 +181,10 @@ fn gateway_modes_let_in_what_they_say() {
     in_netns(|kernel| {
         let mut elements = with(&[]);
         let (one, two) = (name("pntbone"), name("pntbtwo"));
-        elements.extend([Element::Direct(one.clone(), false), Element::Routed(two.clone(), true)]);
-        elements.push(Element::Open(TCP, ip("fd00:2::2"), 80));
-        elements.push(Element::Open(TCP, ip("10.2.0.2"), 80));
-        elements.push(Element::Trusted(name("up0"), two));
+        elements.extend([Policy::Unprotected(one.clone(), false), Policy::Routed(two.clone(), true)]);
+        elements.push(Policy::OpenPort(TCP, ip("fd00:2::2"), 80));
+        elements.push(Policy::OpenPort(TCP, ip("10.2.0.2"), 80));
+        elements.push(Policy::TrustedLink(name("up0"), two));
         let town = Town::new(kernel, elements);
         assert_eq!(town.outside.ask(TCP, "10.1.0.2:80"), seen("192.0.2.2"), "without protection");
         assert_eq!(town.c.ask(UDP, "10.1.0.2:80"), seen("10.1.0.1"), "without protection");
@@ -204,8 +204,8 @@ fn a_chosen_source_address_goes_before_masquerading() {
     in_netns(|kernel| {
         run("ip addr add 192.0.2.77/32 dev lo; ip -6 addr add 2001:db8::77/128 dev lo nodad");
         let mut elements = with(&[port(TCP, "0.0.0.0", 8080, "10.2.0.2")]);
-        elements.push(Element::SourceNat(net("10.1.0.0/24"), ip("192.0.2.77")));
-        elements.push(Element::SourceNat(net("fd00:1::/64"), ip("2001:db8::77")));
+        elements.push(Policy::SourceNat(net("10.1.0.0/24"), ip("192.0.2.77")));
+        elements.push(Policy::SourceNat(net("fd00:1::/64"), ip("2001:db8::77")));
         let town = Town::new(kernel, elements);
         serve(&town.outside);
         assert_eq!(town.a.ask(TCP, "192.0.2.2:80"), seen("192.0.2.77"));
@@ -234,14 +234,14 @@ fn forgetting_cuts_what_stuck_to_a_container() {
             client.recv(&mut buffer).is_ok()
         };
         assert!(answered());
-        kernel.apply(&[Step::Elements { add: vec![], remove: vec![published.clone()] }]).unwrap();
+        kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: vec![published.clone()] }]).unwrap();
         assert!(answered(), "the flow sticks");
         let flows = || run("grep -c 'dport=8080' /proc/net/nf_conntrack || true").trim().to_owned();
         assert_eq!(flows(), "1");
-        kernel.apply(&[Step::ForgetFlows(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
+        kernel.apply(&[Step::FlushConntrack(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
         settle(kernel);
         assert!(answered(), "not others' flows");
-        twice(kernel, &[Step::ForgetFlows(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
+        twice(kernel, &[Step::FlushConntrack(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
         settle(kernel);
         assert_eq!(flows(), "0");
         assert!(!answered(), "the flow is cut");
@@ -312,10 +312,10 @@ fn a_client_that_came_before_the_port_was_published_gets_there() {
                 port(sctp, "0.0.0.0", 8080, container4),
                 port(UDP, "0.0.0.0", 80, container4),
             ];
-            let ports = add.iter().map(|e| if let Element::Port(p) = e { *p } else { unreachable!() }).collect();
-            let old = kernel.observe_firewall().unwrap().elements.unwrap();
-            let remove = old.into_iter().filter(|e| matches!(e, Element::Port(_))).collect();
-            kernel.apply(&[Step::Elements { add, remove }, Step::ForgetMisled(ports)]).unwrap();
+            let ports = add.iter().map(|e| if let Policy::Published(p) = e { *p } else { unreachable!() }).collect();
+            let old = kernel.observe_firewall().unwrap().policy.unwrap();
+            let remove = old.into_iter().filter(|e| matches!(e, Policy::Published(_))).collect();
+            kernel.apply(&[Step::ChangeFirewall { add, remove }, Step::FlushStaleConntrack(ports)]).unwrap();
             settle(kernel);
         };
         publish("10.1.0.2", "fd00:1::2");
@@ -334,8 +334,10 @@ fn a_client_that_came_before_the_port_was_published_gets_there() {
         let late = Faithful::new("127.0.0.1:5561", "127.0.0.1:8090");
         assert!(!late.is_answered());
         let add = port(UDP, "0.0.0.0", 8090, "10.1.0.2");
-        let Element::Port(one) = add else { unreachable!() };
-        kernel.apply(&[Step::Elements { add: vec![add], remove: vec![] }, Step::ForgetMisled(vec![one])]).unwrap();
+        let Policy::Published(one) = add else { unreachable!() };
+        kernel
+            .apply(&[Step::ChangeFirewall { add: vec![add], remove: vec![] }, Step::FlushStaleConntrack(vec![one])])
+            .unwrap();
         settle(kernel);
         assert!(late.is_answered());
     });

@@ -27,7 +27,7 @@ fn ports_are_taken_all_or_none() {
         let wanted = [port(Tcp, "127.0.0.1", 81), port(Udp, "127.0.0.1", 82), port(Tcp, "0.0.0.0", 83)];
         let error = kernel.reserve(&wanted).unwrap_err();
         assert!(matches!(error, ReserveError::Taken { port } if port == wanted[2]), "{error}");
-        assert_eq!(error.to_string(), "port 0.0.0.0:83/tcp is already taken on this host");
+        assert_eq!(error.to_string(), "port 0.0.0.0:83/tcp is already in use on this host");
         // What another test starts has this process's sockets for a moment, those closed here too.
         wait_for("port 81", || TcpListener::bind("127.0.0.1:81").is_ok());
         wait_for("port 82", || UdpSocket::bind("127.0.0.1:82").is_ok());

@@ -1,25 +1,25 @@
 //! What a checked port may send: its own addresses pass, another's do not.
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
 use crate::netns_support::*;
 use crate::town::*;
 
-fn checked(town: &Town) -> Vec<Element> {
-    let mut elements = Vec::new();
+fn checked(town: &Town) -> Vec<Policy> {
+    let mut policy = Vec::new();
     for (end, id, n) in [(&town.ends[0], "a", 2), (&town.ends[1], "b", 3)] {
-        elements.push(Element::Checked(end.clone()));
-        elements.push(Element::SourceMac(end.clone(), Mac::derive("peer", id)));
-        elements.push(Element::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
-        elements.push(Element::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
+        policy.push(Policy::SpoofChecked(end.clone()));
+        policy.push(Policy::SourceMac(end.clone(), Mac::derive("peer", id)));
+        policy.push(Policy::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
+        policy.push(Policy::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
     }
-    elements
+    policy
 }
 
-fn add(kernel: &LinuxKernel, elements: Vec<Element>) {
-    kernel.apply(&[Step::Elements { add: elements, remove: vec![] }]).unwrap();
+fn add(kernel: &LinuxKernel, policy: Vec<Policy>) {
+    kernel.apply(&[Step::ChangeFirewall { add: policy, remove: vec![] }]).unwrap();
 }
 
 /// Packets that the rule with this comment dropped.
@@ -55,15 +55,15 @@ fn own_addresses_pass_and_anothers_do_not() {
         town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
         let ping_from =
             |source: &str, target: &str| town.a.enter(|| succeeds(&format!("ping -n -c 1 -W 1 -I {source} {target}")));
-        let before = dropped("another's IPv4 address");
+        let before = dropped("foreign IPv4 address");
         assert!(!ping_from("10.1.0.9", "10.1.0.3"));
-        assert!(dropped("another's IPv4 address") > before);
+        assert!(dropped("foreign IPv4 address") > before);
         assert!(!town.b.pings("10.1.0.9"), "nor is it announced");
-        assert!(dropped("another's IPv4 address in ARP") > 0);
+        assert!(dropped("foreign IPv4 address in ARP") > 0);
         assert!(!ping_from("fd00:1::9", "fd00:1::3"));
-        assert!(dropped("another's IPv6 address") > 0);
+        assert!(dropped("foreign IPv6 address") > 0);
         assert!(!town.b.pings("fd00:1::9"), "nor is it announced");
-        assert!(dropped("another's IPv6 address in neighbour discovery") > 0);
+        assert!(dropped("foreign IPv6 address in a neighbour advertisement") > 0);
         // The gateway's addresses, announced without being asked.
         town.a.run("ip addr add 10.1.0.1/32 dev eth0 2>/dev/null; arping -c 1 -U -I eth0 -s 10.1.0.1 10.1.0.1 2>/dev/null || true");
         town.b.run("ip neigh flush all");
@@ -84,9 +84,9 @@ fn own_addresses_pass_and_anothers_do_not() {
         };
         let other = [2, 0, 0, 0, 0, 9];
         for (frame, comment) in [
-            (arp(other, mac, [10, 1, 0, 2]), "another's hardware address"),
-            (arp(mac, other, [10, 1, 0, 2]), "another's hardware address in ARP"),
-            (arp(mac, mac, [10, 1, 0, 1]), "another's IPv4 address in ARP"),
+            (arp(other, mac, [10, 1, 0, 2]), "foreign MAC address"),
+            (arp(mac, other, [10, 1, 0, 2]), "foreign MAC address in ARP"),
+            (arp(mac, mac, [10, 1, 0, 1]), "foreign IPv4 address in ARP"),
         ] {
             let before = dropped(comment);
             send_frame(&town.a, &frame);
@@ -105,9 +105,9 @@ fn own_addresses_pass_and_anothers_do_not() {
             frame.extend(packet());
             // Linux 7 reads the packet behind two tags, as if they were not there.
             let counters: &[&str] = match tags {
-                0 => &["another's IPv4 address"],
-                2 => &["another's IPv4 address", "a VLAN tag"],
-                _ => &["a VLAN tag"],
+                0 => &["foreign IPv4 address"],
+                2 => &["foreign IPv4 address", "802.1Q tag"],
+                _ => &["802.1Q tag"],
             };
             let count = || counters.iter().map(|comment| dropped(comment)).sum::<u64>();
             let before = count();
@@ -121,7 +121,7 @@ fn own_addresses_pass_and_anothers_do_not() {
         frame.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         frame.extend([134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
         send_frame(&town.a, &frame);
-        assert_eq!(dropped("a router that is none"), 1);
+        assert_eq!(dropped("rogue router advertisement"), 1);
     });
 }
 
@@ -133,20 +133,23 @@ fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
         add(
             kernel,
             vec![
-                Element::Checked(end.clone()),
-                Element::SourceMac(end.clone(), Mac::derive("peer", "a")),
-                Element::SourceAddress(end.clone(), ip("0.0.0.0")),
-                Element::SourceAddress(end.clone(), ip("fd00:1::2")),
+                Policy::SpoofChecked(end.clone()),
+                Policy::SourceMac(end.clone(), Mac::derive("peer", "a")),
+                Policy::SourceAddress(end.clone(), ip("0.0.0.0")),
+                Policy::SourceAddress(end.clone(), ip("fd00:1::2")),
             ],
         );
         town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
         assert!(town.b.pings("10.1.0.9") && town.b.pings("10.1.0.2") && town.b.pings("fd00:1::2"));
         assert!(!town.b.pings("fd00:1::9"), "IPv6 is checked");
         kernel
-            .apply(&[Step::Elements { add: vec![], remove: vec![Element::SourceAddress(end.clone(), ip("0.0.0.0"))] }])
+            .apply(&[Step::ChangeFirewall {
+                add: vec![],
+                remove: vec![Policy::SourceAddress(end.clone(), ip("0.0.0.0"))],
+            }])
             .unwrap();
         assert!(!town.b.pings("10.1.0.9"));
-        add(kernel, vec![Element::SourceAddress(end, ip("0.0.0.0"))]);
+        add(kernel, vec![Policy::SourceAddress(end, ip("0.0.0.0"))]);
         town.a.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:09; ip link set eth0 up");
         assert!(!town.b.pings("10.1.0.9"), "another hardware address");
     });

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::{HostPort, IfName, Protocol, Published};
 
@@ -33,30 +33,34 @@ pub fn ip(text: &str) -> IpAddr {
 }
 
 /// Port 8080 + something of the host leads to port 80 of the container.
-pub fn port(protocol: Protocol, host: &str, port: u16, container: &str) -> Element {
+pub fn port(protocol: Protocol, host: &str, port: u16, container: &str) -> Policy {
     let host = HostPort { protocol, address: ip(host), port };
-    Element::Port(Published { host, container: ip(container), container_port: 80 })
+    Policy::Published(Published { host, container: ip(container), container_port: 80 })
 }
 
 /// What every network has, besides ports.
-pub fn basics() -> Vec<Element> {
-    let mut elements = Vec::new();
+pub fn basics() -> Vec<Policy> {
+    let mut policy = Vec::new();
     for n in ["one", "two"] {
         let br = name(&format!("pntb{n}"));
-        elements.extend([Element::Bridge(br.clone()), Element::Neighbour(br.clone()), Element::Intra(br)]);
+        policy.extend([
+            Policy::ProtectedBridge(br.clone()),
+            Policy::ContainerBridge(br.clone()),
+            Policy::IntraNetwork(br),
+        ]);
     }
-    elements.extend(["10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64"].map(|subnet| Element::Masquerade(net(subnet))));
-    elements
+    policy.extend(["10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64"].map(|subnet| Policy::Masquerade(net(subnet))));
+    policy
 }
 
 impl Town {
-    pub fn new(kernel: &LinuxKernel, elements: Vec<Element>) -> Self {
+    pub fn new(kernel: &LinuxKernel, policy: Vec<Policy>) -> Self {
         let outside = Netns::new();
         run("ip link add up0 type veth peer name up1; ip addr add 192.0.2.1/24 dev up0; ip link set up0 up");
         run("ip addr add 2001:db8::1/64 dev up0 nodad");
         outside.take("up1", "192.0.2.2/24", "192.0.2.1");
         outside.run("ip addr add 2001:db8::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8::1");
-        let mut steps = vec![Step::CreateTable(elements), Step::Forward { v6: false }, Step::Forward { v6: true }];
+        let mut steps = vec![Step::CreateFirewall(policy), Step::Forward { v6: false }, Step::Forward { v6: true }];
         for n in [1, 2] {
             let br = name(if n == 1 { "pntbone" } else { "pntbtwo" });
             let mut bridge = bridge(br.as_str(), &[&format!("10.{n}.0.1/24"), &format!("fd00:{n}::1/64")]);

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pontoon::datapath::{Change, Element, Kernel, ObjectKind, Step};
+use pontoon::datapath::{Change, Kernel, ObjectKind, Policy, Step};
 use pontoon::linux::watch::Event;
 
 use crate::netns_support::*;
@@ -18,10 +18,10 @@ fn a_watcher_reports_others_and_not_ourselves() {
         let (host, mut pair) = veth("abc", "pntbone");
         pair.isolated = true;
         let make = [
-            Step::CreateTable(vec![]),
+            Step::CreateFirewall(vec![]),
             Step::create(br.clone(), bridge("one", &["10.1.0.1/24", "fd00:1::1/64"])),
             Step::create(host.clone(), pair.clone()),
-            Step::Elements { add: vec![Element::Bridge(br.clone())], remove: vec![] },
+            Step::ChangeFirewall { add: vec![Policy::ProtectedBridge(br.clone())], remove: vec![] },
         ];
         twice(kernel, &make);
         let own = [

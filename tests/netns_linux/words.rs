@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pontoon::datapath::{Datapath, Element, ForwardRule, Kernel, LinkMatch, Protected, Step, Vxlan, diff};
+use pontoon::datapath::{Datapath, ForwardRule, Kernel, LinkMatch, Policy, Protected, Step, Vxlan, diff};
 use pontoon::linux::{Options, commands, survey::Survey};
 use pontoon::model::{HostPort, Mac, Protocol, Published, Vni};
 
@@ -35,9 +35,9 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
         let mut four = bridge("one", &["10.1.0.1/24"]);
         let mut six = bridge("other", &["10.2.0.1/24", "fd00:2::1/64"]);
         (four.localnet, six.localnet, six.mtu) = (true, true, 1400);
-        kernel.apply(&[Step::CreateTable(vec![])]).unwrap();
+        kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
         let mut want = observe(kernel);
-        want.elements = Some([Element::Closed(false), Element::Closed(true)].into());
+        want.policy = Some([Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into());
         want.forwarding.v4 = true;
         want.forwarding.v6 = true;
         want.objects.extend([(one.clone(), four.into()), (other.clone(), six.into())]);
@@ -101,66 +101,66 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
 fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
     in_netns(|kernel| {
         run("iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP");
-        kernel.apply(&[Step::CreateTable(vec![])]).unwrap();
+        kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
         let link = || name("pntb.o'ne");
         let at = |address: &str, container: &str| {
             let host = HostPort { protocol: Protocol::Sctp, address: address.parse().unwrap(), port: 8080 };
-            Element::Port(Published { host, container: container.parse().unwrap(), container_port: 80 })
+            Policy::Published(Published { host, container: container.parse().unwrap(), container_port: 80 })
         };
         let mut elements = BTreeSet::from([
-            Element::Bridge(link()),
-            Element::Internal(link()),
-            Element::Intra(link()),
-            Element::Apart(link()),
-            Element::Neighbour(link()),
-            Element::Engine(name("docker0")),
-            Element::Trusted(name("eth0"), link()),
-            Element::Checked(link()),
-            Element::SourceMac(link(), Mac::derive("peer", "x")),
-            Element::TunnelPort(4789),
-            Element::Tunnel(Vni::new(70000).unwrap()),
-            Element::Gateway(link(), Mac::derive("bridge", "x")),
-            Element::Quiet(link()),
-            Element::Closed(false),
-            Element::Closed(true),
-            Element::Router(link(), false),
-            Element::Router(link(), true),
-            Element::Guest("10.1.0.2".parse().unwrap()),
-            Element::Guest("fd00::2".parse().unwrap()),
+            Policy::ProtectedBridge(link()),
+            Policy::Internal(link()),
+            Policy::IntraNetwork(link()),
+            Policy::Isolated(link()),
+            Policy::ContainerBridge(link()),
+            Policy::EngineBridge(name("docker0")),
+            Policy::TrustedLink(name("eth0"), link()),
+            Policy::SpoofChecked(link()),
+            Policy::SourceMac(link(), Mac::derive("peer", "x")),
+            Policy::TunnelPort(4789),
+            Policy::Tunnel(Vni::new(70000).unwrap()),
+            Policy::Gateway(link(), Mac::derive("bridge", "x")),
+            Policy::NoMulticast(link()),
+            Policy::LimitedForwarding(false),
+            Policy::LimitedForwarding(true),
+            Policy::ForwardingLink(link(), false),
+            Policy::ForwardingLink(link(), true),
+            Policy::UserBridgeContainer("10.1.0.2".parse().unwrap()),
+            Policy::UserBridgeContainer("fd00::2".parse().unwrap()),
         ]);
         for (v6, any, host, ip, subnet) in [
             (false, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),
             (true, "::", "2001:db8::1", "fd00::2", "fd00::/64"),
         ] {
             let address = ip.parse().unwrap();
-            elements.extend([at(any, ip), at(host, ip), Element::Direct(link(), v6), Element::Routed(link(), v6)]);
+            elements.extend([at(any, ip), at(host, ip), Policy::Unprotected(link(), v6), Policy::Routed(link(), v6)]);
             elements.extend([
-                Element::Masquerade(net(subnet)),
-                Element::SourceNat(net(subnet), host.parse().unwrap()),
-                Element::Open(Protocol::Udp, address, 53),
-                Element::Guarded(address),
-                Element::OwnAddress(address),
-                Element::Guest(address),
-                Element::Peer(host.parse().unwrap()),
-                Element::Here(host.parse().unwrap()),
-                Element::GatewayAddress(link(), address),
-                Element::Allow(address, net(subnet)),
-                Element::SourceAddress(link(), address),
-                Element::SourceAddress(link(), any.parse().unwrap()),
+                Policy::Masquerade(net(subnet)),
+                Policy::SourceNat(net(subnet), host.parse().unwrap()),
+                Policy::OpenPort(Protocol::Udp, address, 53),
+                Policy::SourceFiltered(address),
+                Policy::BridgeAddress(address),
+                Policy::UserBridgeContainer(address),
+                Policy::Peer(host.parse().unwrap()),
+                Policy::TunnelAddress(host.parse().unwrap()),
+                Policy::GatewayAddress(link(), address),
+                Policy::AllowedSource(address, net(subnet)),
+                Policy::SourceAddress(link(), address),
+                Policy::SourceAddress(link(), any.parse().unwrap()),
             ]);
         }
         let rules = [ForwardRule::From(LinkMatch::Prefix("pnt".into())), ForwardRule::To(LinkMatch::Name(link()))];
-        let mut want = Datapath { elements: Some(elements.clone()), ..observe(kernel) };
+        let mut want = Datapath { policy: Some(elements.clone()), ..observe(kernel) };
         want.forward4 = Some(rules.clone().into());
         want.forward6 = Some(rules.into());
         typed(kernel, &want);
         // A key that changes its value, and one that goes.
         elements.remove(&at("0.0.0.0", "10.1.0.2"));
-        elements.remove(&Element::Guarded("10.1.0.2".parse().unwrap()));
+        elements.remove(&Policy::SourceFiltered("10.1.0.2".parse().unwrap()));
         elements.insert(at("0.0.0.0", "10.1.0.3"));
-        want.elements = Some(elements);
+        want.policy = Some(elements);
         typed(kernel, &want);
-        want.elements = Some(BTreeSet::new());
+        want.policy = Some(BTreeSet::new());
         typed(kernel, &want);
     });
 }

@@ -54,7 +54,7 @@ fn spent(scene: &Scene) -> Option<f64> {
     let metrics = scene.exec(&["curl", "-sf", "--unix-socket", socket, "http://pontoon/metrics"]);
     let text = metrics.success().then(|| metrics.ok())?;
     let sum = |line: &&str| {
-        line.starts_with("pontoon_verb_seconds")
+        line.starts_with("pontoon_request_duration_seconds_")
             && line.contains("program_external_connectivity")
             && !line.contains("_bucket")
             && !line.contains("_count")

@@ -1,4 +1,4 @@
-//! Ways in that must be none.
+//! PeerPaths in that must be none.
 
 use crate::{
     probe::{

@@ -150,7 +150,7 @@ fn a_change_that_the_kernel_refused_is_made_by_the_next_request() {
         |step| step.creates(ObjectKind::Bridge),
         |step| matches!(step, Step::Change(_, Change::Mtu(_))),
         |step| step.creates(ObjectKind::Vxlan),
-        |step| matches!(step, Step::Elements { .. }),
+        |step| matches!(step, Step::ChangeFirewall { .. }),
     ];
     for attached in [false, true] {
         for kind in kinds {

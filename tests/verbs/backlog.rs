@@ -31,7 +31,7 @@ fn rig() -> Rig {
 
 /// The addresses whose connections the ledger says are to be removed.
 fn owed(rig: &Rig) -> Vec<String> {
-    let seen = Ledger::look(&rig.dir.0.join("state"), &format!("boot-{}", rig.boot)).unwrap();
+    let seen = Ledger::open_read_only(&rig.dir.0.join("state"), &format!("boot-{}", rig.boot)).unwrap();
     let addresses = |record: &Record| if let Record::Flows { addresses } = record { addresses.clone() } else { vec![] };
     seen.records.iter().flat_map(addresses).map(|address| address.to_string()).collect()
 }
@@ -50,26 +50,26 @@ fn flows_of_withdrawn_ports_are_owed_until_they_are_removed() {
     rig.ok("NetworkDriver.ProgramExternalConnectivity", program(&[5354]));
     rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
     assert_eq!(owed(&rig), ["10.1.0.2"]);
-    rig.kernel.take_forgotten();
+    rig.kernel.take_flushed();
     rig.restart();
-    assert_eq!(rig.kernel.take_forgotten().len(), 1, "the next life removes them");
+    assert_eq!(rig.kernel.take_flushed().len(), 1, "the next life removes them");
     assert_eq!(owed(&rig), ["10.1.0.2"]);
     rig.life().driver.settle_ledger();
     assert_eq!(owed(&rig), [""; 0]);
     rig.restart();
-    assert_eq!(rig.kernel.take_forgotten().len(), 0, "once");
+    assert_eq!(rig.kernel.take_flushed().len(), 0, "once");
 }
 
 #[test]
 fn a_withdrawal_that_fails_leaves_flows_alone() {
     let rig = rig();
-    rig.kernel.take_forgotten();
+    rig.kernel.take_flushed();
     for _ in 0..10 {
-        rig.kernel.inject(|step| matches!(step, Step::Elements { .. }), Fault::Refuse(libc::ENOMEM));
+        rig.kernel.inject(|step| matches!(step, Step::ChangeFirewall { .. }), Fault::Refuse(libc::ENOMEM));
     }
     rig.err("NetworkDriver.ProgramExternalConnectivity", program(&[5354]));
     rig.life().driver.settle_ledger();
-    assert_eq!((owed(&rig).len(), rig.kernel.take_forgotten().len()), (0, 0));
+    assert_eq!((owed(&rig).len(), rig.kernel.take_flushed().len()), (0, 0));
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn flows_of_endpoints_that_ended_outlive_two_ends_of_the_daemon() {
     rig.ok("NetworkDriver.DeleteEndpoint", of("aa", "e1"));
     assert_eq!(owed(&rig), [""; 0], "its tombstone says enough");
     for _ in 0..2 {
-        rig.kernel.take_forgotten();
+        rig.kernel.take_flushed();
         rig.restart();
-        assert_eq!(rig.kernel.take_forgotten().len(), 1);
+        assert_eq!(rig.kernel.take_flushed().len(), 1);
         assert_eq!(owed(&rig), ["10.1.0.2"]);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use pontoon::datapath::fake::Fault;
-use pontoon::datapath::{Element, Object, ObjectKind, Step};
+use pontoon::datapath::{Object, ObjectKind, Policy, Step};
 
 use super::rig::{Rig, endpoint, network};
 
@@ -18,7 +18,7 @@ fn every_step_refused_for_good_leaves_nothing() {
         let before = rig.kernel.datapath();
         let kinds: [fn(&Step) -> bool; 6] = [
             |s| matches!(s, Step::Forward { v6: true }),
-            |s| matches!(s, Step::Elements { add, .. } if !add.is_empty()),
+            |s| matches!(s, Step::ChangeFirewall { add, .. } if !add.is_empty()),
             |s| s.creates(ObjectKind::Bridge),
             |s| s.creates(ObjectKind::Veth),
             |s| s.creates(ObjectKind::Veth),
@@ -38,7 +38,7 @@ fn every_step_refused_for_good_leaves_nothing() {
         let mut after = rig.kernel.datapath();
         // Forwarding that was turned on stays on, for Pontoon's networks alone.
         (after.forwarding, after.turned_on) = (before.forwarding, before.turned_on);
-        after.elements.as_mut().unwrap().remove(&Element::Closed(true));
+        after.policy.as_mut().unwrap().remove(&Policy::LimitedForwarding(true));
         assert_eq!(after, before, "step kind {at}");
         assert_eq!(rig.life().driver.sizes(), (1, 0));
     }
@@ -58,9 +58,9 @@ fn a_step_refused_once_is_tried_again() {
 fn a_verb_finds_the_table_or_the_bridge_gone_and_makes_it_anew() {
     let rig = Rig::new();
     rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
-    rig.kernel.meddle(|d| d.elements = None);
+    rig.kernel.meddle(|d| d.policy = None);
     rig.ok("NetworkDriver.CreateNetwork", network("bb", 2, false));
-    assert_eq!(rig.kernel.datapath().elements.unwrap().len(), 11);
+    assert_eq!(rig.kernel.datapath().policy.unwrap().len(), 11);
     rig.kernel.meddle(|d| d.objects.retain(|_, object| object.kind() != ObjectKind::Bridge));
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
     assert_eq!(rig.kernel.datapath().bridges().len(), 2);
@@ -131,11 +131,11 @@ fn what_fails_time_and_again_is_tried_less_often_until_somebody_asks() {
     assert!(next > std::time::Instant::now() + Duration::from_secs(60));
     // Nothing else waits for it, and it is no failure to wait.
     let failures = driver.reconciler().counts.failures.load(Relaxed);
-    rig.kernel.meddle(|d| d.elements = None);
+    rig.kernel.meddle(|d| d.policy = None);
     for _ in 0..3 {
         driver.tick();
     }
-    assert!(rig.kernel.datapath().elements.is_some());
+    assert!(rig.kernel.datapath().policy.is_some());
     assert_eq!((tried.load(Relaxed), driver.reconciler().failing()), (18, 1));
     assert_eq!(driver.reconciler().counts.failures.load(Relaxed), failures);
     driver.repair_all().unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::datapath::{Datapath, Element, Kernel, Object, ObjectKind, Step, Underlay};
+use pontoon::datapath::{Datapath, Kernel, Object, ObjectKind, Policy, Step, Underlay};
 use pontoon::driver::OverlaySettings;
 use pontoon::model::IfName;
 use pontoon::upkeep::{self, Cause};
@@ -49,10 +49,10 @@ fn a_reboot_brings_the_networks_back_and_forgets_the_endpoints() {
     assert_eq!(after.bridges(), before.bridges());
     // What is left of the firewall is that of the networks alone.
     let of_endpoints =
-        |e: &Element| matches!(e, Element::Checked(_) | Element::SourceMac(..) | Element::SourceAddress(..));
-    let mut networks = before.elements.unwrap();
+        |e: &Policy| matches!(e, Policy::SpoofChecked(_) | Policy::SourceMac(..) | Policy::SourceAddress(..));
+    let mut networks = before.policy.unwrap();
     networks.retain(|e| !of_endpoints(e));
-    assert_eq!(after.elements.clone().unwrap(), networks);
+    assert_eq!(after.policy.clone().unwrap(), networks);
     assert!(after.veths().is_empty());
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("net1", "again", "10.1.0.2/24"));
 }
@@ -74,12 +74,12 @@ fn links_that_vanished_while_nobody_looked() {
         for veth in d.veths_mut().map(|(_, veth)| veth).filter(|v| v.bridge.as_ref() == Some(&bridge)) {
             veth.bridge = None;
         }
-        d.elements = None;
+        d.policy = None;
     });
     rig.restart();
     let mut expected = before;
     expected.objects.retain(|host, object| object.kind() != ObjectKind::Veth || !host.as_str().contains("net2e3"));
-    expected.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
+    expected.policy.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
     assert_eq!(rig.kernel.datapath(), expected);
     assert_eq!(rig.life().driver.sizes(), (3, 9), "the dead endpoint is gone from the state");
 }
@@ -115,10 +115,10 @@ fn links_that_were_renamed_are_called_back_and_nothing_is_buried() {
     rig.life().driver.tick();
     let mut expected = before;
     expected.objects.remove(&host);
-    expected.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
+    expected.policy.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
     let mut left = rig.kernel.datapath();
     assert!(left.objects.remove(&foo).is_none(), "its peer tells whose it is");
-    left.elements.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
+    left.policy.as_mut().unwrap().retain(|e| !format!("{e:?}").contains("net2e3"));
     assert_eq!(left, expected);
 }
 
@@ -136,7 +136,7 @@ fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
         // Docker writes rules for its network, so the kernel tells of both.
         causes.send(Cause::Firewall).unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
-        while !rig.kernel.datapath().elements.is_some_and(|all| all.contains(&Element::Engine(name.clone()))) {
+        while !rig.kernel.datapath().policy.is_some_and(|all| all.contains(&Policy::EngineBridge(name.clone()))) {
             assert!(Instant::now() < deadline, "{name} is not followed");
             std::thread::yield_now();
         }
@@ -146,7 +146,7 @@ fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
     driver.repair_firewall().whole().unwrap();
     assert_eq!(repairs(), before, "nothing was to be repaired");
     // While the table is gone as well, somebody is to blame.
-    rig.kernel.meddle(|d| d.elements = None);
+    rig.kernel.meddle(|d| d.policy = None);
     follows("br-ba9876543210");
     let deadline = Instant::now() + Duration::from_secs(5);
     while repairs() == before {
@@ -270,7 +270,7 @@ fn random_walks_between_states_end_where_a_straight_way_ends() {
                     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": net}));
                     (there[n], wish[n]) = (false, [false; 4]);
                 }
-                4 => rig.kernel.meddle(|d| d.elements = None),
+                4 => rig.kernel.meddle(|d| d.policy = None),
                 5..=8 => {
                     rig.ok("NetworkDriver.CreateNetwork", network(&net, n as u8 + 1, n % 2 == 0));
                     there[n] = true;
@@ -352,7 +352,7 @@ fn a_lost_ledger_takes_nothing_in_any_life_until_the_engine_says_so() {
         assert!(rig.life().driver.is_degraded(), "life {life}");
         assert_eq!(rig.life().driver.status().plan.unknown.len(), 12, "life {life}");
         // What the firewall lost comes back in the life that has seen it.
-        rig.kernel.meddle(|d| d.elements = None);
+        rig.kernel.meddle(|d| d.policy = None);
         rig.life().driver.repair_firewall().whole().unwrap();
         assert_eq!(rig.kernel.datapath(), before, "life {life}, a flushed firewall");
         rig.ok("NetworkDriver.CreateNetwork", network("fresh", 77, false));
@@ -384,8 +384,8 @@ fn a_lost_ledger_takes_nothing_in_any_life_until_the_engine_says_so() {
     }
     rig.life().driver.tick();
     assert!(rig.kernel.datapath().veths().is_empty(), "{:?}", rig.kernel.datapath().veths());
-    let mut left = rig.kernel.datapath().elements.unwrap();
-    left.retain(|element| !matches!(element, Element::Closed(_) | Element::Router(..)));
+    let mut left = rig.kernel.datapath().policy.unwrap();
+    left.retain(|element| !matches!(element, Policy::LimitedForwarding(_) | Policy::ForwardingLink(..)));
     assert!(left.is_empty(), "what is left could serve nobody: {left:?}");
     assert!(!rig.life().driver.is_degraded());
 }
@@ -442,8 +442,8 @@ fn an_older_ledger_without_the_ports_of_a_container_that_it_knows() {
     let before = rig.kernel.datapath();
     rig.life = None;
     std::fs::write(rig.ledger_file(), copy).unwrap();
-    let is_port = |e: &&Element| matches!(e, Element::Port(port) if port.host.port == 8080);
-    let ports = |rig: &Rig| rig.kernel.datapath().elements.iter().flatten().filter(is_port).count();
+    let is_port = |e: &&Policy| matches!(e, Policy::Published(port) if port.host.port == 8080);
+    let ports = |rig: &Rig| rig.kernel.datapath().policy.iter().flatten().filter(is_port).count();
     for life in 1..=3 {
         rig.restart();
         rig.life().driver.tick();
@@ -499,9 +499,9 @@ fn an_older_ledger_is_not_applied_over_what_runs() {
             before.bridges(),
             "life {life}: the old network's bridge has the subnet of one that runs"
         );
-        let (now, had) = (now.elements.unwrap(), before.elements.clone().unwrap());
+        let (now, had) = (now.policy.unwrap(), before.policy.clone().unwrap());
         assert!(now.is_superset(&had), "life {life}: {:?}", had.difference(&now).collect::<Vec<_>>());
-        let port = |e: &&Element| matches!(e, Element::Port(port) if port.host.port == 8080);
+        let port = |e: &&Policy| matches!(e, Policy::Published(port) if port.host.port == 8080);
         assert_eq!(now.iter().filter(port).count(), 1, "life {life}");
         let plan = rig.life().driver.status().plan;
         assert_eq!((plan.unknown.len(), plan.withheld.len()), (3, 1), "life {life}: {plan:?}");

@@ -14,5 +14,6 @@ mod lives;
 mod macvlan;
 mod networks;
 mod overlay;
+mod policy;
 mod ports;
 mod status;

@@ -1,6 +1,6 @@
 //! create_network, delete_network, gw_alloc_check.
 
-use pontoon::datapath::{Change, Element, Object, ObjectKind, Step};
+use pontoon::datapath::{Change, Object, ObjectKind, Policy, Step};
 use pontoon::model::IfName;
 use serde_json::{Value, json};
 
@@ -23,14 +23,18 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     assert!(bridge.ipv6 && bridge.up && bridge.owned);
     assert_eq!(bridge.mtu, 1450);
     assert!(datapath.forwarding.v4 && datapath.forwarding.v6);
-    let elements = datapath.elements.unwrap();
-    assert!(elements.contains(&Element::Intra(name.clone())) && elements.contains(&Element::Bridge(name.clone())));
-    assert!(elements.contains(&Element::Masquerade("10.7.0.0/24".parse().unwrap())));
-    assert!(elements.contains(&Element::Masquerade("fd07::/64".parse().unwrap())));
+    let elements = datapath.policy.unwrap();
+    assert!(
+        elements.contains(&Policy::IntraNetwork(name.clone()))
+            && elements.contains(&Policy::ProtectedBridge(name.clone()))
+    );
+    assert!(elements.contains(&Policy::Masquerade("10.7.0.0/24".parse().unwrap())));
+    assert!(elements.contains(&Policy::Masquerade("fd07::/64".parse().unwrap())));
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "0123456789abcdef"}));
     let after = rig.kernel.datapath();
     assert!(
-        after.bridges().is_empty() && after.elements.unwrap() == [Element::Closed(false), Element::Closed(true)].into()
+        after.bridges().is_empty()
+            && after.policy.unwrap() == [Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into()
     );
 }
 
@@ -69,9 +73,9 @@ fn internal_networks_neither_forward_nor_masquerade() {
     rig.ok("NetworkDriver.CreateNetwork", body);
     let datapath = rig.kernel.datapath();
     assert!(!datapath.forwarding.v4 && !datapath.forwarding.v6);
-    let elements = datapath.elements.unwrap();
-    assert!(elements.iter().any(|e| matches!(e, Element::Internal(_))));
-    assert!(!elements.iter().any(|e| matches!(e, Element::Masquerade(_))));
+    let elements = datapath.policy.unwrap();
+    assert!(elements.iter().any(|e| matches!(e, Policy::Internal(_))));
+    assert!(!elements.iter().any(|e| matches!(e, Policy::Masquerade(_))));
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn options_change_what_they_say() {
     assert_eq!(bridge.mtu, 1400);
     assert_eq!(bridge.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fd01::1/64"]);
     assert!(datapath.veths().values().all(|v| v.isolated && v.mtu == 1400));
-    assert!(!datapath.elements.unwrap().iter().any(|e| matches!(e, Element::Masquerade(_))));
+    assert!(!datapath.policy.unwrap().iter().any(|e| matches!(e, Policy::Masquerade(_))));
 }
 
 #[test]

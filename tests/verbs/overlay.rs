@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pontoon::datapath::fake::{FakeKernel, Fault};
-use pontoon::datapath::{Element, Kernel, Object, ObjectKind, Shortcut, Step, Underlay, Vxlan};
+use pontoon::datapath::{FastPath, Kernel, Object, ObjectKind, Policy, Step, Underlay, Vxlan};
 use pontoon::driver::{Driver, OverlaySettings, Settings};
 use pontoon::model::{IfName, Scope, Vni};
 use pontoon::state::Ledger;
@@ -66,8 +66,8 @@ fn peers(rig: &Rig) -> Vec<String> {
 }
 
 fn accepted(rig: &Rig) -> Vec<String> {
-    let elements = rig.kernel.datapath().elements.unwrap();
-    elements.iter().filter_map(|e| if let Element::Peer(peer) = e { Some(peer.to_string()) } else { None }).collect()
+    let elements = rig.kernel.datapath().policy.unwrap();
+    elements.iter().filter_map(|e| if let Policy::Peer(peer) = e { Some(peer.to_string()) } else { None }).collect()
 }
 
 #[test]
@@ -148,8 +148,8 @@ fn a_network_of_the_swarm_has_a_tunnel_to_every_node() {
     let made = tunnel(&rig);
     assert_eq!((made.vni, made.local, made.mtu, made.port), (Vni::derive(NET), ip("192.0.2.1"), 1450, 4789));
     assert_eq!(peers(&rig), ["192.0.2.7"]);
-    let elements = rig.kernel.datapath().elements.unwrap();
-    assert!(elements.contains(&Element::Tunnel(made.vni)) && elements.contains(&Element::TunnelPort(4789)));
+    let elements = rig.kernel.datapath().policy.unwrap();
+    assert!(elements.contains(&Policy::Tunnel(made.vni)) && elements.contains(&Policy::TunnelPort(4789)));
     // Another node, this node under the address by which the others know it, and itself as peer.
     rig.ok("NetworkDriver.DiscoverNew", discovered("192.0.2.8", false));
     rig.ok("NetworkDriver.DiscoverNew", discovered("198.51.100.1", false));
@@ -164,7 +164,7 @@ fn a_network_of_the_swarm_has_a_tunnel_to_every_node() {
     assert_eq!(accepted(&rig), ["192.0.2.7", "192.0.2.8"]);
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": NET}));
     assert!(rig.kernel.datapath().vxlans().is_empty());
-    assert!(!rig.kernel.datapath().elements.unwrap().contains(&Element::Tunnel(made.vni)));
+    assert!(!rig.kernel.datapath().policy.unwrap().contains(&Policy::Tunnel(made.vni)));
 }
 
 #[test]
@@ -223,8 +223,8 @@ fn an_overlay_without_swarm_has_the_peers_that_it_is_given() {
 fn broadcasts_stay_on_their_host_only_where_they_would_leave_it() {
     let mut rig = local();
     let quiet = |rig: &Rig| {
-        let elements = rig.kernel.datapath().elements.unwrap();
-        elements.iter().filter(|element| matches!(element, Element::Quiet(_))).count()
+        let elements = rig.kernel.datapath().policy.unwrap();
+        elements.iter().filter(|element| matches!(element, Policy::NoMulticast(_))).count()
     };
     rig.ok(
         "NetworkDriver.CreateNetwork",
@@ -248,9 +248,9 @@ fn broadcasts_stay_on_their_host_only_where_they_would_leave_it() {
 fn shortcuts_come_and_go_with_the_endpoints_of_overlay_networks() {
     let mut rig = local();
     let ports = |rig: &Rig| {
-        let shortcuts = rig.kernel.datapath().shortcuts.unwrap_or_default();
-        let checked = |shortcut: &Shortcut| match shortcut {
-            Shortcut::Port { addresses, .. } => Some(!addresses.is_empty()),
+        let shortcuts = rig.kernel.datapath().fastpath.unwrap_or_default();
+        let checked = |shortcut: &FastPath| match shortcut {
+            FastPath::Port { addresses, .. } => Some(!addresses.is_empty()),
             _ => None,
         };
         (shortcuts.len(), shortcuts.iter().filter_map(checked).collect::<Vec<_>>())
@@ -274,14 +274,14 @@ fn shortcuts_come_and_go_with_the_endpoints_of_overlay_networks() {
     unchecked["Options"]["pontoon.spoofcheck"] = json!("false");
     rig.ok("NetworkDriver.CreateEndpoint", unchecked);
     assert_eq!(ports(&rig).0, 3);
-    let before = rig.kernel.datapath().shortcuts;
+    let before = rig.kernel.datapath().fastpath;
     rig.restart();
-    assert_eq!(rig.kernel.datapath().shortcuts, before, "the ledger keeps what they follow from");
-    rig.kernel.meddle(|datapath| datapath.shortcuts = Some(Default::default()));
+    assert_eq!(rig.kernel.datapath().fastpath, before, "the ledger keeps what they follow from");
+    rig.kernel.meddle(|datapath| datapath.fastpath = Some(Default::default()));
     rig.restart();
-    assert_eq!(rig.kernel.datapath().shortcuts, before, "and they are made again");
+    assert_eq!(rig.kernel.datapath().fastpath, before, "and they are made again");
     // Who gets none gets along without.
-    let refused = |step: &Step| matches!(step, Step::Shortcuts { .. });
+    let refused = |step: &Step| matches!(step, Step::FastPath { .. });
     rig.kernel.inject(refused, Fault::Refuse(libc::EINVAL));
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("a", "e3", "10.1.0.4/24"));
     assert_eq!(ports(&rig).0, 3);

@@ -2,7 +2,7 @@
 //! stands in the way, and that nothing is left behind.
 
 use pontoon::datapath::fake::Fault;
-use pontoon::datapath::{Element, Kernel, Step};
+use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::model::{HostPort, Protocol};
 use serde_json::{Value, json};
 
@@ -37,9 +37,9 @@ fn attach(rig: &Rig, id: &str, n: u8, sandbox: &str) {
 
 /// What is published, as text.
 fn published(rig: &Rig) -> Vec<String> {
-    let elements = rig.kernel.datapath().elements.unwrap();
-    let show = |e: &Element| match e {
-        Element::Port(p) => Some(format!("{} -> {} {}", p.host, p.container, p.container_port)),
+    let elements = rig.kernel.datapath().policy.unwrap();
+    let show = |e: &Policy| match e {
+        Policy::Published(p) => Some(format!("{} -> {} {}", p.host, p.container, p.container_port)),
         _ => None,
     };
     elements.iter().filter_map(show).collect()
@@ -176,7 +176,7 @@ fn a_kernel_that_refuses_leaves_what_was() {
     rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
     let before = (published(&rig), reserved(&rig));
     for _ in 0..6 {
-        let is_ports = |s: &Step| matches!(s, Step::Elements { add, .. } if add.iter().any(|e| matches!(e, Element::Port(p) if p.host.port == 9090)));
+        let is_ports = |s: &Step| matches!(s, Step::ChangeFirewall { add, .. } if add.iter().any(|e| matches!(e, Policy::Published(p) if p.host.port == 9090)));
         rig.kernel.inject(is_ports, Fault::Refuse(libc::ENOMEM));
     }
     let text = rig.err(
@@ -192,10 +192,10 @@ fn leave_and_delete_clean_up_when_revoke_never_came() {
     for method in ["Leave", "DeleteEndpoint"] {
         let rig = rig_with(json!({}));
         rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(17, "", 53, 53, 53)])));
-        rig.kernel.take_forgotten();
+        rig.kernel.take_flushed();
         rig.ok(&format!("NetworkDriver.{method}"), of("aa", "e1"));
         assert_eq!((published(&rig).len(), reserved(&rig).len()), (0, 0), "{method}");
-        assert!(!rig.kernel.take_forgotten().is_empty(), "flows to the container are forgotten");
+        assert!(!rig.kernel.take_flushed().is_empty(), "flows to the container are forgotten");
     }
 }
 
@@ -203,10 +203,10 @@ fn leave_and_delete_clean_up_when_revoke_never_came() {
 fn set_right(rig: &Rig) -> Vec<String> {
     let steps = rig.kernel.take_steps();
     // Only after the rules are in: until then clients go on being misled.
-    let rules = steps.iter().position(|s| matches!(s, Step::Elements { .. } | Step::CreateTable(_)));
-    let misled = steps.iter().position(|s| matches!(s, Step::ForgetMisled(_)));
+    let rules = steps.iter().position(|s| matches!(s, Step::ChangeFirewall { .. } | Step::CreateFirewall(_)));
+    let misled = steps.iter().position(|s| matches!(s, Step::FlushStaleConntrack(_)));
     assert!(misled.is_none() || rules < misled, "{steps:?}");
-    let ports = steps.iter().filter_map(|s| if let Step::ForgetMisled(ports) = s { Some(ports) } else { None });
+    let ports = steps.iter().filter_map(|s| if let Step::FlushStaleConntrack(ports) = s { Some(ports) } else { None });
     ports.flatten().map(|port| port.host.to_string()).collect()
 }
 
@@ -228,7 +228,7 @@ fn clients_that_keep_their_port_are_set_right_when_one_is_published() {
     let leads_elsewhere = json!([port(17, "", 53, 53, 54)]);
     rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", leads_elsewhere));
     assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"]);
-    rig.kernel.meddle(|d| d.elements = None);
+    rig.kernel.meddle(|d| d.policy = None);
     rig.life().driver.repair_firewall().whole().unwrap();
     assert_eq!(sorted(set_right(&rig)), ["0.0.0.0:53/udp", "[::]:53/udp"], "a flushed table was put back");
     rig.ok("NetworkDriver.RevokeExternalConnectivity", of("aa", "e1"));
@@ -291,14 +291,14 @@ fn modes_decide_what_is_translated_and_what_is_open() {
     let elements = |options: Value| {
         let rig = rig_with(options);
         rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!([port(6, "", 8080, 8080, 80)])));
-        let all = rig.kernel.datapath().elements.unwrap();
-        let count = |test: fn(&Element) -> bool| all.iter().filter(|e| test(e)).count();
+        let all = rig.kernel.datapath().policy.unwrap();
+        let count = |test: fn(&Policy) -> bool| all.iter().filter(|e| test(e)).count();
         (
-            count(|e| matches!(e, Element::Port(_))),
-            count(|e| matches!(e, Element::Open(..))),
-            count(|e| matches!(e, Element::Masquerade(_))),
-            count(|e| matches!(e, Element::Routed(..))),
-            count(|e| matches!(e, Element::Direct(..))),
+            count(|e| matches!(e, Policy::Published(_))),
+            count(|e| matches!(e, Policy::OpenPort(..))),
+            count(|e| matches!(e, Policy::Masquerade(_))),
+            count(|e| matches!(e, Policy::Routed(..))),
+            count(|e| matches!(e, Policy::Unprotected(..))),
         )
     };
     let (mode4, mode6) = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6");
@@ -321,11 +321,11 @@ fn modes_decide_what_is_translated_and_what_is_open() {
 fn sources_are_allowed_for_a_network_or_for_one_endpoint() {
     let rig = rig_with(json!({"pontoon.publish.allow": "192.0.2.0/24,2001:db8::/32"}));
     let allowed = |rig: &Rig| {
-        let elements = rig.kernel.datapath().elements.unwrap();
+        let elements = rig.kernel.datapath().policy.unwrap();
         elements
             .iter()
             .filter_map(|e| match e {
-                Element::Allow(address, source) => Some(format!("{address} {source}")),
+                Policy::AllowedSource(address, source) => Some(format!("{address} {source}")),
                 _ => None,
             })
             .collect::<Vec<_>>()
@@ -344,10 +344,10 @@ fn sources_are_allowed_for_a_network_or_for_one_endpoint() {
 #[test]
 fn sources_are_checked_unless_the_user_says_otherwise() {
     let checked = |rig: &Rig| {
-        let elements = rig.kernel.datapath().elements.unwrap();
+        let elements = rig.kernel.datapath().policy.unwrap();
         elements
             .iter()
-            .filter(|e| matches!(e, Element::Checked(_) | Element::SourceMac(..) | Element::SourceAddress(..)))
+            .filter(|e| matches!(e, Policy::SpoofChecked(_) | Policy::SourceMac(..) | Policy::SourceAddress(..)))
             .count()
     };
     assert_eq!(checked(&rig_with(json!({}))), 5);
@@ -368,6 +368,6 @@ fn two_hundred_ports_are_one_transaction() {
     let ports: Vec<Value> = (0..200).map(|n| port(6, "", 10000 + n, 10000 + n, 80)).collect();
     rig.ok("NetworkDriver.ProgramExternalConnectivity", program("aa", "e1", json!(ports)));
     let steps = rig.kernel.take_steps();
-    assert_eq!(steps.iter().filter(|s| matches!(s, Step::Elements { .. })).count(), 1, "{steps:?}");
+    assert_eq!(steps.iter().filter(|s| matches!(s, Step::ChangeFirewall { .. })).count(), 1, "{steps:?}");
     assert_eq!(published(&rig).len(), 400);
 }

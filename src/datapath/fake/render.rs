@@ -1,6 +1,6 @@
 //! Renders the fake's state as text.
 
-use super::{Element, FakeKernel};
+use super::{FakeKernel, Policy};
 
 impl FakeKernel {
     /// The state in lines like those of `ip`, `bridge` and `nft`, for people to compare.
@@ -8,11 +8,11 @@ impl FakeKernel {
         let world = self.world();
         let mut lines = Vec::new();
         lines.extend(world.datapath.objects.iter().map(|(name, object)| format!("link {name} {object:?}")));
-        match &world.datapath.elements {
+        match &world.datapath.policy {
             None => lines.push("no table inet pontoon".to_owned()),
             // Forwarding stays on when no network needs it any more, and this element with it.
             Some(elements) => {
-                let lasting = elements.iter().filter(|element| !matches!(element, Element::Closed(_)));
+                let lasting = elements.iter().filter(|element| !matches!(element, Policy::LimitedForwarding(_)));
                 lines.extend(lasting.map(|e| format!("element {e:?}")));
             }
         }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{FakeKernel, World};
-use crate::datapath::shortcut;
-use crate::datapath::{Announcement, Shortcut, Underlay};
+use crate::datapath::fastpath;
+use crate::datapath::{Announcement, FastPath, Underlay};
 use crate::model::{DataPath, IfName};
 
 /// What the fake knows about other hosts.
@@ -65,10 +65,10 @@ impl FakeKernel {
 
 impl World {
     /// Like the real kernel: no shortcut exists for a link that does not exist.
-    pub(super) fn shortcuts(&mut self, add: &[Shortcut], remove: &[Shortcut]) {
-        let held = self.datapath.shortcuts.get_or_insert_default();
+    pub(super) fn change_fastpath(&mut self, add: &[FastPath], remove: &[FastPath]) {
+        let held = self.datapath.fastpath.get_or_insert_default();
         held.retain(|shortcut| !remove.contains(shortcut));
         held.extend(add.iter().cloned());
-        *held = shortcut::whole(std::mem::take(held));
+        *held = fastpath::whole(std::mem::take(held));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Kind, Refusal, forwarding, links};
-use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, Element, ForwardRule, LinkMatch, Shortcut, Veth, shortcut};
+use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, Policy, Veth, fastpath};
 use crate::model::options;
 use crate::model::{
     Attachment, Endpoint, EndpointSpec, GatewayMode, IfName, LinkRole, Mac, Network, Protocol, Published,
@@ -72,7 +72,7 @@ fn network(network: &Network, name: &IfName) -> Datapath {
     Datapath {
         objects: [(name.clone(), bridge.into())].into(),
         forwarding: forwarding(spec),
-        elements: Some(elements(network, name)),
+        policy: Some(policy(network, name)),
         forward4: Some(forward_rules(name)),
         forward6: Some(forward_rules(name)),
         ..Datapath::default()
@@ -91,25 +91,25 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
         arp: false,
         up: true,
     };
-    let mut elements = reach(network, endpoint);
+    let mut policy = reach(network, endpoint);
     let checks = checks(network, host, endpoint);
     if !network.kind.owns_bridge() && (!network.spec.internal || !network.spec.options.icc) {
-        elements.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Element::Guest));
+        policy.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Policy::UserBridgeContainer));
     }
-    let mut shortcuts = shortcut::of_endpoint(network, host, endpoint, !checks.is_empty());
+    let mut fastpath = fastpath::of_endpoint(network, host, endpoint, !checks.is_empty());
     if !network.kind.owns_bridge() && !checks.is_empty() {
-        shortcuts.insert(Shortcut::Guard { port: host.clone() });
+        fastpath.insert(FastPath::Guard { port: host.clone() });
     }
-    elements.extend(checks);
-    Datapath { elements: Some(elements), shortcuts: Some(shortcuts), ..links(endpoint, [(host.clone(), veth.into())]) }
+    policy.extend(checks);
+    Datapath { policy: Some(policy), fastpath: Some(fastpath), ..links(endpoint, [(host.clone(), veth.into())]) }
 }
 
 /// Elements that decide which traffic from outside its network may reach the endpoint.
-fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
+fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Policy> {
     let options = &network.spec.options;
-    let mut set: BTreeSet<Element> = endpoint.published.iter().copied().map(Element::Port).collect();
+    let mut set: BTreeSet<Policy> = endpoint.published.iter().copied().map(Policy::Published).collect();
     let all_of_v4 = |p: &&Published| p.host.protocol == Protocol::Udp && p.host.address == Ipv4Addr::UNSPECIFIED;
-    set.extend(endpoint.published.iter().filter(all_of_v4).map(|p| Element::BroadcastPort(p.host.port)));
+    set.extend(endpoint.published.iter().filter(all_of_v4).map(|p| Policy::BroadcastPort(p.host.port)));
     for (net, mode) in [(endpoint.spec.v4, options.mode4), (endpoint.spec.v6, options.mode6)] {
         let Some(address) = net.map(|net| net.ip()) else { continue };
         if network.spec.internal || endpoint.bindings.is_empty() {
@@ -118,13 +118,13 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
         // Translated ports stay closed while another network carries the container's default route.
         let published = || endpoint.published.iter().any(|port| port.container == address);
         if mode == GatewayMode::Routed || (!options.trusted.is_empty() && published()) {
-            set.extend(endpoint.bindings.iter().map(|b| Element::Open(b.protocol, address, b.container_port)));
+            set.extend(endpoint.bindings.iter().map(|b| Policy::OpenPort(b.protocol, address, b.container_port)));
         }
         let allow = endpoint.spec.options.allow.as_ref().unwrap_or(&options.allow);
         if !allow.is_empty() {
-            set.insert(Element::Guarded(address));
+            set.insert(Policy::SourceFiltered(address));
             let sources = allow.iter().filter(|source| source.is_ipv4() == address.is_ipv4());
-            set.extend(sources.map(|source| Element::Allow(address, *source)));
+            set.extend(sources.map(|source| Policy::AllowedSource(address, *source)));
         }
     }
     set
@@ -132,16 +132,16 @@ fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Element> {
 
 /// Source address validation of an endpoint. It is not possible when Pontoon does not know the endpoint's
 /// addresses (the `null` IPAM driver).
-fn checks(network: &Network, host: &IfName, endpoint: &Endpoint) -> BTreeSet<Element> {
+fn checks(network: &Network, host: &IfName, endpoint: &Endpoint) -> BTreeSet<Policy> {
     if !is_checked(network, endpoint) {
         return BTreeSet::new();
     }
     let host = || host.clone();
-    let mut set = BTreeSet::from([Element::Checked(host()), Element::SourceMac(host(), endpoint.mac)]);
+    let mut set = BTreeSet::from([Policy::SpoofChecked(host()), Policy::SourceMac(host(), endpoint.mac)]);
     // The kernel derives the link-local address from the hardware address; no IPAM driver assigns it.
     let link_local = IpAddr::V6(endpoint.mac.link_local());
     let addresses = endpoint.spec.addresses().chain([link_local]);
-    set.extend(addresses.map(|address| Element::SourceAddress(host(), address)));
+    set.extend(addresses.map(|address| Policy::SourceAddress(host(), address)));
     set
 }
 
@@ -153,23 +153,23 @@ pub fn is_checked(network: &Network, endpoint: &Endpoint) -> bool {
 
 /// On a bridge that the user provides, the user's own filtering stays in charge: Pontoon adds only what its
 /// containers need (masquerading, isolation), nothing that would cut other traffic through the bridge.
-fn elements(network: &Network, bridge: &IfName) -> BTreeSet<Element> {
+fn policy(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
     let spec = &network.spec;
     let bridge = || bridge.clone();
     let mut set = BTreeSet::new();
     if !spec.options.icc {
-        set.insert(Element::Apart(bridge()));
+        set.insert(Policy::Isolated(bridge()));
     } else if network.kind.owns_bridge() {
-        set.insert(Element::Intra(bridge()));
+        set.insert(Policy::IntraNetwork(bridge()));
     }
     // On a bridge that the user provides, the gateway may be another host: then no packet here ever has its
     // address as source.
-    set.extend(spec.subnets().filter_map(|subnet| subnet.gateway).map(Element::OwnAddress));
+    set.extend(spec.subnets().filter_map(|subnet| subnet.gateway).map(Policy::BridgeAddress));
     if network.kind.owns_bridge() {
-        set.insert(Element::Bridge(bridge()));
-        set.insert(Element::Neighbour(bridge()));
+        set.insert(Policy::ProtectedBridge(bridge()));
+        set.insert(Policy::ContainerBridge(bridge()));
         if spec.internal {
-            set.insert(Element::Internal(bridge()));
+            set.insert(Policy::Internal(bridge()));
         }
     }
     for subnet in spec.subnets().filter(|_| !spec.internal) {
@@ -179,17 +179,17 @@ fn elements(network: &Network, bridge: &IfName) -> BTreeSet<Element> {
         if mode != GatewayMode::Routed && options.masquerade {
             let chosen = if v6 { options.host_ipv6.map(IpAddr::V6) } else { options.host_ipv4.map(IpAddr::V4) };
             set.insert(match chosen {
-                Some(address) => Element::SourceNat(subnet.pool, address),
-                None => Element::Masquerade(subnet.pool),
+                Some(address) => Policy::SourceNat(subnet.pool, address),
+                None => Policy::Masquerade(subnet.pool),
             });
         }
         if network.kind.owns_bridge() {
             match mode {
-                GatewayMode::Routed => drop(set.insert(Element::Routed(bridge(), v6))),
-                GatewayMode::NatUnprotected => drop(set.insert(Element::Direct(bridge(), v6))),
+                GatewayMode::Routed => drop(set.insert(Policy::Routed(bridge(), v6))),
+                GatewayMode::NatUnprotected => drop(set.insert(Policy::Unprotected(bridge(), v6))),
                 GatewayMode::Nat | GatewayMode::Isolated => {}
             }
-            set.extend(options.trusted.iter().map(|link| Element::Trusted(link.clone(), bridge())));
+            set.extend(options.trusted.iter().map(|link| Policy::TrustedLink(link.clone(), bridge())));
         }
     }
     set

@@ -89,7 +89,7 @@ pub(super) fn chosen<E: From<Refusal>>(
         return refuse(format!("{parent} is a link of Pontoon's own: choose another parent"));
     }
     if link.mac.is_none() || parent.as_str() == "lo" {
-        return refuse(format!("{parent} is no Ethernet link: choose another parent"));
+        return refuse(format!("{parent} is not an Ethernet link: choose another parent"));
     }
     let mtu = spec.options.mtu.unwrap_or(link.mtu);
     if mtu > link.mtu {

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use bridge::is_checked;
 
-use super::reconcile::unite;
+use super::reconcile::merge;
 use super::{
-    Datapath, Element, EngineBridges, ForwardRule, Forwarding, GROUP_DEAD, KernelError, LinkInfo, LinkMatch, Object,
+    Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_DEAD, KernelError, LinkInfo, LinkMatch, Object, Policy,
 };
 use crate::model::{
     Attachment, Endpoint, EndpointSpec, IfName, LinkRole, Network, NetworkKind, NetworkSpec, Phase, ifname,
@@ -135,20 +135,20 @@ pub fn forwarding(spec: &NetworkSpec) -> Forwarding {
 pub fn base() -> Datapath {
     let rules = BTreeSet::from([ForwardRule::From(prefix()), ForwardRule::To(prefix())]);
     Datapath {
-        elements: Some(BTreeSet::new()),
+        policy: Some(BTreeSet::new()),
         forward4: Some(rules.clone()),
         forward6: Some(rules),
-        shortcuts: Some(BTreeSet::new()),
+        fastpath: Some(BTreeSet::new()),
         ..Datapath::default()
     }
 }
 
 /// Merges what one object needs into `to`.
 pub fn add(to: &mut Datapath, more: Datapath) {
-    unite(&mut to.elements, &more.elements);
-    unite(&mut to.forward4, &more.forward4);
-    unite(&mut to.forward6, &more.forward6);
-    unite(&mut to.shortcuts, &more.shortcuts);
+    merge(&mut to.policy, &more.policy);
+    merge(&mut to.forward4, &more.forward4);
+    merge(&mut to.forward6, &more.forward6);
+    merge(&mut to.fastpath, &more.fastpath);
     to.objects.extend(more.objects);
     to.sandboxed.extend(more.sandboxed);
     // Forwarding is never turned off: other programs on the host may rely on it by now.
@@ -158,10 +158,10 @@ pub fn add(to: &mut Datapath, more: Datapath) {
 
 /// Elements for bridges of the engine's built-in driver: their containers are neighbours, and unless the
 /// engine itself protects them, Pontoon's containers must not reach unpublished ports there.
-pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Element> {
+pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Policy> {
     let links = || engine.links.iter().cloned();
-    let closed = links().filter(|_| !engine.guarded).map(Element::Engine);
-    links().map(Element::Neighbour).chain(closed).collect()
+    let closed = links().filter(|_| !engine.guarded).map(Policy::EngineBridge);
+    links().map(Policy::ContainerBridge).chain(closed).collect()
 }
 
 fn prefix() -> LinkMatch {

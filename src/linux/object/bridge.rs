@@ -6,7 +6,7 @@
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 
-use super::super::apply::{TRIES, foreign};
+use super::super::apply::{CREATE_ATTEMPTS, foreign};
 use super::super::link::{self, HEADER, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, LinkRecord};
 use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::super::shell::{is_there, quoted, setting, word};
@@ -67,7 +67,7 @@ pub fn create(socket: &mut Socket, sysctls: &Sysctls, name: &IfName, bridge: &Br
     if result.is_err()
         && let Err(failure) = link::delete(socket, made.index)
     {
-        tracing::warn!(bridge = %name, ?failure, "half made and could not be removed, it will be tried again");
+        tracing::warn!(bridge = %name, ?failure, "cannot remove incomplete link; retrying");
     }
     result.map(|()| made.index)
 }
@@ -137,7 +137,7 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> 
 
 impl LinuxKernel {
     pub(super) fn create_bridge(&self, name: &IfName, bridge: &Bridge) -> Result<(), Failure> {
-        for _ in 0..TRIES {
+        for _ in 0..CREATE_ATTEMPTS {
             self.await_gone(name)?;
             let mut route = self.route();
             route.bridges.remove(name);
@@ -159,7 +159,7 @@ impl LinuxKernel {
                 Some(found) => return Err(foreign(name, &found.kind)),
             }
         }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
     }
 
     pub(in crate::linux) fn retire_bridge(&self, name: &IfName) -> Result<(), Failure> {
@@ -167,7 +167,7 @@ impl LinuxKernel {
         route.bridges.remove(name);
         let Some(found) = link::find(&mut route.socket, name.as_str())? else { return Ok(()) };
         if found.kind != "bridge" || !(found.live() || found.dead()) {
-            tracing::warn!(link = %name, kind = %found.kind, "not Pontoon's any more, it is left alone");
+            tracing::warn!(link = %name, kind = %found.kind, "link no longer belongs to Pontoon; leaving it alone");
             return Ok(());
         }
         let change = LinkUnspec::new_with_index(found.index).down().link_group(GROUP_DEAD);

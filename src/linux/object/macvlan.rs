@@ -4,7 +4,7 @@
 //! Never changes a link that is not in Pontoon's group.
 
 use super::super::LinuxKernel;
-use super::super::apply::{TRIES, foreign};
+use super::super::apply::{CREATE_ATTEMPTS, foreign};
 use super::super::link::{
     self, HEADER, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO,
     IFLA_MTU, LinkRecord,
@@ -52,7 +52,7 @@ fn create(socket: &mut Socket, name: &IfName, wanted: &Macvlan, parent: u32) -> 
 
 impl LinuxKernel {
     pub(super) fn create_macvlan(&self, name: &IfName, wanted: &Macvlan) -> Result<(), Failure> {
-        for _ in 0..TRIES {
+        for _ in 0..CREATE_ATTEMPTS {
             self.await_gone(name)?;
             let socket = &mut self.route().socket;
             let Some(parent) = link::find(socket, wanted.parent.as_str())? else {
@@ -76,7 +76,7 @@ impl LinuxKernel {
                 Some(found) => return Err(foreign(name, &found.kind)),
             }
         }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
     }
 }
 
@@ -84,9 +84,9 @@ impl LinuxKernel {
 /// (`macvlan_common_newlink`, drivers/net/macvlan.c).
 fn explained(failure: Failure, parent: &IfName) -> Failure {
     let why = match failure.errno() {
-        Some(libc::EBUSY) => "is a port of a bridge, or has children of another kind",
+        Some(libc::EBUSY) => "is a bridge port, or has children of another kind",
         Some(libc::EINVAL) => {
-            "takes no further child: it is no Ethernet link, or one of its children has mode passthru"
+            "accepts no further child: it is not an Ethernet link, or one of its children has mode passthru"
         }
         _ => return failure,
     };

@@ -55,6 +55,12 @@ impl Around<'_> {
     }
 }
 
+/// Whether [`observe`] reads the data of links of this kind, which is copied for them only: a host has thousands
+/// of other links.
+pub(super) fn reads_data(kind: &str) -> bool {
+    kind == "macvlan"
+}
+
 /// Reads a link; `None` for one that Pontoon neither created nor uses.
 pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord, name: &IfName) -> Result<Option<Object>, Failure> {
     Ok(match link.kind.as_str() {

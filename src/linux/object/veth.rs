@@ -6,7 +6,7 @@
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use super::super::apply::{TRIES, foreign, with_master};
+use super::super::apply::{CREATE_ATTEMPTS, foreign, with_master};
 use super::super::link::{self, LinkRecord, PortFlag};
 use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Request, Socket};
 use super::super::shell::{is_there, word};
@@ -150,7 +150,7 @@ fn peer_name(host: &IfName) -> IfName {
 
 impl LinuxKernel {
     pub(super) fn create_veth(&self, name: &IfName, veth: &Veth) -> Result<(), Failure> {
-        for _ in 0..TRIES {
+        for _ in 0..CREATE_ATTEMPTS {
             self.await_gone(name)?;
             let mut route = self.route();
             let bridge = veth.bridge.as_ref();
@@ -166,7 +166,7 @@ impl LinuxKernel {
                 None => self.free_peer(&mut route, veth)?,
                 Some(found) if found.kind == "veth" && found.dead() => self.reaper.retire(name),
                 Some(found) if found.kind == "veth" && found.live() => {
-                    self.touches.mark(name);
+                    self.echoes.mark(name);
                     return with_master(&mut route, bridge, |route, master| {
                         complete(&mut route.socket, &found, name, veth, master)
                     });
@@ -174,7 +174,7 @@ impl LinuxKernel {
                 Some(found) => return Err(foreign(name, &found.kind)),
             }
         }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
     }
 
     /// The name of the host end was free, so the other one is taken: by a pair that is about to be deleted,

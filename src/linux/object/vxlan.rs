@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::super::apply::{PATIENCE, TRIES, foreign, with_master};
+use super::super::apply::{CREATE_ATTEMPTS, DELETION_TIMEOUT, foreign, with_master};
 use super::super::link::{
     self, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
     LinkRecord, PortFlag,
@@ -97,7 +97,7 @@ pub fn create(socket: &mut Socket, name: &IfName, vxlan: &Vxlan, master: Option<
     if result.is_err()
         && let Err(failure) = link::delete(socket, made.index)
     {
-        tracing::warn!(link = %name, ?failure, "half made and could not be removed, it will be tried again");
+        tracing::warn!(link = %name, ?failure, "cannot remove incomplete link; retrying");
     }
     result
 }
@@ -183,7 +183,7 @@ pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord) -> Result<Opti
 
 impl LinuxKernel {
     pub(super) fn create_vxlan(&self, name: &IfName, wanted: &Vxlan) -> Result<(), Failure> {
-        for _ in 0..TRIES {
+        for _ in 0..CREATE_ATTEMPTS {
             self.await_gone(name)?;
             let mut route = self.route();
             let bridge = wanted.bridge.as_ref();
@@ -197,7 +197,7 @@ impl LinuxKernel {
                 // deleted.
                 None => {
                     drop(route);
-                    if !self.reaper.settle(PATIENCE) || self.is_number_taken(wanted)? {
+                    if !self.reaper.settle(DELETION_TIMEOUT) || self.is_number_taken(wanted)? {
                         return Err(Failure::refused(libc::EEXIST, failure_words(&failure)));
                     }
                 }
@@ -219,7 +219,7 @@ impl LinuxKernel {
                 Some(found) => return Err(foreign(name, &found.kind)),
             }
         }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
     }
 
     /// Whether a link that is not being deleted has this VNI at this port.
@@ -234,7 +234,7 @@ impl LinuxKernel {
 fn failure_words(failure: &Failure) -> &str {
     match failure {
         Failure::Refused(verdict) if !verdict.message.is_empty() => &verdict.message,
-        _ => "another VXLAN link of this host has this number, choose another pontoon.vni",
+        _ => "another VXLAN link of this host has this VNI, choose another pontoon.vni",
     }
 }
 

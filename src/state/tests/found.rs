@@ -142,7 +142,7 @@ fn damage_is_not_absence() {
 #[test]
 fn a_readable_line_of_nonsense_is_damage_even_at_the_end() {
     let (_dir, mut bytes) = written();
-    line::encode(r#"[{"put":"weather"}]"#, &mut bytes);
+    codec::encode(r#"[{"put":"weather"}]"#, &mut bytes);
     let opened = TempDir::with(&bytes).open();
     let Outcome::Corrupt { line: 8, what, lost: 1, .. } = opened.outcome else { panic!("{:?}", opened.outcome) };
     assert!(what.contains("does not decode") && what.contains("weather"), "{what}");
@@ -255,20 +255,20 @@ fn tracked_connections_are_told_of_until_they_are_removed() {
 #[test]
 fn whoever_only_looks_changes_nothing_and_holds_up_nobody() {
     let dir = TempDir::new();
-    let nothing = Ledger::look(&dir.0, BOOT).unwrap();
+    let nothing = Ledger::open_read_only(&dir.0, BOOT).unwrap();
     assert!(nothing.outcome == Outcome::Absent && nothing.records.is_empty() && nothing.holder.is_none());
     assert!(!dir.0.exists(), "not even the directory is made");
     let opened = dir.open();
     opened.ledger.append(&[pool(POOL), address(2, Holder::Unclaimed { since: 7 })]).unwrap();
     let mut bytes = dir.bytes();
-    let seen = Ledger::look(&dir.0, BOOT).unwrap();
+    let seen = Ledger::open_read_only(&dir.0, BOOT).unwrap();
     assert_eq!((seen.outcome, seen.records.len(), seen.holder), (Outcome::Loaded, 2, Some(std::process::id())));
     // A line that is being written is not damage; without a writer it is torn.
     bytes.extend_from_slice(b"0123");
     fs::write(dir.file("ledger"), &bytes).unwrap();
-    assert_eq!(Ledger::look(&dir.0, BOOT).unwrap().outcome, Outcome::Loaded);
+    assert_eq!(Ledger::open_read_only(&dir.0, BOOT).unwrap().outcome, Outcome::Loaded);
     drop(opened);
-    let seen = Ledger::look(&dir.0, "another boot").unwrap();
+    let seen = Ledger::open_read_only(&dir.0, "another boot").unwrap();
     assert_eq!((seen.outcome, seen.holder), (Outcome::Torn { dropped: 4 }, None));
     let stale = |record: &Record| matches!(record, Record::Address(a) if a.holder == Holder::Stale);
     assert!(seen.records.iter().any(stale), "a reboot counts here too");

@@ -107,7 +107,7 @@ fn written() -> (TempDir, Vec<u8>) {
 
 /// The live facts after the first `count` transactions of the story.
 fn alive(count: usize) -> Vec<Record> {
-    let mut facts = Facts::default();
+    let mut facts = Snapshot::default();
     story().into_iter().take(count).flatten().for_each(|record| facts.apply(record));
     facts.into_records()
 }

@@ -40,7 +40,7 @@ fn a_full_disk_refuses_and_recovers() {
     let (dir, _) = written();
     let opened = dir.open();
     let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    let sound = opened.ledger.inner().unwrap().tail.replace(Tail::new(full, 0)).unwrap();
+    let sound = opened.ledger.inner().unwrap().tail.replace(Appender::new(full, 0)).unwrap();
     let error = opened.ledger.append(&[free(1)]).unwrap_err();
     assert!(matches!(&error, StoreError::Io { cause, .. } if cause.raw_os_error() == Some(libc::ENOSPC)));
     assert!(error.to_string().contains("free some space"), "{error}");

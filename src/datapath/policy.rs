@@ -1,0 +1,86 @@
+//! The policy of the firewall in terms of networks: which traffic is isolated, translated, published, trusted or
+//! checked.
+//!
+//! A value is one statement; a desired policy is a set of them, and their order does not matter. Only
+//! `linux::firewall` knows the rules and sets that enforce a statement.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::IpNetwork;
+
+use crate::model::{IfName, Mac, Protocol, Published, Vni};
+
+/// One statement of the policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Policy {
+    /// Only traffic of its own network, replies and what other statements allow enter this bridge.
+    ProtectedBridge(IfName),
+    /// Routed traffic neither leaves nor enters this bridge.
+    Internal(IfName),
+    /// Containers on this bridge reach each other.
+    IntraNetwork(IfName),
+    /// Containers on this bridge do not reach each other, except at published ports.
+    Isolated(IfName),
+    /// This bridge has containers, of Pontoon or of another program.
+    ContainerBridge(IfName),
+    /// The host has this address on the bridge of a network.
+    BridgeAddress(IpAddr),
+    /// Outbound traffic of this subnet is masqueraded.
+    Masquerade(IpNetwork),
+    /// This bridge belongs to the engine's built-in driver; its unpublished ports are not reachable from
+    /// Pontoon's networks.
+    EngineBridge(IfName),
+    /// A port of the host leads to a port of a container. Two statements about one port of one address never
+    /// coexist.
+    Published(Published),
+    /// This port of a container is reachable without translation, in mode `routed` and from trusted links.
+    OpenPort(Protocol, IpAddr, u16),
+    /// All ports of containers on this bridge are reachable, mode `nat-unprotected`. The flag is IPv6.
+    Unprotected(IfName, bool),
+    /// This bridge is in mode `routed`: open ports and ICMP are reachable. The flag is IPv6.
+    Routed(IfName, bool),
+    /// Open ports on the bridge, the second link, are reachable from this link of the host, the first.
+    TrustedLink(IfName, IfName),
+    /// Outbound traffic of this subnet gets this source address.
+    SourceNat(IpNetwork, IpAddr),
+    /// Only allowed sources reach the published ports of this container.
+    SourceFiltered(IpAddr),
+    /// This subnet is an allowed source for the container.
+    AllowedSource(IpAddr, IpNetwork),
+    /// Sources of packets from this port are checked.
+    SpoofChecked(IfName),
+    /// This port may send from this MAC address.
+    SourceMac(IfName, Mac),
+    /// This port may send from this address, and announce it in ARP and neighbour discovery. The unspecified
+    /// address stands for every address of its family.
+    SourceAddress(IfName, IpAddr),
+    /// This UDP port of the host carries overlay networks.
+    TunnelPort(u16),
+    /// This VNI belongs to an overlay network of Pontoon. Other programs may share the port.
+    Tunnel(Vni),
+    /// Overlay networks accept packets from this host.
+    Peer(IpAddr),
+    /// The tunnels have this local address: a packet to another address of this host does not come from a
+    /// peer's tunnel.
+    TunnelAddress(IpAddr),
+    /// The gateway behind this tunnel has this MAC address: every host has the gateway, so its frames stay on
+    /// their host.
+    Gateway(IfName, Mac),
+    /// The gateway behind this tunnel has this address: requests for it stay on their host.
+    GatewayAddress(IfName, IpAddr),
+    /// This tunnel carries no broadcasts and multicasts except those for address resolution.
+    NoMulticast(IfName),
+    /// This UDP port is published on every IPv4 address, and receives broadcasts.
+    BroadcastPort(u16),
+    /// The host accepts this broadcast address on this link; packets to published ports get the last address
+    /// as destination.
+    Broadcast(IfName, Ipv4Addr, Ipv4Addr),
+    /// This family (true is IPv6) is forwarded only because of Pontoon: it is not forwarded between links of
+    /// other programs.
+    LimitedForwarding(bool),
+    /// The kernel forwarded packets from this link before Pontoon turned forwarding on for all links. The flag
+    /// is IPv6.
+    ForwardingLink(IfName, bool),
+    /// This container is on a bridge of the user; packets to and from it are forwarded.
+    UserBridgeContainer(IpAddr),
+}

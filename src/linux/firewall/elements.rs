@@ -1,0 +1,287 @@
+//! Translates the policy into elements of sets, and reads it back.
+//!
+//! Pure. Used by `tables`, and by `shell`, which prints elements.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use nft::element::{Entry, Reader};
+use nft::{Element, Value};
+
+use super::range::{number, range, subnet};
+pub use super::sets::Set;
+use crate::datapath::Policy;
+use crate::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
+
+/// The element of a set that a statement of the policy is.
+pub fn element(policy: &Policy) -> (Set, Element<'_>) {
+    let either = |address: &IpAddr, four: Set, six: Set| Set::either(address.is_ipv6(), four, six);
+    match policy {
+        Policy::ProtectedBridge(bridge) => (Set::Bridges, Element::of_set(name(bridge))),
+        Policy::Internal(bridge) => (Set::Internal, Element::of_set(name(bridge))),
+        Policy::EngineBridge(bridge) => (Set::EngineBridges, Element::of_set(name(bridge))),
+        Policy::ContainerBridge(bridge) => (Set::ContainerBridges, Element::of_set(name(bridge))),
+        Policy::IntraNetwork(bridge) => (Set::IntraNetwork, Element::of_set([name(bridge), name(bridge)])),
+        Policy::Isolated(bridge) => (Set::Isolated, Element::of_set([name(bridge), name(bridge)])),
+        Policy::BridgeAddress(address) => {
+            (either(address, Set::BridgeAddress4, Set::BridgeAddress6), Element::of_set(Value::Address(*address)))
+        }
+        Policy::Masquerade(subnet) => {
+            (Set::either(subnet.is_ipv6(), Set::Masq4, Set::Masq6), Element::of_set(network(subnet)))
+        }
+        Policy::Published(port) => {
+            let HostPort { protocol, address, port: number } = port.host;
+            let (protocol, number) = (Value::Protocol(protocol.number()), Value::Port(number));
+            let value = [Value::Address(port.container), Value::Port(port.container_port)];
+            // The wildcard address has a map of its own instead of being an element among others.
+            match address.is_unspecified() {
+                true => {
+                    (either(&address, Set::Published4, Set::Published6), Element::of_map([protocol, number], value))
+                }
+                false => (
+                    either(&address, Set::PublishedAt4, Set::PublishedAt6),
+                    Element::of_map([Value::Address(address), protocol, number], value),
+                ),
+            }
+        }
+        Policy::OpenPort(protocol, address, port) => (
+            either(address, Set::OpenPort4, Set::OpenPort6),
+            Element::of_set([Value::Address(*address), Value::Protocol(protocol.number()), Value::Port(*port)]),
+        ),
+        Policy::Unprotected(bridge, v6) => {
+            (Set::either(*v6, Set::Unprotected4, Set::Unprotected6), Element::of_set(name(bridge)))
+        }
+        Policy::Routed(bridge, v6) => (Set::either(*v6, Set::Routed4, Set::Routed6), Element::of_set(name(bridge))),
+        Policy::TrustedLink(from, to) => (Set::Trusted, Element::of_set([name(from), name(to)])),
+        Policy::SourceNat(subnet, address) => (
+            Set::either(subnet.is_ipv6(), Set::Snat4, Set::Snat6),
+            Element::of_map(network(subnet), Value::Address(*address)),
+        ),
+        Policy::SourceFiltered(address) => {
+            (either(address, Set::SourceFiltered4, Set::SourceFiltered6), Element::of_set(Value::Address(*address)))
+        }
+        Policy::AllowedSource(address, source) => (
+            either(address, Set::AllowedSource4, Set::AllowedSource6),
+            Element::of_set([Value::Address(*address), network(source)]),
+        ),
+        Policy::SpoofChecked(port) => (Set::SpoofChecked, Element::of_set(name(port))),
+        Policy::SourceMac(port, mac) => (Set::Macs, Element::of_set([name(port), Value::Mac(mac.bytes())])),
+        Policy::SourceAddress(port, address) if address.is_unspecified() => {
+            (either(address, Set::AnyAddr4, Set::AnyAddr6), Element::of_set(name(port)))
+        }
+        Policy::SourceAddress(port, address) => {
+            (either(address, Set::Addr4, Set::Addr6), Element::of_set([name(port), Value::Address(*address)]))
+        }
+        Policy::TunnelPort(port) => (Set::TunnelPorts, Element::of_set(Value::Port(*port))),
+        Policy::Tunnel(vni) => (Set::Tunnels, Element::of_set(Value::Mark(vni.get() << 8))),
+        Policy::Peer(address) => (either(address, Set::Peers4, Set::Peers6), Element::of_set(Value::Address(*address))),
+        Policy::TunnelAddress(address) => {
+            (either(address, Set::TunnelAddress4, Set::TunnelAddress6), Element::of_set(Value::Address(*address)))
+        }
+        Policy::Gateway(tunnel, mac) => (Set::Gateways, Element::of_set([name(tunnel), Value::Mac(mac.bytes())])),
+        Policy::GatewayAddress(tunnel, address) => {
+            (either(address, Set::Gateway4, Set::Gateway6), Element::of_set([name(tunnel), Value::Address(*address)]))
+        }
+        Policy::NoMulticast(tunnel) => (Set::NoMulticast, Element::of_set(name(tunnel))),
+        Policy::BroadcastPort(port) => {
+            let udp = Value::Protocol(Protocol::Udp.number());
+            (Set::BroadcastPorts, Element::of_set([udp, Value::Port(*port)]))
+        }
+        Policy::Broadcast(link, at, own) => (
+            Set::Broadcasts,
+            Element::of_map([name(link), Value::Address((*at).into())], Value::Address((*own).into())),
+        ),
+        Policy::LimitedForwarding(v6) => (Set::LimitedForwarding, Element::of_set(Value::Family(*v6))),
+        Policy::ForwardingLink(link, v6) => {
+            (Set::either(*v6, Set::ForwardingLink4, Set::ForwardingLink6), Element::of_set(name(link)))
+        }
+        Policy::UserBridgeContainer(address) => (
+            either(address, Set::UserBridgeContainer4, Set::UserBridgeContainer6),
+            Element::of_set(Value::Address(*address)),
+        ),
+    }
+}
+
+fn name(link: &IfName) -> Value<'_> {
+    Value::Link(link.as_str())
+}
+
+fn network(subnet: &IpNetwork) -> Value<'static> {
+    Value::Subnet(subnet.network(), subnet.prefix())
+}
+
+/// The set that holds this statement.
+pub fn set_of(policy: &Policy) -> Set {
+    element(policy).0
+}
+
+/// The entries that represent a statement.
+pub fn entries(policy: &Policy) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(1);
+    element(policy).1.write(&mut entries);
+    entries
+}
+
+/// The policy that the entries of a set represent; `None` when one of them is an entry that Pontoon never writes.
+pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Policy>> {
+    let spec = set.spec();
+    let starts = entries.iter().filter(|entry| !entry.end);
+    if !spec.interval || spec.is_concatenated() {
+        return starts.map(|entry| decode_one(set, entry)).collect();
+    }
+    let bits = if set.v6() { 128 } else { 32 };
+    let ends: BTreeSet<u128> =
+        entries.iter().filter(|entry| entry.end).map(|entry| number(&entry.key, bits)).collect::<Option<_>>()?;
+    let policy = |entry: &Entry| {
+        let first = number(&entry.key, bits)?;
+        let behind = ends.range(first.checked_add(1)?..).next();
+        let subnet = subnet(first, behind.map_or(u128::MAX >> (128 - bits), |end| end - 1), bits)?;
+        match spec.is_map() {
+            true => Some(Policy::SourceNat(subnet, Reader::all(&entry.value, |value| value.address(set.v6()))?)),
+            false => Some(Policy::Masquerade(subnet)),
+        }
+    };
+    starts.map(policy).collect()
+}
+
+/// The statement that one entry represents, in a set whose ranges are single entries.
+fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
+    let v6 = set.v6();
+    let policy = Reader::all(&entry.key, |key| {
+        Some(match set {
+            Set::Bridges => Policy::ProtectedBridge(link(key)?),
+            Set::Internal => Policy::Internal(link(key)?),
+            Set::EngineBridges => Policy::EngineBridge(link(key)?),
+            Set::ContainerBridges => Policy::ContainerBridge(link(key)?),
+            Set::IntraNetwork => Policy::IntraNetwork(twice(key)?),
+            Set::Isolated => Policy::Isolated(twice(key)?),
+            Set::BridgeAddress4 | Set::BridgeAddress6 => Policy::BridgeAddress(key.address(v6)?),
+            Set::Trusted => Policy::TrustedLink(link(key)?, link(key)?),
+            Set::Published4 | Set::Published6 => published(key, unspecified(v6), &entry.value)?,
+            Set::PublishedAt4 | Set::PublishedAt6 => {
+                let address = key.address(v6)?;
+                published(key, address, &entry.value)?
+            }
+            Set::OpenPort4 | Set::OpenPort6 => {
+                let address = key.address(v6)?;
+                Policy::OpenPort(protocol(key)?, address, key.port()?)
+            }
+            Set::Unprotected4 | Set::Unprotected6 => Policy::Unprotected(link(key)?, v6),
+            Set::Routed4 | Set::Routed6 => Policy::Routed(link(key)?, v6),
+            Set::SourceFiltered4 | Set::SourceFiltered6 => Policy::SourceFiltered(key.address(v6)?),
+            Set::AllowedSource4 | Set::AllowedSource6 => {
+                let (container, first) = (key.address(v6)?, key.address(v6)?);
+                let (of, last) =
+                    Reader::all(entry.last.as_deref()?, |last| Some((last.address(v6)?, last.address(v6)?)))?;
+                (of == container).then_some(Policy::AllowedSource(container, between(first, last)?))?
+            }
+            Set::SpoofChecked => Policy::SpoofChecked(link(key)?),
+            Set::Macs => Policy::SourceMac(link(key)?, Mac::from_bytes(key.mac()?)),
+            Set::Addr4 | Set::Addr6 => Policy::SourceAddress(link(key)?, key.address(v6)?),
+            Set::TunnelPorts => Policy::TunnelPort(key.port()?),
+            Set::Tunnels => {
+                let mark = key.mark()?;
+                Policy::Tunnel(Vni::new(mark >> 8).ok().filter(|_| mark & 0xff == 0)?)
+            }
+            Set::Peers4 | Set::Peers6 => Policy::Peer(key.address(v6)?),
+            Set::TunnelAddress4 | Set::TunnelAddress6 => Policy::TunnelAddress(key.address(v6)?),
+            Set::Gateways => Policy::Gateway(link(key)?, Mac::from_bytes(key.mac()?)),
+            Set::Gateway4 | Set::Gateway6 => Policy::GatewayAddress(link(key)?, key.address(v6)?),
+            Set::NoMulticast => Policy::NoMulticast(link(key)?),
+            Set::BroadcastPorts => {
+                protocol(key)?;
+                Policy::BroadcastPort(key.port()?)
+            }
+            Set::Broadcasts => {
+                let own = Reader::all(&entry.value, |value| value.v4())?;
+                Policy::Broadcast(link(key)?, key.v4()?, own)
+            }
+            Set::LimitedForwarding => Policy::LimitedForwarding(key.family()?),
+            Set::ForwardingLink4 | Set::ForwardingLink6 => Policy::ForwardingLink(link(key)?, v6),
+            Set::UserBridgeContainer4 | Set::UserBridgeContainer6 => Policy::UserBridgeContainer(key.address(v6)?),
+            Set::AnyAddr4 | Set::AnyAddr6 => Policy::SourceAddress(link(key)?, unspecified(v6)),
+            Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
+            Set::PrivilegedSender4
+            | Set::PrivilegedSender6
+            | Set::UnknownSender4
+            | Set::UnknownSender6
+            | Set::Announced4
+            | Set::Announced6
+            | Set::ForeignBridge => return None,
+        })
+    })?;
+    (set_of(&policy) == set).then_some(policy)
+}
+
+fn published(key: &mut Reader<'_>, address: IpAddr, value: &[u8]) -> Option<Policy> {
+    let host = HostPort { protocol: protocol(key)?, address, port: key.port()? };
+    let (container, container_port) =
+        Reader::all(value, |value| Some((value.address(address.is_ipv6())?, value.port()?)))?;
+    Some(Policy::Published(Published { host, container, container_port }))
+}
+
+fn link(key: &mut Reader<'_>) -> Option<IfName> {
+    IfName::parse(key.link()?).ok()
+}
+
+/// Reads the same link's name twice.
+fn twice(key: &mut Reader<'_>) -> Option<IfName> {
+    let first = link(key)?;
+    (link(key)? == first).then_some(first)
+}
+
+fn protocol(key: &mut Reader<'_>) -> Option<Protocol> {
+    key.protocol().and_then(Protocol::from_number)
+}
+
+fn between(first: IpAddr, last: IpAddr) -> Option<IpNetwork> {
+    let number = |address| match address {
+        IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
+        IpAddr::V6(ip) => (u128::from(ip), 128),
+    };
+    let ((first, bits), (last, _)) = (number(first), number(last));
+    subnet(first, last, bits)
+}
+
+fn unspecified(v6: bool) -> IpAddr {
+    if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+/// Leaves out the ranges that another range of the same set (and container) contains: they change nothing, and the
+/// kernel rejects overlapping ranges.
+pub fn outermost(policy: &BTreeSet<Policy>) -> BTreeSet<Policy> {
+    let mut kept = BTreeSet::new();
+    // Ordered by first address, and the widest first among those with the same start, a subnet lies within
+    // another one exactly when it ends no later than an earlier one.
+    type Range<'a> = (u128, u128, &'a Policy);
+    let mut ranges: BTreeMap<(Set, Option<IpAddr>), Vec<Range<'_>>> = BTreeMap::new();
+    for statement in policy {
+        let (of, subnet) = match statement {
+            Policy::Masquerade(subnet) | Policy::SourceNat(subnet, _) => (None, subnet),
+            Policy::AllowedSource(container, subnet) => (Some(*container), subnet),
+            _ => {
+                kept.insert(statement.clone());
+                continue;
+            }
+        };
+        let (first, last) = range(subnet);
+        ranges.entry((set_of(statement), of)).or_default().push((first, u128::MAX - last, statement));
+    }
+    for mut group in ranges.into_values() {
+        group.sort_unstable();
+        let mut furthest = None;
+        for (_, inverted, statement) in group {
+            let last = u128::MAX - inverted;
+            if furthest.is_none_or(|end| last > end) {
+                furthest = Some(last);
+                kept.insert(statement.clone());
+            }
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+#[path = "elements_tests.rs"]
+mod tests;

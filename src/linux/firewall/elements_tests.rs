@@ -1,0 +1,107 @@
+use nft::element::parse_entries;
+
+use super::*;
+
+fn masquerade(text: &str) -> Policy {
+    Policy::Masquerade(text.parse().unwrap())
+}
+
+fn link(text: &str) -> IfName {
+    IfName::parse(text).unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn port(host: &str, container: &str) -> Policy {
+    let host = HostPort { protocol: Protocol::Udp, address: ip(host), port: 8080 };
+    Policy::Published(Published { host, container: ip(container), container_port: 80 })
+}
+
+#[test]
+fn elements_read_back_whatever_their_neighbours() {
+    let subnets = ["0.0.0.0/1", "128.0.0.0/9", "255.0.0.0/8", "10.0.0.0/24", "10.0.1.0/24", "192.0.2.7/32"];
+    let mut all: Vec<Policy> = subnets.map(masquerade).into();
+    all.extend(["0.0.0.0/0", "::/0", "fd00::/64", "ffff::/16", "::1/128"].map(masquerade));
+    let (one, two) = (|| link("pntbadec5e726bb"), || link("eth0"));
+    all.extend([
+        Policy::ProtectedBridge(one()),
+        Policy::IntraNetwork(one()),
+        Policy::EngineBridge(one()),
+        Policy::Internal(two()),
+    ]);
+    all.extend([Policy::Isolated(one()), Policy::ContainerBridge(two())]);
+    all.extend([port("0.0.0.0", "10.0.0.2"), port("::", "fd00::2"), port("127.0.0.1", "10.0.0.2")]);
+    all.extend([port("::1", "fd00::2"), Policy::TrustedLink(two(), one()), Policy::SpoofChecked(one())]);
+    all.push(Policy::SourceMac(one(), Mac::derive("peer", "x")));
+    for (address, subnet) in [("10.0.0.2", "192.0.2.0/24"), ("fd00::2", "2001:db8::/33")] {
+        let v6 = address.contains(':');
+        all.extend([Policy::Unprotected(one(), v6), Policy::Routed(one(), v6), Policy::SourceFiltered(ip(address))]);
+        all.push(Policy::OpenPort(Protocol::Sctp, ip(address), 443));
+        all.push(Policy::AllowedSource(ip(address), subnet.parse().unwrap()));
+        all.push(Policy::SourceNat(subnet.parse().unwrap(), ip(address)));
+        all.push(Policy::SourceAddress(one(), ip(address)));
+        all.push(Policy::SourceAddress(one(), unspecified(v6)));
+        all.push(Policy::TunnelAddress(ip(address)));
+        all.extend([Policy::Peer(ip(address)), Policy::GatewayAddress(one(), ip(address))]);
+        all.extend([Policy::BridgeAddress(ip(address)), Policy::UserBridgeContainer(ip(address))]);
+    }
+    all.extend([Policy::TunnelPort(4789), Policy::Tunnel(Vni::MAX), Policy::Tunnel(Vni::new(1).unwrap())]);
+    all.extend([Policy::Gateway(one(), Mac::derive("bridge", "x")), Policy::NoMulticast(one())]);
+    let v4 = |text: &str| text.parse().unwrap();
+    all.push(Policy::BroadcastPort(8080));
+    all.push(Policy::Broadcast(two(), v4("192.0.2.255"), v4("192.0.2.1")));
+    for v6 in [false, true] {
+        all.extend([
+            Policy::LimitedForwarding(v6),
+            Policy::ForwardingLink(two(), v6),
+            Policy::UserBridgeContainer(unspecified(v6)),
+        ]);
+    }
+    let sets: BTreeSet<Set> = all.iter().map(set_of).collect();
+    let held = Set::ALL.iter().filter(|set| set.spec().dynamic.is_none());
+    assert_eq!(sets.len(), held.count(), "every set has an element here");
+    for element in all {
+        let (set, entries) = (set_of(&element), entries(&element));
+        assert!(entries.iter().all(|entry| entry.key.len() == set.spec().key_size()), "{element:?}");
+        assert!(entries.iter().all(|entry| entry.end || entry.value.len() == set.spec().value_size()), "{element:?}");
+        assert_eq!(decode(set, &entries), Some(vec![element]));
+    }
+    let mut all: Vec<Entry> = subnets.iter().skip(1).flat_map(|s| entries(&masquerade(s))).collect();
+    all.reverse();
+    let read: BTreeSet<_> = decode(Set::Masq4, &all).unwrap().into_iter().collect();
+    assert_eq!(read, subnets.iter().skip(1).map(|s| masquerade(s)).collect());
+}
+
+#[test]
+fn what_pontoon_would_never_write_is_not_an_element() {
+    let entry = |key: &[u8], end| Entry { key: key.to_vec(), end, ..Entry::default() };
+    assert_eq!(decode(Set::Masq4, &[entry(&[10, 0, 0, 1], false), entry(&[10, 0, 0, 9], true)]), None);
+    assert_eq!(decode(Set::Masq4, &[entry(&[10, 0], false)]), None);
+    assert_eq!(decode(Set::IntraNetwork, &[entry(b"a", false)]), None);
+    assert_eq!(decode(Set::Isolated, &[entry(b"a", false)]), None);
+    assert_eq!(decode(Set::Bridges, &[entry(b"", false)]), None);
+    assert!(parse_entries(&[1, 2, 3]).is_empty());
+    let (any, at) = (entries(&port("0.0.0.0", "10.0.0.2")).remove(0), entries(&port("10.9.9.9", "10.0.0.2")).remove(0));
+    let strange = |entry: &Entry, change: fn(&mut Entry)| {
+        let mut entry = entry.clone();
+        change(&mut entry);
+        entry
+    };
+    assert_eq!(decode(Set::Published4, &[strange(&any, |e| e.key[0] = 1)]), None, "a protocol without ports");
+    assert_eq!(decode(Set::Published4, &[strange(&any, |e| e.value.truncate(4))]), None, "no port");
+    assert_eq!(decode(Set::Published4, &[strange(&any, |e| e.value.push(0))]), None, "too long");
+    assert_eq!(decode(Set::PublishedAt4, &[strange(&at, |e| e.key[..4].fill(0))]), None, "belongs to port4");
+}
+
+#[test]
+fn only_the_widest_subnets_are_written() {
+    let all = ["10.0.0.0/16", "10.0.0.0/24", "10.0.3.0/24", "10.1.0.0/24", "::/0", "fd00::/64"];
+    let kept: BTreeSet<_> = ["10.0.0.0/16", "10.1.0.0/24", "::/0"].into_iter().map(masquerade).collect();
+    assert_eq!(outermost(&all.into_iter().map(masquerade).collect()), kept);
+    let allow = |of: &str, source: &str| Policy::AllowedSource(ip(of), source.parse().unwrap());
+    let all = [allow("10.0.0.2", "10.0.0.0/8"), allow("10.0.0.2", "10.1.0.0/16"), allow("10.0.0.3", "10.1.0.0/16")];
+    let kept: BTreeSet<_> = [all[0].clone(), all[2].clone()].into();
+    assert_eq!(outermost(&all.into()), kept, "each container by itself");
+}

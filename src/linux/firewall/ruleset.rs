@@ -1,0 +1,350 @@
+//! Schema of table `inet pontoon`: its chains and rules. Everything that grows with the number of networks
+//! and ports is in the sets and maps; the rules are constant. The rules of table `bridge pontoon` are in
+//! `bridge_rules`.
+//!
+//! Pure. Used by `tables`, which writes it, and by `schema`, which compares the kernel's tables with it.
+//!
+//! Within a rule, conditions that are cheap and rarely true come first: comparing bytes of the packet costs
+//! less than looking a link up in a set, and every packet of the host passes the raw chain.
+//!
+//! An accept here does not override a drop in another table, and a drop here is final: the table therefore
+//! protects Pontoon's networks without bypassing the rules of other programs.
+
+use nft::message::{BRIDGE, Chain, INET};
+use nft::{Direction, Expressions, Field, Side};
+
+use super::sets::Set;
+use super::{bridge_rules, reject, source_nat, tunnel_rules};
+
+/// Name of the tables.
+pub const TABLE: &str = "pontoon";
+
+/// Families of the tables.
+pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
+
+/// Comment of the tables. Incremented with every change of the schema: a table of another release has another
+/// comment, and is replaced as a whole.
+pub const SCHEMA: &str = "pontoon ruleset 7";
+
+/// The same for kernels without support for the rules that reject packets.
+pub const SCHEMA_WITHOUT_REJECT: &str = "pontoon ruleset 7, without reject";
+
+/// How much later than other NAT chains Pontoon's are evaluated. The kernel translates at one place of each
+/// hook, whatever priority a chain of type nat has: the priority only determines the order of such chains,
+/// and the first one that translates a connection decides (`nf_nat_inet_fn`). The chains of users, of the
+/// engine and of firewalld have the usual priorities, or ten more.
+const LATER: i32 = 1000;
+
+pub(super) const fn chain(
+    name: &'static str,
+    kind: &'static str,
+    hook: libc::c_int,
+    priority: i32,
+    comment: &'static str,
+) -> Chain {
+    Chain { family: INET, name, kind, hook: hook as u32, priority, comment }
+}
+
+/// Before connection tracking: drops packets that must not even be tracked.
+pub const RAW: Chain = chain(
+    "prerouting_raw",
+    "filter",
+    libc::NF_INET_PRE_ROUTING,
+    libc::NF_IP_PRI_RAW,
+    "packets to reject before connection tracking; broadcasts",
+);
+
+/// Published ports, for packets from any link.
+pub const PREROUTING: Chain =
+    chain("prerouting_nat", "nat", libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_NAT_DST + LATER, "published ports");
+
+/// Published ports, for packets of the host itself.
+pub const OUTPUT: Chain = chain(
+    "output_nat",
+    "nat",
+    libc::NF_INET_LOCAL_OUT,
+    libc::NF_IP_PRI_NAT_DST + LATER,
+    "published ports, for local processes",
+);
+
+/// Decides which packets may be forwarded between links.
+pub const FORWARD: Chain = chain(
+    "forward_filter",
+    "filter",
+    libc::NF_INET_FORWARD,
+    libc::NF_IP_PRI_FILTER,
+    "traffic into and out of networks",
+);
+
+/// Decides which hosts may send to overlay networks.
+pub const INPUT: Chain = chain(
+    "input_filter",
+    "filter",
+    libc::NF_INET_LOCAL_IN,
+    libc::NF_IP_PRI_FILTER,
+    "incoming packets of overlay networks",
+);
+
+/// Source addresses of packets that leave the host or reach a container.
+pub const POSTROUTING: Chain =
+    chain("postrouting_nat", "nat", libc::NF_INET_POST_ROUTING, libc::NF_IP_PRI_NAT_SRC + LATER, "source NAT");
+
+/// Replies to ::1 on input, after address translation.
+pub const LOOPBACK_IN: Chain = chain(
+    "prerouting_loopback",
+    "filter",
+    libc::NF_INET_PRE_ROUTING,
+    libc::NF_IP_PRI_FILTER,
+    "replies to ::1, before routing",
+);
+
+/// Replies to ::1 on delivery, after the filters of other programs.
+pub const LOOPBACK_HERE: Chain =
+    chain("input_loopback", "filter", libc::NF_INET_LOCAL_IN, libc::NF_IP_PRI_SECURITY, "replies to ::1, on delivery");
+
+/// All chains.
+pub const CHAINS: [Chain; 12] = [
+    RAW,
+    PREROUTING,
+    LOOPBACK_IN,
+    LOOPBACK_HERE,
+    OUTPUT,
+    INPUT,
+    reject::CHAIN,
+    FORWARD,
+    tunnel_rules::OUTPUT,
+    POSTROUTING,
+    bridge_rules::PREROUTING,
+    bridge_rules::POSTROUTING,
+];
+
+/// A rule: its chain, its comment (by which it is recognised) and its expressions.
+pub struct Rule {
+    /// The chain.
+    pub chain: Chain,
+    /// Its purpose; unique within the chain.
+    pub comment: &'static str,
+    /// Its expressions.
+    pub write: fn(Expressions) -> Expressions,
+}
+
+/// All rules, in order; those that not every kernel supports only if `wanted` is set.
+pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
+    let rejecting: &[Rule] = if wanted { &reject::RULES } else { &[] };
+    let all = [
+        RAWS.as_slice(),
+        &reject::BROADCASTS,
+        &DESTINATIONS,
+        &LOOPBACKS,
+        &tunnel_rules::RULES,
+        rejecting,
+        &FORWARDS,
+        &source_nat::RULES,
+        &bridge_rules::RULES,
+        &bridge_rules::LEAVING,
+    ];
+    all.into_iter().flatten()
+}
+
+pub(super) const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
+    Rule { chain, comment, write }
+}
+
+/// Prefix length of `127.0.0.0/8`.
+pub(super) const LOOPBACK4: u32 = 8;
+pub(super) const LOOPBACK6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+/// `fe80::/10`.
+pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10);
+
+/// Pontoon enables `route_localnet` on its bridges, and only there. With it the kernel would deliver packets
+/// to and from 127.0.0.0/8 that it otherwise rejects as martian; these rules reject them again. Other links
+/// keep the kernel's behaviour, or what their owner configured: no rule here translates packets to
+/// 127.0.0.0/8 from a link, and `FORWARDS` drops packets from there. IPv6 needs no such rule: the kernel
+/// accepts ::1 from no link but `lo` (ipv6_rcv).
+///
+/// A bridge delivers frames to 01:80:c2:00:00:0x to the host's IP stack with their port as incoming link,
+/// bypassing all checks on the bridge. No other packet has a port as incoming link.
+static RAWS: [Rule; 5] = [
+    rule(RAW, "past the bridge, from a container port", |rule| {
+        rule.link_name_starts(Direction::In, bridge_rules::PORT).counter().drop()
+    }),
+    rule(RAW, "past the bridge, from a tunnel", |rule| {
+        rule.link_name_starts(Direction::In, bridge_rules::TUNNEL).counter().drop()
+    }),
+    rule(RAW, "to 127.0.0.0/8 from a container", |rule| {
+        let rule = rule.family(false).within(Side::Destination.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        rule.link_in(Direction::In, Set::Bridges).counter().drop()
+    }),
+    rule(RAW, "from 127.0.0.0/8, sent by a container", |rule| {
+        let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        rule.link_in(Direction::In, Set::Bridges).counter().drop()
+    }),
+    // With br_netfilter the forward chain also sees frames within foreign bridges, and cannot distinguish
+    // them from routed packets by itself: it uses what is recorded here.
+    rule(RAW, "record bridges of other programs", |rule| {
+        let name = Direction::In.name();
+        let rule =
+            rule.is(Field::LINK_KIND, b"bridge\0\0\0\0\0\0\0\0\0\0").key_in(&[Field::FAMILY], Set::LimitedForwarding);
+        rule.link_not_in(Direction::In, Set::Bridges).add_to(&[name, name], Set::ForeignBridge)
+    }),
+];
+
+/// The lookup key of a published port.
+fn at(v6: bool) -> [Field; 3] {
+    [Side::Destination.address(v6), Field::TRANSPORT, Field::PORT]
+}
+
+/// A mapping for one address of the host takes precedence over one for all addresses.
+fn translated(rule: Expressions, map: Set) -> Expressions {
+    let [address, transport, port] = at(map.v6());
+    match map {
+        Set::PublishedAt4 | Set::PublishedAt6 => rule.dnat_to(&[address, transport, port], map),
+        _ => rule.dnat_to(&[transport, port], map),
+    }
+}
+
+fn from_links(rule: Expressions, map: Set) -> Expressions {
+    let rule = rule.family(map.v6());
+    let destination = Side::Destination.address(map.v6());
+    let rule = match map.v6() {
+        false => rule.outside(destination, &[127, 0, 0, 0], LOOPBACK4),
+        // A reply to a link-local address would not find its way back through the translation.
+        true => rule.outside(Side::Source.address(true), &LINK_LOCAL.0, LINK_LOCAL.1).is_not(destination, &LOOPBACK6),
+    };
+    translated(rule.local(Side::Destination, true), map)
+}
+
+fn from_host(rule: Expressions, map: Set) -> Expressions {
+    let rule = rule.family(map.v6());
+    let rule = match map.v6() {
+        false => rule,
+        // The source would be link-local as well, and the container could not reply to it.
+        true => rule.outside(Side::Destination.address(true), &LINK_LOCAL.0, LINK_LOCAL.1),
+    };
+    translated(rule.local(Side::Destination, true), map)
+}
+
+static DESTINATIONS: [Rule; 8] = [
+    rule(PREROUTING, "published on one IPv4 address", |rule| from_links(rule, Set::PublishedAt4)),
+    rule(PREROUTING, "published on all IPv4 addresses", |rule| from_links(rule, Set::Published4)),
+    rule(PREROUTING, "published on one IPv6 address", |rule| from_links(rule, Set::PublishedAt6)),
+    rule(PREROUTING, "published on all IPv6 addresses", |rule| from_links(rule, Set::Published6)),
+    rule(OUTPUT, "published on one IPv4 address", |rule| from_host(rule, Set::PublishedAt4)),
+    rule(OUTPUT, "published on all IPv4 addresses", |rule| from_host(rule, Set::Published4)),
+    rule(OUTPUT, "published on one IPv6 address", |rule| from_host(rule, Set::PublishedAt6)),
+    rule(OUTPUT, "published on all IPv6 addresses", |rule| from_host(rule, Set::Published6)),
+];
+
+/// A container's reply to ::1 is sent to the address of its bridge, and its destination is translated to ::1
+/// on input. The kernel accepts such a packet from no link but `lo`, and with br_netfilter, which translates
+/// on the bridge, it checks this only afterwards (`ip6_rcv_core`): therefore the destination is set to the
+/// bridge's address until the packet is delivered.
+static LOOPBACKS: [Rule; 2] = [
+    rule(LOOPBACK_IN, "replace ::1 as destination of replies until delivery", |rule| {
+        let rule = rule.link_in(Direction::In, Set::Bridges).family(true);
+        let rule = rule.is(Side::Destination.address(true), &LOOPBACK6).is_reply_of_snat();
+        rule.set_destination_to_reply_destination()
+    }),
+    rule(LOOPBACK_HERE, "restore ::1 as destination of replies", |rule| {
+        let rule = rule.link_in(Direction::In, Set::Bridges).family(true).is_reply_of_snat();
+        rule.original_source_is(&LOOPBACK6).set_destination(&LOOPBACK6)
+    }),
+];
+
+/// Matches packets to a container with restricted sources, from a source that is not allowed.
+fn unwelcome(rule: Expressions, guarded: Set, allowed: Set) -> Expressions {
+    let (from, to) = (Side::Source.address(guarded.v6()), Side::Destination.address(guarded.v6()));
+    let rule = rule.link_in(Direction::Out, Set::Bridges).family(guarded.v6()).key_in(&[to], guarded);
+    rule.key_not_in(&[to, from], allowed)
+}
+
+fn open(rule: Expressions, set: Set) -> Expressions {
+    rule.family(set.v6()).key_in(&at(set.v6()), set)
+}
+
+fn icmp(rule: Expressions, routed: Set) -> Expressions {
+    let protocol = if routed.v6() { libc::IPPROTO_ICMPV6 } else { libc::IPPROTO_ICMP };
+    rule.family(routed.v6()).is(Field::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
+}
+
+/// Matches packets that the kernel forwards only because Pontoon turned forwarding on, and that do not belong
+/// to its networks.
+fn between_others(rule: Expressions, v6: bool) -> Expressions {
+    let (forwarding_links, guests) = (
+        Set::either(v6, Set::ForwardingLink4, Set::ForwardingLink6),
+        Set::either(v6, Set::UserBridgeContainer4, Set::UserBridgeContainer6),
+    );
+    let rule = rule.key_in(&[Field::FAMILY], Set::LimitedForwarding).family(v6);
+    let rule = rule.link_not_in(Direction::In, Set::Bridges).link_not_in(Direction::Out, Set::Bridges);
+    let rule = rule.key_not_in(&[Side::Source.address(v6)], guests);
+    let rule = rule.key_not_in(&[Side::Destination.address(v6)], guests).link_not_in(Direction::In, forwarding_links);
+    rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::ForeignBridge)
+}
+
+/// Matches packets from one container on a bridge of the user to another, routed by the host. Other stations
+/// on such a bridge are not affected, so both addresses are looked up: with br_netfilter all bridged packets
+/// come here too.
+fn between_guests(rule: Expressions, guests: Set) -> Expressions {
+    let rule = rule.links_in(Set::Isolated).is_not_dnat().family(guests.v6());
+    rule.key_in(&[Side::Source.address(guests.v6())], guests).key_in(&[Side::Destination.address(guests.v6())], guests)
+}
+
+static FORWARDS: [Rule; 23] = [
+    rule(FORWARD, "within one network", |rule| rule.links_in(Set::IntraNetwork).accept()),
+    // Their ports are isolated from each other, but not from the host, which would forward packets sent to it
+    // for a sibling. A published port of a sibling stays reachable.
+    rule(FORWARD, "between isolated containers, routed by the host", |rule| {
+        rule.links_in(Set::Isolated).link_in(Direction::In, Set::Bridges).is_not_dnat().counter().drop()
+    }),
+    rule(FORWARD, "between isolated containers on a user's bridge, IPv4", |rule| {
+        between_guests(rule, Set::UserBridgeContainer4).counter().drop()
+    }),
+    rule(FORWARD, "between isolated containers on a user's bridge, IPv6", |rule| {
+        between_guests(rule, Set::UserBridgeContainer6).counter().drop()
+    }),
+    // Before the rule for replies: a connection may date from the time when another program had forwarding
+    // on.
+    rule(FORWARD, "IPv4 between links of other programs", |rule| between_others(rule, false).counter().drop()),
+    rule(FORWARD, "IPv6 between links of other programs", |rule| between_others(rule, true).counter().drop()),
+    rule(FORWARD, "out of an internal network", |rule| rule.link_in(Direction::In, Set::Internal).counter().drop()),
+    rule(FORWARD, "into an internal network", |rule| rule.link_in(Direction::Out, Set::Internal).counter().drop()),
+    rule(FORWARD, "forwarded from 127.0.0.0/8", |rule| {
+        let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        rule.link_in(Direction::Out, Set::Bridges).counter().drop()
+    }),
+    rule(FORWARD, "established and related", |rule| rule.is_reply().accept()),
+    rule(FORWARD, "IPv4 source not in the allow list", |rule| {
+        unwelcome(rule, Set::SourceFiltered4, Set::AllowedSource4).counter().drop()
+    }),
+    rule(FORWARD, "IPv6 source not in the allow list", |rule| {
+        unwelcome(rule, Set::SourceFiltered6, Set::AllowedSource6).counter().drop()
+    }),
+    rule(FORWARD, "published ports", |rule| rule.link_in(Direction::Out, Set::Bridges).is_dnat().accept()),
+    rule(FORWARD, "IPv4 into nat-unprotected networks", |rule| {
+        rule.family(false).link_in(Direction::Out, Set::Unprotected4).accept()
+    }),
+    rule(FORWARD, "IPv6 into nat-unprotected networks", |rule| {
+        rule.family(true).link_in(Direction::Out, Set::Unprotected6).accept()
+    }),
+    rule(FORWARD, "open IPv4 ports of routed networks", |rule| {
+        open(rule.link_in(Direction::Out, Set::Routed4), Set::OpenPort4).accept()
+    }),
+    rule(FORWARD, "open IPv6 ports of routed networks", |rule| {
+        open(rule.link_in(Direction::Out, Set::Routed6), Set::OpenPort6).accept()
+    }),
+    rule(FORWARD, "ICMP into routed networks", |rule| icmp(rule, Set::Routed4).accept()),
+    rule(FORWARD, "ICMPv6 into routed networks", |rule| icmp(rule, Set::Routed6).accept()),
+    rule(FORWARD, "open IPv4 ports, from trusted links", |rule| {
+        open(rule.links_in(Set::Trusted), Set::OpenPort4).accept()
+    }),
+    rule(FORWARD, "open IPv6 ports, from trusted links", |rule| {
+        open(rule.links_in(Set::Trusted), Set::OpenPort6).accept()
+    }),
+    rule(FORWARD, "all other traffic into a network", |rule| {
+        rule.link_in(Direction::Out, Set::Bridges).counter().drop()
+    }),
+    rule(FORWARD, "unpublished ports of the engine's networks", |rule| {
+        let between = rule.link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::EngineBridges);
+        between.is_not_dnat().counter().drop()
+    }),
+];

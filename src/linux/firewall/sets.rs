@@ -1,0 +1,192 @@
+//! Sets and maps of Pontoon's tables: their names, the types of their keys and values, and their purposes.
+//!
+//! Pure. Used by `elements`, which has the policy that they hold, by the rules, and by `tables`.
+
+use nft::DataType::{Family, Link, Mac, Mark, Port, Protocol, V4, V6};
+use nft::Set as Spec;
+use nft::message::BRIDGE;
+
+const PUBLISHED: &str = "ports published on all addresses of the host, and their containers";
+const PUBLISHED_AT: &str = "ports published on one address of the host, and their containers";
+const OPEN_PORTS: &str = "container ports reachable without translation, from trusted links and in mode routed";
+const UNPROTECTED: &str = "bridges of networks in mode nat-unprotected";
+const ROUTED: &str = "bridges of networks in mode routed";
+const MASQUERADED: &str = "subnets to masquerade";
+const SOURCE_NAT: &str = "subnets and their source address (host_ipv4, host_ipv6)";
+const SOURCE_FILTERED: &str = "containers with an allow list";
+const ALLOWED_SOURCES: &str = "container and its allowed sources";
+const SOURCE_ADDRESSES: &str = "addresses that a port may send from";
+const PEERS: &str = "peers of overlay networks";
+const TUNNEL_ADDRESSES: &str = "local address of the tunnels";
+const ANNOUNCED: &str = "tunnels, and addresses recently announced through them";
+const PRIVILEGED_SENDERS: &str = "peers and VNIs recently seen with source ports below 1024";
+const UNKNOWN_SENDERS: &str = "hosts that are not peers and recently sent to overlay networks";
+/// Maximum size of such a set, and its timeout: containers are announced twice a minute.
+const RECORDED_MAX: u32 = 65_536;
+const FIVE_MINUTES: u64 = 300_000;
+const UNKNOWN_SENDERS_MAX: u32 = 1024;
+const HOUR: u64 = 3_600_000;
+const GATEWAYS: &str = "tunnel and the IP address of its network's gateway";
+const FORWARDING_LINKS: &str = "links that forwarded before Pontoon turned forwarding on";
+const USER_BRIDGE_CONTAINERS: &str = "containers on bridges of the user";
+const BRIDGE_ADDRESSES: &str = "addresses of the host on the bridges of networks";
+const ANY_ADDRESS: &str = "ports that may send from any address";
+
+/// Defines the sets: an enum, the list of all of them in order of creation, and their definitions.
+macro_rules! sets {
+    ($($name:ident => $spec:expr,)*) => {
+        /// A set or map.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "their comments are in the table below, where the kernel gets them from")]
+        pub enum Set {
+            $($name,)*
+        }
+
+        impl Set {
+            /// All of them, in order of creation.
+            pub const ALL: [Set; [$(stringify!($name)),*].len()] = [$(Set::$name),*];
+
+            /// Its definition.
+            pub const fn spec(self) -> Spec<'static> {
+                match self {
+                    $(Set::$name => $spec,)*
+                }
+            }
+        }
+    };
+}
+
+// The key of `broadcast_ports` is not the port alone: the kernel would search such a set linearly.
+sets! {
+    Bridges => Spec::new("bridges", &[Link], "bridges of networks, protected from other traffic"),
+    Internal => Spec::new("internal", &[Link], "bridges of internal networks"),
+    EngineBridges => Spec::new("engine_bridges", &[Link], "bridges of the engine's built-in driver"),
+    ContainerBridges => Spec::new("container_bridges", &[Link], "bridges with containers, including the engine's"),
+    IntraNetwork => Spec::new("intra_network", &[Link, Link], "traffic within one network"),
+    Isolated => Spec::new("isolated", &[Link, Link], "networks with enable_icc=false"),
+    BridgeAddress4 => Spec::new("bridge_address4", &[V4], BRIDGE_ADDRESSES),
+    BridgeAddress6 => Spec::new("bridge_address6", &[V6], BRIDGE_ADDRESSES),
+    Masq4 => Spec::new("masquerade4", &[V4], MASQUERADED).ranges(),
+    Masq6 => Spec::new("masquerade6", &[V6], MASQUERADED).ranges(),
+    Published4 => Spec::new("published4", &[Protocol, Port], PUBLISHED).to(&[V4, Port]),
+    Published6 => Spec::new("published6", &[Protocol, Port], PUBLISHED).to(&[V6, Port]),
+    PublishedAt4 => Spec::new("published_at4", &[V4, Protocol, Port], PUBLISHED_AT).to(&[V4, Port]),
+    PublishedAt6 => Spec::new("published_at6", &[V6, Protocol, Port], PUBLISHED_AT).to(&[V6, Port]),
+    OpenPort4 => Spec::new("open_port4", &[V4, Protocol, Port], OPEN_PORTS),
+    OpenPort6 => Spec::new("open_port6", &[V6, Protocol, Port], OPEN_PORTS),
+    Unprotected4 => Spec::new("unprotected4", &[Link], UNPROTECTED),
+    Unprotected6 => Spec::new("unprotected6", &[Link], UNPROTECTED),
+    Routed4 => Spec::new("routed4", &[Link], ROUTED),
+    Routed6 => Spec::new("routed6", &[Link], ROUTED),
+    Trusted => Spec::new("trusted", &[Link, Link], "links of the host, and the networks that trust them"),
+    Snat4 => Spec::new("snat4", &[V4], SOURCE_NAT).to(&[V4]).ranges(),
+    Snat6 => Spec::new("snat6", &[V6], SOURCE_NAT).to(&[V6]).ranges(),
+    SourceFiltered4 => Spec::new("source_filtered4", &[V4], SOURCE_FILTERED),
+    SourceFiltered6 => Spec::new("source_filtered6", &[V6], SOURCE_FILTERED),
+    AllowedSource4 => Spec::new("allowed_source4", &[V4, V4], ALLOWED_SOURCES).ranges(),
+    AllowedSource6 => Spec::new("allowed_source6", &[V6, V6], ALLOWED_SOURCES).ranges(),
+    SpoofChecked => Spec::new("spoof_checked", &[Link], "ports with source address validation").of_family(BRIDGE),
+    Macs => Spec::new("source_macs", &[Link, Mac], "MAC addresses that a port may send from").of_family(BRIDGE),
+    Addr4 => Spec::new("source_address4", &[Link, V4], SOURCE_ADDRESSES).of_family(BRIDGE),
+    Addr6 => Spec::new("source_address6", &[Link, V6], SOURCE_ADDRESSES).of_family(BRIDGE),
+    AnyAddr4 => Spec::new("any_address4", &[Link], ANY_ADDRESS).of_family(BRIDGE),
+    AnyAddr6 => Spec::new("any_address6", &[Link], ANY_ADDRESS).of_family(BRIDGE),
+    TunnelPorts => Spec::new("tunnel_ports", &[Port], "UDP ports that carry overlay networks"),
+    Tunnels => Spec::new("vnis", &[Mark], "VNIs of overlay networks, followed by a zero byte"),
+    Peers4 => Spec::new("peers4", &[V4], PEERS),
+    Peers6 => Spec::new("peers6", &[V6], PEERS),
+    TunnelAddress4 => Spec::new("tunnel_address4", &[V4], TUNNEL_ADDRESSES),
+    TunnelAddress6 => Spec::new("tunnel_address6", &[V6], TUNNEL_ADDRESSES),
+    PrivilegedSender4 => Spec::new("privileged_sender4", &[V4, Mark], PRIVILEGED_SENDERS).dynamic(RECORDED_MAX, FIVE_MINUTES),
+    PrivilegedSender6 => Spec::new("privileged_sender6", &[V6, Mark], PRIVILEGED_SENDERS).dynamic(RECORDED_MAX, FIVE_MINUTES),
+    UnknownSender4 => Spec::new("unknown_sender4", &[V4, Mark], UNKNOWN_SENDERS).dynamic(UNKNOWN_SENDERS_MAX, HOUR),
+    UnknownSender6 => Spec::new("unknown_sender6", &[V6, Mark], UNKNOWN_SENDERS).dynamic(UNKNOWN_SENDERS_MAX, HOUR),
+    Gateways => Spec::new("gateways", &[Link, Mac], "tunnel and the MAC address of its network's gateway").of_family(BRIDGE),
+    Gateway4 => Spec::new("gateway4", &[Link, V4], GATEWAYS).of_family(BRIDGE),
+    Gateway6 => Spec::new("gateway6", &[Link, V6], GATEWAYS).of_family(BRIDGE),
+    NoMulticast => Spec::new("no_multicast", &[Link], "tunnels with pontoon.multicast=false").of_family(BRIDGE),
+    Announced4 => Spec::new("announced4", &[Link, V4], ANNOUNCED).dynamic(RECORDED_MAX, FIVE_MINUTES).of_family(BRIDGE),
+    Announced6 => Spec::new("announced6", &[Link, V6], ANNOUNCED).dynamic(RECORDED_MAX, FIVE_MINUTES).of_family(BRIDGE),
+    BroadcastPorts => Spec::new("broadcast_ports", &[Protocol, Port], "published UDP ports that receive broadcasts"),
+    Broadcasts => Spec::new("broadcasts", &[Link, V4], "link and broadcast address of the host, and the host's address there").to(&[V4]),
+    LimitedForwarding => Spec::new("limited_forwarding", &[Family], "address families for which only Pontoon turned forwarding on"),
+    ForwardingLink4 => Spec::new("forwarding_link4", &[Link], FORWARDING_LINKS),
+    ForwardingLink6 => Spec::new("forwarding_link6", &[Link], FORWARDING_LINKS),
+    UserBridgeContainer4 => Spec::new("user_bridge_container4", &[V4], USER_BRIDGE_CONTAINERS),
+    UserBridgeContainer6 => Spec::new("user_bridge_container6", &[V6], USER_BRIDGE_CONTAINERS),
+    ForeignBridge => Spec::new("foreign_bridge", &[Link, Link], "bridges of other programs, which may forward internally")
+                    .dynamic(RECORDED_MAX, HOUR),
+}
+
+impl From<Set> for Spec<'static> {
+    fn from(set: Set) -> Self {
+        set.spec()
+    }
+}
+
+/// Names that sets had in rulesets up to 6.
+const FORMER_NAMES: &[(&str, &str)] = &[
+    ("engine_bridges", "engine"),
+    ("container_bridges", "neighbours"),
+    ("intra_network", "intra"),
+    ("isolated", "apart"),
+    ("bridge_address4", "own4"),
+    ("bridge_address6", "own6"),
+    ("masquerade4", "masq4"),
+    ("masquerade6", "masq6"),
+    ("published4", "port4"),
+    ("published6", "port6"),
+    ("published_at4", "at4"),
+    ("published_at6", "at6"),
+    ("open_port4", "open4"),
+    ("open_port6", "open6"),
+    ("unprotected4", "direct4"),
+    ("unprotected6", "direct6"),
+    ("source_filtered4", "guarded4"),
+    ("source_filtered6", "guarded6"),
+    ("allowed_source4", "allow4"),
+    ("allowed_source6", "allow6"),
+    ("spoof_checked", "checked"),
+    ("source_macs", "macs"),
+    ("source_address4", "addr4"),
+    ("source_address6", "addr6"),
+    ("any_address4", "any4"),
+    ("any_address6", "any6"),
+    ("tunnel_address4", "here4"),
+    ("tunnel_address6", "here6"),
+    ("privileged_sender4", "low4"),
+    ("privileged_sender6", "low6"),
+    ("unknown_sender4", "strangers4"),
+    ("unknown_sender6", "strangers6"),
+    ("no_multicast", "quiet"),
+    ("announced4", "heard4"),
+    ("announced6", "heard6"),
+    ("limited_forwarding", "closed"),
+    ("forwarding_link4", "routers4"),
+    ("forwarding_link6", "routers6"),
+    ("user_bridge_container4", "guests4"),
+    ("user_bridge_container6", "guests6"),
+    ("foreign_bridge", "bridged"),
+];
+
+impl Set {
+    /// The name that it had in earlier releases.
+    pub fn former_name(self) -> &'static str {
+        let name = self.spec().name;
+        FORMER_NAMES.iter().find(|(now, _)| *now == name).map_or(name, |(_, former)| former)
+    }
+
+    /// Selects the set for this family of addresses.
+    pub fn either(v6: bool, four: Set, six: Set) -> Set {
+        if v6 { six } else { four }
+    }
+
+    /// Whether its addresses, or the packets that it applies to, are IPv6.
+    pub fn v6(self) -> bool {
+        self.spec().name.ends_with('6')
+    }
+}
+
+#[cfg(test)]
+#[path = "sets_tests.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+//! Reads chain FORWARD of iptables-legacy, which nf_tables does not show (`IPT_SO_GET_INFO` and
+//! `IPT_SO_GET_ENTRIES`, include/uapi/linux/netfilter_ipv4/ip_tables.h).
+//!
+//! Reads only, and only tables that exist: asking for a missing table would create it. Called by `survey`.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::tlv::{native16, native32};
+use crate::datapath::host::LegacyChain;
+use crate::model::ifname::PREFIX;
+
+/// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES`; IPv6 uses the same numbers.
+const GET_INFO: libc::c_int = 64;
+const GET_ENTRIES: libc::c_int = 65;
+
+/// Length of a table's name in bytes (`XT_TABLE_MAXNAMELEN`).
+const NAME: usize = 32;
+/// Size of `struct ipt_getinfo` in bytes.
+const INFO: usize = 84;
+/// Offsets in it: the first and the last entry of hook FORWARD, and the size of all entries.
+const FIRST: usize = 44;
+const LAST: usize = 64;
+const SIZE: usize = 80;
+/// Offset of the entries in `struct ipt_get_entries`.
+const ENTRIES: usize = 40;
+/// Offset of the verdict in a standard target, and the value that drops: `-NF_DROP - 1`.
+const VERDICT: usize = 32;
+const DROP: u32 = (-1i32) as u32;
+/// Upper bound of a table's size in bytes, more than any table written by people.
+const LARGEST: usize = 64 << 20;
+
+/// Chain FORWARD of table `filter`; `None` when the table does not exist.
+pub fn forward(v6: bool) -> Option<LegacyChain> {
+    let names = if v6 { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
+    let there = std::fs::read_to_string(names).ok()?.lines().any(|name| name == "filter");
+    let table = there.then(|| read(v6)).transpose();
+    match table {
+        Ok(table) => decode(&table?, v6),
+        Err(errno) => {
+            tracing::debug!(%errno, v6, "cannot read table filter of iptables-legacy");
+            None
+        }
+    }
+}
+
+/// A table as the kernel returns it: its description and its entries.
+struct Table {
+    info: Vec<u8>,
+    entries: Vec<u8>,
+}
+
+fn read(v6: bool) -> Result<Table, Errno> {
+    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let level = if v6 { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP };
+    let mut info = vec![0; INFO];
+    info.splice(..6, *b"filter");
+    ask(&fd, level, GET_INFO, &mut info)?;
+    let size = info.get(SIZE..).and_then(native32).map_or(0, |size| size as usize);
+    if size > LARGEST {
+        return Err(Errno::E2BIG);
+    }
+    let mut entries = vec![0; ENTRIES + size];
+    entries.splice(..6, *b"filter");
+    entries.splice(NAME..NAME + 4, (size as u32).to_ne_bytes());
+    ask(&fd, level, GET_ENTRIES, &mut entries)?;
+    Ok(Table { info, entries })
+}
+
+/// The kernel reads the request from the buffer that it writes the reply to.
+fn ask(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, buffer: &mut [u8]) -> Result<(), Errno> {
+    let mut len = buffer.len() as libc::socklen_t;
+    // SAFETY: both pointers are to live values, and the kernel writes at most `len` bytes of the first.
+    let result = unsafe { libc::getsockopt(fd.as_raw_fd(), level, option, buffer.as_mut_ptr().cast(), &raw mut len) };
+    Errno::result(result).map(drop)
+}
+
+/// A chain's last entry is its policy.
+fn decode(table: &Table, v6: bool) -> Option<LegacyChain> {
+    let at = |place: usize| table.info.get(place..).and_then(native32).map(|offset| offset as usize);
+    let (first, last) = (at(FIRST)?, at(LAST)?);
+    let entries = table.entries.get(ENTRIES..)?;
+    let policy = entries.get(last..)?;
+    // `target_offset`, after the match and one word.
+    let target = policy.get(if v6 { 140 } else { 88 }..).and_then(native16)?;
+    let verdict = policy.get(usize::from(target) + VERDICT..).and_then(native32)?;
+    let rules = entries.get(first..last).unwrap_or_default();
+    let names_ours = rules.windows(PREFIX.len()).any(|bytes| bytes == PREFIX.as_bytes());
+    Some(LegacyChain { v6, drops: verdict == DROP, names_ours })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut info = vec![0; INFO];
+        info.splice(LAST..LAST + 4, 8u32.to_ne_bytes());
+        let mut entries = vec![0; ENTRIES + 200];
+        entries.splice(ENTRIES + 8 + 88..ENTRIES + 8 + 90, 112u16.to_ne_bytes());
+        entries.splice(ENTRIES + 8 + 112 + VERDICT..ENTRIES + 8 + 112 + VERDICT + 4, DROP.to_ne_bytes());
+        let whole = decode(&Table { info: info.clone(), entries: entries.clone() }, false);
+        assert_eq!(whole, Some(LegacyChain { v6: false, drops: true, names_ours: false }));
+        for end in 0..entries.len() {
+            let _ = decode(&Table { info: info.clone(), entries: entries[..end].to_vec() }, false);
+            let _ = decode(&Table { info: info[..end.min(INFO)].to_vec(), entries: entries.clone() }, true);
+        }
+        info.fill(0xff);
+        assert_eq!(decode(&Table { info, entries }, false), None);
+    }
+}
