@@ -3,7 +3,7 @@
 use ipnetwork::IpNetwork;
 
 use super::{Facts, Finding, Level, wiring};
-use crate::driver::status::NetworkLine;
+use crate::admin::status::NetworkLine;
 
 /// The value that Pontoon writes to turn forwarding on, as the kernel shows it.
 const FORWARDED_BY_PONTOON: &str = "706";

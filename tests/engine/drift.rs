@@ -21,7 +21,7 @@ const TURNS: usize = 3;
 const MEMORY: Duration = Duration::from_millis(1200);
 
 /// Words of the log that a repair leaves.
-const REPAIRED: [&str; 2] = ["kernel brought to the state", "the firewall was changed by someone else"];
+const REPAIRED: [&str; 2] = ["repaired the kernel", "repaired the firewall"];
 
 fn log(bed: &Bed) -> String {
     std::fs::read_to_string(bed.shared().join("pontoon.log")).expect("a log")
@@ -183,16 +183,16 @@ fn deaths(bed: &Bed) {
     assert!(ends().contains(&host), "{host}");
 
     // joined: it cannot be made again, so its endpoint goes, once
-    let buried = metric(bed, "pontoon_endpoints_buried_total");
+    let reaped = metric(bed, "pontoon_endpoints_reaped_total");
     shell(bed, &format!("ip link del {host}")).ok();
-    wait_until(SOON, "the end of the endpoint", || metric(bed, "pontoon_endpoints_buried_total") == buried + 1);
+    wait_until(SOON, "the end of the endpoint", || metric(bed, "pontoon_endpoints_reaped_total") == reaped + 1);
     wait_until(SOON, "its elements to go", || !shell(bed, address).ok().contains("10.143.0.9"));
     assert!(!shell(bed, "nft list map inet pontoon published4").ok().contains("8080"), "its port is free");
     let ours = format!("link={host}");
     assert_eq!(
         log(bed)
             .lines()
-            .filter(|line| line.contains("the sandbox of this endpoint is gone") && line.contains(&ours))
+            .filter(|line| line.contains("reaped an endpoint: its sandbox is gone") && line.contains(&ours))
             .count(),
         1
     );
@@ -202,7 +202,7 @@ fn deaths(bed: &Bed) {
     bed.docker(&["rm", "-f", "next"]).ok();
     bed.docker(&["restart", "-t", "1", "one"]).ok();
     bed.names("other", "-4", "one");
-    assert_eq!(metric(bed, "pontoon_endpoints_buried_total"), buried + 1, "one was enough");
+    assert_eq!(metric(bed, "pontoon_endpoints_reaped_total"), reaped + 1, "one was enough");
 
     // not joined yet: it is made again
     let network = bed.network_info("net")["Id"].as_str().expect("an id").to_owned();
@@ -256,8 +256,8 @@ fn renamings(bed: &Bed) {
     stream.goes_on(bed);
     stream.lost_nothing(bed);
     assert_eq!((ends(), shell(bed, &index).ok()), (before, was), "it is the same link");
-    assert_eq!(metric(bed, "pontoon_endpoints_buried_total"), 0);
-    assert!(!log(bed).contains("the sandbox of this endpoint is gone"));
+    assert_eq!(metric(bed, "pontoon_endpoints_reaped_total"), 0);
+    assert!(!log(bed).contains("reaped an endpoint: its sandbox is gone"));
 }
 
 #[test]

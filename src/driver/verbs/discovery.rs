@@ -3,11 +3,10 @@
 
 use std::net::IpAddr;
 
-use super::unread::Affected;
-use super::{Driver, Error, now, spec};
 use crate::api::Empty;
 use crate::api::network::{AllocateNetworkRequest, AllocateNetworkResponse, DiscoverRequest, NetworkRequest};
-use crate::datapath::KernelError;
+use crate::driver::settings::Affected;
+use crate::driver::{Driver, Error, now, spec};
 use crate::model::{NetworkId, Scope, options, overlay};
 use crate::state::record::Record;
 
@@ -19,19 +18,20 @@ impl Driver {
     /// even to local drivers (protocol.md 5.6).
     pub fn discover_new(&self, request: DiscoverRequest) -> Result<Empty, Error> {
         let Some((address, own)) = self.node(&request) else { return Ok(Empty {}) };
-        let mesh = &mut *self.mesh();
+        let state = &mut *self.overlays.lock();
         if !own {
-            let announced = mesh.peers.announced(address);
+            let announced = state.peers.announced(address);
             if announced.is_some() {
-                tracing::info!(peer = %address, "another host joined");
+                tracing::info!(peer = %address, "a peer joined");
             }
-            self.tell_mesh(mesh, announced.as_slice())?;
+            self.overlays.record(state, announced.as_slice())?;
             return Ok(Empty {});
         }
-        if mesh.own() != Some(address) {
-            self.tell_mesh(mesh, &[Record::OwnAddress { address }])?;
+        if state.advertised() != Some(address) {
+            self.overlays.record(state, &[Record::OwnAddress { address }])?;
         }
-        self.refresh_underlay_of(mesh)
+        self.overlays
+            .refresh_underlay(state)
             .map_err(|source| Error::Kernel { object: format!("own address {address}"), source })?;
         Ok(Empty {})
     }
@@ -39,12 +39,12 @@ impl Driver {
     /// DiscoverDelete: a hint that a node left; see `state::peers` for how it is handled.
     pub fn discover_delete(&self, request: DiscoverRequest) -> Result<Empty, Error> {
         let Some((address, false)) = self.node(&request) else { return Ok(Empty {}) };
-        let mesh = &mut *self.mesh();
-        let doubted = mesh.peers.doubted(address, now());
+        let state = &mut *self.overlays.lock();
+        let doubted = state.peers.doubted(address, now());
         if doubted.is_some() {
-            tracing::info!(peer = %address, "another host is said to have left; its tunnel stays until it is silent");
+            tracing::info!(peer = %address, "Swarm reports that a peer left: keeping its tunnel until it is silent");
         }
-        self.tell_mesh(mesh, doubted.as_slice())?;
+        self.overlays.record(state, doubted.as_slice())?;
         Ok(Empty {})
     }
 
@@ -53,7 +53,7 @@ impl Driver {
     /// options. That answer then takes precedence: another manager may have reassigned the VNI, and this one is
     /// never told that its former owner is gone.
     pub fn allocate_network(&self, request: AllocateNetworkRequest) -> Result<AllocateNetworkResponse, Error> {
-        if self.overlay.scope == Scope::Local {
+        if self.overlays.settings.scope == Scope::Local {
             NetworkId::parse(&request.network_id)?;
             return Ok(AllocateNetworkResponse { options: request.options });
         }
@@ -66,64 +66,46 @@ impl Driver {
         if !repeated && options.allocated.is_some() {
             return Err(Error::NotAllocated { network: id });
         }
-        self.check_settings(&[Affected::Networks, Affected::Overlays], || format!("network {id}"))?;
-        let mesh = &mut *self.mesh();
-        let vni = options.vni.unwrap_or_else(|| mesh.vnis.choose(&id));
-        if let Some(owner) = mesh.vnis.other_owner(vni, &id) {
+        self.unusable.check(&[Affected::Networks, Affected::Overlays], || format!("network {id}"))?;
+        let state = &mut *self.overlays.lock();
+        let vni = options.vni.unwrap_or_else(|| state.vnis.choose(&id));
+        if let Some(owner) = state.vnis.other_owner(vni, &id) {
             if !repeated {
                 return Err(Error::VniTaken { vni, owner: owner.clone() });
             }
-            tracing::warn!(%vni, network = %id, former = %owner, "the Swarm gave this number to another network meanwhile");
+            tracing::warn!(%vni, network = %id, former = %owner, "reassigning a VNI: another manager gave it to this network");
         }
-        let mut records = mesh.vnis.free(&id, Some(vni), now());
-        records.extend(mesh.vnis.grant(vni, &id));
-        self.tell_mesh(mesh, &records)?;
+        let mut records = state.vnis.free(&id, Some(vni), now());
+        records.extend(state.vnis.grant(vni, &id));
+        self.overlays.record(state, &records)?;
         echo.insert(options::VNI.to_owned(), vni.to_string());
         // The MTU must be equal on all hosts. A network allocated without one gets the MTU that each host
         // chooses.
         if options.mtu.is_none()
             && !repeated
-            && let Some(underlay) = mesh.underlay()
+            && let Some(underlay) = state.underlay()
         {
             let mtu = overlay::network_mtu(underlay.mtu, underlay.address.is_ipv6());
             echo.insert(options::MTU.to_owned(), mtu.to_string());
         }
         echo.insert(options::ALLOCATED.to_owned(), id.as_str().to_owned());
-        tracing::info!(network = %id, %vni, "network of the Swarm allocated");
+        tracing::info!(network = %id, %vni, "allocated a VNI for a network of the Swarm");
         Ok(AllocateNetworkResponse { options: echo })
     }
 
     /// FreeNetwork: the VNI is not reused for a while, because nodes may still use it.
     pub fn free_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
         let id = NetworkId::parse(&request.network_id)?;
-        let mesh = &mut *self.mesh();
-        let records = mesh.vnis.free(&id, None, now());
-        self.tell_mesh(mesh, &records)?;
+        let state = &mut *self.overlays.lock();
+        let records = state.vnis.free(&id, None, now());
+        self.overlays.record(state, &records)?;
         Ok(Empty {})
-    }
-
-    /// Periodic upkeep of the state about other hosts.
-    pub fn attend_mesh(&self) -> Result<(), Error> {
-        let kernel = |source: KernelError| Error::Kernel { object: "overlay networks".to_owned(), source };
-        let mesh = &mut *self.mesh();
-        self.refresh_here(mesh).map_err(kernel)?;
-        self.refresh_underlay_of(mesh).map_err(kernel)?;
-        let mut records = mesh.vnis.rested(now());
-        if mesh.peers.unsettled() {
-            records.extend(mesh.peers.look(&self.kernel().heard().map_err(kernel)?, now()));
-        }
-        for record in &records {
-            if let Record::Peer(peer) = record {
-                tracing::info!(peer = %peer.address, now = ?peer.standing, "another host is judged anew");
-            }
-        }
-        self.tell_mesh(mesh, &records)
     }
 
     /// The node that a request is about, and whether it is this one; `None` if the request contains no usable
     /// node.
     fn node(&self, request: &DiscoverRequest) -> Option<(IpAddr, bool)> {
-        if self.overlay.connectivity() == Scope::Local || request.discovery_type != NODE {
+        if self.overlays.settings.effective_connectivity() == Scope::Local || request.discovery_type != NODE {
             return None;
         }
         let data = &request.discovery_data;
@@ -132,7 +114,7 @@ impl Driver {
         match text.parse::<IpAddr>() {
             Ok(address) if overlay::no_host(address).is_none() => Some((address, own)),
             _ => {
-                tracing::warn!(address = text, "a node was announced without a usable address");
+                tracing::warn!(address = text, "ignoring a node without a usable address");
                 None
             }
         }

@@ -2,10 +2,10 @@
 //! answer only names the link, its name inside and the gateway.
 
 use super::endpoint::ids;
-use super::{Driver, Error, now, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, InterfaceName, JoinRequest, JoinResponse};
 use crate::datapath::kind;
+use crate::driver::{Driver, Error, now, spec};
 use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase, Subnet};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
@@ -16,25 +16,25 @@ impl Driver {
     pub fn join(&self, request: JoinRequest) -> Result<JoinResponse, Error> {
         let network = NetworkId::parse(&request.network_id)?;
         let id = EndpointId::parse(&request.endpoint_id)?;
-        let slot = self.known(&network)?;
+        let slot = self.networks.existing(&network)?;
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
         let held = place.as_mut().ok_or_else(unknown)?;
         let sandbox: String = request.sandbox_key.chars().take(256).collect();
         if let Some(before) = held.endpoints.get(&id).filter(|endpoint| endpoint.sandbox != sandbox) {
-            self.part(before);
+            self.containers.left(before);
         }
         self.change_phase(held, &id, Phase::Joined, Some(sandbox))?.ok_or_else(unknown)?;
-        self.open(held, &id, &request.options)?;
+        self.publish_untranslated(held, &id, &request.options)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
-        self.accompany(&held.network, endpoint);
+        self.containers.joined(&held.network, endpoint);
         let unpublished =
             held.network.spec.internal || kind::of(&held.network.kind).check_published(&held.network).is_err();
-        if unpublished && publish::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty()) {
+        if unpublished && spec::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty()) {
             // Not an error: the container may publish its ports on another network, now or later.
-            tracing::warn!(%network, endpoint = %id, "its container publishes ports, which this network cannot: connect the container to a bridge network that is not internal");
+            tracing::warn!(%network, endpoint = %id, "this network cannot publish the ports of its container: connect the container to a bridge network that is not internal");
         }
-        self.arrived(&held.network, &id);
+        self.request_announcement(&held.network, &id);
         Ok(answer(&held.network, endpoint))
     }
 
@@ -42,13 +42,13 @@ impl Driver {
     /// sandbox at this point, so it is left alone.
     pub fn leave(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
-        let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
+        let Some(slot) = self.networks.table.find(&network) else { return Ok(Empty {}) };
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
             // Revoke may have been lost, or never sent (protocol.md 3.5).
             self.publish(held, &id, Vec::new(), None)?;
             if let Some(endpoint) = held.endpoints.get(&id) {
-                self.part(endpoint);
+                self.containers.left(endpoint);
             }
             self.change_phase(held, &id, Phase::Left, None)?;
         }
@@ -69,15 +69,15 @@ impl Driver {
             return Ok(Some(()));
         }
         let changed = Endpoint { phase, sandbox, since: now(), ..endpoint.clone() };
-        self.write(vec![Record::Endpoint(Box::new(changed.clone()))])?;
+        self.journal.write(&[Record::Endpoint(Box::new(changed.clone()))])?;
         let datapath = kind::endpoint(&held.network, &changed);
         if changed.attachment.host().is_some() {
-            self.reconciler.desire(&datapath, &datapath);
+            self.applier.reconciler.desire(&datapath, &datapath);
         } else {
             // A comparison that is under way must not miss the link and create it again: without a host end
             // nothing shows that it is in its sandbox. So this waits for it, as every change of the kernel does.
             let kernel = |source| Error::Kernel { object: format!("endpoint {id}"), source };
-            self.reconciler.replace(&datapath, &datapath).map_err(kernel)?;
+            self.applier.reconciler.replace(&datapath, &datapath).map_err(kernel)?;
         }
         *endpoint = changed;
         Ok(Some(()))

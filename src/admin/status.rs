@@ -1,10 +1,8 @@
 //! The status that the daemon reports to operator commands: its objects, the condition of its state, and the
 //! plan of a repair. `GET /status` on the plugin socket; without a daemon a command derives the same from the
-//! ledger.
-//!
-//! Values and their construction; the doctor judges them.
+//! ledger (`offline`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -12,15 +10,14 @@ use std::sync::atomic::Ordering;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::reach::{OverlayLine, ReachLine};
-use super::unread::SettingLine;
-use super::{Driver, now};
-use crate::datapath::companion::{self, Companion, Companions};
-use crate::datapath::{Datapath, EngineBridges, Plan, Policy, kind};
+use super::UnusableSetting;
+use super::overlay::{self, OverlayLine, OverlayStatus};
+use crate::datapath::{Plan, Step};
+use crate::driver::{Driver, Health, now};
 use crate::model::{Attachment, EndpointId, HostPort, IfName, NetworkId, Phase};
 use crate::state::Outcome;
 use crate::state::record::{Holder, Record};
-use crate::state::table::{Held, lock};
+use crate::state::table::Held;
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +92,7 @@ pub struct PlanLines {
 
 impl PlanLines {
     /// Describes a plan.
-    pub fn new(plan: &Plan, commands: impl Fn(&crate::datapath::Step) -> Vec<String>) -> Self {
+    pub fn new(plan: &Plan, commands: impl Fn(&Step) -> Vec<String>) -> Self {
         let commands = plan.steps.iter().flat_map(commands).collect();
         let (dead, missing) = (plan.dead.clone(), plan.missing.clone());
         Self { commands, dead, missing, withheld: plan.withheld.clone(), unknown: plan.unknown.clone() }
@@ -122,16 +119,17 @@ pub struct StateLine {
 }
 
 impl StateLine {
-    /// Describes an outcome.
-    pub fn new(outcome: &Outcome, degraded: bool, kept_aside: Vec<PathBuf>) -> Self {
-        let word = match outcome {
+    /// Describes the condition of a ledger.
+    pub fn new(health: &Health, degraded: bool) -> Self {
+        let word = match health.outcome {
             Outcome::Absent => "absent",
             Outcome::Loaded => "loaded",
             Outcome::Torn { .. } => "torn",
             Outcome::Corrupt { .. } => "corrupt",
             Outcome::TooNew { .. } => "too new",
         };
-        Self { outcome: word.to_owned(), words: outcome.to_string(), degraded, kept_aside }
+        let kept_aside = health.quarantined.clone();
+        Self { outcome: word.to_owned(), words: health.outcome.to_string(), degraded, kept_aside }
     }
 }
 
@@ -149,7 +147,7 @@ pub struct Status {
     /// Pools.
     pub pools: Vec<PoolLine>,
     /// The status of the overlay, if there are overlay networks.
-    pub reach: Option<ReachLine>,
+    pub reach: Option<OverlayStatus>,
     /// What a repair would do.
     pub plan: PlanLines,
     /// Why the plan could not be computed.
@@ -158,106 +156,40 @@ pub struct Status {
     pub unreserved: Vec<(HostPort, String)>,
     /// Settings that cannot be used.
     #[serde(default)]
-    pub settings: Vec<SettingLine>,
+    pub settings: Vec<UnusableSetting>,
     /// How often kernel notifications were lost.
     pub overruns: u64,
     /// Reconciliations that failed.
     pub failures: u64,
 }
 
-impl Driver {
-    /// Reports the state of this daemon. Observes the kernel and waits for verbs under way, one network at a
-    /// time.
-    pub fn status(&self) -> Status {
-        let mut held = Vec::new();
-        for id in self.table.ids() {
-            let Some(slot) = self.table.find(&id) else { continue };
-            held.extend(lock(&slot).clone());
-        }
-        let pools = lock(&self.ipam).snapshot();
-        let kernel = self.kernel();
-        let (plan, blind) = match self.reconciler.plan() {
-            Ok(plan) => (PlanLines::new(&plan, |step| kernel.commands(step)), None),
-            Err(error) => (PlanLines::default(), Some(error.to_string())),
-        };
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            state: StateLine::new(&self.outcome, self.is_degraded(), self.kept_aside.clone()),
-            unreserved: self.unreserved(&held),
-            settings: self.unusable_settings(),
-            networks: network_lines(&held, now()),
-            pools: pool_lines(&pools, now()),
-            reach: self.reach(),
-            plan,
-            blind,
-            overruns: self.counts.overruns.load(Ordering::Relaxed),
-            failures: self.reconciler.counts.failures.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Tries again to reserve the published ports that could not be reserved. Ports that this process already
-    /// holds count as reserved.
-    fn unreserved(&self, held: &[Held]) -> Vec<(HostPort, String)> {
-        let endpoints = held.iter().flat_map(|held| held.endpoints.values());
-        let ports = endpoints.flat_map(|endpoint| &endpoint.published).map(|published| published.host);
-        ports.filter_map(|port| Some((port, self.kernel().reserve(&[port]).err()?.to_string()))).collect()
-    }
-}
-
-/// The status according to the records of a ledger, without a running daemon.
-pub fn of_records(records: &[Record], state: StateLine) -> Status {
+/// The state of this daemon. Observes the kernel and waits for verbs under way, one network at a time.
+pub fn of_daemon(driver: &Driver) -> Status {
+    let networks = driver.networks();
+    let kernel = driver.reconciler().kernel();
+    let (plan, blind) = match driver.reconciler().plan() {
+        Ok(plan) => (PlanLines::new(&plan, |step| kernel.commands(step)), None),
+        Err(error) => (PlanLines::default(), Some(error.to_string())),
+    };
+    let endpoints = networks.iter().flat_map(|held| held.endpoints.values());
+    let ports = endpoints.flat_map(|endpoint| &endpoint.published).map(|published| published.host);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        state,
-        networks: network_lines(&held_of(records), now()),
-        pools: pool_lines(records, now()),
-        ..Status::default()
+        pid: std::process::id(),
+        state: StateLine::new(driver.health(), driver.is_degraded()),
+        unreserved: driver.unreserved(ports),
+        settings: driver.unusable_settings(),
+        networks: network_lines(&networks, now()),
+        pools: pool_lines(&driver.pools(), now()),
+        reach: overlay::of_daemon(driver),
+        plan,
+        blind,
+        overruns: driver.counts.overruns.load(Ordering::Relaxed),
+        failures: driver.reconciler().counts.failures.load(Ordering::Relaxed),
     }
 }
 
-/// The kernel state that the records of a ledger ask for, given the engine's bridges and the host's broadcast
-/// addresses.
-pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeSet<Policy>) -> Datapath {
-    let mut want = kind::base();
-    let mut sandboxes: BTreeMap<String, Companions> = BTreeMap::new();
-    for held in held_of(records) {
-        kind::add(&mut want, kind::network(&held.network));
-        for endpoint in held.endpoints.values() {
-            kind::add(&mut want, kind::endpoint(&held.network, endpoint));
-            if let Some(companion) = Companion::of(&held.network, endpoint) {
-                let all = sandboxes.entry(endpoint.sandbox.clone()).or_default();
-                all.insert(endpoint.spec.id.clone(), companion);
-                kind::add(&mut want, companion::between(&endpoint.spec.id, all));
-            }
-        }
-    }
-    for elements in [kind::engine_bridges(engine), broadcasts] {
-        kind::add(&mut want, Datapath { policy: Some(elements), ..Datapath::default() });
-    }
-    want
-}
-
-fn held_of(records: &[Record]) -> Vec<Held> {
-    let mut held: BTreeMap<NetworkId, Held> = BTreeMap::new();
-    for record in records {
-        match record {
-            Record::Network(network) => {
-                let new = Held { network: (**network).clone(), endpoints: BTreeMap::new() };
-                held.insert(network.spec.id.clone(), new);
-            }
-            Record::Endpoint(endpoint) => {
-                if let Some(held) = held.get_mut(&endpoint.spec.network) {
-                    held.endpoints.insert(endpoint.spec.id.clone(), (**endpoint).clone());
-                }
-            }
-            _ => {}
-        }
-    }
-    held.into_values().collect()
-}
-
-fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
+pub(super) fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
     let line = |held: &Held| {
         let Held { network, endpoints } = held;
         let endpoints = endpoints.values().map(|endpoint| EndpointLine {
@@ -285,7 +217,7 @@ fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
     lines
 }
 
-fn pool_lines(records: &[Record], now: u64) -> Vec<PoolLine> {
+pub(super) fn pool_lines(records: &[Record], now: u64) -> Vec<PoolLine> {
     let mut lines: BTreeMap<&str, PoolLine> = BTreeMap::new();
     for record in records {
         match record {

@@ -3,16 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Driver, Error};
 use crate::datapath::{Ended, Object, kind, unknown};
-use crate::model::{EndpointId, IfName, Mac, Network, NetworkId, NetworkSpec, overlap};
+use crate::driver::{Driver, Error};
+use crate::model::{IfName, Mac, Network, NetworkId, NetworkSpec, overlap};
 use crate::state::Outcome;
-use crate::state::ports::PortOwner;
 use crate::state::record::Record;
-use crate::state::table::lock;
-
-/// Placeholder for unknown ids in messages about ports.
-const UNKNOWN: &str = "unknown";
 
 /// What the records of a ledger prove to have ended. `former` are networks and endpoints that were replaced or
 /// deleted.
@@ -43,40 +38,28 @@ pub fn ended(records: &[Record], former: &[Record]) -> Ended {
 impl Driver {
     /// At start, logs the links that the ledger does not know, and keeps the addresses behind them from being
     /// allocated.
-    pub(super) fn tell_unknown(&self, links: &[IfName]) {
-        let kept = self.reconciler.kept();
+    pub(super) fn protect_unknown(&self, links: &[IfName]) {
+        let kept = self.applier.reconciler.kept();
         if kept.is_empty() {
             return;
         }
         tracing::error!(
             links = links.len(),
-            "the ledger does not know links of Pontoon's that are in use: it is missing, or older than they are; they stay as \
-             they are. Stop Pontoon, put the right ledger back, start it; or remove the containers that use them (pontoon doctor)"
+            "keeping links of Pontoon that the ledger does not know: it is missing, or older than they are. Stop Pontoon, restore \
+             the right ledger and start it, or remove the containers that use them (pontoon doctor)"
         );
-        lock(&self.ipam).withhold(kept.addresses());
-        let (Ok(network), Ok(endpoint)) = (NetworkId::parse(UNKNOWN), EndpointId::parse(UNKNOWN)) else { return };
-        let owner = PortOwner { network, endpoint, sandbox: String::new() };
-        let mut register = lock(&self.ports);
-        for port in kept.ports() {
-            if register.holder(&port).is_some() {
-                continue;
-            }
-            if let Err(error) = self.kernel().reserve(&[port]) {
-                tracing::warn!(%error, "a port of a container that the ledger does not know could not be reserved");
-            }
-            register.take(&port, &owner);
-            lock(&self.unknown_ports).push(port);
-        }
+        self.addresses.lock().withhold(kept.addresses());
+        self.ports.reserve_unknown(&kept);
     }
 
     /// Refuses a network whose subnet is on the bridge of a network that the ledger does not know: its
     /// containers may be running, and objects made for the new network would be removed with it.
-    pub(super) fn check_unknown(&self, spec: &NetworkSpec) -> Result<(), Error> {
-        if self.reconciler.kept().links.is_empty() {
+    pub(in crate::driver) fn check_unknown(&self, spec: &NetworkSpec) -> Result<(), Error> {
+        if self.applier.reconciler.kept().links.is_empty() {
             return Ok(());
         }
         let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
-        let (have, links) = self.reconciler.look_for_unknown().map_err(kernel)?;
+        let (have, links) = self.applier.reconciler.look_for_unknown().map_err(kernel)?;
         // The engine of a Swarm creates a network again whose bridge still exists.
         let own = Mac::derive("bridge", spec.id.as_str());
         let others =
@@ -94,25 +77,18 @@ impl Driver {
     }
 
     /// Releases ports that were reserved for unknown containers, once those are gone.
-    pub(super) fn free_unknown_ports(&self) {
-        let mut held = lock(&self.unknown_ports);
-        if held.is_empty() {
-            return;
+    pub(super) fn release_unknown_ports(&self) {
+        if self.ports.has_unknown() {
+            self.ports.release_unknown(&self.applier.reconciler.kept());
         }
-        let kept = self.reconciler.kept();
-        let (stay, gone): (Vec<_>, Vec<_>) = held.drain(..).partition(|port| kept.ports().any(|other| other == *port));
-        *held = stay;
-        self.kernel().release(&gone);
-        let mut register = lock(&self.ports);
-        gone.iter().for_each(|port| register.give_back(port));
     }
 
     /// Removes the kernel objects of an object that the ledger does not know, because the engine reports it as
     /// gone. They are identified by the MAC derived from its id.
-    pub(super) fn unknown_ended(&self, macs: impl IntoIterator<Item = Mac>) {
-        if !matches!(self.outcome, Outcome::TooNew { .. }) && !self.reconciler.kept().is_empty() {
-            self.reconciler.give_up([], macs);
-            self.call_attention();
+    pub(in crate::driver) fn unknown_ended(&self, macs: impl IntoIterator<Item = Mac>) {
+        if !matches!(self.health.outcome, Outcome::TooNew { .. }) && !self.applier.reconciler.kept().is_empty() {
+            self.applier.reconciler.give_up([], macs);
+            self.applier.schedule_maintenance();
         }
     }
 
@@ -128,19 +104,19 @@ impl Driver {
         let parse = |name: &String| IfName::parse(name).map_err(|error| refused(name, error.to_string()));
         let names = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let kernel = |source| Error::Kernel { object: "the whole datapath".to_owned(), source };
-        let plan = self.reconciler.plan().map_err(kernel)?;
+        let plan = self.applier.reconciler.plan().map_err(kernel)?;
         let named: BTreeSet<&IfName> = names.iter().collect();
         if let Some(name) = names.iter().find(|name| !plan.unknown.contains(name)) {
             return Err(refused(name.as_str(), "it is not one of the links that the ledger does not know".to_owned()));
         }
-        let (have, links) = self.reconciler.look_for_unknown().map_err(kernel)?;
+        let (have, links) = self.applier.reconciler.look_for_unknown().map_err(kernel)?;
         let ports = unknown::ports(&have, &links);
         if let Some((port, bridge)) =
             ports.iter().find(|(port, bridge)| named.contains(bridge) && !named.contains(port))
         {
             return Err(refused(bridge.as_str(), format!("its port {port} is not named, too")));
         }
-        self.reconciler.give_up(names.iter().cloned(), []);
+        self.applier.reconciler.give_up(names.iter().cloned(), []);
         Ok(())
     }
 }

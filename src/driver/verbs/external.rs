@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::endpoint::ids;
-use super::{Driver, Error, publish};
 use crate::api::Empty;
 use crate::api::network::{EndpointRequest, ProgramRequest, key};
 use crate::api::options::Options;
 use crate::datapath::kind;
+use crate::driver::{Driver, Error, spec};
 use crate::model::{Binding, Endpoint, EndpointId, Network, NetworkId, Phase, Published};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
@@ -19,10 +19,10 @@ impl Driver {
     pub fn program_external_connectivity(&self, request: ProgramRequest) -> Result<Empty, Error> {
         let network = NetworkId::parse(&request.network_id)?;
         let id = EndpointId::parse(&request.endpoint_id)?;
-        let bindings = publish::bindings(&request.options)?;
+        let bindings = spec::bindings(&request.options)?;
         // Another endpoint of the container is its gateway for IPv6 (engines from 28 on).
         let v4_only = request.options.get(key::NO_PROXY_6TO4).and_then(|value| value.as_bool()).unwrap_or(false);
-        let slot = self.known(&network)?;
+        let slot = self.networks.existing(&network)?;
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
         let held = place.as_mut().ok_or_else(unknown)?;
@@ -45,7 +45,7 @@ impl Driver {
     /// DeleteEndpoint do the same. Ports that are reached without translation stay open until Leave.
     pub fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
-        let Some(slot) = self.table.find(&network) else { return Ok(Empty {}) };
+        let Some(slot) = self.networks.table.find(&network) else { return Ok(Empty {}) };
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
             let open = held.endpoints.get(&id).filter(|e| e.phase == Phase::Joined && is_direct(&held.network));
@@ -57,12 +57,17 @@ impl Driver {
 
     /// Opens the ports that are reached without translation for an endpoint that joined. This does not depend on
     /// which network is the container's gateway.
-    pub(super) fn open(&self, held: &mut Held, id: &EndpointId, options: &Options) -> Result<(), Error> {
+    pub(super) fn publish_untranslated(
+        &self,
+        held: &mut Held,
+        id: &EndpointId,
+        options: &Options,
+    ) -> Result<(), Error> {
         let untold = held.endpoints.get(id).is_some_and(|endpoint| endpoint.bindings.is_empty());
         if !untold || !is_direct(&held.network) {
             return Ok(());
         }
-        self.publish(held, id, publish::bindings(options)?, None)
+        self.publish(held, id, spec::bindings(options)?, None)
     }
 
     /// Makes `bindings` the published ports of an endpoint. Ports are reserved before the ledger and the kernel
@@ -83,7 +88,7 @@ impl Driver {
         }
         let before = endpoint.clone();
         let published = match translated {
-            Some(v6) => self.take_ports(&held.network, &before, &bindings, v6)?,
+            Some(v6) => self.ports.reserve(&held.network, &before, &bindings, v6)?,
             None => Vec::new(),
         };
         let after = Endpoint { v4_only, bindings, published, ..before.clone() };
@@ -95,13 +100,14 @@ impl Driver {
         let is = kind::endpoint(network, &after);
         let (withdrawn, new) = (gone(&before, &after), gone(&after, &before));
         let addresses = before.spec.addresses().filter(|_| !withdrawn.is_empty());
-        let removal = self.flows.owe(addresses);
+        let removal = self.flows.begin(addresses);
         let write = || {
             let changed = Record::Endpoint(Box::new(after.clone()));
-            self.write(removal.record().into_iter().chain([changed]).collect())
+            let records: Vec<_> = removal.record().into_iter().chain([changed]).collect();
+            self.journal.write(&records).map_err(Error::from)
         };
-        let realise = || {
-            self.realise(&was, &is).map_err(|source| {
+        let apply = || {
+            self.applier.apply_desired(&was, &is).map_err(|source| {
                 let object = format!("published ports of endpoint {id} of network {}", network.spec.id);
                 Error::Kernel { object, source }
             })
@@ -109,29 +115,22 @@ impl Driver {
         let done = if new.is_empty() {
             // A port that is only removed stays in the ledger until the kernel has no rules for it: if this
             // process ends in between, the next one still finds the work to do.
-            realise().and_then(|()| write())
+            apply().and_then(|()| write())
         } else {
-            write().and_then(|()| realise())
+            write().and_then(|()| apply())
         };
         if let Err(error) = done {
-            self.take_back(&before, &was, &is);
-            self.give_ports_back(&new);
+            let _ = self.journal.write_or_defer(vec![Record::Endpoint(Box::new(before.clone()))]);
+            self.applier.apply_or_defer(&is, &was, "roll back published ports", format_args!("endpoint {id}"));
+            self.ports.release(&new);
             // The published ports are as before: their connections stay.
-            self.settle_flows_later(removal);
+            self.flows.finish(removal);
             return Err(error);
         }
-        self.remove_flows(removal);
-        self.give_ports_back(&withdrawn);
+        self.flows.remove(removal);
+        self.ports.release(&withdrawn);
         held.endpoints.insert(id.clone(), after);
         Ok(())
-    }
-
-    fn take_back(&self, before: &Endpoint, was: &crate::datapath::Datapath, is: &crate::datapath::Datapath) {
-        let _ = self.write_or_owe(vec![Record::Endpoint(Box::new(before.clone()))]);
-        if let Err(error) = self.reconciler.replace(is, was) {
-            tracing::warn!(%error, endpoint = %before.spec.id, "ports that were half published are left to the next comparison");
-            self.call_attention();
-        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! The network verbs: gw_alloc_check, create_network, delete_network.
 
-use super::{Driver, Error, sanity, spec};
 use crate::api::Empty;
 use crate::api::network::{
     CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
 };
 use crate::datapath::{Datapath, kind};
+use crate::driver::{Driver, Error, sanity, spec};
 use crate::model::{GatewayMode, Mac, Network, NetworkId};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
@@ -14,7 +14,7 @@ impl Driver {
     /// NetworkDriver.GetCapabilities. Pure, and must never fail: after one failure an engine does not register
     /// the driver until the engine is restarted (protocol.md 1.3).
     pub fn get_capabilities(&self) -> CapabilitiesResponse {
-        self.overlay.capabilities()
+        self.overlays.settings.capabilities()
     }
 
     /// GwAllocCheck: a network whose bridge has no address needs no gateway.
@@ -32,20 +32,20 @@ impl Driver {
     /// (protocol.md 5.5): see `forget_dead` and `change_network`.
     pub fn create_network(&self, request: CreateNetworkRequest) -> Result<Empty, Error> {
         let spec = spec::network(&request)?;
-        let slot = self.table.slot(&spec.id);
+        let slot = self.networks.table.slot(&spec.id);
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
-            let of_swarm = self.is_of_swarm(&spec.id);
+            let of_swarm = self.overlays.is_of_swarm(&spec.id);
             if of_swarm {
                 self.forget_dead(held);
             }
-            self.remember_asked(&spec.id);
+            self.networks.remember_requested(&spec.id);
             if held.network.spec == spec {
                 let desired = kind::network(&held.network);
                 return self.made(&held.network, &desired, &desired).map(|()| Empty {});
             }
             if !held.endpoints.is_empty() && of_swarm {
-                return self.change_network(held, spec);
+                return self.change_network(held, spec).map(|()| Empty {});
             }
             if !held.endpoints.is_empty() {
                 return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
@@ -66,14 +66,14 @@ impl Driver {
                     tracing::warn!(network = %spec.id, "an option has no effect: {idle}");
                 }
                 tracing::info!(network = %spec.id, link = %network.kind.link(), mtu = network.mtu, "network created");
-                self.remember_asked(&spec.id);
+                self.networks.remember_requested(&spec.id);
                 *place = Some(Held { network, endpoints: Default::default() });
                 Ok(Empty {})
             }
             Err(error) => {
                 drop(place);
                 drop(slot);
-                self.table.forget_if_empty(&spec.id);
+                self.networks.table.forget_if_empty(&spec.id);
                 Err(error)
             }
         }
@@ -82,23 +82,23 @@ impl Driver {
     /// DeleteNetwork. An unknown network is success; endpoints that the engine forgot are removed with it.
     pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
         let id = NetworkId::parse(&request.network_id)?;
-        let Some(slot) = self.table.find(&id) else {
+        let Some(slot) = self.networks.table.find(&id) else {
             self.unknown_ended(["bridge", "vxlan"].map(|link| Mac::derive(link, id.as_str())));
             return Ok(Empty {});
         };
         let mut place = lock(&slot);
         let done = place.take().map_or(Ok(()), |held| self.remove_network(&held));
         drop(place);
-        self.table.forget_if_empty(&id);
+        self.networks.table.forget_if_empty(&id);
         done.map(|()| Empty {})
     }
 
     /// Removes a network that was taken out of its slot, with all its endpoints.
-    pub(super) fn remove_network(&self, held: &Held) -> Result<(), Error> {
+    pub(in crate::driver) fn remove_network(&self, held: &Held) -> Result<(), Error> {
         let id = &held.network.spec.id;
         let mut done = Ok(());
         for endpoint in held.endpoints.values() {
-            tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "an endpoint was left in a deleted network");
+            tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "removing an endpoint with its network: the engine deleted the network first");
             done = done.and(self.remove_endpoint(&held.network, endpoint, &Holder::Stale));
         }
         done = done.and(self.unmake(&held.network));
@@ -109,15 +109,16 @@ impl Driver {
     /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
     fn make(&self, network: &Network) -> Result<(), Error> {
         {
-            let mut ipam = lock(&self.ipam);
+            let mut index = self.addresses.lock();
             let mut records = vec![Record::Network(Box::new(network.clone()))];
-            records.extend(ipam.claim(network));
-            self.commit(&mut ipam, &records)?;
+            records.extend(index.claim(network));
+            index.commit(&records)?;
         }
         let after = kind::network(network);
-        let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
-        let made =
-            self.made(network, &Datapath::empty(), &after).and_then(|()| self.raise_tunnel(network).map_err(failed));
+        let failed = |source| Error::of_network(&network.spec.id, source);
+        let made = self
+            .made(network, &Datapath::empty(), &after)
+            .and_then(|()| self.overlays.create_tunnel(network).map_err(failed));
         if made.is_err() {
             self.undo(network, &after);
         }
@@ -125,27 +126,24 @@ impl Driver {
     }
 
     fn made(&self, network: &Network, before: &Datapath, after: &Datapath) -> Result<(), Error> {
-        let failed = |source| Error::Kernel { object: format!("network {}", network.spec.id), source };
+        let failed = |source| Error::of_network(&network.spec.id, source);
         if before == after {
             // A repeated request: reconciliation finds whatever is missing.
-            return self.reconciler.reconcile().whole().map(|_| ()).map_err(failed);
+            return self.applier.reconciler.reconcile().whole().map(|_| ()).map_err(failed);
         }
-        self.realise(before, after).map_err(failed)?;
+        self.applier.apply_desired(before, after).map_err(failed)?;
         if network.kind.bridge().is_some_and(|bridge| !bridge.has_prefix()) {
             // Rules in a foreign chain are replaced as a whole, so they are compared as a whole.
-            self.reconciler.reconcile_firewall().whole().map_err(failed)?;
+            self.applier.reconciler.reconcile_firewall().whole().map_err(failed)?;
         }
         Ok(())
     }
 
     fn undo(&self, network: &Network, after: &Datapath) {
-        let id = network.spec.id.clone();
-        let _ = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
-        self.lower_tunnel(network);
-        if let Err(error) = self.reconciler.replace(after, &Datapath::empty()) {
-            tracing::warn!(%error, network = %id, "what was made of a network is left to the next comparison");
-            self.call_attention();
-        }
+        let id = &network.spec.id;
+        let _ = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
+        self.overlays.delete_tunnel(network);
+        self.applier.apply_or_defer(after, &Datapath::empty(), "roll back", format_args!("network {id}"));
     }
 
     /// Removes a network without endpoints from the ledger and the kernel. Kernel errors are logged and left to
@@ -155,19 +153,16 @@ impl Driver {
     /// reconciliation, and the engine never repeats the request if this process ends here.
     fn unmake(&self, network: &Network) -> Result<(), Error> {
         let id = &network.spec.id;
-        let written = self.commit_end(&mut lock(&self.ipam), vec![Record::NoNetwork { id: id.clone() }]);
-        self.lower_tunnel(network);
-        if let Err(error) = self.reconciler.replace(&kind::network(network), &Datapath::empty()) {
-            tracing::warn!(%error, network = %id, "the rest of a deleted network is left to the next comparison");
-            self.call_attention();
-        }
+        let written = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
+        self.overlays.delete_tunnel(network);
+        let object = format_args!("network {id}");
+        self.applier.apply_or_defer(&kind::network(network), &Datapath::empty(), "delete links and rules", object);
         if network.kind.bridge().is_some_and(|bridge| !bridge.has_prefix())
-            && let Err(error) = self.reconciler.reconcile_firewall().whole()
+            && let Err(error) = self.applier.reconciler.reconcile_firewall().whole()
         {
-            tracing::warn!(%error, network = %id, "rules of a deleted network are left to the next comparison");
-            self.call_attention();
+            self.applier.defer(&error, "delete rules", object);
         }
         self.release(network);
-        written
+        Ok(written?)
     }
 }

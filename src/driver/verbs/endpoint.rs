@@ -1,11 +1,11 @@
 //! The endpoint verbs outside a sandbox: create_endpoint, delete_endpoint, endpoint_oper_info.
 
-use super::{Driver, Error, now, sanity, spec, subnets_of};
 use crate::api::Empty;
 use crate::api::network::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse,
 };
 use crate::datapath::{Datapath, kind};
+use crate::driver::{Driver, Error, now, sanity, spec, subnets_of};
 use crate::model::{Endpoint, EndpointId, EndpointSpec, Mac, Network, NetworkId, Phase};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{LinkOwner, lock};
@@ -15,7 +15,7 @@ impl Driver {
     /// endpoint with the same addresses gets the recorded answer.
     pub fn create_endpoint(&self, request: CreateEndpointRequest) -> Result<CreateEndpointResponse, Error> {
         let spec = spec::endpoint(&request)?;
-        let slot = self.known(&spec.network)?;
+        let slot = self.networks.existing(&spec.network)?;
         let mut place = lock(&slot);
         let held = place.as_mut().ok_or_else(|| Error::UnknownNetwork { network: spec.network.clone() })?;
         if let Some(endpoint) = held.endpoints.get(&spec.id) {
@@ -44,7 +44,7 @@ impl Driver {
     /// deletion, however many links it covers.
     pub fn delete_endpoint(&self, request: EndpointRequest) -> Result<Empty, Error> {
         let (network, id) = ids(&request)?;
-        let slot = self.table.find(&network);
+        let slot = self.networks.table.find(&network);
         let mut place = slot.as_ref().map(|slot| lock(slot));
         let held = place.as_mut().and_then(|place| place.as_mut());
         if let Some((held, endpoint)) =
@@ -67,7 +67,7 @@ impl Driver {
     fn name_endpoint(&self, network: &Network, spec: EndpointSpec) -> Endpoint {
         let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
         let attachment =
-            kind::of(&network.kind).attach(&mut |role| self.table.claim_link(role, spec.id.as_str(), owner()));
+            kind::of(&network.kind).attach(&mut |role| self.networks.table.claim_link(role, spec.id.as_str(), owner()));
         let mac = spec.mac.unwrap_or_else(|| hardware_address(network, &spec));
         Endpoint {
             spec,
@@ -83,18 +83,18 @@ impl Driver {
     }
 
     fn release_names(&self, endpoint: &Endpoint) {
-        endpoint.attachment.links().for_each(|link| self.table.release_link(link));
+        endpoint.attachment.links().for_each(|link| self.networks.table.release_link(link));
     }
 
     /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
     fn make_endpoint(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
         {
-            let mut ipam = lock(&self.ipam);
-            let mut records = ipam.claim_endpoint(endpoint)?;
+            let mut index = self.addresses.lock();
+            let mut records = index.claim_endpoint(endpoint)?;
             records.push(Record::Endpoint(Box::new(endpoint.clone())));
-            self.commit(&mut ipam, &records)?;
+            index.commit(&records)?;
         }
-        let made = self.realise(&Datapath::empty(), &kind::endpoint(network, endpoint));
+        let made = self.applier.apply_desired(&Datapath::empty(), &kind::endpoint(network, endpoint));
         let Err(source) = made else { return Ok(()) };
         let _ = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() });
         if source.errno() == Some(libc::EXFULL) {
@@ -108,23 +108,26 @@ impl Driver {
     /// left of it, the next process finds its record. For its tracked connections, which are removed in the
     /// background, it finds the tombstone. The endpoint's addresses pass to `next`. Even after an error the
     /// endpoint is gone.
-    pub(super) fn remove_endpoint(&self, network: &Network, endpoint: &Endpoint, next: &Holder) -> Result<(), Error> {
-        self.part(endpoint);
-        if let Err(error) = self.reconciler.replace(&kind::endpoint(network, endpoint), &Datapath::empty()) {
-            tracing::warn!(%error, endpoint = %endpoint.spec.id, "the links of a deleted endpoint are left to the next comparison");
-            self.call_attention();
-        }
-        self.forget_flows(&endpoint.spec.addresses().collect::<Vec<_>>());
+    pub(in crate::driver) fn remove_endpoint(
+        &self,
+        network: &Network,
+        endpoint: &Endpoint,
+        next: &Holder,
+    ) -> Result<(), Error> {
+        self.containers.left(endpoint);
+        let object = format_args!("endpoint {}", endpoint.spec.id);
+        self.applier.apply_or_defer(&kind::endpoint(network, endpoint), &Datapath::empty(), "delete links", object);
+        self.flows.flush(&endpoint.spec.addresses().collect::<Vec<_>>());
         let written = {
-            let mut ipam = lock(&self.ipam);
-            let mut records = ipam.unclaim_endpoint(endpoint, next);
+            let mut index = self.addresses.lock();
+            let mut records = index.unclaim_endpoint(endpoint, next);
             let (network, id) = (network.spec.id.clone(), endpoint.spec.id.clone());
             records.push(Record::NoEndpoint { network, id });
-            self.commit_end(&mut ipam, records)
+            index.commit_or_defer(records)
         };
-        self.give_ports_back(&endpoint.published);
+        self.ports.release(&endpoint.published);
         self.release_names(endpoint);
-        written
+        Ok(written?)
     }
 }
 

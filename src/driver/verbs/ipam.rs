@@ -4,15 +4,14 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::unread::Affected;
-use super::{Driver, Error, now, sanity};
 use crate::api::Empty;
 use crate::api::ipam::{
     ADDRESS_TYPE, AddressSpacesResponse, CapabilitiesResponse, GATEWAY, ReleaseAddressRequest, ReleasePoolRequest,
     RequestAddressRequest, RequestAddressResponse, RequestPoolRequest, RequestPoolResponse,
 };
+use crate::driver::settings::Affected;
+use crate::driver::{Driver, Error, now, sanity};
 use crate::ipam::{GLOBAL_SPACE, HostView, IpamError, LOCAL_SPACE, PoolAsk};
-use crate::state::table::lock;
 
 impl Driver {
     /// IpamDriver.GetCapabilities: the ledger is replayed, so the engine need not repeat its requests.
@@ -46,7 +45,7 @@ impl Driver {
             ask.range = Some(cidr("ip-range", &request.sub_pool)?);
         }
         if ask.pool.is_none() {
-            self.check_settings(&[Affected::Subnets], || "choice of a subnet".to_owned())?;
+            self.unusable.check(&[Affected::Subnets], || "choice of a subnet".to_owned())?;
         }
         let (routes, yielding, resolvers) = if ask.pool.is_some() {
             (Vec::new(), Vec::new(), Vec::new())
@@ -55,37 +54,37 @@ impl Driver {
             let around = self.kernel().surroundings().map_err(kernel)?;
             let mut routes = around.firm();
             // Includes networks made with another IPAM driver, whose bridge may be missing at the moment.
-            routes.extend(self.table.subnets());
+            routes.extend(self.networks.table.subnets());
             (routes, around.yielding(), (self.resolvers)())
         };
         let host = HostView { routes: &routes, yielding: &yielding, resolvers: &resolvers, ula_seed: self.ula_seed };
-        let mut ipam = lock(&self.ipam);
+        let mut index = self.addresses.lock();
         // Each new leader of a Swarm requests a pool again that is already in use.
-        if let Some(pool) = ask.pool.filter(|pool| !ipam.has(ask.space, pool)) {
+        if let Some(pool) = ask.pool.filter(|pool| !index.has(ask.space, pool)) {
             sanity::subnet(&pool)?;
         }
-        let mut granted = ipam.request_pool(&ask, &host);
+        let mut granted = index.request_pool(&ask, &host);
         while let (Err(IpamError::Overlap { other, .. }), LOCAL_SPACE) = (&granted, ask.space) {
             let other = *other;
-            drop(ipam);
+            drop(index);
             let forgotten = ask.pool.is_some() && self.forget_network_of(&other)?;
-            ipam = lock(&self.ipam);
+            index = self.addresses.lock();
             if !forgotten {
                 break;
             }
-            granted = ipam.request_pool(&ask, &host);
+            granted = index.request_pool(&ask, &host);
         }
         let (pool, records) = granted?;
-        self.commit(&mut ipam, &records)?;
-        tracing::info!(pool = %pool.id, "pool granted");
+        index.commit(&records)?;
+        tracing::info!(pool = %pool.id, "allocated a pool");
         Ok(RequestPoolResponse { pool_id: pool.id, pool: pool.subnet.to_string(), data: Default::default() })
     }
 
     /// ReleasePool. An unknown pool is success.
     pub fn release_pool(&self, request: ReleasePoolRequest) -> Result<Empty, Error> {
-        let mut ipam = lock(&self.ipam);
-        let records = ipam.release_pool(&request.pool_id);
-        self.commit(&mut ipam, &records)?;
+        let mut index = self.addresses.lock();
+        let records = index.release_pool(&request.pool_id);
+        index.commit(&records)?;
         Ok(Empty {})
     }
 
@@ -93,18 +92,18 @@ impl Driver {
     pub fn request_address(&self, request: RequestAddressRequest) -> Result<RequestAddressResponse, Error> {
         let asked = if request.address.is_empty() { None } else { Some(plain("address", &request.address)?) };
         let gateway = request.options.get(ADDRESS_TYPE).is_some_and(|kind| kind == GATEWAY);
-        let mut ipam = lock(&self.ipam);
-        let (address, records) = ipam.request_address(&request.pool_id, asked, gateway, now())?;
-        self.commit(&mut ipam, &records)?;
+        let mut index = self.addresses.lock();
+        let (address, records) = index.request_address(&request.pool_id, asked, gateway, now())?;
+        index.commit(&records)?;
         Ok(RequestAddressResponse { address: address.to_string(), data: Default::default() })
     }
 
     /// ReleaseAddress. An unknown address is success.
     pub fn release_address(&self, request: ReleaseAddressRequest) -> Result<Empty, Error> {
         let address = plain("address", &request.address)?;
-        let mut ipam = lock(&self.ipam);
-        let records = ipam.release_address(&request.pool_id, address);
-        self.commit(&mut ipam, &records)?;
+        let mut index = self.addresses.lock();
+        let records = index.release_address(&request.pool_id, address);
+        index.commit(&records)?;
         Ok(Empty {})
     }
 }
