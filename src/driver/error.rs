@@ -151,15 +151,19 @@ pub enum Error {
         /// The network that uses it.
         owner: NetworkId,
     },
-    /// Networks on one bridge of the user have different settings that apply to the bridge as a whole.
+    /// Networks on one link of the user have different settings that apply to the link as a whole.
     #[error(
-        "bridge {bridge} already carries network {owner} with another com.docker.network.bridge.enable_icc: give both the same value"
+        "network {network}: {link} already carries network {owner} with {terms}, which applies to all networks on it: choose the same, or another link"
     )]
-    BridgeTerms {
-        /// The bridge.
-        bridge: IfName,
+    LinkTerms {
+        /// The network.
+        network: NetworkId,
+        /// The link.
+        link: IfName,
         /// The other network.
         owner: NetworkId,
+        /// The settings of the other network.
+        terms: String,
     },
     /// The MTU is larger than that of the user's bridge.
     #[error(

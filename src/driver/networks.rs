@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use crate::datapath::LinkInfo;
 use crate::model::{Endpoint, IfName, Network, NetworkId, NetworkKind, NetworkSpec};
-use crate::state::table::{Held, LinkOwner, NotShared, Slot, Table, Terms, lock};
+use crate::state::table::{Held, LinkOwner, NotShared, Slot, Table, lock};
 
 /// How long the engine may take from creating a network to its first endpoint, while another network asks for
 /// the same resources.
@@ -88,27 +88,34 @@ impl Networks {
         if let Some(mtu) = spec.options.mtu.filter(|mtu| *mtu > link.mtu) {
             return Err(Error::MtuOfBridge { bridge: name.clone(), mtu, limit: link.mtu });
         }
-        self.share_bridge(spec, name).map_err(|error| match error {
-            NotShared::Owned(other) => taken(other),
-            NotShared::Terms(owner) => Error::BridgeTerms { bridge: name.clone(), owner },
-        })
+        let kind = NetworkKind::UserBridge { bridge: name.clone(), bridge_mtu: None };
+        self.share_link(spec, &kind)
     }
 
-    /// Records that a network uses a bridge of the user.
-    fn share_bridge(&self, spec: &NetworkSpec, name: &IfName) -> Result<(), NotShared> {
-        self.table.share_link(name, &spec.id, Terms { icc: spec.options.icc })
+    /// Records that a network uses its link of the host, if other networks may use it as well.
+    pub fn share_link(&self, spec: &NetworkSpec, kind: &NetworkKind) -> Result<(), Error> {
+        let Some(terms) = kind.terms(spec.options.icc) else { return Ok(()) };
+        let link = kind.link();
+        self.table.share_link(link, &spec.id, terms).map_err(|error| match error {
+            NotShared::Owned(LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) => {
+                Error::BridgeTaken { bridge: link.clone(), owner }
+            }
+            NotShared::Terms(owner, terms) => {
+                Error::LinkTerms { network: spec.id.clone(), link: link.clone(), owner, terms }
+            }
+        })
     }
 
     /// Adds a network of the ledger. Its links and subnets were checked when it was made; a ledger edited by hand
     /// may differ.
     pub fn restore_network(&self, network: &Network) {
         let id = &network.spec.id;
-        for link in network.kind.bridge().into_iter().chain(network.kind.overlay().map(|overlay| &overlay.link)) {
-            let claimed = match network.kind {
-                NetworkKind::UserBridge { .. } => self.share_bridge(&network.spec, link),
-                _ => self.table.claim_named_link(link, LinkOwner::Network(id.clone())).map_err(NotShared::Owned),
-            };
-            if let Err(other) = claimed {
+        if let Err(error) = self.share_link(&network.spec, &network.kind) {
+            tracing::warn!(network = %id, %error, "two networks of the ledger disagree about one link");
+        }
+        let bridge = network.kind.bridge().filter(|_| network.kind.owns_bridge());
+        for link in bridge.into_iter().chain(network.kind.overlay().map(|overlay| &overlay.link)) {
+            if let Err(other) = self.table.claim_named_link(link, LinkOwner::Network(id.clone())) {
                 tracing::warn!(network = %id, %link, ?other, "two networks of the ledger have one link");
             }
         }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::options::table::{MACVLAN_MODE, PARENT};
+use super::options::table::{IPVLAN_FLAG, IPVLAN_MODE, MACVLAN_MODE, PARENT};
 use super::options::{OptionError, OptionRow, refused};
 use super::{IfName, Overlay};
 
@@ -21,6 +21,12 @@ pub struct KindOptions {
     /// The mode of macvlan children.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macvlan_mode: Option<MacvlanMode>,
+    /// The mode of ipvlan children.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipvlan_mode: Option<IpvlanMode>,
+    /// Which other children an ipvlan child reaches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipvlan_flag: Option<IpvlanFlag>,
 }
 
 /// Which stations a macvlan link reaches through its parent.
@@ -38,17 +44,73 @@ pub enum MacvlanMode {
     Passthru,
 }
 
-impl MacvlanMode {
-    /// All modes, with their names in the built-in driver and in iproute2.
-    const WORDS: [(Self, &'static str); 4] =
-        [(Self::Bridge, "bridge"), (Self::Private, "private"), (Self::Vepa, "vepa"), (Self::Passthru, "passthru")];
+/// At which layer the parent of ipvlan links forwards. A setting of the parent: all of its children share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IpvlanMode {
+    /// Layer 2: the children send and receive broadcasts.
+    #[default]
+    L2,
+    /// Layer 3: the parent routes, and there are no broadcasts.
+    L3,
+    /// Layer 3, and the host's firewall sees the packets.
+    L3s,
 }
 
-impl fmt::Display for MacvlanMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::WORDS.iter().find(|(mode, _)| mode == self).map_or("", |(_, word)| word))
+/// Which stations an ipvlan link reaches through its parent. A setting of the parent, as [`IpvlanMode`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IpvlanFlag {
+    /// The other children, and stations behind the parent.
+    #[default]
+    Bridge,
+    /// Stations behind the parent, but not the other children.
+    Private,
+    /// The other children through an external switch that sends frames back.
+    Vepa,
+}
+
+/// A VLAN link that Pontoon creates to be a parent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentVlan {
+    /// The link below it.
+    pub below: IfName,
+    /// The VLAN id, 1 to 4094.
+    pub vid: u16,
+}
+
+impl ParentVlan {
+    /// The VLAN link that a name like `eth0.40` asks for: what is before the last dot is the link below it.
+    pub fn of(name: &IfName) -> Option<Self> {
+        let (below, vid) = name.as_str().rsplit_once('.')?;
+        let vid = vid.parse().ok().filter(|vid| (1..=4094).contains(vid))?;
+        Some(Self { below: IfName::parse(below).ok()?, vid })
     }
 }
+
+/// Gives an enum its words: those of the built-in drivers and of iproute2.
+macro_rules! words {
+    ($type:ty, $($variant:ident $word:literal),+) => {
+        impl $type {
+            const WORDS: &[(Self, &str)] = &[$((Self::$variant, $word)),+];
+
+            fn parse(row: &OptionRow, given: &str) -> Result<Self, OptionError> {
+                let found = Self::WORDS.iter().find(|(_, word)| *word == given.trim());
+                found.map(|(value, _)| *value).ok_or_else(|| refused(row, given, row.value))
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    };
+}
+
+words!(MacvlanMode, Bridge "bridge", Private "private", Vepa "vepa", Passthru "passthru");
+words!(IpvlanMode, L2 "l2", L3 "l3", L3s "l3s");
+words!(IpvlanFlag, Bridge "bridge", Private "private", Vepa "vepa");
 
 impl KindOptions {
     /// Takes an option of the table if it chooses a kind; the others are ignored, because the engine handles
@@ -60,10 +122,9 @@ impl KindOptions {
         let text = given.trim();
         match row.key {
             PARENT => self.parent = Some(IfName::parse(text).map_err(|e| refused(row, given, &e.to_string()))?),
-            MACVLAN_MODE => {
-                let found = MacvlanMode::WORDS.iter().find(|(_, word)| *word == text);
-                self.macvlan_mode = Some(found.ok_or_else(|| refused(row, given, row.value))?.0);
-            }
+            MACVLAN_MODE => self.macvlan_mode = Some(MacvlanMode::parse(row, given)?),
+            IPVLAN_MODE => self.ipvlan_mode = Some(IpvlanMode::parse(row, given)?),
+            IPVLAN_FLAG => self.ipvlan_flag = Some(IpvlanFlag::parse(row, given)?),
             _ => {}
         }
         Ok(())
@@ -112,6 +173,21 @@ pub enum NetworkKind {
         parent: IfName,
         /// The mode of the children.
         mode: MacvlanMode,
+        /// The parent if Pontoon creates it; it stays as long as a network uses it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vlan: Option<ParentVlan>,
+    },
+    /// A link of the host, whose hardware address the endpoints' links share.
+    Ipvlan {
+        /// The parent.
+        parent: IfName,
+        /// The mode of all children of the parent.
+        mode: IpvlanMode,
+        /// Which other children a child reaches.
+        flag: IpvlanFlag,
+        /// The parent if Pontoon creates it; it stays as long as a network uses it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vlan: Option<ParentVlan>,
     },
 }
 
@@ -120,7 +196,7 @@ impl NetworkKind {
     pub fn bridge(&self) -> Option<&IfName> {
         match self {
             Self::Bridge { bridge } | Self::UserBridge { bridge, .. } | Self::Overlay { bridge, .. } => Some(bridge),
-            Self::Macvlan { .. } => None,
+            Self::Macvlan { .. } | Self::Ipvlan { .. } => None,
         }
     }
 
@@ -128,7 +204,7 @@ impl NetworkKind {
     pub fn link(&self) -> &IfName {
         match self {
             Self::Bridge { bridge } | Self::UserBridge { bridge, .. } | Self::Overlay { bridge, .. } => bridge,
-            Self::Macvlan { parent, .. } => parent,
+            Self::Macvlan { parent, .. } | Self::Ipvlan { parent, .. } => parent,
         }
     }
 
@@ -149,6 +225,30 @@ impl NetworkKind {
             Self::UserBridge { .. } => "user_bridge",
             Self::Overlay { .. } => "overlay",
             Self::Macvlan { .. } => "macvlan",
+            Self::Ipvlan { .. } => "ipvlan",
+        }
+    }
+
+    /// The parent of its endpoints' links, for kinds without a bridge.
+    pub fn parent(&self) -> Option<&IfName> {
+        match self {
+            Self::Macvlan { parent, .. } | Self::Ipvlan { parent, .. } => Some(parent),
+            _ => None,
+        }
+    }
+
+    /// How it uses its link of the host, and what all networks that use it like that must have in common; `None` for
+    /// a link that belongs to this network alone.
+    pub fn terms(&self, icc: bool) -> Option<(LinkUse, String)> {
+        match self {
+            // The rules of the host know the bridge, not its networks.
+            Self::UserBridge { .. } => Some((LinkUse::Bridge, format!("com.docker.network.bridge.enable_icc={icc}"))),
+            // A link has children of one kind, and mode and flag of ipvlan belong to the parent.
+            Self::Macvlan { .. } => Some((LinkUse::Parent, "macvlan links".to_owned())),
+            Self::Ipvlan { mode, flag, .. } => {
+                Some((LinkUse::Parent, format!("ipvlan_mode={mode} and ipvlan_flag={flag}")))
+            }
+            Self::Bridge { .. } | Self::Overlay { .. } => None,
         }
     }
 
@@ -162,6 +262,15 @@ impl NetworkKind {
             _ => self.clone(),
         }
     }
+}
+
+/// How networks use a link of the host together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkUse {
+    /// As a bridge.
+    Bridge,
+    /// As the parent of their endpoints' links.
+    Parent,
 }
 
 /// The links of an endpoint.
@@ -180,6 +289,11 @@ pub enum Attachment {
         /// The link.
         link: IfName,
     },
+    /// An ipvlan link, which goes into the sandbox.
+    Ipvlan {
+        /// The link.
+        link: IfName,
+    },
 }
 
 impl Attachment {
@@ -187,7 +301,7 @@ impl Attachment {
     pub fn sandbox_link(&self) -> &IfName {
         match self {
             Self::Veth { peer, .. } => peer,
-            Self::Macvlan { link } => link,
+            Self::Macvlan { link } | Self::Ipvlan { link } => link,
         }
     }
 
@@ -195,8 +309,13 @@ impl Attachment {
     pub fn host(&self) -> Option<&IfName> {
         match self {
             Self::Veth { host, .. } => Some(host),
-            Self::Macvlan { .. } => None,
+            Self::Macvlan { .. } | Self::Ipvlan { .. } => None,
         }
+    }
+
+    /// Whether the endpoint has a hardware address of its own.
+    pub fn has_mac(&self) -> bool {
+        !matches!(self, Self::Ipvlan { .. })
     }
 
     /// All links, the one that stays on the host first.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnetwork::IpNetwork;
 
+use crate::model::kind::LinkUse;
 use crate::model::{Endpoint, EndpointId, IfName, LinkRole, Network, NetworkId, overlap};
 
 /// A network with its endpoints.
@@ -31,27 +32,20 @@ pub enum LinkOwner {
     Endpoint(NetworkId, EndpointId),
 }
 
-/// What all networks on one link of the user must have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// Whether containers reach each other: the rules of the host know the bridge, not its networks.
-    pub icc: bool,
-}
-
 /// Why a network cannot use a link together with others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotShared {
     /// The link belongs to this owner alone.
     Owned(LinkOwner),
-    /// This network has other terms.
-    Terms(NetworkId),
+    /// This network has these other terms.
+    Terms(NetworkId, String),
 }
 
 #[derive(Default)]
 struct Register {
     links: HashMap<IfName, LinkOwner>,
     /// Links of the user that several networks may use, with what each network requires of the others.
-    shared: HashMap<IfName, BTreeMap<NetworkId, Terms>>,
+    shared: HashMap<(LinkUse, IfName), BTreeMap<NetworkId, String>>,
     subnets: Vec<(IpNetwork, NetworkId)>,
 }
 
@@ -112,7 +106,8 @@ impl Table {
     /// Reserves this exact name; the error is its owner.
     pub fn claim_named_link(&self, name: &IfName, owner: LinkOwner) -> Result<(), LinkOwner> {
         let mut register = lock(&self.register);
-        if let Some(user) = register.shared.get(name).and_then(|users| users.keys().next()) {
+        let users = register.shared.get(&(LinkUse::Bridge, name.clone()));
+        if let Some(user) = users.and_then(|users| users.keys().next()) {
             return Err(LinkOwner::Network(user.clone()));
         }
         match register.links.get(name) {
@@ -124,18 +119,20 @@ impl Table {
         }
     }
 
-    /// Records that a network uses a link of the user, which other networks may use as well. May be repeated.
+    /// Records that a network uses a link of the user, which other networks on the same terms may use as well. May
+    /// be repeated.
     ///
     /// # Errors
     /// The link belongs to one owner, or a network that uses it has other terms.
-    pub fn share_link(&self, name: &IfName, id: &NetworkId, terms: Terms) -> Result<(), NotShared> {
+    pub fn share_link(&self, name: &IfName, id: &NetworkId, with: (LinkUse, String)) -> Result<(), NotShared> {
         let mut register = lock(&self.register);
         if let Some(owner) = register.links.get(name) {
             return Err(NotShared::Owned(owner.clone()));
         }
-        let users = register.shared.entry(name.clone()).or_default();
-        if let Some((other, _)) = users.iter().find(|(other, with)| *other != id && **with != terms) {
-            return Err(NotShared::Terms(other.clone()));
+        let (link_use, terms) = with;
+        let users = register.shared.entry((link_use, name.clone())).or_default();
+        if let Some((other, theirs)) = users.iter().find(|(other, theirs)| *other != id && **theirs != terms) {
+            return Err(NotShared::Terms(other.clone(), theirs.clone()));
         }
         users.insert(id.clone(), terms);
         Ok(())
@@ -144,14 +141,16 @@ impl Table {
     /// Releases a link that a network uses, alone or with others.
     pub fn release_link_of(&self, name: &IfName, id: &NetworkId) {
         let mut register = lock(&self.register);
-        match register.shared.get_mut(name) {
-            Some(users) => {
-                users.remove(id);
-                if users.is_empty() {
-                    register.shared.remove(name);
-                }
+        if register.links.get(name) == Some(&LinkOwner::Network(id.clone())) {
+            register.links.remove(name);
+        }
+        for link_use in [LinkUse::Bridge, LinkUse::Parent] {
+            let key = (link_use, name.clone());
+            let Some(users) = register.shared.get_mut(&key) else { continue };
+            users.remove(id);
+            if users.is_empty() {
+                register.shared.remove(&key);
             }
-            None => drop(register.links.remove(name)),
         }
     }
 
@@ -222,12 +221,15 @@ mod tests {
     #[test]
     fn a_link_is_shared_or_owned_and_never_both() {
         let (table, lan) = (Table::default(), IfName::parse("br-lan").unwrap());
-        let (on, off) = (Terms { icc: true }, Terms { icc: false });
+        let on = || (LinkUse::Bridge, "on".to_owned());
+        let off = || (LinkUse::Bridge, "off".to_owned());
         for _ in 0..2 {
-            table.share_link(&lan, &id("a"), on).unwrap();
+            table.share_link(&lan, &id("a"), on()).unwrap();
         }
-        table.share_link(&lan, &id("b"), on).unwrap();
-        assert_eq!(table.share_link(&lan, &id("c"), off), Err(NotShared::Terms(id("a"))));
+        table.share_link(&lan, &id("b"), on()).unwrap();
+        assert_eq!(table.share_link(&lan, &id("c"), off()), Err(NotShared::Terms(id("a"), "on".to_owned())));
+        // A bridge may be a parent besides.
+        table.share_link(&lan, &id("c"), (LinkUse::Parent, "off".to_owned())).unwrap();
         let owner = || LinkOwner::Network(id("c"));
         assert_eq!(table.claim_named_link(&lan, owner()), Err(LinkOwner::Network(id("a"))));
         table.release_link_of(&lan, &id("a"));
@@ -235,7 +237,7 @@ mod tests {
         assert_eq!(table.claim_named_link(&lan, owner()), Err(LinkOwner::Network(id("b"))));
         table.release_link_of(&lan, &id("b"));
         table.claim_named_link(&lan, owner()).unwrap();
-        assert_eq!(table.share_link(&lan, &id("a"), on), Err(NotShared::Owned(owner())));
+        assert_eq!(table.share_link(&lan, &id("a"), on()), Err(NotShared::Owned(owner())));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod lives;
 mod macvlan;
 mod networks;
 mod overlay;
+mod parents;
 mod policy;
 mod ports;
 mod status;

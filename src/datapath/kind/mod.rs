@@ -4,7 +4,9 @@
 //! from the difference between the desired and the observed datapath.
 
 mod bridge;
+mod ipvlan;
 mod macvlan;
+mod parent;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +40,11 @@ pub trait Kind {
     /// The option and the remedy.
     fn check_endpoint(&self, network: &Network, endpoint: &EndpointSpec) -> Result<(), Refusal>;
 
+    /// Whether containers send packets to other networks without a gateway, because their link routes them.
+    fn routes_on_link(&self, _: &Network) -> bool {
+        false
+    }
+
     /// Refuses published ports where this kind cannot have any.
     ///
     /// # Errors
@@ -55,6 +62,7 @@ pub fn of(kind: &NetworkKind) -> &'static dyn Kind {
     match kind {
         NetworkKind::Bridge { .. } | NetworkKind::UserBridge { .. } | NetworkKind::Overlay { .. } => &bridge::Bridges,
         NetworkKind::Macvlan { .. } => &macvlan::Children,
+        NetworkKind::Ipvlan { .. } => &ipvlan::Children,
     }
 }
 
@@ -74,7 +82,7 @@ pub fn without_bridge<E: From<Refusal>>(
     if options.has_bridge() {
         return Ok(None);
     }
-    macvlan::chosen(spec, options.parent.as_ref(), options.macvlan_mode.unwrap_or_default(), find).map(Some)
+    parent::chosen(spec, options, find).map(Some)
 }
 
 /// The part of the datapath that a network without endpoints needs.

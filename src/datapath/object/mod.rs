@@ -6,8 +6,10 @@
 //! `crate::linux::object` that creates and reads it.
 
 mod bridge;
+mod ipvlan;
 mod macvlan;
 mod veth;
+mod vlan;
 mod vxlan;
 
 use std::net::IpAddr;
@@ -15,8 +17,10 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 pub use bridge::Bridge;
+pub use ipvlan::Ipvlan;
 pub use macvlan::Macvlan;
 pub use veth::Veth;
+pub use vlan::Vlan;
 pub use vxlan::Vxlan;
 
 use crate::model::{IfName, Mac};
@@ -26,17 +30,21 @@ use crate::model::{IfName, Mac};
 pub enum ObjectKind {
     /// A bridge.
     Bridge,
+    /// A VLAN link.
+    Vlan,
     /// A VXLAN link.
     Vxlan,
     /// A veth pair.
     Veth,
     /// A macvlan link.
     Macvlan,
+    /// An ipvlan link.
+    Ipvlan,
 }
 
 impl ObjectKind {
     /// All kinds, in order.
-    pub const ALL: [Self; 4] = [Self::Bridge, Self::Vxlan, Self::Veth, Self::Macvlan];
+    pub const ALL: [Self; 6] = [Self::Bridge, Self::Vlan, Self::Vxlan, Self::Veth, Self::Macvlan, Self::Ipvlan];
 
     /// Its name in messages.
     pub fn word(self) -> &'static str {
@@ -45,6 +53,8 @@ impl ObjectKind {
             Self::Vxlan => "vxlan link",
             Self::Veth => "veth pair",
             Self::Macvlan => "macvlan link",
+            Self::Ipvlan => "ipvlan link",
+            Self::Vlan => "VLAN link",
         }
     }
 }
@@ -60,6 +70,10 @@ pub enum Object {
     Veth(Veth),
     /// A macvlan link.
     Macvlan(Macvlan),
+    /// An ipvlan link.
+    Ipvlan(Ipvlan),
+    /// A VLAN link.
+    Vlan(Vlan),
 }
 
 /// One idempotent change of an existing object.
@@ -107,6 +121,8 @@ impl Object {
             Object::Vxlan(_) => ObjectKind::Vxlan,
             Object::Veth(_) => ObjectKind::Veth,
             Object::Macvlan(_) => ObjectKind::Macvlan,
+            Object::Ipvlan(_) => ObjectKind::Ipvlan,
+            Object::Vlan(_) => ObjectKind::Vlan,
         }
     }
 
@@ -120,6 +136,8 @@ impl Object {
             // Its address is derived from the network and the container's IP address, which another container
             // may get next.
             Object::Macvlan(_) => None,
+            // They have the address of the link below.
+            Object::Ipvlan(_) | Object::Vlan(_) => None,
         }
     }
 
@@ -127,7 +145,9 @@ impl Object {
     pub fn is_ours(&self, name: &IfName) -> bool {
         match self {
             Object::Bridge(bridge) => bridge.owned,
-            Object::Vxlan(_) | Object::Macvlan(_) => name.has_prefix(),
+            Object::Vxlan(_) | Object::Macvlan(_) | Object::Ipvlan(_) => name.has_prefix(),
+            // Its name is chosen by the user; only those in Pontoon's group are observed.
+            Object::Vlan(_) => true,
             // A pair without one of Pontoon's names at either end may belong to another program.
             Object::Veth(veth) => name.has_prefix() || veth.peer.has_prefix(),
         }
@@ -142,7 +162,7 @@ impl Object {
     /// The bridge whose port it is; the outer `None` for kinds that are never ports.
     pub fn master_mut(&mut self) -> Option<&mut Option<IfName>> {
         match self {
-            Object::Bridge(_) | Object::Macvlan(_) => None,
+            Object::Bridge(_) | Object::Macvlan(_) | Object::Ipvlan(_) | Object::Vlan(_) => None,
             Object::Vxlan(vxlan) => Some(&mut vxlan.bridge),
             Object::Veth(veth) => Some(&mut veth.bridge),
         }
@@ -151,7 +171,7 @@ impl Object {
     /// The bridge whose port it is, if any.
     pub fn master(&self) -> Option<&IfName> {
         match self {
-            Object::Bridge(_) | Object::Macvlan(_) => None,
+            Object::Bridge(_) | Object::Macvlan(_) | Object::Ipvlan(_) | Object::Vlan(_) => None,
             Object::Vxlan(vxlan) => vxlan.bridge.as_ref(),
             Object::Veth(veth) => veth.bridge.as_ref(),
         }
@@ -165,6 +185,8 @@ impl Object {
             (Object::Vxlan(have), Object::Vxlan(want)) => have.changes(want),
             (Object::Veth(have), Object::Veth(want)) => Some(have.changes(want)),
             (Object::Macvlan(have), Object::Macvlan(want)) => have.changes(want),
+            (Object::Ipvlan(have), Object::Ipvlan(want)) => have.changes(want),
+            (Object::Vlan(have), Object::Vlan(want)) => have.changes(want),
             _ => None,
         }
     }
@@ -176,16 +198,21 @@ impl Object {
             Object::Vxlan(vxlan) => vxlan.apply(change),
             Object::Veth(veth) => veth.apply(change),
             Object::Macvlan(macvlan) => macvlan.apply(change),
+            Object::Ipvlan(ipvlan) => ipvlan.apply(change),
+            Object::Vlan(vlan) => vlan.apply(change),
         }
     }
 
-    /// Its kind as the kernel names it, its MTU in bytes, and its hardware address.
+    /// Its kind as the kernel names it, its MTU in bytes, and its hardware address, for the fake kernel.
     pub(super) fn info(&self) -> (&'static str, u32, Option<Mac>) {
         match self {
             Object::Bridge(bridge) => ("bridge", bridge.mtu, bridge.mac),
             Object::Vxlan(vxlan) => ("vxlan", vxlan.mtu, Some(vxlan.mac)),
             Object::Veth(veth) => ("veth", veth.mtu, Some(veth.host_mac)),
             Object::Macvlan(macvlan) => ("macvlan", macvlan.mtu, Some(macvlan.mac)),
+            Object::Ipvlan(ipvlan) => ("ipvlan", ipvlan.mtu, None),
+            // Both are those of the link below, which only the kernel knows.
+            Object::Vlan(vlan) => ("vlan", 1500, Some(Mac::derive("link", vlan.below.as_str()))),
         }
     }
 
@@ -221,6 +248,18 @@ impl From<Vxlan> for Object {
 impl From<Veth> for Object {
     fn from(veth: Veth) -> Self {
         Object::Veth(veth)
+    }
+}
+
+impl From<Ipvlan> for Object {
+    fn from(ipvlan: Ipvlan) -> Self {
+        Object::Ipvlan(ipvlan)
+    }
+}
+
+impl From<Vlan> for Object {
+    fn from(vlan: Vlan) -> Self {
+        Object::Vlan(vlan)
     }
 }
 

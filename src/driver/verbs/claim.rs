@@ -18,7 +18,10 @@ impl Driver {
         let kernel = |source| Error::of_network(&spec.id, source);
         let chosen = kind::without_bridge(spec, &mut |name| self.kernel().link(name).map_err(kernel))?;
         let Some((kind, mtu)) = chosen else { return self.claim_bridge(spec) };
-        self.networks.claim_subnets(spec)?;
+        self.networks.share_link(spec, &kind)?;
+        self.networks
+            .claim_subnets(spec)
+            .inspect_err(|_| self.networks.table.release_link_of(kind.link(), &spec.id))?;
         Ok(Network { spec: spec.clone(), kind, mtu })
     }
 
@@ -145,7 +148,7 @@ impl Driver {
     pub(in crate::driver) fn release(&self, network: &Network) {
         self.networks.table.release_subnets(&network.spec.id);
         let (table, id) = (&self.networks.table, &network.spec.id);
-        network.kind.bridge().into_iter().for_each(|bridge| table.release_link_of(bridge, id));
+        table.release_link_of(network.kind.link(), id);
         self.release_overlay(network);
     }
 

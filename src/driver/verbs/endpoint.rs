@@ -152,7 +152,7 @@ pub(super) fn ids(request: &EndpointRequest) -> Result<(NetworkId, EndpointId), 
 /// Contains only what the request left blank: the engine rejects an answer that overrides its values.
 fn answer(endpoint: &Endpoint) -> CreateEndpointResponse {
     let mac = || Interface { mac_address: endpoint.mac.to_string(), ..Interface::default() };
-    CreateEndpointResponse { interface: endpoint.spec.mac.is_none().then(mac) }
+    CreateEndpointResponse { interface: (endpoint.spec.mac.is_none() && endpoint.attachment.has_mac()).then(mac) }
 }
 
 fn check_addresses(network: &Network, spec: &EndpointSpec) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 
 use super::endpoint::ids;
 use crate::api::Empty;
-use crate::api::network::{EndpointRequest, InterfaceName, JoinRequest, JoinResponse};
+use crate::api::network::{EndpointRequest, InterfaceName, JoinRequest, JoinResponse, StaticRoute};
 use crate::datapath::kind;
 use crate::driver::{Driver, Error, now, spec};
 use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase, Subnet};
@@ -89,8 +89,20 @@ fn answer(network: &Network, endpoint: &Endpoint) -> JoinResponse {
         let gateway = subnet.as_ref().and_then(|s| s.default_gateway.or(s.gateway));
         gateway.filter(|_| has_address && !network.spec.internal).map(|ip| ip.to_string()).unwrap_or_default()
     };
-    let gateway = way_out(&network.spec.v4, endpoint.spec.v4.is_some());
-    let gateway_ipv6 = way_out(&network.spec.v6, endpoint.spec.v6.is_some());
+    let (has_v4, has_v6) = (endpoint.spec.v4.is_some(), endpoint.spec.v6.is_some());
+    let mut static_routes = Vec::new();
+    let (gateway, gateway_ipv6) = if kind::of(&network.kind).routes_on_link(network) {
+        let routes = [(has_v4, "0.0.0.0/0"), (has_v6, "::/0")].into_iter();
+        let wanted = routes.filter(|(has, _)| *has && !network.spec.internal);
+        static_routes.extend(wanted.map(|(_, destination)| StaticRoute {
+            destination: destination.to_owned(),
+            route_type: StaticRoute::ON_LINK,
+            next_hop: String::new(),
+        }));
+        (String::new(), String::new())
+    } else {
+        (way_out(&network.spec.v4, has_v4), way_out(&network.spec.v6, has_v6))
+    };
     JoinResponse {
         interface_name: InterfaceName {
             src_name: endpoint.attachment.sandbox_link().to_string(),
@@ -101,6 +113,6 @@ fn answer(network: &Network, endpoint: &Endpoint) -> JoinResponse {
         disable_gateway_service: gateway.is_empty() && gateway_ipv6.is_empty(),
         gateway,
         gateway_ipv6,
-        static_routes: Vec::new(),
+        static_routes,
     }
 }

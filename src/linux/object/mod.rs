@@ -3,8 +3,10 @@
 
 mod bridge;
 pub(super) mod change;
+mod ipvlan;
 mod macvlan;
 mod veth;
+mod vlan;
 mod vxlan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +24,7 @@ use crate::datapath::Object;
 use crate::model::IfName;
 
 /// Kinds of links that Pontoon creates, as the kernel names them.
-pub(super) const KINDS: [&str; 4] = ["bridge", "macvlan", "veth", "vxlan"];
+pub(super) const KINDS: [&str; 6] = ["bridge", "ipvlan", "macvlan", "veth", "vlan", "vxlan"];
 
 impl LinuxKernel {
     pub(super) fn create(&self, name: &IfName, object: &Object) -> Result<(), Failure> {
@@ -31,6 +33,8 @@ impl LinuxKernel {
             Object::Vxlan(vxlan) => self.create_vxlan(name, vxlan),
             Object::Veth(veth) => self.create_veth(name, veth),
             Object::Macvlan(macvlan) => self.create_macvlan(name, macvlan),
+            Object::Ipvlan(ipvlan) => self.create_ipvlan(name, ipvlan),
+            Object::Vlan(vlan) => self.create_vlan(name, vlan),
         }
     }
 }
@@ -62,7 +66,7 @@ impl Around<'_> {
 /// Whether [`observe`] reads the data of links of this kind, which is copied for them only: a host has thousands
 /// of other links.
 pub(super) fn reads_data(kind: &str) -> bool {
-    kind == "macvlan"
+    matches!(kind, "macvlan" | "ipvlan" | "vlan")
 }
 
 /// Reads a link; `None` for one that Pontoon neither created nor uses.
@@ -71,6 +75,8 @@ pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord, name: &IfName)
         "bridge" => bridge::observe(around, link, name).map(Object::Bridge),
         "veth" => veth::observe(around, link, name).map(Object::Veth),
         "macvlan" => macvlan::observe(around, link).map(Object::Macvlan),
+        "ipvlan" => ipvlan::observe(around, link).map(Object::Ipvlan),
+        "vlan" => vlan::observe(around, link).map(Object::Vlan),
         "vxlan" => vxlan::observe(around, link)?.map(Object::Vxlan),
         _ => None,
     })
@@ -92,5 +98,7 @@ pub(super) fn commands(name: &IfName, object: &Object) -> Vec<String> {
         Object::Vxlan(vxlan) => vxlan::commands(name, vxlan),
         Object::Veth(veth) => veth::commands(name, veth),
         Object::Macvlan(macvlan) => macvlan::commands(name, macvlan),
+        Object::Ipvlan(ipvlan) => ipvlan::commands(name, ipvlan),
+        Object::Vlan(vlan) => vlan::commands(name, vlan),
     }
 }

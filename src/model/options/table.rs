@@ -76,6 +76,10 @@ pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 pub const PARENT: &str = "parent";
 /// Key of the option that chooses the mode of macvlan children.
 pub const MACVLAN_MODE: &str = "macvlan_mode";
+/// Key of the option that chooses the mode of ipvlan children.
+pub const IPVLAN_MODE: &str = "ipvlan_mode";
+/// Key of the option that chooses which other children an ipvlan child reaches.
+pub const IPVLAN_FLAG: &str = "ipvlan_flag";
 
 /// Options of `docker network create -o`.
 pub const NETWORK_OPTIONS: &[OptionRow] = &[
@@ -215,7 +219,7 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "link name",
         "",
         Support::Pontoon,
-        "Attaches containers to this link of the host as macvlan children, directly on its network. The link must exist; Pontoon does not change it.",
+        "Attaches containers to this link of the host as its macvlan or ipvlan children, directly on its network. Pontoon does not change it; if a link NAME.VID does not exist, Pontoon creates it on NAME for VLAN VID and deletes it with the last network.",
     ),
     row(
         MACVLAN_MODE,
@@ -223,6 +227,20 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "bridge",
         Support::Pontoon,
         "Which other children of the parent a macvlan container reaches: bridge all, private none, vepa those reachable through an external switch; passthru gives the parent to one container.",
+    ),
+    row(
+        IPVLAN_MODE,
+        "l2, l3 or l3s",
+        "l2",
+        Support::Pontoon,
+        "Makes containers ipvlan children: they share the hardware address of the parent. l2 has broadcasts; l3 and l3s route through the parent, and l3s passes the host's firewall.",
+    ),
+    row(
+        IPVLAN_FLAG,
+        "bridge, private or vepa",
+        "bridge",
+        Support::Pontoon,
+        "Which other children of the parent an ipvlan container reaches: bridge all, private none, vepa those reachable through an external switch.",
     ),
     row(
         ALLOCATED,

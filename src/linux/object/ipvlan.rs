@@ -1,0 +1,115 @@
+//! Ipvlan links in the kernel (`IFLA_IPVLAN_*`, include/uapi/linux/if_link.h): creates and reads them, and prints the
+//! same as shell commands.
+//!
+//! Never changes a link that is not in Pontoon's group.
+
+use super::super::LinuxKernel;
+use super::super::apply::{CREATE_ATTEMPTS, foreign};
+use super::super::link::{
+    self, HEADER, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MTU,
+    LinkRecord,
+};
+use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
+use super::super::shell::{is_there, word};
+use super::super::tlv::{Attributes, Writer, native16};
+use super::Around;
+use crate::datapath::GROUP_LIVE;
+use crate::datapath::object::Ipvlan;
+use crate::model::IfName;
+use crate::model::kind::{IpvlanFlag, IpvlanMode};
+
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
+
+/// `IPVLAN_MODE_*`.
+const MODES: [(IpvlanMode, u16); 3] = [(IpvlanMode::L2, 0), (IpvlanMode::L3, 1), (IpvlanMode::L3s, 2)];
+
+/// `IPVLAN_F_*`.
+const FLAGS: [(IpvlanFlag, u16); 3] = [(IpvlanFlag::Bridge, 0), (IpvlanFlag::Private, 1), (IpvlanFlag::Vepa, 2)];
+
+fn value<T: Copy>(link: &LinkRecord, kind: u16, of: &[(T, u16)]) -> Option<T> {
+    let number = Attributes::new(&link.data).find(kind).and_then(native16)?;
+    of.iter().find(|(_, other)| *other == number).map(|(value, _)| *value)
+}
+
+fn number<T: PartialEq>(value: T, of: &[(T, u16)]) -> u16 {
+    of.iter().find(|(other, _)| *other == value).map_or(0, |(_, number)| *number)
+}
+
+/// Reads an ipvlan link of Pontoon; `None` for one of a form that Pontoon never creates.
+pub(super) fn observe(around: &Around<'_>, link: &LinkRecord) -> Option<Ipvlan> {
+    let parent = around.name_of(link.peer)?;
+    let (mode, flag) = (value(link, IFLA_IPVLAN_MODE, &MODES)?, value(link, IFLA_IPVLAN_FLAGS, &FLAGS)?);
+    link.live().then_some(Ipvlan { parent, mode, flag, mtu: link.mtu })
+}
+
+/// Creates a link that is down: the engine brings it up in the sandbox.
+fn create(socket: &mut Socket, name: &IfName, wanted: &Ipvlan, parent: u32) -> Result<(), Failure> {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_MTU, wanted.mtu);
+    body.native(IFLA_GROUP, GROUP_LIVE);
+    body.nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, "ipvlan").nest(IFLA_INFO_DATA, |data| {
+            data.bytes(IFLA_IPVLAN_MODE, &number(wanted.mode, &MODES).to_ne_bytes());
+            data.bytes(IFLA_IPVLAN_FLAGS, &number(wanted.flag, &FLAGS).to_ne_bytes());
+        });
+    });
+    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
+}
+
+impl LinuxKernel {
+    pub(super) fn create_ipvlan(&self, name: &IfName, wanted: &Ipvlan) -> Result<(), Failure> {
+        for _ in 0..CREATE_ATTEMPTS {
+            self.await_gone(name)?;
+            let socket = &mut self.route().socket;
+            let Some(parent) = link::find(socket, wanted.parent.as_str())? else {
+                return Err(Failure::refused(libc::ENODEV, &format!("there is no link {}", wanted.parent)));
+            };
+            match create(socket, name, wanted, parent.index) {
+                Err(failure) if failure.errno() == Some(libc::EEXIST) => {}
+                Err(failure) => return Err(explained(failure, &wanted.parent)),
+                Ok(()) => return Ok(()),
+            }
+            match link::find(socket, name.as_str())? {
+                None => {}
+                Some(found) if found.kind == "ipvlan" && found.live() => {
+                    let same = value(&found, IFLA_IPVLAN_MODE, &MODES) == Some(wanted.mode)
+                        && value(&found, IFLA_IPVLAN_FLAGS, &FLAGS) == Some(wanted.flag)
+                        && found.peer == Some(parent.index);
+                    if same {
+                        return link::change(socket, link::named(name).mtu(wanted.mtu));
+                    }
+                    self.reaper.retire(name);
+                }
+                Some(found) if found.kind == "ipvlan" && found.dead() => self.reaper.retire(name),
+                Some(found) => return Err(foreign(name, &found.kind)),
+            }
+        }
+        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    }
+}
+
+/// Adds a reason to the error: the kernel does not explain why a link accepts no children (`ipvlan_link_new`,
+/// drivers/net/ipvlan/ipvlan_main.c).
+fn explained(failure: Failure, parent: &IfName) -> Failure {
+    let why = match failure.errno() {
+        Some(libc::EBUSY) => format!("{parent} is a port of a bridge, or has macvlan children"),
+        Some(libc::EINVAL) => format!("{parent} is not an Ethernet link"),
+        Some(libc::EOPNOTSUPP) => "this kernel has no ipvlan links".to_owned(),
+        _ => return failure,
+    };
+    Failure::refused(failure.errno().unwrap_or_default(), &why)
+}
+
+/// The commands that create an ipvlan link.
+pub(super) fn commands(name: &IfName, wanted: &Ipvlan) -> Vec<String> {
+    vec![format!(
+        "{} || ip link add link {} name {} mtu {} group {GROUP_LIVE} type ipvlan mode {} {}",
+        is_there(name),
+        word(&wanted.parent),
+        word(name),
+        wanted.mtu,
+        wanted.mode,
+        wanted.flag
+    )]
+}

@@ -1,0 +1,92 @@
+//! VLAN links in the kernel (`IFLA_VLAN_*`, include/uapi/linux/if_link.h): creates and reads them, and prints the same
+//! as shell commands.
+//!
+//! Never changes a link that is not in Pontoon's group.
+
+use super::super::LinuxKernel;
+use super::super::apply::{CREATE_ATTEMPTS, foreign};
+use super::super::link::{
+    self, HEADER, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, LinkRecord,
+};
+use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
+use super::super::shell::{is_there, word};
+use super::super::tlv::{Attributes, Writer, native16};
+use super::Around;
+use crate::datapath::GROUP_LIVE;
+use crate::datapath::object::Vlan;
+use crate::model::IfName;
+
+const IFLA_VLAN_ID: u16 = 1;
+
+/// Reads the VLAN id of a link.
+fn vid(link: &LinkRecord) -> Option<u16> {
+    Attributes::new(&link.data).find(IFLA_VLAN_ID).and_then(native16)
+}
+
+/// Reads a VLAN link of Pontoon.
+pub(super) fn observe(around: &Around<'_>, link: &LinkRecord) -> Option<Vlan> {
+    let below = around.name_of(link.peer)?;
+    link.live().then_some(Vlan { below, vid: vid(link)?, up: link.up })
+}
+
+/// Creates a link with the MTU and the hardware address of the one below.
+fn create(socket: &mut Socket, name: &IfName, wanted: &Vlan, below: u32) -> Result<(), Failure> {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, below).native(IFLA_GROUP, GROUP_LIVE);
+    body.nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, "vlan").nest(IFLA_INFO_DATA, |data| {
+            data.bytes(IFLA_VLAN_ID, &wanted.vid.to_ne_bytes());
+        });
+    });
+    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
+}
+
+impl LinuxKernel {
+    pub(super) fn create_vlan(&self, name: &IfName, wanted: &Vlan) -> Result<(), Failure> {
+        let up = |socket: &mut Socket| if wanted.up { link::change(socket, link::named(name).up()) } else { Ok(()) };
+        for _ in 0..CREATE_ATTEMPTS {
+            self.await_gone(name)?;
+            let socket = &mut self.route().socket;
+            let Some(below) = link::find(socket, wanted.below.as_str())? else {
+                return Err(Failure::refused(libc::ENODEV, &format!("there is no link {}", wanted.below)));
+            };
+            match create(socket, name, wanted, below.index) {
+                Ok(()) => return up(socket),
+                Err(failure) => match (failure.errno(), link::find(socket, name.as_str())?) {
+                    (Some(libc::EEXIST), Some(found)) if found.kind == "vlan" && found.live() => {
+                        if vid(&found) == Some(wanted.vid) && found.peer == Some(below.index) {
+                            return up(socket);
+                        }
+                        self.reaper.retire(name);
+                    }
+                    (Some(libc::EEXIST), Some(found)) if found.kind == "vlan" && found.dead() => {
+                        self.reaper.retire(name);
+                    }
+                    // A link of another name has this VLAN (`vlan_check_real_dev`, net/8021q/vlan.c).
+                    (Some(libc::EEXIST), None) => {
+                        let text = format!("VLAN {} of {} is another link already", wanted.vid, wanted.below);
+                        return Err(Failure::refused(libc::EEXIST, &text));
+                    }
+                    (Some(libc::EEXIST), Some(found)) => return Err(foreign(name, &found.kind)),
+                    (Some(libc::EOPNOTSUPP), None) => {
+                        return Err(Failure::refused(libc::EOPNOTSUPP, "this kernel has no VLAN links (8021q)"));
+                    }
+                    _ => return Err(failure),
+                },
+            }
+        }
+        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    }
+}
+
+/// The commands that create a VLAN link.
+pub(super) fn commands(name: &IfName, wanted: &Vlan) -> Vec<String> {
+    let (link, below) = (word(name), word(&wanted.below));
+    let mut lines = vec![format!(
+        "{} || ip link add link {below} name {link} group {GROUP_LIVE} type vlan id {}",
+        is_there(name),
+        wanted.vid
+    )];
+    lines.extend(wanted.up.then(|| format!("ip link set dev {link} up")));
+    lines
+}
