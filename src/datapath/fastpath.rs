@@ -102,7 +102,7 @@ fn tunnel(network: &Network) -> Option<&IfName> {
 
 /// The shortcuts of an overlay network with a tunnel.
 pub fn of_network(network: &Network) -> BTreeSet<FastPath> {
-    let gateway = Mac::derive("bridge", network.spec.id.as_str());
+    let gateway = Mac::of_bridge(network.spec.id.as_str());
     tunnel(network).map(|tunnel| FastPath::Network { tunnel: tunnel.clone(), gateway }).into_iter().collect()
 }
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn network(tunnel: &str) -> FastPath {
-        FastPath::Network { tunnel: name(tunnel), gateway: Mac::derive("bridge", tunnel) }
+        FastPath::Network { tunnel: name(tunnel), gateway: Mac::of_bridge(tunnel) }
     }
 
     #[test]

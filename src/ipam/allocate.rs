@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::pool::{Pool, describe};
-use super::prefix::{family, number, span, trimmed, with_prefix};
 use super::subnet_search::{self, DefaultPool, Obstacles};
 use super::{GLOBAL_SPACE, Ipam, IpamError, LOCAL_SPACE};
 use crate::model::overlap;
+use crate::model::prefix::{family, number, span, trimmed, with_prefix};
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 
 /// The parameters of RequestPool.

@@ -13,6 +13,7 @@ use super::object::{self, change};
 use super::{LinuxKernel, Master, Route, forward, link, observe};
 use crate::datapath::{Change, KernelError, ObjectKind, Policy, Step};
 use crate::model::IfName;
+use crate::model::prefix::family;
 
 /// How long a step waits for a link of the same name to be deleted.
 pub(super) const DELETION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -156,10 +157,6 @@ fn keeping(
 pub(super) fn foreign(name: &IfName, kind: &str) -> Failure {
     let kind = if kind.is_empty() { "link" } else { kind };
     Failure::refused(libc::EEXIST, &format!("{name} is a {kind} that is not Pontoon's"))
-}
-
-fn family(v6: bool) -> &'static str {
-    if v6 { "IPv6" } else { "IPv4" }
 }
 
 /// Name of a step in errors, and its object.

@@ -8,11 +8,10 @@ use nix::sched::{CloneFlags, unshare};
 use super::firewall::{fastpath, tables};
 use super::link::{IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO};
 use super::netlink::{CREATE, EXCLUSIVE, Explain as _, Failure, OwnPorts, Protocol, Socket};
+use super::object::vxlan::IFLA_VXLAN_ID;
 use super::tlv::Writer;
 use crate::datapath::host::Feature;
 
-/// `IFLA_VXLAN_ID`.
-const VXLAN_ID: u16 = 1;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.
 const TRACKED: u16 = (1 << 8) | 1;
 
@@ -24,7 +23,7 @@ const FEATURES: [(&str, &str, bool, Probe); 7] = [
     ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
     ("VXLAN", "vxlan", false, |route, _| {
         make(route, "try-vxlan", "vxlan", |data| {
-            data.native(VXLAN_ID, 1);
+            data.native(IFLA_VXLAN_ID, 1);
         })
     }),
     (

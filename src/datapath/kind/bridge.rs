@@ -60,7 +60,7 @@ fn network(network: &Network, name: &IfName) -> Datapath {
     }
     let bridge = Bridge {
         owned: network.kind.owns_bridge(),
-        mac: network.kind.owns_bridge().then(|| Mac::derive("bridge", spec.id.as_str())),
+        mac: network.kind.owns_bridge().then(|| Mac::of_bridge(spec.id.as_str())),
         mtu: network.mtu,
         alias: if network.kind.owns_bridge() { format!("pontoon network {}", spec.id.as_str()) } else { String::new() },
         addresses,

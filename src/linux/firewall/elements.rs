@@ -9,9 +9,9 @@ use ipnetwork::IpNetwork;
 use nft::element::{Entry, Reader};
 use nft::{Element, Value};
 
-use super::range::{number, range, subnet};
 pub use super::sets::Set;
 use crate::datapath::Policy;
+use crate::model::prefix::{self, of_span, span};
 use crate::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
 
 /// The element of a set that a statement of the policy is.
@@ -131,12 +131,13 @@ pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Policy>> {
         return starts.map(|entry| decode_one(set, entry)).collect();
     }
     let bits = if set.v6() { 128 } else { 32 };
+    let number = |key: &[u8]| Reader::all(key, |key| key.address(set.v6())).map(prefix::number);
     let ends: BTreeSet<u128> =
-        entries.iter().filter(|entry| entry.end).map(|entry| number(&entry.key, bits)).collect::<Option<_>>()?;
+        entries.iter().filter(|entry| entry.end).map(|entry| number(&entry.key)).collect::<Option<_>>()?;
     let policy = |entry: &Entry| {
-        let first = number(&entry.key, bits)?;
+        let first = number(&entry.key)?;
         let behind = ends.range(first.checked_add(1)?..).next();
-        let subnet = subnet(first, behind.map_or(u128::MAX >> (128 - bits), |end| end - 1), bits)?;
+        let subnet = of_span(first, behind.map_or(u128::MAX >> (128 - bits), |end| end - 1), bits)?;
         match spec.is_map() {
             true => Some(Policy::SourceNat(subnet, Reader::all(&entry.value, |value| value.address(set.v6()))?)),
             false => Some(Policy::Masquerade(subnet)),
@@ -236,12 +237,7 @@ fn protocol(key: &mut Reader<'_>) -> Option<Protocol> {
 }
 
 fn between(first: IpAddr, last: IpAddr) -> Option<IpNetwork> {
-    let number = |address| match address {
-        IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
-        IpAddr::V6(ip) => (u128::from(ip), 128),
-    };
-    let ((first, bits), (last, _)) = (number(first), number(last));
-    subnet(first, last, bits)
+    of_span(prefix::number(first), prefix::number(last), if first.is_ipv4() { 32 } else { 128 })
 }
 
 fn unspecified(v6: bool) -> IpAddr {
@@ -265,7 +261,7 @@ pub fn outermost(policy: &BTreeSet<Policy>) -> BTreeSet<Policy> {
                 continue;
             }
         };
-        let (first, last) = range(subnet);
+        let (first, last) = span(subnet);
         ranges.entry((set_of(statement), of)).or_default().push((first, u128::MAX - last, statement));
     }
     for mut group in ranges.into_values() {

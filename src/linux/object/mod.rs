@@ -5,7 +5,7 @@ mod bridge;
 pub(super) mod change;
 mod macvlan;
 mod veth;
-mod vxlan;
+pub(super) mod vxlan;
 
 use std::collections::{BTreeMap, BTreeSet};
 

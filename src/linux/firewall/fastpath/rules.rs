@@ -15,6 +15,7 @@ use nft::{DataType, Expressions, Field, Set, Side, Update};
 
 use super::{CREATE, FastPath, Indexes, Request, SCHEMA, TABLE, here, on, place, there};
 use crate::linux::firewall::bridge_rules::{IP, IPV6, carries, to_bridges};
+use crate::model::overlay::FDB_AGEING;
 use crate::model::{IfName, Mac};
 
 /// `NFTA_HOOK_DEV`; `NF_NETDEV_INGRESS`.
@@ -25,7 +26,7 @@ const KEY: &[DataType] = &[DataType::Mac];
 /// Maximum number of hardware addresses that a network remembers, and for how long: as long as the tunnel
 /// does.
 pub const LEARNED_MAX: u32 = 65_536;
-const LEARNED_TIMEOUT: u64 = 300_000;
+const LEARNED_TIMEOUT: u64 = FDB_AGEING.as_millis() as u64;
 
 /// The messages that create one and replace what exists of it, except its location.
 pub fn of(shortcut: &FastPath, at: &Indexes) -> Vec<Request> {
