@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::{Container, Host, Network, Publish};
 use crate::netns_support::Netns;
-use crate::town::{TCP, UDP, ask, serve};
+use crate::topology::{TCP, UDP, ask, serve};
 
 const SOON: Duration = Duration::from_millis(700);
 

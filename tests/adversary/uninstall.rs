@@ -2,7 +2,7 @@
 //! nobody named.
 
 use crate::host::{Host, Network, Publish};
-use crate::town::{TCP, ask, serve};
+use crate::topology::{TCP, ask, serve};
 
 const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
 

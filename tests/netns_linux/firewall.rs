@@ -6,7 +6,7 @@ use std::time::Instant;
 use pontoon::datapath::{Change, ForwardRule, Kernel, LinkMatch, Policy, Step};
 
 use crate::netns_support::*;
-use crate::town::{TCP, ip, port};
+use crate::topology::{TCP, ip, port};
 
 fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Policy>> {
     kernel.observe_firewall().unwrap().policy

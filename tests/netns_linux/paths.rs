@@ -8,7 +8,7 @@ use pontoon::linux::Options;
 use pontoon::linux::survey::Survey;
 
 use crate::netns_support::*;
-use crate::town::ip;
+use crate::topology::ip;
 
 /// Two hosts and a router between them: 10.5.1.1 and 10.5.2.1, with an IPv6 address each.
 fn line() -> [Netns; 3] {

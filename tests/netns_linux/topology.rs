@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// The host is 192.0.2.1 and 2001:db8::1, `outside` .2 and routes everything to it. Network `one`
 /// is 10.1.0.0/24 and fd00:1::/64 on pntbone with containers `a` (.2) and `b` (.3), network `two`
 /// 10.2.0.0/24 and fd00:2::/64 on pntbtwo with container `c` (.2).
-pub struct Town {
+pub struct Topology {
     pub outside: Netns,
     pub a: Netns,
     pub b: Netns,
@@ -53,7 +53,7 @@ pub fn basics() -> Vec<Policy> {
     policy
 }
 
-impl Town {
+impl Topology {
     pub fn new(kernel: &LinuxKernel, policy: Vec<Policy>) -> Self {
         let outside = Netns::new();
         run("ip link add up0 type veth peer name up1; ip addr add 192.0.2.1/24 dev up0; ip link set up0 up");

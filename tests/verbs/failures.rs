@@ -85,7 +85,7 @@ fn a_stalled_kernel_answers_in_time_and_holds_up_nobody_else() {
     rig.ok("NetworkDriver.CreateNetwork", network("quick", 2, false));
     rig.life = None;
     let kernel: std::sync::Arc<dyn pontoon::datapath::Kernel> = rig.kernel.clone();
-    let life = super::rig::Life::begin(&rig.dir.0, kernel, "boot-1", Duration::from_millis(300));
+    let life = super::rig::Process::begin(&rig.dir.0, kernel, "boot-1", Duration::from_millis(300));
     let stalls = |s: &Step| matches!(s, Step::Create(host, Object::Veth(_)) if host.as_str().contains("stuck"));
     rig.kernel.inject(stalls, Fault::Stall(Duration::from_millis(1500)));
     std::thread::scope(|scope| {
