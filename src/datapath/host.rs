@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::ForwardRule;
+use crate::model::Family;
 
 /// A link of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -74,8 +75,8 @@ pub struct PeerPath {
 /// Chain FORWARD of iptables-legacy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegacyChain {
-    /// True for ip6tables.
-    pub v6: bool,
+    /// Its family.
+    pub family: Family,
     /// Whether its policy is drop.
     pub drops: bool,
     /// Whether one of its rules names Pontoon's links.

@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::model::{DataPath, HostPort, IfName, Mac};
+use crate::model::{DataPath, Family, HostPort, IfName, Mac};
 pub use fastpath::FastPath;
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
@@ -72,6 +72,21 @@ pub struct Forwarding {
     pub v6: bool,
 }
 
+impl Forwarding {
+    /// Whether this family is forwarded.
+    pub fn of(&self, family: Family) -> bool {
+        family.choose(self.v4, self.v6)
+    }
+
+    /// The sysctl of this family.
+    pub fn of_mut(&mut self, family: Family) -> &mut bool {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+}
+
 /// Everything of Pontoon in the kernel, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Datapath {
@@ -88,7 +103,7 @@ pub struct Datapath {
     pub turned_on: Forwarding,
     /// Links (true is IPv6) whose own setting enables forwarding. Only read from the kernel, and only where
     /// it matters: while forwarding is on because of Pontoon alone.
-    pub forwarding_links: BTreeSet<(IfName, bool)>,
+    pub forwarding_links: BTreeSet<(IfName, Family)>,
     /// The policy of the firewall; `None` when its tables are missing or do not have this release's schema.
     pub policy: Option<BTreeSet<Policy>>,
     /// The policy of tables with another release's schema, as far as it can be read. Never desired.

@@ -270,7 +270,7 @@ fn each_check_finds_what_it_is_for() {
         ("iptables_legacy", Level::Note, |f| f.settings.legacy_tables = vec!["iptables filter".into()]),
         ("iptables_legacy", Level::Broken, |f| {
             f.settings.legacy_tables = vec!["iptables filter".into()];
-            host(f).legacy = vec![LegacyChain { v6: false, drops: true, names_ours: false }];
+            host(f).legacy = vec![LegacyChain { family: crate::model::Family::V4, drops: true, names_ours: false }];
         }),
         ("tunnel_mtu", Level::Degraded, |f| host(f).links[0].mtu = 1499),
         ("tunnel_mtu", Level::Degraded, |f| tunnels(f).paths.peers[0].mtu = Some(1400)),

@@ -14,7 +14,7 @@ use super::sysctl::Sysctls;
 use super::{Options, addr, chains, feature, iptables_legacy, observe, paths, route};
 use crate::datapath::host::{Host, HostLink, HostRoute, PeerPaths};
 use crate::datapath::{Datapath, EngineBridges, KernelError, ObjectKind, Policy, Underlay};
-use crate::model::{DataPath, IfName};
+use crate::model::{DataPath, Family, IfName};
 
 /// Reads in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Survey {
                 .collect(),
             links: links.iter().map(seen).collect(),
             chains: chains::list(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
-            legacy: [false, true].into_iter().filter_map(iptables_legacy::forward).collect(),
+            legacy: Family::ALL.into_iter().filter_map(iptables_legacy::forward).collect(),
             dropped: counters::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
             unknown_senders: counters::unknown_senders(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
             heard: counters::announced(&mut self.nft).map_err(|f| f.of("list", "who is on other hosts"))?,

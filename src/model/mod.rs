@@ -6,6 +6,7 @@
 
 mod digest;
 pub mod endpoint;
+pub mod family;
 pub mod id;
 pub mod ifname;
 pub mod kind;
@@ -17,6 +18,7 @@ pub mod port;
 pub mod prefix;
 
 pub use endpoint::{Endpoint, EndpointSpec, Phase};
+pub use family::Family;
 pub use id::{EndpointId, NetworkId};
 pub use ifname::{IfName, LinkRole};
 pub use kind::{Attachment, KindOptions, NetworkKind};

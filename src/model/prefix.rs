@@ -60,8 +60,3 @@ pub fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
         _ => false,
     }
 }
-
-/// `IPv4` or `IPv6`.
-pub fn family(v6: bool) -> &'static str {
-    if v6 { "IPv6" } else { "IPv4" }
-}

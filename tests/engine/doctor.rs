@@ -198,12 +198,15 @@ fn without_daemon(testbed: &Testbed) {
     }
     shell(testbed, "nft delete table bridge pontoon").ok();
     found(testbed, "check", "drift", "degraded");
-    assert!(shell(testbed, "pontoon plan").ok().starts_with("# pontoon repair: make tables"), "what no command does");
+    assert!(
+        shell(testbed, "pontoon plan").ok().starts_with("# pontoon repair: recreate tables"),
+        "what no command does"
+    );
     assert_eq!(shell(testbed, ledger).ok(), before, "neither check nor plan touched the state");
 
     // a repair without a daemon; with one it is the daemon's
     let done = shell(testbed, "pontoon repair").ok();
-    assert!(done.contains("make tables"), "{done}");
+    assert!(done.contains("recreate tables"), "{done}");
     healthy(testbed, "check");
     testbed.ping_soon("one", "192.168.77.254");
 

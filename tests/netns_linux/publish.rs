@@ -1,7 +1,7 @@
 //! Published ports, as packets see them: from outside, from the host, from containers.
 
 use pontoon::datapath::{Change, Kernel, Policy, Step};
-use pontoon::model::Protocol;
+use pontoon::model::{Family, Protocol};
 
 use crate::netns_support::*;
 use crate::topology::*;
@@ -183,7 +183,7 @@ fn gateway_modes_let_in_what_they_say() {
     in_netns(|kernel| {
         let mut elements = with(&[]);
         let (one, two) = (name("pntbone"), name("pntbtwo"));
-        elements.extend([Policy::Unprotected(one.clone(), false), Policy::Routed(two.clone(), true)]);
+        elements.extend([Policy::Unprotected(one.clone(), Family::V4), Policy::Routed(two.clone(), Family::V6)]);
         elements.push(Policy::OpenPort(TCP, ip("fd00:2::2"), 80));
         elements.push(Policy::OpenPort(TCP, ip("10.2.0.2"), 80));
         elements.push(Policy::TrustedLink(name("up0"), two));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::linux::LinuxKernel;
-use pontoon::model::{HostPort, IfName, Protocol, Published};
+use pontoon::model::{Family, HostPort, IfName, Protocol, Published};
 
 use crate::netns_support::*;
 
@@ -60,7 +60,11 @@ impl Topology {
         run("ip addr add 2001:db8::1/64 dev up0 nodad");
         outside.take("up1", "192.0.2.2/24", "192.0.2.1");
         outside.run("ip addr add 2001:db8::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8::1");
-        let mut steps = vec![Step::CreateFirewall(policy), Step::Forward { v6: false }, Step::Forward { v6: true }];
+        let mut steps = vec![
+            Step::CreateFirewall(policy),
+            Step::Forward { family: Family::V4 },
+            Step::Forward { family: Family::V6 },
+        ];
         for n in [1, 2] {
             let br = name(if n == 1 { "pntbone" } else { "pntbtwo" });
             let mut bridge = bridge(br.as_str(), &[&format!("10.{n}.0.1/24"), &format!("fd00:{n}::1/64")]);

@@ -1,4 +1,4 @@
-//! PeerPaths in that must be none.
+//! Ways in that must not exist.
 
 use crate::{
     probe::{

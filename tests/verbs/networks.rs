@@ -1,7 +1,7 @@
 //! create_network, delete_network, gw_alloc_check.
 
 use pontoon::datapath::{Change, Object, ObjectKind, Policy, Step};
-use pontoon::model::IfName;
+use pontoon::model::{Family, IfName};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, endpoint, network};
@@ -34,7 +34,8 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     let after = rig.kernel.datapath();
     assert!(
         after.bridges().is_empty()
-            && after.policy.unwrap() == [Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into()
+            && after.policy.unwrap()
+                == [Policy::LimitedForwarding(Family::V4), Policy::LimitedForwarding(Family::V6)].into()
     );
 }
 

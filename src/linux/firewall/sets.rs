@@ -6,7 +6,7 @@ use nft::DataType::{Family, Link, Mac, Mark, Port, Protocol, V4, V6};
 use nft::Set as Spec;
 use nft::message::BRIDGE;
 
-use crate::model::overlay::FDB_AGEING;
+use crate::model::{self, overlay::FDB_AGEING};
 
 const PUBLISHED: &str = "ports published on all addresses of the host, and their containers";
 const PUBLISHED_AT: &str = "ports published on one address of the host, and their containers";
@@ -178,9 +178,9 @@ impl Set {
         FORMER_NAMES.iter().find(|(now, _)| *now == name).map_or(name, |(_, former)| former)
     }
 
-    /// Selects the set for this family of addresses.
-    pub fn either(v6: bool, four: Set, six: Set) -> Set {
-        if v6 { six } else { four }
+    /// The family of its addresses, or of the packets that it applies to.
+    pub fn family(self) -> model::Family {
+        if self.v6() { model::Family::V6 } else { model::Family::V4 }
     }
 
     /// Whether its addresses, or the packets that it applies to, are IPv6.
