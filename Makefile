@@ -12,6 +12,9 @@ LAB     := tests/support/lab
 # the engines beside this distribution's own, and the tests that drive an engine
 ENGINES      ?= trixie forky
 ENGINE_TESTS ?= --test engine --test swarm
+# the kernel with every feature, and the tests of Pontoon's own that run on it besides tests/kernels
+KERNEL       ?= 7.3
+GUEST_TESTS  ?= netns_linux contract
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
 # all; or some of: verbs scale ports restart engine crowd traffic overlay peers
 PARTS        ?=
@@ -29,7 +32,7 @@ export PREFIX DESTDIR FORCE PURGE
 RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 
-.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo test test-engines crash soak bench redeploy lab fmt clippy \
+.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo kernel test test-guest test-engines crash soak bench redeploy lab fmt clippy \
         doc api deny fuzz check-tools as-root clean
 
 help: ## this list
@@ -74,8 +77,15 @@ demo: as-root plugin ## run an engine in its own namespaces with networks and co
 	@$(LAB) prepare
 	@tests/support/demo
 
-test: as-root plugin example lab ## run all tests, with this distribution's engine
+kernel: as-root ## the kernel that tests boot, user-mode Linux from Debian's source: 12 minutes once, then cached; UPDATE=1
+	@tests/support/kernel/build $(KERNEL) $(if $(UPDATE),--update) >/dev/null
+
+test: as-root plugin example lab kernel ## run all tests, with this distribution's engine
 	$(CARGO) test --locked --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory test-guest
+
+test-guest: as-root kernel ## run GUEST_TESTS on that kernel
+	tests/support/kernel/tests $(KERNEL) $(GUEST_TESTS)
 
 test-engines: as-root plugin example ## run the engine tests with every other engine of Debian
 	$(LAB) prepare $(ENGINES)

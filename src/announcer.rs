@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::driver::Driver;
@@ -31,11 +31,9 @@ pub const ROUND: Duration = Duration::from_secs(30);
 /// An endpoint of a network.
 pub type Arrival = (NetworkId, EndpointId);
 
-/// Starts the thread; arrivals are sent through the returned channel.
-pub fn start(driver: Arc<Driver>, round: Duration) -> std::io::Result<Sender<Arrival>> {
-    let (send, receive) = channel();
-    std::thread::Builder::new().name("announcer".to_owned()).spawn(move || run(&driver, round, &receive))?;
-    Ok(send)
+/// Starts the thread, which receives arrivals from `arrivals`.
+pub fn start(driver: Arc<Driver>, round: Duration, arrivals: Receiver<Arrival>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("announcer".to_owned()).spawn(move || run(&driver, round, &arrivals)).map(drop)
 }
 
 fn run(driver: &Driver, round: Duration, arrivals: &Receiver<Arrival>) {

@@ -11,6 +11,7 @@ pub mod uninstall;
 pub mod vip;
 
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use libnetwork_plugin::{PluginSocket, SocketError};
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use self::begin::{Begin, Ready};
 use crate::cli::Serve;
 use crate::datapath::KernelError;
-use crate::driver::Driver;
+use crate::driver::{self, Driver, Events};
 use crate::linux::singleton::SingletonError;
 use crate::linux::{LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
@@ -84,19 +85,18 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         return Ok(());
     };
     let settings = settings::of_driver(&options, &opened.records, begin.seed);
-    let driver = Arc::new(Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now()));
+    let (causes, for_upkeep) = channel();
+    let (arrivals, for_announcer) = channel();
+    let events = events(causes.clone(), arrivals);
+    let for_driver = Arc::<LinuxKernel>::clone(&kernel);
+    let driver = Arc::new(Driver::load(opened, for_driver, settings, events, move || resolvers.now()));
     if let Err(error) = driver.start() {
         // Serving with errors is better than not serving: the engine would wait 15 s for every call.
         tracing::error!(%error, "initial repair failed; serving anyway, repair continues in the background");
     }
-    let causes = upkeep::start(Arc::clone(&driver)).map_err(system("start the upkeep thread"))?;
-    let for_verbs = causes.clone();
-    driver.on_attention(move || drop(for_verbs.send(Cause::Everything)));
-    let for_ledger = causes.clone();
-    driver.on_backlog(move || drop(for_ledger.send(Cause::Backlog)));
-    let arrivals =
-        announcer::start(Arc::clone(&driver), announcer::ROUND).map_err(system("start the announcer's thread"))?;
-    driver.on_arrival(move |network, endpoint| drop(arrivals.send((network, endpoint))));
+    upkeep::start(Arc::clone(&driver), for_upkeep).map_err(system("start the upkeep thread"))?;
+    announcer::start(Arc::clone(&driver), announcer::ROUND, for_announcer)
+        .map_err(system("start the announcer's thread"))?;
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 
     let socket = socket.map_or_else(|| PluginSocket::open(&options.socket), Ok)?;
@@ -128,6 +128,16 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     // Verbs that no client waits for any more: their ledger records make them repeatable.
     runtime.shutdown_timeout(Duration::from_millis(50));
     done
+}
+
+/// Passes the driver's events to the thread that does the work. The channels exist before the threads, so that no
+/// event of the start is lost.
+fn events(causes: Sender<Cause>, arrivals: Sender<announcer::Arrival>) -> Events {
+    Events::new(move |event| match event {
+        driver::Event::Maintenance => drop(causes.send(Cause::Everything)),
+        driver::Event::LedgerBacklog => drop(causes.send(Cause::Backlog)),
+        driver::Event::Arrival(network, endpoint) => drop(arrivals.send((network, endpoint))),
+    })
 }
 
 fn cause(event: Event) -> Cause {

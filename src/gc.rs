@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::driver::status::{EndpointLine, NetworkLine, Status};
+use crate::admin::status::{EndpointLine, NetworkLine, Status};
 use crate::engine::Engine;
 use crate::ipam::LOCAL_SPACE;
 use crate::model::Phase;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::driver::status::PoolLine;
+use crate::admin::status::PoolLine;
 use crate::engine::EngineNetwork;
 use crate::model::{Attachment, EndpointId, IfName, NetworkId};
 

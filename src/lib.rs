@@ -3,6 +3,7 @@
 //! docs/architecture.md describes the layers and the allowed imports; tests/layers.rs enforces them. There is
 //! one path for data: server -> driver -> state -> datapath -> linux.
 
+pub mod admin;
 pub mod announcer;
 pub mod api;
 pub mod app;

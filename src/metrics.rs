@@ -89,10 +89,10 @@ pub const METRICS: &[Metric] = &[
         "Addresses freed after a lost reply. Rising: the engine or Pontoon is killed often.",
     ),
     metric(
-        "pontoon_endpoints_buried_total",
+        "pontoon_endpoints_reaped_total",
         "counter",
-        Value::Of(|driver| read(&driver.counts.endpoints_buried)),
-        "Endpoints removed because their sandbox was gone. Rising: the engine is killed often.",
+        Value::Of(|driver| read(&driver.counts.endpoints_reaped)),
+        "Endpoints reaped because their sandbox was gone. Rising: the engine is killed often.",
     ),
     metric(
         "pontoon_watch_overruns_total",

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::admin::ports::PortLine;
+use crate::admin::status::Status;
 use crate::cli::{Asked, Ports};
 use crate::client::{Client, ClientError};
-use crate::driver::listing::PortLine;
-use crate::driver::status::Status;
 use crate::installation::{LocateError, Roots};
 use crate::output;
 

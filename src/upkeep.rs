@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::driver::Driver;
@@ -41,17 +41,15 @@ pub enum Cause {
     Firewall,
     /// Notifications were lost: reconcile everything.
     Overrun,
-    /// A verb left an inconsistency: reconcile everything.
+    /// A verb left a difference: reconcile everything.
     Everything,
-    /// There are records to write to the ledger that no verb waits for.
+    /// Records wait to be written, and no verb waits for it.
     Backlog,
 }
 
-/// Starts the thread; causes are sent through the returned channel.
-pub fn start(driver: Arc<Driver>) -> std::io::Result<Sender<Cause>> {
-    let (send, receive) = channel();
-    std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || run(&driver, &receive))?;
-    Ok(send)
+/// Starts the thread, which receives its causes from `causes`.
+pub fn start(driver: Arc<Driver>, causes: Receiver<Cause>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || run(&driver, &causes)).map(drop)
 }
 
 fn run(driver: &Driver, causes: &Receiver<Cause>) {
@@ -105,8 +103,8 @@ impl Work {
                 driver.counts.overruns.fetch_add(1, Ordering::Relaxed);
                 *self = Work { links: true, firewall: true, host: true, addresses: true };
             }
-            Cause::Backlog => driver.settle_ledger(),
             Cause::Everything => *self = Work { links: true, firewall: true, host: true, addresses: true },
+            Cause::Backlog => driver.flush_ledger(),
         }
     }
 
@@ -135,9 +133,9 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     // An address that now belongs to this host is no longer a peer; and tunnels may need another underlay
     // address.
     if work.addresses
-        && let Err(error) = driver.attend_mesh()
+        && let Err(error) = driver.tick_overlays()
     {
-        tracing::warn!(%error, "cannot update the tunnels' address; retrying at the next tick");
+        tracing::warn!(%error, "cannot update the overlay networks after an address changed: the next tick retries");
     }
     // The reconciliation reports failures, and this thread retries.
     if work.links {

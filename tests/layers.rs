@@ -10,7 +10,7 @@ mod source;
 use source::{Source, all, is_word, word, workspace};
 
 /// Layers and what each may import besides itself (design, section 2).
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("api", &[]),
     ("confinement", &[]),
     ("model", &[]),
@@ -20,8 +20,9 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("linux", &["model", "datapath"]),
     ("vip", &["client"]),
     ("driver", &["api", "model", "state", "ipam", "datapath"]),
-    ("server", &["api", "driver", "metrics"]),
-    ("doctor", &["model", "state", "datapath", "driver", "client", "engine", "gc"]),
+    ("admin", &["model", "state", "datapath", "driver"]),
+    ("server", &["api", "driver", "admin", "metrics"]),
+    ("doctor", &["model", "state", "datapath", "admin", "client", "engine", "gc"]),
 ];
 
 /// The one module that names `linux`, and with it everything.

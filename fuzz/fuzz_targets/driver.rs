@@ -13,13 +13,13 @@ use libfuzzer_sys::fuzz_target;
 use pontoon::api::Method;
 use pontoon::datapath::Step;
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::driver::{Driver, Settings};
+use pontoon::driver::{Driver, Events, Settings};
 use pontoon::server::call_directly;
 use pontoon::state::Ledger;
 
 fn life(dir: &std::path::Path, kernel: &Arc<FakeKernel>) -> Driver {
     let opened = Ledger::open(dir, "boot").expect("a ledger");
-    let driver = Driver::load(opened, Arc::<FakeKernel>::clone(kernel), Settings::default(), Vec::new);
+    let driver = Driver::load(opened, Arc::<FakeKernel>::clone(kernel), Settings::default(), Events::none(), Vec::new);
     driver.start().expect("the fake kernel does not fail");
     driver
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::driver::{Driver, Settings};
+use pontoon::driver::{Driver, Events, Settings};
 use pontoon::metrics::Metrics;
 use pontoon::server::{self, Service};
 use pontoon::state::Ledger;
@@ -31,7 +31,7 @@ fn socket() -> &'static PathBuf {
         let dir = PathBuf::from(format!("/dev/shm/pontoon-fuzz-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         let opened = Ledger::open(&dir, "boot").expect("a ledger");
-        let driver = Driver::load(opened, Arc::new(FakeKernel::new()), Settings::default(), Vec::new);
+        let driver = Driver::load(opened, Arc::new(FakeKernel::new()), Settings::default(), Events::none(), Vec::new);
         driver.start().expect("the fake kernel does not fail");
         let metrics = Arc::new(Metrics::default());
         let service = Service { driver: Arc::new(driver), metrics, deadline: server::DEADLINE };

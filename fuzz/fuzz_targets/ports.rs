@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 use pontoon::api::Method;
 use pontoon::cli::Cli;
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::driver::{Driver, Settings};
+use pontoon::driver::{Driver, Events, Settings};
 use pontoon::resolvers;
 use pontoon::server::call_directly;
 use pontoon::state::Ledger;
@@ -32,7 +32,7 @@ fn host() -> &'static (Driver, Arc<FakeKernel>) {
         let _ = std::fs::remove_dir_all(&dir);
         let opened = Ledger::open(&dir, "boot").expect("a ledger");
         let kernel = Arc::new(FakeKernel::new());
-        let driver = Driver::load(opened, Arc::<FakeKernel>::clone(&kernel), Settings::default(), Vec::new);
+        let driver = Driver::load(opened, Arc::<FakeKernel>::clone(&kernel), Settings::default(), Events::none(), Vec::new);
         driver.start().expect("the fake kernel does not fail");
         for (method, body) in
             [(Method::CreateNetwork, NETWORK), (Method::CreateEndpoint, ENDPOINT), (Method::Join, JOIN)]
@@ -48,7 +48,7 @@ fn port_map(map: &[u8]) {
     let head = br#"{"NetworkID":"aa","EndpointID":"e1","Options":{"com.docker.network.portmap":"#;
     let body = [head, map, b"}}"].concat();
     let agree = || {
-        let listed: BTreeSet<_> = driver.ports().into_iter().map(|line| line.at).collect();
+        let listed: BTreeSet<_> = pontoon::admin::ports::of_daemon(driver).into_iter().map(|line| line.at).collect();
         assert_eq!(listed, kernel.reserved());
     };
     let before = kernel.reserved();

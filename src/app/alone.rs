@@ -9,7 +9,7 @@ use super::AppError;
 use super::begin::{boot_id, random_seed};
 use super::inspect::InspectError;
 use crate::cli::{LogFormat, LogLevel};
-use crate::driver::{Driver, OverlaySettings, Settings as DriverSettings};
+use crate::driver::{Driver, Events, OverlaySettings, Settings as DriverSettings};
 use crate::installation::Roots;
 use crate::linux::singleton::Singleton;
 use crate::linux::{self, LinuxKernel};
@@ -38,8 +38,9 @@ impl Alone {
         let overlay = OverlaySettings::of_records(&opened.records);
         let settings = DriverSettings { ula_seed: random_seed(), overlay, ..DriverSettings::default() };
         let resolvers = Resolvers::of_host();
-        let driver = Driver::load(opened, Arc::<LinuxKernel>::clone(&kernel), settings, move || resolvers.now());
-        driver.take_up_tunnels()?;
+        let for_driver = Arc::<LinuxKernel>::clone(&kernel);
+        let driver = Driver::load(opened, for_driver, settings, Events::none(), move || resolvers.now());
+        driver.restore_tunnels()?;
         Ok(Self { driver, kernel, _only_one: only_one })
     }
 

@@ -10,11 +10,12 @@ use super::AppError;
 use super::alone::Alone;
 use super::begin::boot_id;
 use super::inspect::{InspectError, ask, filled_in, ids, no_ledger};
+use crate::admin::offline;
+use crate::admin::status::StateLine;
 use crate::api;
 use crate::cli::Gc;
 use crate::client::Client;
 use crate::driver::Driver;
-use crate::driver::status::{self, StateLine};
 use crate::engine::Engine;
 use crate::gc::{self, GcReport, Leak};
 use crate::linux;
@@ -64,7 +65,7 @@ fn compare(options: &Gc) -> Result<GcReport, InspectError> {
             if matches!(seen.outcome, Outcome::Absent) {
                 return Err(no_ledger(&options.asked));
             }
-            status::of_records(&seen.records, StateLine::default())
+            offline::status_of(&seen.records, StateLine::default())
         }
     };
     let engine = Engine::ask(&options.docker, &ids(&status))?;

@@ -13,16 +13,17 @@ use serde_json::json;
 use super::AppError;
 use super::alone::Alone;
 use super::begin::boot_id;
+use crate::admin::offline;
+use crate::admin::overlay::OverlayStatus;
+use crate::admin::status::{PlanLines, StateLine, Status};
 use crate::cli::{Asked, Doctor, Repair};
 use crate::client::{Client, ClientError};
 use crate::datapath::unknown::Judge;
-use crate::datapath::{KernelError, Plan, diff, fastpath, kind, limited_forwarding, tunnel};
+use crate::datapath::{KernelError, Plan, Protected, diff, fastpath, kind, limited_forwarding, tunnel};
 use crate::doctor::collect::{self, Disk, Process, Settings, Wiring};
 use crate::doctor::{Facts, Source, Tunnels, examine, path, report, tunnels, verdict};
-use crate::driver::reach::{ReachLine, tunnels_of};
-use crate::driver::status::{self, PlanLines, StateLine, Status};
-use crate::driver::unread::SettingLine;
-use crate::driver::{OverlaySettings, unknown};
+use crate::driver::settings::UnusableSetting;
+use crate::driver::{Health, OverlaySettings, unknown};
 use crate::engine::{Engine, EngineError};
 use crate::installation::{LocateError, Roots};
 use crate::linux;
@@ -203,25 +204,26 @@ fn from_ledger(asked: &Asked, why: Option<String>) -> (Status, Source) {
 }
 
 fn compared(seen: &Seen) -> Status {
-    let state = StateLine::new(&seen.outcome, seen.lacks_facts(), seen.kept_aside.clone());
-    let mut status = status::of_records(&seen.records, state);
-    match plan(seen) {
-        Ok((plan, reach, whole)) => {
-            status.state.degraded |= !whole;
-            (status.plan, status.reach) = (plan, reach);
-        }
+    let health = Health::of_seen(seen);
+    let compared = plan(seen);
+    let none = Protected::default();
+    let unknown = compared.as_ref().map_or(&none, |(.., unknown)| unknown);
+    let state = StateLine::new(&health, health.is_degraded(unknown));
+    let mut status = offline::status_of(&seen.records, state);
+    match compared {
+        Ok((plan, reach, _)) => (status.plan, status.reach) = (plan, reach),
         Err(error) => status.blind = Some(error.to_string()),
     }
     status.settings = unusable(&seen.records).into_iter().collect();
     status
 }
 
-/// The difference between a ledger and the kernel, computed as at a start of the daemon. Also whether the kernel
-/// has only objects that the ledger knows.
-fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError> {
+/// The difference between a ledger and the kernel, computed as at a start of the daemon. Also the objects that are
+/// kept although the ledger does not know them.
+fn plan(seen: &Seen) -> Result<(PlanLines, Option<OverlayStatus>, Protected), KernelError> {
     let mut survey = Survey::open(linux::Options::default())?;
-    let mut want = status::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
-    let (tunnels, reach) = tunnels_of(&seen.records, survey.addresses()?, |path| survey.underlay(path))?;
+    let mut want = offline::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
+    let (tunnels, reach) = offline::tunnels_of(&seen.records, survey.addresses()?, |path| survey.underlay(path))?;
     kind::add(&mut want, tunnels);
     want.fastpath = want.fastpath.map(fastpath::whole);
     let have = survey.observe(&want.foreign())?;
@@ -230,11 +232,11 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError
     let mut judge = Judge::default();
     (judge.ended, judge.incomplete) = (unknown::ended(&seen.records, &seen.former), seen.lacks_facts());
     let mut protected = judge.judge(&have, &want);
-    let whole = protected.is_empty();
+    let kept = protected.clone();
     let unknown: Vec<_> = protected.links.iter().cloned().collect();
     if seen.records.is_empty() && matches!(seen.outcome, Outcome::Absent) {
         // What Pontoon would create at its first start is not drift.
-        return Ok((PlanLines { unknown, ..PlanLines::default() }, None, whole));
+        return Ok((PlanLines { unknown, ..PlanLines::default() }, None, kept));
     }
     if reach.as_ref().is_some_and(|reach| reach.local.is_none()) {
         // The daemon decides about tunnels without an underlay address.
@@ -243,14 +245,14 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<ReachLine>, bool), KernelError
         protected.policy.extend(there.policy);
     }
     let plan = Plan { unknown, ..diff(&have, &want, &protected) };
-    Ok((PlanLines::new(&plan, linux::commands), reach, whole))
+    Ok((PlanLines::new(&plan, linux::commands), reach, kept))
 }
 
 /// The daemon's data path, if it does not exist on this host.
-fn unusable(records: &[Record]) -> Option<SettingLine> {
+fn unusable(records: &[Record]) -> Option<UnusableSetting> {
     let path = OverlaySettings::of_records(records).data_path?;
     let found = Survey::open(linux::Options::default()).and_then(|mut survey| survey.underlay(&path)).ok()?;
-    found.is_none().then(|| SettingLine::no_data_path(&path))
+    found.is_none().then(|| UnusableSetting::no_data_path(&path))
 }
 
 /// `pontoon plan`.
@@ -320,7 +322,8 @@ pub fn repair(options: &Repair) -> Result<(), InspectError> {
             let alone = Alone::begin(&asked.state_dir)?;
             let before = alone.driver.remove_unknown(remove).and_then(|()| alone.driver.repair_all());
             alone.end();
-            before.map_err(|error| InspectError::Doubt(error.to_string()))?
+            let plan = before.map_err(|error| InspectError::Doubt(error.to_string()))?;
+            PlanLines::new(&plan, linux::commands)
         }
     };
     print_plan(&done, asked.json);

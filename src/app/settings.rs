@@ -2,7 +2,7 @@
 //! unreadable one.
 
 use crate::cli::Serve;
-use crate::driver::unread::{Affected, SettingLine};
+use crate::driver::settings::{Affected, UnusableSetting};
 use crate::driver::{OverlaySettings, Settings};
 use crate::environment::Unreadable;
 use crate::ipam::DefaultPools;
@@ -29,8 +29,8 @@ pub(super) fn of_driver(options: &Serve, records: &[Record], seed: [u8; 5]) -> S
     }
     // An unreadable value was probably meant to differ from the default.
     let leave_forwarding = !options.ip_forward || unreadable("PONTOON_IP_FORWARD");
-    let unread = options.unreadable.iter().map(line).chain(no_sysctls(options)).collect();
-    Settings { pools, ula_seed: seed, overlay, leave_forwarding, unread }
+    let unusable = options.unreadable.iter().map(line).chain(no_sysctls(options)).collect();
+    Settings { pools, ula_seed: seed, overlay, leave_forwarding, unusable }
 }
 
 /// The overlay settings, regardless of unreadable values.
@@ -53,11 +53,11 @@ pub(super) fn report(unreadable: &[Unreadable]) {
 }
 
 /// Without the kernel's settings directory, no network can be created.
-fn no_sysctls(options: &Serve) -> Option<SettingLine> {
+fn no_sysctls(options: &Serve) -> Option<UnusableSetting> {
     if options.sysctl_root.join("ipv4").is_dir() {
         return None;
     }
-    let line = SettingLine {
+    let line = UnusableSetting {
         variable: "PONTOON_SYSCTL_ROOT".to_owned(),
         value: options.sysctl_root.display().to_string(),
         why: "this directory is not the host's /proc/sys/net".to_owned(),
@@ -67,7 +67,7 @@ fn no_sysctls(options: &Serve) -> Option<SettingLine> {
     Some(line)
 }
 
-fn line(unreadable: &Unreadable) -> SettingLine {
+fn line(unreadable: &Unreadable) -> UnusableSetting {
     let affected = match unreadable.variable.as_str() {
         "PONTOON_DEFAULT_ADDRESS_POOLS" => Affected::Subnets,
         "PONTOON_VXLAN_PORT" | "PONTOON_DATA_PATH" | "PONTOON_PEERS" => Affected::Overlays,
@@ -75,5 +75,5 @@ fn line(unreadable: &Unreadable) -> SettingLine {
         _ => Affected::Nothing,
     };
     let Unreadable { variable, value, why } = unreadable.clone();
-    SettingLine { variable, value, why, affected }
+    UnusableSetting { variable, value, why, affected }
 }

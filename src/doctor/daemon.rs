@@ -1,6 +1,6 @@
 //! Checks of the daemon's process.
 
-use crate::driver::unread::{Affected, SettingLine};
+use crate::admin::{Affected, UnusableSetting};
 
 use super::{Facts, Finding, Level, Source, wiring};
 
@@ -53,7 +53,7 @@ pub(super) fn settings(facts: &Facts) -> Vec<Finding> {
         ),
         false => format!("correct {variable} in /etc/default/pontoon; {}", wiring::start(facts)),
     };
-    let finding = |line: &SettingLine| {
+    let finding = |line: &UnusableSetting| {
         let effect = match line.affected {
             Affected::Nothing => "the default is used; nothing is refused",
             Affected::Subnets => "networks without --subnet are refused",

@@ -1,7 +1,7 @@
 //! Checks of the host's settings, links and routes.
 
 use super::{Facts, Finding, Level, wiring};
-use crate::driver::status::NetworkLine;
+use crate::admin::status::NetworkLine;
 use crate::model::overlap;
 
 /// The value that Pontoon writes to turn forwarding on, as the kernel shows it.

@@ -24,8 +24,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::admin::status::Status;
 use crate::datapath::host::{Host, PeerPaths};
-use crate::driver::status::Status;
 use crate::engine::Engine;
 use collect::{Disk, Process, Settings, Wiring};
 use path::{Arrival, Damaged};

@@ -2,13 +2,13 @@ use std::collections::BTreeSet;
 
 use super::collect::AtPath;
 use super::*;
+use crate::admin::UnusableSetting;
+use crate::admin::overlay::{OverlayLine, OverlayStatus, PeerLine};
+use crate::admin::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
 use crate::datapath::host::{
     Dropped, Feature, HostChain, HostLink, HostRoute, HostTunnel, LegacyChain, PeerPath, PeerPaths,
 };
 use crate::datapath::{ForwardRule, LinkMatch};
-use crate::driver::reach::{OverlayLine, PeerLine, ReachLine};
-use crate::driver::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
-use crate::driver::unread::SettingLine;
 use crate::engine::{EngineNetwork, EngineService};
 use crate::model::{Attachment, DataPath, EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
 use crate::state::peers::Standing;
@@ -110,7 +110,7 @@ fn far() -> Facts {
     let mut facts = well();
     let overlay = OverlayLine { vni: Vni::new(70000).unwrap(), link: IfName::parse("pntx1").unwrap() };
     (facts.status.networks[0].overlay, facts.status.networks[0].mtu) = (Some(overlay), 1450);
-    facts.status.reach = Some(ReachLine {
+    facts.status.reach = Some(OverlayStatus {
         scope: Some("global".to_owned()),
         port: 4789,
         local: Some(ip("192.0.2.1")),
@@ -186,7 +186,7 @@ fn each_check_finds_what_it_is_for() {
         ("daemon", Level::Broken, |f| f.source = Source::Ledger(Some("refused".into()))),
         ("version", Level::Note, |f| f.status.version = "0.0.9".into()),
         ("settings", Level::Degraded, |f| {
-            f.status.settings = vec![SettingLine::no_data_path(&DataPath::parse("nosuch0").unwrap())];
+            f.status.settings = vec![UnusableSetting::no_data_path(&DataPath::parse("nosuch0").unwrap())];
         }),
         ("capabilities", Level::Broken, |f| f.process.as_mut().unwrap().capabilities = 1 << 10),
         ("capabilities", Level::Degraded, |f| f.process.as_mut().unwrap().capabilities = 1 << 12),

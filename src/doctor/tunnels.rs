@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::host::short;
 use super::path::Arrival;
 use super::{Facts, Finding, Level, Source, Tunnels, wiring};
-use crate::driver::reach::ReachLine;
-use crate::driver::status::NetworkLine;
+use crate::admin::overlay::OverlayStatus;
+use crate::admin::status::NetworkLine;
 use crate::model::overlay::{network_mtu, overhead};
 use crate::state::peers::Standing;
 
@@ -18,11 +18,11 @@ const SILENT: u64 = 120;
 const SUSPECT: [&str; 1] = ["vmxnet3"];
 
 /// The facts about tunnels, when there is an overlay network.
-fn seen(facts: &Facts) -> Option<(&ReachLine, &Tunnels)> {
+fn seen(facts: &Facts) -> Option<(&OverlayStatus, &Tunnels)> {
     Some((facts.status.reach.as_ref()?, facts.tunnels.as_ref()?))
 }
 
-fn overlays(facts: &Facts) -> impl Iterator<Item = (&NetworkLine, &crate::driver::reach::OverlayLine)> {
+fn overlays(facts: &Facts) -> impl Iterator<Item = (&NetworkLine, &crate::admin::overlay::OverlayLine)> {
     facts.status.networks.iter().filter_map(|network| Some((network, network.overlay.as_ref()?)))
 }
 
@@ -183,7 +183,7 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn listen(reach: &ReachLine, tunnels: &Tunnels, peer: IpAddr) -> String {
+fn listen(reach: &OverlayStatus, tunnels: &Tunnels, peer: IpAddr) -> String {
     let link = tunnels.paths.link.as_deref().unwrap_or("any");
     let own = reach.local.map_or_else(|| "this host".to_owned(), |local| local.to_string());
     format!(

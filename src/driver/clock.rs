@@ -14,7 +14,7 @@ pub fn now() -> u64 {
 
 /// Resets timestamps of another clock to now: those of an earlier boot, and those that an earlier release wrote
 /// by the time of day. Both lie in the future or have no meaning.
-pub(super) fn count_anew(records: &mut [Record], now: u64, rebooted: bool) {
+pub(super) fn restart_periods(records: &mut [Record], now: u64, rebooted: bool) {
     for since in records.iter_mut().filter_map(since) {
         if rebooted || *since > now {
             *since = now;
@@ -55,7 +55,7 @@ mod tests {
     fn times_of_another_clock_count_from_now() {
         let after = |before: u64, rebooted: bool| {
             let mut records = [unclaimed(before)];
-            count_anew(&mut records, 5000, rebooted);
+            restart_periods(&mut records, 5000, rebooted);
             records == [unclaimed(5000)]
         };
         assert!(after(1_790_000_000, false), "the time of day of an earlier release");

@@ -300,6 +300,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The kernel refused a change of this network.
+    pub(super) fn of_network(id: &NetworkId, source: KernelError) -> Self {
+        Error::Kernel { object: format!("network {id}"), source }
+    }
+}
+
 impl From<IdError> for Error {
     fn from(error: IdError) -> Self {
         Error::Spec(error.into())

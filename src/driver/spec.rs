@@ -11,7 +11,8 @@ use crate::model::id::IdError;
 use crate::model::mac::MacError;
 use crate::model::options::OptionError;
 use crate::model::{
-    EndpointId, EndpointOptions, EndpointSpec, GatewayMode, Mac, NetworkId, NetworkOptions, NetworkSpec, Subnet,
+    Binding, EndpointId, EndpointOptions, EndpointSpec, GatewayMode, Mac, NetworkId, NetworkOptions, NetworkSpec,
+    Protocol, Subnet,
 };
 
 /// Why a request is invalid. One line each, with the remedy.
@@ -217,6 +218,32 @@ pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, SpecErr
         mac: if interface.mac_address.is_empty() { None } else { Some(Mac::parse(&interface.mac_address)?) },
         options,
     })
+}
+
+/// Parses the port map of a request. An unreadable list is refused: publishing half of it would be worse than
+/// publishing none.
+pub(super) fn bindings(options: &crate::api::options::Options) -> Result<Vec<Binding>, super::Error> {
+    let unreadable = |what: String| super::Error::PortMap { what };
+    let list = options.ports(key::PORT_MAP).map_err(unreadable)?;
+    let mut bindings = Vec::with_capacity(list.len());
+    for given in list {
+        let protocol = Protocol::from_number(given.proto)
+            .ok_or_else(|| unreadable(format!("protocol {}: only TCP, UDP and SCTP have ports", given.proto)))?;
+        let address = match given.host_ip.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| unreadable(format!("{text:?} is not a host address")))?),
+        };
+        let last = given.host_port_end.max(given.host_port);
+        let host_ports = (given.host_port != 0).then_some((given.host_port, last));
+        if given.port == 0 {
+            return Err(unreadable("container port 0".to_owned()));
+        }
+        bindings.push(Binding { protocol, container_port: given.port, address, host_ports });
+    }
+    // The order is not stable from one request to the next (protocol.md 2.5).
+    bindings.sort();
+    bindings.dedup();
+    Ok(bindings)
 }
 
 #[cfg(test)]

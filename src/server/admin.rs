@@ -6,6 +6,8 @@ use std::sync::Arc;
 use libnetwork_plugin::{RouteAnswer, Routes};
 use serde::{Deserialize, Serialize};
 
+use crate::admin::status::PlanLines;
+use crate::admin::{ports, status};
 use crate::driver::Driver;
 use crate::metrics::Metrics;
 
@@ -23,8 +25,8 @@ impl Routes for Admin {
     fn respond(&self, _: &str, path: &str, body: &[u8]) -> RouteAnswer {
         match path {
             "/metrics" => RouteAnswer::text("text/plain; version=0.0.4", self.metrics.render(&self.driver)),
-            "/ports" => json(&self.driver.ports()),
-            "/status" => json(&self.driver.status()),
+            "/ports" => json(&ports::of_daemon(&self.driver)),
+            "/status" => json(&status::of_daemon(&self.driver)),
             _ => repair(&self.driver, body),
         }
     }
@@ -45,7 +47,7 @@ fn repair(driver: &Driver, body: &[u8]) -> RouteAnswer {
         },
     };
     match driver.remove_unknown(&asked.remove).and_then(|()| driver.repair_all()) {
-        Ok(plan) => RouteAnswer::json(serde_json::json!(plan).to_string()),
+        Ok(plan) => json(&PlanLines::new(&plan, |step| driver.reconciler().kernel().commands(step))),
         Err(error) => RouteAnswer::error(500, &error.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::driver::{Driver, Settings};
+use pontoon::driver::{Driver, Events, Settings};
 use pontoon::state::record::Record;
 use pontoon::state::{Ledger, Opened, Outcome};
 
@@ -122,7 +122,8 @@ fn no_damage_takes_a_link_from_the_kernel() {
     let (dir, boot) = (place("links"), boot(&bytes));
     let kernel = Arc::new(FakeKernel::new());
     let life = |opened: Opened| {
-        let driver = Driver::load(opened, Arc::<FakeKernel>::clone(&kernel), Settings::default(), Vec::new);
+        let driver =
+            Driver::load(opened, Arc::<FakeKernel>::clone(&kernel), Settings::default(), Events::none(), Vec::new);
         driver.start().expect("the fake kernel does not fail");
         driver.tick();
     };

@@ -21,7 +21,7 @@ const TURNS: usize = 3;
 const MEMORY: Duration = Duration::from_millis(1200);
 
 /// Words of the log that a repair leaves.
-const REPAIRED: [&str; 2] = ["kernel brought to the state", "the firewall was changed by someone else"];
+const REPAIRED: [&str; 2] = ["repaired the kernel", "repaired the firewall"];
 
 fn log(testbed: &Testbed) -> String {
     std::fs::read_to_string(testbed.shared().join("pontoon.log")).expect("a log")
@@ -185,16 +185,16 @@ fn deaths(testbed: &Testbed) {
     assert!(ends().contains(&host), "{host}");
 
     // joined: it cannot be made again, so its endpoint goes, once
-    let buried = metric(testbed, "pontoon_endpoints_buried_total");
+    let reaped = metric(testbed, "pontoon_endpoints_reaped_total");
     shell(testbed, &format!("ip link del {host}")).ok();
-    wait_until(SOON, "the end of the endpoint", || metric(testbed, "pontoon_endpoints_buried_total") == buried + 1);
+    wait_until(SOON, "the end of the endpoint", || metric(testbed, "pontoon_endpoints_reaped_total") == reaped + 1);
     wait_until(SOON, "its elements to go", || !shell(testbed, address).ok().contains("10.143.0.9"));
     assert!(!shell(testbed, "nft list map inet pontoon published4").ok().contains("8080"), "its port is free");
     let ours = format!("link={host}");
     assert_eq!(
         log(testbed)
             .lines()
-            .filter(|line| line.contains("the sandbox of this endpoint is gone") && line.contains(&ours))
+            .filter(|line| line.contains("reaped an endpoint: its sandbox is gone") && line.contains(&ours))
             .count(),
         1
     );
@@ -204,7 +204,7 @@ fn deaths(testbed: &Testbed) {
     testbed.docker(&["rm", "-f", "next"]).ok();
     testbed.docker(&["restart", "-t", "1", "one"]).ok();
     testbed.names("other", "-4", "one");
-    assert_eq!(metric(testbed, "pontoon_endpoints_buried_total"), buried + 1, "one was enough");
+    assert_eq!(metric(testbed, "pontoon_endpoints_reaped_total"), reaped + 1, "one was enough");
 
     // not joined yet: it is made again
     let network = testbed.network_info("net")["Id"].as_str().expect("an id").to_owned();
@@ -259,8 +259,8 @@ fn renamings(testbed: &Testbed) {
     stream.goes_on(testbed);
     stream.lost_nothing(testbed);
     assert_eq!((ends(), shell(testbed, &index).ok()), (before, was), "it is the same link");
-    assert_eq!(metric(testbed, "pontoon_endpoints_buried_total"), 0);
-    assert!(!log(testbed).contains("the sandbox of this endpoint is gone"));
+    assert_eq!(metric(testbed, "pontoon_endpoints_reaped_total"), 0);
+    assert!(!log(testbed).contains("reaped an endpoint: its sandbox is gone"));
 }
 
 #[test]

@@ -93,7 +93,10 @@ fn a_veth_is_made_as_wanted_and_reads_back() {
         assert_eq!(observe(kernel).veths().get(&host), Some(&read_back(&pair)));
         assert!(run("ip -d link show pntcabc").contains(&pair.peer_mac.unwrap().to_string()));
         assert!(run("ip -d link show pntcabc").contains("mtu 1400"));
-        assert!(run("ip -d link show pntcabc").contains("numtxqueues 1 numrxqueues 1"));
+        // A kernel for one processor has no number of receive queues.
+        let details = run("ip -d link show pntcabc");
+        let received = details.split("numrxqueues ").nth(1).is_none_or(|rest| rest.starts_with("1 "));
+        assert!(details.contains("numtxqueues 1 ") && received, "{details}");
 
         let (isolated, mut other) = veth("def", "pntbone");
         other.isolated = true;

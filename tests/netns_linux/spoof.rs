@@ -99,15 +99,21 @@ fn own_addresses_pass_and_anothers_do_not() {
             packet.extend([0, 80, 0, 80, 0, 8, 0, 0]);
             packet
         };
-        for tags in 0..3 {
+        for tags in 0..4 {
             let mut frame = [&Mac::derive("peer", "b").bytes()[..], &mac[..]].concat();
             (0..tags).for_each(|_| frame.extend([0x81, 0, 0, 0]));
             frame.extend([8, 0]);
             frame.extend(packet());
-            let comment = if tags == 0 { "foreign IPv4 address" } else { "802.1Q tag" };
-            let before = dropped(comment);
+            // Linux 7 reads the packet behind two tags, as if they were not there.
+            let counters: &[&str] = match tags {
+                0 => &["foreign IPv4 address"],
+                2 => &["foreign IPv4 address", "802.1Q tag"],
+                _ => &["802.1Q tag"],
+            };
+            let count = || counters.iter().map(|comment| dropped(comment)).sum::<u64>();
+            let before = count();
             send_frame(&topology.a, &frame);
-            assert_eq!(dropped(comment), before + 1, "{tags} tags");
+            assert_eq!(count(), before + 1, "{tags} tags");
         }
         // A router advertisement, from its own link-local address.
         let mut frame = vec![0x33, 0x33, 0, 0, 0, 1];

@@ -5,13 +5,14 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pontoon::datapath::Kernel;
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::driver::{Driver, OverlaySettings, Settings};
+use pontoon::driver::{Driver, Event, Events, OverlaySettings, Settings};
 use pontoon::metrics::Metrics;
 use pontoon::server::{self, Service};
 use pontoon::state::Ledger;
@@ -42,6 +43,7 @@ impl Drop for Dir {
 pub struct Process {
     pub driver: Arc<Driver>,
     pub socket: PathBuf,
+    events: Mutex<Receiver<Event>>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -60,7 +62,8 @@ impl Process {
     ) -> Self {
         let opened = Ledger::open(&dir.join("state"), boot).expect("the ledger opens");
         let settings = Settings { ula_seed: [1, 2, 3, 4, 5], overlay, ..Settings::default() };
-        let driver = Arc::new(Driver::load(opened, kernel, settings, Vec::new));
+        let (events, sent) = Events::queue();
+        let driver = Arc::new(Driver::load(opened, kernel, settings, events, Vec::new));
         driver.start().expect("the fake kernel does not fail by itself");
         let socket = dir.join(format!("s{}.sock", COUNTER.fetch_add(1, Ordering::Relaxed)));
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -77,7 +80,12 @@ impl Process {
             });
             runtime.shutdown_timeout(Duration::from_secs(5));
         });
-        Self { driver, socket, stop, thread: Some(thread) }
+        Self { driver, socket, events: Mutex::new(sent), stop, thread: Some(thread) }
+    }
+
+    /// Takes the events that the driver sent since the last call.
+    pub fn take_events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().try_iter().collect()
     }
 
     pub fn call(&self, method: &str, body: Value) -> Reply {

@@ -1,4 +1,4 @@
-//! The lab for tests: hosts with a real Docker engine, each in namespaces of its own.
+//! The lab for tests: hosts with a real Docker engine, each in namespaces of its own, and other kernels ([`Guest`]).
 //!
 //! [`Node`] is a host, [`Segment`] a switch between hosts, [`Process`] something that runs in a host. All of them end
 //! with their value, and with the test's process however that ends. The work is done by the script `lab` beside this
@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod command;
+mod guest;
 mod node;
 mod options;
 mod poll;
@@ -17,6 +18,7 @@ mod segment;
 #[allow(unused_imports, reason = "each test uses a part of it")]
 pub use self::{
     command::Output,
+    guest::{Guest, KERNEL, in_guest, run_in},
     node::{Address, Node, Signal},
     options::Options,
     poll::{wait_for, wait_until},

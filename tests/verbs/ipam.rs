@@ -197,9 +197,9 @@ fn endpoints_the_engine_gave_up_are_swept() {
     rig.ok("NetworkDriver.Join", super::rig::join("aa", "e4"));
     rig.ok("NetworkDriver.Leave", of("aa", "e4"));
     let now = pontoon::driver::now();
-    rig.life().driver.sweep_endpoints(now + 10);
+    rig.life().driver.reap_abandoned(now + 10);
     assert_eq!(rig.kernel.datapath().veths().len(), 3);
-    rig.life().driver.sweep_endpoints(now + 600);
+    rig.life().driver.reap_abandoned(now + 600);
     let left: Vec<_> = rig.kernel.datapath().veths().into_keys().collect();
     assert_eq!(left.len(), 1, "only the joined one stays: {left:?}");
 }

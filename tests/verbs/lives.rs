@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use pontoon::admin::status;
 use pontoon::datapath::fake::FakeKernel;
 use pontoon::datapath::{Datapath, Kernel, Object, ObjectKind, Policy, Step, Underlay};
 use pontoon::driver::OverlaySettings;
@@ -85,7 +86,7 @@ fn links_that_vanished_while_nobody_looked() {
 }
 
 #[test]
-fn links_that_were_renamed_are_called_back_and_nothing_is_buried() {
+fn links_that_were_renamed_are_called_back_and_nothing_is_reaped() {
     let mut rig = populated();
     let before = rig.kernel.datapath();
     let host = before.veths().keys().find(|host| host.as_str().contains("net2e3")).unwrap().clone();
@@ -128,7 +129,8 @@ fn a_new_network_of_the_engines_own_is_followed_and_nobody_is_blamed() {
     let driver = &rig.life().driver;
     let repairs = || driver.reconciler().counts.repairs.load(Relaxed);
     let before = repairs();
-    let causes = upkeep::start(Arc::clone(driver)).unwrap();
+    let (causes, receive) = std::sync::mpsc::channel();
+    upkeep::start(Arc::clone(driver), receive).unwrap();
     let follows = |bridge: &str| {
         let name = IfName::parse(bridge).unwrap();
         rig.kernel.add_link(&name, "bridge");
@@ -350,7 +352,7 @@ fn a_lost_ledger_takes_nothing_in_any_life_until_the_engine_says_so() {
         rig.life().driver.repair_firewall().whole().unwrap();
         assert_eq!(rig.kernel.datapath(), before, "life {life}");
         assert!(rig.life().driver.is_degraded(), "life {life}");
-        assert_eq!(rig.life().driver.status().plan.unknown.len(), 12, "life {life}");
+        assert_eq!(status::of_daemon(&rig.life().driver).plan.unknown.len(), 12, "life {life}");
         // What the firewall lost comes back in the life that has seen it.
         rig.kernel.meddle(|d| d.policy = None);
         rig.life().driver.repair_firewall().whole().unwrap();
@@ -449,7 +451,7 @@ fn an_older_ledger_without_the_ports_of_a_container_that_it_knows() {
         rig.life().driver.tick();
         assert_eq!(ports(&rig), 1, "life {life}");
         assert_eq!(rig.kernel.datapath().veths(), before.veths(), "life {life}");
-        let status = rig.life().driver.status();
+        let status = status::of_daemon(&rig.life().driver);
         assert!(status.state.degraded && status.plan.unknown.is_empty(), "life {life}: {:?}", status.plan);
     }
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("one", "e2", "10.1.0.3/24"));
@@ -503,7 +505,7 @@ fn an_older_ledger_is_not_applied_over_what_runs() {
         assert!(now.is_superset(&had), "life {life}: {:?}", had.difference(&now).collect::<Vec<_>>());
         let port = |e: &&Policy| matches!(e, Policy::Published(port) if port.host.port == 8080);
         assert_eq!(now.iter().filter(port).count(), 1, "life {life}");
-        let plan = rig.life().driver.status().plan;
+        let plan = status::of_daemon(&rig.life().driver).plan;
         assert_eq!((plan.unknown.len(), plan.withheld.len()), (3, 1), "life {life}: {plan:?}");
         assert!(rig.life().driver.is_degraded());
     }
@@ -534,7 +536,7 @@ fn unknown_links_go_when_they_are_named() {
     std::fs::remove_dir_all(rig.ledger_file().parent().unwrap()).unwrap();
     rig.restart();
     let driver = Arc::clone(&rig.life().driver);
-    let unknown = driver.status().plan.unknown;
+    let unknown = status::of_daemon(&driver).plan.unknown;
     let name = |part: &str| unknown.iter().find(|link| link.as_str().contains(part)).unwrap().clone();
     let (bridge, port) = (name("pntbnet1"), name("net1e2"));
     let [bridge_name, port_name] = [&bridge, &port].map(|name| name.to_string());
@@ -542,7 +544,7 @@ fn unknown_links_go_when_they_are_named() {
         let error = driver.remove_unknown(&names).unwrap_err().to_string();
         assert!(error.contains("nothing is removed"), "{error}");
     }
-    assert_eq!(driver.status().plan.unknown, unknown);
+    assert_eq!(status::of_daemon(&driver).plan.unknown, unknown);
     driver.remove_unknown(&[port_name]).unwrap();
     driver.repair_all().unwrap();
     assert!(!rig.kernel.datapath().veths().contains_key(&port));
@@ -559,7 +561,7 @@ fn a_ledger_of_another_boot_takes_nothing_that_runs() {
         rig.restart();
         rig.life().driver.tick();
         assert_eq!(rig.kernel.datapath(), before, "life {life}");
-        assert_eq!(rig.life().driver.status().plan.unknown.len(), 9, "life {life}");
+        assert_eq!(status::of_daemon(&rig.life().driver).plan.unknown.len(), 9, "life {life}");
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pontoon::datapath::fake::{FakeKernel, Fault};
 use pontoon::datapath::{FastPath, Kernel, Object, ObjectKind, Policy, Step, Underlay, Vxlan};
-use pontoon::driver::{Driver, OverlaySettings, Settings};
+use pontoon::driver::{Driver, Event, Events, OverlaySettings, Settings};
 use pontoon::model::{IfName, Scope, Vni};
 use pontoon::state::Ledger;
 use serde_json::{Value, json};
@@ -353,15 +352,15 @@ fn hardware_addresses_do_not_follow_an_address() {
 #[test]
 fn endpoints_are_announced_when_they_arrive_and_not_once_they_left() {
     let rig = swarm();
-    let (send, arrivals) = channel();
-    rig.life().driver.on_arrival(move |network, endpoint| drop(send.send((network, endpoint))));
     rig.ok("NetworkDriver.CreateNetwork", network(NET, 55, false));
     let made = rig.ok("NetworkDriver.CreateEndpoint", endpoint(NET, "one", "10.55.0.7/24"));
     assert!(rig.life().driver.announced().is_empty(), "not before it is in its sandbox");
     rig.ok("NetworkDriver.Join", join(NET, "one"));
-    let (net, id) = arrivals.try_recv().unwrap();
+    let events = rig.life().take_events();
+    let arrivals: Vec<_> = events.iter().filter(|event| matches!(event, Event::Arrival(..))).collect();
+    let [Event::Arrival(net, id)] = arrivals[..] else { panic!("{events:?}") };
     assert!(rig.kernel.take_announced().is_empty(), "the verb itself sends nothing");
-    assert!(rig.life().driver.announce(&net, &id));
+    assert!(rig.life().driver.announce(net, id));
     let said = rig.kernel.take_announced();
     assert_eq!(
         (said[0].mac.to_string(), said[0].addresses.clone()),
@@ -370,7 +369,7 @@ fn endpoints_are_announced_when_they_arrive_and_not_once_they_left() {
     assert_eq!(rig.life().driver.announced(), [(net.clone(), id.clone())]);
     rig.ok("NetworkDriver.Leave", of(NET, "one"));
     assert!(rig.life().driver.announced().is_empty());
-    assert!(!rig.life().driver.announce(&net, &id) && rig.kernel.take_announced().is_empty());
+    assert!(!rig.life().driver.announce(net, id) && rig.kernel.take_announced().is_empty());
     let rig = local();
     rig.ok("NetworkDriver.CreateNetwork", network("a", 1, false));
     rig.ok("NetworkDriver.CreateEndpoint", endpoint("a", "one", "10.1.0.7/24"));
@@ -387,7 +386,8 @@ fn all_endpoints_are_announced_in_rounds() {
         rig.ok("NetworkDriver.Join", join(NET, id));
     }
     // Nobody said that they arrived: an earlier life did.
-    let arrivals = pontoon::announcer::start(rig.life().driver.clone(), Duration::from_millis(20)).unwrap();
+    let (arrivals, receive) = std::sync::mpsc::channel();
+    pontoon::announcer::start(rig.life().driver.clone(), Duration::from_millis(20), receive).unwrap();
     let mut said = Vec::new();
     let began = std::time::Instant::now();
     while said.len() < 6 && began.elapsed() < Duration::from_secs(40) {
@@ -576,7 +576,7 @@ fn a_swarm_has_no_subnet_that_holds_a_name_server() {
         let opened = Ledger::open(&dir.0.join(id), "boot").unwrap();
         let settings =
             Settings { overlay: OverlaySettings { scope, ..OverlaySettings::default() }, ..Settings::default() };
-        let driver = Driver::load(opened, Arc::clone(&kernel), settings, || vec![ip("10.7.0.53")]);
+        let driver = Driver::load(opened, Arc::clone(&kernel), settings, Events::none(), || vec![ip("10.7.0.53")]);
         driver.create_network(serde_json::from_value(network(id, n, false)).unwrap()).map_err(|e| e.to_string())
     };
     let message = create(Scope::Global, NET, 7).unwrap_err();

@@ -1,7 +1,7 @@
 //! What an operator's command is told and may ask for, beside the engine's methods.
 
+use pontoon::admin::status::{PlanLines, Status};
 use pontoon::datapath::ObjectKind;
-use pontoon::driver::status::{PlanLines, Status};
 
 use super::rig::{Rig, endpoint, join, network, of, request};
 

@@ -38,7 +38,7 @@ boot_sysctls() {
 forwarding=(net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1)
 
 boot_mounts() {
-    local dir=$1 root=$2 disk=$1/disk lower from to
+    local dir=$1 root=$2 disk=$1/disk lower from to tool
     lower=$(cat "$dir/root")
     [ ! -e "$dir/full" ] || lower=$lower.full:$lower
     mount -t overlay overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" "$root"
@@ -54,6 +54,12 @@ boot_mounts() {
     mount --bind "$disk/docker" "$root/var/lib/docker"
     mount --bind "$disk/pontoon" "$root/var/lib/pontoon"
     mount --bind "$dir/lab" "$root/lab"
+    # the other iptables, if PONTOON_IPTABLES is legacy
+    if [ "${PONTOON_IPTABLES:-}" = legacy ]; then
+        for tool in {ip,ip6}tables{,-save,-restore}; do
+            ln -sfn "/usr/sbin/${tool/tables/tables-legacy}" "$root/etc/alternatives/$tool"
+        done
+    fi
     # for dockerd's modprobe, on a kernel with modules
     if [ -d "/lib/modules/$(uname -r)" ]; then
         mkdir -p "$root/lib/modules"

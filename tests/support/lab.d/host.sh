@@ -5,7 +5,7 @@
 host_needs=(
     mmdebstrap:mmdebstrap ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux flock:util-linux mount:mount
     curl:curl jq:jq xz:xz-utils zstd:zstd ps:procps sysctl:procps tar:tar
-    ping:iputils-ping ss:iproute2 iptables-nft:iptables conntrack:conntrack
+    ping:iputils-ping ss:iproute2 iptables-nft:iptables conntrack:conntrack wg:wireguard-tools
 )
 
 host_prepare() {

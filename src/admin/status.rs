@@ -1,0 +1,240 @@
+//! The status that the daemon reports to operator commands: its objects, the condition of its state, and the
+//! plan of a repair. `GET /status` on the plugin socket; without a daemon a command derives the same from the
+//! ledger (`offline`).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::UnusableSetting;
+use super::overlay::{self, OverlayLine, OverlayStatus};
+use crate::datapath::{Plan, Step};
+use crate::driver::{Driver, Health, now};
+use crate::model::{Attachment, EndpointId, HostPort, IfName, NetworkId, Phase};
+use crate::state::Outcome;
+use crate::state::record::{Holder, Record};
+use crate::state::table::Held;
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the same words as in the model")]
+pub struct EndpointLine {
+    pub id: EndpointId,
+    pub attachment: Attachment,
+    pub phase: Phase,
+    /// Seconds in this phase.
+    pub age: u64,
+    pub addresses: Vec<IpNetwork>,
+    pub published: Vec<HostPort>,
+}
+
+impl EndpointLine {
+    /// The link that represents it on the host: the end that stays there, else the one for the sandbox.
+    pub fn link(&self) -> &IfName {
+        self.attachment.host().unwrap_or(self.attachment.sandbox_link())
+    }
+}
+
+/// A network with its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the same words as in the model")]
+pub struct NetworkLine {
+    pub id: NetworkId,
+    /// `bridge`, `user_bridge` or `overlay`.
+    pub kind: String,
+    /// The bridge, or the link that the network is attached to.
+    pub link: IfName,
+    pub mtu: u32,
+    pub internal: bool,
+    /// Whether its containers can reach each other.
+    pub icc: bool,
+    pub subnets: Vec<IpNetwork>,
+    /// Set if the network is an overlay.
+    pub overlay: Option<OverlayLine>,
+    pub endpoints: Vec<EndpointLine>,
+}
+
+/// An address pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolLine {
+    /// The engine's id for it.
+    pub id: String,
+    /// Its address space.
+    pub space: String,
+    /// Its subnet.
+    pub subnet: IpNetwork,
+    /// The number of allocated addresses.
+    pub taken: usize,
+    /// Allocated addresses that no endpoint has, each with its age in seconds.
+    pub unclaimed: Vec<(IpAddr, u64)>,
+}
+
+/// What a repair would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanLines {
+    /// The commands, as an operator would type them.
+    pub commands: Vec<String>,
+    /// Host ends of endpoints whose sandbox is gone; their endpoints are reaped.
+    pub dead: Vec<IfName>,
+    /// Missing bridges of the user; only the user can create them.
+    pub missing: Vec<IfName>,
+    /// Bridges that are not created, or lack their address, because an unknown link has their subnet.
+    #[serde(default)]
+    pub withheld: Vec<IfName>,
+    /// Links of Pontoon that the state does not know; they stay.
+    #[serde(default)]
+    pub unknown: Vec<IfName>,
+}
+
+impl PlanLines {
+    /// Describes a plan.
+    pub fn new(plan: &Plan, commands: impl Fn(&Step) -> Vec<String>) -> Self {
+        let commands = plan.steps.iter().flat_map(commands).collect();
+        let (dead, missing) = (plan.dead.clone(), plan.missing.clone());
+        Self { commands, dead, missing, withheld: plan.withheld.clone(), unknown: plan.unknown.clone() }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let named = [&self.dead, &self.missing, &self.withheld, &self.unknown];
+        self.commands.is_empty() && named.iter().all(|names| names.is_empty())
+    }
+}
+
+/// The condition of the state when it was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateLine {
+    /// `absent`, `loaded`, `torn`, `corrupt` or `too new` (docs/state.md).
+    pub outcome: String,
+    /// The same as a sentence.
+    pub words: String,
+    /// Whether facts may be missing.
+    pub degraded: bool,
+    /// Quarantined ledgers.
+    pub kept_aside: Vec<PathBuf>,
+}
+
+impl StateLine {
+    /// Describes the condition of a ledger.
+    pub fn new(health: &Health, degraded: bool) -> Self {
+        let word = match health.outcome {
+            Outcome::Absent => "absent",
+            Outcome::Loaded => "loaded",
+            Outcome::Torn { .. } => "torn",
+            Outcome::Corrupt { .. } => "corrupt",
+            Outcome::TooNew { .. } => "too new",
+        };
+        let kept_aside = health.quarantined.clone();
+        Self { outcome: word.to_owned(), words: health.outcome.to_string(), degraded, kept_aside }
+    }
+}
+
+/// The complete status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The release that reports it.
+    pub version: String,
+    /// The daemon's process id in its own namespace; 0 when there is no daemon.
+    pub pid: u32,
+    /// The condition of the state.
+    pub state: StateLine,
+    /// Networks.
+    pub networks: Vec<NetworkLine>,
+    /// Pools.
+    pub pools: Vec<PoolLine>,
+    /// The status of the overlay, if there are overlay networks.
+    pub reach: Option<OverlayStatus>,
+    /// What a repair would do.
+    pub plan: PlanLines,
+    /// Why the plan could not be computed.
+    pub blind: Option<String>,
+    /// Published ports that could not be reserved on the host, and why.
+    pub unreserved: Vec<(HostPort, String)>,
+    /// Settings that cannot be used.
+    #[serde(default)]
+    pub settings: Vec<UnusableSetting>,
+    /// How often kernel notifications were lost.
+    pub overruns: u64,
+    /// Reconciliations that failed.
+    pub failures: u64,
+}
+
+/// The state of this daemon. Observes the kernel and waits for verbs under way, one network at a time.
+pub fn of_daemon(driver: &Driver) -> Status {
+    let networks = driver.networks();
+    let kernel = driver.reconciler().kernel();
+    let (plan, blind) = match driver.reconciler().plan() {
+        Ok(plan) => (PlanLines::new(&plan, |step| kernel.commands(step)), None),
+        Err(error) => (PlanLines::default(), Some(error.to_string())),
+    };
+    let endpoints = networks.iter().flat_map(|held| held.endpoints.values());
+    let ports = endpoints.flat_map(|endpoint| &endpoint.published).map(|published| published.host);
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        state: StateLine::new(driver.health(), driver.is_degraded()),
+        unreserved: driver.unreserved(ports),
+        settings: driver.unusable_settings(),
+        networks: network_lines(&networks, now()),
+        pools: pool_lines(&driver.pools(), now()),
+        reach: overlay::of_daemon(driver),
+        plan,
+        blind,
+        overruns: driver.counts.overruns.load(Ordering::Relaxed),
+        failures: driver.reconciler().counts.failures.load(Ordering::Relaxed),
+    }
+}
+
+pub(super) fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
+    let line = |held: &Held| {
+        let Held { network, endpoints } = held;
+        let endpoints = endpoints.values().map(|endpoint| EndpointLine {
+            id: endpoint.spec.id.clone(),
+            attachment: endpoint.attachment.clone(),
+            phase: endpoint.phase,
+            age: now.saturating_sub(endpoint.since),
+            addresses: endpoint.spec.v4.into_iter().chain(endpoint.spec.v6).collect(),
+            published: endpoint.published.iter().map(|published| published.host).collect(),
+        });
+        NetworkLine {
+            id: network.spec.id.clone(),
+            kind: network.kind.word().to_owned(),
+            link: network.kind.link().clone(),
+            mtu: network.mtu,
+            internal: network.spec.internal,
+            icc: network.spec.options.icc,
+            subnets: network.spec.subnets().map(|subnet| subnet.pool).collect(),
+            overlay: network.kind.overlay().map(|held| OverlayLine { vni: held.vni, link: held.link.clone() }),
+            endpoints: endpoints.collect(),
+        }
+    };
+    let mut lines: Vec<_> = held.iter().map(line).collect();
+    lines.sort_by(|a, b| a.id.cmp(&b.id));
+    lines
+}
+
+pub(super) fn pool_lines(records: &[Record], now: u64) -> Vec<PoolLine> {
+    let mut lines: BTreeMap<&str, PoolLine> = BTreeMap::new();
+    for record in records {
+        match record {
+            Record::Pool(pool) => {
+                let (id, space) = (pool.id.clone(), pool.space.clone());
+                let line = PoolLine { id, space, subnet: pool.subnet, taken: 0, unclaimed: Vec::new() };
+                lines.insert(&pool.id, line);
+            }
+            Record::Address(address) => {
+                let Some(line) = lines.get_mut(address.pool.as_str()) else { continue };
+                line.taken += 1;
+                if let Holder::Unclaimed { since } = address.holder {
+                    line.unclaimed.push((address.address, now.saturating_sub(since)));
+                }
+            }
+            _ => {}
+        }
+    }
+    lines.into_values().collect()
+}

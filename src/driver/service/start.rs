@@ -1,0 +1,47 @@
+//! Applies the ledger to the kernel before the first request is answered.
+
+use crate::datapath::KernelError;
+use crate::driver::Driver;
+use crate::driver::ports::Shortage;
+
+impl Driver {
+    /// See the module documentation. Objects that the ledger does not know stay: [`crate::datapath::unknown`].
+    pub fn start(&self) -> Result<(), KernelError> {
+        self.overlays.record_settings();
+        self.overlays.desire();
+        self.restore_ports();
+        self.applier.reconciler.find_host()?;
+        let repaired = self.repair();
+        self.protect_unknown(&repaired.plan.unknown);
+        self.resume_flows();
+        self.reap_leaks();
+        repaired.whole().map(|_| ())
+    }
+
+    /// For a repair without the daemon, with the settings that the daemon left in the ledger. Tunnels that cannot
+    /// leave this host stay unchanged.
+    pub fn restore_tunnels(&self) -> Result<(), KernelError> {
+        self.overlays.desire();
+        let has_underlay = self.overlays.lock().underlay().is_some();
+        if has_underlay { Ok(()) } else { self.applier.reconciler.protect_tunnels() }
+    }
+
+    fn restore_ports(&self) {
+        let mut shortage = Shortage::default();
+        self.networks.each(|held| {
+            for endpoint in held.endpoints.values() {
+                self.ports.restore(endpoint, &mut shortage);
+            }
+        });
+        shortage.log();
+    }
+
+    fn resume_flows(&self) {
+        self.flows.resume();
+        let mut published = Vec::new();
+        self.networks.each(|held| {
+            published.extend(held.endpoints.values().flat_map(|endpoint| endpoint.published.iter().copied()));
+        });
+        self.flows.flush_stale(published);
+    }
+}

@@ -1,0 +1,168 @@
+//! The endpoint verbs outside a sandbox: create_endpoint, delete_endpoint, endpoint_oper_info.
+
+use crate::api::Empty;
+use crate::api::network::{
+    CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse,
+};
+use crate::datapath::{Datapath, kind};
+use crate::driver::{Driver, Error, now, sanity, spec, subnets_of};
+use crate::model::{Endpoint, EndpointId, EndpointSpec, Mac, Network, NetworkId, Phase};
+use crate::state::record::{Holder, Record};
+use crate::state::table::{LinkOwner, lock};
+
+impl Driver {
+    /// CreateEndpoint. When this returns, the veth pair exists and its host end is a port of the bridge. A known
+    /// endpoint with the same addresses gets the recorded answer.
+    pub fn create_endpoint(&self, request: CreateEndpointRequest) -> Result<CreateEndpointResponse, Error> {
+        let spec = spec::endpoint(&request)?;
+        let slot = self.networks.existing(&spec.network)?;
+        let mut place = lock(&slot);
+        let held = place.as_mut().ok_or_else(|| Error::UnknownNetwork { network: spec.network.clone() })?;
+        if let Some(endpoint) = held.endpoints.get(&spec.id) {
+            return if endpoint.spec == spec {
+                Ok(answer(endpoint))
+            } else {
+                Err(Error::EndpointDiffers { network: spec.network, endpoint: spec.id })
+            };
+        }
+        let kind = kind::of(&held.network.kind);
+        let capacity = kind.capacity(&held.network);
+        if held.endpoints.len() >= capacity {
+            return Err(Error::Full { network: spec.network, capacity });
+        }
+        check_addresses(&held.network, &spec)?;
+        kind.check_endpoint(&held.network, &spec)?;
+        let endpoint = self.name_endpoint(&held.network, spec);
+        self.make_endpoint(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
+        let answer = answer(&endpoint);
+        held.endpoints.insert(endpoint.spec.id.clone(), endpoint);
+        Ok(answer)
+    }
+
+    /// DeleteEndpoint. An unknown endpoint is success: the request may be repeated, or concern an endpoint of an
+    /// earlier process. Links are deleted in the background, because the kernel needs one RCU grace period for a
+    /// deletion, however many links it covers.
+    pub fn delete_endpoint(&self, request: EndpointRequest) -> Result<Empty, Error> {
+        let (network, id) = ids(&request)?;
+        let slot = self.networks.table.find(&network);
+        let mut place = slot.as_ref().map(|slot| lock(slot));
+        let held = place.as_mut().and_then(|place| place.as_mut());
+        if let Some((held, endpoint)) =
+            held.and_then(|held| held.endpoints.remove(&id).map(|endpoint| (held, endpoint)))
+        {
+            self.remove_endpoint(&held.network, &endpoint, &Holder::Unclaimed { since: now() })?;
+        } else {
+            // The MAC as this release derives it, and as earlier releases did.
+            self.unknown_ended([Mac::derive_port(id.as_str()), Mac::derive("host", id.as_str())]);
+        }
+        Ok(Empty {})
+    }
+
+    /// EndpointOperInfo: always the empty answer, also for unknown endpoints. Engines up to 26 refuse to start a
+    /// container on an error, and no engine uses a value.
+    pub fn endpoint_oper_info(&self, _: EndpointRequest) -> OperInfoResponse {
+        OperInfoResponse::default()
+    }
+
+    fn name_endpoint(&self, network: &Network, spec: EndpointSpec) -> Endpoint {
+        let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
+        let attachment =
+            kind::of(&network.kind).attach(&mut |role| self.networks.table.claim_link(role, spec.id.as_str(), owner()));
+        let mac = spec.mac.unwrap_or_else(|| hardware_address(network, &spec));
+        Endpoint {
+            spec,
+            attachment,
+            mac,
+            phase: Phase::Ready,
+            since: now(),
+            sandbox: String::new(),
+            bindings: Vec::new(),
+            v4_only: false,
+            published: Vec::new(),
+        }
+    }
+
+    fn release_names(&self, endpoint: &Endpoint) {
+        endpoint.attachment.links().for_each(|link| self.networks.table.release_link(link));
+    }
+
+    /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
+    fn make_endpoint(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+        {
+            let mut index = self.addresses.lock();
+            let mut records = index.claim_endpoint(endpoint)?;
+            records.push(Record::Endpoint(Box::new(endpoint.clone())));
+            index.commit(&records)?;
+        }
+        let made = self.applier.apply_desired(&Datapath::empty(), &kind::endpoint(network, endpoint));
+        let Err(source) = made else { return Ok(()) };
+        let _ = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() });
+        if source.errno() == Some(libc::EXFULL) {
+            let capacity = kind::of(&network.kind).capacity(network);
+            return Err(Error::Full { network: network.spec.id.clone(), capacity });
+        }
+        Err(Error::Kernel { object: format!("endpoint {} of network {}", endpoint.spec.id, network.spec.id), source })
+    }
+
+    /// Removes an endpoint from the kernel, the ledger and the register, in that order: as long as anything is
+    /// left of it, the next process finds its record. For its tracked connections, which are removed in the
+    /// background, it finds the tombstone. The endpoint's addresses pass to `next`. Even after an error the
+    /// endpoint is gone.
+    pub(in crate::driver) fn remove_endpoint(
+        &self,
+        network: &Network,
+        endpoint: &Endpoint,
+        next: &Holder,
+    ) -> Result<(), Error> {
+        self.containers.left(endpoint);
+        let object = format_args!("endpoint {}", endpoint.spec.id);
+        self.applier.apply_or_defer(&kind::endpoint(network, endpoint), &Datapath::empty(), "delete links", object);
+        self.flows.flush(&endpoint.spec.addresses().collect::<Vec<_>>());
+        let written = {
+            let mut index = self.addresses.lock();
+            let mut records = index.unclaim_endpoint(endpoint, next);
+            let (network, id) = (network.spec.id.clone(), endpoint.spec.id.clone());
+            records.push(Record::NoEndpoint { network, id });
+            index.commit_or_defer(records)
+        };
+        self.ports.release(&endpoint.published);
+        self.release_names(endpoint);
+        Ok(written?)
+    }
+}
+
+/// The MAC of an endpoint for which the request gives none: derived from its IP address on this network, so that
+/// neighbours with a cached entry reach a restarted container at once. Engines before 28 do not announce a new
+/// MAC, and a stale neighbour entry lasts for up to a minute.
+///
+/// On an overlay the next holder of an address may be on another host. A MAC that appears in two places within a
+/// short time leaves switches with the wrong entry. There the MAC is derived from the endpoint, never changes,
+/// and Pontoon announces it.
+fn hardware_address(network: &Network, spec: &EndpointSpec) -> Mac {
+    match spec.v4.or(spec.v6).filter(|_| network.kind.overlay().is_none()) {
+        Some(address) => Mac::derive("peer", &format!("{}/{}", spec.network, address.ip())),
+        None => Mac::derive("peer", spec.id.as_str()),
+    }
+}
+
+pub(super) fn ids(request: &EndpointRequest) -> Result<(NetworkId, EndpointId), Error> {
+    Ok((NetworkId::parse(&request.network_id)?, EndpointId::parse(&request.endpoint_id)?))
+}
+
+/// Contains only what the request left blank: the engine rejects an answer that overrides its values.
+fn answer(endpoint: &Endpoint) -> CreateEndpointResponse {
+    let mac = || Interface { mac_address: endpoint.mac.to_string(), ..Interface::default() };
+    CreateEndpointResponse { interface: endpoint.spec.mac.is_none().then(mac) }
+}
+
+fn check_addresses(network: &Network, spec: &EndpointSpec) -> Result<(), Error> {
+    for (asked, subnet) in [(&spec.v4, &network.spec.v4), (&spec.v6, &network.spec.v6)] {
+        let (Some(asked), Some(subnet)) = (asked, subnet) else { continue };
+        if !subnet.pool.contains(asked.ip()) {
+            let subnets = subnets_of(network);
+            return Err(Error::AddressOutside { address: asked.ip(), network: spec.network.clone(), subnets });
+        }
+        sanity::endpoint(network, asked.ip(), subnet)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The network verbs: gw_alloc_check, create_network, delete_network.
+
+use crate::api::Empty;
+use crate::api::network::{
+    CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
+};
+use crate::datapath::{Datapath, kind};
+use crate::driver::{Driver, Error, sanity, spec};
+use crate::model::{GatewayMode, Mac, Network, NetworkId};
+use crate::state::record::{Holder, Record};
+use crate::state::table::{Held, lock};
+
+impl Driver {
+    /// NetworkDriver.GetCapabilities. Pure, and must never fail: after one failure an engine does not register
+    /// the driver until the engine is restarted (protocol.md 1.3).
+    pub fn get_capabilities(&self) -> CapabilitiesResponse {
+        self.overlays.settings.capabilities()
+    }
+
+    /// GwAllocCheck: a network whose bridge has no address needs no gateway.
+    pub fn gw_alloc_check(&self, request: GwAllocCheckRequest) -> Result<GwAllocCheckResponse, Error> {
+        let (options, internal) = spec::network_options(&request.options)?;
+        let bridge = options.kind.has_bridge();
+        Ok(GwAllocCheckResponse {
+            skip_ipv4: !bridge || internal && (options.inhibit_ipv4 || options.mode4 == GatewayMode::Isolated),
+            skip_ipv6: !bridge || internal && options.mode6 == GatewayMode::Isolated,
+        })
+    }
+
+    /// CreateNetwork. A known id with the same settings is success; with other settings the network is replaced
+    /// as long as nothing is attached. In a Swarm a known id means that the engine crashed, and always succeeds
+    /// (protocol.md 5.5): see `forget_dead` and `change_network`.
+    pub fn create_network(&self, request: CreateNetworkRequest) -> Result<Empty, Error> {
+        let spec = spec::network(&request)?;
+        let slot = self.networks.table.slot(&spec.id);
+        let mut place = lock(&slot);
+        if let Some(held) = place.as_mut() {
+            let of_swarm = self.overlays.is_of_swarm(&spec.id);
+            if of_swarm {
+                self.forget_dead(held);
+            }
+            self.networks.remember_requested(&spec.id);
+            if held.network.spec == spec {
+                let desired = kind::network(&held.network);
+                return self.made(&held.network, &desired, &desired).map(|()| Empty {});
+            }
+            if !held.endpoints.is_empty() && of_swarm {
+                return self.change_network(held, spec).map(|()| Empty {});
+            }
+            if !held.endpoints.is_empty() {
+                return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
+            }
+            let old = held.network.clone();
+            *place = None;
+            self.unmake(&old)?;
+        }
+        let created = sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim_from_stale(&spec)).and_then(
+            |network| {
+                self.make(&network).inspect_err(|_| self.release(&network))?;
+                Ok(network)
+            },
+        );
+        match created {
+            Ok(network) => {
+                for idle in sanity::without_effect(&spec) {
+                    tracing::warn!(network = %spec.id, "an option has no effect: {idle}");
+                }
+                tracing::info!(network = %spec.id, link = %network.kind.link(), mtu = network.mtu, "network created");
+                self.networks.remember_requested(&spec.id);
+                *place = Some(Held { network, endpoints: Default::default() });
+                Ok(Empty {})
+            }
+            Err(error) => {
+                drop(place);
+                drop(slot);
+                self.networks.table.forget_if_empty(&spec.id);
+                Err(error)
+            }
+        }
+    }
+
+    /// DeleteNetwork. An unknown network is success; endpoints that the engine forgot are removed with it.
+    pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
+        let id = NetworkId::parse(&request.network_id)?;
+        let Some(slot) = self.networks.table.find(&id) else {
+            self.unknown_ended(["bridge", "vxlan"].map(|link| Mac::derive(link, id.as_str())));
+            return Ok(Empty {});
+        };
+        let mut place = lock(&slot);
+        let done = place.take().map_or(Ok(()), |held| self.remove_network(&held));
+        drop(place);
+        self.networks.table.forget_if_empty(&id);
+        done.map(|()| Empty {})
+    }
+
+    /// Removes a network that was taken out of its slot, with all its endpoints.
+    pub(in crate::driver) fn remove_network(&self, held: &Held) -> Result<(), Error> {
+        let id = &held.network.spec.id;
+        let mut done = Ok(());
+        for endpoint in held.endpoints.values() {
+            tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "removing an endpoint with its network: the engine deleted the network first");
+            done = done.and(self.remove_endpoint(&held.network, endpoint, &Holder::Stale));
+        }
+        done = done.and(self.unmake(&held.network));
+        tracing::info!(network = %id, link = %held.network.kind.link(), "network deleted");
+        done
+    }
+
+    /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
+    fn make(&self, network: &Network) -> Result<(), Error> {
+        {
+            let mut index = self.addresses.lock();
+            let mut records = vec![Record::Network(Box::new(network.clone()))];
+            records.extend(index.claim(network));
+            index.commit(&records)?;
+        }
+        let after = kind::network(network);
+        let failed = |source| Error::of_network(&network.spec.id, source);
+        let made = self
+            .made(network, &Datapath::empty(), &after)
+            .and_then(|()| self.overlays.create_tunnel(network).map_err(failed));
+        if made.is_err() {
+            self.undo(network, &after);
+        }
+        made
+    }
+
+    fn made(&self, network: &Network, before: &Datapath, after: &Datapath) -> Result<(), Error> {
+        let failed = |source| Error::of_network(&network.spec.id, source);
+        if before == after {
+            // A repeated request: reconciliation finds whatever is missing.
+            return self.applier.reconciler.reconcile().whole().map(|_| ()).map_err(failed);
+        }
+        self.applier.apply_desired(before, after).map_err(failed)?;
+        if network.kind.bridge().is_some_and(|bridge| !bridge.has_prefix()) {
+            // Rules in a foreign chain are replaced as a whole, so they are compared as a whole.
+            self.applier.reconciler.reconcile_firewall().whole().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn undo(&self, network: &Network, after: &Datapath) {
+        let id = &network.spec.id;
+        let _ = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
+        self.overlays.delete_tunnel(network);
+        self.applier.apply_or_defer(after, &Datapath::empty(), "roll back", format_args!("network {id}"));
+    }
+
+    /// Removes a network without endpoints from the ledger and the kernel. Kernel errors are logged and left to
+    /// the next reconciliation: for the engine the network is gone either way. Even after an error it is gone.
+    ///
+    /// The order differs from that of an endpoint: the next process finds all remains of a network by
+    /// reconciliation, and the engine never repeats the request if this process ends here.
+    fn unmake(&self, network: &Network) -> Result<(), Error> {
+        let id = &network.spec.id;
+        let written = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
+        self.overlays.delete_tunnel(network);
+        let object = format_args!("network {id}");
+        self.applier.apply_or_defer(&kind::network(network), &Datapath::empty(), "delete links and rules", object);
+        if network.kind.bridge().is_some_and(|bridge| !bridge.has_prefix())
+            && let Err(error) = self.applier.reconciler.reconcile_firewall().whole()
+        {
+            self.applier.defer(&error, "delete rules", object);
+        }
+        self.release(network);
+        Ok(written?)
+    }
+}
