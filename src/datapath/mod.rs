@@ -113,7 +113,7 @@ pub struct Datapath {
     pub forward4: Option<BTreeSet<ForwardRule>>,
     /// The same in `ip6 filter`.
     pub forward6: Option<BTreeSet<ForwardRule>>,
-    /// Shortcuts past the bridges of overlay networks; `None` where the kernel does not support them.
+    /// Fast path entries past the bridges of overlay networks; `None` where the kernel does not support them.
     pub fastpath: Option<BTreeSet<FastPath>>,
 }
 
@@ -298,7 +298,7 @@ pub trait Kernel: Send + Sync {
     /// table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError>;
 
-    /// Reads only the firewall ([`Datapath::elements`], `forward4`, `forward6`, `shortcuts`), and forwarding,
+    /// Reads only the firewall ([`Datapath::elements`], `forward4`, `forward6`, `fast path entries`), and forwarding,
     /// which it depends on.
     fn observe_firewall(&self) -> Result<Datapath, KernelError>;
 

@@ -51,8 +51,8 @@ pub enum Step {
         /// All of Pontoon's rules there.
         rules: Vec<ForwardRule>,
     },
-    /// Changes shortcuts in one transaction, removals first. Does nothing where the kernel does not support
-    /// shortcuts, nor for ports of a network that has none yet.
+    /// Changes fast path entries in one transaction, removals first. Does nothing where the kernel does not support
+    /// fast path entries, nor for ports of a network that has none yet.
     FastPath {
         /// FastPath that must exist afterwards.
         add: Vec<FastPath>,

@@ -55,7 +55,7 @@ pub fn try_all() -> Result<Vec<Feature>, String> {
     })
 }
 
-/// Whether the kernel supports shortcuts; assumed when it cannot be probed.
+/// Whether the kernel supports the fast path; assumed when it cannot be probed.
 pub fn offers_fastpath() -> bool {
     apart(|_, nft| fastpath::offered(nft).is_ok()).unwrap_or(true)
 }

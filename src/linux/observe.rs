@@ -97,8 +97,8 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
 /// Reads the tables, the accepting rules and forwarding into `datapath`.
 ///
 /// `known` are the host's links if the caller has listed them already. `list` lists them again; it is called at
-/// most a few times, and only if the known links do not explain the shortcuts found, or if there are none and
-/// the host has shortcuts or Pontoon turned forwarding on.
+/// most a few times, and only if the known links do not explain the fast path entries found, or if there are none and
+/// the host has fast path entries or Pontoon turned forwarding on.
 pub fn firewall(
     socket: &mut Socket,
     sysctls: &Sysctls,

@@ -54,7 +54,7 @@ impl Survey {
         let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
         observe::firewall(&mut self.nft, &self.sysctls, Some(links), || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
-        // A tunnel without shortcuts may mean that the kernel does not support them.
+        // A tunnel without fast path entries may mean that the kernel does not support them.
         let none = datapath.fastpath.as_ref().is_some_and(BTreeSet::is_empty)
             && datapath.objects.values().any(|object| object.kind() == ObjectKind::Vxlan);
         if none && !feature::offers_fastpath() {
