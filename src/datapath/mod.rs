@@ -21,6 +21,7 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 mod renames;
+mod sharing;
 pub mod step;
 pub mod surroundings;
 pub mod tunnel;
@@ -31,7 +32,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::model::{DataPath, HostPort, IfName, Mac};
+use crate::model::{DataPath, HostPort, IfName, Mac, NetworkId};
 pub use fastpath::FastPath;
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
@@ -75,6 +76,9 @@ pub struct Forwarding {
 /// Everything of Pontoon in the kernel, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Datapath {
+    /// The network that needs this, if it is what a network needs. What several networks need alike stays until
+    /// the last of them ends. Never read from the kernel.
+    pub network: Option<NetworkId>,
     /// Links by name; each name is one object of any kind.
     pub objects: BTreeMap<IfName, Object>,
     /// Objects with a part in a sandbox. Such a link cannot be created again from outside: when its end on

@@ -9,12 +9,14 @@
 //! missing in the observation, and creating it again is a no-op; what a verb removed is in the observation,
 //! and removing it again is a no-op too.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::backoff::{Backoff, Subject};
+use super::sharing::Sharing;
 use super::unknown::{self, Judge};
 use super::{
     Datapath, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Policy, Protected, Step, diff, fastpath,
@@ -61,6 +63,7 @@ pub struct Reconciler {
     protected: Mutex<Protected>,
     judge: Mutex<Judge>,
     backoff: Mutex<Backoff>,
+    sharing: Mutex<Sharing>,
     gate: RwLock<()>,
     /// Whether forwarding may be turned on.
     opens: bool,
@@ -81,6 +84,7 @@ impl Reconciler {
             protected: Mutex::default(),
             judge: Mutex::default(),
             backoff: Mutex::default(),
+            sharing: Mutex::default(),
             gate: RwLock::new(()),
             opens,
             turned_on: Mutex::default(),
@@ -99,7 +103,7 @@ impl Reconciler {
     /// [`Reconciler::reconcile`] finish it or replaces it back.
     pub fn replace(&self, before: &Datapath, after: &Datapath) -> Result<(), KernelError> {
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        self.desire(before, after);
+        let before = &*self.replaced(before, after);
         let mut plan = diff(before, after, &Protected::default());
         plan.steps.retain(|step| self.opens || !limited_forwarding::turns_on(step));
         let is_extra = |step: &Step| matches!(step, Step::FastPath { .. });
@@ -119,8 +123,14 @@ impl Reconciler {
     /// Changes the desired state without touching the kernel: at load, and for facts that have no step (an
     /// endpoint joined or left its sandbox).
     pub fn desire(&self, before: &Datapath, after: &Datapath) {
+        self.replaced(before, after);
+    }
+
+    /// The same; returns `before` without what other networks still need of it.
+    fn replaced<'a>(&self, before: &'a Datapath, after: &Datapath) -> Cow<'a, Datapath> {
         let mut desired = lock(&self.desired);
-        lock(&self.judge).replaced(before, after);
+        let before = lock(&self.sharing).replaced(before, after);
+        lock(&self.judge).replaced(&before, after);
         for name in before.objects.keys() {
             desired.objects.remove(name);
             desired.sandboxed.remove(name);
@@ -130,6 +140,7 @@ impl Reconciler {
         remove_all(&mut desired.forward6, &before.forward6);
         remove_all(&mut desired.fastpath, &before.fastpath);
         kind::add(&mut desired, after.clone());
+        before
     }
 
     /// Sets what is known to have ended, and whether facts are known to be missing from the state. To be

@@ -138,6 +138,36 @@ pub enum Error {
         /// The network that uses it.
         owner: NetworkId,
     },
+    /// The bridge belongs to the user and is gone.
+    #[error("bridge {bridge}, which network {owner} uses, does not exist: create it first")]
+    BridgeMissing {
+        /// The bridge.
+        bridge: IfName,
+        /// The network that uses it.
+        owner: NetworkId,
+    },
+    /// Networks on one bridge of the user have different settings that apply to the bridge as a whole.
+    #[error(
+        "bridge {bridge} already carries network {owner} with another com.docker.network.bridge.enable_icc: give both the same value"
+    )]
+    BridgeTerms {
+        /// The bridge.
+        bridge: IfName,
+        /// The other network.
+        owner: NetworkId,
+    },
+    /// The MTU is larger than that of the user's bridge.
+    #[error(
+        "com.docker.network.driver.mtu={mtu} is more than the MTU of bridge {bridge}, {limit}: choose at most that, or raise that of the bridge"
+    )]
+    MtuOfBridge {
+        /// The bridge.
+        bridge: IfName,
+        /// The requested MTU, in bytes.
+        mtu: u32,
+        /// The MTU of the bridge, in bytes.
+        limit: u32,
+    },
     /// com.docker.network.bridge.name is a link of another kind.
     #[error("link {name} is a {kind} link, not a bridge: choose another com.docker.network.bridge.name")]
     NotABridge {

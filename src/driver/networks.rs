@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use crate::model::{Endpoint, IfName, Network, NetworkId, NetworkSpec};
-use crate::state::table::{Held, LinkOwner, Slot, Table, lock};
+use crate::datapath::LinkInfo;
+use crate::model::{Endpoint, IfName, Network, NetworkId, NetworkKind, NetworkSpec};
+use crate::state::table::{Held, LinkOwner, NotShared, Slot, Table, Terms, lock};
 
 /// How long the engine may take from creating a network to its first endpoint, while another network asks for
 /// the same resources.
@@ -67,12 +68,47 @@ impl Networks {
         claimed.map_err(|(subnet, held, owner)| Error::SubnetOverlap { subnet, held, owner })
     }
 
+    /// Reserves the name of a bridge that the user chose: for one network if Pontoon creates the bridge, together
+    /// with other networks if it is the user's.
+    pub fn claim_bridge_name(&self, spec: &NetworkSpec, name: &IfName, found: Option<&LinkInfo>) -> Result<(), Error> {
+        let taken = |other: LinkOwner| {
+            let (LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) = other;
+            Error::BridgeTaken { bridge: name.clone(), owner }
+        };
+        let Some(link) = found.filter(|link| !link.is_ours()) else {
+            let claimed = self.table.claim_named_link(name, LinkOwner::Network(spec.id.clone()));
+            return claimed.map_err(|other| match other {
+                // Pontoon would create the bridge, which belongs to the user as long as networks use it.
+                LinkOwner::Network(owner) if found.is_none() && self.table.link_owner(name).is_none() => {
+                    Error::BridgeMissing { bridge: name.clone(), owner }
+                }
+                other => taken(other),
+            });
+        };
+        if let Some(mtu) = spec.options.mtu.filter(|mtu| *mtu > link.mtu) {
+            return Err(Error::MtuOfBridge { bridge: name.clone(), mtu, limit: link.mtu });
+        }
+        self.share_bridge(spec, name).map_err(|error| match error {
+            NotShared::Owned(other) => taken(other),
+            NotShared::Terms(owner) => Error::BridgeTerms { bridge: name.clone(), owner },
+        })
+    }
+
+    /// Records that a network uses a bridge of the user.
+    fn share_bridge(&self, spec: &NetworkSpec, name: &IfName) -> Result<(), NotShared> {
+        self.table.share_link(name, &spec.id, Terms { icc: spec.options.icc })
+    }
+
     /// Adds a network of the ledger. Its links and subnets were checked when it was made; a ledger edited by hand
     /// may differ.
     pub fn restore_network(&self, network: &Network) {
         let id = &network.spec.id;
         for link in network.kind.bridge().into_iter().chain(network.kind.overlay().map(|overlay| &overlay.link)) {
-            if let Err(other) = self.table.claim_named_link(link, LinkOwner::Network(id.clone())) {
+            let claimed = match network.kind {
+                NetworkKind::UserBridge { .. } => self.share_bridge(&network.spec, link),
+                _ => self.table.claim_named_link(link, LinkOwner::Network(id.clone())).map_err(NotShared::Owned),
+            };
+            if let Err(other) = claimed {
                 tracing::warn!(network = %id, %link, ?other, "two networks of the ledger have one link");
             }
         }

@@ -140,6 +140,7 @@ fn links_are_made_as_pontoon_makes_them() {
         host_mac: Mac::from_bytes([2, 0, 0, 0, 0, 2]),
         peer_mac: Some(Mac::from_bytes([2, 0, 0, 0, 0, 3])),
         mtu: 1400,
+        peer_mtu: 1300,
         bridge: Some(name("pntb1")),
         isolated: true,
         hairpin: false,
@@ -149,7 +150,7 @@ fn links_are_made_as_pontoon_makes_them() {
     assert_eq!(
         lines(Step::create(name("pnth1"), veth)),
         "ip link show dev pnth1 >/dev/null 2>&1 || ip link add name pnth1 mtu 1400 address 02:00:00:00:00:02 group 1886286849 numtxqueues 1 numrxqueues 1 \
-         type veth peer name pntc1 mtu 1400 address 02:00:00:00:00:03 numtxqueues 1 numrxqueues 1\n\
+         type veth peer name pntc1 mtu 1300 address 02:00:00:00:00:03 numtxqueues 1 numrxqueues 1\n\
          ip link set dev pnth1 master pntb1\nbridge link set dev pnth1 isolated on\n\
          ip link set dev pnth1 arp off\nip link set dev pnth1 up"
     );

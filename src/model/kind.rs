@@ -93,6 +93,10 @@ pub enum NetworkKind {
     UserBridge {
         /// The bridge.
         bridge: IfName,
+        /// MTU of the bridge in bytes where the network has a smaller one: a port with a smaller MTU would lower
+        /// that of the bridge (`br_mtu_auto_adjust`, net/bridge/br_if.c).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge_mtu: Option<u32>,
     },
     /// A bridge of Pontoon's own with a tunnel to other hosts.
     Overlay {
@@ -115,7 +119,7 @@ impl NetworkKind {
     /// The bridge, for kinds that have one.
     pub fn bridge(&self) -> Option<&IfName> {
         match self {
-            Self::Bridge { bridge } | Self::UserBridge { bridge } | Self::Overlay { bridge, .. } => Some(bridge),
+            Self::Bridge { bridge } | Self::UserBridge { bridge, .. } | Self::Overlay { bridge, .. } => Some(bridge),
             Self::Macvlan { .. } => None,
         }
     }
@@ -123,7 +127,7 @@ impl NetworkKind {
     /// The link of the host that carries the network: its bridge, or the parent of its endpoints' links.
     pub fn link(&self) -> &IfName {
         match self {
-            Self::Bridge { bridge } | Self::UserBridge { bridge } | Self::Overlay { bridge, .. } => bridge,
+            Self::Bridge { bridge } | Self::UserBridge { bridge, .. } | Self::Overlay { bridge, .. } => bridge,
             Self::Macvlan { parent, .. } => parent,
         }
     }

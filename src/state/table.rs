@@ -31,9 +31,27 @@ pub enum LinkOwner {
     Endpoint(NetworkId, EndpointId),
 }
 
+/// What all networks on one link of the user must have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether containers reach each other: the rules of the host know the bridge, not its networks.
+    pub icc: bool,
+}
+
+/// Why a network cannot use a link together with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotShared {
+    /// The link belongs to this owner alone.
+    Owned(LinkOwner),
+    /// This network has other terms.
+    Terms(NetworkId),
+}
+
 #[derive(Default)]
 struct Register {
     links: HashMap<IfName, LinkOwner>,
+    /// Links of the user that several networks may use, with what each network requires of the others.
+    shared: HashMap<IfName, BTreeMap<NetworkId, Terms>>,
     subnets: Vec<(IpNetwork, NetworkId)>,
 }
 
@@ -94,12 +112,46 @@ impl Table {
     /// Reserves this exact name; the error is its owner.
     pub fn claim_named_link(&self, name: &IfName, owner: LinkOwner) -> Result<(), LinkOwner> {
         let mut register = lock(&self.register);
+        if let Some(user) = register.shared.get(name).and_then(|users| users.keys().next()) {
+            return Err(LinkOwner::Network(user.clone()));
+        }
         match register.links.get(name) {
             Some(other) if *other != owner => Err(other.clone()),
             _ => {
                 register.links.insert(name.clone(), owner);
                 Ok(())
             }
+        }
+    }
+
+    /// Records that a network uses a link of the user, which other networks may use as well. May be repeated.
+    ///
+    /// # Errors
+    /// The link belongs to one owner, or a network that uses it has other terms.
+    pub fn share_link(&self, name: &IfName, id: &NetworkId, terms: Terms) -> Result<(), NotShared> {
+        let mut register = lock(&self.register);
+        if let Some(owner) = register.links.get(name) {
+            return Err(NotShared::Owned(owner.clone()));
+        }
+        let users = register.shared.entry(name.clone()).or_default();
+        if let Some((other, _)) = users.iter().find(|(other, with)| *other != id && **with != terms) {
+            return Err(NotShared::Terms(other.clone()));
+        }
+        users.insert(id.clone(), terms);
+        Ok(())
+    }
+
+    /// Releases a link that a network uses, alone or with others.
+    pub fn release_link_of(&self, name: &IfName, id: &NetworkId) {
+        let mut register = lock(&self.register);
+        match register.shared.get_mut(name) {
+            Some(users) => {
+                users.remove(id);
+                if users.is_empty() {
+                    register.shared.remove(name);
+                }
+            }
+            None => drop(register.links.remove(name)),
         }
     }
 
@@ -165,6 +217,25 @@ mod tests {
         assert_eq!(table.link_owner(&second), Some(LinkOwner::Network(id(b))));
         table.release_link(&first);
         assert_eq!(table.claim_link(LinkRole::Bridge, a, LinkOwner::Network(id(a))), first);
+    }
+
+    #[test]
+    fn a_link_is_shared_or_owned_and_never_both() {
+        let (table, lan) = (Table::default(), IfName::parse("br-lan").unwrap());
+        let (on, off) = (Terms { icc: true }, Terms { icc: false });
+        for _ in 0..2 {
+            table.share_link(&lan, &id("a"), on).unwrap();
+        }
+        table.share_link(&lan, &id("b"), on).unwrap();
+        assert_eq!(table.share_link(&lan, &id("c"), off), Err(NotShared::Terms(id("a"))));
+        let owner = || LinkOwner::Network(id("c"));
+        assert_eq!(table.claim_named_link(&lan, owner()), Err(LinkOwner::Network(id("a"))));
+        table.release_link_of(&lan, &id("a"));
+        table.release_link_of(&lan, &id("a"));
+        assert_eq!(table.claim_named_link(&lan, owner()), Err(LinkOwner::Network(id("b"))));
+        table.release_link_of(&lan, &id("b"));
+        table.claim_named_link(&lan, owner()).unwrap();
+        assert_eq!(table.share_link(&lan, &id("a"), on), Err(NotShared::Owned(owner())));
     }
 
     #[test]

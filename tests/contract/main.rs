@@ -51,6 +51,7 @@ fn veth(peer: &str, bridge: &str, isolated: bool) -> Veth {
         host_mac: Mac::derive("host", peer),
         peer_mac: Some(Mac::derive("peer", peer)),
         mtu: 1400,
+        peer_mtu: 1400,
         bridge: Some(name(bridge)),
         isolated,
         hairpin: false,

@@ -16,6 +16,7 @@ mod example;
 mod firewall;
 mod ipam;
 mod isolation;
+mod lan;
 #[path = "../crash/ledger.rs"]
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod ledger;

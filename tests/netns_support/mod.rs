@@ -137,6 +137,7 @@ pub fn veth(id: &str, bridge: &str) -> (IfName, Veth) {
         host_mac: Mac::derive("host", id),
         peer_mac: Some(Mac::derive("peer", id)),
         mtu: 1500,
+        peer_mtu: 1500,
         bridge: Some(name(bridge)),
         isolated: false,
         hairpin: false,

@@ -4,7 +4,7 @@ use pontoon::datapath::{Change, Object, ObjectKind, Policy, Step};
 use pontoon::model::IfName;
 use serde_json::{Value, json};
 
-use super::rig::{Rig, endpoint, network};
+use super::rig::{Rig, endpoint, network, of};
 
 fn with(mut body: Value, options: Value) -> Value {
     body["Options"]["com.docker.network.generic"] = options;
@@ -121,6 +121,71 @@ fn an_existing_bridge_is_used_and_survives_its_network() {
     );
     rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
     assert!(!rig.kernel.take_steps().iter().any(|s| s.deletes(ObjectKind::Bridge)));
+}
+
+/// A network on the user's bridge `lan0`.
+fn on_lan(id: &str, n: u8, options: serde_json::Value) -> serde_json::Value {
+    let mut all = json!({"com.docker.network.bridge.name": "lan0"});
+    all.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+    with(network(id, n, false), all)
+}
+
+#[test]
+fn networks_share_a_bridge_of_the_user_and_the_last_one_takes_its_rules_along() {
+    let mut rig = Rig::new();
+    let lan = IfName::parse("lan0").unwrap();
+    rig.kernel.add_link(&lan, "bridge");
+    let before = rig.kernel.datapath();
+    rig.ok("NetworkDriver.CreateNetwork", on_lan("aa", 1, json!({})));
+    let alone = rig.kernel.datapath();
+    rig.ok("NetworkDriver.CreateNetwork", on_lan("bb", 2, json!({})));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("bb", "e1", "10.2.0.2/24"));
+    rig.restart();
+    rig.ok("NetworkDriver.CreateNetwork", on_lan("bb", 2, json!({})));
+    let both = rig.kernel.datapath();
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
+    let one = rig.kernel.datapath();
+    assert_eq!((&one.objects, &one.forward4), (&both.objects, &both.forward4), "bb needs what aa needed");
+    rig.ok("NetworkDriver.CreateNetwork", on_lan("aa", 1, json!({})));
+    rig.ok("NetworkDriver.DeleteEndpoint", of("bb", "e1"));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "bb"}));
+    let left = rig.kernel.datapath();
+    assert_eq!((&left.policy, &left.forward4, &left.forward6), (&alone.policy, &alone.forward4, &alone.forward6));
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
+    rig.life().driver.tick();
+    let mut after = rig.kernel.datapath();
+    // Forwarding stays on, and closed for the links of others.
+    after.policy.as_mut().unwrap().remove(&Policy::LimitedForwarding(false));
+    assert_eq!((after.objects, after.policy, after.forward4), (before.objects, before.policy, before.forward4));
+}
+
+#[test]
+fn networks_on_one_bridge_agree_about_what_applies_to_all_of_it() {
+    let rig = Rig::new();
+    rig.kernel.add_link(&IfName::parse("lan0").unwrap(), "bridge");
+    rig.ok("NetworkDriver.CreateNetwork", on_lan("aa", 1, json!({})));
+    let icc = json!({"com.docker.network.bridge.enable_icc": "false"});
+    let text = rig.err("NetworkDriver.CreateNetwork", on_lan("bb", 2, icc.clone()));
+    assert!(text.contains("lan0") && text.contains("network aa") && text.contains("enable_icc"), "{text}");
+    let text = rig.err("NetworkDriver.CreateNetwork", on_lan("bb", 1, json!({})));
+    assert!(text.contains("overlaps"), "{text}");
+    // A refused network leaves no claim behind.
+    rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "aa"}));
+    rig.ok("NetworkDriver.CreateNetwork", on_lan("bb", 2, icc));
+}
+
+#[test]
+fn a_small_mtu_is_the_containers_alone_and_a_large_one_is_refused() {
+    let rig = Rig::new();
+    rig.kernel.add_link(&IfName::parse("lan0").unwrap(), "bridge");
+    let mtu = |mtu: &str| json!({"com.docker.network.driver.mtu": mtu});
+    let text = rig.err("NetworkDriver.CreateNetwork", on_lan("aa", 1, mtu("1501")));
+    assert!(text.contains("lan0") && text.contains("1501") && text.contains("1500"), "{text}");
+    rig.ok("NetworkDriver.CreateNetwork", on_lan("aa", 1, mtu("1400")));
+    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    let pair = rig.kernel.datapath().veths().into_values().next().unwrap();
+    // A port with a smaller MTU would lower that of the bridge.
+    assert_eq!((pair.mtu, pair.peer_mtu), (1500, 1400));
 }
 
 #[test]

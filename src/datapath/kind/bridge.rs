@@ -8,7 +8,7 @@ use super::{Kind, Refusal, forwarding, links};
 use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, Policy, Veth, fastpath};
 use crate::model::options;
 use crate::model::{
-    Attachment, Endpoint, EndpointSpec, GatewayMode, IfName, LinkRole, Mac, Network, Protocol, Published,
+    Attachment, Endpoint, EndpointSpec, GatewayMode, IfName, LinkRole, Mac, Network, NetworkKind, Protocol, Published,
 };
 
 /// See the module documentation.
@@ -84,7 +84,11 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
         peer: peer.clone(),
         host_mac: Mac::derive_port(endpoint.spec.id.as_str()),
         peer_mac: Some(endpoint.mac),
-        mtu: network.mtu,
+        mtu: match network.kind {
+            NetworkKind::UserBridge { bridge_mtu: Some(mtu), .. } => mtu,
+            _ => network.mtu,
+        },
+        peer_mtu: network.mtu,
         bridge: Some(bridge.clone()),
         isolated: !network.spec.options.icc,
         hairpin: !endpoint.published.is_empty(),

@@ -79,7 +79,7 @@ pub fn without_bridge<E: From<Refusal>>(
 
 /// The part of the datapath that a network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {
-    of(&network.kind).network(network)
+    Datapath { network: Some(network.spec.id.clone()), ..of(&network.kind).network(network) }
 }
 
 /// The part of the datapath that an endpoint needs, on top of its network's.

@@ -12,8 +12,10 @@ pub struct Veth {
     pub host_mac: Mac,
     /// MAC of the container end; `None` when read from the kernel (the end may be invisible).
     pub peer_mac: Option<Mac>,
-    /// MTU of both ends, in bytes.
+    /// MTU of the host end, in bytes.
     pub mtu: u32,
+    /// MTU of the container end, in bytes. Not compared: the end may be invisible.
+    pub peer_mtu: u32,
     /// The bridge whose port the host end is.
     pub bridge: Option<IfName>,
     /// Whether the port is isolated: it talks to the bridge itself but to no other isolated port.
@@ -42,7 +44,8 @@ impl Veth {
     /// Applies a change, for the fake kernel; false when a pair has no such setting.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match change {
-            Change::Mtu(mtu) => self.mtu = *mtu,
+            // Nothing compares the container end.
+            Change::Mtu(mtu) => (self.mtu, self.peer_mtu) = (*mtu, *mtu),
             Change::Mac(mac) => self.host_mac = *mac,
             Change::Up => self.up = true,
             Change::ArpOff => self.arp = false,

@@ -35,10 +35,7 @@ impl Driver {
                     let kind = if link.kind.is_empty() { "physical".to_owned() } else { link.kind.clone() };
                     return Err(Error::NotABridge { name: name.clone(), kind });
                 }
-                self.networks.table.claim_named_link(name, owner).map_err(|other| {
-                    let (LinkOwner::Network(owner) | LinkOwner::Endpoint(owner, _)) = other;
-                    Error::BridgeTaken { bridge: name.clone(), owner }
-                })?;
+                self.networks.claim_bridge_name(spec, name, found.as_ref())?;
                 (name.clone(), found)
             }
         };
@@ -46,7 +43,7 @@ impl Driver {
         // configure it.
         let owns_bridge = found.as_ref().is_none_or(LinkInfo::is_ours);
         let release = |error| {
-            self.networks.table.release_link(&bridge);
+            self.networks.table.release_link_of(&bridge, &spec.id);
             Err(error)
         };
         if let Some(option) = spec.options.needs_rules().filter(|_| !owns_bridge) {
@@ -71,16 +68,19 @@ impl Driver {
         });
         let overlay = overlay.inspect_err(|_| {
             self.networks.table.release_subnets(&spec.id);
-            self.networks.table.release_link(&bridge);
+            self.networks.table.release_link_of(&bridge, &spec.id);
         })?;
         if let Some((overlay, mtu)) = overlay {
             return Ok(Network { spec: spec.clone(), kind: NetworkKind::Overlay { bridge, overlay }, mtu });
         }
-        let mtu = match (spec.options.mtu, &found) {
-            (Some(mtu), _) => mtu,
-            // A larger MTU on the ports would leave the bridge's own MTU unchanged, and only lose frames.
-            (None, Some(link)) if !owns_bridge => link.mtu,
-            (None, _) => match self.kernel().uplink_mtu() {
+        if let Some(link) = found.filter(|_| !owns_bridge) {
+            let mtu = spec.options.mtu.unwrap_or(link.mtu);
+            let bridge_mtu = (mtu < link.mtu).then_some(link.mtu);
+            return Ok(Network { spec: spec.clone(), kind: NetworkKind::UserBridge { bridge, bridge_mtu }, mtu });
+        }
+        let mtu = match spec.options.mtu {
+            Some(mtu) => mtu,
+            None => match self.kernel().uplink_mtu() {
                 Ok(mtu) => mtu.unwrap_or(ETHERNET_MTU).clamp(68, 65535),
                 Err(error) => {
                     self.networks.table.release_subnets(&spec.id);
@@ -88,8 +88,7 @@ impl Driver {
                 }
             },
         };
-        let kind = if owns_bridge { NetworkKind::Bridge { bridge } } else { NetworkKind::UserBridge { bridge } };
-        Ok(Network { spec: spec.clone(), kind, mtu })
+        Ok(Network { spec: spec.clone(), kind: NetworkKind::Bridge { bridge }, mtu })
     }
 
     /// The error for a network that needs forwarding while forwarding is off and must stay off.
@@ -145,7 +144,8 @@ impl Driver {
     /// Releases what a network reserved.
     pub(in crate::driver) fn release(&self, network: &Network) {
         self.networks.table.release_subnets(&network.spec.id);
-        network.kind.bridge().into_iter().for_each(|bridge| self.networks.table.release_link(bridge));
+        let (table, id) = (&self.networks.table, &network.spec.id);
+        network.kind.bridge().into_iter().for_each(|bridge| table.release_link_of(bridge, id));
         self.release_overlay(network);
     }
 

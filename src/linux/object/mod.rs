@@ -51,7 +51,11 @@ pub(super) struct Around<'a> {
 
 impl Around<'_> {
     fn name_of(&self, index: Option<u32>) -> Option<IfName> {
-        index.and_then(|index| self.names.get(&index)).and_then(|link| link.ifname())
+        self.record(index).and_then(LinkRecord::ifname)
+    }
+
+    fn record(&self, index: Option<u32>) -> Option<&LinkRecord> {
+        self.names.get(&index?).copied()
     }
 }
 

@@ -87,8 +87,8 @@ fn complete_peer(socket: &mut Socket, found: &LinkRecord, veth: &Veth) -> Result
     if let Some(mac) = veth.peer_mac.filter(|mac| peer.mac != Some(*mac)) {
         (change, changed) = (change.address(mac.bytes().to_vec()), true);
     }
-    if peer.mtu != veth.mtu {
-        (change, changed) = (change.mtu(veth.mtu), true);
+    if peer.mtu != veth.peer_mtu {
+        (change, changed) = (change.mtu(veth.peer_mtu), true);
     }
     if peer.name != veth.peer.as_str() {
         (change, changed) = (change.name(veth.peer.as_str()), true);
@@ -98,7 +98,7 @@ fn complete_peer(socket: &mut Socket, found: &LinkRecord, veth: &Veth) -> Result
 
 fn creation(name: &IfName, veth: &Veth, master: Option<u32>) -> LinkMessage {
     // The peer stays down: the kernel would open it before it is paired (ENOTCONN).
-    let mut peer = queues(LinkUnspec::new_with_name(veth.peer.as_str()).mtu(veth.mtu));
+    let mut peer = queues(LinkUnspec::new_with_name(veth.peer.as_str()).mtu(veth.peer_mtu));
     if let Some(mac) = veth.peer_mac {
         peer = peer.address(mac.bytes().to_vec());
     }
@@ -132,6 +132,7 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> 
         host_mac: link.mac.unwrap_or_else(|| Mac::from_bytes([0; 6])),
         peer_mac: None,
         mtu: link.mtu,
+        peer_mtu: around.record(link.peer).map_or(link.mtu, |peer| peer.mtu),
         bridge: named(link.master),
         isolated: link.isolated,
         hairpin: link.hairpin,
@@ -197,11 +198,11 @@ impl LinuxKernel {
 
 /// The commands that create a pair.
 pub(super) fn commands(name: &IfName, veth: &Veth) -> Vec<String> {
-    let (link, mtu) = (word(name), veth.mtu);
+    let (link, mtu, peer_mtu) = (word(name), veth.mtu, veth.peer_mtu);
     let peer_mac = veth.peer_mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
     let mut lines = vec![format!(
         "{} || ip link add name {link} mtu {mtu} address {} group {GROUP_LIVE} numtxqueues 1 numrxqueues 1 \
-         type veth peer name {} mtu {mtu}{peer_mac} numtxqueues 1 numrxqueues 1",
+         type veth peer name {} mtu {peer_mtu}{peer_mac} numtxqueues 1 numrxqueues 1",
         is_there(name),
         veth.host_mac,
         word(&veth.peer)

@@ -1,0 +1,73 @@
+//! Containers on a bridge of the user, whose uplink is the local network: they are stations of that network, and the
+//! bridge stays as it is.
+
+use crate::bed::{Bed, binary};
+use crate::support::{Options, Segment};
+
+/// Makes the uplink `eth0` of the node a port of the bridge `br-lan`, which takes its address.
+const BRIDGE: &str = "ip link add br-lan type bridge forward_delay 0 && ip link set br-lan up && \
+    ip address flush dev eth0 && ip link set eth0 master br-lan && ip address add 192.168.77.1/24 dev br-lan && \
+    ip route replace default via 192.168.77.254";
+
+/// Everything of the bridge and its uplink that `ip` shows, but for counters and timers.
+fn bridge(bed: &Bed) -> String {
+    let script = "ip -details link show dev br-lan; ip -details link show dev eth0; ip address show dev br-lan; \
+        ip address show dev eth0; ip route; bridge vlan show dev eth0; sysctl -a --pattern 'conf.(br-lan|eth0)'";
+    let text = bed.exec(&["sh", "-c", script]).ok();
+    let timers = ["hello_timer", "gc_timer", "tcn_timer", "topology_change_timer"];
+    let words = |line: &str| {
+        let mut words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        let mut at = 0;
+        while at < words.len() {
+            if timers.contains(&words[at].as_str()) {
+                words.remove(at + 1);
+            }
+            at += 1;
+        }
+        words.join(" ")
+    };
+    text.lines().map(|line| words(line).replace(" tentative", "") + "\n").collect()
+}
+
+#[test]
+fn networks_share_a_bridge_which_stays_as_it_is() {
+    let segment = Segment::up();
+    let node = Options::new().uplink(&segment, 1).up();
+    node.start_pontoon(&binary(), &[]);
+    let bed = &Bed::new(&node, "pontoon");
+    bed.exec(&["sh", "-c", BRIDGE]).ok();
+    // The bridge has the hardware address of its only port, which the kernel chooses again with each port.
+    let before = bridge(bed);
+    let on = ["-o", "com.docker.network.bridge.name=br-lan", "--aux-address", "DefaultGatewayIPv4=192.168.77.254"];
+    let lan = ["--subnet", "192.168.77.0/24", "--ip-range", "192.168.77.64/26", "--gateway", "192.168.77.1"];
+    bed.network("lan", &[&on[..], &lan].concat());
+    let side = ["-o", "com.docker.network.bridge.name=br-lan", "-o", "com.docker.network.driver.mtu=1300"];
+    bed.network("side", &[&side[..], &["--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1"]].concat());
+    for round in 0..10 {
+        bed.run_container("one", &["--network", "lan"]);
+        bed.run_container("two", &["--network", "side"]);
+        if round == 0 {
+            let one = bed.container_addr("one", "lan").v4.expect("an address").to_string();
+            bed.ping_soon("one", "192.168.77.254");
+            let own = bed.cat("one", "/sys/class/net/eth0/address");
+            let neighbour = segment.exec(&["ip", "neigh", "show", &one]).ok();
+            assert!(neighbour.contains(own.trim()), "{own}: {neighbour}");
+            assert!(segment.exec(&["ping", "-c1", "-W1", &one]).success(), "from outside");
+            assert_eq!(bed.cat("two", "/sys/class/net/eth0/mtu").trim(), "1300");
+        }
+        assert_eq!(bridge(bed), before, "with containers, round {round}");
+        bed.docker(&["rm", "-f", "one", "two"]).ok();
+    }
+    // The end of one network changes nothing for the other.
+    bed.run_container("one", &["--network", "lan"]);
+    bed.docker(&["network", "rm", "side"]).ok();
+    bed.ping_soon("one", "192.168.77.254");
+    bed.docker(&["rm", "-f", "one"]).ok();
+    bed.docker(&["network", "rm", "lan"]).ok();
+    assert_eq!(bridge(bed), before, "without networks");
+    // The kernel no longer adjusts the MTU of a bridge after any program has set it explicitly.
+    bed.exec(&["ip", "link", "set", "eth0", "mtu", "1450"]).ok();
+    assert!(bed.exec(&["ip", "link", "show", "br-lan"]).ok().contains("mtu 1450"), "it still follows its uplink");
+    bed.exec(&["ip", "link", "del", "br-lan"]).ok();
+    bed.sweep();
+}
