@@ -79,13 +79,13 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
 fn each_option_changes_the_policy_as_written_down() {
     let default = policy(&json!({}), false);
     let mut text = String::from("# defaults, with port 8080 published as 80\n");
-    default.iter().for_each(|policy| drop(writeln!(text, "  {}", line(policy))));
+    default.iter().for_each(|policy| writeln!(text, "  {}", line(policy)).unwrap());
     for (title, options, internal) in cases() {
         let changed = policy(&options, internal);
         assert_ne!(changed, default, "{title} changes nothing");
         let _ = writeln!(text, "\n# {title}");
-        default.difference(&changed).for_each(|policy| drop(writeln!(text, "- {}", line(policy))));
-        changed.difference(&default).for_each(|policy| drop(writeln!(text, "+ {}", line(policy))));
+        default.difference(&changed).for_each(|policy| writeln!(text, "- {}", line(policy)).unwrap());
+        changed.difference(&default).for_each(|policy| writeln!(text, "+ {}", line(policy)).unwrap());
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
