@@ -92,7 +92,7 @@ impl LinuxKernel {
     fn rename(&self, from: &IfName, to: &IfName) -> Result<(), Failure> {
         let socket = &mut self.route().socket;
         match link::find(socket, from.as_str())? {
-            Some(found) if found.live() => link::rename(socket, found.index, to),
+            Some(found) if found.live() => link::rename(socket, found.index, to, || self.sysctls.keep_addresses(from)),
             Some(found) => Err(foreign(from, &found.kind)),
             None => match link::find(socket, to.as_str())? {
                 Some(found) if found.live() => Ok(()),

@@ -48,12 +48,13 @@ fn turn_on_forwarding(family: Family) -> String {
     format!("sysctl -n {name} | grep -qvx 0 || sysctl -w {name}={FORWARDED_BY_PONTOON}")
 }
 
-/// Kernels before 6.2 rename only links that are down.
+/// Kernels before 6.2 rename only links that are down, and a link loses its IPv6 addresses then unless told otherwise.
 fn rename(from: &IfName, to: &IfName) -> String {
+    let keep = setting(&["ipv6", "conf", from.as_str(), "keep_addr_on_down"], "1");
     let (from, to) = (word(from), word(to));
     let name = format!("ip link set dev {from} name {to}");
     format!(
-        "ip link show dev {to} >/dev/null 2>&1 || {name} || {{ ip link set dev {from} down; {name}; ip link set dev {to} up; }}"
+        "ip link show dev {to} >/dev/null 2>&1 || {name} || {{ {keep}; ip link set dev {from} down; {name}; ip link set dev {to} up; }}"
     )
 }
 

@@ -62,7 +62,8 @@ fn each_step_has_its_command() {
         (
             Step::Rename { from: name("eth;0"), to: name("pnth1") },
             "ip link show dev pnth1 >/dev/null 2>&1 || ip link set dev 'eth;0' name pnth1 || \
-             { ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
+             { sysctl -w 'net/ipv6/conf/eth;0/keep_addr_on_down=1'; \
+             ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
         ),
         (
             Step::Change(link(), Change::RemoveAddress(address)),

@@ -95,6 +95,14 @@ impl Sysctls {
         }
     }
 
+    /// Keeps the IPv6 addresses of a link that is taken down, if it has any: a failure is only logged, because a
+    /// repair adds them again.
+    pub fn keep_addresses(&self, link: &IfName) {
+        if let Err(failure) = self.ensure(&of_link(link, "keep_addr_on_down"), "1") {
+            tracing::debug!(%link, ?failure, "cannot keep the IPv6 addresses of a link");
+        }
+    }
+
     /// Whether 127.0.0.0/8 is routed to and from this link.
     pub fn localnet(&self, link: &IfName) -> bool {
         self.read(&localnet(link)).is_ok_and(|value| value == "1")
