@@ -145,7 +145,8 @@ fn a_managed_plugin_says_why_and_serves_when_it_can() {
     assert!(first.call("NetworkDriver.CreateNetwork", &Network::new("one", 1).body()).is_ok(), "the first goes on");
     first.end();
     // What is no error goes elsewhere in a managed plugin; the other's network is unknown to it.
-    second.until("it to serve", |second| second.log().contains("keeping links of Pontoon that the ledger does not know"));
+    second
+        .until("it to serve", |second| second.log().contains("keeping links of Pontoon that the ledger does not know"));
     assert_eq!(call(&second, "NetworkDriver.DeleteNetwork").json(), json!({}));
     // Confined as one that began at once.
     for (field, value) in [("Seccomp", "2"), ("NoNewPrivs", "1")] {
