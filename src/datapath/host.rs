@@ -122,8 +122,11 @@ pub struct HostChain {
     pub names_ours: bool,
 }
 
+/// The oldest supported kernel release.
+pub const OLDEST: (u32, u32) = (5, 10);
+
 /// A kernel feature that Pontoon uses, probed in a temporary network namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Feature {
     /// Name of the feature.
     pub name: &'static str,
@@ -131,6 +134,8 @@ pub struct Feature {
     pub modules: &'static str,
     /// Whether Pontoon cannot work without it.
     pub needed: bool,
+    /// The consequence of its absence.
+    pub without: &'static str,
     /// The kernel's error when it is not available.
     pub refused: Option<String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use pontoon::datapath::{Datapath, ForwardRule, Kernel, LinkMatch, Policy, Protected, Step, Vxlan, diff};
+use pontoon::linux::feature::FEATURES;
 use pontoon::linux::{Options, commands, survey::Survey};
 use pontoon::model::{Family, HostPort, Mac, Protocol, Published, Vni};
 
@@ -193,7 +194,7 @@ fn a_survey_sees_the_host_and_changes_nothing() {
         assert!(chain.forward && chain.drops && chain.names_ours && chain.family == "inet");
         assert_eq!(chain.accepts, [ForwardRule::From(LinkMatch::Prefix("pnt".into()))].into());
         let refused: Vec<_> = host.features.iter().filter(|feature| feature.refused.is_some()).collect();
-        assert!(host.features.len() == 7 && refused.is_empty(), "{refused:?}");
+        assert!(host.features.len() == FEATURES.len() && refused.is_empty(), "{refused:?}");
         // What waits for its deletion is there still: looking is not sweeping.
         drop(survey);
         assert_eq!(all(), before);

@@ -15,6 +15,7 @@ pub use vxlan::{LOW_PORTS, MOST_LEARNED};
 
 use super::LinuxKernel;
 use super::addr::AddressRecord;
+use super::feature;
 use super::link::LinkRecord;
 use super::netlink::{Failure, Socket};
 use super::sysctl::Sysctls;
@@ -26,12 +27,13 @@ pub(super) const KINDS: [&str; 4] = ["bridge", "macvlan", "veth", "vxlan"];
 
 impl LinuxKernel {
     pub(super) fn create(&self, name: &IfName, object: &Object) -> Result<(), Failure> {
-        match object {
+        let created = match object {
             Object::Bridge(bridge) => self.create_bridge(name, bridge),
             Object::Vxlan(vxlan) => self.create_vxlan(name, vxlan),
             Object::Veth(veth) => self.create_veth(name, veth),
             Object::Macvlan(macvlan) => self.create_macvlan(name, macvlan),
-        }
+        };
+        created.map_err(|failure| feature::named(failure, object.kind()))
     }
 }
 
