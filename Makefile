@@ -15,6 +15,9 @@ ENGINE_TESTS ?= --test engine --test swarm
 # the kernel with every feature, and the tests of Pontoon's own that run on it besides tests/kernels
 KERNEL       ?= 7.3
 GUEST_TESTS  ?= netns_linux contract
+# the table of test-kernels: all that matrix knows, or some
+KERNELS      ?=
+SUITES       ?=
 BENCH        ?= $(CARGO) bench --locked --quiet --bench pontoon --
 # all; or some of: verbs scale ports restart engine crowd traffic overlay peers
 PARTS        ?=
@@ -32,7 +35,7 @@ export PREFIX DESTDIR FORCE PURGE
 RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 
-.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo kernel test test-guest test-engines crash soak bench redeploy lab fmt clippy \
+.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo kernel test test-guest test-kernels test-all test-engines crash soak bench redeploy lab fmt clippy \
         doc api deny fuzz check-tools as-root clean
 
 help: ## this list
@@ -86,6 +89,12 @@ test: as-root plugin example lab kernel ## run all tests, with this distribution
 
 test-guest: as-root kernel ## run GUEST_TESTS on that kernel
 	tests/support/kernel/tests $(KERNEL) $(GUEST_TESTS)
+
+test-kernels: as-root plugin lab ## run suites on the kernels that people have, and print a table; KERNELS, SUITES
+	@PONTOON_SUITES='$(SUITES)' tests/support/kernel/matrix $(KERNELS)
+
+test-all: as-root plugin example ## for a night: everything, with all engines, kernels and firewalls; tables at the end
+	@tests/support/kernel/night
 
 test-engines: as-root plugin example ## run the engine tests with every other engine of Debian
 	$(LAB) prepare $(ENGINES)

@@ -7,11 +7,10 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::environment::{self, Unreadable};
-use crate::installation;
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
 use crate::model::{DataPath, Scope};
-use crate::output;
+use crate::{client, engine, output, state};
 
 /// A network and IPAM driver plugin for Docker.
 #[derive(Debug, Parser)]
@@ -86,11 +85,11 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Unix socket to listen on; unused with systemd socket activation.
-    #[arg(long, env = "PONTOON_SOCKET", default_value = installation::SOCKET, value_name = "PATH")]
+    #[arg(long, env = "PONTOON_SOCKET", default_value = client::SOCKET, value_name = "PATH")]
     pub socket: PathBuf,
 
     /// Directory of the ledger; created if missing.
-    #[arg(long, env = "PONTOON_STATE_DIR", default_value = installation::STATE, value_name = "DIR")]
+    #[arg(long, env = "PONTOON_STATE_DIR", default_value = state::DIRECTORY, value_name = "DIR")]
     pub state_dir: PathBuf,
 
     /// Log level; the log goes to standard error.
@@ -205,7 +204,7 @@ pub struct Ports {
     pub endpoint: Option<String>,
 
     /// Show names of containers and networks, from the engine on this socket.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock")]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = engine::SOCKET)]
     pub docker: Option<PathBuf>,
 
     /// Print JSON instead of a table.
@@ -273,7 +272,7 @@ pub struct Doctor {
     pub asked: Asked,
 
     /// Also compare with the engine on this socket.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock")]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = engine::SOCKET)]
     pub docker: Option<PathBuf>,
 
     /// Also show checks that passed.
@@ -289,7 +288,7 @@ pub struct Gc {
     pub asked: Asked,
 
     /// Socket of the engine to compare with.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/var/run/docker.sock", required = true)]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = engine::SOCKET, required = true)]
     pub docker: PathBuf,
 
     /// Remove what is listed, after comparing a second time.
@@ -309,7 +308,7 @@ pub struct Gc {
 #[derive(Debug, Clone, Args)]
 pub struct Vip {
     /// Socket of this host's engine.
-    #[arg(long, env = "PONTOON_DOCKER", default_value = "/var/run/docker.sock", value_name = "PATH")]
+    #[arg(long, env = "PONTOON_DOCKER", default_value = engine::SOCKET, value_name = "PATH")]
     pub docker: PathBuf,
 
     /// Directory where the engine keeps its network namespaces.

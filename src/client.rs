@@ -16,6 +16,9 @@ use hyperlocal::{UnixConnector, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// The plugin socket of the daemon that systemd starts.
+pub const SOCKET: &str = "/run/docker/plugins/pontoon.sock";
+
 /// How long an answer may take: a little more than the daemon's own deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 

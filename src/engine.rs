@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::client::{Client, ClientError};
 
+/// The engine's socket by default.
+pub const SOCKET: &str = "/var/run/docker.sock";
+
 /// A network as the engine knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EngineNetwork {

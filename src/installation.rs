@@ -9,11 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::Asked;
-
-/// The socket and the state directory of the socket plugin.
-pub const SOCKET: &str = "/run/docker/plugins/pontoon.sock";
-/// See [`SOCKET`].
-pub const STATE: &str = "/var/lib/pontoon";
+use crate::{client, state};
 
 /// One installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +76,7 @@ impl Roots {
         let told = |key: &str, usual: &str| settings[key].as_str().map_or_else(|| usual.into(), PathBuf::from);
         engines.push((told("data-root", "/var/lib/docker"), told("exec-root", "/run/docker")));
         engines.dedup();
-        Self { engines, socket: SOCKET.into(), state: STATE.into() }
+        Self { engines, socket: client::SOCKET.into(), state: state::DIRECTORY.into() }
     }
 
     /// All installations: the socket plugin first.

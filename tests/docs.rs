@@ -97,6 +97,23 @@ fn checks() {
     generated("doctor.md", "checks", &table);
 }
 
+/// The page lists what the doctor probes, and the required release is the newest that a required feature needs.
+#[test]
+fn kernels() {
+    use pontoon::datapath::host::OLDEST;
+    use pontoon::linux::feature::{FEATURES, markdown};
+    generated("kernels.md", "features", &markdown());
+    let newest = FEATURES.iter().filter(|row| row.needed).map(|row| row.since).max();
+    assert_eq!(newest, Some(OLDEST));
+    let (major, minor) = OLDEST;
+    let stated = format!("Linux {major}.{minor} or newer");
+    assert!(pontoon::doctor::CHECKS.iter().any(|(_, looks_at, _)| *looks_at == stated), "the doctor's check says so");
+    for page in ["README.md", "docs/kernels.md"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        assert!(text.contains(&format!("{stated} is required")), "{page}");
+    }
+}
+
 #[test]
 fn settings() {
     let command = pontoon::cli::Cli::command();

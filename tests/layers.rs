@@ -19,9 +19,9 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("datapath", &["model", "state"]),
     ("linux", &["model", "datapath"]),
     ("vip", &["client"]),
-    ("driver", &["api", "model", "state", "ipam", "datapath"]),
+    ("driver", &["model", "state", "ipam", "datapath"]),
     ("admin", &["model", "state", "datapath", "driver"]),
-    ("server", &["api", "driver", "admin", "metrics"]),
+    ("server", &["api", "model", "ipam", "driver", "admin", "metrics"]),
     ("doctor", &["model", "state", "datapath", "admin", "client", "engine", "gc"]),
 ];
 

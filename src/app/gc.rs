@@ -12,7 +12,6 @@ use super::begin::boot_id;
 use super::inspect::{InspectError, ask, filled_in, ids, no_ledger};
 use crate::admin::offline;
 use crate::admin::status::StateLine;
-use crate::api;
 use crate::cli::Gc;
 use crate::client::Client;
 use crate::driver::Driver;
@@ -20,6 +19,7 @@ use crate::engine::Engine;
 use crate::gc::{self, GcReport, Leak};
 use crate::linux;
 use crate::linux::survey::Survey;
+use crate::model::{EndpointId, NetworkId};
 use crate::output;
 use crate::state::{Ledger, Outcome};
 
@@ -113,17 +113,15 @@ fn remove_through(client: &Client, leak: &Leak) -> Result<(), String> {
 }
 
 fn remove(driver: &Driver, leak: &Leak) -> Result<(), String> {
-    let (_, body) = verb(leak);
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let network_id = |id: &str| NetworkId::parse(id).map_err(|error| text(&error));
     let done = match leak {
-        Leak::Endpoint { .. } => {
-            read(body).map(|request: api::network::EndpointRequest| driver.delete_endpoint(request))
+        Leak::Endpoint { network, id } => {
+            let id = EndpointId::parse(id).map_err(|error| text(&error))?;
+            driver.delete_endpoint(&network_id(network)?, &id)
         }
-        Leak::Network { .. } => read(body).map(|request: api::network::NetworkRequest| driver.delete_network(request)),
-        Leak::Pool { .. } => read(body).map(|request: api::ipam::ReleasePoolRequest| driver.release_pool(request)),
+        Leak::Network { id, .. } => driver.delete_network(&network_id(id)?),
+        Leak::Pool { id, .. } => driver.release_pool(id),
     };
-    done?.map(|_| ()).map_err(|error| error.to_string())
-}
-
-fn read<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
-    serde_json::from_value(body).map_err(|error| error.to_string())
+    done.map_err(|error| text(&error))
 }

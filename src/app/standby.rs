@@ -36,7 +36,7 @@ pub(super) fn wait(
 ) -> Result<Option<Ready>, AppError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
-    let capabilities = settings::overlay(options).capabilities();
+    let capabilities = server::encode::capabilities(&settings::overlay(options));
     runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(system("catch SIGTERM"))?;
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;

@@ -19,7 +19,7 @@ use super::{
     Announcement, Bridge, Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
     Object, Policy, ReserveError, Step, Surroundings, Underlay,
 };
-use crate::model::{DataPath, HostPort, IfName};
+use crate::model::{DataPath, Family, HostPort, IfName};
 
 /// What the next matching step does instead of succeeding.
 #[derive(Debug, Clone)]
@@ -132,10 +132,10 @@ fn refused(operation: &'static str, object: impl ToString, errno: i32) -> Kernel
 impl World {
     fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
         match step {
-            Step::Forward { v6 } => self.forward(*v6)?,
+            Step::Forward { family } => self.forward(*family)?,
             Step::CreateFirewall(policy) => self.datapath.policy = Some(policy.iter().cloned().collect()),
             Step::ChangeFirewall { add, remove } => self.change_policy(add, remove)?,
-            Step::ForwardRules { v6, rules } => self.forward_rules(*v6, rules),
+            Step::ForwardRules { family, rules } => self.forward_rules(*family, rules),
             Step::FastPath { add, remove } => self.change_fastpath(add, remove),
             Step::Create(name, object) => self.create(name, object)?,
             Step::Change(name, change) => self.change(name, change)?,
@@ -158,20 +158,19 @@ impl World {
         Ok(())
     }
 
-    fn forward(&mut self, v6: bool) -> Result<(), KernelError> {
-        let families = |forwarding: &Forwarding| if v6 { forwarding.v6 } else { forwarding.v4 };
-        if families(&self.datapath.forwarding) {
+    fn forward(&mut self, family: Family) -> Result<(), KernelError> {
+        if self.datapath.forwarding.of(family) {
             return Ok(());
         }
-        self.change_policy(&[Policy::LimitedForwarding(v6)], &[])?;
+        self.change_policy(&[Policy::LimitedForwarding(family)], &[])?;
         for forwarding in [&mut self.datapath.forwarding, &mut self.datapath.turned_on] {
-            *(if v6 { &mut forwarding.v6 } else { &mut forwarding.v4 }) = true;
+            *forwarding.of_mut(family) = true;
         }
         Ok(())
     }
 
-    fn forward_rules(&mut self, v6: bool, rules: &[ForwardRule]) {
-        let chain = if v6 { &mut self.datapath.forward6 } else { &mut self.datapath.forward4 };
+    fn forward_rules(&mut self, family: Family, rules: &[ForwardRule]) {
+        let chain = if family.is_v6() { &mut self.datapath.forward6 } else { &mut self.datapath.forward4 };
         if let Some(held) = chain {
             *held = rules.iter().cloned().collect();
         }

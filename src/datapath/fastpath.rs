@@ -4,10 +4,10 @@
 //! A bridge in the host's own namespace passes each frame to the host's firewall as soon as
 //! `net.bridge.bridge-nf-call-iptables` is on, and Docker turns it on: every rule of the host and connection
 //! tracking then process traffic between two containers of one network, which costs a quarter of the
-//! round-trip time. The engine's own overlay has its bridges in namespaces without rules. A shortcut handles
+//! round-trip time. The engine's own overlay has its bridges in namespaces without rules. A fast path entry handles
 //! a frame at ingress of a link, before the bridge sees it.
 //!
-//! FastPath are an optimisation: a frame that no shortcut matches takes the bridge, with the same result.
+//! FastPath are an optimisation: a frame that no fast path entry matches takes the bridge, with the same result.
 //! Therefore they match only unambiguous traffic: TCP, UDP and IPv4 with source addresses that the port may
 //! use (the checks of table `bridge pontoon` would accept it), to a container on this host or a hardware
 //! address learned from the tunnel. Broadcasts, ARP, neighbour discovery, traffic of the gateway and
@@ -43,7 +43,7 @@ pub enum FastPath {
         /// bridge, and it is not looked up behind the tunnel.
         addresses: BTreeSet<IpAddr>,
     },
-    /// Not a shortcut: drops frames that a checked port of a foreign bridge must not send even to that
+    /// Not a fast path entry: drops frames that a checked port of a foreign bridge must not send even to that
     /// bridge. The bridge belongs to the user, and so do its settings: whether it learns from frames to
     /// 01:80:c2:00:00:0x and whether it speaks the spanning tree protocol. No rule of table `bridge pontoon`
     /// sees these frames.
@@ -51,7 +51,7 @@ pub enum FastPath {
         /// The host end of its pair.
         port: IfName,
     },
-    /// Remains of an incomplete shortcut; never desired.
+    /// Remains of an incomplete fast path entry; never desired.
     Leftover(Leftover),
 }
 
@@ -100,13 +100,13 @@ fn tunnel(network: &Network) -> Option<&IfName> {
     network.kind.overlay().filter(|_| options.shortcut && options.icc).map(|overlay| &overlay.link)
 }
 
-/// The shortcuts of an overlay network with a tunnel.
+/// The fast path entries of an overlay network with a tunnel.
 pub fn of_network(network: &Network) -> BTreeSet<FastPath> {
-    let gateway = Mac::derive("bridge", network.spec.id.as_str());
+    let gateway = Mac::of_bridge(network.spec.id.as_str());
     tunnel(network).map(|tunnel| FastPath::Network { tunnel: tunnel.clone(), gateway }).into_iter().collect()
 }
 
-/// The shortcuts of an endpoint. `checked` tells whether source address validation is on.
+/// The fast path entries of an endpoint. `checked` tells whether source address validation is on.
 pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checked: bool) -> BTreeSet<FastPath> {
     let addresses: BTreeSet<_> = endpoint.spec.addresses().filter(|_| checked).collect();
     let port = |tunnel: &IfName| FastPath::Port {
@@ -120,32 +120,32 @@ pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checke
 
 /// Leaves out the ports of networks that have no tunnel now, because this host has no underlay address.
 pub fn whole(mut wanted: BTreeSet<FastPath>) -> BTreeSet<FastPath> {
-    let of_network = |shortcut: &FastPath| match shortcut {
+    let of_network = |entry: &FastPath| match entry {
         FastPath::Network { tunnel, .. } => Some(tunnel.clone()),
         _ => None,
     };
     let networks: BTreeSet<_> = wanted.iter().filter_map(of_network).collect();
-    wanted.retain(|shortcut| !matches!(shortcut, FastPath::Port { tunnel, .. } if !networks.contains(tunnel)));
+    wanted.retain(|entry| !matches!(entry, FastPath::Port { tunnel, .. } if !networks.contains(tunnel)));
     wanted
 }
 
 /// What to add and what to remove. `made` are links that were created by then: a link that is created again
-/// is a different link to the kernel, so its shortcut is always added.
+/// is a different link to the kernel, so its fast path entry is always added.
 pub(super) fn difference(
     have: &BTreeSet<FastPath>,
     want: &BTreeSet<FastPath>,
     made: &BTreeSet<&IfName>,
     protected: &Protected,
 ) -> (Vec<FastPath>, Vec<FastPath>) {
-    let again = |shortcut: &FastPath| shortcut.link().is_some_and(|link| made.contains(link));
-    let add: Vec<_> = want.iter().filter(|shortcut| !have.contains(*shortcut) || again(shortcut)).cloned().collect();
-    // An added shortcut replaces its own remains, which others may depend on.
+    let again = |entry: &FastPath| entry.link().is_some_and(|link| made.contains(link));
+    let add: Vec<_> = want.iter().filter(|entry| !have.contains(*entry) || again(entry)).cloned().collect();
+    // An added fast path entry replaces its own remains, which others may depend on.
     let renewed: BTreeSet<&str> = add.iter().filter_map(FastPath::link).map(IfName::as_str).collect();
-    let replaced = |shortcut: &FastPath| match shortcut {
+    let replaced = |entry: &FastPath| match entry {
         FastPath::Leftover(Leftover::Chain(name) | Leftover::Network(name)) => renewed.contains(name.as_str()),
         _ => false,
     };
-    let gone = |shortcut: &&FastPath| !replaced(shortcut) && !shortcut.is_of(protected);
+    let gone = |entry: &&FastPath| !replaced(entry) && !entry.is_of(protected);
     let remove = have.difference(want).filter(gone).cloned().collect();
     (add, remove)
 }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn network(tunnel: &str) -> FastPath {
-        FastPath::Network { tunnel: name(tunnel), gateway: Mac::derive("bridge", tunnel) }
+        FastPath::Network { tunnel: name(tunnel), gateway: Mac::of_bridge(tunnel) }
     }
 
     #[test]

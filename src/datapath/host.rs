@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::ForwardRule;
+use crate::model::Family;
 
 /// A link of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -74,8 +75,8 @@ pub struct PeerPath {
 /// Chain FORWARD of iptables-legacy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegacyChain {
-    /// True for ip6tables.
-    pub v6: bool,
+    /// Its family.
+    pub family: Family,
     /// Whether its policy is drop.
     pub drops: bool,
     /// Whether one of its rules names Pontoon's links.
@@ -121,8 +122,11 @@ pub struct HostChain {
     pub names_ours: bool,
 }
 
+/// The oldest supported kernel release.
+pub const OLDEST: (u32, u32) = (5, 10);
+
 /// A kernel feature that Pontoon uses, probed in a temporary network namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Feature {
     /// Name of the feature.
     pub name: &'static str,
@@ -130,6 +134,8 @@ pub struct Feature {
     pub modules: &'static str,
     /// Whether Pontoon cannot work without it.
     pub needed: bool,
+    /// The consequence of its absence.
+    pub without: &'static str,
     /// The kernel's error when it is not available.
     pub refused: Option<String>,
 }

@@ -7,20 +7,22 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::Family;
+
 use super::{Datapath, Policy, Step};
 
 /// The elements that match forwarding as it is, or as it will be once it is turned on.
 pub fn policy(have: &Datapath, want: &Datapath) -> BTreeSet<Policy> {
     let will = |is: bool, wanted: bool, by_pontoon: bool| by_pontoon || (wanted && !is);
     let families = [
-        (false, will(have.forwarding.v4, want.forwarding.v4, have.turned_on.v4)),
-        (true, will(have.forwarding.v6, want.forwarding.v6, have.turned_on.v6)),
+        (Family::V4, will(have.forwarding.v4, want.forwarding.v4, have.turned_on.v4)),
+        (Family::V6, will(have.forwarding.v6, want.forwarding.v6, have.turned_on.v6)),
     ];
     let mut elements = BTreeSet::new();
-    for (v6, _) in families.into_iter().filter(|(_, closed)| *closed) {
-        elements.insert(Policy::LimitedForwarding(v6));
-        let forwarding_links = have.forwarding_links.iter().filter(|(_, of)| *of == v6);
-        elements.extend(forwarding_links.map(|(link, v6)| Policy::ForwardingLink(link.clone(), *v6)));
+    for (family, _) in families.into_iter().filter(|(_, closed)| *closed) {
+        elements.insert(Policy::LimitedForwarding(family));
+        let forwarding_links = have.forwarding_links.iter().filter(|(_, of)| *of == family);
+        elements.extend(forwarding_links.map(|(link, family)| Policy::ForwardingLink(link.clone(), *family)));
     }
     elements
 }

@@ -32,7 +32,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::model::{DataPath, HostPort, IfName, Mac, NetworkId};
+use crate::model::{DataPath, Family, HostPort, IfName, Mac, NetworkId};
 pub use fastpath::FastPath;
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
@@ -73,6 +73,21 @@ pub struct Forwarding {
     pub v6: bool,
 }
 
+impl Forwarding {
+    /// Whether this family is forwarded.
+    pub fn of(&self, family: Family) -> bool {
+        family.choose(self.v4, self.v6)
+    }
+
+    /// The sysctl of this family.
+    pub fn of_mut(&mut self, family: Family) -> &mut bool {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+}
+
 /// Everything of Pontoon in the kernel, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Datapath {
@@ -92,7 +107,7 @@ pub struct Datapath {
     pub turned_on: Forwarding,
     /// Links (true is IPv6) whose own setting enables forwarding. Only read from the kernel, and only where
     /// it matters: while forwarding is on because of Pontoon alone.
-    pub forwarding_links: BTreeSet<(IfName, bool)>,
+    pub forwarding_links: BTreeSet<(IfName, Family)>,
     /// The policy of the firewall; `None` when its tables are missing or do not have this release's schema.
     pub policy: Option<BTreeSet<Policy>>,
     /// The policy of tables with another release's schema, as far as it can be read. Never desired.
@@ -102,7 +117,7 @@ pub struct Datapath {
     pub forward4: Option<BTreeSet<ForwardRule>>,
     /// The same in `ip6 filter`.
     pub forward6: Option<BTreeSet<ForwardRule>>,
-    /// Shortcuts past the bridges of overlay networks; `None` where the kernel does not support them.
+    /// Fast path entries past the bridges of overlay networks; `None` where the kernel does not support them.
     pub fastpath: Option<BTreeSet<FastPath>>,
 }
 
@@ -287,7 +302,7 @@ pub trait Kernel: Send + Sync {
     /// table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError>;
 
-    /// Reads only the firewall ([`Datapath::elements`], `forward4`, `forward6`, `shortcuts`), and forwarding,
+    /// Reads only the firewall ([`Datapath::elements`], `forward4`, `forward6`, `fast path entries`), and forwarding,
     /// which it depends on.
     fn observe_firewall(&self) -> Result<Datapath, KernelError>;
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Datapath, ObjectKind, Policy, Protected, Step, fastpath, renames};
+use crate::model::Family;
 use crate::model::{IfName, Protocol};
 
 /// The steps from one datapath to another, and problems that no step can fix.
@@ -31,10 +32,10 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     let mut plan = Plan::default();
     let removed_policy = protect(&mut plan, have, want, protected);
     if want.forwarding.v4 && !have.forwarding.v4 {
-        plan.steps.push(Step::Forward { v6: false });
+        plan.steps.push(Step::Forward { family: Family::V4 });
     }
     if want.forwarding.v6 && !have.forwarding.v6 {
-        plan.steps.push(Step::Forward { v6: true });
+        plan.steps.push(Step::Forward { family: Family::V6 });
     }
     let (renames, have) = renames::restore_names(have, want);
     let have = have.as_ref();
@@ -81,11 +82,12 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
             }
         }
     }
-    for (v6, have, want) in [(false, &have.forward4, &want.forward4), (true, &have.forward6, &want.forward6)] {
+    let chains = [(Family::V4, &have.forward4, &want.forward4), (Family::V6, &have.forward6, &want.forward6)];
+    for (family, have, want) in chains {
         if let (Some(held), Some(wanted)) = (have, want) {
             let all: BTreeSet<_> = wanted.union(&protected.rules).cloned().collect();
             if *held != all {
-                plan.steps.push(Step::ForwardRules { v6, rules: all.into_iter().collect() });
+                plan.steps.push(Step::ForwardRules { family, rules: all.into_iter().collect() });
             }
         }
     }

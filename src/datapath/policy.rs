@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{IfName, Mac, Protocol, Published, Vni};
+use crate::model::{Family, IfName, Mac, Protocol, Published, Vni};
 
 /// One statement of the policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,10 +35,10 @@ pub enum Policy {
     Published(Published),
     /// This port of a container is reachable without translation, in mode `routed` and from trusted links.
     OpenPort(Protocol, IpAddr, u16),
-    /// All ports of containers on this bridge are reachable, mode `nat-unprotected`. The flag is IPv6.
-    Unprotected(IfName, bool),
-    /// This bridge is in mode `routed`: open ports and ICMP are reachable. The flag is IPv6.
-    Routed(IfName, bool),
+    /// All ports of containers on this bridge are reachable, mode `nat-unprotected`.
+    Unprotected(IfName, Family),
+    /// This bridge is in mode `routed`: open ports and ICMP are reachable.
+    Routed(IfName, Family),
     /// Open ports on the bridge, the second link, are reachable from this link of the host, the first.
     TrustedLink(IfName, IfName),
     /// Outbound traffic of this subnet gets this source address.
@@ -75,12 +75,11 @@ pub enum Policy {
     /// The host accepts this broadcast address on this link; packets to published ports get the last address
     /// as destination.
     Broadcast(IfName, Ipv4Addr, Ipv4Addr),
-    /// This family (true is IPv6) is forwarded only because of Pontoon: it is not forwarded between links of
+    /// This family is forwarded only because of Pontoon: it is not forwarded between links of
     /// other programs.
-    LimitedForwarding(bool),
-    /// The kernel forwarded packets from this link before Pontoon turned forwarding on for all links. The flag
-    /// is IPv6.
-    ForwardingLink(IfName, bool),
+    LimitedForwarding(Family),
+    /// The kernel forwarded packets from this link before Pontoon turned forwarding on for all links.
+    ForwardingLink(IfName, Family),
     /// This container is on a bridge of the user; packets to and from it are forwarded.
     UserBridgeContainer(IpAddr),
 }

@@ -109,7 +109,7 @@ impl Reconciler {
         let is_extra = |step: &Step| matches!(step, Step::FastPath { .. });
         for steps in plan.steps.chunk_by(|one, next| is_extra(one) == is_extra(next)) {
             match self.kernel.apply(steps) {
-                // Without shortcuts all frames pass the bridge; a comparison retries them or reports why they
+                // Without fast path entries all frames pass the bridge; a comparison retries them or reports why they
                 // fail.
                 Err(error) if steps.iter().all(is_extra) => {
                     tracing::debug!(%error, "cannot update the fast path; the next comparison retries")

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Change, FastPath, Object, ObjectKind, Policy};
-use crate::model::{IfName, Published};
+use crate::model::{Family, IfName, Published};
 
 /// Which links a rule in a foreign chain matches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub enum Step {
     /// family to [`Policy::LimitedForwarding`]. Does nothing when it is already on.
     Forward {
         /// Which of the two.
-        v6: bool,
+        family: Family,
     },
     /// Creates the firewall's tables with this release's schema and exactly this policy, in one transaction;
     /// replaces existing tables of these names.
@@ -47,12 +47,12 @@ pub enum Step {
     /// Makes Pontoon's accepting rules in one family's `FORWARD` chain exactly these, if the chain exists.
     ForwardRules {
         /// `ip6 filter` instead of `ip filter`.
-        v6: bool,
+        family: Family,
         /// All of Pontoon's rules there.
         rules: Vec<ForwardRule>,
     },
-    /// Changes shortcuts in one transaction, removals first. Does nothing where the kernel does not support
-    /// shortcuts, nor for ports of a network that has none yet.
+    /// Changes fast path entries in one transaction, removals first. Does nothing where the kernel does not support
+    /// fast path entries, nor for ports of a network that has none yet.
     FastPath {
         /// FastPath that must exist afterwards.
         add: Vec<FastPath>,

@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 
 /// A route of the host, except default routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerPath {
+pub struct Route {
     /// Its destination.
     pub destination: IpNetwork,
     /// The link it uses, or empty.
@@ -27,7 +27,7 @@ pub struct PeerPath {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// Routes of all tables.
-    pub ways: Vec<PeerPath>,
+    pub ways: Vec<Route>,
     /// Addresses of links that are not Pontoon's, with the link's name.
     pub addresses: Vec<(IpNetwork, String)>,
     /// Gateways of routes, default routes among them.
@@ -52,7 +52,7 @@ impl Surroundings {
         if let Some((address, link)) = self.addresses.iter().find(|(address, _)| subnet.contains(address.ip())) {
             return Some(format!("holds {}, the address of link {link} of this host", address.ip()));
         }
-        let same = |way: &&PeerPath| way.connected && !way.ours && way.destination == *subnet;
+        let same = |way: &&Route| way.connected && !way.ours && way.destination == *subnet;
         if let Some(way) = self.ways.iter().find(same) {
             return Some(format!("is that of link {} of this host", way.link));
         }

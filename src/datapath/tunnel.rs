@@ -57,7 +57,7 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
     };
     let link = || overlay.link.clone();
     let mut policy =
-        BTreeSet::from([Policy::Tunnel(overlay.vni), Policy::Gateway(link(), Mac::derive("bridge", spec.id.as_str()))]);
+        BTreeSet::from([Policy::Tunnel(overlay.vni), Policy::Gateway(link(), Mac::of_bridge(spec.id.as_str()))]);
     policy.extend((!spec.options.multicast).then(|| Policy::NoMulticast(link())));
     policy.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Policy::GatewayAddress(link(), ip)));
     let fastpath = Some(fastpath::of_network(network));

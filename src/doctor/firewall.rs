@@ -97,7 +97,7 @@ pub(super) fn legacy(facts: &Facts) -> Vec<Finding> {
         .iter()
         .filter(|chain| chain.drops && !chain.names_ours)
         .map(|chain| {
-            let command = if chain.v6 { "ip6tables-legacy" } else { "iptables-legacy" };
+            let command = chain.family.choose("iptables-legacy", "ip6tables-legacy");
             let title = format!(
                 "chain FORWARD of {command} drops by default, and does not accept traffic of Pontoon's bridges"
             );

@@ -1,9 +1,8 @@
 //! Checks of the host's settings, links and routes.
 
-use ipnetwork::IpNetwork;
-
 use super::{Facts, Finding, Level, wiring};
 use crate::admin::status::NetworkLine;
+use crate::model::overlap;
 
 /// The value that Pontoon writes to turn forwarding on, as the kernel shows it.
 const FORWARDED_BY_PONTOON: &str = "706";
@@ -146,14 +145,6 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
         }
     }
     if findings.is_empty() { vec![Finding::ok("no route of the host overlaps a network")] } else { findings }
-}
-
-fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
-    match (a, b) {
-        (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(*b),
-        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(*b),
-        _ => false,
-    }
 }
 
 /// An id as `docker network ls` shows it.

@@ -1,9 +1,7 @@
 //! Checks of the kernel.
 
 use super::{Facts, Finding, Level};
-
-/// The oldest supported release.
-const OLDEST: (u32, u32) = (6, 1);
+use crate::datapath::host::OLDEST;
 
 pub(super) fn release(facts: &Facts) -> Vec<Finding> {
     let release = &facts.settings.release;
@@ -12,7 +10,8 @@ pub(super) fn release(facts: &Facts) -> Vec<Finding> {
     if found >= OLDEST {
         return vec![Finding::ok(format!("Linux {release}"))];
     }
-    let finding = Finding::new(Level::Degraded, format!("Linux {release} is older than 6.1, which Pontoon needs"));
+    let needed = format!("Linux {release} is older than {}.{}, which Pontoon needs", OLDEST.0, OLDEST.1);
+    let finding = Finding::new(Level::Degraded, needed);
     vec![finding.mended_by("install a newer kernel, and reboot")]
 }
 
@@ -30,7 +29,8 @@ pub(super) fn features(facts: &Facts) -> Vec<Finding> {
     let missing = host.features.iter().filter_map(|feature| {
         let why = feature.refused.as_ref()?;
         let level = if feature.needed { Level::Broken } else { Level::Note };
-        let finding = Finding::new(level, format!("the kernel lacks {}", feature.name)).seen(why.clone());
+        let title = format!("the kernel lacks {}: {}", feature.name, feature.without);
+        let finding = Finding::new(level, title).seen(why.clone());
         Some(finding.mended_by(format!("modprobe -a {}", feature.modules)))
     });
     let missing: Vec<_> = missing.collect();

@@ -52,7 +52,7 @@ fn well() -> Facts {
         ],
         uplink: Some("eth0".into()),
         routes: vec![route("0.0.0.0/0", "eth0"), route("10.1.0.0/24", "pntb1"), route("192.0.2.0/24", "eth0")],
-        features: vec![Feature { name: "bridges", modules: "bridge", needed: true, refused: None }],
+        features: vec![Feature { name: "bridges", modules: "bridge", needed: true, ..Feature::default() }],
         ..Host::default()
     };
     let mut settings = Settings::of(&[
@@ -226,7 +226,7 @@ fn each_check_finds_what_it_is_for() {
         }),
         ("ports", Level::Degraded, |f| f.status.unreserved = vec![(port(80), "taken".into())]),
         ("overruns", Level::Note, |f| f.status.overruns = 3),
-        ("kernel_release", Level::Degraded, |f| f.settings.release = "5.10.0-28-amd64".into()),
+        ("kernel_release", Level::Degraded, |f| f.settings.release = "5.4.0-28-amd64".into()),
         ("kernel_features", Level::Broken, |f| host(f).features[0].refused = Some("EOPNOTSUPP".into())),
         ("kernel_features", Level::Broken, |f| f.host = Err("EPERM".into())),
         ("ip_forward", Level::Broken, |f| f.settings = Settings::of(&[("ipv4/ip_forward", "0")])),
@@ -270,7 +270,7 @@ fn each_check_finds_what_it_is_for() {
         ("iptables_legacy", Level::Note, |f| f.settings.legacy_tables = vec!["iptables filter".into()]),
         ("iptables_legacy", Level::Broken, |f| {
             f.settings.legacy_tables = vec!["iptables filter".into()];
-            host(f).legacy = vec![LegacyChain { v6: false, drops: true, names_ours: false }];
+            host(f).legacy = vec![LegacyChain { family: crate::model::Family::V4, drops: true, names_ours: false }];
         }),
         ("tunnel_mtu", Level::Degraded, |f| host(f).links[0].mtu = 1499),
         ("tunnel_mtu", Level::Degraded, |f| tunnels(f).paths.peers[0].mtu = Some(1400)),

@@ -2,6 +2,7 @@
 
 use super::collect::AtPath;
 use super::{Facts, Finding, Level, Source};
+use crate::{client, state};
 
 /// The command that starts the daemon here.
 pub(super) fn start(facts: &Facts) -> String {
@@ -36,10 +37,9 @@ pub(super) fn driver(facts: &Facts) -> String {
 /// A command of this program, with the flags for this daemon.
 pub(super) fn command(facts: &Facts, verb: &str) -> String {
     let mut command = format!("pontoon {verb}");
-    for (flag, path, default) in [
-        ("--socket", &facts.wiring.socket, "/run/docker/plugins/pontoon.sock"),
-        ("--state-dir", &facts.state_dir, "/var/lib/pontoon"),
-    ] {
+    for (flag, path, default) in
+        [("--socket", &facts.wiring.socket, client::SOCKET), ("--state-dir", &facts.state_dir, state::DIRECTORY)]
+    {
         if path.as_os_str() != default {
             command += &format!(" {flag} {}", path.display());
         }

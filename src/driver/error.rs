@@ -6,20 +6,15 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::sanity::SanityError;
-use super::spec::SpecError;
 use crate::datapath::kind::Refusal;
 use crate::datapath::{KernelError, ReserveError};
 use crate::ipam::IpamError;
-use crate::model::id::IdError;
 use crate::model::{EndpointId, HostPort, IfName, NetworkId, Protocol, Vni};
 use crate::state::StoreError;
 
 /// An error of a verb. See the module documentation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A value of the request does not parse.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
     /// The settings parse but cannot work.
     #[error(transparent)]
     Sanity(#[from] SanityError),
@@ -165,7 +160,7 @@ pub enum Error {
         /// The settings of the other network.
         terms: String,
     },
-    /// The MTU is larger than that of the user's bridge.
+    /// The MTU is larger than that of the user bridge.
     #[error(
         "com.docker.network.driver.mtu={mtu} is more than the MTU of bridge {bridge}, {limit}: choose at most that, or raise that of the bridge"
     )]
@@ -217,11 +212,8 @@ pub enum Error {
         subnets: String,
     },
     /// The port map of the request is invalid.
-    #[error("published ports: {what}")]
-    PortMap {
-        /// The reason.
-        what: String,
-    },
+    #[error(transparent)]
+    PortMap(#[from] PortMapError),
     /// Another process uses the port, or the host does not have the address.
     #[error("{source}: {}", port_remedy(.source))]
     Port {
@@ -324,26 +316,20 @@ pub enum Error {
         /// The setting and what is wrong with it.
         setting: String,
     },
-    /// A value under one of the engine's keys does not parse.
-    #[error("{what} {text:?} is not an address")]
-    NotAnAddress {
-        /// The field.
-        what: &'static str,
-        /// The text.
-        text: String,
-    },
+}
+
+/// A port map that does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("published ports: {what}")]
+pub struct PortMapError {
+    /// The reason.
+    pub what: String,
 }
 
 impl Error {
     /// The kernel refused a change of this network.
     pub(super) fn of_network(id: &NetworkId, source: KernelError) -> Self {
         Error::Kernel { object: format!("network {id}"), source }
-    }
-}
-
-impl From<IdError> for Error {
-    fn from(error: IdError) -> Self {
-        Error::Spec(error.into())
     }
 }
 

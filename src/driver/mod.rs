@@ -51,7 +51,6 @@ mod ports;
 mod sanity;
 mod service;
 pub mod settings;
-pub mod spec;
 mod verbs;
 
 use std::net::IpAddr;
@@ -62,7 +61,7 @@ use addresses::Addresses;
 use applier::Applier;
 pub use clock::now;
 use containers::Containers;
-pub use error::Error;
+pub use error::{Error, PortMapError};
 pub use events::{Event, Events};
 use flows::Flows;
 pub use health::Health;
@@ -75,7 +74,7 @@ use service::announce::Announcements;
 pub use service::unknown;
 pub use settings::Settings;
 use settings::UnusableSettings;
-pub use verbs::address_spaces;
+pub use verbs::{Allocation, JoinSpec, Joined, Node, Pool, Publication, without_gateway};
 
 use crate::datapath::{Datapath, Kernel, Reconciler, kind};
 use crate::ipam::{Ipam, IpamError};

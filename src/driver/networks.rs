@@ -169,10 +169,10 @@ mod tests {
     fn a_missing_bridge_is_new_once() {
         let networks = Networks::default();
         let [a, b] = ["a", "b"].map(|name| IfName::parse(name).unwrap());
-        assert_eq!(networks.newly_missing(&[a.clone()]), [&a]);
+        assert_eq!(networks.newly_missing(std::slice::from_ref(&a)), [&a]);
         assert_eq!(networks.newly_missing(&[a.clone(), b.clone()]), [&b]);
         assert_eq!(networks.newly_missing(&[]), [&a; 0]);
-        assert_eq!(networks.newly_missing(&[a.clone()]), [&a], "it was there meanwhile");
+        assert_eq!(networks.newly_missing(std::slice::from_ref(&a)), [&a], "it was there meanwhile");
     }
 
     #[test]

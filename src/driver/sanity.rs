@@ -42,7 +42,7 @@ pub enum SanityError {
     },
     /// A gateway mode that opens a network, together with `--internal`, which closes it.
     #[error(
-        "gateway mode {mode} lets others in, and --internal lets nobody in: leave one of them out, or choose the mode isolated"
+        "gateway mode {mode} opens the network, which contradicts --internal: omit one of them, or use mode isolated"
     )]
     ModeOfInternal {
         /// The mode.

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::pool::{Pool, describe};
-use super::prefix::{family, number, span, trimmed, with_prefix};
 use super::subnet_search::{self, DefaultPool, Obstacles};
 use super::{GLOBAL_SPACE, Ipam, IpamError, LOCAL_SPACE};
-use crate::model::overlap;
+use crate::model::prefix::{number, span, trimmed, with_prefix};
+use crate::model::{Family, overlap};
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 
 /// The parameters of RequestPool.
@@ -64,7 +64,8 @@ impl Ipam {
             }
             blocks.push(subnet_search::ula_block(prefix));
         }
-        let (family, count) = (family(ask.v6), subnet_search::count(&blocks, ask.prefix_only));
+        let (family, count) =
+            (if ask.v6 { Family::V6 } else { Family::V4 }.name(), subnet_search::count(&blocks, ask.prefix_only));
         let first = blocks.first().ok_or(IpamError::NoDefaults { family })?;
         let size = ask.prefix_only.unwrap_or(first.size);
         if count == 0 {

@@ -12,7 +12,6 @@ mod error;
 pub mod free_ranges;
 mod ownership;
 mod pool;
-mod prefix;
 mod subnet_search;
 
 use std::collections::BTreeMap;

@@ -10,8 +10,8 @@ use ipnetwork::IpNetwork;
 
 use super::allocate::used;
 use super::pool::{Pool, describe};
-use super::prefix::trimmed;
 use super::{Ipam, IpamError, LOCAL_SPACE};
+use crate::model::prefix::trimmed;
 use crate::model::{Endpoint, Network};
 use crate::state::record::{AddressRecord, Holder, Record};
 

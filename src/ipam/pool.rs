@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 
 use super::IpamError;
 use super::free_ranges::FreeRuns;
-use super::prefix::{address, bits, number, span};
+use crate::model::prefix::{address, bits, number, span};
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 
 /// A pool and its addresses.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 
 use super::IpamError;
-use super::prefix::{address, bits, span, trimmed};
+use crate::model::prefix::{address, bits, span, trimmed};
 
 /// A block that is divided into default pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

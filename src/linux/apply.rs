@@ -12,6 +12,7 @@ use super::netlink::{Explain as _, Failure};
 use super::object::{self, change};
 use super::{LinuxKernel, Master, Route, forward, link, observe};
 use crate::datapath::{Change, KernelError, ObjectKind, Policy, Step};
+use crate::model::Family;
 use crate::model::IfName;
 
 /// How long a step waits for a link of the same name to be deleted.
@@ -29,13 +30,13 @@ impl LinuxKernel {
 
     fn try_out(&self, step: &Step) -> Result<(), Failure> {
         match step {
-            Step::Forward { v6 } => self.turn_on_forwarding(*v6),
+            Step::Forward { family } => self.turn_on_forwarding(*family),
             Step::CreateFirewall(elements) => tables::create(&mut self.nft(), &elements.iter().cloned().collect()),
             Step::ChangeFirewall { add, remove } => {
                 let (add, remove) = (add.iter().cloned().collect(), remove.iter().cloned().collect());
                 tables::change(&mut self.nft(), &add, &remove)
             }
-            Step::ForwardRules { v6, rules } => forward::ensure(&mut self.nft(), *v6, rules),
+            Step::ForwardRules { family, rules } => forward::ensure(&mut self.nft(), *family, rules),
             Step::FastPath { add, remove } => self.change_fastpath(add, remove),
             Step::Create(name, object) => self.create(name, object),
             Step::Change(name, change) => self.change(name, change),
@@ -57,23 +58,23 @@ impl LinuxKernel {
     }
 
     /// The rules that block forwarding between foreign links are added before forwarding is turned on.
-    fn turn_on_forwarding(&self, v6: bool) -> Result<(), Failure> {
-        if self.sysctls.forwarding(v6) {
+    fn turn_on_forwarding(&self, family: Family) -> Result<(), Failure> {
+        if self.sysctls.forwarding(family) {
             return Ok(());
         }
         let links = link::list(&mut self.route().socket)?;
-        let forwarding_links: Vec<_> = observe::forwarding_links(&links, v6).collect();
-        let mut closed = BTreeSet::from([Policy::LimitedForwarding(v6)]);
-        closed.extend(forwarding_links.iter().map(|link| Policy::ForwardingLink(link.clone(), v6)));
+        let forwarding_links: Vec<_> = observe::forwarding_links(&links, family).collect();
+        let mut closed = BTreeSet::from([Policy::LimitedForwarding(family)]);
+        closed.extend(forwarding_links.iter().map(|link| Policy::ForwardingLink(link.clone(), family)));
         tables::change(&mut self.nft(), &closed, &BTreeSet::new())?;
-        self.sysctls.forward(v6)?;
-        for link in forwarding_links.iter().filter(|_| !v6) {
+        self.sysctls.forward(family)?;
+        for link in forwarding_links.iter().filter(|_| !family.is_v6()) {
             // The link may be gone; the element has the same effect.
             if let Err(failure) = self.sysctls.forward_from(link) {
                 tracing::warn!(%link, ?failure, "cannot restore the link's own forwarding setting; its packets are forwarded nevertheless");
             }
         }
-        tracing::info!(family = family(v6), "forwarding turned on, limited to Pontoon's networks");
+        tracing::info!(%family, "forwarding turned on, limited to Pontoon's networks");
         Ok(())
     }
 
@@ -91,7 +92,7 @@ impl LinuxKernel {
     fn rename(&self, from: &IfName, to: &IfName) -> Result<(), Failure> {
         let socket = &mut self.route().socket;
         match link::find(socket, from.as_str())? {
-            Some(found) if found.live() => link::rename(socket, found.index, to),
+            Some(found) if found.live() => link::rename(socket, found.index, to, || self.sysctls.keep_addresses(from)),
             Some(found) => Err(foreign(from, &found.kind)),
             None => match link::find(socket, to.as_str())? {
                 Some(found) if found.live() => Ok(()),
@@ -158,18 +159,14 @@ pub(super) fn foreign(name: &IfName, kind: &str) -> Failure {
     Failure::refused(libc::EEXIST, &format!("{name} is a {kind} that is not Pontoon's"))
 }
 
-fn family(v6: bool) -> &'static str {
-    if v6 { "IPv6" } else { "IPv4" }
-}
-
 /// Name of a step in errors, and its object.
 fn describe(step: &Step) -> (&'static str, String) {
     let tables = "inet pontoon and bridge pontoon".to_owned();
     match step {
-        Step::Forward { v6 } => ("turn on forwarding of", family(*v6).to_owned()),
+        Step::Forward { family } => ("turn on forwarding of", family.to_string()),
         Step::CreateFirewall(_) => ("create tables", tables),
         Step::ChangeFirewall { .. } => ("change elements of tables", tables),
-        Step::ForwardRules { v6, .. } => ("write accept rules to FORWARD of", family(*v6).to_owned()),
+        Step::ForwardRules { family, .. } => ("write accept rules to FORWARD of", family.to_string()),
         Step::FastPath { .. } => ("change the fast path in table", "netdev pontoon".to_owned()),
         Step::Create(name, object) => object::describe(name, object),
         Step::Change(name, change) => change::describe(name, change),

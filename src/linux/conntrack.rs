@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::netlink::{Failure, Request, Socket};
 use super::tlv::{Attributes, Writer, big16};
+use crate::model::Family;
 use crate::model::Published;
 
 /// `NFNL_SUBSYS_CTNETLINK`, as encoded in a message type, with `IPCTNL_MSG_CT_GET` and
@@ -47,16 +48,16 @@ const FEW: usize = 2;
 
 /// Direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PeerPath {
+enum FlowSide {
     There,
     Back,
 }
 
-impl PeerPath {
+impl FlowSide {
     fn tuple(self) -> u16 {
         match self {
-            PeerPath::There => CTA_TUPLE_ORIG,
-            PeerPath::Back => CTA_TUPLE_REPLY,
+            FlowSide::There => CTA_TUPLE_ORIG,
+            FlowSide::Back => CTA_TUPLE_REPLY,
         }
     }
 }
@@ -88,7 +89,7 @@ pub fn flush(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Fa
         return forget_listed(socket, addresses);
     }
     for address in addresses {
-        for way in [PeerPath::There, PeerPath::Back] {
+        for way in [FlowSide::There, FlowSide::Back] {
             match socket.execute(DELETE, 0, &filter(*address, way)) {
                 Err(failure) if unsupported(&failure) => return forget_listed(socket, addresses),
                 Err(failure) if failure.errno() == Some(libc::ENOENT) => {}
@@ -108,9 +109,9 @@ fn unsupported(failure: &Failure) -> bool {
 pub fn forget_listed(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     let concerned = |flow: &Flow| addresses.contains(&flow.client) || addresses.contains(&flow.server.0);
     let mut flows = Vec::new();
-    for v6 in [false, true] {
-        if addresses.iter().any(|address| address.is_ipv6() == v6) {
-            flows.extend(list(socket, &everything(v6), concerned)?);
+    for family in Family::ALL {
+        if addresses.iter().any(|address| Family::of(address) == family) {
+            flows.extend(list(socket, &everything(family), concerned)?);
         }
     }
     remove(socket, &flows)
@@ -127,9 +128,9 @@ pub fn flush_stale(
     local: &mut dyn FnMut(IpAddr) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let mut stale = Vec::new();
-    for v6 in [false, true] {
+    for family in Family::ALL {
         let mut wanted: HashMap<(u8, u16), Vec<&Published>> = HashMap::new();
-        for port in ports.iter().filter(|port| port.container.is_ipv6() == v6) {
+        for port in ports.iter().filter(|port| Family::of(&port.container) == family) {
             wanted.entry((port.host.protocol.number(), port.host.port)).or_default().push(port);
         }
         if wanted.is_empty() {
@@ -139,11 +140,11 @@ pub fn flush_stale(
         // The kernel filters as far as possible; with a single port that excludes nearly everything else.
         let (protocol, port) = (shared(wanted.keys().map(|key| key.0)), shared(wanted.keys().map(|key| key.1)));
         let listed = match protocol {
-            Some(protocol) => list(socket, &arriving(v6, protocol, port), concerned),
-            None => list(socket, &everything(v6), concerned),
+            Some(protocol) => list(socket, &arriving(family, protocol, port), concerned),
+            None => list(socket, &everything(family), concerned),
         };
         let found = match listed {
-            Err(failure) if unsupported(&failure) => list(socket, &everything(v6), concerned)?,
+            Err(failure) if unsupported(&failure) => list(socket, &everything(family), concerned)?,
             result => result?,
         };
         let mut own = HashMap::new();
@@ -175,7 +176,7 @@ pub fn forget_astray(socket: &mut Socket, leads: &BTreeMap<Ipv4Addr, BTreeSet<Ip
         let gone = i32::from(flow.protocol) == libc::IPPROTO_UDP && !serving.contains(&server);
         gone || (server == target && !serving.is_empty())
     };
-    let flows = list(socket, &everything(false), stale)?;
+    let flows = list(socket, &everything(Family::V4), stale)?;
     remove(socket, &flows)
 }
 
@@ -231,19 +232,19 @@ fn port(tuple: &[u8], kind: u16) -> u16 {
 }
 
 /// `struct nfgenmsg`. With version 0 the kernel would ignore the family.
-fn header(v6: bool) -> [u8; HEADER] {
-    [if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8, 1, 0, 0]
+fn header(family: Family) -> [u8; HEADER] {
+    [if family.is_v6() { libc::AF_INET6 } else { libc::AF_INET } as u8, 1, 0, 0]
 }
 
 /// Selects all entries of a family.
-fn everything(v6: bool) -> Vec<u8> {
-    header(v6).to_vec()
+fn everything(family: Family) -> Vec<u8> {
+    header(family).to_vec()
 }
 
 /// Selects all entries of a protocol, or of one original destination port. The kernel compares ports of TCP
 /// and UDP only, and does not filter at all before Linux 5.8: the reply is filtered again in any case.
-fn arriving(v6: bool, protocol: u8, port: Option<u16>) -> Vec<u8> {
-    let mut body = Writer::with_header(&header(v6));
+fn arriving(family: Family, protocol: u8, port: Option<u16>) -> Vec<u8> {
+    let mut body = Writer::with_header(&header(family));
     body.nest(CTA_TUPLE_ORIG, |tuple| {
         tuple.nest(CTA_TUPLE_PROTO, |proto| {
             proto.bytes(CTA_PROTO_NUM, &[protocol]);
@@ -261,8 +262,8 @@ fn arriving(v6: bool, protocol: u8, port: Option<u16>) -> Vec<u8> {
 
 /// Selects all entries with this source in one direction. The tuple alone is incomplete, so a kernel that
 /// does not support the filter rejects it; it never deletes everything instead.
-fn filter(address: IpAddr, way: PeerPath) -> Vec<u8> {
-    let mut body = Writer::with_header(&header(address.is_ipv6()));
+fn filter(address: IpAddr, way: FlowSide) -> Vec<u8> {
+    let mut body = Writer::with_header(&header(Family::of(&address)));
     body.nest(way.tuple(), |tuple| {
         tuple.nest(CTA_TUPLE_IP, |ip| {
             match address {
@@ -272,9 +273,9 @@ fn filter(address: IpAddr, way: PeerPath) -> Vec<u8> {
         });
     });
     body.nest(CTA_FILTER, |filter| {
-        let flag = |of: PeerPath| if of == way { BY_SOURCE } else { 0 };
+        let flag = |of: FlowSide| if of == way { BY_SOURCE } else { 0 };
         // CTA_FILTER_ORIG_FLAGS and CTA_FILTER_REPLY_FLAGS.
-        filter.native(1, flag(PeerPath::There)).native(2, flag(PeerPath::Back));
+        filter.native(1, flag(FlowSide::There)).native(2, flag(FlowSide::Back));
     });
     body.finish()
 }

@@ -1,45 +1,166 @@
-//! Probes the kernel features that Pontoon needs: each one is really used, in a temporary network namespace
-//! that ends with its thread.
+//! The kernel features that Pontoon uses: one table, from which `pontoon doctor`, the errors and
+//! docs/kernels.md are made.
 //!
-//! Called by `survey`, never by the daemon.
+//! A probe really uses the feature, in a temporary network namespace that ends with its thread. Probes are run by
+//! `survey`, never by the daemon; the daemon names a feature when the kernel refuses a link for lack of it.
+
+use std::fmt::Write as _;
 
 use nix::sched::{CloneFlags, unshare};
 
 use super::firewall::{fastpath, tables};
-use super::link::{IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO};
+use super::link::{self, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO};
 use super::netlink::{CREATE, EXCLUSIVE, Explain as _, Failure, OwnPorts, Protocol, Socket};
+use super::object::vlan::IFLA_VLAN_ID;
+use super::object::vxlan::IFLA_VXLAN_ID;
 use super::tlv::Writer;
+use crate::datapath::ObjectKind;
 use crate::datapath::host::Feature;
 
-/// `IFLA_VXLAN_ID`.
-const VXLAN_ID: u16 = 1;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.
 const TRACKED: u16 = (1 << 8) | 1;
 
 type Probe = fn(&mut Socket, &mut Socket) -> Result<(), Failure>;
 
-/// The probes: name, modules that provide the feature, and whether Pontoon requires it.
-const FEATURES: [(&str, &str, bool, Probe); 7] = [
-    ("bridges", "bridge", true, |route, _| make(route, "try-bridge", "bridge", |_| {})),
-    ("veth pairs", "veth", true, |route, _| make(route, "try-veth", "veth", |_| {})),
-    ("VXLAN", "vxlan", false, |route, _| {
-        make(route, "try-vxlan", "vxlan", |data| {
-            data.native(VXLAN_ID, 1);
-        })
-    }),
-    (
-        "nf_tables in families inet and bridge, with NAT, connection tracking, maps and ranges",
-        "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_fib_inet nf_conntrack",
-        true,
-        |_, nft| tables::create(nft, &Default::default()),
-    ),
-    ("rejecting untranslated packets to published ports", "nft_socket nft_reject_inet", false, |_, nft| {
-        tables::create_with(nft, &Default::default(), true)
-    }),
-    ("the fast path of overlay networks", "nf_tables nft_fwd_netdev", false, |_, nft| fastpath::offered(nft)),
-    ("listing conntrack entries", "nf_conntrack_netlink", false, |_, nft| {
-        nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop)
-    }),
+/// A feature of the kernel that Pontoon uses.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Its name.
+    pub name: &'static str,
+    /// Kind of the links that it provides, if any.
+    pub kind: Option<ObjectKind>,
+    /// Options of the kernel's configuration, without `CONFIG_`.
+    pub options: &'static str,
+    /// The modules that provide it, if it is not built in.
+    pub modules: &'static str,
+    /// The first release with all that Pontoon uses of it.
+    pub since: (u32, u32),
+    /// Whether Pontoon cannot work without it.
+    pub needed: bool,
+    /// The consequence of its absence.
+    pub without: &'static str,
+    probe: Probe,
+}
+
+/// All features, in the order of the probes.
+pub const FEATURES: [Row; 10] = [
+    Row {
+        name: "bridges",
+        kind: Some(ObjectKind::Bridge),
+        options: "BRIDGE",
+        modules: "bridge",
+        since: (4, 18),
+        needed: true,
+        without: "no networks but macvlan",
+        probe: |route, _| make(route, "try-bridge", "bridge", 0, |_| {}),
+    },
+    Row {
+        name: "veth pairs",
+        kind: Some(ObjectKind::Veth),
+        options: "VETH",
+        modules: "veth",
+        since: (2, 6),
+        needed: true,
+        without: "no networks but macvlan",
+        probe: |route, _| make(route, "try-veth", "veth", 0, |_| {}),
+    },
+    Row {
+        name: "macvlan",
+        kind: Some(ObjectKind::Macvlan),
+        options: "MACVLAN",
+        modules: "macvlan",
+        since: (2, 6),
+        needed: false,
+        without: "no networks with `parent`",
+        // The loopback cannot have children; the bridge of the first probe, or its own parent, can.
+        probe: |route, _| {
+            let parent = link::find(route, "try-bridge")?.map_or(0, |link| link.index);
+            make(route, "try-macvlan", "macvlan", parent, |_| {})
+        },
+    },
+    Row {
+        name: "ipvlan",
+        kind: Some(ObjectKind::Ipvlan),
+        options: "IPVLAN",
+        modules: "ipvlan",
+        since: (4, 15),
+        needed: false,
+        without: "no networks with `ipvlan_mode`",
+        // Not the bridge: it has a macvlan child by now, and a link has children of one kind.
+        probe: |route, _| {
+            let parent = link::find(route, "try-veth")?.map_or(0, |link| link.index);
+            make(route, "try-ipvlan", "ipvlan", parent, |_| {})
+        },
+    },
+    Row {
+        name: "VLAN links",
+        kind: Some(ObjectKind::Vlan),
+        options: "VLAN_8021Q",
+        modules: "8021q",
+        since: (2, 6),
+        needed: false,
+        without: "no parents that Pontoon creates, `parent=NAME.VID`",
+        probe: |route, _| {
+            let parent = link::find(route, "try-bridge")?.map_or(0, |link| link.index);
+            make(route, "try-vlan", "vlan", parent, |data| {
+                data.bytes(IFLA_VLAN_ID, &1u16.to_ne_bytes());
+            })
+        },
+    },
+    Row {
+        name: "VXLAN",
+        kind: Some(ObjectKind::Vxlan),
+        options: "VXLAN",
+        modules: "vxlan",
+        since: (3, 12),
+        needed: false,
+        without: "no overlay networks",
+        probe: |route, _| {
+            make(route, "try-vxlan", "vxlan", 0, |data| {
+                data.native(IFLA_VXLAN_ID, 1);
+            })
+        },
+    },
+    Row {
+        name: "nf_tables in families inet and bridge, with NAT, connection tracking, maps and ranges",
+        kind: None,
+        options: "NF_TABLES NF_TABLES_INET NF_TABLES_BRIDGE NF_CONNTRACK NFT_CT NFT_NAT NFT_MASQ NFT_FIB_INET",
+        modules: "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_fib_inet nf_conntrack",
+        since: (5, 10),
+        needed: true,
+        without: "no firewall rules, no published ports, no way out",
+        probe: |_, nft| tables::create(nft, &Default::default()),
+    },
+    Row {
+        name: "rejecting untranslated packets to published ports",
+        kind: None,
+        options: "NFT_SOCKET NFT_REJECT",
+        modules: "nft_socket nft_reject_inet",
+        since: (5, 10),
+        needed: false,
+        without: "a connection that reaches a published port untranslated hangs instead of being rejected",
+        probe: |_, nft| tables::create_with(nft, &Default::default(), true),
+    },
+    Row {
+        name: "the fast path of overlay networks",
+        kind: None,
+        options: "NF_TABLES_NETDEV NFT_FWD_NETDEV",
+        modules: "nf_tables nft_fwd_netdev",
+        since: (5, 10),
+        needed: false,
+        without: "frames of overlay networks pass the bridge and the host's firewall, at lower throughput",
+        probe: |_, nft| fastpath::offered(nft),
+    },
+    Row {
+        name: "listing conntrack entries",
+        kind: None,
+        options: "NF_CT_NETLINK",
+        modules: "nf_conntrack_netlink",
+        since: (2, 6),
+        needed: false,
+        without: "packets of existing connections go to the previous container of a published port until the entry times out",
+        probe: |_, nft| nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop),
+    },
 ];
 
 /// Runs all probes.
@@ -48,12 +169,39 @@ const FEATURES: [(&str, &str, bool, Probe); 7] = [
 /// Why no namespace can be created for the probes.
 pub fn try_all() -> Result<Vec<Feature>, String> {
     apart(|route, nft| {
-        let tried = FEATURES.iter().map(|(name, modules, needed, attempt)| {
-            let refused = attempt(route, nft).err().map(said);
-            Feature { name, modules, needed: *needed, refused }
+        let tried = FEATURES.iter().map(|row| {
+            let refused = (row.probe)(route, nft).err().map(said);
+            Feature { name: row.name, modules: row.modules, needed: row.needed, without: row.without, refused }
         });
         tried.collect()
     })
+}
+
+/// Names the feature that the kernel lacks, if that is why it refused to create a link of this kind.
+pub fn named(failure: Failure, kind: ObjectKind) -> Failure {
+    // Other causes of this error have a message of their own.
+    let unknown = matches!(&failure, Failure::Refused(verdict)
+        if verdict.errno == libc::EOPNOTSUPP && ["", "Unknown device type"].contains(&verdict.message.as_str()));
+    match FEATURES.iter().find(|row| unknown && row.kind == Some(kind)) {
+        Some(row) => {
+            let message = format!("this kernel has no {}: modprobe {}", row.name, row.modules);
+            Failure::refused(libc::EOPNOTSUPP, &message)
+        }
+        None => failure,
+    }
+}
+
+/// The table as Markdown.
+pub fn markdown() -> String {
+    let mut text =
+        String::from("| feature | options `CONFIG_...` | modules | since | without it |\n|---|---|---|---|---|\n");
+    for row in &FEATURES {
+        let words = |words: &str| words.split(' ').map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ");
+        let without = if row.needed { format!("**required**: {}", row.without) } else { row.without.to_owned() };
+        let (options, modules, (major, minor)) = (words(row.options), words(row.modules), row.since);
+        let _ = writeln!(text, "| {} | {options} | {modules} | {major}.{minor} | {without} |", row.name);
+    }
+    text
 }
 
 /// Whether the kernel supports shortcuts; assumed when it cannot be probed.
@@ -79,8 +227,18 @@ fn said(failure: Failure) -> String {
     failure.of("try", "it").to_string()
 }
 
-fn make(socket: &mut Socket, name: &str, kind: &str, data: impl FnOnce(&mut Writer)) -> Result<(), Failure> {
+/// Creates a link, as a child of another unless its number is 0.
+fn make(
+    socket: &mut Socket,
+    name: &str,
+    kind: &str,
+    parent: u32,
+    data: impl FnOnce(&mut Writer),
+) -> Result<(), Failure> {
     let mut body = Writer::with_header(&[0; 16]);
+    if parent != 0 {
+        body.native(IFLA_LINK, parent);
+    }
     body.text(IFLA_IFNAME, name).nest(IFLA_LINKINFO, |info| {
         info.text(IFLA_INFO_KIND, kind).nest(IFLA_INFO_DATA, data);
     });

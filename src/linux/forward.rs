@@ -13,7 +13,7 @@ use super::firewall::forward_accept::{Accept, decode_accept};
 use super::netlink::{Failure, Request, Socket};
 use super::tlv::{big64, text};
 use crate::datapath::{ForwardRule, LinkMatch};
-use crate::model::IfName;
+use crate::model::{Family, IfName};
 use nft::batch::commit;
 use nft::message::{
     self, CHAIN_NAME, GET_CHAIN, GET_RULE, GET_TABLE, IPV4, IPV6, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE,
@@ -48,15 +48,15 @@ pub struct Placed {
 }
 
 /// Reads Pontoon's rules in order; `None` when the chain does not exist.
-pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failure> {
-    if !has_chain(socket, v6, CHAIN)? {
+pub fn read(socket: &mut Socket, family: Family) -> Result<Option<Vec<Placed>>, Failure> {
+    if !has_chain(socket, family, CHAIN)? {
         return Ok(None);
     }
-    let mut query = body(family(v6));
+    let mut query = body(number_of(family));
     query.text(TABLE_NAME, TABLE).text(RULE_CHAIN, CHAIN);
-    let family = family(v6);
+    let number = number_of(family);
     let rules = socket.list(wire(GET_RULE), &query.finish(), |_, payload| {
-        (payload.first() == Some(&family) && is_here(payload)).then(|| parse_forward_rule(payload))
+        (payload.first() == Some(&number) && is_here(payload)).then(|| parse_forward_rule(payload))
     })?;
     Ok(Some(placed(rules)))
 }
@@ -65,19 +65,19 @@ pub fn read(socket: &mut Socket, v6: bool) -> Result<Option<Vec<Placed>>, Failur
 /// on it drops all other traffic explicitly; before, it relied on the policy of `FORWARD`, which does not
 /// stop what Pontoon's rules accept.
 pub fn engine_guards(socket: &mut Socket) -> Result<bool, Failure> {
-    for v6 in [false, true] {
-        let mut query = body(family(v6));
+    for family in Family::ALL {
+        let mut query = body(number_of(family));
         query.text(TABLE_NAME, ENGINE_TABLE);
         let table = || exists(socket.get(wire(GET_TABLE), &query.finish()));
-        if !(table()? || has_chain(socket, v6, ENGINE_CHAIN)?) {
+        if !(table()? || has_chain(socket, family, ENGINE_CHAIN)?) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn has_chain(socket: &mut Socket, v6: bool, chain: &str) -> Result<bool, Failure> {
-    let mut query = body(family(v6));
+fn has_chain(socket: &mut Socket, family: Family, chain: &str) -> Result<bool, Failure> {
+    let mut query = body(number_of(family));
     query.text(TABLE_NAME, TABLE).text(CHAIN_NAME, chain);
     exists(socket.get(wire(GET_CHAIN), &query.finish()))
 }
@@ -123,12 +123,12 @@ pub fn parse_forward_rule(payload: &[u8]) -> Option<Placed> {
 }
 
 /// Makes Pontoon's rules in the chain exactly these, at its end; does nothing if the chain does not exist.
-pub fn ensure(socket: &mut Socket, v6: bool, rules: &[ForwardRule]) -> Result<(), Failure> {
+pub fn ensure(socket: &mut Socket, family: Family, rules: &[ForwardRule]) -> Result<(), Failure> {
     let mut tries = 0;
     loop {
-        let Some(present) = read(socket, v6)? else { return Ok(()) };
+        let Some(present) = read(socket, family)? else { return Ok(()) };
         tries += 1;
-        match commit(socket, &difference(v6, &present, rules)) {
+        match commit(socket, &difference(family, &present, rules)) {
             // Another program deleted a rule or the chain since it was read.
             Err(failure) if failure.errno() == Some(libc::ENOENT) && tries < CHANGE_ATTEMPTS => {}
             result => return result,
@@ -136,17 +136,17 @@ pub fn ensure(socket: &mut Socket, v6: bool, rules: &[ForwardRule]) -> Result<()
     }
 }
 
-fn difference(v6: bool, present: &[Placed], rules: &[ForwardRule]) -> Vec<Request> {
+fn difference(family: Family, present: &[Placed], rules: &[ForwardRule]) -> Vec<Request> {
     let mut kept: BTreeSet<&ForwardRule> = BTreeSet::new();
     let mut messages = Vec::new();
     for placed in present {
         if !placed.last || !rules.contains(&placed.rule) || !kept.insert(&placed.rule) {
-            messages.push(message::delete_rule(family(v6), TABLE, CHAIN, placed.handle));
+            messages.push(message::delete_rule(number_of(family), TABLE, CHAIN, placed.handle));
         }
     }
     for rule in rules {
         if kept.insert(rule) {
-            messages.push(message::new_rule(family(v6), TABLE, CHAIN, expressions(rule), COMMENT));
+            messages.push(message::new_rule(number_of(family), TABLE, CHAIN, expressions(rule), COMMENT));
         }
     }
     messages
@@ -164,8 +164,8 @@ fn expressions(rule: &ForwardRule) -> Expressions {
     Expressions::default().link_name_starts(direction, &name).counter().accept()
 }
 
-fn family(v6: bool) -> u8 {
-    if v6 { IPV6 } else { IPV4 }
+fn number_of(family: Family) -> u8 {
+    if family.is_v6() { IPV6 } else { IPV4 }
 }
 
 #[cfg(test)]
@@ -188,12 +188,12 @@ mod tests {
         }
         let at = |handle, rule: &ForwardRule| Placed { handle, rule: rule.clone(), last: true };
         let wanted = [from.clone(), to.clone()];
-        assert!(difference(false, &[at(1, &from), at(2, &to)], &wanted).is_empty());
+        assert!(difference(Family::V4, &[at(1, &from), at(2, &to)], &wanted).is_empty());
         // One superfluous rule and one missing.
-        assert_eq!(difference(false, &[at(1, &from), at(2, &from)], &wanted).len(), 2);
+        assert_eq!(difference(Family::V4, &[at(1, &from), at(2, &from)], &wanted).len(), 2);
         // A rule that is followed by another program's is created again, at the end.
         let seen = placed(vec![Some(at(1, &from)), None, Some(at(2, &to))]);
         assert_eq!(seen.iter().map(|placed| placed.last).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(difference(false, &seen, &wanted).len(), 2);
+        assert_eq!(difference(Family::V4, &seen, &wanted).len(), 2);
     }
 }

@@ -10,6 +10,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::tlv::{native16, native32};
 use crate::datapath::host::LegacyChain;
+use crate::model::Family;
 use crate::model::ifname::PREFIX;
 
 /// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES`; IPv6 uses the same numbers.
@@ -33,14 +34,15 @@ const DROP: u32 = (-1i32) as u32;
 const LARGEST: usize = 64 << 20;
 
 /// Chain FORWARD of table `filter`; `None` when the table does not exist.
-pub fn forward(v6: bool) -> Option<LegacyChain> {
-    let names = if v6 { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
+pub fn forward(family: Family) -> Option<LegacyChain> {
+    let names =
+        if family.is_v6() { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
     let there = std::fs::read_to_string(names).ok()?.lines().any(|name| name == "filter");
-    let table = there.then(|| read(v6)).transpose();
+    let table = there.then(|| read(family)).transpose();
     match table {
-        Ok(table) => decode(&table?, v6),
+        Ok(table) => decode(&table?, family),
         Err(errno) => {
-            tracing::debug!(%errno, v6, "cannot read table filter of iptables-legacy");
+            tracing::debug!(%errno, %family, "cannot read table filter of iptables-legacy");
             None
         }
     }
@@ -52,10 +54,10 @@ struct Table {
     entries: Vec<u8>,
 }
 
-fn read(v6: bool) -> Result<Table, Errno> {
-    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    let level = if v6 { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP };
+fn read(family: Family) -> Result<Table, Errno> {
+    let socket_family = if family.is_v6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(socket_family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let level = if family.is_v6() { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP };
     let mut info = vec![0; INFO];
     info.splice(..6, *b"filter");
     ask(&fd, level, GET_INFO, &mut info)?;
@@ -79,17 +81,17 @@ fn ask(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, buffer: &mut [u8])
 }
 
 /// A chain's last entry is its policy.
-fn decode(table: &Table, v6: bool) -> Option<LegacyChain> {
+fn decode(table: &Table, family: Family) -> Option<LegacyChain> {
     let at = |place: usize| table.info.get(place..).and_then(native32).map(|offset| offset as usize);
     let (first, last) = (at(FIRST)?, at(LAST)?);
     let entries = table.entries.get(ENTRIES..)?;
     let policy = entries.get(last..)?;
     // `target_offset`, after the match and one word.
-    let target = policy.get(if v6 { 140 } else { 88 }..).and_then(native16)?;
+    let target = policy.get(if family.is_v6() { 140 } else { 88 }..).and_then(native16)?;
     let verdict = policy.get(usize::from(target) + VERDICT..).and_then(native32)?;
     let rules = entries.get(first..last).unwrap_or_default();
     let names_ours = rules.windows(PREFIX.len()).any(|bytes| bytes == PREFIX.as_bytes());
-    Some(LegacyChain { v6, drops: verdict == DROP, names_ours })
+    Some(LegacyChain { family, drops: verdict == DROP, names_ours })
 }
 
 #[cfg(test)]
@@ -103,13 +105,13 @@ mod tests {
         let mut entries = vec![0; ENTRIES + 200];
         entries.splice(ENTRIES + 8 + 88..ENTRIES + 8 + 90, 112u16.to_ne_bytes());
         entries.splice(ENTRIES + 8 + 112 + VERDICT..ENTRIES + 8 + 112 + VERDICT + 4, DROP.to_ne_bytes());
-        let whole = decode(&Table { info: info.clone(), entries: entries.clone() }, false);
-        assert_eq!(whole, Some(LegacyChain { v6: false, drops: true, names_ours: false }));
+        let whole = decode(&Table { info: info.clone(), entries: entries.clone() }, Family::V4);
+        assert_eq!(whole, Some(LegacyChain { family: Family::V4, drops: true, names_ours: false }));
         for end in 0..entries.len() {
-            let _ = decode(&Table { info: info.clone(), entries: entries[..end].to_vec() }, false);
-            let _ = decode(&Table { info: info[..end.min(INFO)].to_vec(), entries: entries.clone() }, true);
+            let _ = decode(&Table { info: info.clone(), entries: entries[..end].to_vec() }, Family::V4);
+            let _ = decode(&Table { info: info[..end.min(INFO)].to_vec(), entries: entries.clone() }, Family::V6);
         }
         info.fill(0xff);
-        assert_eq!(decode(&Table { info, entries }, false), None);
+        assert_eq!(decode(&Table { info, entries }, Family::V4), None);
     }
 }

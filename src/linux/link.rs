@@ -264,11 +264,12 @@ pub fn changing(link: LinkMessageBuilder<LinkUnspec>) -> Request {
 }
 
 /// Renames a link of Pontoon. Kernels before 6.2 accept that only for a link that is down (`dev_change_name`,
-/// net/core/dev.c): there the link is taken down briefly.
-pub fn rename(socket: &mut Socket, index: u32, name: &IfName) -> Result<(), Failure> {
+/// net/core/dev.c): there `before_down` is called, and the link is taken down briefly.
+pub fn rename(socket: &mut Socket, index: u32, name: &IfName, before_down: impl FnOnce()) -> Result<(), Failure> {
     let of = || LinkUnspec::new_with_index(index);
     match change(socket, of().name(name.as_str())) {
         Err(failure) if failure.errno() == Some(libc::EBUSY) => {
+            before_down();
             change(socket, of().down())?;
             change(socket, of().name(name.as_str()).up())
         }

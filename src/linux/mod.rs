@@ -18,7 +18,7 @@ mod chains;
 pub mod conntrack;
 mod conntrack_worker;
 mod echo_filter;
-mod feature;
+pub mod feature;
 pub mod firewall;
 pub mod forward;
 mod iptables_legacy;

@@ -18,6 +18,7 @@ use super::netlink::{Explain as _, Failure, Socket};
 use super::object;
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
 use crate::datapath::{Datapath, EngineBridges, Forwarding, KernelError, Policy};
+use crate::model::Family;
 use crate::model::IfName;
 use crate::model::ifname::is_engine_bridge;
 
@@ -49,14 +50,14 @@ pub fn links(
 /// Which families are forwarded, and which of them because of Pontoon alone.
 pub fn forwarding(sysctls: &Sysctls) -> (Forwarding, Forwarding) {
     (
-        Forwarding { v4: sysctls.forwarding(false), v6: sysctls.forwarding(true) },
-        Forwarding { v4: sysctls.forwarded_by_pontoon(false), v6: sysctls.forwarded_by_pontoon(true) },
+        Forwarding { v4: sysctls.forwarding(Family::V4), v6: sysctls.forwarding(Family::V6) },
+        Forwarding { v4: sysctls.forwarded_by_pontoon(Family::V4), v6: sysctls.forwarded_by_pontoon(Family::V6) },
     )
 }
 
 /// Links whose own setting enables forwarding of the family.
-pub fn forwarding_links(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = IfName> {
-    let own = move |link: &&LinkRecord| match v6 {
+pub fn forwarding_links(links: &[LinkRecord], family: Family) -> impl Iterator<Item = IfName> {
+    let own = move |link: &&LinkRecord| match family.is_v6() {
         true => link.forwards6 != 0,
         false => link.forwards4 != 0 && link.forwards4 != FORWARDED_BY_PONTOON,
     };
@@ -66,16 +67,16 @@ pub fn forwarding_links(links: &[LinkRecord], v6: bool) -> impl Iterator<Item = 
 
 /// The same while forwarding is on because of Pontoon alone, including links that lost their setting when
 /// Pontoon turned forwarding on and stopped before it restored the setting.
-fn still_forwarding_links(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, bool)> {
-    let families = [(false, datapath.turned_on.v4), (true, datapath.turned_on.v6)];
+fn still_forwarding_links(links: &[LinkRecord], datapath: &Datapath) -> BTreeSet<(IfName, Family)> {
+    let families = [(Family::V4, datapath.turned_on.v4), (Family::V6, datapath.turned_on.v6)];
     let families = families.into_iter().filter(|(_, closed)| *closed);
     let mut found: BTreeSet<_> =
-        families.flat_map(|(v6, _)| forwarding_links(links, v6).map(move |link| (link, v6))).collect();
+        families.flat_map(|(family, _)| forwarding_links(links, family).map(move |link| (link, family))).collect();
     for element in datapath.policy.iter().flatten() {
-        if let Policy::ForwardingLink(link, false) = element
+        if let Policy::ForwardingLink(link, Family::V4) = element
             && links.iter().any(|l| l.name == link.as_str() && l.forwards4 == FORWARDED_BY_PONTOON)
         {
-            found.insert((link.clone(), false));
+            found.insert((link.clone(), Family::V4));
         }
     }
     found
@@ -96,8 +97,8 @@ pub fn heard(socket: &mut Socket) -> Result<BTreeMap<IpAddr, Duration>, Failure>
 /// Reads the tables, the accepting rules and forwarding into `datapath`.
 ///
 /// `known` are the host's links if the caller has listed them already. `list` lists them again; it is called at
-/// most a few times, and only if the known links do not explain the shortcuts found, or if there are none and
-/// the host has shortcuts or Pontoon turned forwarding on.
+/// most a few times, and only if the known links do not explain the fast path entries found, or if there are none and
+/// the host has fast path entries or Pontoon turned forwarding on.
 pub fn firewall(
     socket: &mut Socket,
     sysctls: &Sysctls,
@@ -110,8 +111,8 @@ pub fn firewall(
     if datapath.policy.is_none() {
         datapath.former_policy = tables::read_former(socket)?;
     }
-    datapath.forward4 = forward::read(socket, false)?.map(rules);
-    datapath.forward6 = forward::read(socket, true)?.map(rules);
+    datapath.forward4 = forward::read(socket, Family::V4)?.map(rules);
+    datapath.forward6 = forward::read(socket, Family::V6)?.map(rules);
     let ours = |fresh: bool| {
         if fresh {
             known = None;

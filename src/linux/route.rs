@@ -12,7 +12,7 @@ use super::link;
 use super::netlink::{Failure, Socket};
 use super::tlv::{Attributes, Writer, native32};
 use crate::datapath::Underlay;
-use crate::datapath::surroundings::{PeerPath, Surroundings};
+use crate::datapath::surroundings::{Route, Surroundings};
 use crate::model::DataPath;
 
 /// Bytes of `struct rtmsg`.
@@ -117,7 +117,7 @@ pub fn surroundings(socket: &mut Socket) -> Result<Surroundings, Failure> {
                 continue;
             }
             let tunnel = link.is_some_and(|link| link.point_to_point) && !route.connected;
-            around.ways.push(PeerPath {
+            around.ways.push(Route {
                 destination: route.destination,
                 link: link.map(|link| link.name.clone()).unwrap_or_default(),
                 connected: route.connected,

@@ -12,13 +12,13 @@ use super::firewall::fastpath::shell as fastpath;
 use super::object::{self, change};
 use super::sysctl::FORWARDED_BY_PONTOON;
 use crate::datapath::{ForwardRule, LinkMatch, Policy, Step};
-use crate::model::{HostPort, IfName};
+use crate::model::{Family, HostPort, IfName};
 use nft::message::BRIDGE;
 
 /// The lines for a step.
 pub fn commands(step: &Step) -> Vec<String> {
     match step {
-        Step::Forward { v6 } => vec![nft("add", &Policy::LimitedForwarding(*v6)), turn_on_forwarding(*v6)],
+        Step::Forward { family } => vec![nft("add", &Policy::LimitedForwarding(*family)), turn_on_forwarding(*family)],
         Step::CreateFirewall(elements) => {
             let count = elements.len();
             vec![format!(
@@ -29,7 +29,7 @@ pub fn commands(step: &Step) -> Vec<String> {
             let removed = remove.iter().map(|element| nft("delete", element));
             removed.chain(add.iter().map(|element| nft("add", element))).collect()
         }
-        Step::ForwardRules { v6, rules } => rules.iter().map(|rule| forward(*v6, rule)).collect(),
+        Step::ForwardRules { family, rules } => rules.iter().map(|rule| forward(*family, rule)).collect(),
         Step::FastPath { add, remove } => {
             fastpath::removals(remove).into_iter().chain(add.iter().filter_map(fastpath::addition)).collect()
         }
@@ -43,17 +43,18 @@ pub fn commands(step: &Step) -> Vec<String> {
 }
 
 /// Forwarding that is on already is left as it is.
-fn turn_on_forwarding(v6: bool) -> String {
-    let name = if v6 { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
+fn turn_on_forwarding(family: Family) -> String {
+    let name = if family.is_v6() { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
     format!("sysctl -n {name} | grep -qvx 0 || sysctl -w {name}={FORWARDED_BY_PONTOON}")
 }
 
-/// Kernels before 6.2 rename only links that are down.
+/// Kernels before 6.2 rename only links that are down, and a link loses its IPv6 addresses then unless told otherwise.
 fn rename(from: &IfName, to: &IfName) -> String {
+    let keep = setting(&["ipv6", "conf", from.as_str(), "keep_addr_on_down"], "1");
     let (from, to) = (word(from), word(to));
     let name = format!("ip link set dev {from} name {to}");
     format!(
-        "ip link show dev {to} >/dev/null 2>&1 || {name} || {{ ip link set dev {from} down; {name}; ip link set dev {to} up; }}"
+        "ip link show dev {to} >/dev/null 2>&1 || {name} || {{ {keep}; ip link set dev {from} down; {name}; ip link set dev {to} up; }}"
     )
 }
 
@@ -62,8 +63,8 @@ pub(super) fn setting(path: &[&str], value: &str) -> String {
     format!("sysctl -w {}", quoted(&format!("net/{}={value}", path.join("/"))))
 }
 
-fn forward(v6: bool, rule: &ForwardRule) -> String {
-    let iptables = if v6 { "ip6tables" } else { "iptables" };
+fn forward(family: Family, rule: &ForwardRule) -> String {
+    let iptables = if family.is_v6() { "ip6tables" } else { "iptables" };
     let (flag, link) = match rule {
         ForwardRule::From(link) => ("-i", link),
         ForwardRule::To(link) => ("-o", link),

@@ -34,12 +34,12 @@ fn each_step_has_its_command() {
     let address: ipnetwork::IpNetwork = "10.1.0.1/24".parse().unwrap();
     for (step, text) in [
         (
-            Step::Forward { v6: false },
+            Step::Forward { family: Family::V4 },
             "nft add element inet pontoon limited_forwarding '{ ipv4 }'\n\
              sysctl -n net.ipv4.ip_forward | grep -qvx 0 || sysctl -w net.ipv4.ip_forward=706",
         ),
         (
-            Step::Forward { v6: true },
+            Step::Forward { family: Family::V6 },
             "nft add element inet pontoon limited_forwarding '{ ipv6 }'\n\
              sysctl -n net.ipv6.conf.all.forwarding | grep -qvx 0 || sysctl -w net.ipv6.conf.all.forwarding=706",
         ),
@@ -62,7 +62,8 @@ fn each_step_has_its_command() {
         (
             Step::Rename { from: name("eth;0"), to: name("pnth1") },
             "ip link show dev pnth1 >/dev/null 2>&1 || ip link set dev 'eth;0' name pnth1 || \
-             { ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
+             { sysctl -w 'net/ipv6/conf/eth;0/keep_addr_on_down=1'; \
+             ip link set dev 'eth;0' down; ip link set dev 'eth;0' name pnth1; ip link set dev pnth1 up; }",
         ),
         (
             Step::Change(link(), Change::RemoveAddress(address)),
@@ -106,7 +107,7 @@ fn each_step_has_its_command() {
             "! ip link show dev '$(x)' >/dev/null 2>&1 || ip link del dev '$(x)'",
         ),
         (
-            Step::ForwardRules { v6: true, rules: vec![ForwardRule::From(LinkMatch::Prefix("pnt".into()))] },
+            Step::ForwardRules { family: Family::V6, rules: vec![ForwardRule::From(LinkMatch::Prefix("pnt".into()))] },
             "ip6tables -C FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT 2>/dev/null || \
              ip6tables -A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT",
         ),
@@ -216,8 +217,8 @@ fn elements_stand_in_their_sets() {
         Policy::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
         Policy::GatewayAddress(link(), "fd00::1".parse().unwrap()),
         Policy::NoMulticast(link()),
-        Policy::LimitedForwarding(true),
-        Policy::ForwardingLink(link(), false),
+        Policy::LimitedForwarding(Family::V6),
+        Policy::ForwardingLink(link(), Family::V4),
         Policy::UserBridgeContainer("fd00::3".parse().unwrap()),
     ];
     assert_eq!(

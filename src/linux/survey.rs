@@ -14,7 +14,7 @@ use super::sysctl::Sysctls;
 use super::{Options, addr, chains, feature, iptables_legacy, observe, paths, route};
 use crate::datapath::host::{Host, HostLink, HostRoute, PeerPaths};
 use crate::datapath::{Datapath, EngineBridges, KernelError, ObjectKind, Policy, Underlay};
-use crate::model::{DataPath, IfName};
+use crate::model::{DataPath, Family, IfName};
 
 /// Reads in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Survey {
         let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
         observe::firewall(&mut self.nft, &self.sysctls, Some(links), || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
-        // A tunnel without shortcuts may mean that the kernel does not support them.
+        // A tunnel without fast path entries may mean that the kernel does not support them.
         let none = datapath.fastpath.as_ref().is_some_and(BTreeSet::is_empty)
             && datapath.objects.values().any(|object| object.kind() == ObjectKind::Vxlan);
         if none && !feature::offers_fastpath() {
@@ -127,7 +127,7 @@ impl Survey {
                 .collect(),
             links: links.iter().map(seen).collect(),
             chains: chains::list(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
-            legacy: [false, true].into_iter().filter_map(iptables_legacy::forward).collect(),
+            legacy: Family::ALL.into_iter().filter_map(iptables_legacy::forward).collect(),
             dropped: counters::dropped(&mut self.nft).map_err(|f| f.of("list", "what was dropped"))?,
             unknown_senders: counters::unknown_senders(&mut self.nft).map_err(|f| f.of("list", "who is no peer"))?,
             heard: counters::announced(&mut self.nft).map_err(|f| f.of("list", "who is on other hosts"))?,

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::netlink::Failure;
+use crate::model::Family;
 use crate::model::IfName;
 
 /// The value that Pontoon writes to turn forwarding on. The kernel treats every value except zero as on, and
@@ -31,34 +32,34 @@ impl Sysctls {
     }
 
     /// Whether packets of the family are forwarded; false when the kernel does not support the family.
-    pub fn forwarding(&self, v6: bool) -> bool {
-        self.read(forwarding(v6)).is_ok_and(|value| value != "0")
+    pub fn forwarding(&self, family: Family) -> bool {
+        self.read(forwarding(family)).is_ok_and(|value| value != "0")
     }
 
     /// Whether Pontoon alone turned forwarding of the family on.
-    pub fn forwarded_by_pontoon(&self, v6: bool) -> bool {
-        self.read(forwarding(v6)).is_ok_and(|value| value == FORWARDED_BY_PONTOON.to_string())
+    pub fn forwarded_by_pontoon(&self, family: Family) -> bool {
+        self.read(forwarding(family)).is_ok_and(|value| value == FORWARDED_BY_PONTOON.to_string())
     }
 
     /// Turns forwarding on.
     ///
     /// # Errors
     /// An error that names the setting, when the file cannot be written.
-    pub fn forward(&self, v6: bool) -> Result<(), Failure> {
-        if self.forwarding(v6) {
+    pub fn forward(&self, family: Family) -> Result<(), Failure> {
+        if self.forwarding(family) {
             return Ok(());
         }
-        self.write(forwarding(v6), &FORWARDED_BY_PONTOON.to_string())
+        self.write(forwarding(family), &FORWARDED_BY_PONTOON.to_string())
     }
 
     /// Turns forwarding off again, if Pontoon alone turned it on; true when it did.
     ///
     /// # Errors
     /// An error that names the setting, when the file cannot be written.
-    pub fn stop_forwarding(&self, v6: bool) -> Result<bool, Failure> {
-        let own = self.forwarded_by_pontoon(v6);
+    pub fn stop_forwarding(&self, family: Family) -> Result<bool, Failure> {
+        let own = self.forwarded_by_pontoon(family);
         if own {
-            self.write(forwarding(v6), "0")?;
+            self.write(forwarding(family), "0")?;
         }
         Ok(own)
     }
@@ -91,6 +92,14 @@ impl Sysctls {
     pub fn disable_ipv6(&self, link: &IfName) {
         if let Err(failure) = self.ensure(&of_link(link, "disable_ipv6"), "1") {
             tracing::debug!(%link, ?failure, "cannot disable IPv6 on a bridge without IPv6 subnet");
+        }
+    }
+
+    /// Keeps the IPv6 addresses of a link that is taken down, if it has any: a failure is only logged, because a
+    /// repair adds them again.
+    pub fn keep_addresses(&self, link: &IfName) {
+        if let Err(failure) = self.ensure(&of_link(link, "keep_addr_on_down"), "1") {
+            tracing::debug!(%link, ?failure, "cannot keep the IPv6 addresses of a link");
         }
     }
 
@@ -161,8 +170,8 @@ impl Sysctls {
     }
 }
 
-fn forwarding(v6: bool) -> &'static str {
-    if v6 { "ipv6/conf/all/forwarding" } else { "ipv4/ip_forward" }
+fn forwarding(family: Family) -> &'static str {
+    if family.is_v6() { "ipv6/conf/all/forwarding" } else { "ipv4/ip_forward" }
 }
 
 fn localnet(link: &IfName) -> String {
@@ -207,10 +216,10 @@ mod tests {
         std::fs::create_dir_all(root.join("ipv4")).unwrap();
         std::fs::write(root.join("ipv4/ip_forward"), "0\n").unwrap();
         let sysctls = Sysctls::new(root.clone());
-        assert!(!sysctls.forwarding(false) && !sysctls.forwarding(true));
-        sysctls.forward(false).unwrap();
-        assert!(sysctls.forwarding(false));
-        let Failure::Refused(verdict) = sysctls.forward(true).unwrap_err() else { panic!("a refusal") };
+        assert!(!sysctls.forwarding(Family::V4) && !sysctls.forwarding(Family::V6));
+        sysctls.forward(Family::V4).unwrap();
+        assert!(sysctls.forwarding(Family::V4));
+        let Failure::Refused(verdict) = sysctls.forward(Family::V6).unwrap_err() else { panic!("a refusal") };
         assert_eq!(verdict.errno, libc::ENOENT);
         assert!(verdict.message.contains("ipv6/conf/all/forwarding"), "{}", verdict.message);
         std::fs::remove_dir_all(root).unwrap();

@@ -1,5 +1,5 @@
 //! Operations for overlay networks that take more than one request: creating a VXLAN link whose name or VNI
-//! may still belong to a link that is being deleted, changing shortcuts where the kernel supports them, and
+//! may still belong to a link that is being deleted, changing fast path entries where the kernel supports them, and
 //! announcing an endpoint.
 //!
 //! Part of `LinuxKernel`; `apply` calls it for steps.
@@ -13,7 +13,7 @@ use super::{LinuxKernel, announcement, link, neighbour};
 use crate::datapath::{Announcement, FastPath};
 
 impl LinuxKernel {
-    /// Without support for shortcuts, all frames pass the bridges.
+    /// Without support for fast path entries, all frames pass the bridges.
     pub(super) fn change_fastpath(&self, add: &[FastPath], remove: &[FastPath]) -> Result<(), Failure> {
         if self.has_no_fastpath.load(Ordering::Relaxed) {
             return Ok(());

@@ -17,6 +17,7 @@ use super::observe;
 use super::sysctl::Sysctls;
 use super::tlv::text;
 use crate::datapath::KernelError;
+use crate::model::Family;
 use nft::batch::commit;
 use nft::message::{self, GET_TABLE, TABLE_NAME, attributes, wire};
 
@@ -67,8 +68,9 @@ impl Uninstaller {
         let links = self.links()?;
         let named = |links: &mut dyn Iterator<Item = &LinkRecord>| links.map(|link| link.name.clone()).collect();
         let mut rules = 0;
-        for v6 in [false, true] {
-            let found = forward::read(&mut self.nft, v6).map_err(|f| f.of("list", "rules of the engine's chains"))?;
+        for family in Family::ALL {
+            let found =
+                forward::read(&mut self.nft, family).map_err(|f| f.of("list", "rules of the engine's chains"))?;
             rules += found.map_or(0, |found| found.len());
         }
         Ok(Remains {
@@ -85,13 +87,13 @@ impl Uninstaller {
     /// # Errors
     /// The kernel's error for the first object that cannot be removed.
     pub fn remove(&mut self) -> Result<(), KernelError> {
-        for v6 in [false, true] {
-            forward::ensure(&mut self.nft, v6, &[]).map_err(|f| f.of("remove", "rules of the engine's chains"))?;
+        for family in Family::ALL {
+            forward::ensure(&mut self.nft, family, &[]).map_err(|f| f.of("remove", "rules of the engine's chains"))?;
         }
         let all = link::list(&mut self.route).map_err(|f| f.of("list", "links"))?;
-        for v6 in [false, true] {
-            let forwarding_links: Vec<_> = observe::forwarding_links(&all, v6).collect();
-            if self.sysctls.stop_forwarding(v6).map_err(|f| f.of("turn off", "forwarding"))? && !v6 {
+        for family in Family::ALL {
+            let forwarding_links: Vec<_> = observe::forwarding_links(&all, family).collect();
+            if self.sysctls.stop_forwarding(family).map_err(|f| f.of("turn off", "forwarding"))? && !family.is_v6() {
                 for link in forwarding_links {
                     self.sysctls.forward_from(&link).map_err(|f| f.of("give back forwarding to", link.as_str()))?;
                 }

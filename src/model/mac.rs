@@ -64,6 +64,11 @@ impl Mac {
         Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
     }
 
+    /// The address of a network's bridge, which is its gateway on every host.
+    pub fn of_bridge(network: &str) -> Self {
+        Self::derive("bridge", network)
+    }
+
     /// The six bytes in network order.
     pub fn bytes(self) -> [u8; 6] {
         self.0

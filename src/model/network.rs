@@ -30,15 +30,6 @@ impl Subnet {
     }
 }
 
-/// Whether two subnets of one family share an address.
-pub fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
-    match (a, b) {
-        (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(*b),
-        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(*b),
-        _ => false,
-    }
-}
-
 /// What CreateNetwork asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {

@@ -2,10 +2,15 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::IfName;
+
+/// How long a forwarding entry that was learned from another host lasts without traffic: the kernel's own default
+/// (`FDB_AGE_DEFAULT`, drivers/net/vxlan), set explicitly because peers are judged by it.
+pub const FDB_AGEING: Duration = Duration::from_secs(300);
 
 /// UDP port that the IANA assigned to VXLAN (RFC 7348).
 pub const VXLAN_PORT: u16 = 4789;

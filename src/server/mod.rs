@@ -2,6 +2,8 @@
 //! and the paths of the operator's commands.
 
 mod admin;
+pub mod decode;
+pub mod encode;
 mod protocol;
 
 pub use libnetwork_plugin::server::{DEADLINE, MAX_BODY, MAX_CONNECTIONS, MAX_PORTS_BODY};
@@ -17,7 +19,7 @@ use tokio::sync::watch;
 use self::admin::Admin;
 use crate::api::network::CapabilitiesResponse;
 use crate::api::{Method, ipam};
-use crate::driver::{Driver, address_spaces};
+use crate::driver::Driver;
 use crate::metrics::Metrics;
 
 /// The parts of the service.
@@ -54,7 +56,7 @@ pub async fn refuse_all(
     stopped: watch::Receiver<bool>,
 ) {
     let ipam = ipam::CapabilitiesResponse::default();
-    let refusing = Arc::new(Unavailable { reason, network, ipam, address_spaces: address_spaces() });
+    let refusing = Arc::new(Unavailable { reason, network, ipam, address_spaces: encode::address_spaces() });
     let server = Server::new()
         .network(Arc::<Unavailable>::clone(&refusing))
         .ipam(Arc::<Unavailable>::clone(&refusing))

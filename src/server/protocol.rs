@@ -4,6 +4,9 @@ use libnetwork_plugin::{
     AddressAnswer, InterfaceAnswer, InvalidValue, IpamDriver, JoinAnswer, NetworkDriver, PoolAnswer, Refusal,
 };
 
+use super::decode::{self, DecodeError};
+use super::encode;
+use crate::api::Method;
 use crate::api::ipam::{
     self, AddressSpacesResponse, ReleaseAddressRequest, ReleasePoolRequest, RequestAddressRequest, RequestPoolRequest,
 };
@@ -12,105 +15,138 @@ use crate::api::network::{
     DiscoverRequest, EndpointRequest, GwAllocCheckRequest, GwAllocCheckResponse, JoinRequest, NetworkRequest,
     ProgramRequest,
 };
-use crate::api::{Empty, Method};
-use crate::driver::{Driver, Error};
+use crate::driver::{Driver, Error, without_gateway};
 
 impl Driver {
     fn refusal(&self, error: Error) -> Refusal {
         Refusal::new(self.explain(error).to_string())
     }
 
-    fn done(&self, result: Result<Empty, Error>) -> Result<(), Refusal> {
-        result.map(|Empty {}| ()).map_err(|error| self.refusal(error))
+    fn done<T>(&self, result: Result<T, Error>) -> Result<T, Refusal> {
+        result.map_err(|error| self.refusal(error))
     }
+}
 
-    fn answer<R, A: TryFrom<R, Error = InvalidValue>>(&self, result: Result<R, Error>) -> Result<A, Refusal> {
-        Ok(A::try_from(result.map_err(|error| self.refusal(error))?)?)
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        Refusal::new(error.to_string())
     }
+}
+
+/// Checks an answer before the engine sees it.
+fn checked<R, A: TryFrom<R, Error = InvalidValue>>(response: R) -> Result<A, Refusal> {
+    Ok(A::try_from(response)?)
 }
 
 // Methods of the type itself take precedence over those of a trait: `Driver::join` is the driver's.
 impl NetworkDriver for Driver {
+    /// Pure, and must never fail: after one failure an engine does not register the driver until the engine is
+    /// restarted (protocol.md 1.3).
     fn capabilities(&self) -> CapabilitiesResponse {
-        self.get_capabilities()
+        encode::capabilities(self.overlay_settings())
     }
 
     fn gw_alloc_check(&self, request: GwAllocCheckRequest) -> Result<GwAllocCheckResponse, Refusal> {
-        Driver::gw_alloc_check(self, request).map_err(|error| self.refusal(error))
+        let (options, internal) = decode::gateway_check(&request)?;
+        let (skip_ipv4, skip_ipv6) = without_gateway(&options, internal);
+        Ok(GwAllocCheckResponse { skip_ipv4, skip_ipv6 })
     }
 
     fn create_network(&self, request: CreateNetworkRequest) -> Result<(), Refusal> {
-        self.done(Driver::create_network(self, request))
+        let spec = decode::network(&request)?;
+        self.done(Driver::create_network(self, spec))
     }
 
     fn delete_network(&self, request: NetworkRequest) -> Result<(), Refusal> {
-        self.done(Driver::delete_network(self, request))
+        let id = decode::network_id(&request.network_id)?;
+        self.done(Driver::delete_network(self, &id))
     }
 
     fn create_endpoint(&self, request: CreateEndpointRequest) -> Result<InterfaceAnswer, Refusal> {
-        self.answer(Driver::create_endpoint(self, request))
+        let spec = decode::endpoint(&request)?;
+        checked(encode::interface(self.done(Driver::create_endpoint(self, spec))?))
     }
 
     fn delete_endpoint(&self, request: EndpointRequest) -> Result<(), Refusal> {
-        self.done(Driver::delete_endpoint(self, request))
+        let (network, id) = decode::endpoint_id(&request)?;
+        self.done(Driver::delete_endpoint(self, &network, &id))
     }
 
     fn join(&self, request: JoinRequest) -> Result<JoinAnswer, Refusal> {
-        self.answer(Driver::join(self, request))
+        let spec = decode::join(&request)?;
+        let joined = Driver::join(self, spec, &|| decode::bindings(&request.options));
+        checked(encode::joined(self.done(joined)?))
     }
 
     fn leave(&self, request: EndpointRequest) -> Result<(), Refusal> {
-        self.done(Driver::leave(self, request))
+        let (network, id) = decode::endpoint_id(&request)?;
+        self.done(Driver::leave(self, &network, &id))
     }
 
     fn program_external_connectivity(&self, request: ProgramRequest) -> Result<(), Refusal> {
-        self.done(Driver::program_external_connectivity(self, request))
+        let publication = decode::publication(&request)?;
+        self.done(Driver::program_external_connectivity(self, publication))
     }
 
     fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<(), Refusal> {
-        self.done(Driver::revoke_external_connectivity(self, request))
+        let (network, id) = decode::endpoint_id(&request)?;
+        self.done(Driver::revoke_external_connectivity(self, &network, &id))
     }
 
     fn discover_new(&self, request: DiscoverRequest) -> Result<(), Refusal> {
-        self.done(Driver::discover_new(self, request))
+        let node = self.has_connectivity().then(|| decode::node(&request)).flatten();
+        self.done(node.map_or(Ok(()), |node| Driver::discover_new(self, node)))
     }
 
     fn discover_delete(&self, request: DiscoverRequest) -> Result<(), Refusal> {
-        self.done(Driver::discover_delete(self, request))
+        let node = self.has_connectivity().then(|| decode::node(&request)).flatten();
+        self.done(node.map_or(Ok(()), |node| Driver::discover_delete(self, node)))
     }
 
     fn allocate_network(&self, request: AllocateNetworkRequest) -> Result<AllocateNetworkResponse, Refusal> {
-        Driver::allocate_network(self, request).map_err(|error| self.refusal(error))
+        let allocation = if self.allocates() {
+            let (id, options) = decode::allocation(&request)?;
+            self.done(Driver::allocate_network(self, &id, &options))?
+        } else {
+            decode::network_id(&request.network_id)?;
+            None
+        };
+        Ok(AllocateNetworkResponse { options: encode::allocated(request.options, allocation) })
     }
 
     fn free_network(&self, request: NetworkRequest) -> Result<(), Refusal> {
-        self.done(Driver::free_network(self, request))
+        let id = decode::network_id(&request.network_id)?;
+        self.done(Driver::free_network(self, &id))
     }
 }
 
 impl IpamDriver for Driver {
+    /// The ledger is replayed, so the engine need not repeat its requests.
     fn capabilities(&self) -> ipam::CapabilitiesResponse {
-        self.ipam_get_capabilities()
+        ipam::CapabilitiesResponse::default()
     }
 
     fn default_address_spaces(&self) -> AddressSpacesResponse {
-        self.get_default_address_spaces()
+        encode::address_spaces()
     }
 
     fn request_pool(&self, request: RequestPoolRequest) -> Result<PoolAnswer, Refusal> {
-        self.answer(Driver::request_pool(self, request))
+        let ask = decode::pool(&request)?;
+        checked(encode::pool(self.done(Driver::request_pool(self, &ask))?))
     }
 
     fn release_pool(&self, request: ReleasePoolRequest) -> Result<(), Refusal> {
-        self.done(Driver::release_pool(self, request))
+        self.done(Driver::release_pool(self, &request.pool_id))
     }
 
     fn request_address(&self, request: RequestAddressRequest) -> Result<AddressAnswer, Refusal> {
-        self.answer(Driver::request_address(self, request))
+        let (asked, is_gateway) = decode::address_request(&request)?;
+        checked(encode::address(self.done(Driver::request_address(self, &request.pool_id, asked, is_gateway))?))
     }
 
     fn release_address(&self, request: ReleaseAddressRequest) -> Result<(), Refusal> {
-        self.done(Driver::release_address(self, request))
+        let address = decode::address(&request.address)?;
+        self.done(Driver::release_address(self, &request.pool_id, address))
     }
 }
 

@@ -18,3 +18,6 @@ pub mod vnis;
 pub use directory::make as make_directory;
 pub use error::StoreError;
 pub use store::{Ledger, Opened, Outcome, Seen};
+
+/// The state directory of the daemon that systemd starts.
+pub const DIRECTORY: &str = "/var/lib/pontoon";

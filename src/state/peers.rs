@@ -25,10 +25,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
+use crate::model::overlay::FDB_AGEING;
 
 /// How long a doubted peer may be silent before floods exclude it, in seconds. One more packet for each flood
-/// costs little, a missing tunnel much.
-pub const GRACE: u64 = 300;
+/// costs little, a missing tunnel much. As long as forwarding entries learned from the peer last.
+pub const GRACE: u64 = FDB_AGEING.as_secs();
 
 /// How long packets of a former peer are still accepted, in seconds.
 pub const MEMORY: u64 = 24 * 3600;

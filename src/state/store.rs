@@ -220,16 +220,18 @@ impl Ledger {
         Ok(Seen { records: replay.facts.into_records(), former, outcome, kept_aside, holder })
     }
 
-    /// The replaced and deleted objects. If the file contains none, the process that compacted it may have died
-    /// before it removed everything from the kernel: then they are read from its predecessor.
+    /// The replaced and deleted objects, those of the file's predecessor first: the process that compacted it may have
+    /// died before it removed everything from the kernel, no matter what it deleted afterwards.
     fn former(place: &StateDir, found: &mut Replay, boot: &str) -> Result<Vec<Record>, StoreError> {
         let former = found.facts.take_former();
-        if !former.is_empty() || found.boot.as_deref() != Some(boot) {
+        if found.boot.as_deref() != Some(boot) {
             return Ok(former);
         }
         let Some(bytes) = place.read(&place.prev())? else { return Ok(former) };
         let mut prev = replay(&bytes);
-        Ok(if prev.boot.as_deref() == Some(boot) { prev.facts.take_former() } else { former })
+        let mut all = if prev.boot.as_deref() == Some(boot) { prev.facts.take_former() } else { Vec::new() };
+        all.extend(former);
+        Ok(all)
     }
 
     /// Reads the ledger, and names the file to quarantine if it is damaged.

@@ -1,7 +1,7 @@
 //! What the attacks start from: containers reach each other, and networks are apart.
 
 use crate::host::{Host, Network, Publish};
-use crate::town::{TCP, UDP, ask, serve};
+use crate::topology::{TCP, UDP, ask, serve};
 
 #[test]
 fn containers_reach_their_network_and_published_ports_alone() {

@@ -143,7 +143,7 @@ fn of_a_multicast_router(a: &Container) -> Vec<(&'static str, &'static str, Vec<
     ]
 }
 
-/// Ports behind which a bridge believes multicast forwarding_links, and whether it believes in a querier.
+/// Ports behind which a bridge believes multicast routers, and whether it believes in a querier.
 fn believed(host: &Host, bridge: &str) -> String {
     host.run(&format!("bridge -d mdb show dev {bridge} | grep -i router || true"))
 }
@@ -162,7 +162,7 @@ fn a_container_is_no_multicast_router() {
     host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true");
     let messages = of_a_multicast_router(&a);
     let arrives = |(what, expression, message): &(&'static str, &'static str, Vec<u8>)| {
-        let sight = Sight::new(&b, "forwarding_links", expression);
+        let sight = Sight::new(&b, "routers", expression);
         let arrives = sight.sees(|| send(&a, "eth0", std::slice::from_ref(message)));
         b.run("nft delete table netdev sight_routers");
         (arrives, *what)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::host::{Host, Network, Publish};
 use crate::netns_support::{Netns, succeeds, wait_for};
-use crate::town::{TCP, ask, serve};
+use crate::topology::{TCP, ask, serve};
 
 /// A second link of the host's that is none of Pontoon's: 198.51.100.1 and 2001:db8:1::1 there, .2
 /// and ::2 in the namespace behind it, which routes everything to the host.

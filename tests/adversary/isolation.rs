@@ -3,7 +3,7 @@
 
 use crate::host::{Attached, Container, Host, Network, Publish};
 use crate::netns_support::Netns;
-use crate::town::{TCP, UDP, ask, serve};
+use crate::topology::{TCP, UDP, ask, serve};
 
 const ICC: &str = "com.docker.network.bridge.enable_icc";
 const NAME: &str = "com.docker.network.bridge.name";

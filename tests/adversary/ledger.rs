@@ -4,11 +4,11 @@
 use std::fs;
 
 use crate::host::{Container, Host, Network, Publish};
-use crate::town::{TCP, UDP, ask, serve};
+use crate::topology::{TCP, UDP, ask, serve};
 
 const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
 
-struct Town {
+struct Topology {
     host: Host,
     a: Container,
     b: Container,
@@ -16,7 +16,7 @@ struct Town {
 }
 
 /// Two containers in a network of Pontoon's own bridge, one on a bridge of the user's.
-fn town() -> Town {
+fn topology() -> Topology {
     let host = Host::start(&[]);
     let one = Network::new("one", 1);
     host.run("ip link add mine0 type bridge; ip link set mine0 up; ip addr add 10.3.0.1/24 dev mine0");
@@ -30,10 +30,10 @@ fn town() -> Town {
     serve(&b);
     // The bridge's IPv6 address is tentative for a second or two.
     host.run("for i in $(seq 50); do ip -6 addr show tentative | grep -q tentative || break; sleep 0.1; done");
-    Town { host, a, b, foreign }
+    Topology { host, a, b, foreign }
 }
 
-impl Town {
+impl Topology {
     #[track_caller]
     fn runs(&self, when: &str) {
         for address in ["10.1.0.3", "fd00:1::3"] {
@@ -62,86 +62,86 @@ impl Town {
 
 #[test]
 fn a_lost_ledger_takes_nothing_at_any_start() {
-    let mut town = town();
-    town.runs("before");
-    town.host.end();
-    let aside = town.host.dir.0.join("aside");
-    fs::rename(town.state(), &aside).unwrap();
+    let mut topology = topology();
+    topology.runs("before");
+    topology.host.end();
+    let aside = topology.host.dir.0.join("aside");
+    fs::rename(topology.state(), &aside).unwrap();
     // Without a daemon, with the default directory of somebody else's: twice, as a user would.
     for turn in 1..=2 {
         for command in ["check", "plan", "repair", "repair"] {
-            let said = town.command(command, &town.state());
-            town.runs(&format!("after {command}, turn {turn}: {said}"));
+            let said = topology.command(command, &topology.state());
+            topology.runs(&format!("after {command}, turn {turn}: {said}"));
             assert!(!said.contains("ip link del") && !said.contains("nothing to do"), "{command}: {said}");
         }
-        let check = town.command("check --json", &town.state());
+        let check = topology.command("check --json", &topology.state());
         assert!(check.contains("unknown_links") && check.contains("exit 1"), "{check}");
     }
     for life in 1..=3 {
-        town.host.begin();
-        town.runs(&format!("in life {life} without its ledger"));
-        let doctor = town.command("doctor", &town.state());
+        topology.host.begin();
+        topology.runs(&format!("in life {life} without its ledger"));
+        let doctor = topology.command("doctor", &topology.state());
         assert!(doctor.contains("not in its ledger") && !doctor.contains("ip link del"), "{doctor}");
-        town.host.run("nft delete table inet pontoon; nft delete table bridge pontoon; sleep 1.2");
-        town.runs(&format!("in life {life}, after the firewall was flushed"));
-        town.command("repair", &town.state());
-        town.runs(&format!("in life {life}, after a repair"));
+        topology.host.run("nft delete table inet pontoon; nft delete table bridge pontoon; sleep 1.2");
+        topology.runs(&format!("in life {life}, after the firewall was flushed"));
+        topology.command("repair", &topology.state());
+        topology.runs(&format!("in life {life}, after a repair"));
     }
     // A release with another ruleset takes over what the tables hold.
-    town.host.end();
-    town.host.run("nft add chain inet pontoon other");
-    town.host.begin();
-    town.runs("after the table was made anew");
-    assert!(!town.host.run("nft list table inet pontoon").contains("chain other"));
+    topology.host.end();
+    topology.host.run("nft add chain inet pontoon other");
+    topology.host.begin();
+    topology.runs("after the table was made anew");
+    assert!(!topology.host.run("nft list table inet pontoon").contains("chain other"));
     // The right ledger explains all of it again.
-    town.host.end();
-    fs::remove_dir_all(town.state()).unwrap();
-    fs::rename(&aside, town.state()).unwrap();
-    town.host.begin();
-    town.runs("with its ledger again");
-    let check = town.command("doctor --json", &town.state());
+    topology.host.end();
+    fs::remove_dir_all(topology.state()).unwrap();
+    fs::rename(&aside, topology.state()).unwrap();
+    topology.host.begin();
+    topology.runs("with its ledger again");
+    let check = topology.command("doctor --json", &topology.state());
     assert!(!check.contains("are not in its ledger"), "{check}");
-    town.host.detach(&town.b.first);
-    assert!(town.host.outside.enter(|| ask(TCP, "192.0.2.1:8080")).is_none());
+    topology.host.detach(&topology.b.first);
+    assert!(topology.host.outside.enter(|| ask(TCP, "192.0.2.1:8080")).is_none());
 }
 
 #[test]
 fn an_older_ledger_takes_nothing_that_came_since() {
-    let mut town = town();
-    town.host.end();
-    let copy = fs::read(town.state().join("ledger")).unwrap();
-    town.host.begin();
+    let mut topology = topology();
+    topology.host.end();
+    let copy = fs::read(topology.state().join("ledger")).unwrap();
+    topology.host.begin();
     // Since the copy: another network and container with a port, and one whose port changed hands.
     let late = Network::new("late", 4);
-    town.host.create(&late);
-    let c = town.host.container_with(&late, 2, &[Publish::new(6, 9090, 80)]);
+    topology.host.create(&late);
+    let c = topology.host.container_with(&late, 2, &[Publish::new(6, 9090, 80)]);
     serve(&c);
-    let served = |town: &Town| town.host.outside.enter(|| ask(TCP, "192.0.2.1:9090")).is_some();
-    assert!((0..20).any(|_| served(&town)));
+    let served = |topology: &Topology| topology.host.outside.enter(|| ask(TCP, "192.0.2.1:9090")).is_some();
+    assert!((0..20).any(|_| served(&topology)));
     for life in 1..=3 {
-        town.host.end();
+        topology.host.end();
         if life == 1 {
-            fs::write(town.state().join("ledger"), &copy).unwrap();
+            fs::write(topology.state().join("ledger"), &copy).unwrap();
         }
         for command in ["plan", "repair", "repair"] {
-            town.command(command, &town.state());
+            topology.command(command, &topology.state());
         }
-        town.host.begin();
-        town.runs(&format!("in life {life} with the older ledger"));
-        assert!(served(&town), "the newer container, in life {life}");
+        topology.host.begin();
+        topology.runs(&format!("in life {life} with the older ledger"));
+        assert!(served(&topology), "the newer container, in life {life}");
     }
     let link = c.first.port.clone();
-    let refused = town.command("repair --remove pntblate --yes", &town.state());
+    let refused = topology.command("repair --remove pntblate --yes", &topology.state());
     assert!(refused.contains(&link) && refused.contains("nothing is removed"), "{refused}");
-    assert!(served(&town));
-    let done = town.command(&format!("repair --remove {link} --remove pntblate --yes"), &town.state());
+    assert!(served(&topology));
+    let done = topology.command(&format!("repair --remove {link} --remove pntblate --yes"), &topology.state());
     assert!(done.contains("exit 0"), "{done}");
     // Links are deleted in the background.
-    let gone = || !town.host.run("ip link").contains("pntblate");
+    let gone = || !topology.host.run("ip link").contains("pntblate");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !gone() && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    assert!(gone() && !served(&town), "{done}");
-    town.runs("after the newer network was removed by name");
+    assert!(gone() && !served(&topology), "{done}");
+    topology.runs("after the newer network was removed by name");
 }

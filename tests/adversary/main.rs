@@ -13,8 +13,8 @@ mod netns_support;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod routed;
-#[path = "../netns_linux/town.rs"]
-mod town;
+#[path = "../netns_linux/topology.rs"]
+mod topology;
 
 mod baseline;
 mod bridges;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 use crate::host::{Host, Network, Publish};
 use crate::rig::{Dir, endpoint, join, network, of, request};
-use crate::town::{UDP, ask, serve};
+use crate::topology::{UDP, ask, serve};
 
 /// The engine gives up on a verb after ten times as long; the daemon answers that it goes on.
 const PATIENCE: Duration = Duration::from_secs(10);

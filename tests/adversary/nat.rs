@@ -2,7 +2,7 @@
 
 use crate::host::{Container, Host, Network, Publish};
 use crate::netns_support::{Netns, wait_for};
-use crate::town::{TCP, UDP, ask, serve};
+use crate::topology::{TCP, UDP, ask, serve};
 
 const NAME: &str = "com.docker.network.bridge.name";
 const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::{Container, Host, Network, Publish};
 use crate::netns_support::Netns;
-use crate::town::{TCP, UDP, ask, serve};
+use crate::topology::{TCP, UDP, ask, serve};
 
 const SOON: Duration = Duration::from_millis(700);
 
@@ -225,7 +225,7 @@ fn what_is_not_translated_is_refused_at_once() {
     check(&host, "after a restart");
     // The guard: without the rules there is silence. Pontoon must not put them back meanwhile.
     host.run(&format!("kill -STOP {}", host.daemon().pid()));
-    assert_eq!(host.remove_rules("inet pontoon input_reject", "reject"), 2);
+    assert_eq!(host.remove_rules("inet pontoon input_reject", " reject "), 2);
     assert_eq!(outcome(&host.outside, true, &from_outside), Outcome::Silence);
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::host::{Container, Host, Network, Publish};
 use crate::netns_support::Netns;
-use crate::town::{TCP, UDP};
+use crate::topology::{TCP, UDP};
 
 const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
 const MODE6: &str = "com.docker.network.bridge.gateway_mode_ipv6";

@@ -101,5 +101,5 @@ fn a_remedy_leaves_the_hosts_routes() {
     let socket = host.daemon().socket.display().to_string();
     let output = std::process::Command::new("nsenter").args([&net, program, "doctor", "--socket", &socket]).output();
     let text = String::from_utf8(output.expect("nsenter").stdout).expect("text");
-    assert!(text.contains("takes packets away from network") && !text.contains("ip route del"), "{text}");
+    assert!(text.contains("takes packets from network") && !text.contains("ip route del"), "{text}");
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::engine::{Engine, Rescue};
 use super::host::Host;
+use super::kernel_view::Surroundings;
 use super::ledger;
 use super::random::Random;
 use super::stage;
-use super::witness::Surroundings;
 
 /// Containers of one client at a time.
 const CONTAINERS: usize = 4;

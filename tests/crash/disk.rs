@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use super::engine::Engine;
 use super::host::{Host, Paths};
+use super::kernel_view::Surroundings;
 use super::ledger;
 use super::stage;
 use super::tracee::{Call, Object, Tracee};
 use super::tracer::{Entry, Exit, Script};
-use super::witness::Surroundings;
 
 /// How a call on a file of the state fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ fn fail_at(engine: &mut Engine<'_>, around: &Surroundings, (at, fault, lasting):
     // A life later everything is as the engine believes.
     for _ in 0..2 {
         let inside = |id: &str| engine.attached.contains_key(id).then_some(true);
-        super::witness::agrees(host, &inside, around);
+        super::kernel_view::agrees(host, &inside, around);
         host.kill();
         if !engine.lost.nothing() {
             ledger::age(&host.paths.ledger());
@@ -277,7 +277,7 @@ fn a_power_cut_leaves_every_network_that_was_answered() {
             assert!(facts.pools.contains_key(&network.pool), "pool {} is lost", network.pool);
         }
         assert!(!facts.networks.contains_key(&gone), "a deleted network is back");
-        let seen = super::witness::look(&host);
+        let seen = super::kernel_view::look(&host);
         let wanted = super::expected::expect(&facts, &|_| None);
         assert_eq!(seen.objects.links.keys().collect::<Vec<_>>(), wanted.links.keys().collect::<Vec<_>>());
     }

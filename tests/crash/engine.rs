@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::belief::{Attached, Kind, Lost, Network, Subnet};
 use super::host::{Host, Netns};
+use super::oracle::{Attached, Kind, Lost, Network, Subnet};
 use super::sandbox;
 use super::wire::{Trip, post};
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::engine::Engine;
+use super::kernel_view::Surroundings;
 use super::ledger;
 use super::stage;
 use super::tracee::{Call, Object, Tracee};
 use super::tracer::{Entry, Exit, Script};
-use super::witness::Surroundings;
 
 /// How a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

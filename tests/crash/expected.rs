@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 
 use serde_json::Value;
 
+use super::kernel_view::{Objects, plain};
 use super::ledger::{self, Facts, text};
-use super::witness::{Objects, plain};
 
 /// The host's address on the way to others, see `stage::surround`.
 const UNDERLAY: &str = "198.51.100.1";

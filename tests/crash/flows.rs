@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::host::Host;
-use super::witness::SOON;
+use super::kernel_view::SOON;
 
 /// Waits until no translated connection to an address is tracked any more: they are removed in the background.
 #[track_caller]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::tracer::{Life, Script};
+use super::tracer::{Process, Script};
 
 /// Longest time from the start of Pontoon until it serves.
 const START: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ pub struct Host {
     /// Somebody else's host, on the same wire.
     pub outside: Netns,
     pub paths: Paths,
-    life: Mutex<Option<Life>>,
+    life: Mutex<Option<Process>>,
 }
 
 impl Host {
@@ -135,8 +135,8 @@ impl Host {
     /// Begins a life; `None` runs untraced. Does not wait.
     pub fn begin(&self, script: Option<Box<dyn Script>>) {
         let mut life = self.life.lock().unwrap();
-        assert!(life.as_ref().is_none_or(Life::has_ended), "it runs already");
-        *life = Some(Life::begin(self.command(), self.netns.0.as_raw_fd(), self.paths.clone(), script));
+        assert!(life.as_ref().is_none_or(Process::has_ended), "it runs already");
+        *life = Some(Process::begin(self.command(), self.netns.0.as_raw_fd(), self.paths.clone(), script));
     }
 
     /// The command line of a Pontoon on this host.
@@ -174,7 +174,7 @@ impl Host {
     }
 
     pub fn has_ended(&self) -> bool {
-        self.life.lock().unwrap().as_ref().is_none_or(Life::has_ended)
+        self.life.lock().unwrap().as_ref().is_none_or(Process::has_ended)
     }
 
     /// Waits for the end of a life that was killed, by the tracer or by [`Host::strike`].

@@ -7,7 +7,6 @@
 #![cfg(target_arch = "x86_64")] // the tracer changes registers by their names
 #![allow(dead_code)]
 
-mod belief;
 mod clients;
 mod damage;
 mod disk;
@@ -17,7 +16,9 @@ mod expected;
 mod filter;
 mod flows;
 mod host;
+mod kernel_view;
 mod ledger;
+mod oracle;
 mod points;
 mod random;
 mod recovery;
@@ -30,7 +31,6 @@ mod storm;
 mod tracee;
 mod tracer;
 mod wire;
-mod witness;
 
 /// Whether this is the long run.
 fn at_length() -> bool {

@@ -8,10 +8,10 @@ use nix::unistd::Pid;
 
 use super::engine::Engine;
 use super::host::Host;
+use super::kernel_view::Surroundings;
 use super::stories::Story;
 use super::tracee::{Call, Tracee};
 use super::tracer::{Entry, Exit, Script};
-use super::witness::Surroundings;
 use super::{ledger, stage};
 
 /// Before or after the nth call of a name. What is done in the background comes sooner in one

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
+use super::kernel_view::Surroundings;
 use super::stage;
-use super::witness::Surroundings;
 
 /// Ends that are measured.
 const TIMES: usize = 5;

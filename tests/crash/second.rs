@@ -2,8 +2,8 @@
 
 use super::engine::Engine;
 use super::host::{Netns, binary};
+use super::kernel_view::Surroundings;
 use super::stage;
-use super::witness::Surroundings;
 
 /// What a second one says, started in this namespace with these paths.
 fn second(netns: &Netns, socket: &str, state: &str) -> String {

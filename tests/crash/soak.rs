@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::clients::{Clients, Mix};
 use super::host::Host;
+use super::kernel_view;
 use super::random::Random;
 use super::stage::Stream;
-use super::witness;
 
 const CLIENTS: usize = 6;
 
@@ -45,7 +45,7 @@ fn measure(host: &Host, lives: u64, ends: u64, began: Instant) -> Row {
     let pid = host.pid().expect("it runs");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let seen = witness::look(host);
+    let seen = kernel_view::look(host);
     Row {
         lives,
         ends,

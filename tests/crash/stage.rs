@@ -11,9 +11,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use super::engine::Engine;
 use super::host::Host;
+use super::kernel_view::{self, Surroundings};
 use super::ledger;
 use super::sandbox;
-use super::witness::{self, Surroundings};
 
 /// Things of others, some of which look much like Pontoon's.
 pub fn surround(host: &Host) -> Surroundings {
@@ -42,7 +42,7 @@ pub fn surround(host: &Host) -> Surroundings {
     // What expires by itself while somebody looks for what is left proves nothing.
     host.netns.enter(|| std::fs::write("/proc/sys/net/netfilter/nf_conntrack_udp_timeout", "600")).expect("root may");
     host.start();
-    witness::look(host).surroundings
+    kernel_view::look(host).surroundings
 }
 
 /// Has `act` on a stage of its own, with the bystanders talking all the time: they must not lose a
@@ -81,8 +81,8 @@ pub fn bystanders(engine: &mut Engine<'_>) {
 pub fn compare(host: &Host, engines: &[&Engine<'_>], around: &Surroundings) -> Duration {
     // Of what the engines lost track of, nobody knows where the other end is.
     let inside = |id: &str| engines.iter().find_map(|engine| engine.attached.get(id)).map(|attached| attached.plugged);
-    let took = witness::agrees(host, &inside, around);
-    witness::believed(&ledger::read(&host.paths.ledger()), engines);
+    let took = kernel_view::agrees(host, &inside, around);
+    kernel_view::believed(&ledger::read(&host.paths.ledger()), engines);
     for attached in engines.iter().flat_map(|engine| engine.attached.values()) {
         let taken =
             engines.iter().find_map(|engine| engine.networks.get(&attached.network)).is_some_and(|n| n.ways > 0);
@@ -97,7 +97,7 @@ pub fn compare(host: &Host, engines: &[&Engine<'_>], around: &Surroundings) -> D
 #[track_caller]
 pub fn after_death(engine: &Engine<'_>, around: &Surroundings) {
     let inside = |id: &str| engine.attached.contains_key(id).then_some(true);
-    witness::agrees(engine.host, &inside, around);
+    kernel_view::agrees(engine.host, &inside, around);
 }
 
 /// A datagram to a published port, from outside: it leaves a tracked connection behind.

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::belief::Kind;
 use super::engine::Engine;
-use super::{flows, ledger, stage, witness};
+use super::oracle::Kind;
+use super::{flows, kernel_view, ledger, stage};
 
 /// A part of a story; whatever fails for the engine fails as it would for its user.
 type Part = fn(&mut Engine<'_>);
@@ -54,7 +54,7 @@ fn life(engine: &mut Engine<'_>) {
     let base = engine.networks.keys().next().unwrap().clone();
     let Ok(network) = engine.create_network(SUBNET) else { return };
     if let Ok(one) = engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]) {
-        let address = witness::plain(&engine.attached[&one].address);
+        let address = kernel_view::plain(&engine.attached[&one].address);
         // what a start removes in the background may take the first one along
         let leads = (0..3).any(|_| {
             stage::send_to_port(engine.host, 5353);
@@ -127,7 +127,7 @@ fn published(engine: &mut Engine<'_>) {
 /// The container of this story.
 fn container(engine: &Engine<'_>) -> (String, String) {
     let (id, attached) = engine.attached.iter().find(|(_, attached)| attached.sandbox == 2).expect("a container");
-    (id.clone(), witness::plain(&attached.address))
+    (id.clone(), kernel_view::plain(&attached.address))
 }
 
 /// One port stays, one goes, one comes.
@@ -152,7 +152,7 @@ fn withdraw(engine: &mut Engine<'_>) {
 
 /// Waits until what is done in the background is done, or Pontoon ended in it.
 fn linger(engine: &Engine<'_>) {
-    let (host, deadline) = (engine.host, Instant::now() + witness::SOON);
+    let (host, deadline) = (engine.host, Instant::now() + kernel_view::SOON);
     while !host.has_ended() && !ledger::read(&host.paths.ledger()).flows.is_empty() {
         assert!(Instant::now() < deadline, "the ledger does not hear that flows are removed:\n{}", host.log());
         std::thread::sleep(Duration::from_millis(1));

@@ -54,12 +54,12 @@ pub trait Script: Send {
 }
 
 /// A running Pontoon, traced or not. It ends with the test's process at the latest.
-pub struct Life {
+pub struct Process {
     pub pid: Pid,
     thread: JoinHandle<WaitStatus>,
 }
 
-impl Life {
+impl Process {
     /// Starts `command` in the network namespace `netns`.
     pub fn begin(mut command: Command, netns: RawFd, paths: Paths, script: Option<Box<dyn Script>>) -> Self {
         let (send, receive) = mpsc::channel();

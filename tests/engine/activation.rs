@@ -13,8 +13,8 @@ use std::{
 };
 
 use crate::{
-    bed::{SOON, binary},
     support::wait_until,
+    testbed::{SOON, binary},
 };
 
 /// What systemd does: descriptor 3 is the socket, `LISTEN_PID` the process's own id. In a network of its own.

@@ -12,10 +12,10 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    bed::{Bed, binary, fetches, text},
     doctor::{findings, shell},
     ledger,
     support::{SOCKET, STATE, Signal, wait_until},
+    testbed::{Testbed, binary, fetches, text},
 };
 
 /// For what an engine does after a crash.
@@ -43,23 +43,23 @@ type View = BTreeSet<String>;
 
 /// Waits until all agree, and until every container that runs is reached: by `from`, and at its published ports.
 #[track_caller]
-pub fn reached(bed: &Bed, from: &str) {
-    if still_differ(bed, SHORT).is_some() {
-        time_passes(bed);
-        let left = still_differ(bed, LONG);
+pub fn reached(testbed: &Testbed, from: &str) {
+    if still_differ(testbed, SHORT).is_some() {
+        time_passes(testbed);
+        let left = still_differ(testbed, LONG);
         assert!(left.is_none(), "engine, Pontoon and kernel do not agree:\n{}", left.unwrap_or_default());
     }
-    well(bed);
-    plan_is_empty(bed);
-    let engine = Engine::ask(bed);
-    all_answer(bed, from, &engine);
+    well(testbed);
+    plan_is_empty(testbed);
+    let engine = Engine::ask(testbed);
+    all_answer(testbed, from, &engine);
 }
 
 /// The differences that are left after this time; none if they went before.
-fn still_differ(bed: &Bed, time: Duration) -> Option<String> {
+fn still_differ(testbed: &Testbed, time: Duration) -> Option<String> {
     let began = Instant::now();
     loop {
-        let found = differences(bed);
+        let found = differences(testbed);
         if found.is_none() || began.elapsed() > time {
             return found;
         }
@@ -67,16 +67,16 @@ fn still_differ(bed: &Bed, time: Duration) -> Option<String> {
 }
 
 /// Hours pass for Pontoon, and the operator asks for what the engine does not know to be removed.
-fn time_passes(bed: &Bed) {
-    bed.kill_pontoon(Signal::Kill);
-    ledger::age(&bed.path(&format!("{STATE}/ledger")));
-    bed.start_pontoon(&binary(), &[]);
-    shell(bed, "pontoon gc --docker=/lab/docker.sock --yes --wait 1").ok();
+fn time_passes(testbed: &Testbed) {
+    testbed.kill_pontoon(Signal::Kill);
+    ledger::age(&testbed.path(&format!("{STATE}/ledger")));
+    testbed.start_pontoon(&binary(), &[]);
+    shell(testbed, "pontoon gc --docker=/lab/docker.sock --yes --wait 1").ok();
 }
 
 /// Names of the containers that the engine says run.
-pub fn running(bed: &Bed) -> BTreeSet<String> {
-    let names = bed.docker(&["ps", "--format", "{{.Names}}"]);
+pub fn running(testbed: &Testbed) -> BTreeSet<String> {
+    let names = testbed.docker(&["ps", "--format", "{{.Names}}"]);
     if names.success() { names.ok().lines().map(str::to_owned).collect() } else { BTreeSet::new() }
 }
 
@@ -98,14 +98,14 @@ struct Engine {
 
 impl Engine {
     #[track_caller]
-    fn ask(bed: &Bed) -> Self {
-        let ids = |args: &[&str]| -> Vec<String> { bed.docker(args).ok().lines().map(str::to_owned).collect() };
+    fn ask(testbed: &Testbed) -> Self {
+        let ids = |args: &[&str]| -> Vec<String> { testbed.docker(args).ok().lines().map(str::to_owned).collect() };
         let inspect = |what: &[&str], ids: Vec<String>| -> Vec<Value> {
             let ids: Vec<_> = ids.iter().map(String::as_str).collect();
             if ids.is_empty() {
                 return Vec::new();
             }
-            bed.docker(&[what, &ids].concat()).json().as_array().cloned().unwrap_or_default()
+            testbed.docker(&[what, &ids].concat()).json().as_array().cloned().unwrap_or_default()
         };
         let mut engine = Self { networks: BTreeMap::new(), attachments: Vec::new(), ports: BTreeMap::new() };
         let networks = ["network", "ls", "-q", "--no-trunc", "--filter", "driver=pontoon"];
@@ -159,7 +159,7 @@ impl Engine {
 }
 
 /// What Pontoon holds, and the links that go with it.
-fn pontoon(bed: &Bed, status: &Value) -> (View, BTreeSet<String>) {
+fn pontoon(testbed: &Testbed, status: &Value) -> (View, BTreeSet<String>) {
     let (mut view, mut links) = (View::new(), BTreeSet::new());
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     for network in list(&status["networks"]) {
@@ -176,7 +176,7 @@ fn pontoon(bed: &Bed, status: &Value) -> (View, BTreeSet<String>) {
     for pool in list(&status["pools"]) {
         view.insert(format!("pool {}", text(&pool["subnet"])));
     }
-    let facts = ledger::read(&bed.path(&format!("{STATE}/ledger")));
+    let facts = ledger::read(&testbed.path(&format!("{STATE}/ledger")));
     // A stale one is free for whoever needs it.
     let had = facts.addresses.iter().filter(|(_, holder)| ledger::text(holder, "kind") != "stale");
     let of = |pool: &String| facts.pools.get(pool).map_or("no pool", |pool| ledger::text(pool, "subnet"));
@@ -185,11 +185,11 @@ fn pontoon(bed: &Bed, status: &Value) -> (View, BTreeSet<String>) {
 }
 
 /// In what engine, Pontoon and kernel differ, in words.
-fn differences(bed: &Bed) -> Option<String> {
-    let status = bed.exec(&["curl", "-s", "--unix-socket", SOCKET, "http://pontoon/status"]).json();
-    let engine = Engine::ask(bed).view();
-    let (pontoon, wanted) = pontoon(bed, &status);
-    let links = bed.exec(&["ip", "-json", "link"]).json();
+fn differences(testbed: &Testbed) -> Option<String> {
+    let status = testbed.exec(&["curl", "-s", "--unix-socket", SOCKET, "http://pontoon/status"]).json();
+    let engine = Engine::ask(testbed).view();
+    let (pontoon, wanted) = pontoon(testbed, &status);
+    let links = testbed.exec(&["ip", "-json", "link"]).json();
     let names = links.as_array().into_iter().flatten().map(|link| text(&link["ifname"]).to_owned());
     let links: BTreeSet<String> = names.filter(|name| name.starts_with("pnt")).collect();
     let mut words = Vec::new();
@@ -204,10 +204,10 @@ fn differences(bed: &Bed) -> Option<String> {
 
 /// Neither the daemon's view of itself nor that of its ledger has a complaint.
 #[track_caller]
-fn well(bed: &Bed) {
+fn well(testbed: &Testbed) {
     for command in ["check", "doctor --docker=/lab/docker.sock"] {
         let ill = || {
-            let (_, found) = findings(bed, command);
+            let (_, found) = findings(testbed, command);
             let concerns = |check: &str| CHECKS.contains(&check) || check == "engine_leaks";
             let ill = |f: &Value| concerns(text(&f["check"])) && !matches!(text(&f["level"]), "ok" | "note");
             found.into_iter().filter(ill).collect::<Vec<_>>()
@@ -222,28 +222,28 @@ fn well(bed: &Bed) {
 }
 
 #[track_caller]
-fn plan_is_empty(bed: &Bed) {
-    let nothing = || shell(bed, "pontoon plan").ok().starts_with("# nothing to do");
+fn plan_is_empty(testbed: &Testbed) {
+    let nothing = || shell(testbed, "pontoon plan").ok().starts_with("# nothing to do");
     wait_until(LONG, "a plan without steps", nothing);
 }
 
 /// Every container that runs answers at each of its addresses, and its server at its published ports.
 #[track_caller]
-fn all_answer(bed: &Bed, from: &str, engine: &Engine) {
+fn all_answer(testbed: &Testbed, from: &str, engine: &Engine) {
     let addresses = engine.attachments.iter().filter_map(|at| at.address.split('/').next());
     let addresses: Vec<_> = addresses.filter(|address| address.parse::<IpAddr>().is_ok()).collect();
     let distinct: BTreeSet<_> = addresses.iter().collect();
     assert_eq!(distinct.len(), addresses.len(), "an address is had twice: {addresses:?}");
     // Those of a client's own network are asked from the host: it is the gateway.
     let script = format!("for at in {}; do ping -c1 -W1 $at >/dev/null || echo $at; done", addresses.join(" "));
-    wait_until(LONG, "the host to reach all containers", || shell(bed, &script).ok().is_empty());
+    wait_until(LONG, "the host to reach all containers", || shell(testbed, &script).ok().is_empty());
     let near = |at: &&str| at.starts_with("10.150.") || at.starts_with("10.151.");
     let near: Vec<_> = addresses.iter().copied().filter(near).collect();
     let script = format!("for at in {}; do ping -c1 -W1 $at >/dev/null || echo $at; done", near.join(" "));
     let what = format!("{from} to reach all containers");
-    wait_until(LONG, &what, || bed.exec_in(from, &["sh", "-c", &script]).ok().is_empty());
+    wait_until(LONG, &what, || testbed.exec_in(from, &["sh", "-c", &script]).ok().is_empty());
     for (container, port) in engine.ports.iter().flat_map(|(name, ports)| ports.iter().map(move |port| (name, port))) {
         let what = format!("{container} at the published port {port}");
-        wait_until(LONG, &what, || fetches(bed, &format!("127.0.0.1:{port}")));
+        wait_until(LONG, &what, || fetches(testbed, &format!("127.0.0.1:{port}")));
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    bed::{Bed, on_both, on_both_with, on_pontoon_with, text},
     support::{Options, Segment, wait_until},
+    testbed::{Testbed, on_both, on_both_with, on_pontoon_with, text},
 };
 
 #[test]
@@ -12,50 +12,50 @@ fn containers_of_a_dual_stack_network_talk() {
     on_both(dual_stack);
 }
 
-pub fn dual_stack(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.81.0.0/24", "--ipv6", "--subnet", "fd81::/64"]);
-    bed.run_container("one", &["--network", "net"]);
+pub fn dual_stack(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.81.0.0/24", "--ipv6", "--subnet", "fd81::/64"]);
+    testbed.run_container("one", &["--network", "net"]);
     let fixed = ["--ip", "10.81.0.22", "--ip6", "fd81::22", "--mac-address", "02:00:5e:00:53:22"];
-    bed.run_container("two", &[&["--network", "net"][..], &fixed].concat());
+    testbed.run_container("two", &[&["--network", "net"][..], &fixed].concat());
     for (from, to) in [("one", "two"), ("two", "one")] {
-        bed.names(from, "-4", to);
-        bed.names(from, "-6", to);
+        testbed.names(from, "-4", to);
+        testbed.names(from, "-6", to);
     }
-    bed.ping_soon("one", "10.81.0.22");
-    bed.ping_soon("one", "fd81::22");
-    assert!(!bed.ping("one", "10.81.0.99"));
+    testbed.ping_soon("one", "10.81.0.22");
+    testbed.ping_soon("one", "fd81::22");
+    assert!(!testbed.ping("one", "10.81.0.99"));
 
-    let one = bed.container_addr("one", "net");
-    let two = bed.container_addr("two", "net");
+    let one = testbed.container_addr("one", "net");
+    let two = testbed.container_addr("two", "net");
     assert_eq!(two.v4, "10.81.0.22".parse().ok());
     assert_eq!(two.v6, "fd81::22".parse().ok());
     assert_eq!(two.mac, "02:00:5e:00:53:22");
     for (name, address) in [("one", &one), ("two", &two)] {
-        assert_eq!(address.mac, bed.cat(name, "/sys/class/net/eth0/address"), "inspect tells the real MAC");
+        assert_eq!(address.mac, testbed.cat(name, "/sys/class/net/eth0/address"), "inspect tells the real MAC");
         let (v4, v6) = (address.v4.expect("an address"), address.v6.expect("an address"));
-        let links = bed.exec_in(name, &["ip", "address", "show", "dev", "eth0"]).ok();
+        let links = testbed.exec_in(name, &["ip", "address", "show", "dev", "eth0"]).ok();
         assert!(links.contains(&format!("{v4}/24")) && links.contains(&format!("{v6}/64")), "{links}");
-        assert!(bed.host_pings(&v4.to_string()) && bed.host_pings(&v6.to_string()), "the host reaches {name}");
+        assert!(testbed.host_pings(&v4.to_string()) && testbed.host_pings(&v6.to_string()), "the host reaches {name}");
         for gateway in ["10.81.0.1", "fd81::1"] {
-            bed.ping_soon(name, gateway);
+            testbed.ping_soon(name, gateway);
         }
-        assert_eq!(bed.way_out(name, "-4").as_deref(), Some("10.81.0.1"));
-        assert_eq!(bed.way_out(name, "-6").as_deref(), Some("fd81::1"));
+        assert_eq!(testbed.way_out(name, "-4").as_deref(), Some("10.81.0.1"));
+        assert_eq!(testbed.way_out(name, "-6").as_deref(), Some("fd81::1"));
     }
-    shows(bed, &one.mac);
-    removed_by_hand(bed);
+    shows(testbed, &one.mac);
+    removed_by_hand(testbed);
 }
 
 /// What `docker inspect` and `docker network inspect` say.
-fn shows(bed: &Bed, mac: &str) {
-    let container = bed.inspect("one");
+fn shows(testbed: &Testbed, mac: &str) {
+    let container = testbed.inspect("one");
     let endpoint = &container["NetworkSettings"]["Networks"]["net"];
     assert_eq!(endpoint["Gateway"], "10.81.0.1");
     assert_eq!(endpoint["IPv6Gateway"], "fd81::1");
     assert_eq!(endpoint["IPPrefixLen"], 24);
     assert_eq!(endpoint["GlobalIPv6PrefixLen"], 64);
-    let network = bed.inspect("net");
-    assert_eq!(network["Driver"], bed.driver);
+    let network = testbed.inspect("net");
+    assert_eq!(network["Driver"], testbed.driver);
     let members = network["Containers"].as_object().cloned().unwrap_or_default();
     assert_eq!(members.len(), 2);
     let one: Vec<&Value> = members.values().filter(|member| member["Name"] == "one").collect();
@@ -65,15 +65,15 @@ fn shows(bed: &Bed, mac: &str) {
 }
 
 /// An endpoint's links go with it, the network's bridge stays until the network goes.
-fn removed_by_hand(bed: &Bed) {
-    let links = || bed.exec(&["ls", "/sys/class/net"]).ok().lines().count();
+fn removed_by_hand(testbed: &Testbed) {
+    let links = || testbed.exec(&["ls", "/sys/class/net"]).ok().lines().count();
     let full = links();
-    bed.docker(&["rm", "-f", "two"]).ok();
-    wait_until(crate::bed::SOON, "the links of an endpoint to go", || links() == full - 1);
-    bed.docker(&["network", "rm", "net"]).err();
-    bed.docker(&["rm", "-f", "one"]).ok();
-    bed.docker(&["network", "rm", "net"]).ok();
-    bed.docker(&["network", "inspect", "net"]).err();
+    testbed.docker(&["rm", "-f", "two"]).ok();
+    wait_until(crate::testbed::SOON, "the links of an endpoint to go", || links() == full - 1);
+    testbed.docker(&["network", "rm", "net"]).err();
+    testbed.docker(&["rm", "-f", "one"]).ok();
+    testbed.docker(&["network", "rm", "net"]).ok();
+    testbed.docker(&["network", "inspect", "net"]).err();
 }
 
 #[test]
@@ -81,18 +81,18 @@ fn addresses_come_by_themselves() {
     on_both(automatic);
 }
 
-fn automatic(bed: &Bed) {
-    bed.network("net", &[]);
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.names("one", "-4", "two");
+fn automatic(testbed: &Testbed) {
+    testbed.network("net", &[]);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.names("one", "-4", "two");
     // only these engines choose an IPv6 subnet
-    if bed.engine >= 27 {
-        bed.network("six", &["--ipv6"]);
-        bed.run_container("three", &["--network", "six"]);
-        bed.run_container("four", &["--network", "six"]);
-        bed.names("three", "-6", "four");
-        bed.names("three", "-4", "four");
+    if testbed.engine >= 27 {
+        testbed.network("six", &["--ipv6"]);
+        testbed.run_container("three", &["--network", "six"]);
+        testbed.run_container("four", &["--network", "six"]);
+        testbed.names("three", "-6", "four");
+        testbed.names("three", "-4", "four");
     }
 }
 
@@ -101,24 +101,24 @@ fn an_ipv6_only_network_works() {
     on_both(ipv6_only);
 }
 
-fn ipv6_only(bed: &Bed) {
+fn ipv6_only(testbed: &Testbed) {
     let args = ["--ipv4=false", "--ipv6", "--subnet", "fd82::/64"];
-    if bed.engine < 28 {
+    if testbed.engine < 28 {
         // these know no such network, whoever the driver is
-        bed.try_network("net", &args).err();
+        testbed.try_network("net", &args).err();
         return;
     }
-    bed.network("net", &args);
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.names("one", "-6", "two");
-    bed.ping_soon("one", "fd82::1");
-    let two = bed.container_addr("two", "net");
+    testbed.network("net", &args);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.names("one", "-6", "two");
+    testbed.ping_soon("one", "fd82::1");
+    let two = testbed.container_addr("two", "net");
     assert_eq!(two.v4, None);
-    assert!(bed.host_pings(&two.v6.expect("an address").to_string()));
-    assert_eq!(bed.way_out("one", "-4"), None);
-    assert_eq!(bed.way_out("one", "-6").as_deref(), Some("fd82::1"));
-    assert!(!bed.exec_in("one", &["ip", "-4", "address"]).ok().contains("eth0"));
+    assert!(testbed.host_pings(&two.v6.expect("an address").to_string()));
+    assert_eq!(testbed.way_out("one", "-4"), None);
+    assert_eq!(testbed.way_out("one", "-6").as_deref(), Some("fd82::1"));
+    assert!(!testbed.exec_in("one", &["ip", "-4", "address"]).ok().contains("eth0"));
 }
 
 #[test]
@@ -127,30 +127,30 @@ fn an_internal_network_has_no_way_out() {
     on_both_with(Options::new().uplink(&segment, 1), internal);
 }
 
-fn internal(bed: &Bed) {
-    bed.network("net", &["--internal", "--subnet", "10.83.0.0/24", "--ipv6", "--subnet", "fd83::/64"]);
-    bed.network("open", &["--subnet", "10.84.0.0/24"]);
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.run_container("three", &["--network", "open"]);
-    bed.names("one", "-4", "two");
-    bed.names("one", "-6", "two");
-    assert_eq!(bed.links_in("one"), ["eth0"]);
+fn internal(testbed: &Testbed) {
+    testbed.network("net", &["--internal", "--subnet", "10.83.0.0/24", "--ipv6", "--subnet", "fd83::/64"]);
+    testbed.network("open", &["--subnet", "10.84.0.0/24"]);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.run_container("three", &["--network", "open"]);
+    testbed.names("one", "-4", "two");
+    testbed.names("one", "-6", "two");
+    assert_eq!(testbed.links_in("one"), ["eth0"]);
     // oldest engines give the built-in driver's containers a route that leads nowhere
-    if bed.is_pontoon() || bed.engine >= 26 {
-        assert_eq!(bed.way_out("one", "-4"), None);
-        assert_eq!(bed.way_out("one", "-6"), None);
+    if testbed.is_pontoon() || testbed.engine >= 26 {
+        assert_eq!(testbed.way_out("one", "-4"), None);
+        assert_eq!(testbed.way_out("one", "-6"), None);
     }
-    bed.ping_soon("three", "192.168.77.254");
+    testbed.ping_soon("three", "192.168.77.254");
     // a route of one's own does not help
-    bed.run_container("root", &["--network", "net", "--cap-add", "NET_ADMIN"]);
-    bed.exec_in("root", &["ip", "route", "replace", "default", "via", "10.83.0.1"]).ok();
-    bed.exec_in("root", &["ip", "-6", "route", "replace", "default", "via", "fd83::1"]).ok();
-    let three = bed.container_addr("three", "open").v4.expect("an address").to_string();
-    bed.shut_out("root", &["192.168.77.254", "fd77::ffff", &three].map(str::to_owned));
-    let root = bed.container_addr("root", "net").v4.expect("an address").to_string();
-    assert!(!bed.ping("three", &root));
-    bed.names("root", "-4", "one");
+    testbed.run_container("root", &["--network", "net", "--cap-add", "NET_ADMIN"]);
+    testbed.exec_in("root", &["ip", "route", "replace", "default", "via", "10.83.0.1"]).ok();
+    testbed.exec_in("root", &["ip", "-6", "route", "replace", "default", "via", "fd83::1"]).ok();
+    let three = testbed.container_addr("three", "open").v4.expect("an address").to_string();
+    testbed.shut_out("root", &["192.168.77.254", "fd77::ffff", &three].map(str::to_owned));
+    let root = testbed.container_addr("root", "net").v4.expect("an address").to_string();
+    assert!(!testbed.ping("three", &root));
+    testbed.names("root", "-4", "one");
 }
 
 #[test]
@@ -158,15 +158,15 @@ fn the_mtu_is_the_networks() {
     on_both(mtu);
 }
 
-fn mtu(bed: &Bed) {
-    bed.network("net", &["-o", "com.docker.network.driver.mtu=1342"]);
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    assert_eq!(bed.cat("one", "/sys/class/net/eth0/mtu"), "1342");
+fn mtu(testbed: &Testbed) {
+    testbed.network("net", &["-o", "com.docker.network.driver.mtu=1342"]);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    assert_eq!(testbed.cat("one", "/sys/class/net/eth0/mtu"), "1342");
     // as large as that, and no larger
-    let two = bed.container_addr("two", "net").v4.expect("an address").to_string();
-    bed.ping_soon("one", &two);
-    let ping = |size| bed.exec_in("one", &["ping", "-c1", "-W1", "-s", size, &two]).success();
+    let two = testbed.container_addr("two", "net").v4.expect("an address").to_string();
+    testbed.ping_soon("one", &two);
+    let ping = |size| testbed.exec_in("one", &["ping", "-c1", "-W1", "-s", size, &two]).success();
     assert!(ping("1314") && ping("4000"));
 }
 
@@ -176,16 +176,16 @@ fn without_an_mtu_it_is_that_of_the_way_out() {
     on_pontoon_with(Options::new().uplink(&segment, 1), mtu_of_the_uplink);
 }
 
-fn mtu_of_the_uplink(bed: &Bed) {
-    bed.network("before", &[]);
-    bed.exec(&["ip", "link", "set", "eth0", "mtu", "1404"]).ok();
-    bed.network("after", &[]);
-    bed.network("large", &["-o", "com.docker.network.driver.mtu=9000"]);
+fn mtu_of_the_uplink(testbed: &Testbed) {
+    testbed.network("before", &[]);
+    testbed.exec(&["ip", "link", "set", "eth0", "mtu", "1404"]).ok();
+    testbed.network("after", &[]);
+    testbed.network("large", &["-o", "com.docker.network.driver.mtu=9000"]);
     for (network, mtu) in [("before", "1500"), ("after", "1404"), ("large", "9000")] {
-        bed.run_container(network, &["--network", network]);
-        assert_eq!(bed.cat(network, "/sys/class/net/eth0/mtu"), mtu);
+        testbed.run_container(network, &["--network", network]);
+        assert_eq!(testbed.cat(network, "/sys/class/net/eth0/mtu"), mtu);
     }
-    bed.ping_soon("after", "192.168.77.254");
+    testbed.ping_soon("after", "192.168.77.254");
 }
 
 #[test]
@@ -193,21 +193,21 @@ fn a_network_names_its_links_and_its_containers() {
     on_both(names);
 }
 
-fn names(bed: &Bed) {
-    bed.network("net", &["-o", "com.docker.network.container_iface_prefix=wan"]);
-    bed.network("other", &[]);
-    bed.run_container("one", &["--network", "net", "--network-alias", "uno"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.run_container("apart", &["--network", "other"]);
-    assert_eq!(bed.links_in("one"), ["wan0"]);
-    bed.names("two", "-4", "uno");
-    bed.names("two", "-4", "one");
+fn names(testbed: &Testbed) {
+    testbed.network("net", &["-o", "com.docker.network.container_iface_prefix=wan"]);
+    testbed.network("other", &[]);
+    testbed.run_container("one", &["--network", "net", "--network-alias", "uno"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.run_container("apart", &["--network", "other"]);
+    assert_eq!(testbed.links_in("one"), ["wan0"]);
+    testbed.names("two", "-4", "uno");
+    testbed.names("two", "-4", "one");
     for name in ["one", "uno", "net"] {
-        bed.nameless("apart", name);
+        testbed.nameless("apart", name);
     }
-    bed.docker(&["network", "connect", "--alias", "here", "other", "one"]).ok();
-    assert_eq!(bed.links_in("one"), ["eth0", "wan0"]);
-    bed.names("apart", "-4", "here");
-    bed.docker(&["rename", "one", "first"]).ok();
-    bed.names("two", "-4", "first");
+    testbed.docker(&["network", "connect", "--alias", "here", "other", "one"]).ok();
+    assert_eq!(testbed.links_in("one"), ["eth0", "wan0"]);
+    testbed.names("apart", "-4", "here");
+    testbed.docker(&["rename", "one", "first"]).ok();
+    testbed.names("two", "-4", "first");
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::{
     agreement::LONG,
-    bed::{Bed, SOON, binary, on_pontoon_with},
     doctor::shell,
     stream::Stream,
     support::{Options, Segment, Signal, wait_until},
+    testbed::{SOON, Testbed, binary, on_pontoon_with},
 };
 
 /// A repair that takes longer than this was not called for by a notification: the next comparison without a cause is
@@ -23,24 +23,24 @@ const MEMORY: Duration = Duration::from_millis(1200);
 /// Words of the log that a repair leaves.
 const REPAIRED: [&str; 2] = ["repaired the kernel", "repaired the firewall"];
 
-fn log(bed: &Bed) -> String {
-    std::fs::read_to_string(bed.shared().join("pontoon.log")).expect("a log")
+fn log(testbed: &Testbed) -> String {
+    std::fs::read_to_string(testbed.shared().join("pontoon.log")).expect("a log")
 }
 
-fn metric(bed: &Bed, name: &str) -> u64 {
+fn metric(testbed: &Testbed, name: &str) -> u64 {
     let socket = "/run/docker/plugins/pontoon.sock";
-    let text = bed.exec(&["curl", "-s", "--unix-socket", socket, "http://pontoon/metrics"]).ok();
+    let text = testbed.exec(&["curl", "-s", "--unix-socket", socket, "http://pontoon/metrics"]).ok();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
     line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
 }
 
 struct Patient<'a> {
-    bed: &'a Bed<'a>,
+    testbed: &'a Testbed<'a>,
 }
 
 impl Patient<'_> {
     fn is(&self, level: &str) -> bool {
-        shell(self.bed, level).success()
+        shell(self.testbed, level).success()
     }
 
     /// Breaks something; `well` is a command that succeeds again when it is repaired.
@@ -50,30 +50,30 @@ impl Patient<'_> {
         let well_done =
             || (0..TURNS).map(|_| self.repaired_after(breakage, well)).find(|turn| turn.0 < NOTICED && turn.1 == 1);
         let done = well_done().is_some();
-        assert!(done, "{breakage}: not at once, or not logged once\n{}", self.bed.log_tail("pontoon"));
+        assert!(done, "{breakage}: not at once, or not logged once\n{}", self.testbed.log_tail("pontoon"));
     }
 
     /// The same, whatever time it takes; returns that, and how often it was logged.
     #[track_caller]
     fn repaired_after(&self, breakage: &str, well: &str) -> (Duration, usize) {
         assert!(self.is(well), "{well} before {breakage}");
-        let (counted, logged) = (metric(self.bed, "pontoon_repairs_total"), self.logged());
+        let (counted, logged) = (metric(self.testbed, "pontoon_repairs_total"), self.logged());
         let began = Instant::now();
-        shell(self.bed, breakage).ok();
+        shell(self.testbed, breakage).ok();
         wait_until(LONG, &format!("the repair of {breakage}"), || self.is(well));
         let took = began.elapsed();
         eprintln!("{breakage}: {} ms", took.as_millis());
-        wait_until(SOON, "the count", || metric(self.bed, "pontoon_repairs_total") > counted);
+        wait_until(SOON, "the count", || metric(self.testbed, "pontoon_repairs_total") > counted);
         self.rests();
         let told = self.logged() - logged;
-        assert!(told > 0, "{breakage} is logged\n{}", self.bed.log_tail("pontoon"));
+        assert!(told > 0, "{breakage} is logged\n{}", self.testbed.log_tail("pontoon"));
         (took, told)
     }
 
     /// Waits until no comparison was due for longer than Pontoon's memory of its own changes: what is not logged by then
     /// is not logged at all.
     fn rests(&self) {
-        let compared = || metric(self.bed, "pontoon_reconciles_total");
+        let compared = || metric(self.testbed, "pontoon_reconciles_total");
         let (mut last, mut since) = (compared(), Instant::now());
         wait_until(LONG, "rest", || {
             let now = compared();
@@ -85,7 +85,7 @@ impl Patient<'_> {
     }
 
     fn logged(&self) -> usize {
-        log(self.bed).lines().filter(|line| REPAIRED.iter().any(|words| line.contains(words))).count()
+        log(self.testbed).lines().filter(|line| REPAIRED.iter().any(|words| line.contains(words))).count()
     }
 }
 
@@ -95,17 +95,19 @@ fn what_others_change_is_repaired_within_a_second() {
     on_pontoon_with(Options::new().uplink(&segment, 1), drifts);
 }
 
-fn drifts(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.141.0.0/24", "--ipv6", "--subnet", "fd41::/64"]);
-    bed.run_container("one", &["--network", "net", "--ip", "10.141.0.9", "-p", "8080:80"]);
-    let host_end = || shell(bed, "ip -o link show group 1886286849 type veth | grep -o 'pnth[0-9a-z]*' | sort").ok();
-    let (br, one) = (shell(bed, "ip -o link show type bridge | grep -o 'pntb[0-9a-z]*' | head -1").ok(), host_end());
-    bed.network("apart", &["--subnet", "10.142.0.0/24", "-o", "com.docker.network.bridge.enable_icc=false"]);
-    bed.run_container("two", &["--network", "apart"]);
+fn drifts(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.141.0.0/24", "--ipv6", "--subnet", "fd41::/64"]);
+    testbed.run_container("one", &["--network", "net", "--ip", "10.141.0.9", "-p", "8080:80"]);
+    let host_end =
+        || shell(testbed, "ip -o link show group 1886286849 type veth | grep -o 'pnth[0-9a-z]*' | sort").ok();
+    let (br, one) =
+        (shell(testbed, "ip -o link show type bridge | grep -o 'pntb[0-9a-z]*' | head -1").ok(), host_end());
+    testbed.network("apart", &["--subnet", "10.142.0.0/24", "-o", "com.docker.network.bridge.enable_icc=false"]);
+    testbed.run_container("two", &["--network", "apart"]);
     let two = host_end().lines().find(|host| *host != one).expect("a second host end").to_owned();
-    bed.ping_soon("one", "192.168.77.254");
+    testbed.ping_soon("one", "192.168.77.254");
 
-    let patient = Patient { bed };
+    let patient = Patient { testbed };
     patient.rests();
     let repaired = |breakage: &str, well: &str| {
         let fill = |text: &str| text.replace("BR", &br).replace("ONE", &one).replace("TWO", &two);
@@ -123,9 +125,9 @@ fn drifts(bed: &Bed) {
     repaired("ip link set BR mtu 1300", "ip link show BR | grep -q 'mtu 1500'");
     repaired("ip link set ONE mtu 1300", "ip link show ONE | grep -q 'mtu 1500'");
     repaired("ip link set ONE nomaster", "ip link show ONE | grep -q 'master BR'");
-    shell(bed, "ip link add elsewhere type bridge").ok();
+    shell(testbed, "ip link add elsewhere type bridge").ok();
     repaired("ip link set ONE master elsewhere", "ip link show ONE | grep -q 'master BR'");
-    shell(bed, "ip link del elsewhere").ok();
+    shell(testbed, "ip link del elsewhere").ok();
     repaired("bridge link set dev TWO isolated off", "bridge -d link show dev TWO | grep -q 'isolated on'");
     repaired("bridge link set dev ONE hairpin off", "bridge -d link show dev ONE | grep -q 'hairpin on'");
     // addresses
@@ -157,8 +159,8 @@ fn drifts(bed: &Bed) {
     let setting = format!("net.ipv4.conf.{br}.route_localnet");
     let well = format!("test $(sysctl -n {setting}) = 1");
     assert_eq!(patient.repaired_after(&format!("sysctl -w {setting}=0"), &well).1, 1, "it is logged once");
-    bed.ping_soon("one", "192.168.77.254");
-    bed.ping_soon("two", "10.142.0.1");
+    testbed.ping_soon("one", "192.168.77.254");
+    testbed.ping_soon("two", "10.142.0.1");
 }
 
 #[test]
@@ -166,13 +168,13 @@ fn a_link_that_cannot_be_made_again_takes_its_endpoint_and_nobody_elses() {
     on_pontoon_with(Options::new(), deaths);
 }
 
-fn deaths(bed: &Bed) {
-    bed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.143.0.0/24"]);
-    bed.run_container("other", &["--network", "net"]);
-    bed.run_container("one", &["--network", "net", "--ip", "10.143.0.9", "-p", "8080:80"]);
-    let ends = || shell(bed, "ip -o link | grep -o 'pnth[0-9a-z]*' | sort -u").ok();
+fn deaths(testbed: &Testbed) {
+    testbed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.143.0.0/24"]);
+    testbed.run_container("other", &["--network", "net"]);
+    testbed.run_container("one", &["--network", "net", "--ip", "10.143.0.9", "-p", "8080:80"]);
+    let ends = || shell(testbed, "ip -o link | grep -o 'pnth[0-9a-z]*' | sort -u").ok();
     let address = "nft list set bridge pontoon source_address4";
-    let elements = shell(bed, address).ok();
+    let elements = shell(testbed, address).ok();
     let host = elements
         .split('"')
         .collect::<Vec<_>>()
@@ -183,38 +185,39 @@ fn deaths(bed: &Bed) {
     assert!(ends().contains(&host), "{host}");
 
     // joined: it cannot be made again, so its endpoint goes, once
-    let reaped = metric(bed, "pontoon_endpoints_reaped_total");
-    shell(bed, &format!("ip link del {host}")).ok();
-    wait_until(SOON, "the end of the endpoint", || metric(bed, "pontoon_endpoints_reaped_total") == reaped + 1);
-    wait_until(SOON, "its elements to go", || !shell(bed, address).ok().contains("10.143.0.9"));
-    assert!(!shell(bed, "nft list map inet pontoon published4").ok().contains("8080"), "its port is free");
+    let reaped = metric(testbed, "pontoon_endpoints_reaped_total");
+    shell(testbed, &format!("ip link del {host}")).ok();
+    wait_until(SOON, "the end of the endpoint", || metric(testbed, "pontoon_endpoints_reaped_total") == reaped + 1);
+    wait_until(SOON, "its elements to go", || !shell(testbed, address).ok().contains("10.143.0.9"));
+    assert!(!shell(testbed, "nft list map inet pontoon published4").ok().contains("8080"), "its port is free");
     let ours = format!("link={host}");
     assert_eq!(
-        log(bed)
+        log(testbed)
             .lines()
             .filter(|line| line.contains("reaped an endpoint: its sandbox is gone") && line.contains(&ours))
             .count(),
         1
     );
-    bed.ping_soon("other", "10.143.0.1");
-    bed.run_container("next", &["--network", "net", "-p", "8080:80"]);
-    bed.names("other", "-4", "next");
-    bed.docker(&["rm", "-f", "next"]).ok();
-    bed.docker(&["restart", "-t", "1", "one"]).ok();
-    bed.names("other", "-4", "one");
-    assert_eq!(metric(bed, "pontoon_endpoints_reaped_total"), reaped + 1, "one was enough");
+    testbed.ping_soon("other", "10.143.0.1");
+    testbed.run_container("next", &["--network", "net", "-p", "8080:80"]);
+    testbed.names("other", "-4", "next");
+    testbed.docker(&["rm", "-f", "next"]).ok();
+    testbed.docker(&["restart", "-t", "1", "one"]).ok();
+    testbed.names("other", "-4", "one");
+    assert_eq!(metric(testbed, "pontoon_endpoints_reaped_total"), reaped + 1, "one was enough");
 
     // not joined yet: it is made again
-    let network = bed.network_info("net")["Id"].as_str().expect("an id").to_owned();
+    let network = testbed.network_info("net")["Id"].as_str().expect("an id").to_owned();
     let call = |method: &str, body: String| {
         let url = format!("http://pontoon/NetworkDriver.{method}");
-        bed.exec(&["curl", "-s", "--unix-socket", "/run/docker/plugins/pontoon.sock", "-d", &body, &url]).ok()
+        testbed.exec(&["curl", "-s", "--unix-socket", "/run/docker/plugins/pontoon.sock", "-d", &body, &url]).ok()
     };
     let endpoint = format!(r#""NetworkID":"{network}","EndpointID":"{}""#, "cd".repeat(32));
     let before = ends();
     call("CreateEndpoint", format!(r#"{{{endpoint},"Interface":{{"Address":"10.143.0.77/24"}}}}"#));
     let made = ends().lines().find(|end| !before.contains(end)).expect("a host end").to_owned();
-    Patient { bed }.repaired(&format!("ip link del {made}"), &format!("ip link show {made} | grep -q 'master pntb'"));
+    Patient { testbed }
+        .repaired(&format!("ip link del {made}"), &format!("ip link show {made} | grep -q 'master pntb'"));
     call("DeleteEndpoint", format!("{{{endpoint}}}"));
 }
 
@@ -223,41 +226,41 @@ fn a_renamed_link_is_called_back_and_its_container_feels_nothing() {
     on_pontoon_with(Options::new(), renamings);
 }
 
-fn renamings(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.144.0.0/24"]);
-    bed.run_container("one", &["--network", "net", "--ip", "10.144.0.9"]);
-    let ends = || shell(bed, "ip -o link show type veth | grep -o 'pnth[0-9a-z]*' | sort -u").ok();
+fn renamings(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.144.0.0/24"]);
+    testbed.run_container("one", &["--network", "net", "--ip", "10.144.0.9"]);
+    let ends = || shell(testbed, "ip -o link show type veth | grep -o 'pnth[0-9a-z]*' | sort -u").ok();
     let host = ends();
-    bed.run_container("two", &["--network", "net"]);
-    let stream = Stream::start(bed, "two", "10.144.0.9");
+    testbed.run_container("two", &["--network", "net"]);
+    let stream = Stream::start(testbed, "two", "10.144.0.9");
     let (before, index) = (ends(), format!("cat /sys/class/net/{host}/ifindex"));
-    let was = shell(bed, &index).ok();
+    let was = shell(testbed, &index).ok();
     let rename = format!("ip link set {host} name mine");
     let well = format!("ip link show {host} | grep -q 'master pntb' && ! ip link show mine");
-    let patient = Patient { bed };
+    let patient = Patient { testbed };
     patient.rests();
     patient.repaired(&rename, &well);
-    stream.goes_on(bed);
+    stream.goes_on(testbed);
     // While nobody looks: what `plan` prints may be typed, and the next start needs no telling.
     for typed in [true, false] {
-        bed.kill_pontoon(Signal::Kill);
-        shell(bed, &rename).ok();
-        let plan = shell(bed, "pontoon plan").ok();
+        testbed.kill_pontoon(Signal::Kill);
+        shell(testbed, &rename).ok();
+        let plan = shell(testbed, "pontoon plan").ok();
         let line = plan.lines().find(|line| line.contains(&format!("ip link set dev mine name {host}")));
         assert_eq!(line.map(|line| plan.trim() == line), Some(true), "{plan}");
         if typed {
-            shell(bed, &plan).ok();
+            shell(testbed, &plan).ok();
             assert!(patient.is(&well), "the line does it");
         }
-        stream.goes_on(bed);
-        bed.start_pontoon(&binary(), &[]);
-        assert!(patient.is(&well), "{}", bed.log_tail("pontoon"));
+        stream.goes_on(testbed);
+        testbed.start_pontoon(&binary(), &[]);
+        assert!(patient.is(&well), "{}", testbed.log_tail("pontoon"));
     }
-    stream.goes_on(bed);
-    stream.lost_nothing(bed);
-    assert_eq!((ends(), shell(bed, &index).ok()), (before, was), "it is the same link");
-    assert_eq!(metric(bed, "pontoon_endpoints_reaped_total"), 0);
-    assert!(!log(bed).contains("reaped an endpoint: its sandbox is gone"));
+    stream.goes_on(testbed);
+    stream.lost_nothing(testbed);
+    assert_eq!((ends(), shell(testbed, &index).ok()), (before, was), "it is the same link");
+    assert_eq!(metric(testbed, "pontoon_endpoints_reaped_total"), 0);
+    assert!(!log(testbed).contains("reaped an endpoint: its sandbox is gone"));
 }
 
 #[test]
@@ -265,27 +268,30 @@ fn a_repair_that_fails_is_told_once_and_so_is_its_end() {
     on_pontoon_with(Options::new(), failures);
 }
 
-fn failures(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.145.0.0/24"]);
-    bed.run_container("one", &["--network", "net"]);
-    let br = shell(bed, "ip -o link show type bridge | grep -o 'pntb[0-9a-z]*' | head -1").ok();
-    bed.kill_pontoon(Signal::Kill);
+fn failures(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.145.0.0/24"]);
+    testbed.run_container("one", &["--network", "net"]);
+    let br = shell(testbed, "ip -o link show type bridge | grep -o 'pntb[0-9a-z]*' | head -1").ok();
+    testbed.kill_pontoon(Signal::Kill);
     // Somebody else's link has the name.
-    shell(bed, &format!("ip link del {br} && ip link add {br} type veth peer name theirs")).ok();
-    bed.start_pontoon(&binary(), &[]);
+    shell(testbed, &format!("ip link del {br} && ip link add {br} type veth peer name theirs")).ok();
+    testbed.start_pontoon(&binary(), &[]);
     let told = |words: &str| {
-        log(bed).lines().filter(|line| line.contains(words) && line.contains(&format!("create bridge {br}"))).count()
+        log(testbed)
+            .lines()
+            .filter(|line| line.contains(words) && line.contains(&format!("create bridge {br}")))
+            .count()
     };
     // The start is one of them; the others come by themselves.
-    wait_until(LONG, "some more tries", || metric(bed, "pontoon_reconcile_failures_total") >= 4);
-    assert!(metric(bed, "pontoon_repairs_failing") > 0);
+    wait_until(LONG, "some more tries", || metric(testbed, "pontoon_reconcile_failures_total") >= 4);
+    assert!(metric(testbed, "pontoon_repairs_failing") > 0);
     let (begins, ends) = ("a repair fails", "what failed is done");
-    assert_eq!((told(begins), told(ends)), (1, 0), "{}", bed.log_tail("pontoon"));
-    let refused = shell(bed, "pontoon repair").err();
+    assert_eq!((told(begins), told(ends)), (1, 0), "{}", testbed.log_tail("pontoon"));
+    let refused = shell(testbed, "pontoon repair").err();
     assert!(refused.contains(&br) && refused.contains("not Pontoon's"), "{refused}");
-    shell(bed, &format!("ip link del {br}")).ok();
-    shell(bed, "pontoon repair").ok();
-    assert_eq!((told(begins), told(ends)), (1, 1), "{}", bed.log_tail("pontoon"));
-    assert_eq!(metric(bed, "pontoon_repairs_failing"), 0);
-    bed.ping_soon("one", "10.145.0.1");
+    shell(testbed, &format!("ip link del {br}")).ok();
+    shell(testbed, "pontoon repair").ok();
+    assert_eq!((told(begins), told(ends)), (1, 1), "{}", testbed.log_tail("pontoon"));
+    assert_eq!(metric(testbed, "pontoon_repairs_failing"), 0);
+    testbed.ping_soon("one", "10.145.0.1");
 }

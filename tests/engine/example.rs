@@ -1,8 +1,8 @@
 //! The example driver of crates/libnetwork-plugin, which knows nothing of Pontoon, with a real engine.
 
 use crate::{
-    bed::{SOON, built},
     support::{Options, wait_until},
+    testbed::{SOON, built},
 };
 
 #[test]

@@ -5,8 +5,8 @@
 use std::{fs, time::Duration};
 
 use crate::{
-    bed::{Bed, SOON, fetches, on_both_with, on_pontoon_with},
     support::{Node, Options, Segment, Signal, wait_until},
+    testbed::{SOON, Testbed, fetches, on_both_with, on_pontoon_with},
 };
 
 /// For a repair.
@@ -34,8 +34,8 @@ fn outside(segment: &Segment) -> (Node, crate::support::Process) {
 }
 
 /// Asks a server outside whom it sees.
-fn who(bed: &Bed, from: &str, server: &str) -> Option<String> {
-    let answer = bed.exec_in(from, &["wget", "-q", "-T", "3", "-O", "-", &format!("http://{server}:8000/")]);
+fn who(testbed: &Testbed, from: &str, server: &str) -> Option<String> {
+    let answer = testbed.exec_in(from, &["wget", "-q", "-T", "3", "-O", "-", &format!("http://{server}:8000/")]);
     answer.success().then(|| answer.ok().trim_start_matches("::ffff:").to_owned())
 }
 
@@ -44,52 +44,54 @@ fn containers_talk_behind_the_engines_firewall() {
     on_both_with(Options::new(), policy);
 }
 
-fn policy(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.92.0.0/24", "--ipv6", "--subnet", "fd92::/64"]);
+fn policy(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.92.0.0/24", "--ipv6", "--subnet", "fd92::/64"]);
     // what makes this hard; with its own tables the engine has no policy on other links
-    let policy = bed.exec(&["iptables", "-S", "FORWARD"]).ok().contains("-P FORWARD DROP");
-    assert!(policy || bed.exec(&["nft", "list", "table", "ip", "docker-bridges"]).success());
-    assert_eq!(bed.exec(&["cat", "/proc/sys/net/bridge/bridge-nf-call-iptables"]).ok(), "1");
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.names("one", "-4", "two");
-    bed.names("one", "-6", "two");
-    bed.serve("two", 8080);
-    bed.gets("one", "two:8080");
-    let two = bed.container_addr("two", "net");
+    let policy = testbed.exec(&["iptables", "-S", "FORWARD"]).ok().contains("-P FORWARD DROP");
+    assert!(policy || testbed.exec(&["nft", "list", "table", "ip", "docker-bridges"]).success());
+    assert_eq!(testbed.exec(&["cat", "/proc/sys/net/bridge/bridge-nf-call-iptables"]).ok(), "1");
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.names("one", "-4", "two");
+    testbed.names("one", "-6", "two");
+    testbed.serve("two", 8080);
+    testbed.gets("one", "two:8080");
+    let two = testbed.container_addr("two", "net");
     let (v4, v6) = (two.v4.expect("an address"), two.v6.expect("an address"));
-    bed.gets("one", &format!("[{v6}]:8080"));
-    bed.host_gets(&format!("{v4}:8080"));
-    bed.host_gets(&format!("[{v6}]:8080"));
-    if bed.is_pontoon() {
-        readable(bed);
+    testbed.gets("one", &format!("[{v6}]:8080"));
+    testbed.host_gets(&format!("{v4}:8080"));
+    testbed.host_gets(&format!("[{v6}]:8080"));
+    if testbed.is_pontoon() {
+        readable(testbed);
     }
 }
 
 /// To iptables our rules are ordinary ones.
-fn readable(bed: &Bed) {
-    for iptables in filters(bed) {
-        let rules = bed.exec(&[iptables, "-S", "FORWARD"]).ok();
+fn readable(testbed: &Testbed) {
+    for iptables in filters(testbed) {
+        let rules = testbed.exec(&[iptables, "-S", "FORWARD"]).ok();
         for direction in ["-i", "-o"] {
             let rule = format!("-A FORWARD {direction} pnt+ -m comment --comment pontoon -j ACCEPT");
             assert!(rules.contains(&rule), "{iptables}: {rules}");
         }
     }
-    if filters(bed).is_empty() {
+    if filters(testbed).is_empty() {
         return;
     }
     // and survive its taking the table apart and putting it back
-    bed.exec(&["sh", "-c", "iptables-save >/tmp/saved && iptables-restore </tmp/saved"]).ok();
-    wait_until(SOON, "the rules", || bed.exec(&["iptables", "-S", "FORWARD"]).ok().matches("-i pnt+ ").count() == 1);
-    bed.names("one", "-4", "two");
+    testbed.exec(&["sh", "-c", "iptables-save >/tmp/saved && iptables-restore </tmp/saved"]).ok();
+    wait_until(SOON, "the rules", || {
+        testbed.exec(&["iptables", "-S", "FORWARD"]).ok().matches("-i pnt+ ").count() == 1
+    });
+    testbed.names("one", "-4", "two");
 }
 
 /// The engine's filters: the oldest one has none for IPv6 of its own accord.
-fn filters(bed: &Bed) -> Vec<&'static str> {
+fn filters(testbed: &Testbed) -> Vec<&'static str> {
     let families = [("ip", "iptables"), ("ip6", "ip6tables")];
     let there = families
         .into_iter()
-        .filter(|(family, _)| bed.exec(&["nft", "list", "chain", family, "filter", "FORWARD"]).success());
+        .filter(|(family, _)| testbed.exec(&["nft", "list", "chain", family, "filter", "FORWARD"]).success());
     there.map(|(_, iptables)| iptables).collect()
 }
 
@@ -98,47 +100,48 @@ fn the_outside_sees_the_hosts_address() {
     let segment = Segment::up();
     let node = Options::new().uplink(&segment, 1).up();
     let (outside, _server) = outside(&segment);
-    crate::bed::try_on(&node, "bridge", masquerade);
-    direct(&Bed::new(&node, "bridge"), &outside);
-    node.start_pontoon(&crate::bed::binary(), &[]);
-    crate::bed::try_on(&node, "pontoon", masquerade);
-    direct(&Bed::new(&node, "pontoon"), &outside);
+    crate::testbed::try_on(&node, "bridge", masquerade);
+    direct(&Testbed::new(&node, "bridge"), &outside);
+    node.start_pontoon(&crate::testbed::binary(), &[]);
+    crate::testbed::try_on(&node, "pontoon", masquerade);
+    direct(&Testbed::new(&node, "pontoon"), &outside);
 }
 
-fn masquerade(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd93::/64"]);
-    bed.run_container("one", &["--network", "net"]);
-    bed.ping_soon("one", "192.168.77.2");
-    assert_eq!(who(bed, "one", "192.168.77.2").as_deref(), Some("192.168.77.1"));
+fn masquerade(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd93::/64"]);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.ping_soon("one", "192.168.77.2");
+    assert_eq!(who(testbed, "one", "192.168.77.2").as_deref(), Some("192.168.77.1"));
     // before 27 the built-in driver translates IPv6 only when told to
-    if bed.is_pontoon() || bed.engine >= 27 {
-        bed.ping_soon("one", "fd77::2");
-        assert_eq!(who(bed, "one", "[fd77::2]").as_deref(), Some("fd77::1"));
+    if testbed.is_pontoon() || testbed.engine >= 27 {
+        testbed.ping_soon("one", "fd77::2");
+        assert_eq!(who(testbed, "one", "[fd77::2]").as_deref(), Some("fd77::1"));
     }
-    bed.network("plain", &["--subnet", "10.94.0.0/24", "-o", "com.docker.network.bridge.enable_ip_masquerade=false"]);
-    bed.run_container("bare", &["--network", "plain"]);
-    assert_eq!(who(bed, "bare", "192.168.77.2"), None, "nobody out there knows the way back");
+    testbed
+        .network("plain", &["--subnet", "10.94.0.0/24", "-o", "com.docker.network.bridge.enable_ip_masquerade=false"]);
+    testbed.run_container("bare", &["--network", "plain"]);
+    assert_eq!(who(testbed, "bare", "192.168.77.2"), None, "nobody out there knows the way back");
 }
 
 /// A neighbour who routes to the container's subnet himself.
-fn direct(bed: &Bed, outside: &Node) {
-    bed.network("net", &["--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd93::/64"]);
-    bed.run_container("one", &["--network", "net", "--ip", "10.93.0.10", "--ip6", "fd93::10"]);
-    bed.serve("one", 8080);
-    bed.ping_soon("one", "192.168.77.2");
+fn direct(testbed: &Testbed, outside: &Node) {
+    testbed.network("net", &["--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd93::/64"]);
+    testbed.run_container("one", &["--network", "net", "--ip", "10.93.0.10", "--ip6", "fd93::10"]);
+    testbed.serve("one", 8080);
+    testbed.ping_soon("one", "192.168.77.2");
     outside.exec(&["ip", "route", "replace", "10.93.0.0/24", "via", "192.168.77.1"]).ok();
     outside.exec(&["ip", "route", "replace", "fd93::/64", "via", "fd77::1"]).ok();
-    bed.host_gets("10.93.0.10:8080");
-    bed.host_gets("[fd93::10]:8080");
+    testbed.host_gets("10.93.0.10:8080");
+    testbed.host_gets("[fd93::10]:8080");
     for at in ["10.93.0.10:8080", "[fd93::10]:8080"] {
         // before 27 the built-in driver leaves IPv6 to the host's own firewall
-        if bed.is_pontoon() || bed.engine >= 27 || !at.starts_with('[') {
-            assert!(!fetches(outside, at), "{at} is not published, driver {}", bed.driver);
+        if testbed.is_pontoon() || testbed.engine >= 27 || !at.starts_with('[') {
+            assert!(!fetches(outside, at), "{at} is not published, driver {}", testbed.driver);
         }
     }
     // the way out is open all the same
-    assert!(who(bed, "one", "192.168.77.2").is_some());
-    bed.sweep_names(&["one"], &["net"]);
+    assert!(who(testbed, "one", "192.168.77.2").is_some());
+    testbed.sweep_names(&["one"], &["net"]);
 }
 
 #[test]
@@ -147,47 +150,47 @@ fn what_others_do_to_the_rules_is_repaired() {
     on_pontoon_with(Options::new().uplink(&segment, 1), repairs);
 }
 
-fn repairs(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.95.0.0/24", "--ipv6", "--subnet", "fd95::/64"]);
-    bed.run_container("one", &["--network", "net", "--restart", "always"]);
-    bed.run_container("two", &["--network", "net", "--restart", "always"]);
+fn repairs(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.95.0.0/24", "--ipv6", "--subnet", "fd95::/64"]);
+    testbed.run_container("one", &["--network", "net", "--restart", "always"]);
+    testbed.run_container("two", &["--network", "net", "--restart", "always"]);
     let works = || {
-        bed.names("one", "-4", "two");
-        bed.names("one", "-6", "two");
-        bed.ping_soon("one", "192.168.77.254");
-        bed.ping_soon("one", "fd77::ffff");
+        testbed.names("one", "-4", "two");
+        testbed.names("one", "-6", "two");
+        testbed.ping_soon("one", "192.168.77.254");
+        testbed.ping_soon("one", "fd77::ffff");
     };
     works();
-    let rules = |iptables: &str| bed.exec(&[iptables, "-S", "FORWARD"]).ok().matches(" pnt+ ").count();
+    let rules = |iptables: &str| testbed.exec(&[iptables, "-S", "FORWARD"]).ok().matches(" pnt+ ").count();
     let repaired = |what: &str| {
-        wait_until(BRIEF, what, || filters(bed).into_iter().all(|iptables| rules(iptables) == 2));
+        wait_until(BRIEF, what, || filters(testbed).into_iter().all(|iptables| rules(iptables) == 2));
     };
 
-    for iptables in filters(bed) {
-        bed.exec(&[iptables, "-F", "FORWARD"]).ok();
+    for iptables in filters(testbed) {
+        testbed.exec(&[iptables, "-F", "FORWARD"]).ok();
         repaired("the flushed chain");
-        assert!(bed.exec(&["iptables", "-S", "FORWARD"]).ok().contains("-P FORWARD DROP"));
+        assert!(testbed.exec(&["iptables", "-S", "FORWARD"]).ok().contains("-P FORWARD DROP"));
         works();
         let comment = ["-m", "comment", "--comment", "pontoon"];
-        bed.exec(&[&[iptables, "-D", "FORWARD", "-i", "pnt+"][..], &comment, &["-j", "ACCEPT"]].concat()).ok();
+        testbed.exec(&[&[iptables, "-D", "FORWARD", "-i", "pnt+"][..], &comment, &["-j", "ACCEPT"]].concat()).ok();
         repaired("the deleted rule");
     }
-    let table = || bed.exec(&["nft", "list", "table", "inet", "pontoon"]).success();
-    bed.exec(&["nft", "delete", "table", "inet", "pontoon"]).ok();
+    let table = || testbed.exec(&["nft", "list", "table", "inet", "pontoon"]).success();
+    testbed.exec(&["nft", "delete", "table", "inet", "pontoon"]).ok();
     wait_until(BRIEF, "the deleted table", table);
     works();
-    bed.exec(&["nft", "flush", "ruleset"]).ok();
+    testbed.exec(&["nft", "flush", "ruleset"]).ok();
     wait_until(BRIEF, "the flushed ruleset", table);
     works();
     for signal in [Signal::Term, Signal::Kill] {
-        bed.restart_dockerd(signal);
+        testbed.restart_dockerd(signal);
         repaired("the restarted engine");
         works();
     }
     // a firewall of the administrator's own, in the way of nothing
     let drops = ["-s", "10.95.0.0/24", "-d", "192.168.77.254", "-j", "DROP"];
     // an engine that keeps its own tables has no DOCKER-USER
-    let chain = if bed.exec(&["iptables", "-S", "DOCKER-USER"]).success() { "DOCKER-USER" } else { "FORWARD" };
-    bed.exec(&[&["iptables", "-I", chain][..], &drops].concat()).ok();
-    assert!(!bed.ping("one", "192.168.77.254"), "the administrator's rules come before ours");
+    let chain = if testbed.exec(&["iptables", "-S", "DOCKER-USER"]).success() { "DOCKER-USER" } else { "FORWARD" };
+    testbed.exec(&[&["iptables", "-I", chain][..], &drops].concat()).ok();
+    assert!(!testbed.ping("one", "192.168.77.254"), "the administrator's rules come before ours");
 }

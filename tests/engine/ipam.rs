@@ -3,59 +3,59 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    bed::{Bed, on_both, on_pontoon, on_pontoon_with, text, traces},
     support::{Options, Segment},
+    testbed::{Testbed, on_both, on_pontoon, on_pontoon_with, text, traces},
 };
 
 /// Drivers of networks and of addresses, in all combinations that have Pontoon in them.
-fn pairs(bed: &Bed, each: fn(&Bed, &str, &str)) {
-    let before = traces(bed);
+fn pairs(testbed: &Testbed, each: fn(&Testbed, &str, &str)) {
+    let before = traces(testbed);
     for (network, ipam) in
         [("bridge", "default"), ("bridge", "pontoon"), ("pontoon", "default"), ("pontoon", "pontoon")]
     {
         eprintln!("--- network driver {network}, ipam driver {ipam}");
-        each(bed, network, ipam);
-        let containers = bed.docker(&["ps", "-aq"]).ok();
+        each(testbed, network, ipam);
+        let containers = testbed.docker(&["ps", "-aq"]).ok();
         let containers: Vec<_> = containers.lines().collect();
-        bed.docker(&[&["rm", "-f"][..], &containers].concat()).ok();
-        bed.docker(&["network", "prune", "-f"]).ok();
-        bed.expect_traces(&before);
+        testbed.docker(&[&["rm", "-f"][..], &containers].concat()).ok();
+        testbed.docker(&["network", "prune", "-f"]).ok();
+        testbed.expect_traces(&before);
     }
 }
 
 #[test]
 fn either_ipam_serves_either_driver() {
-    on_pontoon(|bed| pairs(bed, served));
+    on_pontoon(|testbed| pairs(testbed, served));
 }
 
-fn served(bed: &Bed, driver: &str, ipam: &str) {
+fn served(testbed: &Testbed, driver: &str, ipam: &str) {
     let plan = ["--subnet", "10.104.0.0/24", "--ip-range", "10.104.0.128/25", "--gateway", "10.104.0.254"];
     let more = ["--aux-address", "printer=10.104.0.129", "--ipv6", "--subnet", "fda4::/64", "--gateway", "fda4::99"];
-    bed.create_network(driver, "net", &[&["--ipam-driver", ipam][..], &plan, &more].concat()).ok();
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net", "--ip", "10.104.0.7", "--ip6", "fda4::7"]);
-    bed.names("one", "-4", "two");
-    bed.names("one", "-6", "two");
-    let one = bed.container_addr("one", "net");
+    testbed.create_network(driver, "net", &[&["--ipam-driver", ipam][..], &plan, &more].concat()).ok();
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net", "--ip", "10.104.0.7", "--ip6", "fda4::7"]);
+    testbed.names("one", "-4", "two");
+    testbed.names("one", "-6", "two");
+    let one = testbed.container_addr("one", "net");
     let last = one.v4.expect("an address").octets()[3];
     assert!((128..254).contains(&last) && last != 129, "within the range, and not the printer's: {last}");
-    assert_eq!(bed.way_out("one", "-4").as_deref(), Some("10.104.0.254"));
-    assert_eq!(bed.way_out("one", "-6").as_deref(), Some("fda4::99"));
-    bed.ping_soon("one", "10.104.0.254");
+    assert_eq!(testbed.way_out("one", "-4").as_deref(), Some("10.104.0.254"));
+    assert_eq!(testbed.way_out("one", "-6").as_deref(), Some("fda4::99"));
+    testbed.ping_soon("one", "10.104.0.254");
 
     // taken, and outside
     for ip in ["10.104.0.7", "10.104.0.254", "10.105.0.1"] {
-        bed.docker(&["run", "--rm", "--name", "three", "--network", "net", "--ip", ip, "busybox", "true"]).err();
+        testbed.docker(&["run", "--rm", "--name", "three", "--network", "net", "--ip", ip, "busybox", "true"]).err();
     }
     // an address that was asked for stays over a stop, one that was given may move
-    bed.docker(&["restart", "-t", "5", "two"]).ok();
-    assert_eq!(bed.container_addr("two", "net").v4, "10.104.0.7".parse().ok());
+    testbed.docker(&["restart", "-t", "5", "two"]).ok();
+    assert_eq!(testbed.container_addr("two", "net").v4, "10.104.0.7".parse().ok());
     // The built-in driver chooses another MAC from 28 on, and the engine announces it only with its own IPAM.
     if driver == "pontoon" || ipam == "default" {
-        bed.names("one", "-4", "two");
+        testbed.names("one", "-4", "two");
     }
     // what overlaps is refused by either
-    let message = bed.create_network(driver, "other", &["--ipam-driver", ipam, "--subnet", "10.104.0.0/16"]).err();
+    let message = testbed.create_network(driver, "other", &["--ipam-driver", ipam, "--subnet", "10.104.0.0/16"]).err();
     assert!(message.to_lowercase().contains("overlap"), "{message}");
 }
 
@@ -65,12 +65,12 @@ fn default_pools_keep_out_of_each_others_way() {
     on_pontoon_with(Options::new().uplink(&segment, 1), pools);
 }
 
-fn pools(bed: &Bed) {
+fn pools(testbed: &Testbed) {
     // in the way: a route, a link, the engine's own pools
-    bed.exec(&["ip", "route", "add", "172.18.0.0/16", "via", "192.168.77.254"]).ok();
-    bed.exec(&["ip", "link", "add", "taken", "type", "bridge"]).ok();
-    bed.exec(&["ip", "address", "add", "172.20.5.1/30", "dev", "taken"]).ok();
-    bed.exec(&["ip", "link", "set", "taken", "up"]).ok();
+    testbed.exec(&["ip", "route", "add", "172.18.0.0/16", "via", "192.168.77.254"]).ok();
+    testbed.exec(&["ip", "link", "add", "taken", "type", "bridge"]).ok();
+    testbed.exec(&["ip", "address", "add", "172.20.5.1/30", "dev", "taken"]).ok();
+    testbed.exec(&["ip", "link", "set", "taken", "up"]).ok();
     let mut subnets = BTreeSet::new();
     for (name, driver, ipam) in [
         ("net-1", "pontoon", "pontoon"),
@@ -79,28 +79,28 @@ fn pools(bed: &Bed) {
         ("net-4", "bridge", "pontoon"),
         ("net-5", "pontoon", "pontoon"),
     ] {
-        bed.create_network(driver, name, &["--ipam-driver", ipam]).ok();
-        let network = bed.network_info(name);
+        testbed.create_network(driver, name, &["--ipam-driver", ipam]).ok();
+        let network = testbed.network_info(name);
         let subnet = text(&network["IPAM"]["Config"][0]["Subnet"]).to_owned();
         assert!(subnets.insert(subnet.clone()), "{subnet} twice");
         assert!(!subnet.starts_with("172.20."), "{subnet} is a link's of this host");
         // the engine's own looks at its host's neighbourhood only
         assert!(ipam == "default" || !subnet.starts_with("172.18."), "{subnet} is routed elsewhere");
-        bed.run_container(name, &["--network", name]);
+        testbed.run_container(name, &["--network", name]);
         let gateway = text(&network["IPAM"]["Config"][0]["Gateway"]).split('/').next().unwrap_or_default().to_owned();
         if !gateway.is_empty() && !gateway.starts_with("172.18.") {
-            bed.ping_soon(name, &gateway);
+            testbed.ping_soon(name, &gateway);
         }
     }
-    if bed.engine >= 27 {
-        bed.network("six", &["--ipam-driver", "pontoon", "--ipv6"]);
-        let configs = bed.network_info("six")["IPAM"]["Config"].clone();
+    if testbed.engine >= 27 {
+        testbed.network("six", &["--ipam-driver", "pontoon", "--ipv6"]);
+        let configs = testbed.network_info("six")["IPAM"]["Config"].clone();
         let six = configs.as_array().into_iter().flatten().find(|config| text(&config["Subnet"]).contains(':'));
         assert!(six.is_some_and(|config| text(&config["Subnet"]).starts_with("fd")), "{configs}");
-        bed.run_container("six", &["--network", "six"]);
-        assert!(bed.container_addr("six", "six").v6.is_some());
+        testbed.run_container("six", &["--network", "six"]);
+        assert!(testbed.container_addr("six", "six").v6.is_some());
     }
-    bed.exec(&["ip", "link", "delete", "taken"]).ok();
+    testbed.exec(&["ip", "link", "delete", "taken"]).ok();
 }
 
 #[test]
@@ -108,22 +108,22 @@ fn a_network_can_do_without_addresses() {
     on_both(null);
 }
 
-fn null(bed: &Bed) {
-    let created = bed.try_network("net", &["--ipam-driver", "null"]);
-    if !bed.is_pontoon() {
+fn null(testbed: &Testbed) {
+    let created = testbed.try_network("net", &["--ipam-driver", "null"]);
+    if !testbed.is_pontoon() {
         created.err();
         return;
     }
     created.ok();
-    bed.run_container("one", &["--network", "net", "--cap-add", "NET_ADMIN"]);
-    bed.run_container("two", &["--network", "net", "--cap-add", "NET_ADMIN"]);
-    assert_eq!(bed.links_in("one"), ["eth0"]);
+    testbed.run_container("one", &["--network", "net", "--cap-add", "NET_ADMIN"]);
+    testbed.run_container("two", &["--network", "net", "--cap-add", "NET_ADMIN"]);
+    assert_eq!(testbed.links_in("one"), ["eth0"]);
     // a segment and nothing else: addresses of one's own work
     for (name, address) in [("one", "192.0.2.1/24"), ("two", "192.0.2.2/24")] {
-        assert!(!bed.exec_in(name, &["ip", "-4", "address", "show", "dev", "eth0"]).ok().contains("inet"));
-        bed.exec_in(name, &["ip", "address", "add", address, "dev", "eth0"]).ok();
+        assert!(!testbed.exec_in(name, &["ip", "-4", "address", "show", "dev", "eth0"]).ok().contains("inet"));
+        testbed.exec_in(name, &["ip", "address", "add", address, "dev", "eth0"]).ok();
     }
-    bed.ping_soon("one", "192.0.2.2");
+    testbed.ping_soon("one", "192.0.2.2");
 }
 
 #[test]
@@ -131,31 +131,31 @@ fn half_a_network_is_none() {
     on_pontoon(halves);
 }
 
-fn halves(bed: &Bed) {
+fn halves(testbed: &Testbed) {
     for ipam in ["default", "pontoon"] {
         let several = ["--ipam-driver", ipam, "--subnet", "10.106.1.0/24", "--subnet", "10.106.2.0/24"];
-        let message = bed.try_network("net", &several).err();
+        let message = testbed.try_network("net", &several).err();
         assert!(message.contains('2') && message.contains("subnet"), "{message}");
         let bad = ["--ipam-driver", ipam, "--subnet", "10.106.1.0/24", "--gateway", "10.106.7.1"];
-        bed.try_network("net", &bad).err();
+        testbed.try_network("net", &bad).err();
         let bad = ["--ipam-driver", ipam, "--subnet", "10.106.1.0/24", "--ip-range", "10.107.0.0/25"];
-        let outcome = bed.try_network("net", &bad);
+        let outcome = testbed.try_network("net", &bad);
         // 20.10 with its own IPAM takes that
-        assert!(!outcome.success() || (ipam == "default" && bed.engine < 28), "{outcome}");
+        assert!(!outcome.success() || (ipam == "default" && testbed.engine < 28), "{outcome}");
         if outcome.success() {
-            bed.docker(&["network", "rm", "net"]).ok();
+            testbed.docker(&["network", "rm", "net"]).ok();
         }
         // nothing of it is left
         for subnet in ["10.106.1.0/24", "10.106.2.0/24"] {
-            bed.network("net", &["--ipam-driver", ipam, "--subnet", subnet]);
-            bed.docker(&["network", "rm", "net"]).ok();
+            testbed.network("net", &["--ipam-driver", ipam, "--subnet", subnet]);
+            testbed.docker(&["network", "rm", "net"]).ok();
         }
     }
     // overlaps are found among all networks of ours, and named
-    bed.network("one", &["--ipam-driver", "pontoon", "--subnet", "10.108.0.0/24"]);
-    let message = bed.try_network("two", &["--ipam-driver", "pontoon", "--subnet", "10.108.0.128/25"]).err();
+    testbed.network("one", &["--ipam-driver", "pontoon", "--subnet", "10.108.0.0/24"]);
+    let message = testbed.try_network("two", &["--ipam-driver", "pontoon", "--subnet", "10.108.0.128/25"]).err();
     assert!(message.contains("10.108.0.0/24") && message.contains("10.108.0.128/25"), "{message}");
-    let message = bed.try_network("two", &["--subnet", "10.108.0.0/25"]).err();
+    let message = testbed.try_network("two", &["--subnet", "10.108.0.0/25"]).err();
     assert!(message.contains("10.108.0.0/24"), "{message}");
 }
 
@@ -164,30 +164,30 @@ fn a_full_pool_says_so_and_a_freed_address_comes_last() {
     on_pontoon(exhaustion);
 }
 
-fn exhaustion(bed: &Bed) {
-    bed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.109.0.0/29"]);
-    let address = |name: &str| bed.container_addr(name, "net").v4.expect("an address").octets()[3];
+fn exhaustion(testbed: &Testbed) {
+    testbed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.109.0.0/29"]);
+    let address = |name: &str| testbed.container_addr(name, "net").v4.expect("an address").octets()[3];
     let names = ["n1", "n2", "n3", "n4", "n5"];
     for name in names {
-        bed.run_container(name, &["--network", "net"]);
+        testbed.run_container(name, &["--network", "net"]);
     }
     assert_eq!(names.map(address), [2, 3, 4, 5, 6]);
-    let message = bed.docker(&["run", "--rm", "--network", "net", "busybox", "true"]).err();
+    let message = testbed.docker(&["run", "--rm", "--network", "net", "busybox", "true"]).err();
     assert!(message.contains("10.109.0.0/29") && message.contains('6'), "{message}");
-    bed.docker(&["rm", "-f", "n2", "n4"]).ok();
-    bed.run_container("n6", &["--network", "net"]);
-    bed.run_container("n7", &["--network", "net"]);
+    testbed.docker(&["rm", "-f", "n2", "n4"]).ok();
+    testbed.run_container("n6", &["--network", "net"]);
+    testbed.run_container("n7", &["--network", "net"]);
     let mut again = [address("n6"), address("n7")];
     again.sort_unstable();
     assert_eq!(again, [3, 5]);
-    bed.docker(&["run", "--rm", "--network", "net", "busybox", "true"]).err();
+    testbed.docker(&["run", "--rm", "--network", "net", "busybox", "true"]).err();
 
-    bed.network("wide", &["--ipam-driver", "pontoon", "--subnet", "10.110.0.0/24"]);
-    let address = |name: &str| bed.container_addr(name, "wide").v4.expect("an address").octets()[3];
-    bed.run_container("w1", &["--network", "wide"]);
-    bed.run_container("w2", &["--network", "wide"]);
-    bed.docker(&["rm", "-f", "w1"]).ok();
-    bed.run_container("w3", &["--network", "wide"]);
+    testbed.network("wide", &["--ipam-driver", "pontoon", "--subnet", "10.110.0.0/24"]);
+    let address = |name: &str| testbed.container_addr(name, "wide").v4.expect("an address").octets()[3];
+    testbed.run_container("w1", &["--network", "wide"]);
+    testbed.run_container("w2", &["--network", "wide"]);
+    testbed.docker(&["rm", "-f", "w1"]).ok();
+    testbed.run_container("w3", &["--network", "wide"]);
     assert_eq!([address("w2"), address("w3")], [3, 4], "an address that was just freed is not the next");
-    bed.names("w2", "-4", "w3");
+    testbed.names("w2", "-4", "w3");
 }

@@ -1,8 +1,8 @@
 //! Containers on a bridge of the user, whose uplink is the local network: they are stations of that network, and the
 //! bridge stays as it is.
 
-use crate::bed::{Bed, binary};
 use crate::support::{Options, Segment};
+use crate::testbed::{Testbed, binary};
 
 /// Makes the uplink `eth0` of the node a port of the bridge `br-lan`, which takes its address.
 const BRIDGE: &str = "ip link add br-lan type bridge forward_delay 0 && ip link set br-lan up && \
@@ -10,10 +10,10 @@ const BRIDGE: &str = "ip link add br-lan type bridge forward_delay 0 && ip link 
     ip route replace default via 192.168.77.254";
 
 /// Everything of the bridge and its uplink that `ip` shows, but for counters and timers.
-fn bridge(bed: &Bed) -> String {
+fn bridge(testbed: &Testbed) -> String {
     let script = "ip -details link show dev br-lan; ip -details link show dev eth0; ip address show dev br-lan; \
         ip address show dev eth0; ip route; bridge vlan show dev eth0; sysctl -a --pattern 'conf.(br-lan|eth0)'";
-    let text = bed.exec(&["sh", "-c", script]).ok();
+    let text = testbed.exec(&["sh", "-c", script]).ok();
     let timers = ["hello_timer", "gc_timer", "tcn_timer", "topology_change_timer"];
     let words = |line: &str| {
         let mut words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
@@ -34,40 +34,40 @@ fn networks_share_a_bridge_which_stays_as_it_is() {
     let segment = Segment::up();
     let node = Options::new().uplink(&segment, 1).up();
     node.start_pontoon(&binary(), &[]);
-    let bed = &Bed::new(&node, "pontoon");
-    bed.exec(&["sh", "-c", BRIDGE]).ok();
+    let testbed = &Testbed::new(&node, "pontoon");
+    testbed.exec(&["sh", "-c", BRIDGE]).ok();
     // The bridge has the hardware address of its only port, which the kernel chooses again with each port.
-    let before = bridge(bed);
+    let before = bridge(testbed);
     let on = ["-o", "com.docker.network.bridge.name=br-lan", "--aux-address", "DefaultGatewayIPv4=192.168.77.254"];
     let lan = ["--subnet", "192.168.77.0/24", "--ip-range", "192.168.77.64/26", "--gateway", "192.168.77.1"];
-    bed.network("lan", &[&on[..], &lan].concat());
+    testbed.network("lan", &[&on[..], &lan].concat());
     let side = ["-o", "com.docker.network.bridge.name=br-lan", "-o", "com.docker.network.driver.mtu=1300"];
-    bed.network("side", &[&side[..], &["--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1"]].concat());
+    testbed.network("side", &[&side[..], &["--subnet", "10.98.0.0/24", "--gateway", "10.98.0.1"]].concat());
     for round in 0..10 {
-        bed.run_container("one", &["--network", "lan"]);
-        bed.run_container("two", &["--network", "side"]);
+        testbed.run_container("one", &["--network", "lan"]);
+        testbed.run_container("two", &["--network", "side"]);
         if round == 0 {
-            let one = bed.container_addr("one", "lan").v4.expect("an address").to_string();
-            bed.ping_soon("one", "192.168.77.254");
-            let own = bed.cat("one", "/sys/class/net/eth0/address");
+            let one = testbed.container_addr("one", "lan").v4.expect("an address").to_string();
+            testbed.ping_soon("one", "192.168.77.254");
+            let own = testbed.cat("one", "/sys/class/net/eth0/address");
             let neighbour = segment.exec(&["ip", "neigh", "show", &one]).ok();
             assert!(neighbour.contains(own.trim()), "{own}: {neighbour}");
             assert!(segment.exec(&["ping", "-c1", "-W1", &one]).success(), "from outside");
-            assert_eq!(bed.cat("two", "/sys/class/net/eth0/mtu").trim(), "1300");
+            assert_eq!(testbed.cat("two", "/sys/class/net/eth0/mtu").trim(), "1300");
         }
-        assert_eq!(bridge(bed), before, "with containers, round {round}");
-        bed.docker(&["rm", "-f", "one", "two"]).ok();
+        assert_eq!(bridge(testbed), before, "with containers, round {round}");
+        testbed.docker(&["rm", "-f", "one", "two"]).ok();
     }
     // The end of one network changes nothing for the other.
-    bed.run_container("one", &["--network", "lan"]);
-    bed.docker(&["network", "rm", "side"]).ok();
-    bed.ping_soon("one", "192.168.77.254");
-    bed.docker(&["rm", "-f", "one"]).ok();
-    bed.docker(&["network", "rm", "lan"]).ok();
-    assert_eq!(bridge(bed), before, "without networks");
+    testbed.run_container("one", &["--network", "lan"]);
+    testbed.docker(&["network", "rm", "side"]).ok();
+    testbed.ping_soon("one", "192.168.77.254");
+    testbed.docker(&["rm", "-f", "one"]).ok();
+    testbed.docker(&["network", "rm", "lan"]).ok();
+    assert_eq!(bridge(testbed), before, "without networks");
     // The kernel no longer adjusts the MTU of a bridge after any program has set it explicitly.
-    bed.exec(&["ip", "link", "set", "eth0", "mtu", "1450"]).ok();
-    assert!(bed.exec(&["ip", "link", "show", "br-lan"]).ok().contains("mtu 1450"), "it still follows its uplink");
-    bed.exec(&["ip", "link", "del", "br-lan"]).ok();
-    bed.sweep();
+    testbed.exec(&["ip", "link", "set", "eth0", "mtu", "1450"]).ok();
+    assert!(testbed.exec(&["ip", "link", "show", "br-lan"]).ok().contains("mtu 1450"), "it still follows its uplink");
+    testbed.exec(&["ip", "link", "del", "br-lan"]).ok();
+    testbed.sweep();
 }

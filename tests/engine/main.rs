@@ -1,6 +1,6 @@
 //! Real engines over Pontoon's networks: packets decide.
 //!
-//! Each scenario takes its driver from a [`bed::Bed`]. Where behaviour should match it runs on the engine's own bridge
+//! Each scenario takes its driver from a [`testbed::Testbed`]. Where behaviour should match it runs on the engine's own bridge
 //! driver first, so that a wrong expectation fails there, and then on Pontoon. `PONTOON_ENGINE` selects the engine.
 
 #[path = "../support/mod.rs"]
@@ -9,7 +9,6 @@ mod support;
 mod activation;
 mod agreement;
 mod basics;
-mod bed;
 mod doctor;
 mod drift;
 mod example;
@@ -33,4 +32,5 @@ mod routes;
 mod scale;
 mod storm;
 mod stream;
+mod testbed;
 mod uninstall;

@@ -1,13 +1,13 @@
 //! What is written after `-o`, and what is refused.
 
-use crate::bed::{Bed, on_both, on_pontoon, traces};
+use crate::testbed::{Testbed, on_both, on_pontoon, traces};
 
 #[test]
 fn a_wrong_option_is_refused_by_name() {
     on_pontoon(refusals);
 }
 
-fn refusals(bed: &Bed) {
+fn refusals(testbed: &Testbed) {
     for (option, named) in [
         ("com.docker.network.bridge.enable_ic=false", "com.docker.network.bridge.enable_icc"),
         ("mtu=1400", "com.docker.network.driver.mtu"),
@@ -20,23 +20,23 @@ fn refusals(bed: &Bed) {
         ("com.docker.network.container_iface_prefix=a/b", "com.docker.network.container_iface_prefix"),
         ("com.docker.network.bridge.host_binding_ipv4=nowhere", "com.docker.network.bridge.host_binding_ipv4"),
     ] {
-        let message = bed.try_network("net", &["--subnet", "10.99.0.0/24", "-o", option]).err();
+        let message = testbed.try_network("net", &["--subnet", "10.99.0.0/24", "-o", option]).err();
         assert!(message.contains(named), "{option}: {message}");
         assert_eq!(message.trim().lines().count(), 1, "{message}");
     }
     let args = ["--ipv6", "--subnet", "fd99::/64", "-o", "com.docker.network.driver.mtu=1279"];
-    assert!(bed.try_network("net", &args).err().contains("1280"));
+    assert!(testbed.try_network("net", &args).err().contains("1280"));
     // nothing is left of all that
-    bed.network("net", &["--subnet", "10.99.0.0/24"]);
-    bed.run_container("one", &["--network", "net"]);
-    bed.ping_soon("one", "10.99.0.1");
+    testbed.network("net", &["--subnet", "10.99.0.0/24"]);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.ping_soon("one", "10.99.0.1");
     // an endpoint's options likewise
-    bed.network("second", &[]);
-    let message = bed.docker(&["network", "connect", "--driver-opt", "colour=red", "second", "one"]).err();
+    testbed.network("second", &[]);
+    let message = testbed.docker(&["network", "connect", "--driver-opt", "colour=red", "second", "one"]).err();
     assert!(message.contains("colour"), "{message}");
-    assert_eq!(bed.links_in("one"), ["eth0"]);
-    bed.docker(&["network", "connect", "second", "one"]).ok();
-    assert_eq!(bed.links_in("one").len(), 2);
+    assert_eq!(testbed.links_in("one"), ["eth0"]);
+    testbed.docker(&["network", "connect", "second", "one"]).ok();
+    assert_eq!(testbed.links_in("one").len(), 2);
 }
 
 #[test]
@@ -44,34 +44,34 @@ fn a_bridge_of_the_users_own_is_used_and_left_alone() {
     on_both(users_bridge);
 }
 
-fn users_bridge(bed: &Bed) {
-    bed.exec(&["ip", "link", "add", "br-mine", "type", "bridge"]).ok();
-    bed.exec(&["ip", "address", "add", "10.100.0.1/24", "dev", "br-mine"]).ok();
-    bed.exec(&["ip", "address", "add", "10.100.9.1/24", "dev", "br-mine"]).ok();
-    bed.exec(&["ip", "link", "set", "br-mine", "mtu", "1450", "up"]).ok();
-    let addresses = || bed.exec(&["ip", "-4", "-oneline", "address", "show", "br-mine"]).ok();
+fn users_bridge(testbed: &Testbed) {
+    testbed.exec(&["ip", "link", "add", "br-mine", "type", "bridge"]).ok();
+    testbed.exec(&["ip", "address", "add", "10.100.0.1/24", "dev", "br-mine"]).ok();
+    testbed.exec(&["ip", "address", "add", "10.100.9.1/24", "dev", "br-mine"]).ok();
+    testbed.exec(&["ip", "link", "set", "br-mine", "mtu", "1450", "up"]).ok();
+    let addresses = || testbed.exec(&["ip", "-4", "-oneline", "address", "show", "br-mine"]).ok();
     let before = addresses();
     let named = ["-o", "com.docker.network.bridge.name=br-mine"];
-    bed.network("net", &[&["--subnet", "10.100.0.0/24"][..], &named].concat());
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.names("one", "-4", "two");
+    testbed.network("net", &[&["--subnet", "10.100.0.0/24"][..], &named].concat());
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.names("one", "-4", "two");
     for gateway in ["10.100.0.1", "10.100.9.1"] {
-        bed.ping_soon("one", gateway);
+        testbed.ping_soon("one", gateway);
     }
     assert_eq!(addresses(), before);
-    if bed.is_pontoon() {
-        assert_eq!(bed.cat("one", "/sys/class/net/eth0/mtu"), "1450");
+    if testbed.is_pontoon() {
+        assert_eq!(testbed.cat("one", "/sys/class/net/eth0/mtu"), "1450");
     }
-    let ports = bed.exec(&["ls", "/sys/class/net/br-mine/brif"]).ok();
+    let ports = testbed.exec(&["ls", "/sys/class/net/br-mine/brif"]).ok();
     assert_eq!(ports.lines().count(), 2, "{ports}");
-    bed.sweep_names(&["one", "two"], &["net"]);
+    testbed.sweep_names(&["one", "two"], &["net"]);
     assert_eq!(addresses(), before);
-    if bed.is_pontoon() {
-        let link = bed.exec(&["ip", "link", "show", "br-mine"]).ok();
+    if testbed.is_pontoon() {
+        let link = testbed.exec(&["ip", "link", "show", "br-mine"]).ok();
         assert!(link.contains("mtu 1450") && link.contains("group default") && link.contains(",UP"), "{link}");
     }
-    bed.exec(&["ip", "link", "delete", "br-mine"]).ok();
+    testbed.exec(&["ip", "link", "delete", "br-mine"]).ok();
 }
 
 #[test]
@@ -79,23 +79,23 @@ fn a_named_bridge_is_made_and_removed() {
     on_both(named_bridge);
 }
 
-fn named_bridge(bed: &Bed) {
+fn named_bridge(testbed: &Testbed) {
     let named = ["-o", "com.docker.network.bridge.name=br-named"];
-    bed.network("net", &[&["--subnet", "10.101.0.0/24"][..], &named].concat());
-    assert!(bed.exec(&["ip", "-brief", "address", "show", "br-named"]).ok().contains("10.101.0.1/24"));
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.names("one", "-4", "two");
-    assert_eq!(bed.exec(&["ls", "/sys/class/net/br-named/brif"]).ok().lines().count(), 2);
+    testbed.network("net", &[&["--subnet", "10.101.0.0/24"][..], &named].concat());
+    assert!(testbed.exec(&["ip", "-brief", "address", "show", "br-named"]).ok().contains("10.101.0.1/24"));
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.names("one", "-4", "two");
+    assert_eq!(testbed.exec(&["ls", "/sys/class/net/br-named/brif"]).ok().lines().count(), 2);
     // one bridge is one network
-    let message = bed.try_network("other", &named).err();
+    let message = testbed.try_network("other", &named).err();
     assert!(message.contains("br-named"), "{message}");
-    bed.network("next", &["--subnet", "10.101.1.0/24"]);
-    bed.run_container("three", &["--network", "next"]);
-    let one = bed.container_addr("one", "net").v4.expect("an address").to_string();
-    assert!(!bed.ping("three", &one), "a name of the user's choice is no way around the isolation");
-    bed.sweep_names(&["one", "two", "three"], &["net", "next"]);
-    bed.exec(&["ip", "link", "show", "br-named"]).err();
+    testbed.network("next", &["--subnet", "10.101.1.0/24"]);
+    testbed.run_container("three", &["--network", "next"]);
+    let one = testbed.container_addr("one", "net").v4.expect("an address").to_string();
+    assert!(!testbed.ping("three", &one), "a name of the user's choice is no way around the isolation");
+    testbed.sweep_names(&["one", "two", "three"], &["net", "next"]);
+    testbed.exec(&["ip", "link", "show", "br-named"]).err();
 }
 
 #[test]
@@ -103,14 +103,14 @@ fn a_bridge_can_go_without_its_address() {
     on_both(inhibit);
 }
 
-fn inhibit(bed: &Bed) {
+fn inhibit(testbed: &Testbed) {
     let inhibit = ["-o", "com.docker.network.bridge.inhibit_ipv4=true", "-o", "com.docker.network.bridge.name=br-none"];
-    bed.network("net", &[&["--subnet", "10.102.0.0/24"][..], &inhibit].concat());
-    assert!(!bed.exec(&["ip", "address", "show", "br-none"]).ok().contains("10.102."));
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.names("one", "-4", "two");
-    assert!(!bed.ping("one", "10.102.0.1"));
+    testbed.network("net", &[&["--subnet", "10.102.0.0/24"][..], &inhibit].concat());
+    assert!(!testbed.exec(&["ip", "address", "show", "br-none"]).ok().contains("10.102."));
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.names("one", "-4", "two");
+    assert!(!testbed.ping("one", "10.102.0.1"));
 }
 
 #[test]
@@ -119,20 +119,20 @@ fn a_port_is_published_and_a_conflict_is_refused_in_plain_words() {
 }
 
 /// The rest of publishing has tests of its own (tests/publish).
-pub fn publish(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.103.0.0/24"]);
-    bed.docker(&["run", "-d", "--name", "one", "--network", "net", "-p", "8085:8080", "busybox"]).ok();
-    bed.serve("one", 8080);
-    bed.host_gets("127.0.0.1:8085");
-    let before = traces(bed);
+pub fn publish(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.103.0.0/24"]);
+    testbed.docker(&["run", "-d", "--name", "one", "--network", "net", "-p", "8085:8080", "busybox"]).ok();
+    testbed.serve("one", 8080);
+    testbed.host_gets("127.0.0.1:8085");
+    let before = traces(testbed);
     let run = ["run", "-d", "--name", "web", "--network", "net", "--ip", "10.103.0.80", "-p", "8085:80", "busybox"];
-    let message = bed.docker(&run).err();
+    let message = testbed.docker(&run).err();
     assert!(message.contains("8085") && message.contains("already published"), "{message}");
-    assert_eq!(bed.inspect("web")["State"]["Running"], false);
-    assert_eq!(bed.members("net"), ["one".to_owned()].into());
-    bed.expect_traces(&before);
-    bed.docker(&["rm", "web"]).ok();
+    assert_eq!(testbed.inspect("web")["State"]["Running"], false);
+    assert_eq!(testbed.members("net"), ["one".to_owned()].into());
+    testbed.expect_traces(&before);
+    testbed.docker(&["rm", "web"]).ok();
     // its address is free
-    bed.run_container("web", &["--network", "net", "--ip", "10.103.0.80"]);
-    bed.names("one", "-4", "web");
+    testbed.run_container("web", &["--network", "net", "--ip", "10.103.0.80"]);
+    testbed.names("one", "-4", "web");
 }

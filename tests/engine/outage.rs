@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    bed::{Bed, binary, on_pontoon, traces},
     support::Signal,
+    testbed::{Testbed, binary, on_pontoon, traces},
 };
 
 #[test]
@@ -13,18 +13,18 @@ fn what_was_removed_meanwhile_is_cleaned_up() {
 }
 
 /// The engine gives up after 45 seconds and forgets the container.
-fn removed(bed: &Bed) {
-    bed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.116.0.0/24"]);
-    bed.run_container("two", &["--network", "net"]);
-    let before = traces(bed);
-    bed.run_container("one", &["--network", "net", "--ip", "10.116.0.11"]);
-    bed.kill_pontoon(Signal::Kill);
-    bed.docker_within(Duration::from_secs(100), &["rm", "-f", "one"]).ok();
-    bed.docker(&["inspect", "one"]).err();
-    bed.start_pontoon(&binary(), &[]);
-    bed.expect_traces(&before);
-    bed.run_container("one", &["--network", "net"]);
-    bed.names("two", "-4", "one");
+fn removed(testbed: &Testbed) {
+    testbed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.116.0.0/24"]);
+    testbed.run_container("two", &["--network", "net"]);
+    let before = traces(testbed);
+    testbed.run_container("one", &["--network", "net", "--ip", "10.116.0.11"]);
+    testbed.kill_pontoon(Signal::Kill);
+    testbed.docker_within(Duration::from_secs(100), &["rm", "-f", "one"]).ok();
+    testbed.docker(&["inspect", "one"]).err();
+    testbed.start_pontoon(&binary(), &[]);
+    testbed.expect_traces(&before);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.names("two", "-4", "one");
 }
 
 #[test]
@@ -32,25 +32,25 @@ fn a_link_that_vanished_meanwhile_harms_nobody_else() {
     on_pontoon(vanished);
 }
 
-fn vanished(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.117.0.0/24"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.run_container("three", &["--network", "net"]);
-    let before = traces(bed);
-    bed.run_container("one", &["--network", "net"]);
-    let host: Vec<_> = traces(bed).difference(&before).filter(|trace| trace.starts_with("pnth")).cloned().collect();
+fn vanished(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.117.0.0/24"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.run_container("three", &["--network", "net"]);
+    let before = traces(testbed);
+    testbed.run_container("one", &["--network", "net"]);
+    let host: Vec<_> = traces(testbed).difference(&before).filter(|trace| trace.starts_with("pnth")).cloned().collect();
     assert_eq!(host.len(), 1, "{host:?}");
-    bed.kill_pontoon(Signal::Kill);
-    bed.exec(&["ip", "link", "delete", &host[0]]).ok();
-    bed.start_pontoon(&binary(), &[]);
-    bed.names("two", "-4", "three");
-    bed.docker(&["restart", "-t", "5", "one"]).ok();
-    bed.names("two", "-4", "one");
+    testbed.kill_pontoon(Signal::Kill);
+    testbed.exec(&["ip", "link", "delete", &host[0]]).ok();
+    testbed.start_pontoon(&binary(), &[]);
+    testbed.names("two", "-4", "three");
+    testbed.docker(&["restart", "-t", "5", "one"]).ok();
+    testbed.names("two", "-4", "one");
     // and while it runs
-    let host: Vec<_> = traces(bed).difference(&before).filter(|trace| trace.starts_with("pnth")).cloned().collect();
-    bed.exec(&["ip", "link", "delete", &host[0]]).ok();
-    bed.docker(&["rm", "-f", "one"]).ok();
-    bed.expect_traces(&before);
+    let host: Vec<_> = traces(testbed).difference(&before).filter(|trace| trace.starts_with("pnth")).cloned().collect();
+    testbed.exec(&["ip", "link", "delete", &host[0]]).ok();
+    testbed.docker(&["rm", "-f", "one"]).ok();
+    testbed.expect_traces(&before);
 }
 
 #[test]
@@ -58,23 +58,23 @@ fn a_bridge_that_was_deleted_comes_back_with_its_ports() {
     on_pontoon(bridge);
 }
 
-fn bridge(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.118.0.0/24"]);
-    bed.run_container("one", &["--network", "net"]);
-    bed.run_container("two", &["--network", "net"]);
-    let name = || traces(bed).into_iter().find(|trace| trace.starts_with("pntb"));
+fn bridge(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.118.0.0/24"]);
+    testbed.run_container("one", &["--network", "net"]);
+    testbed.run_container("two", &["--network", "net"]);
+    let name = || traces(testbed).into_iter().find(|trace| trace.starts_with("pntb"));
     let bridge = name().expect("a bridge");
-    bed.exec(&["ip", "link", "delete", &bridge]).ok();
-    bed.names("one", "-4", "two");
-    bed.ping_soon("one", "10.118.0.1");
-    bed.exec(&["ip", "address", "flush", "dev", &bridge]).ok();
-    bed.ping_soon("one", "10.118.0.1");
-    bed.exec(&["ip", "link", "set", &bridge, "down"]).ok();
-    bed.names("one", "-4", "two");
+    testbed.exec(&["ip", "link", "delete", &bridge]).ok();
+    testbed.names("one", "-4", "two");
+    testbed.ping_soon("one", "10.118.0.1");
+    testbed.exec(&["ip", "address", "flush", "dev", &bridge]).ok();
+    testbed.ping_soon("one", "10.118.0.1");
+    testbed.exec(&["ip", "link", "set", &bridge, "down"]).ok();
+    testbed.names("one", "-4", "two");
     // and while nobody looks
-    bed.kill_pontoon(Signal::Kill);
-    bed.exec(&["ip", "link", "delete", &bridge]).ok();
-    bed.start_pontoon(&binary(), &[]);
-    bed.names("one", "-4", "two");
-    bed.ping_soon("one", "10.118.0.1");
+    testbed.kill_pontoon(Signal::Kill);
+    testbed.exec(&["ip", "link", "delete", &bridge]).ok();
+    testbed.start_pontoon(&binary(), &[]);
+    testbed.names("one", "-4", "two");
+    testbed.ping_soon("one", "10.118.0.1");
 }

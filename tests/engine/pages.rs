@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use crate::{
-    bed::{SOON, binary, plugin, traces},
     support::{Node, Options, Segment, Signal, wait_until},
+    testbed::{SOON, binary, plugin, traces},
 };
 
 /// What `make` is in a node: the targets of the pages, without a build.

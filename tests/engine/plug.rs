@@ -1,8 +1,8 @@
 //! Containers that come, go and change their networks.
 
 use crate::{
-    bed::{Bed, SOON, on_both},
     support::wait_until,
+    testbed::{SOON, Testbed, on_both},
 };
 
 #[test]
@@ -10,41 +10,41 @@ fn networks_are_plugged_into_a_running_container() {
     on_both(hot_plug);
 }
 
-pub fn hot_plug(bed: &Bed) {
-    bed.network("net-a", &["--subnet", "10.85.1.0/24"]);
-    bed.network("net-b", &["--subnet", "10.85.2.0/24", "--ipv6", "--subnet", "fd85:2::/64"]);
-    bed.run_container("one", &["--network", "net-a"]);
-    bed.run_container("at-a", &["--network", "net-a"]);
-    bed.run_container("at-b", &["--network", "net-b"]);
-    bed.docker(&["network", "connect", "--ip", "10.85.2.99", "--ip6", "fd85:2::99", "net-b", "one"]).ok();
-    assert_eq!(bed.links_in("one"), ["eth0", "eth1"]);
-    assert_eq!(bed.members("net-b"), ["at-b", "one"].map(str::to_owned).into());
+pub fn hot_plug(testbed: &Testbed) {
+    testbed.network("net-a", &["--subnet", "10.85.1.0/24"]);
+    testbed.network("net-b", &["--subnet", "10.85.2.0/24", "--ipv6", "--subnet", "fd85:2::/64"]);
+    testbed.run_container("one", &["--network", "net-a"]);
+    testbed.run_container("at-a", &["--network", "net-a"]);
+    testbed.run_container("at-b", &["--network", "net-b"]);
+    testbed.docker(&["network", "connect", "--ip", "10.85.2.99", "--ip6", "fd85:2::99", "net-b", "one"]).ok();
+    assert_eq!(testbed.links_in("one"), ["eth0", "eth1"]);
+    assert_eq!(testbed.members("net-b"), ["at-b", "one"].map(str::to_owned).into());
     for peer in ["at-a", "at-b"] {
-        bed.names("one", "-4", peer);
+        testbed.names("one", "-4", peer);
     }
-    bed.names("one", "-6", "at-b");
-    bed.ping_soon("at-b", "fd85:2::99");
-    assert!(bed.host_pings("10.85.2.99"));
+    testbed.names("one", "-6", "at-b");
+    testbed.ping_soon("at-b", "fd85:2::99");
+    assert!(testbed.host_pings("10.85.2.99"));
 
-    bed.docker(&["network", "disconnect", "net-a", "one"]).ok();
-    assert_eq!(bed.links_in("one"), ["eth1"]);
-    assert_eq!(bed.members("net-a"), ["at-a".to_owned()].into());
-    bed.names("one", "-4", "at-b");
-    bed.nameless("one", "at-a");
+    testbed.docker(&["network", "disconnect", "net-a", "one"]).ok();
+    assert_eq!(testbed.links_in("one"), ["eth1"]);
+    assert_eq!(testbed.members("net-a"), ["at-a".to_owned()].into());
+    testbed.names("one", "-4", "at-b");
+    testbed.nameless("one", "at-a");
 
     // and back, several times
     for _ in 0..3 {
-        bed.docker(&["network", "connect", "net-a", "one"]).ok();
-        bed.names("one", "-4", "at-a");
-        bed.docker(&["network", "disconnect", "net-b", "one"]).ok();
-        bed.docker(&["network", "connect", "net-b", "one"]).ok();
-        bed.names("one", "-4", "at-b");
-        bed.docker(&["network", "disconnect", "net-a", "one"]).ok();
+        testbed.docker(&["network", "connect", "net-a", "one"]).ok();
+        testbed.names("one", "-4", "at-a");
+        testbed.docker(&["network", "disconnect", "net-b", "one"]).ok();
+        testbed.docker(&["network", "connect", "net-b", "one"]).ok();
+        testbed.names("one", "-4", "at-b");
+        testbed.docker(&["network", "disconnect", "net-a", "one"]).ok();
     }
-    bed.docker(&["network", "disconnect", "net-b", "one"]).ok();
-    assert_eq!(bed.links_in("one"), Vec::<String>::new());
-    bed.docker(&["network", "connect", "net-b", "one"]).ok();
-    bed.names("one", "-6", "at-b");
+    testbed.docker(&["network", "disconnect", "net-b", "one"]).ok();
+    assert_eq!(testbed.links_in("one"), Vec::<String>::new());
+    testbed.docker(&["network", "connect", "net-b", "one"]).ok();
+    testbed.names("one", "-6", "at-b");
 }
 
 #[test]
@@ -52,29 +52,29 @@ fn networks_are_plugged_into_a_stopped_container() {
     on_both(cold_plug);
 }
 
-fn cold_plug(bed: &Bed) {
-    bed.network("net-a", &[]);
-    bed.network("net-b", &["--subnet", "10.86.2.0/24"]);
-    bed.run_container("at-a", &["--network", "net-a"]);
-    bed.run_container("at-b", &["--network", "net-b"]);
-    bed.docker(&["create", "--name", "one", "--network", "net-a", "busybox"]).ok();
-    bed.docker(&["network", "connect", "--ip", "10.86.2.77", "net-b", "one"]).ok();
-    assert!(!bed.host_pings("10.86.2.77"));
-    bed.docker(&["start", "one"]).ok();
-    assert_eq!(bed.links_in("one").len(), 2);
+fn cold_plug(testbed: &Testbed) {
+    testbed.network("net-a", &[]);
+    testbed.network("net-b", &["--subnet", "10.86.2.0/24"]);
+    testbed.run_container("at-a", &["--network", "net-a"]);
+    testbed.run_container("at-b", &["--network", "net-b"]);
+    testbed.docker(&["create", "--name", "one", "--network", "net-a", "busybox"]).ok();
+    testbed.docker(&["network", "connect", "--ip", "10.86.2.77", "net-b", "one"]).ok();
+    assert!(!testbed.host_pings("10.86.2.77"));
+    testbed.docker(&["start", "one"]).ok();
+    assert_eq!(testbed.links_in("one").len(), 2);
     for peer in ["at-a", "at-b"] {
-        bed.names("one", "-4", peer);
+        testbed.names("one", "-4", peer);
     }
-    bed.ping_soon("at-b", "10.86.2.77");
-    bed.docker(&["stop", "-t", "5", "one"]).ok();
-    bed.docker(&["network", "disconnect", "net-a", "one"]).ok();
-    bed.docker(&["start", "one"]).ok();
-    assert_eq!(bed.links_in("one").len(), 1);
-    bed.names("one", "-4", "at-b");
+    testbed.ping_soon("at-b", "10.86.2.77");
+    testbed.docker(&["stop", "-t", "5", "one"]).ok();
+    testbed.docker(&["network", "disconnect", "net-a", "one"]).ok();
+    testbed.docker(&["start", "one"]).ok();
+    assert_eq!(testbed.links_in("one").len(), 1);
+    testbed.names("one", "-4", "at-b");
     // its network goes while it is stopped
-    bed.docker(&["stop", "-t", "5", "one", "at-b"]).ok();
-    bed.docker(&["network", "rm", "net-b"]).ok();
-    bed.docker(&["start", "one"]).err();
+    testbed.docker(&["stop", "-t", "5", "one", "at-b"]).ok();
+    testbed.docker(&["network", "rm", "net-b"]).ok();
+    testbed.docker(&["start", "one"]).err();
 }
 
 #[test]
@@ -82,35 +82,35 @@ fn a_container_starts_and_stops_in_every_way() {
     on_both(lives);
 }
 
-fn lives(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.87.0.0/24"]);
-    bed.run_container("peer", &["--network", "net"]);
-    bed.run_container("one", &["--network", "net", "--ip", "10.87.0.50"]);
-    let reachable = || bed.ping_soon("peer", "10.87.0.50");
+fn lives(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.87.0.0/24"]);
+    testbed.run_container("peer", &["--network", "net"]);
+    testbed.run_container("one", &["--network", "net", "--ip", "10.87.0.50"]);
+    let reachable = || testbed.ping_soon("peer", "10.87.0.50");
     reachable();
-    bed.docker(&["stop", "-t", "5", "one"]).ok();
-    assert!(!bed.ping("peer", "10.87.0.50"));
-    bed.docker(&["start", "one"]).ok();
+    testbed.docker(&["stop", "-t", "5", "one"]).ok();
+    assert!(!testbed.ping("peer", "10.87.0.50"));
+    testbed.docker(&["start", "one"]).ok();
     reachable();
-    bed.docker(&["restart", "-t", "5", "one"]).ok();
+    testbed.docker(&["restart", "-t", "5", "one"]).ok();
     reachable();
-    bed.docker(&["kill", "one"]).ok();
-    wait_until(SOON, "its end", || bed.inspect("one")["State"]["Running"] == false);
-    bed.docker(&["start", "one"]).ok();
+    testbed.docker(&["kill", "one"]).ok();
+    wait_until(SOON, "its end", || testbed.inspect("one")["State"]["Running"] == false);
+    testbed.docker(&["start", "one"]).ok();
     reachable();
-    bed.docker(&["pause", "one"]).ok();
-    bed.docker(&["unpause", "one"]).ok();
+    testbed.docker(&["pause", "one"]).ok();
+    testbed.docker(&["unpause", "one"]).ok();
     reachable();
-    bed.docker(&["rm", "-f", "one"]).ok();
-    assert!(!bed.ping("peer", "10.87.0.50"));
-    bed.run_container("one", &["--network", "net", "--ip", "10.87.0.50"]);
+    testbed.docker(&["rm", "-f", "one"]).ok();
+    assert!(!testbed.ping("peer", "10.87.0.50"));
+    testbed.run_container("one", &["--network", "net", "--ip", "10.87.0.50"]);
     reachable();
     // a program that is not there
-    bed.docker(&["run", "--name", "none", "--network", "net", "--ip", "10.87.0.51", "busybox", "/none"]).err();
-    bed.run_container("some", &["--network", "net", "--ip", "10.87.0.51"]);
-    bed.names("peer", "-4", "some");
+    testbed.docker(&["run", "--name", "none", "--network", "net", "--ip", "10.87.0.51", "busybox", "/none"]).err();
+    testbed.run_container("some", &["--network", "net", "--ip", "10.87.0.51"]);
+    testbed.names("peer", "-4", "some");
     // and one that ends at once
-    assert_eq!(bed.docker(&["run", "--rm", "--network", "net", "busybox", "echo", "hello"]).ok(), "hello");
+    assert_eq!(testbed.docker(&["run", "--rm", "--network", "net", "busybox", "echo", "hello"]).ok(), "hello");
 }
 
 #[test]
@@ -118,19 +118,19 @@ fn a_killed_container_restarts_by_itself() {
     on_both(restart_policy);
 }
 
-fn restart_policy(bed: &Bed) {
-    bed.network("net", &[]);
-    bed.run_container("peer", &["--network", "net"]);
-    bed.run_container("one", &["--network", "net", "--restart", "always"]);
+fn restart_policy(testbed: &Testbed) {
+    testbed.network("net", &[]);
+    testbed.run_container("peer", &["--network", "net"]);
+    testbed.run_container("one", &["--network", "net", "--restart", "always"]);
     for _ in 0..2 {
-        let old = bed.inspect("one")["State"]["Pid"].clone();
-        bed.exec(&["kill", "-KILL", &old.to_string()]).ok();
+        let old = testbed.inspect("one")["State"]["Pid"].clone();
+        testbed.exec(&["kill", "-KILL", &old.to_string()]).ok();
         wait_until(SOON, "another life", || {
-            let state = &bed.inspect("one")["State"];
+            let state = &testbed.inspect("one")["State"];
             state["Running"] == true && state["Pid"] != old
         });
-        bed.names("peer", "-4", "one");
-        bed.names("one", "-4", "peer");
+        testbed.names("peer", "-4", "one");
+        testbed.names("one", "-4", "peer");
     }
 }
 
@@ -139,21 +139,21 @@ fn shared_and_foreign_namespaces_are_left_alone() {
     on_both(namespaces);
 }
 
-fn namespaces(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.88.0.0/24"]);
-    bed.run_container("one", &["--network", "net", "--ip", "10.88.0.11"]);
-    bed.run_container("peer", &["--network", "net"]);
-    bed.run_container("sharer", &["--network", "container:one"]);
-    assert!(bed.exec_in("sharer", &["ip", "address"]).ok().contains("10.88.0.11/24"));
-    bed.names("sharer", "-4", "peer");
-    bed.serve("sharer", 8080);
-    bed.gets("peer", "10.88.0.11:8080");
-    bed.docker(&["rm", "-f", "sharer"]).ok();
-    bed.ping_soon("peer", "10.88.0.11");
+fn namespaces(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.88.0.0/24"]);
+    testbed.run_container("one", &["--network", "net", "--ip", "10.88.0.11"]);
+    testbed.run_container("peer", &["--network", "net"]);
+    testbed.run_container("sharer", &["--network", "container:one"]);
+    assert!(testbed.exec_in("sharer", &["ip", "address"]).ok().contains("10.88.0.11/24"));
+    testbed.names("sharer", "-4", "peer");
+    testbed.serve("sharer", 8080);
+    testbed.gets("peer", "10.88.0.11:8080");
+    testbed.docker(&["rm", "-f", "sharer"]).ok();
+    testbed.ping_soon("peer", "10.88.0.11");
 
-    bed.run_container("hosts", &["--network", "host"]);
-    bed.run_container("alone", &["--network", "none"]);
-    assert!(bed.ping("hosts", "10.88.0.11"), "as the host itself");
-    assert_eq!(bed.links_in("alone"), Vec::<String>::new());
-    assert!(!bed.ping("alone", "10.88.0.11"));
+    testbed.run_container("hosts", &["--network", "host"]);
+    testbed.run_container("alone", &["--network", "none"]);
+    assert!(testbed.ping("hosts", "10.88.0.11"), "as the host itself");
+    assert_eq!(testbed.links_in("alone"), Vec::<String>::new());
+    assert!(!testbed.ping("alone", "10.88.0.11"));
 }

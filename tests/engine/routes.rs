@@ -1,8 +1,8 @@
 //! The way out of a container with several networks.
 
 use crate::{
-    bed::{Bed, on_both_with, text},
     support::{Options, Segment},
+    testbed::{Testbed, on_both_with, text},
 };
 
 #[test]
@@ -11,43 +11,43 @@ fn the_default_route_follows_the_networks() {
     on_both_with(Options::new().uplink(&segment, 1), choice);
 }
 
-fn choice(bed: &Bed) {
+fn choice(testbed: &Testbed) {
     // created, and connected, in an order of their own: it is the name that counts
-    bed.network("mid", &["--subnet", "10.89.2.0/24"]);
-    bed.network("zed", &["--subnet", "10.89.3.0/24"]);
-    bed.network("abe", &["--subnet", "10.89.1.0/24"]);
-    bed.network("inner", &["--subnet", "10.89.4.0/24", "--internal"]);
-    bed.run_container("one", &["--network", "mid"]);
+    testbed.network("mid", &["--subnet", "10.89.2.0/24"]);
+    testbed.network("zed", &["--subnet", "10.89.3.0/24"]);
+    testbed.network("abe", &["--subnet", "10.89.1.0/24"]);
+    testbed.network("inner", &["--subnet", "10.89.4.0/24", "--internal"]);
+    testbed.run_container("one", &["--network", "mid"]);
     let out = |via: &str| {
-        assert_eq!(bed.way_out("one", "-4").as_deref(), Some(via));
-        bed.ping_soon("one", "192.168.77.254");
+        assert_eq!(testbed.way_out("one", "-4").as_deref(), Some(via));
+        testbed.ping_soon("one", "192.168.77.254");
     };
     out("10.89.2.1");
     for network in ["inner", "zed"] {
-        bed.docker(&["network", "connect", network, "one"]).ok();
+        testbed.docker(&["network", "connect", network, "one"]).ok();
         out("10.89.2.1");
     }
-    bed.docker(&["network", "connect", "abe", "one"]).ok();
+    testbed.docker(&["network", "connect", "abe", "one"]).ok();
     out("10.89.1.1");
-    bed.docker(&["network", "disconnect", "abe", "one"]).ok();
+    testbed.docker(&["network", "disconnect", "abe", "one"]).ok();
     out("10.89.2.1");
-    bed.docker(&["restart", "-t", "5", "one"]).ok();
+    testbed.docker(&["restart", "-t", "5", "one"]).ok();
     out("10.89.2.1");
-    bed.docker(&["network", "disconnect", "mid", "one"]).ok();
+    testbed.docker(&["network", "disconnect", "mid", "one"]).ok();
     out("10.89.3.1");
-    if bed.engine >= 28 {
-        bed.docker(&["network", "connect", "abe", "one"]).ok();
+    if testbed.engine >= 28 {
+        testbed.docker(&["network", "connect", "abe", "one"]).ok();
         out("10.89.1.1");
-        bed.docker(&["network", "connect", "--gw-priority", "7", "mid", "one"]).ok();
+        testbed.docker(&["network", "connect", "--gw-priority", "7", "mid", "one"]).ok();
         out("10.89.2.1");
-        bed.docker(&["network", "disconnect", "mid", "one"]).ok();
+        testbed.docker(&["network", "disconnect", "mid", "one"]).ok();
         out("10.89.1.1");
     }
     for network in ["abe", "zed"] {
-        bed.docker(&["network", "disconnect", network, "one"]);
+        testbed.docker(&["network", "disconnect", network, "one"]);
     }
-    if bed.is_pontoon() || bed.engine >= 26 {
-        assert_eq!(bed.way_out("one", "-4"), None, "an internal network has no way out");
+    if testbed.is_pontoon() || testbed.engine >= 26 {
+        assert_eq!(testbed.way_out("one", "-4"), None, "an internal network has no way out");
     }
 }
 
@@ -57,16 +57,16 @@ fn each_family_finds_its_way() {
 }
 
 /// One network has IPv4, another has both: the two families may leave by different ones.
-fn families(bed: &Bed) {
-    bed.network("four", &["--subnet", "10.90.1.0/24"]);
-    bed.network("both", &["--subnet", "10.90.2.0/24", "--ipv6", "--subnet", "fd90:2::/64"]);
-    bed.run_container("one", &["--network", "four"]);
-    bed.docker(&["network", "connect", "both", "one"]).ok();
-    assert_eq!(bed.way_out("one", "-4").as_deref(), Some("10.90.2.1"));
-    assert_eq!(bed.way_out("one", "-6").as_deref(), Some("fd90:2::1"));
-    bed.docker(&["network", "disconnect", "both", "one"]).ok();
-    assert_eq!(bed.way_out("one", "-4").as_deref(), Some("10.90.1.1"));
-    assert_eq!(bed.way_out("one", "-6"), None);
+fn families(testbed: &Testbed) {
+    testbed.network("four", &["--subnet", "10.90.1.0/24"]);
+    testbed.network("both", &["--subnet", "10.90.2.0/24", "--ipv6", "--subnet", "fd90:2::/64"]);
+    testbed.run_container("one", &["--network", "four"]);
+    testbed.docker(&["network", "connect", "both", "one"]).ok();
+    assert_eq!(testbed.way_out("one", "-4").as_deref(), Some("10.90.2.1"));
+    assert_eq!(testbed.way_out("one", "-6").as_deref(), Some("fd90:2::1"));
+    testbed.docker(&["network", "disconnect", "both", "one"]).ok();
+    assert_eq!(testbed.way_out("one", "-4").as_deref(), Some("10.90.1.1"));
+    assert_eq!(testbed.way_out("one", "-6"), None);
 }
 
 #[test]
@@ -74,16 +74,16 @@ fn another_router_may_be_the_gateway() {
     on_both_with(Options::new(), router);
 }
 
-fn router(bed: &Bed) {
+fn router(testbed: &Testbed) {
     let aux = ["--aux-address", "DefaultGatewayIPv4=10.91.0.7", "--aux-address", "DefaultGatewayIPv6=fd91::7"];
     let subnets = ["--subnet", "10.91.0.0/24", "--ipv6", "--subnet", "fd91::/64"];
-    bed.network("net", &[&subnets[..], &aux].concat());
-    bed.run_container("one", &["--network", "net"]);
-    assert_eq!(bed.way_out("one", "-4").as_deref(), Some("10.91.0.7"));
-    assert_eq!(bed.way_out("one", "-6").as_deref(), Some("fd91::7"));
+    testbed.network("net", &[&subnets[..], &aux].concat());
+    testbed.run_container("one", &["--network", "net"]);
+    assert_eq!(testbed.way_out("one", "-4").as_deref(), Some("10.91.0.7"));
+    assert_eq!(testbed.way_out("one", "-6").as_deref(), Some("fd91::7"));
     // the bridge has its address all the same
-    bed.ping_soon("one", "10.91.0.1");
-    bed.ping_soon("one", "fd91::1");
-    let one = &bed.inspect("one")["NetworkSettings"]["Networks"]["net"];
+    testbed.ping_soon("one", "10.91.0.1");
+    testbed.ping_soon("one", "fd91::1");
+    let one = &testbed.inspect("one")["NetworkSettings"]["Networks"]["net"];
     assert_eq!(text(&one["Gateway"]), "10.91.0.7");
 }

@@ -2,39 +2,40 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::bed::{Bed, on_pontoon};
+use crate::testbed::{Testbed, on_pontoon};
 
 #[test]
 fn twenty_containers_come_and_go_four_at_a_time() {
     on_pontoon(crowd);
 }
 
-fn crowd(bed: &Bed) {
-    let before = crate::bed::traces(bed);
-    bed.network("net", &["--ipam-driver", "pontoon", "--ipv6", "--subnet", "10.119.0.0/24", "--subnet", "fdb9::/64"]);
-    let empty = crate::bed::traces(bed);
+fn crowd(testbed: &Testbed) {
+    let before = crate::testbed::traces(testbed);
+    testbed
+        .network("net", &["--ipam-driver", "pontoon", "--ipv6", "--subnet", "10.119.0.0/24", "--subnet", "fdb9::/64"]);
+    let empty = crate::testbed::traces(testbed);
     let four_at_a_time = |command: &str| {
         let script = format!("seq 20 | xargs -P4 -I{{}} {command} >/dev/null");
-        bed.exec_within(Duration::from_secs(90), &["sh", "-c", &script]).ok();
+        testbed.exec_within(Duration::from_secs(90), &["sh", "-c", &script]).ok();
     };
     four_at_a_time("docker run -d --name c{} --network net busybox");
-    let network = bed.inspect("net");
+    let network = testbed.inspect("net");
     let members = network["Containers"].as_object().cloned().unwrap_or_default();
     for field in ["IPv4Address", "IPv6Address", "MacAddress"] {
         let values: BTreeSet<_> = members.values().map(|member| member[field].as_str().unwrap_or_default()).collect();
         assert_eq!(values.len(), 20, "{field}: each has its own");
     }
     for to in 2..=20 {
-        bed.names("c1", "-4", &format!("c{to}"));
+        testbed.names("c1", "-4", &format!("c{to}"));
     }
     four_at_a_time("docker restart -t 5 c{}");
-    bed.names("c7", "-6", "c19");
+    testbed.names("c7", "-6", "c19");
     four_at_a_time("docker rm -f c{}");
-    bed.expect_traces(&empty);
-    bed.docker(&["network", "rm", "net"]).ok();
-    bed.expect_traces(&before);
+    testbed.expect_traces(&empty);
+    testbed.docker(&["network", "rm", "net"]).ok();
+    testbed.expect_traces(&before);
     // networks likewise
     four_at_a_time("docker network create -d pontoon --ipam-driver pontoon n{}");
     four_at_a_time("docker network rm n{}");
-    bed.expect_traces(&before);
+    testbed.expect_traces(&before);
 }

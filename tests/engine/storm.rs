@@ -9,10 +9,10 @@ use std::{
 
 use crate::{
     agreement::{self, LONG},
-    bed::{Bed, binary, on_pontoon_with},
     random::Random,
     stream::Stream,
     support::{Options, Signal, wait_until},
+    testbed::{Testbed, binary, on_pontoon_with},
 };
 
 /// Clients at work at the same time, each with containers of its own.
@@ -29,42 +29,42 @@ const LIFE: u64 = 1200;
 
 #[test]
 fn an_engine_that_dies_under_load_comes_back_to_what_it_had() {
-    on_pontoon_with(Options::new(), |bed| storm(bed, false));
+    on_pontoon_with(Options::new(), |testbed| storm(testbed, false));
 }
 
 #[test]
 fn an_engine_that_dies_under_load_leaves_live_restored_containers_alone() {
-    on_pontoon_with(Options::new().flag("--live-restore"), |bed| storm(bed, true));
+    on_pontoon_with(Options::new().flag("--live-restore"), |testbed| storm(testbed, true));
 }
 
-fn storm(bed: &Bed, live: bool) {
+fn storm(testbed: &Testbed, live: bool) {
     // Engines tell of a gateway only when it was named.
     for (net, subnet, gateway) in [("net", "10.150.0.0/24", "10.150.0.1"), ("second", "10.151.0.0/24", "10.151.0.1")] {
-        bed.network(net, &["--ipam-driver", "pontoon", "--subnet", subnet, "--gateway", gateway]);
+        testbed.network(net, &["--ipam-driver", "pontoon", "--subnet", subnet, "--gateway", gateway]);
     }
     for still in ["still", "other"] {
-        bed.run_container(still, &["--network", "net", "--restart", "always"]);
-        bed.docker(&["network", "connect", "second", still]).ok();
+        testbed.run_container(still, &["--network", "net", "--restart", "always"]);
+        testbed.docker(&["network", "connect", "second", still]).ok();
     }
-    let other = bed.container_addr("other", "net").v4.expect("an address").to_string();
-    let stream = live.then(|| Stream::start(bed, "still", &other));
+    let other = testbed.container_addr("other", "net").v4.expect("an address").to_string();
+    let stream = live.then(|| Stream::start(testbed, "still", &other));
     let kills = std::env::var("ENGINE_KILLS").map_or(KILLS, |kills| kills.parse().expect("ENGINE_KILLS is a number"));
     let mut random = Random::new(u64::from(live));
     let (mut killed, mut done) = (0, 0);
     while killed < kills {
         let round = BETWEEN.min(kills - killed);
-        done += work_under_kills(bed, killed, round, &mut random);
+        done += work_under_kills(testbed, killed, round, &mut random);
         killed += round;
-        agreement::reached(bed, "still");
+        agreement::reached(testbed, "still");
         if let Some(stream) = &stream {
-            stream.goes_on(bed);
+            stream.goes_on(testbed);
         }
     }
-    back_by_itself(bed);
+    back_by_itself(testbed);
     println!("{killed} kills with live-restore {live}, {done} commands succeeded meanwhile");
     assert!(done > 0, "the clients get nothing done");
     if let Some(stream) = stream {
-        stream.lost_nothing(bed);
+        stream.lost_nothing(testbed);
     }
 }
 
@@ -78,14 +78,14 @@ impl Drop for Over<'_> {
 }
 
 /// Clients work until `count` kills are survived; returns how many of their commands succeeded.
-fn work_under_kills(bed: &Bed, first: u64, count: u64, random: &mut Random) -> u64 {
+fn work_under_kills(testbed: &Testbed, first: u64, count: u64, random: &mut Random) -> u64 {
     let (over, done) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let over = Over(&over);
         for number in 1..=CLIENTS {
             let (over, done) = (over.0, &done);
             scope.spawn(move || {
-                let mut client = Client { bed, number, random: Random::new(first * 100 + number + 1000) };
+                let mut client = Client { testbed, number, random: Random::new(first * 100 + number + 1000) };
                 while !over.load(Ordering::SeqCst) {
                     done.fetch_add(u64::from(client.acts()), Ordering::Relaxed);
                 }
@@ -94,7 +94,7 @@ fn work_under_kills(bed: &Bed, first: u64, count: u64, random: &mut Random) -> u
         for kill in first..first + count {
             thread::sleep(Duration::from_millis(random.below(LIFE)));
             // The first is one of dockerd alone.
-            strike(bed, if kill == 0 { 0 } else { random.below(5) });
+            strike(testbed, if kill == 0 { 0 } else { random.below(5) });
         }
         // What was begun comes to its end, and something is done by the last of the engines.
         let before = done.load(Ordering::Relaxed);
@@ -104,43 +104,43 @@ fn work_under_kills(bed: &Bed, first: u64, count: u64, random: &mut Random) -> u
 }
 
 /// Somebody dies and comes back.
-fn strike(bed: &Bed, roll: u64) {
+fn strike(testbed: &Testbed, roll: u64) {
     match roll {
-        0 | 1 => bed.restart_dockerd(Signal::Kill),
+        0 | 1 => testbed.restart_dockerd(Signal::Kill),
         2 => {
-            bed.kill_pontoon(Signal::Kill);
-            bed.start_pontoon(&binary(), &[]);
+            testbed.kill_pontoon(Signal::Kill);
+            testbed.start_pontoon(&binary(), &[]);
         }
         3 => {
-            bed.kill_dockerd();
-            bed.kill_pontoon(Signal::Kill);
-            bed.start_pontoon(&binary(), &[]);
-            bed.start_dockerd();
+            testbed.kill_dockerd();
+            testbed.kill_pontoon(Signal::Kill);
+            testbed.start_pontoon(&binary(), &[]);
+            testbed.start_dockerd();
         }
         // The engine comes back first, and waits for its driver.
         _ => {
-            bed.kill_pontoon(Signal::Kill);
-            bed.kill_dockerd();
+            testbed.kill_pontoon(Signal::Kill);
+            testbed.kill_dockerd();
             thread::scope(|scope| {
-                scope.spawn(|| bed.start_dockerd());
-                bed.start_pontoon(&binary(), &[]);
+                scope.spawn(|| testbed.start_dockerd());
+                testbed.start_pontoon(&binary(), &[]);
             });
         }
     }
 }
 
 /// When nobody works and Pontoon lives, all containers that ran are back without a word of anybody's.
-fn back_by_itself(bed: &Bed) {
-    let before = agreement::running(bed);
+fn back_by_itself(testbed: &Testbed) {
+    let before = agreement::running(testbed);
     assert!(before.contains("still") && before.contains("other"), "{before:?}");
-    bed.restart_dockerd(Signal::Kill);
-    let gone = || before.difference(&agreement::running(bed)).cloned().collect::<Vec<_>>();
+    testbed.restart_dockerd(Signal::Kill);
+    let gone = || before.difference(&agreement::running(testbed)).cloned().collect::<Vec<_>>();
     wait_until(LONG, "all containers that ran to run", || gone().is_empty());
-    agreement::reached(bed, "still");
+    agreement::reached(testbed, "still");
 }
 
 struct Client<'a> {
-    bed: &'a Bed<'a>,
+    testbed: &'a Testbed<'a>,
     number: u64,
     random: Random,
 }
@@ -177,6 +177,6 @@ impl Client<'_> {
             17 => vec!["network", "rm", &own],
             _ => vec!["rm", "-f", &name],
         };
-        self.bed.docker(&command).success()
+        self.testbed.docker(&command).success()
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    bed::{Bed, SOON},
     support::wait_until,
+    testbed::{SOON, Testbed},
 };
 
 /// Ten pings a second from a container, counted in a file there: an engine's end does not end them.
@@ -16,20 +16,20 @@ pub struct Stream {
 impl Stream {
     /// Returns once there was an answer.
     #[track_caller]
-    pub fn start(bed: &Bed, container: &str, to: &str) -> Self {
+    pub fn start(testbed: &Testbed, container: &str, to: &str) -> Self {
         let log = format!("/stream-{}", to.replace([':', '.'], "-"));
         let command = format!("echo $$ >{log}.pid; exec ping -i 0.1 -W 1 {to} >{log} 2>&1");
-        bed.docker(&["exec", "-d", container, "sh", "-c", &command]).ok();
+        testbed.docker(&["exec", "-d", container, "sh", "-c", &command]).ok();
         let stream = Self { container: container.to_owned(), log };
-        stream.goes_on(bed);
+        stream.goes_on(testbed);
         stream
     }
 
     /// Waits for more answers.
     #[track_caller]
-    pub fn goes_on(&self, bed: &Bed) {
+    pub fn goes_on(&self, testbed: &Testbed) {
         let answers = || {
-            let text = bed.exec_in(&self.container, &["cat", &self.log]);
+            let text = testbed.exec_in(&self.container, &["cat", &self.log]);
             if text.success() { text.ok().matches(" time=").count() } else { 0 }
         };
         let before = answers();
@@ -38,11 +38,11 @@ impl Stream {
 
     /// Ends it, and expects that every ping was answered but for the last, which the end may have overtaken.
     #[track_caller]
-    pub fn lost_nothing(self, bed: &Bed) {
-        bed.exec_in(&self.container, &["sh", "-c", &format!("kill -INT $(cat {}.pid)", self.log)]).ok();
+    pub fn lost_nothing(self, testbed: &Testbed) {
+        testbed.exec_in(&self.container, &["sh", "-c", &format!("kill -INT $(cat {}.pid)", self.log)]).ok();
         let mut text = String::new();
         wait_until(Duration::from_secs(5), "the sum of the pings", || {
-            text = bed.cat(&self.container, &self.log);
+            text = testbed.cat(&self.container, &self.log);
             text.contains("packet loss")
         });
         let answered = text.lines().filter_map(|line| line.split(" seq=").nth(1)?.split(' ').next()?.parse().ok());

@@ -4,8 +4,8 @@
 use std::{fs, path::Path};
 
 use crate::{
-    bed::{Bed, SOON, binary, plugin},
     support::{Node, Options, Segment, wait_until},
+    testbed::{SOON, Testbed, binary, plugin},
 };
 
 const DRIVER: &str = "pontoon:latest";
@@ -34,25 +34,26 @@ fn copy_checkout(node: &Node) {
 }
 
 /// Every kind of network that leaves something of its own in the kernel, and a container on each.
-fn populate(bed: &Bed) {
-    bed.network("net", &["--subnet", "10.138.1.0/24", "--ipv6", "--subnet", "fd38:1::/64"]);
-    bed.network("inside", &["--subnet", "10.138.2.0/24", "--internal"]);
-    bed.network("own", &["--subnet", "10.138.3.0/24", "-o", "com.docker.network.bridge.name=mine0"]);
-    bed.network("fleet", &["--subnet", "10.138.4.0/24", "-o", "pontoon.vni=4242", "-o", "pontoon.peers=192.168.77.9"]);
-    bed.run_container("web", &["--network", "net", "-p", "8380:80"]);
-    bed.run_container("two", &["--network", "net"]);
-    bed.serve("web", 80);
-    bed.host_gets("127.0.0.1:8380");
+fn populate(testbed: &Testbed) {
+    testbed.network("net", &["--subnet", "10.138.1.0/24", "--ipv6", "--subnet", "fd38:1::/64"]);
+    testbed.network("inside", &["--subnet", "10.138.2.0/24", "--internal"]);
+    testbed.network("own", &["--subnet", "10.138.3.0/24", "-o", "com.docker.network.bridge.name=mine0"]);
+    testbed
+        .network("fleet", &["--subnet", "10.138.4.0/24", "-o", "pontoon.vni=4242", "-o", "pontoon.peers=192.168.77.9"]);
+    testbed.run_container("web", &["--network", "net", "-p", "8380:80"]);
+    testbed.run_container("two", &["--network", "net"]);
+    testbed.serve("web", 80);
+    testbed.host_gets("127.0.0.1:8380");
     for network in ["inside", "own", "fleet"] {
-        bed.run_container(&format!("at-{network}"), &["--network", network]);
+        testbed.run_container(&format!("at-{network}"), &["--network", network]);
     }
-    bed.names("two", "-4", "web");
-    bed.ping_soon("at-own", "10.138.3.1");
-    let tables = shell(bed.node, "nft list tables");
+    testbed.names("two", "-4", "web");
+    testbed.ping_soon("at-own", "10.138.3.1");
+    let tables = shell(testbed.node, "nft list tables");
     for family in ["inet", "bridge", "netdev"] {
         assert!(tables.contains(&format!("table {family} pontoon")), "nothing to remove in {family}: {tables}");
     }
-    let rules = shell(bed.node, "iptables -S FORWARD");
+    let rules = shell(testbed.node, "iptables -S FORWARD");
     for link in ["mine0", "pnt+"] {
         let rule = format!("-A FORWARD -i {link} -m comment --comment pontoon -j ACCEPT");
         assert!(rules.contains(&rule), "nothing to remove in FORWARD: {rules}");
@@ -84,27 +85,27 @@ fn an_uninstalled_plugin_leaves_nothing() {
     let before = shell(&node, SEEN);
     let setup = |what: &str| node.exec(&["sh", "-c", &format!("{what} 2>&1")]);
     setup("/lab/checkout/plugin/setup.sh install").ok();
-    let bed = Bed::new(&node, DRIVER);
+    let testbed = Testbed::new(&node, DRIVER);
 
     // Not under networks, of which it says the names.
-    populate(&bed);
+    populate(&testbed);
     let refused = setup("/lab/checkout/plugin/setup.sh uninstall");
     assert!(!refused.success(), "{refused}");
     for network in ["net", "inside", "own", "fleet"] {
         assert!(refused.stdout.contains(network), "{network} is not named: {refused}");
     }
-    assert!(bed.host_fetches("127.0.0.1:8380"), "a refusal changes nothing");
+    assert!(testbed.host_fetches("127.0.0.1:8380"), "a refusal changes nothing");
 
     // With its networks removed, as the refusal asks for.
     let members = ["web", "two", "at-inside", "at-own", "at-fleet"];
-    bed.sweep_names(&members, &["net", "inside", "own", "fleet"]);
+    testbed.sweep_names(&members, &["net", "inside", "own", "fleet"]);
     let said = setup("/lab/checkout/plugin/setup.sh uninstall").ok();
     assert!(said.contains("and its state are removed"), "{said}");
     expect_as_before(&node, &before);
 
     // And by force, under networks and running containers.
     setup("/lab/checkout/plugin/setup.sh install").ok();
-    populate(&bed);
+    populate(&testbed);
     let said = setup("FORCE=1 /lab/checkout/plugin/setup.sh uninstall").ok();
     assert!(said.contains("and its state are removed"), "{said}");
     expect_as_before(&node, &before);

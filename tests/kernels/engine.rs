@@ -53,36 +53,3 @@ fn an_engine_runs_containers_on_the_managed_plugin() {
         assert_eq!(node.exec(&["sh", "-c", "ip -o link | grep -c pnt || true"]).ok(), "0");
     });
 }
-
-/// Three hosts, a network of all of them, a task on each.
-#[test]
-fn a_swarm_of_three_has_an_overlay_network() {
-    guest().run(|| {
-        let segment = Segment::up();
-        let nodes: Vec<Node> = (11..14).map(|n| Options::new().uplink(&segment, n).up()).collect();
-        nodes.iter().for_each(|node| drop(node.install_plugin(&plugin())));
-        nodes[0].docker(&["swarm", "init", "--advertise-addr", "192.168.77.11"]).ok();
-        let token = nodes[0].docker(&["swarm", "join-token", "-q", "worker"]).ok();
-        for node in &nodes[1..] {
-            node.docker(&["swarm", "join", "--token", &token, "192.168.77.11:2377"]).ok();
-        }
-        nodes[0].docker(&["network", "create", "-d", DRIVER, "--ipam-driver", DRIVER, "net"]).ok();
-        let service = ["service", "create", "-d", "--no-resolve-image", "--name", "task", "--mode", "global"];
-        nodes[0].docker(&[&service[..], &["--network", "net", "--endpoint-mode", "dnsrr", "busybox"]].concat()).ok();
-        let task =
-            |node: &Node| node.docker(&["ps", "-q", "--filter", "label=com.docker.swarm.service.name=task"]).ok();
-        wait_until(SOON, "a task on each host", || nodes.iter().all(|node| !task(node).is_empty()));
-        let containers: Vec<_> = nodes.iter().map(|node| (node, task(node))).collect();
-        let address = |(node, container): &(&Node, String)| {
-            let script = "ip -4 -o address show scope global | awk '{ sub(\"/.*\", \"\", $4); print $4 }'";
-            node.exec_in(container, &["sh", "-c", script]).ok().lines().next().map(str::to_owned).unwrap_or_default()
-        };
-        for (from, container) in &containers {
-            for to in containers.iter().map(address) {
-                wait_until(SOON, &format!("{} to reach {to}", from.name()), || from.ping(container, &to));
-            }
-            let names = || from.exec_in(container, &["nslookup", "tasks.task"]).stdout.matches("Address").count() > 3;
-            wait_until(SOON, "the names of all tasks", names);
-        }
-    });
-}

@@ -11,7 +11,7 @@ use pontoon::model::Mac;
 
 use crate::netns_support::*;
 use crate::overlay::{Container, Host, hosts};
-use crate::town::{TCP, UDP, ip};
+use crate::topology::{TCP, UDP, ip};
 
 fn network() -> FastPath {
     FastPath::Network { tunnel: name("pntxover"), gateway: Mac::derive("bridge", "over") }
@@ -46,7 +46,7 @@ fn open(host: &Host) {
 
 /// Two hosts, `a` (.11) and `c` (.13) on the first and `b` (.12) on the second, all with shortcuts and
 /// acquainted; both firewalls closed.
-fn shut_town() -> (Vec<Host>, [Container; 3]) {
+fn checked_topology() -> (Vec<Host>, [Container; 3]) {
     let hosts = hosts(2, false);
     let containers = [(0, "a", 11), (1, "b", 12), (0, "c", 13)].map(|(host, id, n)| {
         let container = hosts[host].container(id, n);
@@ -72,9 +72,9 @@ fn shut_town() -> (Vec<Host>, [Container; 3]) {
 #[test]
 fn frames_between_containers_go_past_the_bridge() {
     in_netns(|_| {
-        let (hosts, [a, b, c]) = shut_town();
+        let (hosts, [a, b, c]) = checked_topology();
         for container in [&a, &b, &c] {
-            crate::town::serve(&container.netns);
+            crate::topology::serve(&container.netns);
         }
         for (from, to, who) in [(&a, 12, 11), (&b, 11, 12), (&a, 13, 11), (&b, 13, 12)] {
             assert_eq!(from.netns.ask(TCP, &format!("10.9.0.{to}:80")), Some(format!("10.9.0.{who}")));
@@ -98,7 +98,7 @@ fn frames_between_containers_go_past_the_bridge() {
 #[test]
 fn what_is_not_surely_right_is_left_to_the_bridge() {
     in_netns(|_| {
-        let (hosts, [a, _b, c]) = shut_town();
+        let (hosts, [a, _b, c]) = checked_topology();
         let ping =
             |from: &Container, options: &str| from.netns.enter(|| succeeds(&format!("ping -n -c 1 -W 1 {options}")));
         assert!(ping(&a, "10.9.0.12") && ping(&a, "10.9.0.13"));
@@ -148,7 +148,7 @@ fn what_is_not_surely_right_is_left_to_the_bridge() {
 #[test]
 fn who_moves_is_found_where_they_are() {
     in_netns(|_| {
-        let (hosts, [a, b, _c]) = shut_town();
+        let (hosts, [a, b, _c]) = checked_topology();
         hosts.iter().for_each(open);
         let (host, mut pair) = veth("b2", "pntbover");
         pair.peer_mac = Some(Mac::derive("peer", "b"));
@@ -192,7 +192,7 @@ fn who_moves_is_found_where_they_are() {
 #[test]
 fn shortcuts_are_made_lost_and_made_again() {
     in_netns(|_| {
-        let (hosts, _containers) = shut_town();
+        let (hosts, _containers) = checked_topology();
         let all = BTreeSet::from([network(), port("a", Some(11)), port("c", Some(13))]);
         hosts[0].do_in(|kernel| {
             assert_eq!(held(kernel), all);
@@ -276,7 +276,7 @@ fn shortcuts_are_made_lost_and_made_again() {
 #[test]
 fn typed_by_hand_they_are_the_same() {
     in_netns(|_| {
-        let (hosts, [a, _b, _c]) = shut_town();
+        let (hosts, [a, _b, _c]) = checked_topology();
         hosts[0].do_in(|kernel| {
             let wholes = [network(), port("a", Some(11)), port("c", Some(13))];
             let other = [network(), port("a", Some(15)), port("c", None)];
@@ -327,7 +327,7 @@ fn numbered(text: &str) -> String {
 #[test]
 fn the_table_is_as_written_down() {
     in_netns(|_| {
-        let (hosts, _containers) = shut_town();
+        let (hosts, _containers) = checked_topology();
         let text = hosts[0].do_in(|kernel| {
             change(kernel, &[port("c", None)], &[port("c", Some(13))]);
             let text = run("nft flush set netdev pontoon pntxover_there; nft list table netdev pontoon");

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use pontoon::datapath::{Change, ForwardRule, Kernel, LinkMatch, Policy, Step};
+use pontoon::model::Family;
 
 use crate::netns_support::*;
-use crate::town::{TCP, ip, port};
+use crate::topology::{TCP, ip, port};
 
 fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Policy>> {
     kernel.observe_firewall().unwrap().policy
@@ -187,11 +188,11 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
             ForwardRule::To(prefix()),
             ForwardRule::From(LinkMatch::Name(name("br0"))),
         ];
-        twice(kernel, &[Step::ForwardRules { v6: false, rules: rules.clone() }]);
+        twice(kernel, &[Step::ForwardRules { family: Family::V4, rules: rules.clone() }]);
         assert_eq!(kernel.observe_firewall().unwrap().forward4, None, "the chain is not ours to make");
-        for (v6, iptables) in [(false, "iptables-nft"), (true, "ip6tables-nft")] {
+        for (family, iptables) in [(Family::V4, "iptables-nft"), (Family::V6, "ip6tables-nft")] {
             run(&format!("{iptables} -P FORWARD DROP; {iptables} -A FORWARD -i eth0 -j ACCEPT"));
-            twice(kernel, &[Step::ForwardRules { v6, rules: rules.clone() }]);
+            twice(kernel, &[Step::ForwardRules { family, rules: rules.clone() }]);
             let text = run(&format!("{iptables} -S FORWARD"));
             eprintln!("{text}");
             assert_eq!(
@@ -206,12 +207,12 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
             );
             let read = |kernel: &pontoon::linux::LinuxKernel| {
                 let seen = kernel.observe_firewall().unwrap();
-                if v6 { seen.forward6 } else { seen.forward4 }
+                family.choose(seen.forward4, seen.forward6)
             };
             assert_eq!(read(kernel), Some(rules.iter().cloned().collect()));
             // Saved and restored by iptables they are ours still, and no more than before.
             run(&format!("{iptables}-save | {iptables}-restore"));
-            twice(kernel, &[Step::ForwardRules { v6, rules: rules.clone() }]);
+            twice(kernel, &[Step::ForwardRules { family, rules: rules.clone() }]);
             assert_eq!(run(&format!("{iptables} -S FORWARD")), text);
             // A flush is noticed; a rule too many goes; the user's stay.
             run(&format!(
@@ -219,7 +220,7 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
             ));
             // those that somebody's rule came after would accept what it drops: they count as missing, and go behind it
             assert_eq!(read(kernel), Some(BTreeSet::new()));
-            twice(kernel, &[Step::ForwardRules { v6, rules: rules[..2].to_vec() }]);
+            twice(kernel, &[Step::ForwardRules { family, rules: rules[..2].to_vec() }]);
             let text = run(&format!("{iptables} -S FORWARD"));
             assert_eq!(
                 text.lines().skip(1).collect::<Vec<_>>(),
@@ -230,7 +231,7 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
                     "-A FORWARD -o pnt+ -m comment --comment pontoon -j ACCEPT"
                 ]
             );
-            twice(kernel, &[Step::ForwardRules { v6, rules: vec![] }]);
+            twice(kernel, &[Step::ForwardRules { family, rules: vec![] }]);
             assert_eq!(read(kernel), Some(BTreeSet::new()));
             run(&format!("{iptables} -F FORWARD"));
             assert_eq!(read(kernel), Some(BTreeSet::new()));

@@ -8,7 +8,7 @@ use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::model::Mac;
 
 use crate::netns_support::*;
-use crate::town::{TCP, UDP, ip, port};
+use crate::topology::{TCP, UDP, ip, port};
 
 /// Of everything that the default gives a network and a container, something.
 fn policy() -> Vec<Policy> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use pontoon::datapath::{Change, EngineBridges, GROUP_LIVE, Kernel, KernelError, ObjectKind, Step};
+use pontoon::model::Family;
 
 use crate::netns_support::*;
 
@@ -54,8 +55,8 @@ fn addresses_and_settings_are_idempotent() {
             kernel,
             &[
                 Step::CreateFirewall(vec![]),
-                Step::Forward { v6: false },
-                Step::Forward { v6: true },
+                Step::Forward { family: Family::V4 },
+                Step::Forward { family: Family::V6 },
                 Step::Change(br.clone(), Change::EnableIpv6),
                 Step::Change(br.clone(), Change::AddAddress(net("fd00:1::1/64"))),
                 Step::Change(br.clone(), Change::AddAddress(net("10.1.0.1/24"))),

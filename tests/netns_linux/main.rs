@@ -18,6 +18,6 @@ mod reaper;
 mod reserve;
 mod services;
 mod spoof;
-mod town;
+mod topology;
 mod watch;
 mod words;

@@ -99,7 +99,7 @@ fn ports(container: u32) -> Vec<Policy> {
     (0..200u16)
         .map(|n| {
             let address = format!("10.{}.{}.2", container / 250, container % 250);
-            crate::town::port(crate::town::TCP, "0.0.0.0", 1 + n + 200 * container as u16, &address)
+            crate::topology::port(crate::topology::TCP, "0.0.0.0", 1 + n + 200 * container as u16, &address)
         })
         .collect()
 }
@@ -178,7 +178,7 @@ fn measure_forgetting_and_reserving() {
         let asked = begun.elapsed();
         settle(kernel);
         let none = begun.elapsed();
-        let udp = |n: u16| match crate::town::port(crate::town::UDP, "0.0.0.0", 80 + n, "10.1.0.9") {
+        let udp = |n: u16| match crate::topology::port(crate::topology::UDP, "0.0.0.0", 80 + n, "10.1.0.9") {
             Policy::Published(port) => port,
             other => panic!("{other:?}"),
         };

@@ -16,7 +16,7 @@ const GROUP4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
 /// Two containers on the first host, one on the second and one on the third: .11, .14, .12, .13.
-fn town(hosts: &[Host]) -> Vec<Container> {
+fn topology(hosts: &[Host]) -> Vec<Container> {
     let containers = [(0, 11), (0, 14), (1, 12), (2, 13)].map(|(host, n)| hosts[host].container(&format!("c{n}"), n));
     for container in &containers {
         container.netns.run("sysctl -qw net.ipv4.icmp_echo_ignore_broadcasts=0");
@@ -120,7 +120,7 @@ fn broadcasts_and_multicasts_reach_every_host() {
     for v6 in [false, true] {
         in_netns(move |_| {
             let hosts = hosts(3, v6);
-            let containers = town(&hosts);
+            let containers = topology(&hosts);
             for target in TARGETS {
                 let all = ["12", "13", "14"].map(str::to_owned);
                 wait_for(target, || all.iter().all(|who| answers(&containers[0], target).contains(who)));
@@ -136,7 +136,7 @@ fn broadcasts_and_multicasts_reach_every_host() {
 fn a_quiet_network_keeps_them_on_their_host_and_finds_addresses_all_the_same() {
     in_netns(|_| {
         let hosts = hosts(3, false);
-        let containers = town(&hosts);
+        let containers = topology(&hosts);
         for host in &hosts {
             let step = Step::ChangeFirewall { add: vec![Policy::NoMulticast(name("pntxover"))], remove: vec![] };
             host.do_in(|kernel| kernel.apply(&[step]).unwrap());

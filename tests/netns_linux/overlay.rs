@@ -10,7 +10,7 @@ use pontoon::model::{
 };
 
 use crate::netns_support::*;
-use crate::town::ip;
+use crate::topology::ip;
 
 const PORT: u16 = 4789;
 

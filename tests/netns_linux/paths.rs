@@ -1,14 +1,15 @@
 //! What the doctor sees of the way to other hosts, and of firewalls that nf_tables knows nothing
-//! of: with real forwarding_links, real packets and real tables.
+//! of: with real routers, real packets and real tables.
 
 use std::net::{IpAddr, UdpSocket};
 
 use pontoon::doctor::path::{Arrival, holders, probe};
 use pontoon::linux::Options;
 use pontoon::linux::survey::Survey;
+use pontoon::model::Family;
 
 use crate::netns_support::*;
-use crate::town::ip;
+use crate::topology::ip;
 
 /// Two hosts and a router between them: 10.5.1.1 and 10.5.2.1, with an IPv6 address each.
 fn line() -> [Netns; 3] {
@@ -100,10 +101,13 @@ fn chains_of_iptables_legacy_are_seen() {
         assert!(chains().is_empty(), "nothing is made by looking");
         run("iptables-legacy -P FORWARD DROP; iptables-legacy -A INPUT -i pnt+ -j ACCEPT");
         let [four] = chains()[..] else { panic!("one table") };
-        assert!(four.drops && !four.names_ours && !four.v6, "{four:?}");
+        assert!(four.drops && !four.names_ours && four.family == Family::V4, "{four:?}");
         run("iptables-legacy -A FORWARD -i pnt+ -j ACCEPT; ip6tables-legacy -A FORWARD -i eth0 -j DROP");
         let [four, six] = chains()[..] else { panic!("two tables") };
-        assert!(four.drops && four.names_ours && !six.drops && !six.names_ours && six.v6, "{four:?} {six:?}");
+        assert!(
+            four.drops && four.names_ours && !six.drops && !six.names_ours && six.family == Family::V6,
+            "{four:?} {six:?}"
+        );
         run("ip6tables-legacy -P FORWARD DROP; iptables-legacy -P FORWARD ACCEPT");
         let [four, six] = chains()[..] else { panic!("two tables") };
         assert!(!four.drops && six.drops, "{four:?} {six:?}");

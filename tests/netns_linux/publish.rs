@@ -1,10 +1,10 @@
 //! Published ports, as packets see them: from outside, from the host, from containers.
 
 use pontoon::datapath::{Change, Kernel, Policy, Step};
-use pontoon::model::Protocol;
+use pontoon::model::{Family, Protocol};
 
 use crate::netns_support::*;
-use crate::town::*;
+use crate::topology::*;
 
 fn seen(by: &str) -> Option<String> {
     Some(by.to_owned())
@@ -28,14 +28,14 @@ fn a_published_port_is_reached_from_everywhere() {
             ports.push(port(protocol, "0.0.0.0", 8080, "10.1.0.2"));
             ports.push(port(protocol, "::", 8080, "fd00:1::2"));
         }
-        let town = Town::new(kernel, with(&ports));
+        let topology = Topology::new(kernel, with(&ports));
         for protocol in [TCP, UDP] {
             let case = format!("{protocol:?}");
-            assert_eq!(town.outside.ask(protocol, "192.0.2.1:8080"), seen("192.0.2.2"), "{case} outside");
-            assert_eq!(town.outside.ask(protocol, "[2001:db8::1]:8080"), seen("2001:db8::2"), "{case} outside");
-            assert_eq!(town.outside.ask(protocol, "192.0.2.1:8081"), None, "{case} unpublished");
-            assert_eq!(town.outside.ask(protocol, "10.1.0.2:80"), None, "{case} directly");
-            assert_eq!(town.outside.ask(protocol, "[fd00:1::2]:80"), None, "{case} directly");
+            assert_eq!(topology.outside.ask(protocol, "192.0.2.1:8080"), seen("192.0.2.2"), "{case} outside");
+            assert_eq!(topology.outside.ask(protocol, "[2001:db8::1]:8080"), seen("2001:db8::2"), "{case} outside");
+            assert_eq!(topology.outside.ask(protocol, "192.0.2.1:8081"), None, "{case} unpublished");
+            assert_eq!(topology.outside.ask(protocol, "10.1.0.2:80"), None, "{case} directly");
+            assert_eq!(topology.outside.ask(protocol, "[fd00:1::2]:80"), None, "{case} directly");
             assert_eq!(ask(protocol, "192.0.2.1:8080"), seen("192.0.2.1"), "{case} host, own address");
             assert_eq!(ask(protocol, "[2001:db8::1]:8080"), seen("2001:db8::1"), "{case} host, own address");
             assert_eq!(ask(protocol, "127.0.0.1:8080"), seen("10.1.0.1"), "{case} host, loopback");
@@ -45,30 +45,30 @@ fn a_published_port_is_reached_from_everywhere() {
                 let case = format!("{case}, bridges call iptables: {on}");
                 assert_eq!(ask(protocol, "[::1]:8080"), seen("fd00:1::1"), "{case} host, loopback");
             }
-            assert_eq!(town.c.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} other network");
-            assert_eq!(town.c.ask(protocol, "10.2.0.1:8080"), seen("10.1.0.1"), "{case} its gateway");
-            assert_eq!(town.c.ask(protocol, "[2001:db8::1]:8080"), seen("fd00:1::1"), "{case} other network");
-            assert_eq!(town.c.ask(protocol, "10.1.0.2:80"), None, "{case} other network, directly");
-            assert_eq!(town.c.ask(protocol, "[fd00:1::2]:80"), None, "{case} other network, directly");
+            assert_eq!(topology.c.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} other network");
+            assert_eq!(topology.c.ask(protocol, "10.2.0.1:8080"), seen("10.1.0.1"), "{case} its gateway");
+            assert_eq!(topology.c.ask(protocol, "[2001:db8::1]:8080"), seen("fd00:1::1"), "{case} other network");
+            assert_eq!(topology.c.ask(protocol, "10.1.0.2:80"), None, "{case} other network, directly");
+            assert_eq!(topology.c.ask(protocol, "[fd00:1::2]:80"), None, "{case} other network, directly");
             for on in [false, true] {
                 bridges_call_iptables(on);
                 let case = format!("{case}, bridges call iptables: {on}");
-                assert_eq!(town.b.ask(protocol, "10.1.0.2:80"), seen("10.1.0.3"), "{case} same network, directly");
-                assert_eq!(town.b.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} same network");
-                assert_eq!(town.a.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} itself");
-                assert_eq!(town.a.ask(protocol, "10.1.0.1:8080"), seen("10.1.0.1"), "{case} itself, gateway");
-                let own = town.a.ask(protocol, "[2001:db8::1]:8080");
+                assert_eq!(topology.b.ask(protocol, "10.1.0.2:80"), seen("10.1.0.3"), "{case} same network, directly");
+                assert_eq!(topology.b.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} same network");
+                assert_eq!(topology.a.ask(protocol, "192.0.2.1:8080"), seen("10.1.0.1"), "{case} itself");
+                assert_eq!(topology.a.ask(protocol, "10.1.0.1:8080"), seen("10.1.0.1"), "{case} itself, gateway");
+                let own = topology.a.ask(protocol, "[2001:db8::1]:8080");
                 assert!(own.is_some(), "{case} itself, IPv6");
-                assert!(town.b.ask(protocol, "[2001:db8::1]:8080").is_some(), "{case} same network, IPv6");
+                assert!(topology.b.ask(protocol, "[2001:db8::1]:8080").is_some(), "{case} same network, IPv6");
             }
         }
         // Publishing moves to another container, and ends.
         let moved = port(TCP, "0.0.0.0", 8080, "10.2.0.2");
         kernel.apply(&[Step::ChangeFirewall { add: vec![moved.clone()], remove: vec![ports[0].clone()] }]).unwrap();
-        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
-        assert_eq!(town.c.ask(TCP, "192.0.2.1:8080"), seen("10.2.0.1"));
+        assert_eq!(topology.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
+        assert_eq!(topology.c.ask(TCP, "192.0.2.1:8080"), seen("10.2.0.1"));
         kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: vec![moved] }]).unwrap();
-        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None);
+        assert_eq!(topology.outside.ask(TCP, "192.0.2.1:8080"), None);
         assert_eq!(ask(TCP, "127.0.0.1:8080"), None);
     });
 }
@@ -82,7 +82,7 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
             port(TCP, "::1", 8080, "fd00:1::2"),
             port(UDP, "::1", 8080, "fd00:1::2"),
         ];
-        let town = Town::new(kernel, with(&ports));
+        let topology = Topology::new(kernel, with(&ports));
         for protocol in [TCP, UDP] {
             assert_eq!(ask(protocol, "127.0.0.1:8080"), seen("10.1.0.1"), "{protocol:?}");
             for on in [false, true] {
@@ -90,18 +90,18 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
                 assert_eq!(ask(protocol, "[::1]:8080"), seen("fd00:1::1"), "{protocol:?}, called: {on}");
             }
             assert_eq!(ask(protocol, "192.0.2.1:8080"), None, "{protocol:?} only on loopback");
-            assert_eq!(town.outside.ask(protocol, "192.0.2.1:8080"), None, "{protocol:?} from outside");
+            assert_eq!(topology.outside.ask(protocol, "192.0.2.1:8080"), None, "{protocol:?} from outside");
         }
         // Somebody outside and a container send packets to 127.0.0.1 to the host: they must not
         // arrive, even where the host takes such packets.
-        for who in [&town.outside, &town.c] {
+        for who in [&topology.outside, &topology.c] {
             who.run("sysctl -qw net.ipv4.conf.all.route_localnet=1; ip link set lo down; ip addr flush dev lo");
             who.run("ip route del local 127.0.0.0/8 table local 2>/dev/null; ip route add 127.0.0.1/32 via $(ip route show default | cut -d' ' -f3)");
         }
         // The same with ::1, which the kernel refuses by itself; our rules for its answers do not
         // help anybody in, wherever packets are translated.
         let own = std::net::TcpListener::bind("[::1]:9999").unwrap();
-        for (who, whose) in [(&town.c, "container"), (&town.outside, "outside")] {
+        for (who, whose) in [(&topology.c, "container"), (&topology.outside, "outside")] {
             who.run("ip -6 route del local ::1 table local; ip -6 route add ::1 via $(ip -6 route show default | cut -d' ' -f3)");
             for on in [false, true] {
                 bridges_call_iptables(on);
@@ -119,7 +119,7 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
         let listener = std::net::TcpListener::bind("127.0.0.1:9999").unwrap();
         for taken in ["0", "1"] {
             run(&format!("sysctl -qw net.ipv4.conf.up0.route_localnet={taken}"));
-            for (who, whose) in [(&town.outside, "outside"), (&town.c, "container")] {
+            for (who, whose) in [(&topology.outside, "outside"), (&topology.c, "container")] {
                 for protocol in [TCP, UDP] {
                     assert_eq!(who.ask(protocol, "127.0.0.1:8080"), None, "{whose} {protocol:?} {taken}");
                 }
@@ -142,10 +142,12 @@ fn one_address_of_the_host_goes_before_all() {
     in_netns(|kernel| {
         run("ip addr add 192.0.2.10/32 dev lo");
         let ports = [port(TCP, "0.0.0.0", 8080, "10.1.0.2"), port(TCP, "192.0.2.10", 8080, "10.2.0.2")];
-        let town = Town::new(kernel, with(&ports));
-        town.a.run("nft 'table inet t { chain c { type filter hook input priority 0; tcp dport 80 counter drop; }; }'");
-        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None, "a");
-        assert_eq!(town.outside.ask(TCP, "192.0.2.10:8080"), seen("192.0.2.2"), "c");
+        let topology = Topology::new(kernel, with(&ports));
+        topology
+            .a
+            .run("nft 'table inet t { chain c { type filter hook input priority 0; tcp dport 80 counter drop; }; }'");
+        assert_eq!(topology.outside.ask(TCP, "192.0.2.1:8080"), None, "a");
+        assert_eq!(topology.outside.ask(TCP, "192.0.2.10:8080"), seen("192.0.2.2"), "c");
     });
 }
 
@@ -161,18 +163,18 @@ fn only_allowed_sources_reach_a_guarded_container() {
         let allow = Policy::AllowedSource(ip("10.1.0.2"), net("192.0.2.2/31"));
         let allow6 = Policy::AllowedSource(ip("fd00:1::2"), net("2001:db8::/127"));
         elements.extend([allow.clone(), allow6.clone(), Policy::AllowedSource(ip("10.1.0.2"), net("198.51.100.0/24"))]);
-        let town = Town::new(kernel, elements);
-        town.outside.run("ip addr add 192.0.2.9/24 dev eth0");
-        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
-        assert_eq!(town.c.ask(TCP, "192.0.2.1:8080"), None, "another network is not allowed");
-        assert_eq!(town.outside.ask(TCP, "[2001:db8::1]:8080"), None, "::2 is outside of ::/127");
-        assert_eq!(town.c.ask(TCP, "192.0.2.1:8081"), seen("10.1.0.1"), "another container is not guarded");
+        let topology = Topology::new(kernel, elements);
+        topology.outside.run("ip addr add 192.0.2.9/24 dev eth0");
+        assert_eq!(topology.outside.ask(TCP, "192.0.2.1:8080"), seen("192.0.2.2"));
+        assert_eq!(topology.c.ask(TCP, "192.0.2.1:8080"), None, "another network is not allowed");
+        assert_eq!(topology.outside.ask(TCP, "[2001:db8::1]:8080"), None, "::2 is outside of ::/127");
+        assert_eq!(topology.c.ask(TCP, "192.0.2.1:8081"), seen("10.1.0.1"), "another container is not guarded");
         assert_eq!(ask(TCP, "127.0.0.1:8080"), seen("10.1.0.1"), "the host itself");
-        assert_eq!(town.b.ask(TCP, "10.1.0.2:80"), seen("10.1.0.3"), "its own network");
+        assert_eq!(topology.b.ask(TCP, "10.1.0.2:80"), seen("10.1.0.3"), "its own network");
         let wider = Policy::AllowedSource(ip("fd00:1::2"), net("2001:db8::/126"));
         kernel.apply(&[Step::ChangeFirewall { add: vec![wider], remove: vec![allow6, allow] }]).unwrap();
-        assert_eq!(town.outside.ask(TCP, "[2001:db8::1]:8080"), seen("2001:db8::2"));
-        assert_eq!(town.outside.ask(TCP, "192.0.2.1:8080"), None);
+        assert_eq!(topology.outside.ask(TCP, "[2001:db8::1]:8080"), seen("2001:db8::2"));
+        assert_eq!(topology.outside.ask(TCP, "192.0.2.1:8080"), None);
     });
 }
 
@@ -181,21 +183,21 @@ fn gateway_modes_let_in_what_they_say() {
     in_netns(|kernel| {
         let mut elements = with(&[]);
         let (one, two) = (name("pntbone"), name("pntbtwo"));
-        elements.extend([Policy::Unprotected(one.clone(), false), Policy::Routed(two.clone(), true)]);
+        elements.extend([Policy::Unprotected(one.clone(), Family::V4), Policy::Routed(two.clone(), Family::V6)]);
         elements.push(Policy::OpenPort(TCP, ip("fd00:2::2"), 80));
         elements.push(Policy::OpenPort(TCP, ip("10.2.0.2"), 80));
         elements.push(Policy::TrustedLink(name("up0"), two));
-        let town = Town::new(kernel, elements);
-        assert_eq!(town.outside.ask(TCP, "10.1.0.2:80"), seen("192.0.2.2"), "without protection");
-        assert_eq!(town.c.ask(UDP, "10.1.0.2:80"), seen("10.1.0.1"), "without protection");
-        assert_eq!(town.outside.ask(TCP, "[fd00:1::2]:80"), None, "only IPv4 is");
-        assert_eq!(town.outside.ask(TCP, "[fd00:2::2]:80"), seen("2001:db8::2"), "routed and open");
-        assert_eq!(town.outside.ask(UDP, "[fd00:2::2]:80"), None, "routed and not open");
-        assert!(town.outside.pings("fd00:2::2"), "routed");
-        assert_eq!(town.outside.ask(TCP, "10.2.0.2:80"), seen("192.0.2.2"), "a trusted link, open");
-        assert_eq!(town.outside.ask(UDP, "10.2.0.2:80"), None, "a trusted link, not open");
-        assert_eq!(town.a.ask(TCP, "10.2.0.2:80"), None, "open is not enough");
-        assert!(!town.outside.pings("10.2.0.2"), "nor trusted");
+        let topology = Topology::new(kernel, elements);
+        assert_eq!(topology.outside.ask(TCP, "10.1.0.2:80"), seen("192.0.2.2"), "without protection");
+        assert_eq!(topology.c.ask(UDP, "10.1.0.2:80"), seen("10.1.0.1"), "without protection");
+        assert_eq!(topology.outside.ask(TCP, "[fd00:1::2]:80"), None, "only IPv4 is");
+        assert_eq!(topology.outside.ask(TCP, "[fd00:2::2]:80"), seen("2001:db8::2"), "routed and open");
+        assert_eq!(topology.outside.ask(UDP, "[fd00:2::2]:80"), None, "routed and not open");
+        assert!(topology.outside.pings("fd00:2::2"), "routed");
+        assert_eq!(topology.outside.ask(TCP, "10.2.0.2:80"), seen("192.0.2.2"), "a trusted link, open");
+        assert_eq!(topology.outside.ask(UDP, "10.2.0.2:80"), None, "a trusted link, not open");
+        assert_eq!(topology.a.ask(TCP, "10.2.0.2:80"), None, "open is not enough");
+        assert!(!topology.outside.pings("10.2.0.2"), "nor trusted");
     });
 }
 
@@ -206,14 +208,16 @@ fn a_chosen_source_address_goes_before_masquerading() {
         let mut elements = with(&[port(TCP, "0.0.0.0", 8080, "10.2.0.2")]);
         elements.push(Policy::SourceNat(net("10.1.0.0/24"), ip("192.0.2.77")));
         elements.push(Policy::SourceNat(net("fd00:1::/64"), ip("2001:db8::77")));
-        let town = Town::new(kernel, elements);
-        serve(&town.outside);
-        assert_eq!(town.a.ask(TCP, "192.0.2.2:80"), seen("192.0.2.77"));
-        assert_eq!(town.c.ask(UDP, "192.0.2.2:80"), seen("192.0.2.1"), "the other network");
+        let topology = Topology::new(kernel, elements);
+        serve(&topology.outside);
+        assert_eq!(topology.a.ask(TCP, "192.0.2.2:80"), seen("192.0.2.77"));
+        assert_eq!(topology.c.ask(UDP, "192.0.2.2:80"), seen("192.0.2.1"), "the other network");
         // Neighbour discovery for an address on lo is not answered: routed instead.
-        town.outside.run("ip -6 route add 2001:db8::77/128 via 2001:db8::1; ip route add 192.0.2.77/32 via 192.0.2.1");
-        assert_eq!(town.a.ask(TCP, "[2001:db8::2]:80"), seen("2001:db8::77"));
-        assert_eq!(town.a.ask(TCP, "192.0.2.1:8080"), seen("10.2.0.1"), "not to a published port");
+        topology
+            .outside
+            .run("ip -6 route add 2001:db8::77/128 via 2001:db8::1; ip route add 192.0.2.77/32 via 192.0.2.1");
+        assert_eq!(topology.a.ask(TCP, "[2001:db8::2]:80"), seen("2001:db8::77"));
+        assert_eq!(topology.a.ask(TCP, "192.0.2.1:8080"), seen("10.2.0.1"), "not to a published port");
     });
 }
 
@@ -221,8 +225,8 @@ fn a_chosen_source_address_goes_before_masquerading() {
 fn forgetting_cuts_what_stuck_to_a_container() {
     in_netns(|kernel| {
         let published = port(UDP, "0.0.0.0", 8080, "10.1.0.2");
-        let town = Town::new(kernel, with(std::slice::from_ref(&published)));
-        let client = town.outside.enter(|| {
+        let topology = Topology::new(kernel, with(std::slice::from_ref(&published)));
+        let client = topology.outside.enter(|| {
             let client = std::net::UdpSocket::bind("192.0.2.2:5555").unwrap();
             client.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
             client.connect("192.0.2.1:8080").unwrap();
@@ -246,8 +250,8 @@ fn forgetting_cuts_what_stuck_to_a_container() {
         assert_eq!(flows(), "0");
         assert!(!answered(), "the flow is cut");
         // The same as an older kernel wants it done.
-        assert_eq!(town.c.ask(UDP, "10.1.0.2:80"), None);
-        assert!(town.a.ask(UDP, "192.0.2.1:80").is_none());
+        assert_eq!(topology.c.ask(UDP, "10.1.0.2:80"), None);
+        assert!(topology.a.ask(UDP, "192.0.2.1:80").is_none());
         let before = run("grep -c 'src=10.1.0.2' /proc/net/nf_conntrack");
         assert_ne!(before.trim(), "0");
         let ports = pontoon::linux::netlink::OwnPorts::default().into();
@@ -282,9 +286,9 @@ impl Faithful {
 #[test]
 fn a_client_that_came_before_the_port_was_published_gets_there() {
     in_netns(|kernel| {
-        let town = Town::new(kernel, with(&[]));
-        serve(&town.outside);
-        let mut clients = town.outside.enter(|| {
+        let topology = Topology::new(kernel, with(&[]));
+        serve(&topology.outside);
+        let mut clients = topology.outside.enter(|| {
             vec![
                 ("IPv4", Faithful::new("192.0.2.2:5555", "192.0.2.1:8080")),
                 ("IPv6", Faithful::new("[2001:db8::2]:5555", "[2001:db8::1]:8080")),
@@ -292,11 +296,11 @@ fn a_client_that_came_before_the_port_was_published_gets_there() {
             ]
         });
         clients.push(("the host", Faithful::new("127.0.0.1:5557", "127.0.0.1:8080")));
-        clients.push(("a container", town.c.enter(|| Faithful::new("10.2.0.2:5558", "10.2.0.1:8080"))));
+        clients.push(("a container", topology.c.enter(|| Faithful::new("10.2.0.2:5558", "10.2.0.1:8080"))));
         // Two that nothing of this concerns: one passes through, to the same port elsewhere.
-        let passing = town.a.enter(|| Faithful::new("10.1.0.2:5559", "192.0.2.2:80"));
+        let passing = topology.a.enter(|| Faithful::new("10.1.0.2:5559", "192.0.2.2:80"));
         let host = std::net::UdpSocket::bind("192.0.2.1:8083").unwrap();
-        let staying = town.outside.enter(|| Faithful::new("192.0.2.2:5560", "192.0.2.1:8083"));
+        let staying = topology.outside.enter(|| Faithful::new("192.0.2.2:5560", "192.0.2.1:8083"));
         let _ = staying.is_answered();
         assert!(passing.is_answered());
         for (who, client) in &clients {
@@ -351,20 +355,20 @@ fn kept(port: u16) -> String {
 #[test]
 fn containers_that_are_isolated_reach_each_other_at_published_ports_only() {
     in_netns(|kernel| {
-        let town = Town::new(kernel, with(&[port(TCP, "0.0.0.0", 8080, "10.1.0.2")]));
-        let isolate = town.ends.clone().map(|end| Step::Change(end, Change::Isolate(true)));
+        let topology = Topology::new(kernel, with(&[port(TCP, "0.0.0.0", 8080, "10.1.0.2")]));
+        let isolate = topology.ends.clone().map(|end| Step::Change(end, Change::Isolate(true)));
         kernel.apply(&isolate[..2]).unwrap();
         for on in [false, true] {
             bridges_call_iptables(on);
-            assert_eq!(town.b.ask(TCP, "10.1.0.2:80"), None, "directly, bridges call iptables: {on}");
+            assert_eq!(topology.b.ask(TCP, "10.1.0.2:80"), None, "directly, bridges call iptables: {on}");
         }
         bridges_call_iptables(false);
-        assert_eq!(town.b.ask(TCP, "192.0.2.1:8080"), seen("10.1.0.1"), "published");
-        assert_eq!(town.a.ask(TCP, "192.0.2.1:8080"), seen("10.1.0.1"), "itself");
+        assert_eq!(topology.b.ask(TCP, "192.0.2.1:8080"), seen("10.1.0.1"), "published");
+        assert_eq!(topology.a.ask(TCP, "192.0.2.1:8080"), seen("10.1.0.1"), "itself");
         bridges_call_iptables(true);
         // Translated on the bridge, the frame goes from port to port, which isolation forbids, also
         // from a port to itself. A limit, not a promise.
-        eprintln!("published, while bridges call iptables: {:?}", town.b.ask(TCP, "192.0.2.1:8080"));
-        eprintln!("itself, while bridges call iptables: {:?}", town.a.ask(TCP, "192.0.2.1:8080"));
+        eprintln!("published, while bridges call iptables: {:?}", topology.b.ask(TCP, "192.0.2.1:8080"));
+        eprintln!("itself, while bridges call iptables: {:?}", topology.a.ask(TCP, "192.0.2.1:8080"));
     });
 }

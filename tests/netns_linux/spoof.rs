@@ -5,11 +5,11 @@ use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
 use crate::netns_support::*;
-use crate::town::*;
+use crate::topology::*;
 
-fn checked(town: &Town) -> Vec<Policy> {
+fn checked(topology: &Topology) -> Vec<Policy> {
     let mut policy = Vec::new();
-    for (end, id, n) in [(&town.ends[0], "a", 2), (&town.ends[1], "b", 3)] {
+    for (end, id, n) in [(&topology.ends[0], "a", 2), (&topology.ends[1], "b", 3)] {
         policy.push(Policy::SpoofChecked(end.clone()));
         policy.push(Policy::SourceMac(end.clone(), Mac::derive("peer", id)));
         policy.push(Policy::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
@@ -40,35 +40,36 @@ fn send_frame(from: &Netns, frame: &[u8]) {
 #[test]
 fn own_addresses_pass_and_anothers_do_not() {
     in_netns(|kernel| {
-        let town = Town::new(kernel, basics());
-        serve(&town.outside);
-        add(kernel, checked(&town));
-        for (container, v4, v6) in [(&town.a, "10.1.0.2", "fd00:1::2"), (&town.b, "10.1.0.3", "fd00:1::3")] {
+        let topology = Topology::new(kernel, basics());
+        serve(&topology.outside);
+        add(kernel, checked(&topology));
+        for (container, v4, v6) in [(&topology.a, "10.1.0.2", "fd00:1::2"), (&topology.b, "10.1.0.3", "fd00:1::3")] {
             container.run("ip neigh flush all; ip -6 neigh flush all");
             assert_eq!(container.ask(TCP, "192.0.2.2:80"), Some("192.0.2.1".into()), "{v4}");
             assert!(container.pings("fd00:1::1") && container.pings("2001:db8::2"), "{v6}");
         }
-        assert!(town.a.pings("10.1.0.3") && town.a.pings("fd00:1::3"));
-        assert_eq!(town.a.ask(UDP, "[fd00:1::3]:80"), Some("fd00:1::2".into()));
+        assert!(topology.a.pings("10.1.0.3") && topology.a.pings("fd00:1::3"));
+        assert_eq!(topology.a.ask(UDP, "[fd00:1::3]:80"), Some("fd00:1::2".into()));
 
         // Another IPv4 address, announced and used.
-        town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
-        let ping_from =
-            |source: &str, target: &str| town.a.enter(|| succeeds(&format!("ping -n -c 1 -W 1 -I {source} {target}")));
+        topology.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
+        let ping_from = |source: &str, target: &str| {
+            topology.a.enter(|| succeeds(&format!("ping -n -c 1 -W 1 -I {source} {target}")))
+        };
         let before = dropped("foreign IPv4 address");
         assert!(!ping_from("10.1.0.9", "10.1.0.3"));
         assert!(dropped("foreign IPv4 address") > before);
-        assert!(!town.b.pings("10.1.0.9"), "nor is it announced");
+        assert!(!topology.b.pings("10.1.0.9"), "nor is it announced");
         assert!(dropped("foreign IPv4 address in ARP") > 0);
         assert!(!ping_from("fd00:1::9", "fd00:1::3"));
         assert!(dropped("foreign IPv6 address") > 0);
-        assert!(!town.b.pings("fd00:1::9"), "nor is it announced");
+        assert!(!topology.b.pings("fd00:1::9"), "nor is it announced");
         assert!(dropped("foreign IPv6 address in a neighbour advertisement") > 0);
         // The gateway's addresses, announced without being asked.
-        town.a.run("ip addr add 10.1.0.1/32 dev eth0 2>/dev/null; arping -c 1 -U -I eth0 -s 10.1.0.1 10.1.0.1 2>/dev/null || true");
-        town.b.run("ip neigh flush all");
-        assert!(town.b.pings("10.1.0.1"));
-        assert!(!town.b.run("ip neigh show 10.1.0.1").contains(&Mac::derive("peer", "a").to_string()));
+        topology.a.run("ip addr add 10.1.0.1/32 dev eth0 2>/dev/null; arping -c 1 -U -I eth0 -s 10.1.0.1 10.1.0.1 2>/dev/null || true");
+        topology.b.run("ip neigh flush all");
+        assert!(topology.b.pings("10.1.0.1"));
+        assert!(!topology.b.run("ip neigh show 10.1.0.1").contains(&Mac::derive("peer", "a").to_string()));
 
         // Another hardware address: in the frame, then only in ARP.
         let mac = Mac::derive("peer", "a").bytes();
@@ -89,7 +90,7 @@ fn own_addresses_pass_and_anothers_do_not() {
             (arp(mac, mac, [10, 1, 0, 1]), "foreign IPv4 address in ARP"),
         ] {
             let before = dropped(comment);
-            send_frame(&town.a, &frame);
+            send_frame(&topology.a, &frame);
             assert_eq!(dropped(comment), before + 1, "{comment}");
         }
         // A frame for the neighbour with somebody's source, hidden behind tags of VLAN 0.
@@ -111,7 +112,7 @@ fn own_addresses_pass_and_anothers_do_not() {
             };
             let count = || counters.iter().map(|comment| dropped(comment)).sum::<u64>();
             let before = count();
-            send_frame(&town.a, &frame);
+            send_frame(&topology.a, &frame);
             assert_eq!(count(), before + 1, "{tags} tags");
         }
         // A router advertisement, from its own link-local address.
@@ -120,7 +121,7 @@ fn own_addresses_pass_and_anothers_do_not() {
         frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 58, 255, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         frame.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         frame.extend([134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
-        send_frame(&town.a, &frame);
+        send_frame(&topology.a, &frame);
         assert_eq!(dropped("rogue router advertisement"), 1);
     });
 }
@@ -128,8 +129,8 @@ fn own_addresses_pass_and_anothers_do_not() {
 #[test]
 fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
     in_netns(|kernel| {
-        let town = Town::new(kernel, basics());
-        let end = town.ends[0].clone();
+        let topology = Topology::new(kernel, basics());
+        let end = topology.ends[0].clone();
         add(
             kernel,
             vec![
@@ -139,18 +140,18 @@ fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
                 Policy::SourceAddress(end.clone(), ip("fd00:1::2")),
             ],
         );
-        town.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
-        assert!(town.b.pings("10.1.0.9") && town.b.pings("10.1.0.2") && town.b.pings("fd00:1::2"));
-        assert!(!town.b.pings("fd00:1::9"), "IPv6 is checked");
+        topology.a.run("ip addr add 10.1.0.9/24 dev eth0; ip addr add fd00:1::9/64 dev eth0 nodad");
+        assert!(topology.b.pings("10.1.0.9") && topology.b.pings("10.1.0.2") && topology.b.pings("fd00:1::2"));
+        assert!(!topology.b.pings("fd00:1::9"), "IPv6 is checked");
         kernel
             .apply(&[Step::ChangeFirewall {
                 add: vec![],
                 remove: vec![Policy::SourceAddress(end.clone(), ip("0.0.0.0"))],
             }])
             .unwrap();
-        assert!(!town.b.pings("10.1.0.9"));
+        assert!(!topology.b.pings("10.1.0.9"));
         add(kernel, vec![Policy::SourceAddress(end, ip("0.0.0.0"))]);
-        town.a.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:09; ip link set eth0 up");
-        assert!(!town.b.pings("10.1.0.9"), "another hardware address");
+        topology.a.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:09; ip link set eth0 up");
+        assert!(!topology.b.pings("10.1.0.9"), "another hardware address");
     });
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use pontoon::datapath::{Datapath, ForwardRule, Kernel, LinkMatch, Policy, Protected, Step, Vxlan, diff};
+use pontoon::linux::feature::FEATURES;
 use pontoon::linux::{Options, commands, survey::Survey};
-use pontoon::model::{HostPort, Mac, Protocol, Published, Vni};
+use pontoon::model::{Family, HostPort, Mac, Protocol, Published, Vni};
 
 use crate::netns_support::*;
 
@@ -37,7 +38,7 @@ fn a_plan_that_is_typed_leaves_nothing_of_it() {
         (four.localnet, six.localnet, six.mtu) = (true, true, 1400);
         kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
         let mut want = observe(kernel);
-        want.policy = Some([Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into());
+        want.policy = Some([Policy::LimitedForwarding(Family::V4), Policy::LimitedForwarding(Family::V6)].into());
         want.forwarding.v4 = true;
         want.forwarding.v6 = true;
         want.objects.extend([(one.clone(), four.into()), (other.clone(), six.into())]);
@@ -121,19 +122,24 @@ fn elements_and_accepting_rules_are_what_nft_and_iptables_take() {
             Policy::Tunnel(Vni::new(70000).unwrap()),
             Policy::Gateway(link(), Mac::derive("bridge", "x")),
             Policy::NoMulticast(link()),
-            Policy::LimitedForwarding(false),
-            Policy::LimitedForwarding(true),
-            Policy::ForwardingLink(link(), false),
-            Policy::ForwardingLink(link(), true),
+            Policy::LimitedForwarding(Family::V4),
+            Policy::LimitedForwarding(Family::V6),
+            Policy::ForwardingLink(link(), Family::V4),
+            Policy::ForwardingLink(link(), Family::V6),
             Policy::UserBridgeContainer("10.1.0.2".parse().unwrap()),
             Policy::UserBridgeContainer("fd00::2".parse().unwrap()),
         ]);
-        for (v6, any, host, ip, subnet) in [
-            (false, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),
-            (true, "::", "2001:db8::1", "fd00::2", "fd00::/64"),
+        for (family, any, host, ip, subnet) in [
+            (Family::V4, "0.0.0.0", "192.0.2.1", "10.1.0.2", "10.1.0.0/24"),
+            (Family::V6, "::", "2001:db8::1", "fd00::2", "fd00::/64"),
         ] {
             let address = ip.parse().unwrap();
-            elements.extend([at(any, ip), at(host, ip), Policy::Unprotected(link(), v6), Policy::Routed(link(), v6)]);
+            elements.extend([
+                at(any, ip),
+                at(host, ip),
+                Policy::Unprotected(link(), family),
+                Policy::Routed(link(), family),
+            ]);
             elements.extend([
                 Policy::Masquerade(net(subnet)),
                 Policy::SourceNat(net(subnet), host.parse().unwrap()),
@@ -188,7 +194,7 @@ fn a_survey_sees_the_host_and_changes_nothing() {
         assert!(chain.forward && chain.drops && chain.names_ours && chain.family == "inet");
         assert_eq!(chain.accepts, [ForwardRule::From(LinkMatch::Prefix("pnt".into()))].into());
         let refused: Vec<_> = host.features.iter().filter(|feature| feature.refused.is_some()).collect();
-        assert!(host.features.len() == 7 && refused.is_empty(), "{refused:?}");
+        assert!(host.features.len() == FEATURES.len() && refused.is_empty(), "{refused:?}");
         // What waits for its deletion is there still: looking is not sweeping.
         drop(survey);
         assert_eq!(all(), before);

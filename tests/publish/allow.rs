@@ -5,7 +5,7 @@ use crate::{
         Expect::{By, Closed},
         From::{Host, In, Outside},
     },
-    stage::{Scene, on_pontoon},
+    topology::{Scenario, on_pontoon},
 };
 
 const ALLOW: &str = "pontoon.publish.allow";
@@ -15,17 +15,17 @@ fn only_allowed_sources_reach_published_ports() {
     on_pontoon(allow);
 }
 
-fn allow(scene: &Scene) {
-    scene.outside.exec(&["ip", "address", "add", "192.168.77.3/24", "dev", "eth0"]).ok();
-    scene.outside.exec(&["ip", "address", "add", "fd77::3/64", "dev", "eth0", "nodad"]).ok();
+fn allow(scenario: &Scenario) {
+    scenario.outside.exec(&["ip", "address", "add", "192.168.77.3/24", "dev", "eth0"]).ok();
+    scenario.outside.exec(&["ip", "address", "add", "fd77::3/64", "dev", "eth0", "nodad"]).ok();
     let subnets = ["--ipv6", "--subnet", "10.142.1.0/24", "--subnet", "fd42:1::/64"];
     let option = format!("{ALLOW}=192.168.77.2/32,fd77::2/128");
-    scene.network("net", &[&subnets[..], &["-o", &option]].concat());
-    scene.network("open", &["--subnet", "10.142.2.0/24"]);
-    scene.serve("web", &["tcp:80", "udp:53"], &["--network", "net", "-p", "8310:80", "-p", "8311:53/udp"]);
-    scene.serve("peer", &["tcp:80"], &["--network", "net"]);
-    scene.serve("away", &["tcp:80"], &["--network", "open"]);
-    scene.expect(&[
+    scenario.network("net", &[&subnets[..], &["-o", &option]].concat());
+    scenario.network("open", &["--subnet", "10.142.2.0/24"]);
+    scenario.serve("web", &["tcp:80", "udp:53"], &["--network", "net", "-p", "8310:80", "-p", "8311:53/udp"]);
+    scenario.serve("peer", &["tcp:80"], &["--network", "net"]);
+    scenario.serve("away", &["tcp:80"], &["--network", "open"]);
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8310", By("web:80")),
         (Outside, "tcp,192.168.77.1,8310,192.168.77.2", By("web:80")),
         (Outside, "tcp,192.168.77.1,8310,192.168.77.3", Closed),
@@ -37,11 +37,11 @@ fn allow(scene: &Scene) {
         (In("peer"), "tcp,10.142.1.2,80", By("web:80")),
         (In("away"), "tcp,192.168.77.1,8310", Closed),
     ]);
-    println!("the host itself, not among the allowed: {}", scene.answer(Host, "tcp,192.168.77.1,8310"));
+    println!("the host itself, not among the allowed: {}", scenario.answer(Host, "tcp,192.168.77.1,8310"));
     // an endpoint's own list replaces the network's
     let own = format!("name=net,driver-opt={ALLOW}=192.168.77.3/32");
-    scene.serve("own", &["tcp:80"], &["--network", &own, "-p", "8312:80"]);
-    scene.expect(&[
+    scenario.serve("own", &["tcp:80"], &["--network", &own, "-p", "8312:80"]);
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8312,192.168.77.2", Closed),
         (Outside, "tcp,192.168.77.1,8312,192.168.77.3", By("own:80")),
         // a list without addresses of a family lets nobody of it in
@@ -49,10 +49,10 @@ fn allow(scene: &Scene) {
         (Outside, "tcp,192.168.77.1,8310,192.168.77.2", By("web:80")),
         (Outside, "tcp,192.168.77.1,8310,192.168.77.3", Closed),
     ]);
-    let wrong = scene.try_network("bad", &["-o", &format!("{ALLOW}=192.168.77.0/33")]).err();
+    let wrong = scenario.try_network("bad", &["-o", &format!("{ALLOW}=192.168.77.0/33")]).err();
     assert!(wrong.contains(ALLOW), "{wrong}");
     // what was cannot stay: a container in its place has its own list
-    scene.docker(&["rm", "-f", "own"]).ok();
-    scene.serve("next", &["tcp:80"], &["--network", "open", "-p", "8312:80"]);
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8312,192.168.77.2", By("next:80"))]);
+    scenario.docker(&["rm", "-f", "own"]).ok();
+    scenario.serve("next", &["tcp:80"], &["--network", "open", "-p", "8312:80"]);
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8312,192.168.77.2", By("next:80"))]);
 }

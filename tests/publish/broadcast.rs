@@ -1,8 +1,8 @@
 //! Broadcasts to a published UDP port, and what is not led to the container.
 
 use crate::{
-    stage::{NODE4, NODE6, SOON, on_both},
     support::wait_until,
+    topology::{NODE4, NODE6, SOON, on_both},
 };
 
 /// Asks by UDP from the host outside: who answers.
@@ -24,12 +24,12 @@ print unpack("i", getsockopt($s, SOL_SOCKET, SO_ERROR)) ? "refused" : "answered"
 
 #[test]
 fn broadcasts_reach_a_published_udp_port() {
-    on_both(|scene| {
-        scene.network("net", &["--subnet", "10.141.1.0/24"]);
-        scene.serve("heard", &["udp:53"], &["--network", "net", "-p", "8310:53/udp"]);
+    on_both(|scenario| {
+        scenario.network("net", &["--subnet", "10.141.1.0/24"]);
+        scenario.serve("heard", &["udp:53"], &["--network", "net", "-p", "8310:53/udp"]);
         for to in ["255.255.255.255", "192.168.77.255", NODE4] {
-            wait_until(SOON, &format!("an answer to {to} with {}", scene.driver), || {
-                let asked = scene.outside.exec(&["perl", "-e", CALL, to]);
+            wait_until(SOON, &format!("an answer to {to} with {}", scenario.driver), || {
+                let asked = scenario.outside.exec(&["perl", "-e", CALL, to]);
                 asked.success() && asked.ok() == format!("{NODE4}:8310")
             });
         }
@@ -39,18 +39,18 @@ fn broadcasts_reach_a_published_udp_port() {
 /// The built-in driver answers these by its proxy; Pontoon has none, and must not keep anybody waiting.
 #[test]
 fn what_only_a_proxy_could_serve_is_refused_at_once() {
-    on_both(|scene| {
-        scene.network("net", &["--subnet", "10.141.1.0/24"]);
-        scene.serve("web", &["tcp:80"], &["--network", "net", "-p", "8311:80"]);
-        let expected = if scene.is_pontoon() { "refused" } else { "answered" };
-        let links = scene.exec(&["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).ok();
+    on_both(|scenario| {
+        scenario.network("net", &["--subnet", "10.141.1.0/24"]);
+        scenario.serve("web", &["tcp:80"], &["--network", "net", "-p", "8311:80"]);
+        let expected = if scenario.is_pontoon() { "refused" } else { "answered" };
+        let links = scenario.exec(&["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).ok();
         let own = links.split_whitespace().find_map(|word| word.strip_suffix("/64")).expect("a link-local address");
         for to in [NODE6.to_owned(), format!("{own}%eth0")] {
-            let asked = || scene.outside.exec(&["perl", "-e", CONNECT, &to, "8311"]).ok();
-            wait_until(SOON, &format!("{to} to be {expected} with {}", scene.driver), || asked() == expected);
+            let asked = || scenario.outside.exec(&["perl", "-e", CONNECT, &to, "8311"]).ok();
+            wait_until(SOON, &format!("{to} to be {expected} with {}", scenario.driver), || asked() == expected);
         }
-        if scene.is_pontoon() {
-            let started = scene.docker(&["run", "-d", "--network", "net", "-p", "[::1]:8312:80", "busybox"]);
+        if scenario.is_pontoon() {
+            let started = scenario.docker(&["run", "-d", "--network", "net", "-p", "[::1]:8312:80", "busybox"]);
             assert!(!started.success() && started.stderr.contains("--ipv6"), "{started}");
         }
     });

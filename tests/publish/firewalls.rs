@@ -9,8 +9,8 @@ use crate::{
         Expect::{self, By, Closed, Is},
         From::{self, Host, In, Outside},
     },
-    stage::{Held, SOON, Scene, Stage},
     support::{Options, Process, Signal, wait_until},
+    topology::{Held, SOON, Scenario, Topology},
 };
 
 const BUS: &str = r#"
@@ -24,36 +24,36 @@ const BUS: &str = r#"
 "#;
 
 /// The built-in driver, then Pontoon, each on a node of its own: a firewall leaves traces.
-fn on_each(scenario: fn(&Scene)) {
+fn on_each(run: fn(&Scenario)) {
     for driver in ["bridge", "pontoon"] {
-        let stage = Stage::up(Options::new().full());
+        let topology = Topology::up(Options::new().full());
         if driver == "pontoon" {
-            stage.start_pontoon();
+            topology.start_pontoon();
         }
-        stage.play(driver, scenario);
+        topology.play(driver, run);
     }
 }
 
 /// Two networks, a published port, somebody outside, and a server on the node that nobody but containers may reach.
 struct Town<'a> {
-    scene: &'a Scene<'a>,
+    scenario: &'a Scenario<'a>,
     _host: Process,
     _remote: Process,
 }
 
 impl<'a> Town<'a> {
-    fn up(scene: &'a Scene<'a>) -> Self {
-        scene.network("net", &["--subnet", "10.180.1.0/24", "--ipv6", "--subnet", "fd80:1::/64"]);
-        scene.network("other", &["--subnet", "10.180.2.0/24"]);
+    fn up(scenario: &'a Scenario<'a>) -> Self {
+        scenario.network("net", &["--subnet", "10.180.1.0/24", "--ipv6", "--subnet", "fd80:1::/64"]);
+        scenario.network("other", &["--subnet", "10.180.2.0/24"]);
         let publish = ["-p", "8700:80", "-p", "8701:81", "-p", "127.0.0.1:8702:80"];
-        scene.serve("web", &["tcp:80-82"], &[&["--network", "net", "--ip", "10.180.1.10"][..], &publish].concat());
-        scene.serve("peer", &["tcp:80"], &["--network", "net"]);
-        scene.serve("away", &["tcp:80"], &["--network", "other"]);
-        scene.route_from_outside(&["10.180.1.0/24"]);
-        scene.not_ready("host");
-        let host = scene.spawn(&["perl", "/lab/tool.pl", "serve", "host", "tcp:7070"]);
-        scene.listens("host");
-        Self { scene, _host: host, _remote: scene.serve_outside("remote", &["tcp:80"]) }
+        scenario.serve("web", &["tcp:80-82"], &[&["--network", "net", "--ip", "10.180.1.10"][..], &publish].concat());
+        scenario.serve("peer", &["tcp:80"], &["--network", "net"]);
+        scenario.serve("away", &["tcp:80"], &["--network", "other"]);
+        scenario.route_from_outside(&["10.180.1.0/24"]);
+        scenario.not_ready("host");
+        let host = scenario.spawn(&["perl", "/lab/tool.pl", "serve", "host", "tcp:7070"]);
+        scenario.listens("host");
+        Self { scenario, _host: host, _remote: scenario.serve_outside("remote", &["tcp:80"]) }
     }
 
     /// What holds whatever the firewall is told.
@@ -68,12 +68,12 @@ impl<'a> Town<'a> {
             // the firewall itself is at work
             (Outside, "tcp,192.168.77.1,7070", Closed),
         ];
-        if self.scene.is_pontoon() {
+        if self.scenario.is_pontoon() {
             // the built-in driver has it the other way round, at times
             rows.push((In("away"), "tcp,192.168.77.1,8700", By("web:80")));
             rows.push((In("away"), "tcp,10.180.1.10,80", Closed));
         }
-        if self.scene.has_six() {
+        if self.scenario.has_six() {
             rows.push((Outside, "tcp,fd77::1,8700", By("web:80")));
         }
         rows
@@ -82,7 +82,7 @@ impl<'a> Town<'a> {
     /// What passes the firewall from containers.
     fn containers_get_out(&self, open: bool) {
         let expect = |by| if open { By(by) } else { Closed };
-        self.scene.expect(&[
+        self.scenario.expect(&[
             (In("peer"), "tcp,10.180.1.10,80", expect("web:80")),
             (In("peer"), "tcp,192.168.77.2,80", expect("remote:80")),
         ]);
@@ -90,11 +90,11 @@ impl<'a> Town<'a> {
 
     /// Connections that what follows must not hurt, in and out.
     fn held(&self) -> Vec<Held> {
-        let scene = self.scene;
-        let mut held = vec![scene.hold(scene.outside, "192.168.77.1", 8700)];
-        held.push(scene.hold_in("peer", "192.168.77.2", 80));
-        if scene.is_pontoon() {
-            held.push(scene.hold(scene.outside, "fd77::1", 8700));
+        let scenario = self.scenario;
+        let mut held = vec![scenario.hold(scenario.outside, "192.168.77.1", 8700)];
+        held.push(scenario.hold_in("peer", "192.168.77.2", 80));
+        if scenario.is_pontoon() {
+            held.push(scenario.hold(scenario.outside, "fd77::1", 8700));
         }
         held
     }
@@ -102,20 +102,20 @@ impl<'a> Town<'a> {
     /// The firewall throws its rules away and makes them again, while connections are held; `harmful` if it takes or
     /// overtakes rules of ours too.
     fn harmed(&self, held: &[Held], harmful: bool, commands: &[&[&str]]) {
-        let scene = self.scene;
+        let scenario = self.scenario;
         let mut took = Vec::new();
-        let before = if scene.is_pontoon() { scene.repairs() } else { 0 };
+        let before = if scenario.is_pontoon() { scenario.repairs() } else { 0 };
         for command in commands {
-            if scene.is_pontoon() {
-                took.push(scene.harm(command));
+            if scenario.is_pontoon() {
+                took.push(scenario.harm(command));
                 println!("{}: whole {:?} after its end", command.join(" "), took[took.len() - 1]);
             } else {
-                scene.exec(command).ok();
+                scenario.exec(command).ok();
             }
             held.iter().for_each(Held::goes_on);
         }
         if let Some(best) = took.iter().min() {
-            assert!(!harmful || scene.repairs() > before, "they needed repair, and it is counted");
+            assert!(!harmful || scenario.repairs() > before, "they needed repair, and it is counted");
             assert!(*best < Duration::from_secs(1), "repaired within a second: {took:?}");
         }
     }
@@ -126,42 +126,42 @@ fn firewalld_and_published_ports() {
     on_each(firewalld);
 }
 
-fn firewalld(scene: &Scene) {
-    let cmd = |args: &[&str]| scene.exec(&[&["firewall-cmd"][..], args].concat()).ok();
-    fs::write(scene.shared().join("bus.conf"), BUS).expect("a configuration");
+fn firewalld(scenario: &Scenario) {
+    let cmd = |args: &[&str]| scenario.exec(&[&["firewall-cmd"][..], args].concat()).ok();
+    fs::write(scenario.shared().join("bus.conf"), BUS).expect("a configuration");
     let start = "mkdir -p /run/dbus && dbus-daemon --config-file=/lab/bus.conf --fork && \
                  firewalld --log-target file --log-file /lab/firewalld.log";
-    scene.exec(&["bash", "-c", start]).ok();
-    wait_until(SOON, "firewalld", || scene.exec(&["firewall-cmd", "--state"]).success());
+    scenario.exec(&["bash", "-c", start]).ok();
+    wait_until(SOON, "firewalld", || scenario.exec(&["firewall-cmd", "--state"]).success());
     // an engine asks at its start whether there is a firewalld, and puts its bridges into the zone `docker`
-    scene.restart_dockerd(Signal::Term);
-    let town = Town::up(scene);
-    scene.expect(&town.always());
-    if scene.is_pontoon() {
+    scenario.restart_dockerd(Signal::Term);
+    let town = Town::up(scenario);
+    scenario.expect(&town.always());
+    if scenario.is_pontoon() {
         // a zone of the user's decides about links that nobody has put into another one: nothing leaves it
         town.containers_get_out(false);
-        scene.expect(&[(In("peer"), "tcp,192.168.77.1,7070", Closed)]);
+        scenario.expect(&[(In("peer"), "tcp,192.168.77.1,7070", Closed)]);
         for permanent in [&["--permanent"][..], &[]] {
             cmd(&[permanent, &["--zone=docker", "--add-interface=pnt+"]].concat());
         }
     }
     town.containers_get_out(true);
-    scene.expect(&[(In("peer"), "tcp,192.168.77.1,7070", By("host:7070"))]);
-    scene.expect(&town.always());
+    scenario.expect(&[(In("peer"), "tcp,192.168.77.1,7070", By("host:7070"))]);
+    scenario.expect(&town.always());
     let held = town.held();
     // the second version leaves iptables alone
     let first = cmd(&["--version"]).starts_with('1');
     town.harmed(&held, first, &[&["firewall-cmd", "--reload"]]);
-    scene.expect(&town.always());
-    if scene.is_pontoon() {
+    scenario.expect(&town.always());
+    if scenario.is_pontoon() {
         // modes without translation: firewalld has no reason to let them in but a policy
         let mode = "com.docker.network.bridge.gateway_mode_ipv4=routed";
-        scene.network("routed", &["--subnet", "10.180.3.0/24", "-o", mode]);
-        scene.serve("plain", &["tcp:80-81"], &["--network", "routed", "--ip", "10.180.3.10", "-p", "80"]);
-        scene.route_from_outside(&["10.180.3.0/24"]);
-        if scene.engine < 25 {
+        scenario.network("routed", &["--subnet", "10.180.3.0/24", "-o", mode]);
+        scenario.serve("plain", &["tcp:80-81"], &["--network", "routed", "--ip", "10.180.3.10", "-p", "80"]);
+        scenario.route_from_outside(&["10.180.3.0/24"]);
+        if scenario.engine < 25 {
             // newer ones have made such a policy for themselves
-            scene.expect(&[(Outside, "tcp,10.180.3.10,80", Closed)]);
+            scenario.expect(&[(Outside, "tcp,10.180.3.10,80", Closed)]);
         }
         cmd(&["--permanent", "--new-policy=pontoon"]);
         let both = ["--add-ingress-zone=ANY", "--add-egress-zone=docker", "--set-target=ACCEPT"];
@@ -169,11 +169,12 @@ fn firewalld(scene: &Scene) {
             cmd(&["--permanent", "--policy=pontoon", part]);
         }
         town.harmed(&held, first, &[&["firewall-cmd", "--reload"]]);
-        scene.expect(&[(Outside, "tcp,10.180.3.10,80", By("plain:80")), (Outside, "tcp,10.180.3.10,81", Closed)]);
+        scenario.expect(&[(Outside, "tcp,10.180.3.10,80", By("plain:80")), (Outside, "tcp,10.180.3.10,81", Closed)]);
         // what firewalld's user drops stays dropped
         let rule = ["ipv4", "filter", "FORWARD", "0", "-p", "tcp", "-s", "192.168.77.2", "--dport", "81", "-j", "DROP"];
         cmd(&[&["--direct", "--add-rule"][..], &rule].concat());
-        scene.expect(&[(Outside, "tcp,192.168.77.1,8701", Closed), (Outside, "tcp,192.168.77.1,8700", By("web:80"))]);
+        scenario
+            .expect(&[(Outside, "tcp,192.168.77.1,8701", Closed), (Outside, "tcp,192.168.77.1,8700", By("web:80"))]);
     }
 }
 
@@ -182,42 +183,43 @@ fn ufw_and_published_ports() {
     on_each(ufw);
 }
 
-fn ufw(scene: &Scene) {
-    let ufw = |args: &[&str]| scene.exec(&[&["ufw"][..], args].concat()).ok();
-    let town = Town::up(scene);
+fn ufw(scenario: &Scenario) {
+    let ufw = |args: &[&str]| scenario.exec(&[&["ufw"][..], args].concat()).ok();
+    let town = Town::up(scenario);
     town.containers_get_out(true);
     let held = town.held();
     let enable = ["ufw", "--force", "enable"];
     town.harmed(&held, true, &[&enable, &["ufw", "reload"], &["ufw", "disable"], &enable]);
-    scene.expect(&town.always());
+    scenario.expect(&town.always());
     town.containers_get_out(true);
     // ufw refuses what is for the host, from containers too, until it is told otherwise
-    scene.expect(&[(In("peer"), "tcp,192.168.77.1,7070", Closed)]);
+    scenario.expect(&[(In("peer"), "tcp,192.168.77.1,7070", Closed)]);
     let allow = ["allow", "from", "10.180.1.0/24", "to", "any", "port", "7070", "proto", "tcp"];
     ufw(&allow);
-    scene.expect(&[(In("peer"), "tcp,192.168.77.1,7070", By("host:7070")), (Outside, "tcp,192.168.77.1,7070", Closed)]);
+    scenario
+        .expect(&[(In("peer"), "tcp,192.168.77.1,7070", By("host:7070")), (Outside, "tcp,192.168.77.1,7070", Closed)]);
     ufw(&[&["delete"][..], &allow].concat());
     // a route that is denied: by the container's port, as ufw sees packets once they are translated
     let deny = ["route", "deny", "proto", "tcp", "from", "192.168.77.2", "to", "any", "port", "81"];
     ufw(&deny);
-    if scene.is_pontoon() {
+    if scenario.is_pontoon() {
         let denied = [
             (Outside, "tcp,192.168.77.1,8701", Closed),
             (Outside, "tcp,192.168.77.1,8700", By("web:80")),
             (Host, "tcp,192.168.77.1,8701", By("web:81")),
         ];
-        scene.expect(&denied);
+        scenario.expect(&denied);
         // nor does it depend on who came last
         for command in [&["reload"][..], &["disable"], &["--force", "enable"]] {
             ufw(command);
         }
-        scene.expect(&denied);
+        scenario.expect(&denied);
     } else {
-        let answer = scene.answer(Outside, "tcp,192.168.77.1,8701");
+        let answer = scenario.answer(Outside, "tcp,192.168.77.1,8701");
         println!("a denied route to a published port of Docker's own: {answer}");
     }
     ufw(&["route", "delete", "deny", "proto", "tcp", "from", "192.168.77.2", "to", "any", "port", "81"]);
     held.iter().for_each(Held::goes_on);
-    scene.expect(&town.always());
+    scenario.expect(&town.always());
     ufw(&["disable"]);
 }

@@ -5,8 +5,8 @@ use crate::{
         Expect::{By, Closed, Is},
         From::{Host, In, Outside},
     },
-    stage::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, Scene, on_both},
     support::Output,
+    topology::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, Scenario, on_both},
 };
 
 #[test]
@@ -14,9 +14,9 @@ fn every_form_is_reached_from_everywhere_it_should() {
     on_both(forms);
 }
 
-fn forms(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.120.1.0/24", "--ipv6", "--subnet", "fd20:1::/64"]);
-    scene.network("other", &["--subnet", "10.120.2.0/24", "--ipv6", "--subnet", "fd20:2::/64"]);
+fn forms(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.120.1.0/24", "--ipv6", "--subnet", "fd20:1::/64"]);
+    scenario.network("other", &["--subnet", "10.120.2.0/24", "--ipv6", "--subnet", "fd20:2::/64"]);
     let specs = ["tcp:80", "tcp:9000-9002", "udp:53"];
     let given = [
         "8080:80",
@@ -30,34 +30,37 @@ fn forms(scene: &Scene) {
     ];
     let mut args = vec!["--network", "net"];
     args.extend(given.iter().flat_map(|publish| ["-p", *publish]));
-    scene.serve("web", &specs, &args);
-    scene.serve("peer", &["tcp:80"], &["--network", "net"]);
-    scene.serve("away", &["tcp:80"], &["--network", "other"]);
-    from_outside(scene);
-    from_the_host(scene);
-    from_containers(scene);
-    the_same_range_again(scene);
-    from_the_loopback_of_six(scene);
+    scenario.serve("web", &specs, &args);
+    scenario.serve("peer", &["tcp:80"], &["--network", "net"]);
+    scenario.serve("away", &["tcp:80"], &["--network", "other"]);
+    from_outside(scenario);
+    from_the_host(scenario);
+    from_containers(scenario);
+    the_same_range_again(scenario);
+    from_the_loopback_of_six(scenario);
     // what is gone is closed, and another may have it
-    scene.docker(&["rm", "-f", "web"]).ok();
-    scene.expect(&[
+    scenario.docker(&["rm", "-f", "web"]).ok();
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8080", Closed),
         (Outside, "udp,192.168.77.1,8053", Closed),
         (Host, "tcp,127.0.0.1,8081", Closed),
         (Host, "tcp,::1,8085", Closed),
     ]);
     for (protocol, port) in [("tcp", "8080"), ("tcp", "9001"), ("udp", "8053")] {
-        assert!(scene.free(protocol, "0.0.0.0", port) && scene.free(protocol, "::", port), "{port}/{protocol} is free");
+        assert!(
+            scenario.free(protocol, "0.0.0.0", port) && scenario.free(protocol, "::", port),
+            "{port}/{protocol} is free"
+        );
     }
 }
 
-fn from_outside(scene: &Scene) {
+fn from_outside(scenario: &Scenario) {
     let web4 = format!("web:80 {OUTSIDE4}");
     let udp4 = format!("web:53 {OUTSIDE4}");
     let (web6, udp6) = (format!("web:80 {OUTSIDE6}"), format!("web:53 {OUTSIDE6}"));
     // a proxy hides who it is
-    let six = |text| if scene.has_six() { Is(text) } else { By(&text[..6]) };
-    scene.expect(&[
+    let six = |text| if scenario.has_six() { Is(text) } else { By(&text[..6]) };
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8080", Is(&web4)),
         (Outside, "tcp,fd77::1,8080", six(&web6)),
         (Outside, "tcp,192.168.77.1,8081", Closed),
@@ -82,10 +85,10 @@ fn from_outside(scene: &Scene) {
     ]);
 }
 
-fn from_the_host(scene: &Scene) {
+fn from_the_host(scenario: &Scenario) {
     let (own4, own6) = (format!("web:80 {NODE4}"), format!("web:80 {NODE6}"));
-    let six = |text| if scene.has_six() { Is(text) } else { By("web:80") };
-    scene.expect(&[
+    let six = |text| if scenario.has_six() { Is(text) } else { By("web:80") };
+    scenario.expect(&[
         (Host, "tcp,192.168.77.1,8080", Is(&own4)),
         (Host, "tcp,fd77::1,8080", six(&own6)),
         (Host, "tcp,127.0.0.1,8080", By("web:80")),
@@ -107,8 +110,8 @@ fn from_the_host(scene: &Scene) {
     ]);
 }
 
-fn from_the_loopback_of_six(scene: &Scene) {
-    scene.expect(&[
+fn from_the_loopback_of_six(scenario: &Scenario) {
+    scenario.expect(&[
         (Host, "tcp,::1,8080", By("web:80")),
         (Host, "tcp,::1,9001", By("web:9001")),
         (Host, "udp,::1,8053", By("web:53")),
@@ -117,7 +120,7 @@ fn from_the_loopback_of_six(scene: &Scene) {
     ]);
 }
 
-fn from_containers(scene: &Scene) {
+fn from_containers(scenario: &Scenario) {
     let mut rows = Vec::new();
     for from in ["away", "peer", "web"] {
         rows.extend([
@@ -135,24 +138,24 @@ fn from_containers(scene: &Scene) {
             (In(from), "tcp,127.0.0.1,8080", Closed),
         ]);
         // the engine's proxy answers these from another address
-        if scene.is_pontoon() {
+        if scenario.is_pontoon() {
             rows.push((In(from), "udp,192.168.77.1,8053", By("web:53")));
             rows.push((In(from), "udp,fd77::1,8053", By("web:53")));
         }
     }
-    scene.expect(&rows);
+    scenario.expect(&rows);
 }
 
 /// A range is shared, each container has a port of it.
-fn the_same_range_again(scene: &Scene) {
-    scene.serve("second", &["tcp:80"], &["--network", "net", "-p", "8090-8091:80"]);
-    scene.expect(&[
+fn the_same_range_again(scenario: &Scenario) {
+    scenario.serve("second", &["tcp:80"], &["--network", "net", "-p", "8090-8091:80"]);
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8091", By("second:80")),
         (Outside, "tcp,192.168.77.1,8090", By("web:80")),
     ]);
-    let full = scene.try_serve("third", &["tcp:80"], &["--network", "net", "-p", "8090-8091:80"]).err();
+    let full = scenario.try_serve("third", &["tcp:80"], &["--network", "net", "-p", "8090-8091:80"]).err();
     assert!(full.contains("8091") || full.contains("all ports are allocated"), "{full}");
-    scene.docker(&["rm", "-f", "second", "third"]).ok();
+    scenario.docker(&["rm", "-f", "second", "third"]).ok();
 }
 
 #[test]
@@ -160,17 +163,17 @@ fn chosen_ports_are_ephemeral_and_kept() {
     on_both(ephemeral);
 }
 
-fn ephemeral(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.121.1.0/24", "--ipv6", "--subnet", "fd21:1::/64"]);
+fn ephemeral(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.121.1.0/24", "--ipv6", "--subnet", "fd21:1::/64"]);
     // what is reserved is never chosen; the engine reads this once, when it starts
-    if scene.is_pontoon() {
-        scene.exec(&["sysctl", "-qw", "net.ipv4.ip_local_port_range=41000 41020"]).ok();
-        scene.exec(&["sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=41000-41008"]).ok();
+    if scenario.is_pontoon() {
+        scenario.exec(&["sysctl", "-qw", "net.ipv4.ip_local_port_range=41000 41020"]).ok();
+        scenario.exec(&["sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=41000-41008"]).ok();
     }
-    let taken = scene.take("tcp", "0.0.0.0", "41009");
+    let taken = scenario.take("tcp", "0.0.0.0", "41009");
     let publish = ["--network", "net", "-p", "80", "-p", "53/udp", "-p", "127.0.0.1::82"];
-    scene.serve("web", &["tcp:80", "tcp:82", "udp:53"], &publish);
-    scene.serve("all", &["tcp:80"], &["--network", "net", "--expose", "80", "--expose", "81", "-P"]);
+    scenario.serve("web", &["tcp:80", "tcp:82", "udp:53"], &publish);
+    scenario.serve("all", &["tcp:80"], &["--network", "net", "--expose", "80", "--expose", "81", "-P"]);
     let mut seen = Vec::new();
     for (name, port, by) in [
         ("web", "80/tcp", "web:80"),
@@ -180,26 +183,26 @@ fn ephemeral(scene: &Scene) {
         ("all", "81/tcp", ""),
     ] {
         let answers = if by.is_empty() { Closed } else { By(by) };
-        let ways = scene.published(name, port);
+        let ways = scenario.published(name, port);
         let local = by == "web:82";
         let wanted: &[&str] = if local { &["127.0.0.1"] } else { &["0.0.0.0", "::"] };
         let mut addrs: Vec<_> = ways.iter().map(|(addr, _)| addr.as_str()).collect();
         addrs.sort_unstable();
         assert_eq!(addrs, wanted, "{name} {port}");
-        if scene.is_pontoon() || scene.engine >= 28 {
+        if scenario.is_pontoon() || scenario.engine >= 28 {
             assert!(ways.iter().all(|(_, number)| *number == ways[0].1), "both families have the same port: {ways:?}");
         }
         for (addr, number) in &ways {
-            if scene.is_pontoon() {
+            if scenario.is_pontoon() {
                 assert!((41010..=41020).contains(number), "{name} {port}: {number} is not one to choose");
             }
             let probe = |at: &str| format!("{},{at},{number}", &port[3..]);
             match addr.as_str() {
                 "127.0.0.1" => {
-                    scene.expect(&[(Host, &probe(addr), answers.clone()), (Outside, &probe(NODE4), Closed)]);
+                    scenario.expect(&[(Host, &probe(addr), answers.clone()), (Outside, &probe(NODE4), Closed)]);
                 }
-                "::" => scene.expect(&[(Outside, &probe(NODE6), answers.clone())]),
-                _ => scene.expect(&[(Outside, &probe(NODE4), answers.clone())]),
+                "::" => scenario.expect(&[(Outside, &probe(NODE6), answers.clone())]),
+                _ => scenario.expect(&[(Outside, &probe(NODE4), answers.clone())]),
             }
         }
         seen.push((port[3..].to_owned(), ways[0].1));
@@ -215,13 +218,13 @@ fn the_default_address_is_the_networks() {
     on_both(default_address);
 }
 
-fn default_address(scene: &Scene) {
+fn default_address(scenario: &Scenario) {
     let option = "com.docker.network.bridge.host_binding_ipv4";
-    scene.network("lo", &["-o", &format!("{option}=127.0.0.1")]);
-    scene.network("one", &["-o", &format!("{option}=192.168.77.1"), "--ipv6", "--subnet", "fd22:1::/64"]);
-    scene.serve("lo", &["tcp:80"], &["--network", "lo", "-p", "8120:80", "-p", "192.168.77.1:8121:80"]);
-    scene.serve("one", &["tcp:80"], &["--network", "one", "-p", "8122:80"]);
-    scene.expect(&[
+    scenario.network("lo", &["-o", &format!("{option}=127.0.0.1")]);
+    scenario.network("one", &["-o", &format!("{option}=192.168.77.1"), "--ipv6", "--subnet", "fd22:1::/64"]);
+    scenario.serve("lo", &["tcp:80"], &["--network", "lo", "-p", "8120:80", "-p", "192.168.77.1:8121:80"]);
+    scenario.serve("one", &["tcp:80"], &["--network", "one", "-p", "8122:80"]);
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8120", Closed),
         (Host, "tcp,127.0.0.1,8120", By("lo:80")),
         (Host, "tcp,192.168.77.1,8120", Closed),
@@ -237,14 +240,14 @@ fn a_host_address_needs_to_exist() {
     on_both(foreign_address);
 }
 
-fn foreign_address(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.122.1.0/24"]);
+fn foreign_address(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.122.1.0/24"]);
     let refused = |output: Output| {
         let said = output.err();
         assert!(said.contains("192.168.99.9"), "{said}");
     };
-    refused(scene.try_serve("web", &["tcp:80"], &["--network", "net", "-p", "192.168.99.9:8123:80"]));
-    scene.docker(&["rm", "-f", "web"]).ok();
-    scene.serve("web", &["tcp:80"], &["--network", "net", "-p", "8123:80"]);
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8123", By("web:80"))]);
+    refused(scenario.try_serve("web", &["tcp:80"], &["--network", "net", "-p", "192.168.99.9:8123:80"]));
+    scenario.docker(&["rm", "-f", "web"]).ok();
+    scenario.serve("web", &["tcp:80"], &["--network", "net", "-p", "8123:80"]);
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8123", By("web:80"))]);
 }

@@ -8,8 +8,8 @@ use crate::{
         Expect::{By, Closed, Is},
         From::{Host, In, Outside},
     },
-    stage::{SOON, Scene, on_pontoon},
     support::{Node, wait_until},
+    topology::{SOON, Scenario, on_pontoon},
 };
 
 const WEB: &str = "10.164.1.10";
@@ -17,24 +17,24 @@ const BARE: &str = "10.164.2.10";
 const UNPROTECTED: &str = "com.docker.network.bridge.gateway_mode_ipv4=nat-unprotected";
 
 /// `web` is guarded, with 8550 leading to its UDP port 53, `bare` is not; both have ports 53 and 54.
-fn town(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.164.1.0/24", "--ipv6", "--subnet", "fd64:1::/64"]);
-    scene.network("open", &["--subnet", "10.164.2.0/24", "-o", UNPROTECTED]);
+fn town(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.164.1.0/24", "--ipv6", "--subnet", "fd64:1::/64"]);
+    scenario.network("open", &["--subnet", "10.164.2.0/24", "-o", UNPROTECTED]);
     let publish = ["-p", "8550:53/udp", "-p", "8550:80/tcp"];
     let ports = ["udp:53-54", "tcp:80-81"];
-    scene.serve("web", &ports, &[&["--network", "net", "--ip", WEB][..], &publish].concat());
-    scene.serve("bare", &ports, &["--network", "open", "--ip", BARE]);
-    scene.route_from_outside(&["10.164.1.0/24", "10.164.2.0/24", "fd64:1::/64"]);
+    scenario.serve("web", &ports, &[&["--network", "net", "--ip", WEB][..], &publish].concat());
+    scenario.serve("bare", &ports, &["--network", "open", "--ip", BARE]);
+    scenario.route_from_outside(&["10.164.1.0/24", "10.164.2.0/24", "fd64:1::/64"]);
     // the first packet of all finds the neighbours known
-    scene.expect(&[
+    scenario.expect(&[
         (Outside, "udp,192.168.77.1,8550", Is("web:53 192.168.77.2")),
         (Outside, "udp,10.164.2.10,54", Is("bare:54 192.168.77.2")),
     ]);
 }
 
 /// Whether a server got a datagram with this text.
-fn got(scene: &Scene, name: &str, text: &str) -> bool {
-    scene.docker(&["logs", name]).ok().lines().any(|line| line.starts_with("got") && line.ends_with(text))
+fn got(scenario: &Scenario, name: &str, text: &str) -> bool {
+    scenario.docker(&["logs", name]).ok().lines().any(|line| line.starts_with("got") && line.ends_with(text))
 }
 
 #[track_caller]
@@ -47,25 +47,25 @@ fn fragments_open_no_port() {
     on_pontoon(fragments);
 }
 
-fn fragments(scene: &Scene) {
-    town(scene);
+fn fragments(scenario: &Scenario) {
+    town(scenario);
     for kind in ["plain", "tiny", "late"] {
-        send(scene.outside, &[kind, "192.168.77.2", WEB, "54", kind]);
-        send(scene.outside, &[kind, "192.168.77.2", BARE, "54", kind]);
-        wait_until(SOON, &format!("{kind} to arrive where nothing guards"), || got(scene, "bare", kind));
-        assert!(!got(scene, "web", kind), "{kind} came in");
+        send(scenario.outside, &[kind, "192.168.77.2", WEB, "54", kind]);
+        send(scenario.outside, &[kind, "192.168.77.2", BARE, "54", kind]);
+        wait_until(SOON, &format!("{kind} to arrive where nothing guards"), || got(scenario, "bare", kind));
+        assert!(!got(scenario, "web", kind), "{kind} came in");
         // what is published is, in whatever pieces it comes
         let published = format!("{kind}-published");
-        send(scene.outside, &[kind, "192.168.77.2", "192.168.77.1", "8550", &published]);
-        wait_until(SOON, &format!("{kind} to arrive at the published port"), || got(scene, "web", &published));
+        send(scenario.outside, &[kind, "192.168.77.2", "192.168.77.1", "8550", &published]);
+        wait_until(SOON, &format!("{kind} to arrive at the published port"), || got(scenario, "web", &published));
     }
     // two first fragments, of which the second one says another port: nobody believes either
     for (at, port) in [(WEB, "54"), (BARE, "54"), ("192.168.77.1", "8550")] {
-        send(scene.outside, &["overlap", "192.168.77.2", at, port, "overlap"]);
+        send(scenario.outside, &["overlap", "192.168.77.2", at, port, "overlap"]);
     }
-    send(scene.outside, &["plain", "192.168.77.2", "192.168.77.1", "8550", "after"]);
-    wait_until(SOON, "what was sent later", || got(scene, "web", "after"));
-    assert!(!got(scene, "web", "overlap"));
+    send(scenario.outside, &["plain", "192.168.77.2", "192.168.77.1", "8550", "after"]);
+    wait_until(SOON, "what was sent later", || got(scenario, "web", "after"));
+    assert!(!got(scenario, "web", "overlap"));
 }
 
 #[test]
@@ -74,34 +74,34 @@ fn nobody_outside_is_somebody_inside() {
 }
 
 /// Sources that nobody outside can have, to the published port, and where the host itself would be let in.
-fn sources(scene: &Scene) {
-    town(scene);
+fn sources(scenario: &Scenario) {
+    town(scenario);
     // as bad as an administrator can make it
     for key in ["all.route_localnet", "eth0.route_localnet", "all.accept_source_route", "eth0.accept_source_route"] {
-        scene.exec(&["sysctl", "-qw", &format!("net.ipv4.conf.{key}=1")]).ok();
+        scenario.exec(&["sysctl", "-qw", &format!("net.ipv4.conf.{key}=1")]).ok();
     }
-    scene.exec(&["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=0"]).ok();
+    scenario.exec(&["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=0"]).ok();
     for name in ["web", "bare"] {
         let keys = ["net.ipv4.conf.all.accept_source_route=1", "net.ipv4.conf.eth0.accept_source_route=1"];
-        scene.exec_beside(name, &["sysctl", "-qw", keys[0], keys[1]]).ok();
+        scenario.exec_beside(name, &["sysctl", "-qw", keys[0], keys[1]]).ok();
     }
     let own = ["192.168.77.1", "10.164.1.1", "127.0.0.1", "127.0.0.8", "10.164.2.1"];
     for (at, source) in own.into_iter().enumerate() {
         let text = format!("own-{at}");
-        send(scene.outside, &["plain", source, "192.168.77.1", "8550", &text]);
-        send(scene.outside, &["plain", source, WEB, "54", &text]);
-        send(scene.outside, &["plain", source, WEB, "53", &text]);
+        send(scenario.outside, &["plain", source, "192.168.77.1", "8550", &text]);
+        send(scenario.outside, &["plain", source, WEB, "54", &text]);
+        send(scenario.outside, &["plain", source, WEB, "53", &text]);
     }
     // through the host by a source route: at the hook its destination is the host still
-    send(scene.outside, &["steered", "192.168.77.2", "192.168.77.1", "54", "steered", WEB]);
-    send(scene.outside, &["steered", "192.168.77.2", "192.168.77.1", "54", "steered", BARE]);
-    wait_until(SOON, "a steered datagram to arrive where nothing guards", || got(scene, "bare", "steered"));
-    send(scene.outside, &["plain", "192.168.77.2", "192.168.77.1", "8550", "honest"]);
-    wait_until(SOON, "an honest datagram", || got(scene, "web", "honest"));
+    send(scenario.outside, &["steered", "192.168.77.2", "192.168.77.1", "54", "steered", WEB]);
+    send(scenario.outside, &["steered", "192.168.77.2", "192.168.77.1", "54", "steered", BARE]);
+    wait_until(SOON, "a steered datagram to arrive where nothing guards", || got(scenario, "bare", "steered"));
+    send(scenario.outside, &["plain", "192.168.77.2", "192.168.77.1", "8550", "honest"]);
+    wait_until(SOON, "an honest datagram", || got(scenario, "web", "honest"));
     for (at, source) in own.into_iter().enumerate() {
-        assert!(!got(scene, "web", &format!("own-{at}")), "from {source} outside");
+        assert!(!got(scenario, "web", &format!("own-{at}")), "from {source} outside");
     }
-    assert!(!got(scene, "web", "steered"));
+    assert!(!got(scenario, "web", "steered"));
 }
 
 #[test]
@@ -110,18 +110,18 @@ fn redirects_from_outside_change_no_route() {
 }
 
 /// An ICMP redirect for a flow of the container's belongs to that flow, and passes. Its gateway could send one too.
-fn redirects(scene: &Scene) {
-    town(scene);
-    scene.serve("peer", &["tcp:80"], &["--network", "net", "--ip", "10.164.1.66"]);
-    let _remote = scene.serve_outside("remote", &["udp:53"]);
+fn redirects(scenario: &Scenario) {
+    town(scenario);
+    scenario.serve("peer", &["tcp:80"], &["--network", "net", "--ip", "10.164.1.66"]);
+    let _remote = scenario.serve_outside("remote", &["udp:53"]);
     let stick = ["bash", "-c", "exec nsenter -t $(docker inspect -f '{{.State.Pid}}' web) -n perl /lab/tool.pl \"$@\""];
-    let flow = scene.spawn(&[&stick[..], &["web", "stick", "192.168.77.2", "53", "5555"]].concat());
+    let flow = scenario.spawn(&[&stick[..], &["web", "stick", "192.168.77.2", "53", "5555"]].concat());
     wait_until(SOON, "answers from outside", || flow.log().contains("remote:53 192.168.77.1"));
-    scene.exec_beside("web", &["ping", "-c1", "-W2", "10.164.1.66"]).ok();
-    scene.exec_beside("web", &["sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=1"]).ok();
-    scene.exec_beside("web", &["sysctl", "-qw", "net.ipv4.conf.eth0.accept_redirects=1"]).ok();
+    scenario.exec_beside("web", &["ping", "-c1", "-W2", "10.164.1.66"]).ok();
+    scenario.exec_beside("web", &["sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=1"]).ok();
+    scenario.exec_beside("web", &["sysctl", "-qw", "net.ipv4.conf.eth0.accept_redirects=1"]).ok();
     let turned = || {
-        let route = scene.exec_beside("web", &["ip", "route", "get", "192.168.77.2"]).ok();
+        let route = scenario.exec_beside("web", &["ip", "route", "get", "192.168.77.2"]).ok();
         route.contains("via 10.164.1.66")
     };
     let redirect = |from: &Node, args: [&str; 4]| {
@@ -130,12 +130,12 @@ fn redirects(scene: &Scene) {
         from.exec(&args).ok();
     };
     for from in ["192.168.77.2", "10.164.1.1", "192.168.77.1"] {
-        redirect(scene.outside, [from, "192.168.77.1", "10.164.1.66", "192.168.77.1"]);
-        redirect(scene.outside, [from, WEB, "10.164.1.66", WEB]);
+        redirect(scenario.outside, [from, "192.168.77.1", "10.164.1.66", "192.168.77.1"]);
+        redirect(scenario.outside, [from, WEB, "10.164.1.66", WEB]);
     }
-    scene.expect(&[(Outside, "udp,192.168.77.1,8550", By("web:53"))]);
+    scenario.expect(&[(Outside, "udp,192.168.77.1,8550", By("web:53"))]);
     assert!(!turned(), "somebody outside has changed the container's route");
-    redirect(scene, ["10.164.1.1", WEB, "10.164.1.66", WEB]);
+    redirect(scenario, ["10.164.1.1", WEB, "10.164.1.66", WEB]);
     wait_until(SOON, "the gateway's own redirect to be heeded", turned);
 }
 
@@ -145,18 +145,18 @@ fn link_local_sources_reach_no_published_port() {
 }
 
 /// Pontoon does not translate them; if it did, the kernel would not forward them.
-fn link_local(scene: &Scene) {
-    town(scene);
+fn link_local(scenario: &Scenario) {
+    town(scenario);
     let fe80 = |node: &Node| {
         let text = node.exec(&["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).ok();
         let address = text.split_whitespace().skip_while(|word| *word != "inet6").nth(1).map(str::to_owned);
         address.and_then(|address| Some(address.split('/').next()?.to_owned())).expect("a link-local address")
     };
-    let (node, outside) = (fe80(scene), fe80(scene.outside));
-    scene.not_ready("host");
-    let _host = scene.spawn(&["perl", "/lab/tool.pl", "serve", "host", "tcp:7070"]);
-    scene.listens("host");
-    scene.expect(&[
+    let (node, outside) = (fe80(scenario), fe80(scenario.outside));
+    scenario.not_ready("host");
+    let _host = scenario.spawn(&["perl", "/lab/tool.pl", "serve", "host", "tcp:7070"]);
+    scenario.listens("host");
+    scenario.expect(&[
         // the way is there
         (Outside, &format!("tcp,{node}%eth0,7070"), By("host:7070")),
         (Outside, &format!("tcp,fd77::1,7070,{outside}%eth0"), By("host:7070")),
@@ -175,16 +175,16 @@ fn dockers_networks_and_pontoons_meet_at_published_ports_only() {
     on_pontoon(both_kinds);
 }
 
-fn both_kinds(scene: &Scene) {
-    town(scene);
-    scene.create_network("bridge", "theirs", &["--subnet", "10.164.3.0/24"]).ok();
+fn both_kinds(scenario: &Scenario) {
+    town(scenario);
+    scenario.create_network("bridge", "theirs", &["--subnet", "10.164.3.0/24"]).ok();
     let ports = ["udp:53-54", "tcp:80-81"];
     let publish = ["-p", "8551:80", "-p", "8551:53/udp"];
-    scene.serve("their", &ports, &[&["--network", "theirs", "--ip", "10.164.3.10"][..], &publish].concat());
-    scene.serve("default", &ports, &["-p", "8552:80"]);
-    let default = scene.container_addr("default", "bridge").v4.expect("an address");
-    scene.route_from_outside(&["10.164.3.0/24"]);
-    scene.expect(&[
+    scenario.serve("their", &ports, &[&["--network", "theirs", "--ip", "10.164.3.10"][..], &publish].concat());
+    scenario.serve("default", &ports, &["-p", "8552:80"]);
+    let default = scenario.container_addr("default", "bridge").v4.expect("an address");
+    scenario.route_from_outside(&["10.164.3.0/24"]);
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8551", By("their:80")),
         (Host, "tcp,10.164.3.10,81", By("their:81")),
         (Host, "tcp,10.164.1.10,81", By("web:81")),

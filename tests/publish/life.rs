@@ -1,13 +1,13 @@
 //! Ends and new lives with published ports: the container's, Pontoon's, the engine's.
 
 use crate::{
-    bed::traces,
     probe::{
         Expect::{By, Closed},
         From::{Host, Outside},
     },
-    stage::{NODE4, SOON, Scene, on_both, on_both_with, on_pontoon},
     support::{Options, Signal, wait_until},
+    testbed::traces,
+    topology::{NODE4, SOON, Scenario, on_both, on_both_with, on_pontoon},
 };
 
 #[test]
@@ -15,38 +15,38 @@ fn a_container_that_starts_again_has_its_ports() {
     on_both(container);
 }
 
-fn container(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.130.1.0/24", "--ipv6", "--subnet", "fd30:1::/64"]);
+fn container(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.130.1.0/24", "--ipv6", "--subnet", "fd30:1::/64"]);
     let publish = ["-p", "8200:80", "-p", "8201:53/udp", "-p", "127.0.0.1:8202:80", "-p", "81"];
-    scene.serve("web", &["tcp:80-81", "udp:53"], &[&["--network", "net"][..], &publish].concat());
-    let before = traces(scene);
-    let open = |scene: &Scene| {
-        scene.listens("web");
-        scene.expect(&[
+    scenario.serve("web", &["tcp:80-81", "udp:53"], &[&["--network", "net"][..], &publish].concat());
+    let before = traces(scenario);
+    let open = |scenario: &Scenario| {
+        scenario.listens("web");
+        scenario.expect(&[
             (Outside, "tcp,192.168.77.1,8200", By("web:80")),
             (Outside, "tcp,fd77::1,8200", By("web:80")),
             (Outside, "udp,192.168.77.1,8201", By("web:53")),
             (Host, "tcp,127.0.0.1,8202", By("web:80")),
         ]);
-        let (_, port) = scene.published("web", "81/tcp").remove(0);
-        scene.expect(&[(Outside, &format!("tcp,{NODE4},{port}"), By("web:81"))]);
+        let (_, port) = scenario.published("web", "81/tcp").remove(0);
+        scenario.expect(&[(Outside, &format!("tcp,{NODE4},{port}"), By("web:81"))]);
     };
-    open(scene);
-    scene.docker(&["stop", "-t", "5", "web"]).ok();
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8200", Closed), (Outside, "udp,192.168.77.1,8201", Closed)]);
-    assert!(scene.free("tcp", "0.0.0.0", "8200"), "a stopped container has no ports");
-    scene.not_ready("web");
-    scene.docker(&["start", "web"]).ok();
-    open(scene);
-    scene.not_ready("web");
-    scene.docker(&["restart", "-t", "5", "web"]).ok();
-    open(scene);
-    scene.not_ready("web");
-    scene.docker(&["kill", "web"]).ok();
-    wait_until(SOON, "a killed container to give its ports back", || scene.free("tcp", "0.0.0.0", "8200"));
-    scene.docker(&["start", "web"]).ok();
-    open(scene);
-    wait_until(SOON, "nothing to pile up", || traces(scene).len() == before.len());
+    open(scenario);
+    scenario.docker(&["stop", "-t", "5", "web"]).ok();
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8200", Closed), (Outside, "udp,192.168.77.1,8201", Closed)]);
+    assert!(scenario.free("tcp", "0.0.0.0", "8200"), "a stopped container has no ports");
+    scenario.not_ready("web");
+    scenario.docker(&["start", "web"]).ok();
+    open(scenario);
+    scenario.not_ready("web");
+    scenario.docker(&["restart", "-t", "5", "web"]).ok();
+    open(scenario);
+    scenario.not_ready("web");
+    scenario.docker(&["kill", "web"]).ok();
+    wait_until(SOON, "a killed container to give its ports back", || scenario.free("tcp", "0.0.0.0", "8200"));
+    scenario.docker(&["start", "web"]).ok();
+    open(scenario);
+    wait_until(SOON, "nothing to pile up", || traces(scenario).len() == before.len());
 }
 
 #[test]
@@ -54,17 +54,17 @@ fn published_ports_outlive_pontoon() {
     on_pontoon(crash);
 }
 
-fn crash(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.131.1.0/24", "--ipv6", "--subnet", "fd31:1::/64"]);
+fn crash(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.131.1.0/24", "--ipv6", "--subnet", "fd31:1::/64"]);
     let publish = ["-p", "8210:80", "-p", "8211:53/udp", "-p", "127.0.0.1:8212:80", "-p", "81"];
-    scene.serve("web", &["tcp:80-81", "udp:53"], &[&["--network", "net"][..], &publish].concat());
-    let chosen = scene.published("web", "81/tcp");
-    let four = scene.hold(scene.outside, "192.168.77.1", 8210);
-    let six = scene.hold(scene.outside, "fd77::1", 8210);
-    let local = scene.hold(scene, "127.0.0.1", 8212);
+    scenario.serve("web", &["tcp:80-81", "udp:53"], &[&["--network", "net"][..], &publish].concat());
+    let chosen = scenario.published("web", "81/tcp");
+    let four = scenario.hold(scenario.outside, "192.168.77.1", 8210);
+    let six = scenario.hold(scenario.outside, "fd77::1", 8210);
+    let local = scenario.hold(scenario, "127.0.0.1", 8212);
     let number = chosen[0].1;
     let open = || {
-        scene.expect(&[
+        scenario.expect(&[
             (Outside, "tcp,192.168.77.1,8210", By("web:80")),
             (Outside, "tcp,fd77::1,8210", By("web:80")),
             (Outside, "udp,192.168.77.1,8211", By("web:53")),
@@ -77,35 +77,35 @@ fn crash(scene: &Scene) {
         }
     };
     for signal in [Signal::Kill, Signal::Term, Signal::Kill] {
-        scene.kill_pontoon(signal);
+        scenario.kill_pontoon(signal);
         open();
-        scene.start_pontoon(&crate::bed::binary(), &[]);
+        scenario.start_pontoon(&crate::testbed::binary(), &[]);
         open();
         for (protocol, port) in [("tcp", "8210"), ("udp", "8211"), ("tcp", &*number.to_string())] {
-            assert!(!scene.free(protocol, "0.0.0.0", port), "{port}/{protocol} is reserved again");
-            assert!(!scene.free(protocol, "::", port), "{port}/{protocol} is reserved again");
+            assert!(!scenario.free(protocol, "0.0.0.0", port), "{port}/{protocol} is reserved again");
+            assert!(!scenario.free(protocol, "::", port), "{port}/{protocol} is reserved again");
         }
-        assert!(!scene.free("tcp", "127.0.0.1", "8212"));
-        assert_eq!(scene.published("web", "81/tcp"), chosen);
+        assert!(!scenario.free("tcp", "127.0.0.1", "8212"));
+        assert_eq!(scenario.published("web", "81/tcp"), chosen);
     }
-    let said = scene.try_serve("late", &["tcp:80"], &["--network", "net", "-p", "8210:80"]).err();
+    let said = scenario.try_serve("late", &["tcp:80"], &["--network", "net", "-p", "8210:80"]).err();
     assert!(said.contains("8210"), "{said}");
     drop((four, six, local));
-    scene.docker(&["rm", "-f", "late", "web"]).ok();
-    scene.serve("late", &["tcp:80"], &["--network", "net", "-p", "8210:80"]);
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8210", By("late:80"))]);
-    a_thief_in_the_meantime(scene);
+    scenario.docker(&["rm", "-f", "late", "web"]).ok();
+    scenario.serve("late", &["tcp:80"], &["--network", "net", "-p", "8210:80"]);
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8210", By("late:80"))]);
+    a_thief_in_the_meantime(scenario);
 }
 
 /// Somebody takes the port while nobody holds it: the rules are in force and Pontoon starts.
-fn a_thief_in_the_meantime(scene: &Scene) {
-    scene.kill_pontoon(Signal::Kill);
-    let thief = scene.take("tcp", "0.0.0.0", "8210");
-    scene.start_pontoon(&crate::bed::binary(), &[]);
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8210", By("late:80"))]);
+fn a_thief_in_the_meantime(scenario: &Scenario) {
+    scenario.kill_pontoon(Signal::Kill);
+    let thief = scenario.take("tcp", "0.0.0.0", "8210");
+    scenario.start_pontoon(&crate::testbed::binary(), &[]);
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8210", By("late:80"))]);
     drop(thief);
-    scene.docker(&["rm", "-f", "late"]).ok();
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8210", Closed)]);
+    scenario.docker(&["rm", "-f", "late"]).ok();
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8210", Closed)]);
 }
 
 #[test]
@@ -113,26 +113,26 @@ fn published_ports_come_back_with_the_engine() {
     on_both(engine);
 }
 
-fn engine(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.132.1.0/24", "--ipv6", "--subnet", "fd32:1::/64"]);
+fn engine(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.132.1.0/24", "--ipv6", "--subnet", "fd32:1::/64"]);
     let always = ["--network", "net", "--restart", "always", "-p", "8220:80", "-p", "8221:53/udp"];
-    scene.serve("web", &["tcp:80", "udp:53"], &always);
-    scene.serve("never", &["tcp:80"], &["--network", "net", "-p", "8222:80"]);
+    scenario.serve("web", &["tcp:80", "udp:53"], &always);
+    scenario.serve("never", &["tcp:80"], &["--network", "net", "-p", "8222:80"]);
     for signal in [Signal::Term, Signal::Kill] {
-        scene.not_ready("web");
-        scene.restart_dockerd(signal);
-        scene.listens("web");
-        scene.expect(&[
+        scenario.not_ready("web");
+        scenario.restart_dockerd(signal);
+        scenario.listens("web");
+        scenario.expect(&[
             (Outside, "tcp,192.168.77.1,8220", By("web:80")),
             (Outside, "tcp,fd77::1,8220", By("web:80")),
             (Outside, "udp,192.168.77.1,8221", By("web:53")),
         ]);
-        wait_until(SOON, "the port of a container that stays down", || scene.free("tcp", "0.0.0.0", "8222"));
-        assert!(!scene.free("tcp", "0.0.0.0", "8220"));
-        scene.not_ready("never");
-        scene.docker(&["start", "never"]).ok();
-        scene.listens("never");
-        scene.expect(&[(Outside, "tcp,192.168.77.1,8222", By("never:80"))]);
+        wait_until(SOON, "the port of a container that stays down", || scenario.free("tcp", "0.0.0.0", "8222"));
+        assert!(!scenario.free("tcp", "0.0.0.0", "8220"));
+        scenario.not_ready("never");
+        scenario.docker(&["start", "never"]).ok();
+        scenario.listens("never");
+        scenario.expect(&[(Outside, "tcp,192.168.77.1,8222", By("never:80"))]);
     }
 }
 
@@ -141,25 +141,25 @@ fn live_restored_ports_feel_nothing() {
     on_both_with(Options::new().flag("--live-restore"), live_restore);
 }
 
-fn live_restore(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.133.1.0/24"]);
+fn live_restore(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.133.1.0/24"]);
     let publish = ["--network", "net", "-p", "8230:80", "-p", "8231:53/udp"];
-    scene.serve("web", &["tcp:80", "udp:53"], &publish);
-    let held = scene.hold(scene.outside, "192.168.77.1", 8230);
+    scenario.serve("web", &["tcp:80", "udp:53"], &publish);
+    let held = scenario.hold(scenario.outside, "192.168.77.1", 8230);
     for signal in [Signal::Term, Signal::Kill] {
-        scene.stop_dockerd(signal);
-        if scene.is_pontoon() {
-            scene.expect(&[(Outside, "tcp,192.168.77.1,8230", By("web:80"))]);
+        scenario.stop_dockerd(signal);
+        if scenario.is_pontoon() {
+            scenario.expect(&[(Outside, "tcp,192.168.77.1,8230", By("web:80"))]);
         }
-        scene.start_dockerd();
+        scenario.start_dockerd();
         held.goes_on();
-        scene.expect(&[
+        scenario.expect(&[
             (Outside, "tcp,192.168.77.1,8230", By("web:80")),
             (Outside, "udp,192.168.77.1,8231", By("web:53")),
         ]);
-        assert!(!scene.free("tcp", "0.0.0.0", "8230"));
+        assert!(!scenario.free("tcp", "0.0.0.0", "8230"));
     }
     drop(held);
-    scene.docker(&["rm", "-f", "web"]).ok();
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8230", Closed)]);
+    scenario.docker(&["rm", "-f", "web"]).ok();
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8230", Closed)]);
 }

@@ -4,11 +4,11 @@
 //! fails there, and then on Pontoon. `PONTOON_ENGINE` selects the engine. Servers and clients are `tool.pl`, run in
 //! the containers, in their network namespaces, on the node and on a host outside.
 
-#[path = "../engine/bed.rs"]
-#[allow(dead_code, reason = "it is the engine tests' first")]
-mod bed;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../engine/testbed.rs"]
+#[allow(dead_code, reason = "it is the engine tests' first")]
+mod testbed;
 
 mod allow;
 mod broadcast;
@@ -27,5 +27,5 @@ mod security;
 mod servers;
 mod several;
 mod spoof;
-mod stage;
+mod topology;
 mod udp;

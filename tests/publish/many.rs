@@ -7,7 +7,7 @@ use crate::{
         Expect::{By, Closed},
         From::{Host, Outside},
     },
-    stage::{Scene, on_both, on_pontoon},
+    topology::{Scenario, on_both, on_pontoon},
 };
 
 #[test]
@@ -15,17 +15,20 @@ fn two_hundred_ports_on_one_container() {
     on_both(many);
 }
 
-fn many(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.141.1.0/24", "--ipv6", "--subnet", "fd41:1::/64"]);
+fn many(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.141.1.0/24", "--ipv6", "--subnet", "fd41:1::/64"]);
     // a proxy each is too much for the oldest engines on a small machine
-    let (range, count) = if scene.is_pontoon() { ("9100-9299:9100-9299", 200) } else { ("9100-9119:9100-9119", 20) };
+    let (range, count) = if scenario.is_pontoon() { ("9100-9299:9100-9299", 200) } else { ("9100-9119:9100-9119", 20) };
     let last = 9099 + count;
-    let before = spent(scene);
+    let before = spent(scenario);
     let began = Instant::now();
-    scene.serve("web", &[&format!("tcp:9100-{last}")], &["--network", "net", "-p", range]);
+    scenario.serve("web", &[&format!("tcp:9100-{last}")], &["--network", "net", "-p", range]);
     let took = began.elapsed();
-    println!("{} ports with {} on engine {}: container served after {took:.2?}", count, scene.driver, scene.engine);
-    if let (Some(before), Some(after)) = (before, spent(scene)) {
+    println!(
+        "{} ports with {} on engine {}: container served after {took:.2?}",
+        count, scenario.driver, scenario.engine
+    );
+    if let (Some(before), Some(after)) = (before, spent(scenario)) {
         println!("Pontoon's own share of it (program_external_connectivity): {:.2} ms", (after - before) * 1e3);
     }
     let sample: Vec<u16> = (9100..=last).step_by(7).chain([last]).collect();
@@ -36,22 +39,22 @@ fn many(scene: &Scene) {
         rows.push((Host, format!("tcp,127.0.0.1,{port}"), format!("web:{port}")));
     }
     let rows: Vec<_> = rows.iter().map(|(from, probe, name)| (*from, probe.as_str(), By(name))).collect();
-    scene.expect(&rows);
-    if scene.is_pontoon() {
-        assert_eq!(scene.ports().len(), 2 * usize::from(count));
+    scenario.expect(&rows);
+    if scenario.is_pontoon() {
+        assert_eq!(scenario.ports().len(), 2 * usize::from(count));
     }
-    scene.docker(&["rm", "-f", "web"]).ok();
+    scenario.docker(&["rm", "-f", "web"]).ok();
     let closed: Vec<_> = rows.iter().map(|(from, probe, _)| (*from, *probe, Closed)).collect();
-    scene.expect(&closed);
+    scenario.expect(&closed);
     for port in sample {
-        assert!(!scene.is_pontoon() || scene.free("tcp", "::", &port.to_string()), "{port} is given back");
+        assert!(!scenario.is_pontoon() || scenario.free("tcp", "::", &port.to_string()), "{port} is given back");
     }
 }
 
 /// Seconds that Pontoon spent with publishing, as its metrics say.
-fn spent(scene: &Scene) -> Option<f64> {
+fn spent(scenario: &Scenario) -> Option<f64> {
     let socket = "/run/docker/plugins/pontoon.sock";
-    let metrics = scene.exec(&["curl", "-sf", "--unix-socket", socket, "http://pontoon/metrics"]);
+    let metrics = scenario.exec(&["curl", "-sf", "--unix-socket", socket, "http://pontoon/metrics"]);
     let text = metrics.success().then(|| metrics.ok())?;
     let sum = |line: &&str| {
         line.starts_with("pontoon_request_duration_seconds_")
@@ -69,34 +72,34 @@ fn ten_thousand_udp_ports_on_one_container() {
     on_pontoon(range);
 }
 
-fn range(scene: &Scene) {
+fn range(scenario: &Scenario) {
     const FIRST: u16 = 20_000;
     const LAST: u16 = 30_000;
     const SERVED: [u16; 3] = [FIRST, (FIRST + LAST) / 2, LAST];
-    scene.network("net", &["--subnet", "10.141.2.0/24"]);
+    scenario.network("net", &["--subnet", "10.141.2.0/24"]);
     let publish = format!("{FIRST}-{LAST}:{FIRST}-{LAST}/udp");
     let specs = SERVED.map(|port| format!("udp:{port}"));
     let began = Instant::now();
-    scene.serve("media", &specs.each_ref().map(String::as_str), &["--network", "net", "-p", &publish]);
-    println!("10,001 UDP ports on engine {}: container served after {:.2?}", scene.engine, began.elapsed());
+    scenario.serve("media", &specs.each_ref().map(String::as_str), &["--network", "net", "-p", &publish]);
+    println!("10,001 UDP ports on engine {}: container served after {:.2?}", scenario.engine, began.elapsed());
     let mut rows = Vec::new();
     for port in SERVED {
         rows.push((Outside, format!("udp,192.168.77.1,{port}"), format!("media:{port}")));
         rows.push((Host, format!("udp,127.0.0.1,{port}"), format!("media:{port}")));
     }
     let answered: Vec<_> = rows.iter().map(|(from, probe, name)| (*from, probe.as_str(), By(name))).collect();
-    scene.expect(&answered);
+    scenario.expect(&answered);
     for port in SERVED {
-        assert!(!scene.free("udp", "0.0.0.0", &port.to_string()), "{port} is reserved");
+        assert!(!scenario.free("udp", "0.0.0.0", &port.to_string()), "{port} is reserved");
     }
-    scene.not_ready("media");
-    scene.docker(&["restart", "-t", "1", "media"]).ok();
-    scene.listens("media");
-    scene.expect(&answered);
-    scene.docker(&["rm", "-f", "media"]).ok();
+    scenario.not_ready("media");
+    scenario.docker(&["restart", "-t", "1", "media"]).ok();
+    scenario.listens("media");
+    scenario.expect(&answered);
+    scenario.docker(&["rm", "-f", "media"]).ok();
     let closed: Vec<_> = rows.iter().map(|(from, probe, _)| (*from, probe.as_str(), Closed)).collect();
-    scene.expect(&closed);
+    scenario.expect(&closed);
     for port in SERVED {
-        assert!(scene.free("udp", "0.0.0.0", &port.to_string()), "{port} is given back");
+        assert!(scenario.free("udp", "0.0.0.0", &port.to_string()), "{port} is given back");
     }
 }

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, fmt::Write, fs, path::Path, thread};
 
 use crate::{
     probe::{From, is_closed},
-    stage::{NODE4, NODE6, Scene, Stage},
     support::Options,
+    topology::{NODE4, NODE6, Scenario, Topology},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,27 +179,27 @@ struct Place {
 
 #[test]
 fn every_cell_is_as_documented() {
-    let stage = Stage::up(Options::new());
-    stage.start_pontoon();
-    stage.play("pontoon", matrix);
+    let topology = Topology::up(Options::new());
+    topology.start_pontoon();
+    topology.play("pontoon", matrix);
 }
 
-fn matrix(scene: &Scene) {
-    let places = build(scene);
+fn matrix(scenario: &Scenario) {
+    let places = build(scenario);
     let mut answers = Answers::new();
     for place in &places {
         let asked: Vec<Answers> = thread::scope(|scope| {
-            let asked = SOURCES.map(|(source, _)| scope.spawn(move || ask(scene, place, source)));
+            let asked = SOURCES.map(|(source, _)| scope.spawn(move || ask(scenario, place, source)));
             asked.into_iter().map(|asked| asked.join().expect("the probes are sent")).collect()
         });
         asked.into_iter().for_each(|more| answers.extend(more));
     }
-    let text = show(scene, &places, &answers);
+    let text = show(scenario, &places, &answers);
     println!("{text}");
-    let engine = std::env::var("PONTOON_ENGINE").unwrap_or_else(|_| scene.engine.to_string());
+    let engine = std::env::var("PONTOON_ENGINE").unwrap_or_else(|_| scenario.engine.to_string());
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(format!("matrix-{engine}.md"));
     fs::write(&file, &text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let wrong = judge(scene, &answers);
+    let wrong = judge(scenario, &answers);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -212,12 +212,12 @@ fn since(mode: Mode) -> u32 {
     }
 }
 
-fn build(scene: &Scene) -> Vec<Place> {
+fn build(scenario: &Scenario) -> Vec<Place> {
     let mut places = Vec::new();
     for (driver, name, net) in [(Pontoon, "pontoon", 0), (BuiltIn, "bridge", 1)] {
         let letter = &name[..1];
         for (index, (mode, word)) in MODES.iter().enumerate() {
-            if driver == BuiltIn && scene.engine < since(*mode) {
+            if driver == BuiltIn && scenario.engine < since(*mode) {
                 continue;
             }
             let (network, target, peer) =
@@ -232,20 +232,20 @@ fn build(scene: &Scene) -> Vec<Place> {
                 Mode::Isolated => args.extend(["--internal", "-o", &modes[0], "-o", &modes[1]]),
                 Mode::Unprotected | Mode::Routed => args.extend(["-o", &modes[0], "-o", &modes[1]]),
             }
-            scene.create_network(name, &network, &args).ok();
+            scenario.create_network(name, &network, &args).ok();
             let port = 8400 + 10 * net + u16::try_from(index).expect("a few");
             let (four, six) = (format!("10.15{net}.{index}.10"), format!("fd5{net}:{index}::10"));
             let publish = format!("{port}:80");
             let at = ["--network", &network, "--ip", &four, "--ip6", &six, "-p", &publish];
-            scene.serve(&target, &["tcp:80-81"], &at);
-            scene.run_container(&peer, &["--network", &network]);
-            scene.route_from_outside(&[&subnets[0], &subnets[1]]);
+            scenario.serve(&target, &["tcp:80-81"], &at);
+            scenario.run_container(&peer, &["--network", &network]);
+            scenario.route_from_outside(&[&subnets[0], &subnets[1]]);
             places.push(Place { driver, mode: *mode, port, target, peer, four, six });
         }
         let subnets = [format!("10.15{net}.9.0/24"), format!("fd5{net}:9::/64")];
         let other = format!("{letter}-other");
-        scene.create_network(name, &other, &["--subnet", &subnets[0], "--ipv6", "--subnet", &subnets[1]]).ok();
-        scene.run_container(&other, &["--network", &other]);
+        scenario.create_network(name, &other, &["--subnet", &subnets[0], "--ipv6", "--subnet", &subnets[1]]).ok();
+        scenario.run_container(&other, &["--network", &other]);
     }
     places
 }
@@ -253,7 +253,7 @@ fn build(scene: &Scene) -> Vec<Place> {
 type Answers = BTreeMap<(Driver, Cell), bool>;
 
 /// All destinations of a place from one source. What is not as it should be is asked again.
-fn ask(scene: &Scene, place: &Place, source: Source) -> Answers {
+fn ask(scenario: &Scenario, place: &Place, source: Source) -> Answers {
     let mut answers = Answers::new();
     let other = |driver| if driver == Pontoon { "p-other" } else { "b-other" };
     let from = match source {
@@ -278,14 +278,14 @@ fn ask(scene: &Scene, place: &Place, source: Source) -> Answers {
     }
     for turn in 0..3 {
         let probes: Vec<&str> = cells.iter().map(|(_, probe)| probe.as_str()).collect();
-        for ((cell, _), answer) in cells.iter().zip(scene.ask(from, &probes)) {
+        for ((cell, _), answer) in cells.iter().zip(scenario.ask(from, &probes)) {
             let ours = answer == "pong" || answer.starts_with(&format!("{}:", place.target));
             assert!(ours || is_closed(&answer), "{cell:?}: {answer}");
             answers.insert((place.driver, *cell), ours);
         }
         // what the built-in driver is known to do otherwise is not asked again
         cells.retain(|(cell, _)| {
-            let known = place.driver == BuiltIn && difference(scene.engine, *cell).is_some();
+            let known = place.driver == BuiltIn && difference(scenario.engine, *cell).is_some();
             answers[&(place.driver, *cell)] != expected(*cell) && !known
         });
         if cells.is_empty() || turn == 2 {
@@ -295,10 +295,10 @@ fn ask(scene: &Scene, place: &Place, source: Source) -> Answers {
     answers
 }
 
-fn judge(scene: &Scene, answers: &Answers) -> Vec<String> {
+fn judge(scenario: &Scenario, answers: &Answers) -> Vec<String> {
     let mut wrong = Vec::new();
     for ((driver, cell), open) in answers {
-        let known = difference(scene.engine, *cell).filter(|_| *driver == BuiltIn);
+        let known = difference(scenario.engine, *cell).filter(|_| *driver == BuiltIn);
         match (*open == expected(*cell), known) {
             (true, None) | (false, Some(_)) => {}
             (false, None) => wrong.push(format!("{driver:?}: {cell:?} is {}", word(*open))),
@@ -312,8 +312,8 @@ fn word(open: bool) -> &'static str {
     if open { "open" } else { "closed" }
 }
 
-fn show(scene: &Scene, places: &[Place], answers: &Answers) -> String {
-    let version = scene.docker(&["version", "--format", "{{.Server.Version}}"]).ok();
+fn show(scenario: &Scenario, places: &[Place], answers: &Answers) -> String {
+    let version = scenario.docker(&["version", "--format", "{{.Server.Version}}"]).ok();
     let mut text = format!("# Who reaches what: Pontoon and the built-in bridge driver of Docker {version}\n\n");
     text.push_str(
         "Each cell: Pontoon / built-in; `-` where the engine has no such mode, **bold** where they differ.\n\n",
@@ -333,7 +333,7 @@ fn show(scene: &Scene, places: &[Place], answers: &Answers) -> String {
                     let ours = answers[&(Pontoon, cell)];
                     let theirs = answers.get(&(BuiltIn, cell)).copied();
                     let pair = format!("{} / {}", word(ours), theirs.map_or("-", word));
-                    let known = theirs.filter(|theirs| *theirs != ours).and_then(|_| difference(scene.engine, cell));
+                    let known = theirs.filter(|theirs| *theirs != ours).and_then(|_| difference(scenario.engine, cell));
                     if let Some(known) = known {
                         let at = notes.iter().position(|reason| *reason == known.reason).unwrap_or_else(|| {
                             notes.push(known.reason);

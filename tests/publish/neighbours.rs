@@ -10,8 +10,8 @@ use crate::{
         Expect::{By, Closed},
         From::{Host, In, Outside},
     },
-    stage::{Scene, on_pontoon},
     support::Signal,
+    topology::{Scenario, on_pontoon},
 };
 
 /// For a repair, and for a client's first retransmission on a loaded machine.
@@ -22,20 +22,20 @@ fn what_others_flush_is_repaired_under_a_connection() {
     on_pontoon(flushed);
 }
 
-fn flushed(scene: &Scene) {
-    scene.exec(&["bash", "-c", "iptables-save -t filter | grep -v pontoon >/lab/saved"]).ok();
-    scene.network("net", &["--subnet", "10.143.1.0/24", "--ipv6", "--subnet", "fd43:1::/64"]);
-    scene.network("other", &["--subnet", "10.143.2.0/24"]);
+fn flushed(scenario: &Scenario) {
+    scenario.exec(&["bash", "-c", "iptables-save -t filter | grep -v pontoon >/lab/saved"]).ok();
+    scenario.network("net", &["--subnet", "10.143.1.0/24", "--ipv6", "--subnet", "fd43:1::/64"]);
+    scenario.network("other", &["--subnet", "10.143.2.0/24"]);
     let publish = ["-p", "8320:80", "-p", "8321:53/udp", "-p", "127.0.0.1:8322:80"];
     let restart = ["--network", "net", "--restart", "always"];
-    scene.serve("web", &["tcp:80", "udp:53"], &[&restart[..], &publish].concat());
-    scene.serve("away", &["tcp:80"], &["--network", "other", "--restart", "always"]);
-    let four = scene.hold(scene.outside, "192.168.77.1", 8320);
-    let six = scene.hold(scene.outside, "fd77::1", 8320);
-    let local = scene.hold(scene, "127.0.0.1", 8322);
+    scenario.serve("web", &["tcp:80", "udp:53"], &[&restart[..], &publish].concat());
+    scenario.serve("away", &["tcp:80"], &["--network", "other", "--restart", "always"]);
+    let four = scenario.hold(scenario.outside, "192.168.77.1", 8320);
+    let six = scenario.hold(scenario.outside, "fd77::1", 8320);
+    let local = scenario.hold(scenario, "127.0.0.1", 8322);
     let whole = |what: &str| {
         let began = Instant::now();
-        scene.expect_within(
+        scenario.expect_within(
             REPAIR,
             &[
                 (Outside, "tcp,192.168.77.1,8320", By("web:80")),
@@ -46,7 +46,7 @@ fn flushed(scene: &Scene) {
             ],
         );
         println!("after {what}: whole within {:.1?}", began.elapsed());
-        scene.expect(&[(Outside, "tcp,192.168.77.1,8322", Closed), (In("away"), "tcp,10.143.1.2,80", Closed)]);
+        scenario.expect(&[(Outside, "tcp,192.168.77.1,8322", Closed), (In("away"), "tcp,10.143.1.2,80", Closed)]);
     };
     whole("the start");
     let mut took = Vec::new();
@@ -62,16 +62,16 @@ fn flushed(scene: &Scene) {
     for command in harm {
         // While no rules are there, no translation is either: an answer to the masqueraded host would be for nobody,
         // and be reset. The connections from outside are resumed by TCP, this one may be silent for that moment.
-        let pause = scene.shared().join("pause");
+        let pause = scenario.shared().join("pause");
         fs::write(&pause, "").expect("a file");
         thread::sleep(Duration::from_millis(300));
-        let before = scene.repairs();
-        took.push(scene.harm(command));
+        let before = scenario.repairs();
+        took.push(scenario.harm(command));
         whole(&command.join(" "));
         // an engine with tables of its own has no chain that ours are in
-        let ours = command[0] == "nft" || scene.user_chain() == "DOCKER-USER";
+        let ours = command[0] == "nft" || scenario.user_chain() == "DOCKER-USER";
         if ours && !command.contains(&"nat") {
-            assert!(scene.repairs() > before, "{command:?} is counted");
+            assert!(scenario.repairs() > before, "{command:?} is counted");
         }
         fs::remove_file(&pause).expect("it was made");
         for held in [&four, &six, &local] {
@@ -84,11 +84,11 @@ fn flushed(scene: &Scene) {
     drop((four, six, local));
     for signal in [Signal::Term, Signal::Kill] {
         for name in ["web", "away"] {
-            scene.not_ready(name);
+            scenario.not_ready(name);
         }
-        scene.restart_dockerd(signal);
+        scenario.restart_dockerd(signal);
         for name in ["web", "away"] {
-            scene.listens(name);
+            scenario.listens(name);
         }
         whole("a restart of the engine");
     }
@@ -99,27 +99,28 @@ fn the_administrators_drops_are_respected() {
     on_pontoon(drops);
 }
 
-fn drops(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.144.1.0/24", "--ipv6", "--subnet", "fd44:1::/64"]);
-    scene.serve("web", &["tcp:80-81"], &["--network", "net", "-p", "8330:80", "-p", "8331:81"]);
+fn drops(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.144.1.0/24", "--ipv6", "--subnet", "fd44:1::/64"]);
+    scenario.serve("web", &["tcp:80-81"], &["--network", "net", "-p", "8330:80", "-p", "8331:81"]);
     let open = [
         (Outside, "tcp,192.168.77.1,8330", By("web:80")),
         (Outside, "tcp,192.168.77.1,8331", By("web:81")),
         (Outside, "tcp,fd77::1,8330", By("web:80")),
     ];
-    scene.expect(&open);
+    scenario.expect(&open);
     // by what the documentation of Docker tells: the original port, and the container's
     let original = ["-m", "conntrack", "--ctorigdstport", "8330", "--ctdir", "ORIGINAL"];
     for matches in [&original[..], &["--dport", "80"], &["-s", "192.168.77.2", "--dport", "80"]] {
-        let rule = |verb| [&["iptables", verb, scene.user_chain(), "-p", "tcp"][..], matches, &["-j", "DROP"]].concat();
-        scene.exec(&rule("-I")).ok();
-        scene.expect(&[
+        let rule =
+            |verb| [&["iptables", verb, scenario.user_chain(), "-p", "tcp"][..], matches, &["-j", "DROP"]].concat();
+        scenario.exec(&rule("-I")).ok();
+        scenario.expect(&[
             (Outside, "tcp,192.168.77.1,8330", Closed),
             (Outside, "tcp,192.168.77.1,8331", By("web:81")),
             (Host, "tcp,192.168.77.1,8330", By("web:80")),
         ]);
-        scene.exec(&rule("-D")).ok();
-        scene.expect(&open);
+        scenario.exec(&rule("-D")).ok();
+        scenario.expect(&open);
     }
     // a table of one's own, before and after ours
     for priority in ["-150", "-10", "0", "10", "150"] {
@@ -127,31 +128,31 @@ fn drops(scene: &Scene) {
             "table inet mine {{\nchain forward {{\ntype filter hook forward priority {priority};\n\
              ip saddr 192.168.77.2 tcp dport 80 drop\nip6 saddr fd77::2 tcp dport 80 drop\n}}\n}}\n"
         );
-        scene.exec(&["nft", &table]).ok();
-        scene.expect(&[
+        scenario.exec(&["nft", &table]).ok();
+        scenario.expect(&[
             (Outside, "tcp,192.168.77.1,8330", Closed),
             (Outside, "tcp,fd77::1,8330", Closed),
             (Outside, "tcp,192.168.77.1,8331", By("web:81")),
         ]);
-        scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+        scenario.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
     }
     // by the port that the client asked for, as docs/firewall.md has it
     let asked = "table inet mine {\nchain forward {\ntype filter hook forward priority filter - 10; policy accept;\n\
                  oifname \"pnt*\" ct direction original meta l4proto tcp ct original proto-dst 8330 \
                  ip saddr != 192.0.2.0/24 drop\n}\n}\n";
-    scene.exec(&["nft", asked]).ok();
-    scene.expect(&[
+    scenario.exec(&["nft", asked]).ok();
+    scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8330", Closed),
         (Outside, "tcp,192.168.77.1,8331", By("web:81")),
         (Outside, "tcp,fd77::1,8330", By("web:80")),
         (Host, "tcp,192.168.77.1,8330", By("web:80")),
     ]);
-    scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+    scenario.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
     let raw = "table inet mine {\nchain pre {\ntype filter hook prerouting priority -350;\ntcp dport 8330 drop\n}\n}\n";
-    scene.exec(&["nft", raw]).ok();
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8330", Closed), (Outside, "tcp,192.168.77.1,8331", By("web:81"))]);
-    scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
-    scene.expect(&open);
+    scenario.exec(&["nft", raw]).ok();
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8330", Closed), (Outside, "tcp,192.168.77.1,8331", By("web:81"))]);
+    scenario.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+    scenario.expect(&open);
 }
 
 #[test]
@@ -160,13 +161,13 @@ fn rules_that_come_later_are_asked_first() {
 }
 
 /// What docs/neighbours.md tells about rules of one's own.
-fn later(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.145.1.0/24"]);
+fn later(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.145.1.0/24"]);
     let publish = ["--network", "net", "--ip", "10.145.1.10", "-p", "8340:80", "-p", "8341:81"];
-    scene.serve("web", &["tcp:80-82"], &publish);
-    scene.run_container("peer", &["--network", "net"]);
-    scene.route_from_outside(&["10.145.1.0/24"]);
-    let _remote = scene.serve_outside("remote", &["tcp:80"]);
+    scenario.serve("web", &["tcp:80-82"], &publish);
+    scenario.run_container("peer", &["--network", "net"]);
+    scenario.route_from_outside(&["10.145.1.0/24"]);
+    let _remote = scenario.serve_outside("remote", &["tcp:80"]);
     let open = [
         (Outside, "tcp,192.168.77.1,8340", By("web:80")),
         (Outside, "tcp,192.168.77.1,8341", By("web:81")),
@@ -179,39 +180,39 @@ fn later(scene: &Scene) {
         (Outside, "tcp,192.168.77.1,8341", By("web:81")),
         (In("peer"), "tcp,10.145.1.10,80", By("web:80")),
     ];
-    scene.expect(&open);
+    scenario.expect(&open);
     // by the link, in DOCKER-USER; appended to FORWARD
-    for (chain, verb) in [(scene.user_chain(), "-I"), ("FORWARD", "-A")] {
+    for (chain, verb) in [(scenario.user_chain(), "-I"), ("FORWARD", "-A")] {
         let rule = |verb| {
             let drop = ["-o", "pnt+", "-s", "192.168.77.2", "-p", "tcp", "--dport", "80", "-j", "DROP"];
-            scene.exec(&[&["iptables", verb, chain][..], &drop].concat()).ok();
+            scenario.exec(&[&["iptables", verb, chain][..], &drop].concat()).ok();
         };
         rule(verb);
-        scene.expect(&half);
+        scenario.expect(&half);
         rule("-D");
-        scene.expect(&open);
+        scenario.expect(&open);
     }
     // all that is left is rejected, unless it is accepted before; what is not published is not, even then
-    let iptables = |rule: &str| scene.exec(&["bash", "-c", &format!("iptables {rule}")]).ok();
+    let iptables = |rule: &str| scenario.exec(&["bash", "-c", &format!("iptables {rule}")]).ok();
     iptables("-A FORWARD -j REJECT");
-    scene.expect(&open.clone().map(|(from, probe, _)| (from, probe, Closed)));
-    let chain = scene.user_chain();
+    scenario.expect(&open.clone().map(|(from, probe, _)| (from, probe, Closed)));
+    let chain = scenario.user_chain();
     let accept = |verb: &str| {
         iptables(&format!("{verb} {chain} -o pnt+ -j ACCEPT"));
         iptables(&format!("{verb} {chain} -i pnt+ -j ACCEPT"));
     };
     accept("-I");
-    scene.expect(&open);
+    scenario.expect(&open);
     accept("-D");
     iptables("-D FORWARD -j REJECT");
     // a chain that drops by its policy
     let table = |accepts: &str| {
         let chain = "type filter hook forward priority 10; policy drop; ct state established,related accept;";
-        scene.exec(&["nft", &format!("table inet mine {{\nchain forward {{\n{chain}\n{accepts}\n}}\n}}\n")]).ok();
+        scenario.exec(&["nft", &format!("table inet mine {{\nchain forward {{\n{chain}\n{accepts}\n}}\n}}\n")]).ok();
     };
     table("");
-    scene.expect(&open.clone().map(|(from, probe, _)| (from, probe, Closed)));
-    scene.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
+    scenario.expect(&open.clone().map(|(from, probe, _)| (from, probe, Closed)));
+    scenario.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
     table("ct status dnat accept; iifname \"pnt*\" accept;");
-    scene.expect(&open);
+    scenario.expect(&open);
 }

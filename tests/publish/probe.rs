@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::stage::Scene;
+use crate::topology::Scenario;
 
 /// Where a probe starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +49,7 @@ pub fn is_closed(answer: &str) -> bool {
 /// How long nothing may come back until it counts as closed.
 const PATIENCE: &str = "1";
 
-impl Scene<'_> {
+impl Scenario<'_> {
     /// Runs probes (`tcp,ADDR,PORT`, `udp,ADDR,PORT`, `icmp,ADDR,SIZE`) at once; an answer each.
     #[track_caller]
     pub fn ask(&self, from: From, probes: &[&str]) -> Vec<String> {

@@ -1,12 +1,12 @@
-//! PeerPaths in that must be none.
+//! Ways in that must not exist.
 
 use crate::{
     probe::{
         Expect::{By, Closed, Is},
         From::{Host, In, Outside},
     },
-    stage::{SOON, Scene, on_both, on_pontoon},
     support::wait_until,
+    topology::{SOON, Scenario, on_both, on_pontoon},
 };
 
 #[test]
@@ -14,12 +14,12 @@ fn loopback_bindings_are_not_reached_from_the_wire() {
     on_both(loopback);
 }
 
-fn loopback(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.160.1.0/24", "--ipv6", "--subnet", "fd60:1::/64"]);
+fn loopback(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.160.1.0/24", "--ipv6", "--subnet", "fd60:1::/64"]);
     let publish = ["-p", "127.0.0.1:8500:80", "-p", "[::1]:8500:80", "-p", "127.0.0.1:8501:53/udp"];
-    scene.serve("web", &["tcp:80", "udp:53"], &[&["--network", "net"][..], &publish].concat());
-    scene.serve("root", &["tcp:80"], &["--network", "net", "--cap-add", "NET_ADMIN"]);
-    let _local = scene.take("tcp", "127.0.0.1", "7777");
+    scenario.serve("web", &["tcp:80", "udp:53"], &[&["--network", "net"][..], &publish].concat());
+    scenario.serve("root", &["tcp:80"], &["--network", "net", "--cap-add", "NET_ADMIN"]);
+    let _local = scenario.take("tcp", "127.0.0.1", "7777");
     // both ends believe that 127.0.0.0/8 is out there
     let foreign = |prefix: &str, via: &str| {
         format!(
@@ -31,15 +31,15 @@ fn loopback(scene: &Scene) {
              {prefix} ip -6 route del local ::1 dev lo table local; {prefix} ip -6 route replace ::1/128 via $0 dev eth0"
         )
     };
-    scene.outside.exec(&["bash", "-c", &foreign("", "192.168.77.1"), "fd77::1"]).ok();
-    scene.exec_beside("root", &["bash", "-c", &foreign("", "10.160.1.1"), "fd60:1::1"]).ok();
+    scenario.outside.exec(&["bash", "-c", &foreign("", "192.168.77.1"), "fd77::1"]).ok();
+    scenario.exec_beside("root", &["bash", "-c", &foreign("", "10.160.1.1"), "fd60:1::1"]).ok();
     for localnet in ["0", "1"] {
         // with 1 the administrator asks for trouble, as some load balancers do
-        scene.exec(&["sysctl", "-qw", &format!("net.ipv4.conf.eth0.route_localnet={localnet}")]).ok();
-        println!("{}, route_localnet={localnet} on eth0", scene.driver);
+        scenario.exec(&["sysctl", "-qw", &format!("net.ipv4.conf.eth0.route_localnet={localnet}")]).ok();
+        println!("{}, route_localnet={localnet} on eth0", scenario.driver);
         // before 28 the built-in driver lets this attack through, so it is one
-        let wire = |by| if scene.is_pontoon() || scene.engine >= 28 { Closed } else { By(by) };
-        scene.expect(&[
+        let wire = |by| if scenario.is_pontoon() || scenario.engine >= 28 { Closed } else { By(by) };
+        scenario.expect(&[
             (Host, "tcp,127.0.0.1,8500", By("web:80")),
             (Host, "udp,127.0.0.1,8501", By("web:53")),
             (Outside, "tcp,127.0.0.1,8500,192.168.77.2", wire("web:80")),
@@ -49,14 +49,14 @@ fn loopback(scene: &Scene) {
             (Outside, "tcp,fd77::1,8500", Closed),
         ]);
     }
-    scene.exec(&["sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=0"]).ok();
+    scenario.exec(&["sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=0"]).ok();
     // nor from a container, and nothing else of the host's loopback either
-    let own = scene.container_addr("root", "net").v4.expect("an address");
+    let own = scenario.container_addr("root", "net").v4.expect("an address");
     let probes =
         [format!("tcp,127.0.0.1,8500,{own}"), format!("udp,127.0.0.1,8501,{own}"), format!("tcp,127.0.0.1,7777,{own}")];
     let rows: Vec<_> = probes.iter().map(|probe| (In("root"), probe.as_str(), Closed)).collect();
-    scene.expect(&rows);
-    scene.expect(&[(Host, "tcp,127.0.0.1,8500", By("web:80")), (Host, "tcp,::1,8500", By("web:80"))]);
+    scenario.expect(&rows);
+    scenario.expect(&[(Host, "tcp,127.0.0.1,8500", By("web:80")), (Host, "tcp,::1,8500", By("web:80"))]);
 }
 
 #[test]
@@ -65,13 +65,13 @@ fn what_is_not_published_is_not_reached() {
 }
 
 /// A host outside that routes to the containers, with addresses that it should not have.
-fn direct(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.161.1.0/24", "--ipv6", "--subnet", "fd61:1::/64"]);
-    scene.network("other", &["--subnet", "10.161.2.0/24", "--ipv6", "--subnet", "fd61:2::/64"]);
+fn direct(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.161.1.0/24", "--ipv6", "--subnet", "fd61:1::/64"]);
+    scenario.network("other", &["--subnet", "10.161.2.0/24", "--ipv6", "--subnet", "fd61:2::/64"]);
     let at = ["--network", "net", "--ip", "10.161.1.10", "--ip6", "fd61:1::10"];
-    scene.serve("web", &["tcp:80-81", "udp:53-54"], &[&at[..], &["-p", "8510:80", "-p", "8511:53/udp"]].concat());
-    scene.serve("away", &["tcp:80"], &["--network", "other"]);
-    scene.route_from_outside(&["10.161.1.0/24", "fd61:1::/64"]);
+    scenario.serve("web", &["tcp:80-81", "udp:53-54"], &[&at[..], &["-p", "8510:80", "-p", "8511:53/udp"]].concat());
+    scenario.serve("away", &["tcp:80"], &["--network", "other"]);
+    scenario.route_from_outside(&["10.161.1.0/24", "fd61:1::/64"]);
     let mut rows = vec![
         (Outside, "tcp,192.168.77.1,8510", By("web:80")),
         (Outside, "udp,192.168.77.1,8511", By("web:53")),
@@ -89,7 +89,7 @@ fn direct(scene: &Scene) {
         (Host, "icmp,10.161.1.10,3000", Is("pong")),
         (Host, "big,10.161.1.10,54", By("web:54")),
     ];
-    if scene.has_six() {
+    if scenario.has_six() {
         rows.extend([
             (Outside, "tcp,fd61:1::10,81", Closed),
             (Outside, "udp,fd61:1::10,54", Closed),
@@ -101,7 +101,7 @@ fn direct(scene: &Scene) {
         ]);
     }
     // before 28 the built-in driver lets who routes to it reach the published port directly
-    if scene.is_pontoon() || scene.engine >= 28 {
+    if scenario.is_pontoon() || scenario.engine >= 28 {
         rows.extend([
             (Outside, "tcp,10.161.1.10,80", Closed),
             (Outside, "udp,10.161.1.10,53", Closed),
@@ -109,27 +109,27 @@ fn direct(scene: &Scene) {
             (Outside, "tcp,fd61:1::10,80", Closed),
         ]);
     }
-    scene.expect(&rows);
-    spoofed_from_outside(scene);
+    scenario.expect(&rows);
+    spoofed_from_outside(scenario);
 }
 
 /// Addresses of the inside that come in from the outside: nobody can answer them, so what counts is what arrives.
-fn spoofed_from_outside(scene: &Scene) {
-    let arrived = || scene.docker(&["logs", "web"]).ok();
+fn spoofed_from_outside(scenario: &Scenario) {
+    let arrived = || scenario.docker(&["logs", "web"]).ok();
     let before = arrived().len();
     let sources = ["10.161.1.1", "10.161.1.11", "10.161.2.1", "192.168.77.1", "192.168.77.9"];
     let mut probes: Vec<_> = sources.iter().map(|source| format!("udp,10.161.1.10,54,{source}")).collect();
-    if scene.has_six() {
+    if scenario.has_six() {
         probes.extend(["fd61:1::1", "fd61:1::11", "fd77::1"].map(|source| format!("udp,fd61:1::10,54,{source}")));
     }
     let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
-    let answers = scene.ask(Outside, &probes);
+    let answers = scenario.ask(Outside, &probes);
     assert!(answers.iter().all(|answer| answer == "timeout"), "they are sent: {answers:?}");
     let text = arrived();
     assert!(
         !text[before..].contains("got 54"),
         "a spoofed datagram arrived with {}: {}",
-        scene.driver,
+        scenario.driver,
         &text[before..]
     );
 }
@@ -139,28 +139,28 @@ fn link_local_addresses_lead_nowhere_else() {
     on_both(link_local);
 }
 
-fn link_local(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.162.1.0/24", "--ipv6", "--subnet", "fd62:1::/64"]);
-    scene.network("other", &["--subnet", "10.162.2.0/24", "--ipv6", "--subnet", "fd62:2::/64"]);
-    scene.serve("web", &["tcp:80-81"], &["--network", "net", "-p", "8520:80", "-p", "[::1]:8521:80"]);
-    scene.run_container("peer", &["--network", "net"]);
-    scene.run_container("away", &["--network", "other"]);
+fn link_local(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.162.1.0/24", "--ipv6", "--subnet", "fd62:1::/64"]);
+    scenario.network("other", &["--subnet", "10.162.2.0/24", "--ipv6", "--subnet", "fd62:2::/64"]);
+    scenario.serve("web", &["tcp:80-81"], &["--network", "net", "-p", "8520:80", "-p", "[::1]:8521:80"]);
+    scenario.run_container("peer", &["--network", "net"]);
+    scenario.run_container("away", &["--network", "other"]);
     let fe80 = |text: String| {
         let address = text.split_whitespace().skip_while(|word| *word != "inet6").nth(1).map(str::to_owned);
         address.and_then(|address| address.split('/').next().map(str::to_owned)).expect("a link-local address")
     };
     let show = ["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"];
-    let web = fe80(scene.exec_in("web", &show).ok());
-    let node = fe80(scene.exec(&show).ok());
+    let web = fe80(scenario.exec_in("web", &show).ok());
+    let node = fe80(scenario.exec(&show).ok());
     let (here, wire) = (format!("tcp,{web}%eth0,81"), format!("tcp,{node}%eth0,8521"));
-    scene.expect(&[
+    scenario.expect(&[
         (In("peer"), &here, By("web:81")),
         (In("away"), &here, Closed),
         (Outside, &here, Closed),
         (Outside, &wire, Closed),
     ]);
-    let published = scene.answer(Outside, &format!("tcp,{node}%eth0,8520"));
-    println!("the published port at the host's link-local address with {}: {published}", scene.driver);
+    let published = scenario.answer(Outside, &format!("tcp,{node}%eth0,8520"));
+    println!("the published port at the host's link-local address with {}: {published}", scenario.driver);
 }
 
 #[test]
@@ -169,47 +169,47 @@ fn the_neighbours_cannot_be_reached_by_detours() {
 }
 
 /// A container that may change its routes, links and addresses, and a host outside that sends packets back.
-fn detours(scene: &Scene) {
-    scene.network("net", &["--subnet", "10.163.1.0/24", "--ipv6", "--subnet", "fd63:1::/64"]);
-    scene.network("other", &["--subnet", "10.163.2.0/24", "--ipv6", "--subnet", "fd63:2::/64"]);
-    scene.network("inner", &["--internal", "--subnet", "10.163.3.0/24", "--ipv6", "--subnet", "fd63:3::/64"]);
-    scene.create_network("bridge", "theirs", &["--subnet", "10.163.4.0/24"]).ok();
+fn detours(scenario: &Scenario) {
+    scenario.network("net", &["--subnet", "10.163.1.0/24", "--ipv6", "--subnet", "fd63:1::/64"]);
+    scenario.network("other", &["--subnet", "10.163.2.0/24", "--ipv6", "--subnet", "fd63:2::/64"]);
+    scenario.network("inner", &["--internal", "--subnet", "10.163.3.0/24", "--ipv6", "--subnet", "fd63:3::/64"]);
+    scenario.create_network("bridge", "theirs", &["--subnet", "10.163.4.0/24"]).ok();
     for (network, name) in [("other", "at-other"), ("inner", "at-inner"), ("theirs", "at-theirs")] {
-        scene.serve(name, &["tcp:80", "udp:53"], &["--network", network]);
+        scenario.serve(name, &["tcp:80", "udp:53"], &["--network", network]);
     }
-    scene.serve("root", &["tcp:80"], &["--network", "net", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]);
-    scene.route_from_outside(&["10.163.0.0/16", "fd63::/32"]);
-    scene.outside.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]).ok();
+    scenario.serve("root", &["tcp:80"], &["--network", "net", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]);
+    scenario.route_from_outside(&["10.163.0.0/16", "fd63::/32"]);
+    scenario.outside.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]).ok();
     let mut probes = Vec::new();
     for (name, network) in [("at-other", "other"), ("at-inner", "inner"), ("at-theirs", "theirs")] {
-        let at = scene.container_addr(name, network);
+        let at = scenario.container_addr(name, network);
         for address in [at.v4.map(|v4| v4.to_string()), at.v6.map(|v6| v6.to_string())].into_iter().flatten() {
             probes.extend([format!("tcp,{address},80"), format!("udp,{address},53"), format!("icmp,{address},56")]);
         }
     }
     let rows: Vec<_> = probes.iter().map(|probe| (In("root"), probe.as_str(), Closed)).collect();
-    scene.expect(&rows);
+    scenario.expect(&rows);
     // through the host outside: its policy routes send everything back
     for table in
         [["10.163.2.0/24", "192.168.77.2"], ["10.163.3.0/24", "192.168.77.2"], ["10.163.4.0/24", "192.168.77.2"]]
     {
-        scene.exec(&["ip", "route", "add", table[0], "via", table[1], "table", "77"]).ok();
+        scenario.exec(&["ip", "route", "add", table[0], "via", table[1], "table", "77"]).ok();
     }
-    scene.exec(&["ip", "rule", "add", "from", "10.163.1.0/24", "lookup", "77", "priority", "77"]).ok();
+    scenario.exec(&["ip", "rule", "add", "from", "10.163.1.0/24", "lookup", "77", "priority", "77"]).ok();
     let four: Vec<_> = rows.iter().filter(|(_, probe, _)| !probe.contains("fd63")).cloned().collect();
-    scene.expect(&four);
-    scene.exec(&["ip", "rule", "del", "priority", "77"]).ok();
+    scenario.expect(&four);
+    scenario.exec(&["ip", "rule", "del", "priority", "77"]).ok();
     // the internal network's own container with a route of its own making
-    scene.serve("inmate", &["tcp:80"], &["--network", "inner", "--cap-add", "NET_ADMIN"]);
-    scene.exec_in("inmate", &["ip", "route", "replace", "default", "via", "10.163.3.1"]).ok();
-    scene.exec_in("inmate", &["ip", "-6", "route", "replace", "default", "via", "fd63:3::1"]).ok();
-    let _server = scene.serve_outside("remote", &["tcp:80"]);
-    scene.expect(&[
+    scenario.serve("inmate", &["tcp:80"], &["--network", "inner", "--cap-add", "NET_ADMIN"]);
+    scenario.exec_in("inmate", &["ip", "route", "replace", "default", "via", "10.163.3.1"]).ok();
+    scenario.exec_in("inmate", &["ip", "-6", "route", "replace", "default", "via", "fd63:3::1"]).ok();
+    let _server = scenario.serve_outside("remote", &["tcp:80"]);
+    scenario.expect(&[
         (In("inmate"), "tcp,192.168.77.2,80", Closed),
         (In("inmate"), "tcp,fd77::2,80", Closed),
         (In("inmate"), "icmp,192.168.77.2,56", Closed),
         (In("root"), "tcp,192.168.77.2,80", Is("remote:80 192.168.77.1")),
         (In("root"), "tcp,fd77::2,80", Is("remote:80 fd77::1")),
     ]);
-    wait_until(SOON, "the table to stay", || scene.exec(&["nft", "list", "table", "inet", "pontoon"]).success());
+    wait_until(SOON, "the table to stay", || scenario.exec(&["nft", "list", "table", "inet", "pontoon"]).success());
 }

@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::Value;
 
 use crate::{
-    bed::binary,
-    stage::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, SOON, Scene, on_both_with, on_pontoon_with},
     support::{Node, Options, Signal, wait_until},
+    testbed::binary,
+    topology::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, SOON, Scenario, on_both_with, on_pontoon_with},
 };
 
 /// What a container needs to run a program of the node's.
@@ -22,7 +22,7 @@ const MOUNTS: [&str; 8] = [
     "/lab:/lab",
 ];
 
-impl Scene<'_> {
+impl Scenario<'_> {
     /// Runs a program of the node's in a container of network `net`.
     #[track_caller]
     fn run_server(&self, name: &str, publish: &[&str], program: &[&str]) {
@@ -90,18 +90,18 @@ fn curl_and_nginx() {
     on_both_with(Options::new().full(), web);
 }
 
-fn web(scene: &Scene) {
+fn web(scenario: &Scenario) {
     let page: Vec<u8> = (0..4_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    fs::create_dir_all(scene.shared().join("www")).expect("a directory");
-    fs::write(scene.shared().join("www/page"), &page).expect("a page");
-    fs::write(scene.shared().join("nginx.conf"), NGINX).expect("a configuration");
-    scene.two_families("10.170.1.0/24", "fd70:1::/64");
-    scene.run_server("web", &["-p", "8600:80"], &["nginx", "-c", "/lab/nginx.conf", "-e", "stderr"]);
-    for (client, addr) in scene.ways_in() {
+    fs::create_dir_all(scenario.shared().join("www")).expect("a directory");
+    fs::write(scenario.shared().join("www/page"), &page).expect("a page");
+    fs::write(scenario.shared().join("nginx.conf"), NGINX).expect("a configuration");
+    scenario.two_families("10.170.1.0/24", "fd70:1::/64");
+    scenario.run_server("web", &["-p", "8600:80"], &["nginx", "-c", "/lab/nginx.conf", "-e", "stderr"]);
+    for (client, addr) in scenario.ways_in() {
         let url = if addr.contains(':') { format!("http://[{addr}]:8600") } else { format!("http://{addr}:8600") };
         let curl = ["curl", "-sSf", "--max-time", "5"];
         let who = answer(client, &[&curl[..], &[&format!("{url}/who")]].concat());
-        if client.name() == scene.outside.name() {
+        if client.name() == scenario.outside.name() {
             assert_eq!(who, if addr.contains(':') { OUTSIDE6 } else { OUTSIDE4 }, "the client's own address");
         }
         let into = ["-o", "/lab/got", "-w", "%{http_code} %{size_download}"];
@@ -121,19 +121,19 @@ fn a_resolver_and_dnsmasq() {
 }
 
 /// UDP, UDP in fragments, UDP cut short with TCP after it, TCP alone.
-fn names(scene: &Scene) {
-    scene.two_families("10.171.1.0/24", "fd71:1::/64");
+fn names(scenario: &Scenario) {
+    scenario.two_families("10.171.1.0/24", "fd71:1::/64");
     let texts: Vec<String> = (0..14).map(|at| format!("{at:->240}")).collect();
     let big = format!("--txt-record=big.test,{}", texts.join(","));
     let dnsmasq =
         ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"];
     let records = ["--edns-packet-max=4096", "--host-record=www.test,192.0.2.80,2001:db8::80", &big];
-    scene.run_server(
+    scenario.run_server(
         "names",
         &["-p", "8610:53/udp", "-p", "8610:53/tcp"],
         &[&dnsmasq[..], &["--pid-file=/tmp/pid"], &records].concat(),
     );
-    for (client, addr) in scene.ways_in() {
+    for (client, addr) in scenario.ways_in() {
         let at = format!("@{addr}");
         let dig = |more: &[&str]| {
             let command = [&["kdig", &at, "-p", "8610", "+time=2", "+retry=1"][..], more].concat();
@@ -157,9 +157,9 @@ fn iperf3_both_ways() {
     on_pontoon_with(Options::new().full(), iperf);
 }
 
-fn iperf(scene: &Scene) {
-    scene.two_families("10.172.1.0/24", "fd72:1::/64");
-    scene.run_server("iperf", &["-p", "8620:5201/tcp", "-p", "8620:5201/udp"], &["iperf3", "-s"]);
+fn iperf(scenario: &Scenario) {
+    scenario.two_families("10.172.1.0/24", "fd72:1::/64");
+    scenario.run_server("iperf", &["-p", "8620:5201/tcp", "-p", "8620:5201/udp"], &["iperf3", "-s"]);
     let run = |client: &Node, addr: &str, more: &[&str]| -> Value {
         let mut report = Value::Null;
         wait_until(SOON, &format!("iperf3 to {addr}"), || {
@@ -171,9 +171,9 @@ fn iperf(scene: &Scene) {
         report["end"].take()
     };
     let bytes = |end: &Value| end["sum_received"]["bytes"].as_u64().unwrap_or_default();
-    let timed = run(scene.outside, NODE4, &["-t", "1"]);
+    let timed = run(scenario.outside, NODE4, &["-t", "1"]);
     println!("iperf3 from outside for a second: {:.0} Mbit/s", bytes(&timed) as f64 / 125_000.0);
-    for (client, addr) in scene.ways_in() {
+    for (client, addr) in scenario.ways_in() {
         for direction in [&[][..], &["-R"]] {
             let end = run(client, addr, &[&["-n", "200M"], direction].concat());
             // the receiver closes its account when the control connection says so, while buffers full of bytes, more
@@ -192,34 +192,34 @@ fn redis_and_its_client() {
     on_pontoon_with(Options::new().full(), redis);
 }
 
-fn redis(scene: &Scene) {
-    scene.two_families("10.173.1.0/24", "fd73:1::/64");
+fn redis(scenario: &Scenario) {
+    scenario.two_families("10.173.1.0/24", "fd73:1::/64");
     let server = ["redis-server", "--bind", "*", "-::*", "--protected-mode", "no", "--save", "", "--dir", "/tmp"];
-    scene.run_server("redis", &["-p", "8630:6379"], &server);
+    scenario.run_server("redis", &["-p", "8630:6379"], &server);
     let cli = |client: &Node, addr: &str, more: &[&str]| {
         answer(client, &[&["redis-cli", "-h", addr, "-p", "8630"][..], more].concat())
     };
-    for (at, (client, addr)) in scene.ways_in().into_iter().enumerate() {
+    for (at, (client, addr)) in scenario.ways_in().into_iter().enumerate() {
         let key = format!("key{at}");
         assert_eq!(cli(client, addr, &["SET", &key, addr]), "OK");
         assert_eq!(cli(client, addr, &["GET", &key]), addr);
         let load = ["redis-benchmark", "-h", addr, "-p", "8630", "-n", "2000", "-c", "25", "-t", "incr", "--csv"];
         assert!(client.exec(&load).ok().contains("INCR"));
     }
-    let counted = 2000 * scene.ways_in().len();
-    assert_eq!(cli(scene, NODE4, &["GET", "counter:__rand_int__"]), counted.to_string(), "each counts once");
+    let counted = 2000 * scenario.ways_in().len();
+    assert_eq!(cli(scenario, NODE4, &["GET", "counter:__rand_int__"]), counted.to_string(), "each counts once");
     // somebody listens for a long time, while Pontoon dies and comes back
-    let heard = scene.outside.spawn(&["redis-cli", "-h", NODE6, "-p", "8630", "SUBSCRIBE", "news"]);
+    let heard = scenario.outside.spawn(&["redis-cli", "-h", NODE6, "-p", "8630", "SUBSCRIBE", "news"]);
     for news in ["before", "meanwhile", "after"] {
-        let told = || cli(scene, NODE4, &["PUBLISH", "news", news]) == "1";
+        let told = || cli(scenario, NODE4, &["PUBLISH", "news", news]) == "1";
         wait_until(SOON, "one who listens", told);
         wait_until(SOON, &format!("{news} to be heard"), || heard.log().contains(news));
         match news {
-            "before" => scene.kill_pontoon(Signal::Kill),
-            "meanwhile" => drop(scene.start_pontoon(&binary(), &[])),
+            "before" => scenario.kill_pontoon(Signal::Kill),
+            "meanwhile" => drop(scenario.start_pontoon(&binary(), &[])),
             _ => {}
         }
     }
-    let clients = cli(scene, NODE4, &["CLIENT", "LIST"]);
+    let clients = cli(scenario, NODE4, &["CLIENT", "LIST"]);
     assert!(clients.contains(&format!("addr=[{OUTSIDE6}]")), "{clients}");
 }

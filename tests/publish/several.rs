@@ -6,7 +6,7 @@ use crate::{
         Expect::{By, Closed, Is},
         From::{Host, In, Outside},
     },
-    stage::{Scene, on_both},
+    topology::{Scenario, on_both},
 };
 
 #[test]
@@ -15,13 +15,13 @@ fn a_server_on_two_networks_is_reached_from_both() {
 }
 
 /// The way out is on the network whose name comes first.
-fn two_networks(scene: &Scene) {
-    scene.network("a-net", &["--subnet", "10.171.1.0/24", "--ipv6", "--subnet", "fd71:1::/64"]);
-    scene.network("b-net", &["--subnet", "10.171.2.0/24", "--ipv6", "--subnet", "fd71:2::/64"]);
-    scene.serve("web", &["tcp:80", "udp:53"], &["--network", "a-net", "-p", "8410:80", "-p", "8411:53/udp"]);
-    scene.docker(&["network", "connect", "b-net", "web"]).ok();
-    scene.serve("near", &["tcp:80"], &["--network", "b-net"]);
-    scene.serve("same", &["tcp:80"], &["--network", "a-net"]);
+fn two_networks(scenario: &Scenario) {
+    scenario.network("a-net", &["--subnet", "10.171.1.0/24", "--ipv6", "--subnet", "fd71:1::/64"]);
+    scenario.network("b-net", &["--subnet", "10.171.2.0/24", "--ipv6", "--subnet", "fd71:2::/64"]);
+    scenario.serve("web", &["tcp:80", "udp:53"], &["--network", "a-net", "-p", "8410:80", "-p", "8411:53/udp"]);
+    scenario.docker(&["network", "connect", "b-net", "web"]).ok();
+    scenario.serve("near", &["tcp:80"], &["--network", "b-net"]);
+    scenario.serve("same", &["tcp:80"], &["--network", "a-net"]);
     let mut rows = vec![
         (In("near"), "tcp,192.168.77.1,8410", By("web:80")),
         (In("near"), "tcp,10.171.2.1,8410", By("web:80")),
@@ -34,7 +34,7 @@ fn two_networks(scene: &Scene) {
         (Outside, "tcp,192.168.77.1,8410", By("web:80")),
         (Outside, "udp,192.168.77.1,8411", By("web:53")),
     ];
-    if scene.has_six() {
+    if scenario.has_six() {
         rows.extend([
             (In("near"), "tcp,fd77::1,8410", By("web:80")),
             (In("near"), "tcp,fd71:2::1,8410", By("web:80")),
@@ -42,39 +42,39 @@ fn two_networks(scene: &Scene) {
             (Outside, "tcp,fd77::1,8410", By("web:80")),
         ]);
     }
-    if scene.is_pontoon() {
+    if scenario.is_pontoon() {
         // A proxy answers from another address than it was asked at, as UDP.
         rows.push((In("near"), "udp,192.168.77.1,8411", By("web:53")));
         rows.push((In("near"), "udp,fd77::1,8411", By("web:53")));
         rows.push((In("near"), "tcp,192.168.77.1,8410", Is("web:80 10.171.1.1")));
     }
-    scene.expect(&rows);
-    scene.expect(&[(In("near"), "tcp,10.171.1.2,80", Closed)]);
+    scenario.expect(&rows);
+    scenario.expect(&[(In("near"), "tcp,10.171.1.2,80", Closed)]);
 }
 
 #[test]
 fn a_server_and_its_client_on_the_engines_own_network_too() {
-    crate::stage::on_pontoon(beside_the_engines);
+    crate::topology::on_pontoon(beside_the_engines);
 }
 
-fn beside_the_engines(scene: &Scene) {
-    scene.network("a-net", &["--subnet", "10.172.1.0/24"]);
-    scene.create_network("bridge", "b-net", &["--subnet", "10.172.2.0/24"]).ok();
-    scene.serve("web", &["tcp:80", "udp:53"], &["--network", "a-net", "-p", "8412:80", "-p", "8413:53/udp"]);
-    scene.docker(&["network", "connect", "b-net", "web"]).ok();
-    scene.serve("near", &["tcp:80"], &["--network", "b-net"]);
-    scene.expect(&[
+fn beside_the_engines(scenario: &Scenario) {
+    scenario.network("a-net", &["--subnet", "10.172.1.0/24"]);
+    scenario.create_network("bridge", "b-net", &["--subnet", "10.172.2.0/24"]).ok();
+    scenario.serve("web", &["tcp:80", "udp:53"], &["--network", "a-net", "-p", "8412:80", "-p", "8413:53/udp"]);
+    scenario.docker(&["network", "connect", "b-net", "web"]).ok();
+    scenario.serve("near", &["tcp:80"], &["--network", "b-net"]);
+    scenario.expect(&[
         (In("near"), "tcp,192.168.77.1,8412", By("web:80")),
         (In("near"), "udp,192.168.77.1,8413", By("web:53")),
         (In("near"), "tcp,10.172.2.1,8412", By("web:80")),
         (Outside, "tcp,192.168.77.1,8412", By("web:80")),
     ]);
     // The other way round: the engine's network is the way out.
-    scene.create_network("bridge", "0-net", &["--subnet", "10.172.3.0/24"]).ok();
-    scene.serve("site", &["tcp:80"], &["--network", "0-net", "-p", "8414:80"]);
-    scene.docker(&["network", "connect", "a-net", "site"]).ok();
-    scene.serve("client", &["tcp:80"], &["--network", "a-net"]);
-    scene.expect(&[
+    scenario.create_network("bridge", "0-net", &["--subnet", "10.172.3.0/24"]).ok();
+    scenario.serve("site", &["tcp:80"], &["--network", "0-net", "-p", "8414:80"]);
+    scenario.docker(&["network", "connect", "a-net", "site"]).ok();
+    scenario.serve("client", &["tcp:80"], &["--network", "a-net"]);
+    scenario.expect(&[
         (In("client"), "tcp,192.168.77.1,8414", By("site:80")),
         (In("client"), "tcp,10.172.1.1,8414", By("site:80")),
     ]);
@@ -85,19 +85,19 @@ fn a_routed_network_that_is_not_the_way_out_has_its_port_open() {
     on_both(routed);
 }
 
-fn routed(scene: &Scene) {
+fn routed(scenario: &Scenario) {
     // The built-in driver has had it since it has a choice of the way out.
-    if !scene.is_pontoon() && scene.engine < 28 {
+    if !scenario.is_pontoon() && scenario.engine < 28 {
         return;
     }
     let mode = |family: u8| format!("com.docker.network.bridge.gateway_mode_ipv{family}=routed");
     let (four, six) = (mode(4), mode(6));
-    scene.network("a-net", &["--subnet", "10.173.1.0/24", "--ipv6", "--subnet", "fd73:1::/64"]);
-    scene
+    scenario.network("a-net", &["--subnet", "10.173.1.0/24", "--ipv6", "--subnet", "fd73:1::/64"]);
+    scenario
         .network("b-net", &["--subnet", "10.173.2.0/24", "--ipv6", "--subnet", "fd73:2::/64", "-o", &four, "-o", &six]);
-    scene.route_from_outside(&["10.173.1.0/24", "10.173.2.0/24", "fd73:1::/64", "fd73:2::/64"]);
-    scene.serve("web", &["tcp:80-81"], &["--network", "a-net", "-p", "8415:80"]);
-    scene.docker(&["network", "connect", "b-net", "web"]).ok();
+    scenario.route_from_outside(&["10.173.1.0/24", "10.173.2.0/24", "fd73:1::/64", "fd73:2::/64"]);
+    scenario.serve("web", &["tcp:80-81"], &["--network", "a-net", "-p", "8415:80"]);
+    scenario.docker(&["network", "connect", "b-net", "web"]).ok();
     let open = [
         (Outside, "tcp,192.168.77.1,8415", By("web:80")),
         (Outside, "tcp,fd77::1,8415", By("web:80")),
@@ -107,15 +107,15 @@ fn routed(scene: &Scene) {
         (Outside, "tcp,fd73:2::2,80", Is("web:80 fd77::2")),
         (Outside, "tcp,10.173.2.2,81", Closed),
     ];
-    scene.expect(&open);
+    scenario.expect(&open);
     // The way out moves there and back: it is open all the time.
-    scene.docker(&["network", "disconnect", "a-net", "web"]).ok();
-    scene.expect(&[(Outside, "tcp,10.173.2.2,80", By("web:80")), (Outside, "tcp,192.168.77.1,8415", Closed)]);
-    scene.docker(&["network", "connect", "a-net", "web"]).ok();
-    scene.expect(&open[4..]);
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8415", By("web:80"))]);
-    scene.docker(&["network", "disconnect", "b-net", "web"]).ok();
-    scene.expect(&[(Outside, "tcp,10.173.2.2,80", Closed), (Outside, "tcp,192.168.77.1,8415", By("web:80"))]);
+    scenario.docker(&["network", "disconnect", "a-net", "web"]).ok();
+    scenario.expect(&[(Outside, "tcp,10.173.2.2,80", By("web:80")), (Outside, "tcp,192.168.77.1,8415", Closed)]);
+    scenario.docker(&["network", "connect", "a-net", "web"]).ok();
+    scenario.expect(&open[4..]);
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8415", By("web:80"))]);
+    scenario.docker(&["network", "disconnect", "b-net", "web"]).ok();
+    scenario.expect(&[(Outside, "tcp,10.173.2.2,80", Closed), (Outside, "tcp,192.168.77.1,8415", By("web:80"))]);
 }
 
 #[test]
@@ -123,21 +123,21 @@ fn an_administrators_translations_go_first() {
     on_both(translations);
 }
 
-fn translations(scene: &Scene) {
-    scene.exec(&["ip", "addr", "add", "192.168.77.50/32", "dev", "eth0"]);
-    scene.network("net", &["--subnet", "10.174.1.0/24"]);
-    scene.serve("web", &["tcp:80"], &["--network", "net", "-p", "8416:80"]);
-    scene.serve("other", &["tcp:80"], &["--network", "net", "-p", "8417:80"]);
-    let _remote = scene.serve_outside("remote", &["tcp:80"]);
-    scene.route_from_outside(&["10.174.1.0/24"]);
-    let nat = |rule: &[&str]| scene.exec(&[&["iptables", "-t", "nat"][..], rule].concat()).ok();
-    let usual = |scene: &Scene| {
-        scene.expect(&[
+fn translations(scenario: &Scenario) {
+    scenario.exec(&["ip", "addr", "add", "192.168.77.50/32", "dev", "eth0"]);
+    scenario.network("net", &["--subnet", "10.174.1.0/24"]);
+    scenario.serve("web", &["tcp:80"], &["--network", "net", "-p", "8416:80"]);
+    scenario.serve("other", &["tcp:80"], &["--network", "net", "-p", "8417:80"]);
+    let _remote = scenario.serve_outside("remote", &["tcp:80"]);
+    scenario.route_from_outside(&["10.174.1.0/24"]);
+    let nat = |rule: &[&str]| scenario.exec(&[&["iptables", "-t", "nat"][..], rule].concat()).ok();
+    let usual = |scenario: &Scenario| {
+        scenario.expect(&[
             (In("web"), "tcp,192.168.77.2,80", Is("remote:80 192.168.77.1")),
             (Outside, "tcp,192.168.77.1,8416", By("web:80")),
         ]);
     };
-    usual(scene);
+    usual(scenario);
     let post = ["POSTROUTING", "-s", "10.174.1.0/24", "-d", "192.168.77.2", "-j"];
     let pre = ["PREROUTING", "-p", "tcp", "-s", "192.168.77.2", "--dport", "8416", "-j"];
     let address = [&post[..], &["SNAT", "--to-source", "192.168.77.50"]].concat();
@@ -146,18 +146,18 @@ fn translations(scene: &Scene) {
     let redirect = [&pre[..], &["REDIRECT", "--to-ports", "8417"]].concat();
     for (rule, seen) in [(&address, "remote:80 192.168.77.50"), (&exempt, "remote:80 10.174.1.2")] {
         nat(&[&["-I"][..], rule].concat());
-        scene.expect(&[(In("web"), "tcp,192.168.77.2,80", Is(seen))]);
+        scenario.expect(&[(In("web"), "tcp,192.168.77.2,80", Is(seen))]);
         nat(&[&["-D"][..], rule].concat());
-        usual(scene);
+        usual(scenario);
     }
     nat(&[&["-I"][..], &away].concat());
-    scene.expect(&[(Outside, "tcp,192.168.77.1,8416", By("other:80"))]);
+    scenario.expect(&[(Outside, "tcp,192.168.77.1,8416", By("other:80"))]);
     nat(&[&["-D"][..], &away].concat());
     // To a port that nobody serves on the host itself: whoever reserves it refuses, and nobody is led on.
     nat(&[&["-I"][..], &redirect].concat());
-    if scene.is_pontoon() {
-        scene.expect(&[(Outside, "tcp,192.168.77.1,8416", Closed)]);
+    if scenario.is_pontoon() {
+        scenario.expect(&[(Outside, "tcp,192.168.77.1,8416", Closed)]);
     }
     nat(&[&["-D"][..], &redirect].concat());
-    usual(scene);
+    usual(scenario);
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use crate::{
     probe::From::In,
-    stage::{Scene, on_both, on_pontoon},
+    topology::{Scenario, on_both, on_pontoon},
 };
 
 const OFF: &str = "pontoon.spoofcheck=false";
 
 /// A victim and an attacker on a network 10.170.N.0/24, fd70:N::/64.
 struct Cast<'a> {
-    scene: &'a Scene<'a>,
+    scenario: &'a Scenario<'a>,
     n: u8,
     victim: String,
     evil: String,
@@ -23,17 +23,17 @@ struct Cast<'a> {
 
 impl<'a> Cast<'a> {
     #[track_caller]
-    fn on(scene: &'a Scene<'a>, n: u8, network: &[&str], evil_on: &str) -> Self {
+    fn on(scenario: &'a Scenario<'a>, n: u8, network: &[&str], evil_on: &str) -> Self {
         let subnets = [format!("10.170.{n}.0/24"), format!("fd70:{n}::/64")];
         let name = format!("net{n}");
-        scene.network(&name, &[&["--subnet", &subnets[0], "--ipv6", "--subnet", &subnets[1]][..], network].concat());
+        scenario.network(&name, &[&["--subnet", &subnets[0], "--ipv6", "--subnet", &subnets[1]][..], network].concat());
         let (victim, evil) = (format!("victim{n}"), format!("evil{n}"));
         let at = [format!("10.170.{n}.10"), format!("fd70:{n}::10")];
-        scene.serve(&victim, &["udp:53", "tcp:80"], &["--network", &name, "--ip", &at[0], "--ip6", &at[1]]);
+        scenario.serve(&victim, &["udp:53", "tcp:80"], &["--network", &name, "--ip", &at[0], "--ip6", &at[1]]);
         let evil_on = if evil_on.is_empty() { name } else { format!("name={name},driver-opt={evil_on}") };
         let caps = ["--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"];
-        scene.serve(&evil, &["tcp:80"], &[&["--network", &evil_on][..], &caps].concat());
-        Self { scene, n, victim, evil }
+        scenario.serve(&evil, &["tcp:80"], &[&["--network", &evil_on][..], &caps].concat());
+        Self { scenario, n, victim, evil }
     }
 
     fn v4(&self, host: u8) -> String {
@@ -47,17 +47,17 @@ impl<'a> Cast<'a> {
     /// In the attacker's network namespace, with the node's tools.
     #[track_caller]
     fn evil(&self, command: &str) -> String {
-        self.scene.exec_beside(&self.evil, &["bash", "-c", command]).ok()
+        self.scenario.exec_beside(&self.evil, &["bash", "-c", command]).ok()
     }
 
     #[track_caller]
     fn victim(&self, command: &str) -> String {
-        self.scene.exec_beside(&self.victim, &["bash", "-c", command]).ok()
+        self.scenario.exec_beside(&self.victim, &["bash", "-c", command]).ok()
     }
 
     fn asks(&self, probes: &[String]) -> Vec<bool> {
         let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
-        let answers = self.scene.ask(In(&self.evil), &probes);
+        let answers = self.scenario.ask(In(&self.evil), &probes);
         answers.iter().map(|answer| answer == "pong" || answer.starts_with("victim")).collect()
     }
 
@@ -83,13 +83,13 @@ impl<'a> Cast<'a> {
 
     /// The victim's own address, and one of nobody's network: what arrives counts, nobody can answer.
     fn blind(&self) -> bool {
-        let before = self.scene.docker(&["logs", &self.victim]).ok().len();
+        let before = self.scenario.docker(&["logs", &self.victim]).ok().len();
         let to = self.v4(10);
         let probes = [format!("udp,{to},53,192.0.2.1"), format!("udp,{to},53,{}", self.v4(1))];
         let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
-        let answers = self.scene.ask(In(&self.evil), &probes);
+        let answers = self.scenario.ask(In(&self.evil), &probes);
         assert!(answers.iter().all(|answer| answer == "timeout"), "they are sent: {answers:?}");
-        let text = self.scene.docker(&["logs", &self.victim]).ok();
+        let text = self.scenario.docker(&["logs", &self.victim]).ok();
         text[before..].contains("got 53")
     }
 
@@ -125,21 +125,22 @@ impl<'a> Cast<'a> {
         let (g4, g6) = (self.v4(1), self.v6("1"));
         self.evil(&format!("ip address add {g4}/24 dev eth0; ip -6 address add {g6}/64 dev eth0 nodad"));
         // the real gateway is silent for a moment: only a liar could answer now
-        let bridge = self.scene.network_info(&format!("net{}", self.n))["Id"].as_str().unwrap_or_default().to_owned();
+        let bridge =
+            self.scenario.network_info(&format!("net{}", self.n))["Id"].as_str().unwrap_or_default().to_owned();
         let mut believed = [false; 2];
         for (at, address) in [&g4, &g6].into_iter().enumerate() {
             believed[at] = self.learns(address).contains(&own);
         }
         // unasked
         self.victim(&format!("ping -c1 -W1 {g4} >/dev/null || true"));
-        self.scene.exec_in(&self.evil, &["arping", "-U", "-c", "2", "-I", "eth0", "-s", &g4, &g4]);
-        self.scene.exec_in(&self.evil, &["arping", "-A", "-c", "2", "-I", "eth0", "-s", &g4, &g4]);
+        self.scenario.exec_in(&self.evil, &["arping", "-U", "-c", "2", "-I", "eth0", "-s", &g4, &g4]);
+        self.scenario.exec_in(&self.evil, &["arping", "-A", "-c", "2", "-I", "eth0", "-s", &g4, &g4]);
         let told = self.victim(&format!("ip neigh show {g4} dev eth0"));
         believed[0] |= told.contains(&own);
         self.evil(&format!("ip address del {g4}/24 dev eth0; ip -6 address del {g6}/64 dev eth0"));
         println!(
             "{} net{} ({bridge:.12}): gateway believed to be the attacker: {believed:?}",
-            self.scene.driver, self.n
+            self.scenario.driver, self.n
         );
         believed
     }
@@ -156,7 +157,7 @@ impl<'a> Cast<'a> {
                 return;
             }
         }
-        panic!("with {} an honest container of net{} is cut off: {open:?}", self.scene.driver, self.n);
+        panic!("with {} an honest container of net{} is cut off: {open:?}", self.scenario.driver, self.n);
     }
 }
 
@@ -165,10 +166,10 @@ fn a_container_is_only_itself() {
     on_both(itself);
 }
 
-fn itself(scene: &Scene) {
-    let cast = Cast::on(scene, 1, &[], "");
+fn itself(scenario: &Scenario) {
+    let cast = Cast::on(scenario, 1, &[], "");
     cast.honest();
-    let unchecked = !scene.is_pontoon();
+    let unchecked = !scenario.is_pontoon();
     assert!(cast.other_addresses().iter().all(|open| *open == unchecked), "an address that is not its own");
     assert_eq!(cast.blind(), unchecked, "an address that cannot be answered");
     cast.honest();
@@ -197,24 +198,24 @@ fn spoofing_checks_can_be_turned_off() {
     on_pontoon(off);
 }
 
-fn off(scene: &Scene) {
-    let network = Cast::on(scene, 2, &["-o", OFF], "");
+fn off(scenario: &Scenario) {
+    let network = Cast::on(scenario, 2, &["-o", OFF], "");
     network.honest();
     assert!(network.other_addresses().iter().all(|open| *open), "the network does not check");
     assert!(network.blind());
     assert!(network.other_mac()[..2].iter().all(|open| *open));
     network.gateway_is_safe(true);
     // one container of a network that checks
-    let endpoint = Cast::on(scene, 3, &[], OFF);
+    let endpoint = Cast::on(scenario, 3, &[], OFF);
     endpoint.honest();
     assert!(endpoint.other_addresses().iter().all(|open| *open), "the endpoint is not checked");
     assert!(endpoint.blind());
     // and one that is checked on a network that does not
-    let strict = Cast::on(scene, 4, &["-o", OFF], "pontoon.spoofcheck=true");
+    let strict = Cast::on(scenario, 4, &["-o", OFF], "pontoon.spoofcheck=true");
     strict.honest();
     assert!(strict.other_addresses().iter().all(|open| !*open), "the endpoint is checked");
     assert!(!strict.blind());
     strict.gateway_is_safe(false);
-    let wrong = scene.try_network("bad", &["-o", "pontoon.spoofcheck=perhaps"]).err();
+    let wrong = scenario.try_network("bad", &["-o", "pontoon.spoofcheck=perhaps"]).err();
     assert!(wrong.contains("pontoon.spoofcheck"), "{wrong}");
 }

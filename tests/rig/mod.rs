@@ -40,7 +40,7 @@ impl Drop for Dir {
 }
 
 /// One life of the daemon.
-pub struct Life {
+pub struct Process {
     pub driver: Arc<Driver>,
     pub socket: PathBuf,
     events: Mutex<Receiver<Event>>,
@@ -48,7 +48,7 @@ pub struct Life {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Life {
+impl Process {
     pub fn begin(dir: &Path, kernel: Arc<dyn Kernel>, boot: &str, verb_time: Duration) -> Self {
         Self::begin_with(dir, kernel, boot, verb_time, OverlaySettings::default())
     }
@@ -112,7 +112,7 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
@@ -124,7 +124,7 @@ impl Drop for Life {
 /// A host with a Pontoon on it.
 pub struct Rig {
     pub kernel: Arc<FakeKernel>,
-    pub life: Option<Life>,
+    pub life: Option<Process>,
     pub boot: u32,
     pub dir: Dir,
     pub overlay: OverlaySettings,
@@ -148,7 +148,7 @@ impl Rig {
         let kernel: Arc<dyn Kernel> = Arc::<FakeKernel>::clone(&self.kernel);
         let boot = format!("boot-{}", self.boot);
         let overlay = self.overlay.clone();
-        self.life = Some(Life::begin_with(&self.dir.0, kernel, &boot, Duration::from_secs(10), overlay));
+        self.life = Some(Process::begin_with(&self.dir.0, kernel, &boot, Duration::from_secs(10), overlay));
     }
 
     /// The process dies and another takes its place.
@@ -165,7 +165,7 @@ impl Rig {
         self.begin();
     }
 
-    pub fn life(&self) -> &Life {
+    pub fn life(&self) -> &Process {
         self.life.as_ref().unwrap()
     }
 

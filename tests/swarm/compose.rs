@@ -3,25 +3,25 @@
 use serde_json::Value;
 
 use crate::{
-    fleet::Fleet,
+    cluster::Cluster,
     install::example,
     support::{Node, Options},
 };
 
 #[test]
 fn a_compose_file_on_one_host() {
-    let mut fleet = Fleet::machines(2, &Options::new().full());
-    fleet.turn_to("compose");
-    for (_, node) in fleet.named() {
+    let mut cluster = Cluster::machines(2, &Options::new().full());
+    cluster.turn_to("compose");
+    for (_, node) in cluster.named() {
         node.docker(&["plugin", "create", "pontoon", "/lab/plugin"]).ok();
         node.docker(&["plugin", "enable", "pontoon"]).ok();
     }
-    fleet.node("one").copy_in(&example("compose.yml"), "compose.yml");
-    fleet.carry_out("A test runs these");
-    made_as_written(fleet.node("one"));
-    reached_as_written(&fleet);
-    fleet.carry_out("Take it down");
-    fleet.nothing_left();
+    cluster.node("one").copy_in(&example("compose.yml"), "compose.yml");
+    cluster.carry_out("A test runs these");
+    made_as_written(cluster.node("one"));
+    reached_as_written(&cluster);
+    cluster.carry_out("Take it down");
+    cluster.nothing_left();
 }
 
 /// Every line of the file has its effect.
@@ -42,8 +42,8 @@ fn of_service(node: &Node, service: &str) -> Value {
 }
 
 /// The published port is open to the subnet in the file, and to nobody else.
-fn reached_as_written(fleet: &Fleet) {
-    let (one, two) = (fleet.node("one"), fleet.node("two"));
+fn reached_as_written(cluster: &Cluster) {
+    let (one, two) = (cluster.node("one"), cluster.node("two"));
     let url = "http://192.168.77.11:8080/hostname";
     two.exec(&["curl", "-sf", "--max-time", "20", url]).ok();
     two.exec(&["ip", "address", "add", "192.0.2.2/32", "dev", "eth0"]).ok();

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    fleet::{Fleet, SOON, built},
+    cluster::{Cluster, SOON, built},
     support::{Node, Output, Signal, wait_for, wait_until},
 };
 
@@ -36,10 +36,10 @@ const DAMAGED: &str = "use Socket; my ($to) = @ARGV; socket(my $s, PF_INET, SOCK
 /// Between plain engines, on a port that is not the usual one.
 #[test]
 fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
-    let fleet = Fleet::plain(2);
+    let cluster = Cluster::plain(2);
     let port = ["--vxlan-port", "4790"];
     for (name, peer, range) in [("one", "192.168.77.12", "32"), ("two", "192.168.77.11", "64")] {
-        let node = fleet.node(name);
+        let node = cluster.node(name);
         node.kill_pontoon(Signal::Term);
         node.start_pontoon(&built("pontoon"), &port);
         let (peer, range) = (format!("pontoon.peers={peer}"), format!("10.46.0.{range}/27"));
@@ -47,7 +47,7 @@ fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
         node.docker(&[&["network", "create", "-d", "pontoon"], &subnet[..], &["net"]].concat()).ok();
         node.run_container(name, &["--network", "net"]);
     }
-    let (one, two) = (fleet.node("one"), fleet.node("two"));
+    let (one, two) = (cluster.node("one"), cluster.node("two"));
     let address = |node: &Node, name: &str| node.container_addr(name, "net").v4.expect("an address").to_string();
     one.ping_soon("one", &address(two, "two"));
     let sound = |command: &str| {
@@ -63,7 +63,7 @@ fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
 
     // The daemon is away, and so is the tunnel.
     one.kill_pontoon(Signal::Kill);
-    let tunnel = fleet.tunnels("one").remove(0);
+    let tunnel = cluster.tunnels("one").remove(0);
     let break_all = format!("ip link del {tunnel}; nft delete element inet pontoon vnis '{{ 0x{:08x} }}'", 4646 << 8);
     for repair in ["script", "repair"] {
         shell(one, &break_all).ok();
@@ -124,8 +124,8 @@ fn ailments(one: &Node, two: &Node, far: &str, port: &[&str]) {
 }
 
 /// On a manager: what the Swarm does that no container can make up for.
-pub fn in_a_swarm(fleet: &Fleet) {
-    let one = fleet.node("one");
+pub fn in_a_swarm(cluster: &Cluster) {
+    let one = cluster.node("one");
     one.copy_in(Path::new(&built("pontoon")), "pontoon");
     let id = one.docker(&["plugin", "inspect", "-f", "{{.Id}}", "pontoon"]).ok();
     let doctor = format!(
@@ -135,14 +135,25 @@ pub fn in_a_swarm(fleet: &Fleet) {
     for check in ["daemon", "socket", "state", "drift", "service_vips", "tunnel_port", "announcing"] {
         finds(one, &doctor, check, "ok");
     }
-    let vip =
-        ["service", "create", "--detach", "--name", "vip", "--replicas", "0", "--network", "fleet", "busybox", "true"];
-    fleet.manager(&vip);
+    let vip = [
+        "service",
+        "create",
+        "--detach",
+        "--name",
+        "vip",
+        "--replicas",
+        "0",
+        "--network",
+        "cluster",
+        "busybox",
+        "true",
+    ];
+    cluster.manager(&vip);
     let found = finds(one, &doctor, "service_vips", "degraded");
     let remedy = found[0]["remedy"].as_str().expect("a remedy").to_owned();
     assert_eq!(remedy, "docker service update --endpoint-mode dnsrr vip");
     let words: Vec<&str> = remedy.split(' ').skip(1).chain(["--detach"]).collect();
-    fleet.manager(&words);
+    cluster.manager(&words);
     finds(one, &doctor, "service_vips", "ok");
-    fleet.manager(&["service", "rm", "vip"]);
+    cluster.manager(&["service", "rm", "vip"]);
 }

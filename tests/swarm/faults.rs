@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::fleet::{Fleet, SOON};
+use crate::cluster::{Cluster, SOON};
 use crate::support::{wait_for, wait_until};
 
 const TASKS: usize = 6;
@@ -12,12 +12,12 @@ const TASKS: usize = 6;
 /// How the engine tells a plugin's log to its own.
 const LATE: &str = "said to have left";
 
-impl Fleet {
+impl Cluster {
     /// A service on a network of its own. A node counts as down sooner than by default.
     fn serve(&self) {
         self.manager(&["swarm", "update", "--dispatcher-heartbeat", "2s"]);
-        self.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "fleet"]);
-        let on = ["--network", "fleet", "--replicas", "6", "--endpoint-mode", "dnsrr", "--restart-delay", "0s"];
+        self.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "cluster"]);
+        let on = ["--network", "cluster", "--replicas", "6", "--endpoint-mode", "dnsrr", "--restart-delay", "0s"];
         let what = ["service", "create", "--detach", "--name", "web", "--stop-grace-period", "1s"];
         self.manager(&[&what[..], &on, &["busybox"]].concat());
         self.converges("after the start");
@@ -40,13 +40,13 @@ impl Fleet {
 
     #[track_caller]
     fn converges(&self, when: &str) {
-        self.all_answer_all("web", "fleet", TASKS, when);
-        self.settle("fleet", &format!("what is remembered to be true {when}"));
+        self.all_answer_all("web", "cluster", TASKS, when);
+        self.settle("cluster", &format!("what is remembered to be true {when}"));
     }
 
     fn end(&self) {
         self.manager(&["service", "rm", "web"]);
-        self.remove_network("fleet");
+        self.remove_network("cluster");
         self.nothing_left();
     }
 
@@ -69,84 +69,84 @@ impl Fleet {
 /// Workers: drained, gone and back, their engine killed, their plugin switched off, the power cut.
 #[test]
 fn workers_come_and_go() {
-    let fleet = Fleet::up();
-    fleet.serve();
-    let three = fleet.node("three");
+    let cluster = Cluster::up();
+    cluster.serve();
+    let three = cluster.node("three");
 
-    fleet.availability("three", "drain");
-    wait_until(SOON, "nothing of the network on a drained node", || fleet.tunnels("three").is_empty());
-    fleet.converges("without a drained node");
-    fleet.availability("three", "active");
-    fleet.redeploy();
-    fleet.converges("with the node back");
+    cluster.availability("three", "drain");
+    wait_until(SOON, "nothing of the network on a drained node", || cluster.tunnels("three").is_empty());
+    cluster.converges("without a drained node");
+    cluster.availability("three", "active");
+    cluster.redeploy();
+    cluster.converges("with the node back");
 
     // It leaves, and joins as another node with the same address.
-    let id = fleet.node_id("three");
+    let id = cluster.node_id("three");
     three.docker(&["swarm", "leave"]).ok();
-    fleet.seen("one", &id, "Down");
-    fleet.manager(&["node", "rm", "--force", &id]);
-    fleet.converges("after a node left");
-    let token = fleet.manager(&["swarm", "join-token", "-q", "worker"]);
-    let own = fleet.address(2);
+    cluster.seen("one", &id, "Down");
+    cluster.manager(&["node", "rm", "--force", &id]);
+    cluster.converges("after a node left");
+    let token = cluster.manager(&["swarm", "join-token", "-q", "worker"]);
+    let own = cluster.address(2);
     three.docker(&["swarm", "join", "--advertise-addr", &own, "--token", &token, "192.168.77.11:2377"]).ok();
-    fleet.ready(3);
-    fleet.redeploy();
-    fleet.converges("after it joined again");
+    cluster.ready(3);
+    cluster.redeploy();
+    cluster.converges("after it joined again");
 
     // Back so quickly that its end is told after its return.
     three.kill_dockerd();
-    fleet.revive("three", 3);
-    fleet.redeploy();
-    fleet.converges("after an engine was killed");
+    cluster.revive("three", 3);
+    cluster.redeploy();
+    cluster.converges("after an engine was killed");
 
     // What runs keeps its network while there is no plugin.
-    let two = fleet.node("two");
+    let two = cluster.node("two");
     two.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
-    fleet.all_answer_all("web", "fleet", TASKS, "without the plugin on a node");
+    cluster.all_answer_all("web", "cluster", TASKS, "without the plugin on a node");
     two.docker(&["plugin", "enable", "pontoon"]).ok();
-    fleet.settle("fleet", "the plugin to take up what it had");
-    fleet.redeploy();
-    fleet.converges("with the plugin back");
+    cluster.settle("cluster", "the plugin to take up what it had");
+    cluster.redeploy();
+    cluster.converges("with the plugin back");
 
     three.reboot();
-    fleet.ready(3);
-    fleet.redeploy();
-    fleet.converges("after the power was cut");
+    cluster.ready(3);
+    cluster.redeploy();
+    cluster.converges("after the power was cut");
 
     // The engine said of a node that it left, at least once, and no tunnel was cut for it.
-    let told = ["one", "two"].iter().any(|name| fleet.log(name).contains(LATE));
+    let told = ["one", "two"].iter().any(|name| cluster.log(name).contains(LATE));
     assert!(told, "no engine told of a node that left: nothing was tried");
-    fleet.end();
+    cluster.end();
 }
 
 /// Managers: the leader's engine killed, a node cut off for longer than it may be silent, and a
 /// segment that loses a quarter of all packets between hosts, or brings them out of order.
 #[test]
 fn managers_and_cables_fail() {
-    let fleet = Fleet::up();
-    fleet.serve();
+    let cluster = Cluster::up();
+    cluster.serve();
     for name in ["two", "three"] {
-        fleet.manager(&["node", "promote", &fleet.node_id(name)]);
+        cluster.manager(&["node", "promote", &cluster.node_id(name)]);
     }
     let reachable = ["node", "ls", "--format", "{{.ManagerStatus}}"];
     wait_until(SOON, "three managers", || {
-        let listed = fleet.node("one").docker(&reachable);
+        let listed = cluster.node("one").docker(&reachable);
         listed.success() && listed.ok().lines().filter(|line| ["Leader", "Reachable"].contains(line)).count() == 3
     });
     let number = |asked: &str, network: &str| {
         let format = "{{index .Options \"pontoon.vni\"}} {{index .Options \"pontoon.allocated\"}}";
-        let seen = fleet.node(asked).docker(&["network", "inspect", "--format", format, network]);
+        let seen = cluster.node(asked).docker(&["network", "inspect", "--format", format, network]);
         seen.success()
             .then(|| seen.ok())
             .and_then(|text| text.split_once(' ').map(|(n, id)| (n.to_owned(), id.to_owned())))
     };
-    let (vni, _) = number("one", "fleet").expect("it has a number");
+    let (vni, _) = number("one", "cluster").expect("it has a number");
 
-    let one = fleet.node("one");
+    let one = cluster.node("one");
     one.kill_dockerd();
     let leader = wait_for(Duration::from_secs(120), "another leader", || {
         let leads = |name: &&&str| {
-            let listed = fleet.node(name).docker(&["node", "ls", "--format", "{{.Self}} {{.ManagerStatus}}"]);
+            let listed = cluster.node(name).docker(&["node", "ls", "--format", "{{.Self}} {{.ManagerStatus}}"]);
             listed.success() && listed.ok().lines().any(|line| line == "true Leader")
         };
         ["two", "three"].iter().find(leads).copied()
@@ -154,7 +154,7 @@ fn managers_and_cables_fail() {
     // It knows the numbers that the one before it gave: one that is taken is refused, and said so.
     let of_new = |args: &[&str]| {
         let create = [&["network", "create", "-d", "pontoon:latest"], args].concat();
-        wait_until(SOON, "a network of the new leader's", || fleet.node(leader).docker(&create).success());
+        wait_until(SOON, "a network of the new leader's", || cluster.node(leader).docker(&create).success());
     };
     of_new(&["-o", &format!("pontoon.vni={vni}"), "clash"]);
     of_new(&["--attachable", "after"]);
@@ -162,12 +162,12 @@ fn managers_and_cables_fail() {
         number(leader, "after").filter(|(_, allocated)| !allocated.is_empty() && allocated != "<no value>")
     });
     assert_ne!(other, vni);
-    wait_until(SOON, "the refusal of a number", || fleet.log(leader).contains(&format!("VNI {vni} belongs to")));
+    wait_until(SOON, "the refusal of a number", || cluster.log(leader).contains(&format!("VNI {vni} belongs to")));
     let clash = number(leader, "clash").map(|(_, allocated)| allocated).unwrap_or_default();
     assert!(clash.is_empty() || clash == "<no value>", "two networks of one number: {clash}");
-    let from = fleet.node(leader);
+    let from = cluster.node(leader);
     from.run_container("here", &["--network", "after"]);
-    fleet.revive("one", 3);
+    cluster.revive("one", 3);
     wait_until(SOON, "a container of the old leader's", || {
         one.docker(&["rm", "-f", "there"]);
         one.docker(&["run", "-d", "--name", "there", "--network", "after", "busybox"]).success()
@@ -176,35 +176,35 @@ fn managers_and_cables_fail() {
     from.ping_soon("here", &there);
     from.docker(&["rm", "-f", "here"]).ok();
     one.docker(&["rm", "-f", "there"]).ok();
-    fleet.remove_network("after");
-    fleet.remove_network("clash");
-    fleet.redeploy();
-    fleet.converges("after the leader was killed");
+    cluster.remove_network("after");
+    cluster.remove_network("clash");
+    cluster.redeploy();
+    cluster.converges("after the leader was killed");
 
     // The others take its tasks over; it goes on with its own, until it hears of that. Not the leader:
     // engines that lose theirs may stand still until the cable is back.
     let cut = if leader == "two" { "three" } else { "two" };
     let port = if cut == "two" { "port12" } else { "port13" };
-    fleet.cable(port, "down");
-    fleet.seen("one", &fleet.node_id(cut), "Down");
-    fleet.redeploy_if_it_can();
-    fleet.cable(port, "up");
-    fleet.ready(3);
-    fleet.converges("after a node was cut off");
-    fleet.redeploy();
-    fleet.converges("after everything was redeployed on all three");
+    cluster.cable(port, "down");
+    cluster.seen("one", &cluster.node_id(cut), "Down");
+    cluster.redeploy_if_it_can();
+    cluster.cable(port, "up");
+    cluster.ready(3);
+    cluster.converges("after a node was cut off");
+    cluster.redeploy();
+    cluster.converges("after everything was redeployed on all three");
 
-    fleet.lose(25);
-    fleet.redeploy();
-    fleet.converges("while a quarter of the packets is lost");
-    fleet.lose(0);
-    fleet.converges("once nothing is lost any more");
+    cluster.lose(25);
+    cluster.redeploy();
+    cluster.converges("while a quarter of the packets is lost");
+    cluster.lose(0);
+    cluster.converges("once nothing is lost any more");
 
-    let shuffle = fleet.shuffle();
-    fleet.redeploy();
-    fleet.converges("while packets overtake each other");
+    let shuffle = cluster.shuffle();
+    cluster.redeploy();
+    cluster.converges("while packets overtake each other");
     let overtaken = shuffle.end();
     assert!(overtaken > 50, "{overtaken} packets were overtaken: hardly anything was tried");
-    fleet.converges("once they are in order again");
-    fleet.end();
+    cluster.converges("once they are in order again");
+    cluster.end();
 }

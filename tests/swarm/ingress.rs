@@ -3,30 +3,30 @@
 //! On a kernel with IPVS, set `net.ipv4.ip_forward` on the machine as well: Docker's sandbox has it from
 //! there, not from the node.
 
-use crate::fleet::{Fleet, SOON};
+use crate::cluster::{Cluster, SOON};
 use crate::support::{Node, wait_until};
 
 /// Tasks reach each other as without it, and with IPVS in the kernel each node answers for all of them.
 #[test]
 fn the_routing_mesh_beside_us() {
-    let fleet = Fleet::up();
-    fleet.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "fleet"]);
+    let cluster = Cluster::up();
+    cluster.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "cluster"]);
     let what = ["service", "create", "--detach", "--name", "mesh", "--stop-grace-period", "1s", "--replicas", "3"];
-    let how = ["--network", "fleet", "--publish", "published=8090,target=80", "busybox", "httpd", "-f", "-h", "/etc"];
-    fleet.manager(&[&what[..], &how].concat());
-    fleet.all_reach_all("mesh", "fleet", 3);
-    let balances = fleet.nodes().iter().all(|node| node.exec(&["test", "-e", "/proc/net/ip_vs"]).success());
-    for node in fleet.nodes().iter().filter(|_| balances) {
+    let how = ["--network", "cluster", "--publish", "published=8090,target=80", "busybox", "httpd", "-f", "-h", "/etc"];
+    cluster.manager(&[&what[..], &how].concat());
+    cluster.all_reach_all("mesh", "cluster", 3);
+    let balances = cluster.nodes().iter().all(|node| node.exec(&["test", "-e", "/proc/net/ip_vs"]).success());
+    for node in cluster.nodes().iter().filter(|_| balances) {
         wait_until(SOON, "the mesh to answer", || answers(node));
     }
     // The names lead to Pontoon's addresses of the tasks, whatever else they have.
-    let tasks = fleet.tasks("mesh", "fleet");
-    fleet.resolves(&tasks[0], "tasks.mesh", &tasks).expect("all tasks");
+    let tasks = cluster.tasks("mesh", "cluster");
+    cluster.resolves(&tasks[0], "tasks.mesh", &tasks).expect("all tasks");
     eprintln!("{}", if balances { "answered by the mesh" } else { "no IPVS here: the mesh was not asked" });
 
-    fleet.manager(&["service", "rm", "mesh"]);
-    fleet.remove_network("fleet");
-    fleet.nothing_left();
+    cluster.manager(&["service", "rm", "mesh"]);
+    cluster.remove_network("cluster");
+    cluster.nothing_left();
 }
 
 /// Several in a row, so that tasks on other nodes are among those that are asked.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    fleet::{Fleet, REGISTRY},
+    cluster::{Cluster, REGISTRY},
     support::Options,
 };
 
@@ -27,51 +27,51 @@ impl Drop for Storage {
 #[test]
 fn a_registry_serves_a_swarm_and_a_stack_runs_on_it() {
     let storage = Storage::new();
-    let mut fleet = Fleet::machines(3, &Options::new().bind(&format!("{}:/var/lib/registry", storage.0.display())));
-    for (_, node) in fleet.named() {
+    let mut cluster = Cluster::machines(3, &Options::new().bind(&format!("{}:/var/lib/registry", storage.0.display())));
+    for (_, node) in cluster.named() {
         assert_eq!(node.start_registry(), REGISTRY);
     }
-    fleet.carry_out("## From a registry");
-    for (name, node) in fleet.named() {
+    cluster.carry_out("## From a registry");
+    for (name, node) in cluster.named() {
         let plugin = node.inspect("pontoon:latest");
         assert_eq!(plugin["PluginReference"], format!("{REGISTRY}/pontoon:latest"), "{name}");
         assert_eq!(plugin["Enabled"], true, "{name}");
         let env = plugin["Settings"]["Env"].to_string();
         assert!(env.contains("PONTOON_SCOPE=global"), "{name}: {env}");
     }
-    fleet.carry_out("Make them a Swarm");
-    fleet.ready(3);
-    stack(&mut fleet);
-    by_its_long_name(&fleet);
+    cluster.carry_out("Make them a Swarm");
+    cluster.ready(3);
+    stack(&mut cluster);
+    by_its_long_name(&cluster);
 }
 
 /// The example runs as the page says, and is what its file says.
-fn stack(fleet: &mut Fleet) {
-    fleet.node("one").copy_in(&example("stack.yml"), "stack.yml");
-    fleet.carry_out("## A stack");
-    fleet.all_reach_all("shop_app", "shop_fleet", 6);
-    let seen = fleet.node("one").inspect("shop_fleet");
+fn stack(cluster: &mut Cluster) {
+    cluster.node("one").copy_in(&example("stack.yml"), "stack.yml");
+    cluster.carry_out("## A stack");
+    cluster.all_reach_all("shop_app", "shop_fleet", 6);
+    let seen = cluster.node("one").inspect("shop_fleet");
     assert_eq!((seen["Scope"].as_str(), seen["Driver"].as_str()), (Some("swarm"), Some("pontoon:latest")));
     assert_eq!(seen["IPAM"]["Config"][0]["Subnet"], "10.44.0.0/24");
-    for task in fleet.tasks("shop_app", "shop_fleet") {
-        let (_, node) = fleet.named().nth(task.node).expect("a machine");
+    for task in cluster.tasks("shop_app", "shop_fleet") {
+        let (_, node) = cluster.named().nth(task.node).expect("a machine");
         assert!(task.address.starts_with("10.44.0."), "{task:?}");
         assert_eq!(node.exec_in(&task.container, &["cat", "/sys/class/net/eth0/mtu"]).ok(), "1400");
     }
     // The port is each machine's, and what answers there asks tasks of others, too.
     let hosts: std::collections::BTreeSet<String> = (0..30)
         .map(|_| {
-            fleet.node("two").exec(&["curl", "-sf", "--max-time", "20", "http://192.168.77.13:8080/cgi-bin/app"]).ok()
+            cluster.node("two").exec(&["curl", "-sf", "--max-time", "20", "http://192.168.77.13:8080/cgi-bin/app"]).ok()
         })
         .collect();
     assert!(hosts.len() > 1, "{hosts:?}");
-    fleet.carry_out("Remove the stack");
-    fleet.nothing_left();
+    cluster.carry_out("Remove the stack");
+    cluster.nothing_left();
 }
 
 /// Without `--alias` the driver is called by where it came from.
-fn by_its_long_name(fleet: &Fleet) {
-    let node = fleet.node("three");
+fn by_its_long_name(cluster: &Cluster) {
+    let node = cluster.node("three");
     node.docker(&["plugin", "rm", "-f", "pontoon"]).ok();
     node.docker(&["plugin", "install", "--grant-all-permissions", &format!("{REGISTRY}/pontoon")]).ok();
     node.docker(&["network", "create", "-d", &format!("{REGISTRY}/pontoon:latest"), "net"]).ok();

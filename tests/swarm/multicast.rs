@@ -1,7 +1,7 @@
 //! What is said to everybody on a network reaches the other hosts, or stays, as the network says.
 
 use crate::{
-    fleet::{Fleet, SOON},
+    cluster::{Cluster, SOON},
     support::{Node, Output, wait_until},
 };
 
@@ -21,8 +21,8 @@ fn run(node: &Node, container: &str, command: &[&str]) -> Output {
 
 /// A container on `one` hears the one on `two`: by a name of mDNS, and when it pings everybody.
 #[track_caller]
-pub fn heard(fleet: &Fleet, here: &str, there: &str, address: &str, families: &[&str]) {
-    let (one, two) = (fleet.node("one"), fleet.node("two"));
+pub fn heard(cluster: &Cluster, here: &str, there: &str, address: &str, families: &[&str]) {
+    let (one, two) = (cluster.node("one"), cluster.node("two"));
     run(two, there, &["sysctl", "-qw", "net.ipv4.icmp_echo_ignore_broadcasts=0"]).ok();
     let within = within(two, there);
     let knows: Vec<&str> = within.iter().map(String::as_str).chain(["perl", "-e", MDNS, "know", address]).collect();
@@ -46,7 +46,7 @@ pub fn heard(fleet: &Fleet, here: &str, there: &str, address: &str, families: &[
 }
 
 /// Between plain engines, with IPv6; and a network that keeps to its hosts.
-pub fn between_plain_engines(fleet: &Fleet) {
+pub fn between_plain_engines(cluster: &Cluster) {
     for (name, vni, quiet) in [("loud", "4343", "true"), ("quiet", "4344", "false")] {
         for (node, peer, range) in [("one", "192.168.77.12", "32"), ("two", "192.168.77.11", "64")] {
             let subnet = |last: &str| format!("10.{}.0.{last}", if name == "loud" { 43 } else { 44 });
@@ -56,23 +56,23 @@ pub fn between_plain_engines(fleet: &Fleet) {
             let v6 = format!("fd{}::/64", &vni[vni.len() - 2..]);
             let options = ["-o", &vni, "-o", &peers, "-o", &multicast, "--ipv6", "--subnet", &v6];
             let start = ["network", "create", "-d", "pontoon", "--subnet", &v4, "--ip-range", &range];
-            let node = fleet.node(node);
+            let node = cluster.node(node);
             node.docker(&[&start[..], &options, &[name]].concat()).ok();
         }
     }
     let ends = [("one", "here", 2), ("two", "there", 3)];
     for (node, container, last) in ends {
         // IPv6 addresses are not divided between the hosts, so they are named.
-        fleet.node(node).run_container(container, &["--network", "loud", "--ip6", &format!("fd43::{last}")]);
+        cluster.node(node).run_container(container, &["--network", "loud", "--ip6", &format!("fd43::{last}")]);
         let also = format!("also-{container}");
-        fleet.node(node).run_container(&also, &["--network", "quiet", "--ip6", &format!("fd44::{last}")]);
+        cluster.node(node).run_container(&also, &["--network", "quiet", "--ip6", &format!("fd44::{last}")]);
     }
     let address = |container: &str, network: &str| {
-        fleet.node("two").container_addr(container, network).v4.expect("an address").to_string()
+        cluster.node("two").container_addr(container, network).v4.expect("an address").to_string()
     };
-    heard(fleet, "here", "there", &address("there", "loud"), &["4", "6"]);
+    heard(cluster, "here", "there", &address("there", "loud"), &["4", "6"]);
 
-    let one = fleet.node("one");
+    let one = cluster.node("one");
     let quiet = address("also-there", "quiet");
     run(one, "also-here", &["ping", "-n", "-c", "2", "-i", "0.2", "ff02::1%eth0"]);
     let chain = one.exec(&["nft", "list", "chain", "bridge", "pontoon", "postrouting_tunnel"]).ok();
@@ -83,19 +83,19 @@ pub fn between_plain_engines(fleet: &Fleet) {
     let refused = one.docker(&["network", "create", "-d", "pontoon", "-o", "pontoon.multicast=false", "net"]).err();
     assert!(refused.contains("pontoon.vni"), "{refused}");
     for (node, container, _) in ends {
-        let node = fleet.node(node);
+        let node = cluster.node(node);
         node.docker(&["rm", "-f", container, &format!("also-{container}")]).ok();
         node.docker(&["network", "rm", "loud", "quiet"]).ok();
     }
 }
 
 /// In a Swarm, on the network of the page.
-pub fn in_a_swarm(fleet: &Fleet) {
+pub fn in_a_swarm(cluster: &Cluster) {
     for (node, container) in [("one", "here"), ("two", "there")] {
-        fleet.node(node).run_container(container, &["--network", "fleet"]);
+        cluster.node(node).run_container(container, &["--network", "cluster"]);
     }
-    let there = fleet.node("two").container_addr("there", "fleet").v4.expect("an address").to_string();
-    heard(fleet, "here", "there", &there, &["4"]);
-    fleet.node("one").docker(&["rm", "-f", "here"]).ok();
-    fleet.node("two").docker(&["rm", "-f", "there"]).ok();
+    let there = cluster.node("two").container_addr("there", "cluster").v4.expect("an address").to_string();
+    heard(cluster, "here", "there", &there, &["4"]);
+    cluster.node("one").docker(&["rm", "-f", "here"]).ok();
+    cluster.node("two").docker(&["rm", "-f", "there"]).ok();
 }

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::fleet::Fleet;
+use crate::cluster::Cluster;
 
 /// A running container of a network.
 #[derive(Clone, Debug)]
@@ -32,20 +32,20 @@ pub struct Place {
 
 /// Looks for the containers of one network, and asks about each once.
 pub struct Places<'a> {
-    fleet: &'a Fleet,
+    cluster: &'a Cluster,
     network: &'a str,
     known: BTreeMap<String, Place>,
 }
 
 impl<'a> Places<'a> {
-    pub fn of(fleet: &'a Fleet, network: &'a str) -> Self {
-        Self { fleet, network, known: BTreeMap::new() }
+    pub fn of(cluster: &'a Cluster, network: &'a str) -> Self {
+        Self { cluster, network, known: BTreeMap::new() }
     }
 
     /// Those that run now, on all nodes whose engine answers.
     pub fn look(&mut self) -> Vec<Place> {
         let mut found = Vec::new();
-        for node in 0..self.fleet.nodes().len() {
+        for node in 0..self.cluster.nodes().len() {
             let Some(listed) = self.ask(node, "/containers/json") else { continue };
             for container in listed.as_array().into_iter().flatten() {
                 let Some(id) = container["Id"].as_str() else { continue };
@@ -73,14 +73,14 @@ impl<'a> Places<'a> {
             service: container["Config"]["Labels"]["com.docker.swarm.service.name"].as_str().map(str::to_owned),
             address: endpoint["IPAddress"].as_str()?.parse().ok()?,
             mac: endpoint["MacAddress"].as_str()?.to_owned(),
-            netns: self.fleet.nodes()[node].path(&format!("/proc/{pid}/ns/net")),
+            netns: self.cluster.nodes()[node].path(&format!("/proc/{pid}/ns/net")),
             started: time(state["StartedAt"].as_str()?)?,
         })
     }
 
     /// HTTP 1.0: the answer ends with the connection.
     fn ask(&self, node: usize, path: &str) -> Option<Value> {
-        let mut stream = UnixStream::connect(self.fleet.nodes()[node].path("/run/docker.sock")).ok()?;
+        let mut stream = UnixStream::connect(self.cluster.nodes()[node].path("/run/docker.sock")).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n").ok()?;
         let mut answer = String::new();

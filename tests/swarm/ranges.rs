@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    fleet::{Fleet, SOON},
+    cluster::{Cluster, SOON},
     support::{Node, Options, Signal, wait_until},
 };
 
@@ -12,24 +12,24 @@ const RANGES: [(&str, u8, u8); 3] = [("one", 32, 1), ("two", 64, 2), ("three", 9
 
 #[test]
 fn each_host_has_its_own_range() {
-    let fleet = Fleet::machines(3, &Options::new());
-    fleet.named().for_each(|(_, node)| bridged(node));
-    fleet.carry_out("## A range per host");
-    fleet.carry_out("Make them a Swarm");
-    fleet.ready(3);
-    fleet.carry_out("On a LAN");
-    fleet.all_reach_all("web", "lan", 6);
-    on_the_lan(&fleet);
-    fleet.carry_out("As an overlay");
-    fleet.all_reach_all("across", "fleet", 6);
-    as_an_overlay(&fleet);
-    names_reach_everywhere(&fleet);
-    an_engine_crashes(&fleet);
-    beside_a_local_network(fleet.node("two"));
-    fleet.manager(&["service", "rm", "web", "across"]);
-    fleet.manager(&["rm", "-f", "probe", "surveyor"]);
-    fleet.manager(&["network", "rm", "lan", "fleet"]);
-    fleet.nothing_left();
+    let cluster = Cluster::machines(3, &Options::new());
+    cluster.named().for_each(|(_, node)| bridged(node));
+    cluster.carry_out("## A range per host");
+    cluster.carry_out("Make them a Swarm");
+    cluster.ready(3);
+    cluster.carry_out("On a LAN");
+    cluster.all_reach_all("web", "lan", 6);
+    on_the_lan(&cluster);
+    cluster.carry_out("As an overlay");
+    cluster.all_reach_all("across", "cluster", 6);
+    as_an_overlay(&cluster);
+    names_reach_everywhere(&cluster);
+    an_engine_crashes(&cluster);
+    beside_a_local_network(cluster.node("two"));
+    cluster.manager(&["service", "rm", "web", "across"]);
+    cluster.manager(&["rm", "-f", "probe", "surveyor"]);
+    cluster.manager(&["network", "rm", "lan", "cluster"]);
+    cluster.nothing_left();
 }
 
 /// A machine whose address is that of a bridge, as distributions configure it.
@@ -45,31 +45,31 @@ fn bridged(node: &Node) {
     node.exec(&["bash", "-c", script]).ok();
 }
 
-fn on_the_lan(fleet: &Fleet) {
-    let tasks = fleet.tasks("web", "lan");
+fn on_the_lan(cluster: &Cluster) {
+    let tasks = cluster.tasks("web", "lan");
     for task in &tasks {
         let (name, start, _) = RANGES[task.node];
         let last: u8 = task.address.strip_prefix("192.168.77.").expect("of the LAN").parse().expect("a number");
         assert!((start..start + 32).contains(&last), "{name}: {task:?}");
         // The LAN itself reaches it, and it the LAN.
-        let (_, node) = fleet.named().nth(task.node).expect("a machine");
+        let (_, node) = cluster.named().nth(task.node).expect("a machine");
         wait_until(SOON, "the router", || node.ping(&task.container, "192.168.77.254"));
     }
-    assert!(fleet.tunnels("one").is_empty(), "no overlay");
-    for (name, node) in fleet.named() {
+    assert!(cluster.tunnels("one").is_empty(), "no overlay");
+    for (name, node) in cluster.named() {
         let address = &tasks.iter().find(|task| RANGES[task.node].0 != name).expect("a task elsewhere").address;
         wait_until(SOON, "a container elsewhere", || node.exec(&["ping", "-c1", "-W1", address]).success());
     }
 }
 
-fn as_an_overlay(fleet: &Fleet) {
-    for task in fleet.tasks("across", "fleet") {
+fn as_an_overlay(cluster: &Cluster) {
+    for task in cluster.tasks("across", "cluster") {
         let (name, _, third) = RANGES[task.node];
         assert!(task.address.starts_with(&format!("10.9.{third}.")), "{name}: {task:?}");
     }
     // Nobody named the hosts but the Swarm.
-    for (name, node) in fleet.named() {
-        let tunnels = fleet.tunnels(name);
+    for (name, node) in cluster.named() {
+        let tunnels = cluster.tunnels(name);
         assert_eq!(tunnels.len(), 1, "{name}");
         let floods = node.exec(&["bridge", "fdb", "show", "dev", &tunnels[0]]).ok();
         assert_eq!(floods.lines().filter(|line| line.starts_with("00:00:00:00:00:00 ")).count(), 2, "{name}: {floods}");
@@ -77,44 +77,44 @@ fn as_an_overlay(fleet: &Fleet) {
 }
 
 /// Tasks, services and containers are found by name from every host.
-fn names_reach_everywhere(fleet: &Fleet) {
-    for (service, network) in [("web", "lan"), ("across", "fleet")] {
-        let tasks = fleet.tasks(service, network);
+fn names_reach_everywhere(cluster: &Cluster) {
+    for (service, network) in [("web", "lan"), ("across", "cluster")] {
+        let tasks = cluster.tasks(service, network);
         for task in &tasks {
-            let (_, node) = fleet.named().nth(task.node).expect("a machine");
+            let (_, node) = cluster.named().nth(task.node).expect("a machine");
             for name in [service.to_owned(), format!("tasks.{service}")] {
                 wait_until(SOON, &format!("all of {name} on {}", node.name()), || {
-                    fleet.resolves(task, &name, &tasks).is_ok()
+                    cluster.resolves(task, &name, &tasks).is_ok()
                 });
             }
         }
     }
-    for (container, service, network) in [("probe", "web", "lan"), ("surveyor", "across", "fleet")] {
-        let tasks = fleet.tasks(service, network);
+    for (container, service, network) in [("probe", "web", "lan"), ("surveyor", "across", "cluster")] {
+        let tasks = cluster.tasks(service, network);
         for task in tasks.iter().filter(|task| task.node != 0) {
-            let (_, node) = fleet.named().nth(task.node).expect("a machine");
+            let (_, node) = cluster.named().nth(task.node).expect("a machine");
             wait_until(SOON, container, || node.ping(&task.container, container));
         }
     }
 }
 
 /// The engine forgets those networks and their endpoints when it crashes, and asks for them anew.
-fn an_engine_crashes(fleet: &Fleet) {
-    let three = fleet.node("three");
+fn an_engine_crashes(cluster: &Cluster) {
+    let three = cluster.node("three");
     three.stop_dockerd(Signal::Kill);
-    fleet.revive("three", 3);
-    fleet.all_reach_all("web", "lan", 6);
-    fleet.all_reach_all("across", "fleet", 6);
+    cluster.revive("three", 3);
+    cluster.all_reach_all("web", "lan", 6);
+    cluster.all_reach_all("across", "cluster", 6);
     // Wherever the tasks went: it is part of both networks again.
-    for (container, network, other) in [("at-lan", "lan", "probe"), ("at-fleet", "fleet", "surveyor")] {
+    for (container, network, other) in [("at-lan", "lan", "probe"), ("at-cluster", "cluster", "surveyor")] {
         three.run_container(container, &["--network", network]);
         wait_until(SOON, other, || three.ping(container, other));
     }
-    fleet.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "0", "across"]);
-    fleet.settled("across", Duration::from_secs(120));
-    fleet.all_reach_all("across", "fleet", 6);
-    names_reach_everywhere(fleet);
-    three.docker(&["rm", "-f", "at-lan", "at-fleet"]).ok();
+    cluster.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "0", "across"]);
+    cluster.settled("across", Duration::from_secs(120));
+    cluster.all_reach_all("across", "cluster", 6);
+    names_reach_everywhere(cluster);
+    three.docker(&["rm", "-f", "at-lan", "at-cluster"]).ok();
 }
 
 /// A network without `--scope swarm` is as ever.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::fleet::Fleet;
+use crate::cluster::Cluster;
 use crate::place::{Place, Places};
 use crate::probe::{Arrival, Probes};
 use crate::support::wait_until;
@@ -29,7 +29,7 @@ const PATIENCE_EACH: Duration = Duration::from_secs(2);
 /// A network with a service on it, and a watcher on each node: a container that stays, and that
 /// has asked every task before it went.
 struct Service<'a> {
-    fleet: &'a Fleet,
+    cluster: &'a Cluster,
     network: &'static str,
     name: &'static str,
     tasks: usize,
@@ -46,20 +46,20 @@ struct Round {
 }
 
 impl<'a> Service<'a> {
-    fn create(fleet: &'a Fleet, driver: &str, network: &'static str, name: &'static str, tasks: usize) -> Self {
+    fn create(cluster: &'a Cluster, driver: &str, network: &'static str, name: &'static str, tasks: usize) -> Self {
         // Network, broadcast, gateway; watchers; and what the engine's own takes for each node.
         let bits = (tasks + 9).next_power_of_two().trailing_zeros();
-        let subnet = format!("10.{}.0.0/{}", if network == "fleet" { 91 } else { 92 }, 32 - bits);
-        fleet.manager(&["network", "create", "-d", driver, "--attachable", "--subnet", &subnet, network]);
-        for (at, node) in fleet.nodes().iter().enumerate() {
+        let subnet = format!("10.{}.0.0/{}", if network == "cluster" { 91 } else { 92 }, 32 - bits);
+        cluster.manager(&["network", "create", "-d", driver, "--attachable", "--subnet", &subnet, network]);
+        for (at, node) in cluster.nodes().iter().enumerate() {
             node.run_container(&format!("{network}-{at}"), &["--network", network]);
         }
         let count = tasks.to_string();
         let on = ["--network", network, "--replicas", &count, "--endpoint-mode", "dnsrr"];
         let how = ["--stop-grace-period", "1s", "--restart-delay", "0s", "busybox"];
         let what = ["service", "create", "--detach", "--name", name];
-        let service = Self { fleet, network, name, tasks };
-        service.round(false, || drop(fleet.manager(&[&what[..], &on, &how].concat())));
+        let service = Self { cluster, network, name, tasks };
+        service.round(false, || drop(cluster.manager(&[&what[..], &on, &how].concat())));
         service
     }
 
@@ -74,11 +74,11 @@ impl<'a> Service<'a> {
     /// From half of the tasks to all of them: how long it takes until all reach all.
     fn scale(&self) -> Duration {
         let scale = |tasks: usize| {
-            self.fleet.manager(&["service", "scale", "--detach", &format!("{}={tasks}", self.name)]);
+            self.cluster.manager(&["service", "scale", "--detach", &format!("{}={tasks}", self.name)]);
         };
         let half = self.tasks / 2;
         scale(half);
-        let mut places = Places::of(self.fleet, self.network);
+        let mut places = Places::of(self.cluster, self.network);
         wait_until(self.patience(), "half of the tasks to be gone", || {
             places.look().iter().filter(|place| self.is_task(place)).count() == half
         });
@@ -87,14 +87,14 @@ impl<'a> Service<'a> {
 
     fn redeploy(&self) -> Round {
         let update = ["service", "update", "--detach", "--force", "--update-parallelism", "0", self.name];
-        self.round(false, || drop(self.fleet.manager(&update)))
+        self.round(false, || drop(self.cluster.manager(&update)))
     }
 
     /// Gives the command, and asks all pairs until every task is reached: of those that were there
     /// before only if they stay.
     #[track_caller]
     fn round(&self, stay: bool, command: impl FnOnce()) -> Round {
-        let mut places = Places::of(self.fleet, self.network);
+        let mut places = Places::of(self.cluster, self.network);
         let is_task = |place: &Place| self.is_task(place);
         let before: BTreeMap<_, _> = places.look().into_iter().map(|place| (place.id.clone(), place)).collect();
         let began = Instant::now();
@@ -130,7 +130,7 @@ impl<'a> Service<'a> {
         let took = began.elapsed();
         stale.extend(truth::remembered(&now));
         // The engine's own overlay is measured here, and not judged.
-        assert!(self.network != "fleet" || stale.is_empty(), "remembered wrongly: {stale:#?}");
+        assert!(self.network != "cluster" || stale.is_empty(), "remembered wrongly: {stale:#?}");
         let nodes: BTreeMap<_, _> = before.values().map(|place| (place.address, place.node)).collect();
         let moved =
             now.iter().filter(|place| nodes.get(&place.address).is_some_and(|node| *node != place.node)).count();
@@ -138,11 +138,11 @@ impl<'a> Service<'a> {
     }
 
     fn remove(self) {
-        self.fleet.manager(&["service", "rm", self.name]);
-        for (at, node) in self.fleet.nodes().iter().enumerate() {
+        self.cluster.manager(&["service", "rm", self.name]);
+        for (at, node) in self.cluster.nodes().iter().enumerate() {
             node.docker(&["rm", "-f", &format!("{}-{at}", self.network)]).ok();
         }
-        self.fleet.remove_network(self.network);
+        self.cluster.remove_network(self.network);
     }
 }
 
@@ -156,26 +156,26 @@ fn size(rounds: usize, tasks: usize) -> (usize, usize) {
 #[test]
 fn mass_redeploys_leave_nothing_stale() {
     let (rounds, tasks) = size(3, 22);
-    let fleet = Fleet::up();
-    let service = Service::create(&fleet, "pontoon:latest", "fleet", "web", tasks);
+    let cluster = Cluster::up();
+    let service = Service::create(&cluster, "pontoon:latest", "cluster", "web", tasks);
     let mut moved = 0;
     for _ in 0..rounds {
         moved += service.redeploy().moved;
         // Everything else as well: forwarding, floods, links, endpoints.
-        fleet.settle("fleet", "nothing of the tasks before to be left");
+        cluster.settle("cluster", "nothing of the tasks before to be left");
     }
     assert!(moved > 0, "no address went to another node: nothing was tried");
     service.remove();
-    fleet.nothing_left();
+    cluster.nothing_left();
 }
 
 #[test]
 #[ignore = "measurement: make redeploy"]
 fn beside_the_engines_own_overlay() {
     let (rounds, tasks) = size(5, 54);
-    let fleet = Fleet::up();
-    let ours = Service::create(&fleet, "pontoon:latest", "fleet", "web", tasks);
-    let theirs = Service::create(&fleet, "overlay", "builtin", "other", tasks);
+    let cluster = Cluster::up();
+    let ours = Service::create(&cluster, "pontoon:latest", "cluster", "web", tasks);
+    let theirs = Service::create(&cluster, "overlay", "builtin", "other", tasks);
     let (mut results, mut scaled) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for round in 0..rounds {
         for side in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
@@ -184,7 +184,7 @@ fn beside_the_engines_own_overlay() {
             scaled[side].push(service.scale());
         }
     }
-    let (major, minor) = fleet.nodes()[0].engine_version();
+    let (major, minor) = cluster.nodes()[0].engine_version();
     println!("\n{rounds} rounds of {tasks} tasks on three nodes, engine {major}.{minor}, in turns\n");
     println!("| what | Pontoon | built-in overlay | ratio |\n|---|---|---|---|");
     let row = |what: &str, at: f64, times: &[Vec<Duration>; 2]| {

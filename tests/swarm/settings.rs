@@ -3,20 +3,20 @@
 use serde_json::Value;
 
 use crate::{
-    fleet::Fleet,
+    cluster::Cluster,
     support::{Node, Options},
 };
 
 #[test]
 fn every_setting_has_its_effect() {
-    let mut fleet = Fleet::machines(2, &Options::new());
-    for (_, node) in fleet.named() {
+    let mut cluster = Cluster::machines(2, &Options::new());
+    for (_, node) in cluster.named() {
         node.docker(&["plugin", "create", "pontoon", "/lab/plugin"]).ok();
         node.docker(&["plugin", "enable", "pontoon"]).ok();
     }
-    data_path_port_and_peers(&mut fleet);
-    log_and_pools(&mut fleet);
-    let one = fleet.node("one");
+    data_path_port_and_peers(&mut cluster);
+    log_and_pools(&mut cluster);
+    let one = cluster.node("one");
     scope(one);
     confinement(one);
     a_wrong_value(one);
@@ -29,49 +29,49 @@ fn set(node: &Node, settings: &[&str]) {
     node.docker(&["plugin", "enable", "pontoon"]).ok();
 }
 
-fn data_path_port_and_peers(fleet: &mut Fleet) {
-    fleet.carry_out("Here two plain hosts");
+fn data_path_port_and_peers(cluster: &mut Cluster) {
+    cluster.carry_out("Here two plain hosts");
     for (name, own, peer) in [("one", "fd77::11", "fd77::12"), ("two", "fd77::12", "fd77::11")] {
-        let made = tunnel(fleet, name);
+        let made = tunnel(cluster, name);
         assert_eq!((&made["port"], &made["local6"]), (&8472.into(), &own.into()), "{name}: {made}");
-        assert_eq!(floods(fleet, name), [peer]);
+        assert_eq!(floods(cluster, name), [peer]);
     }
     // The network is there, and its containers run: it moves to what is said now. A link is its first address.
-    set(fleet.node("one"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=eth0", "PONTOON_PEERS=192.168.77.12"]);
-    set(fleet.node("two"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=", "PONTOON_PEERS=192.168.77.11"]);
-    fleet.node("one").ping_soon("probe", "10.9.0.80");
+    set(cluster.node("one"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=eth0", "PONTOON_PEERS=192.168.77.12"]);
+    set(cluster.node("two"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=", "PONTOON_PEERS=192.168.77.11"]);
+    cluster.node("one").ping_soon("probe", "10.9.0.80");
     for (name, own, peer) in [("one", "192.168.77.11", "192.168.77.12"), ("two", "192.168.77.12", "192.168.77.11")] {
-        let made = tunnel(fleet, name);
+        let made = tunnel(cluster, name);
         assert_eq!((&made["port"], &made["local"]), (&4789.into(), &own.into()), "{name}: {made}");
-        assert_eq!(floods(fleet, name), [peer]);
+        assert_eq!(floods(cluster, name), [peer]);
     }
 }
 
 /// What the kernel says of the one tunnel of a machine.
-fn tunnel(fleet: &Fleet, name: &str) -> Value {
-    let links = fleet.node(name).exec(&["ip", "-d", "-json", "link", "show", "type", "vxlan"]).json();
+fn tunnel(cluster: &Cluster, name: &str) -> Value {
+    let links = cluster.node(name).exec(&["ip", "-d", "-json", "link", "show", "type", "vxlan"]).json();
     assert_eq!(links.as_array().map(Vec::len), Some(1), "{links}");
     links[0]["linkinfo"]["info_data"].clone()
 }
 
 /// To whom the one tunnel of a machine floods.
-fn floods(fleet: &Fleet, name: &str) -> Vec<String> {
-    let listed = fleet.node(name).exec(&["bridge", "fdb", "show", "dev", &fleet.tunnels(name)[0]]).ok();
+fn floods(cluster: &Cluster, name: &str) -> Vec<String> {
+    let listed = cluster.node(name).exec(&["bridge", "fdb", "show", "dev", &cluster.tunnels(name)[0]]).ok();
     let floods = listed.lines().filter(|line| line.starts_with("00:00:00:00:00:00 "));
     floods.filter_map(|line| line.split("dst ").nth(1)?.split(' ').next()).map(str::to_owned).collect()
 }
 
-fn log_and_pools(fleet: &mut Fleet) {
+fn log_and_pools(cluster: &mut Cluster) {
     let of_pontoon = |node: &Node| {
         let log = std::fs::read(node.shared().join("dockerd.log")).expect("a log");
         let log = String::from_utf8_lossy(&log).into_owned();
         log.lines().filter(|line| line.contains(" plugin=")).map(str::to_owned).collect::<Vec<_>>()
     };
-    let before = of_pontoon(fleet.node("one"));
+    let before = of_pontoon(cluster.node("one"));
     assert!(before.iter().any(|line| line.contains("INFO")), "{before:#?}");
     assert!(!before.iter().any(|line| line.contains("DEBUG") || line.contains("{")), "{before:#?}");
-    fleet.carry_out("The log, and the pools");
-    let node = fleet.node("one");
+    cluster.carry_out("The log, and the pools");
+    let node = cluster.node("one");
     let after = &of_pontoon(node)[before.len()..];
     let debug = |line: &String| line.contains(r#"\"level\":\"DEBUG\""#);
     assert!(after.iter().any(debug), "{after:#?}");

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use crate::fleet::{Fleet, SOON, links};
+use crate::cluster::{Cluster, SOON, links};
 use crate::support::wait_until;
 
-impl Fleet {
+impl Cluster {
     /// A service with a task on every node.
     fn everywhere(&self, service: &str, network: &str) {
         let what = ["service", "create", "--detach", "--name", service, "--mode", "global", "--network", network];
@@ -27,71 +27,71 @@ const NETWORKS: [(&str, &[&str]); 2] = [
 
 #[test]
 fn a_network_replaced_while_an_engine_was_down() {
-    let fleet = Fleet::up();
-    fleet.manager(&["swarm", "update", "--dispatcher-heartbeat", "2s"]);
+    let cluster = Cluster::up();
+    cluster.manager(&["swarm", "update", "--dispatcher-heartbeat", "2s"]);
     let create = |life: &str| {
         for (name, options) in NETWORKS {
             let create = [&["network", "create", "-d", "pontoon:latest", "--attachable"][..], options].concat();
-            fleet.manager(&[&create[..], &[&format!("{name}_{life}")]].concat());
-            fleet.everywhere(&format!("{name}-{life}"), &format!("{name}_{life}"));
+            cluster.manager(&[&create[..], &[&format!("{name}_{life}")]].concat());
+            cluster.everywhere(&format!("{name}-{life}"), &format!("{name}_{life}"));
         }
         NETWORKS.map(|(name, _)| (format!("{name}-{life}"), format!("{name}_{life}")))
     };
     let before = create("before");
     for (service, network) in &before {
-        fleet.all_answer_all(service, network, 3, "at first");
+        cluster.all_answer_all(service, network, 3, "at first");
     }
-    let three = fleet.node("three");
+    let three = cluster.node("three");
     let stale = links(three);
-    let tunnels = fleet.tunnels("three");
+    let tunnels = cluster.tunnels("three");
     assert_eq!(tunnels.len(), 2, "{stale:?}");
 
     three.kill_dockerd();
     for (service, network) in &before {
-        fleet.manager(&["service", "rm", service]);
-        fleet.remove_network(network);
+        cluster.manager(&["service", "rm", service]);
+        cluster.remove_network(network);
     }
-    assert_eq!(fleet.tunnels("three"), tunnels, "the node whose engine is down knows nothing of it");
+    assert_eq!(cluster.tunnels("three"), tunnels, "the node whose engine is down knows nothing of it");
     let after = create("after");
-    fleet.revive("three", 3);
+    cluster.revive("three", 3);
     for (service, network) in &after {
-        fleet.all_answer_all(service, network, 3, "with the engine back");
+        cluster.all_answer_all(service, network, 3, "with the engine back");
     }
     // Nothing of the networks of before is left there: no link, and no network in the engine.
     let left = || links(three).into_iter().filter(|link| stale.contains(link)).collect::<Vec<_>>();
     wait_until(SOON, "the stale links to go", || left().is_empty());
-    assert_eq!(fleet.tunnels("three").len(), 2, "{:?}", links(three));
+    assert_eq!(cluster.tunnels("three").len(), 2, "{:?}", links(three));
     let networks = three.docker(&["network", "ls", "--format", "{{.Name}}"]).ok();
     assert!(!networks.contains("before") && networks.contains("numbered_after"), "{networks}");
 
     for (service, network) in &after {
-        fleet.manager(&["service", "rm", service]);
-        fleet.remove_network(network);
+        cluster.manager(&["service", "rm", service]);
+        cluster.remove_network(network);
     }
-    fleet.nothing_left();
+    cluster.nothing_left();
 }
 
 #[test]
 fn a_subnet_that_the_swarm_chose_and_a_lan_has() {
-    let fleet = Fleet::up();
-    let two = fleet.node("two");
+    let cluster = Cluster::up();
+    let two = cluster.node("two");
     // The Swarm's first is for its own ingress network, the second for the first of the user's.
     let link = two.exec(&["sh", "-c", "ip -o -4 addr show | grep ' 192.168.77.' | awk '{print $2}'"]).ok();
     two.exec(&["ip", "addr", "add", "10.0.1.7/24", "dev", link.trim()]).ok();
-    fleet.manager(&["network", "create", "-d", "pontoon:latest", "chosen"]);
-    fleet.everywhere("web", "chosen");
-    let seen = || fleet.manager(&["service", "ps", "--no-trunc", "--format", "{{.Node}} {{.Error}}", "web"]);
+    cluster.manager(&["network", "create", "-d", "pontoon:latest", "chosen"]);
+    cluster.everywhere("web", "chosen");
+    let seen = || cluster.manager(&["service", "ps", "--no-trunc", "--format", "{{.Node}} {{.Error}}", "web"]);
     wait_until(2 * SOON, "the reason to be told", || seen().contains("10.0.1.7, the address of link"));
     assert!(seen().contains("--default-addr-pool"), "{}", seen());
     let routes = two.exec(&["ip", "route", "show", "10.0.1.0/24"]).ok();
     assert!(routes.contains(link.trim()) && !routes.contains("pnt"), "the host's own network stays: {routes}");
-    fleet.manager(&["service", "rm", "web"]);
-    fleet.remove_network("chosen");
-    fleet.manager(&["network", "create", "-d", "pontoon:latest", "--subnet", "10.45.0.0/24", "named"]);
-    fleet.everywhere("web", "named");
-    fleet.all_answer_all("web", "named", 3, "with another subnet");
-    fleet.manager(&["service", "rm", "web"]);
+    cluster.manager(&["service", "rm", "web"]);
+    cluster.remove_network("chosen");
+    cluster.manager(&["network", "create", "-d", "pontoon:latest", "--subnet", "10.45.0.0/24", "named"]);
+    cluster.everywhere("web", "named");
+    cluster.all_answer_all("web", "named", 3, "with another subnet");
+    cluster.manager(&["service", "rm", "web"]);
     std::thread::sleep(Duration::from_secs(1));
-    fleet.remove_network("named");
-    fleet.nothing_left();
+    cluster.remove_network("named");
+    cluster.nothing_left();
 }

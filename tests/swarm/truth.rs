@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::fleet::{Fleet, links};
+use crate::cluster::{Cluster, links};
 use crate::place::Place;
 use crate::socket::inside;
 
 /// Everything that is remembered wrongly of these containers, which are all there are.
-pub fn wrong(fleet: &Fleet, places: &[Place]) -> Vec<String> {
+pub fn wrong(cluster: &Cluster, places: &[Place]) -> Vec<String> {
     let mut wrong = remembered(places);
-    for (at, node) in fleet.nodes().iter().enumerate() {
+    for (at, node) in cluster.nodes().iter().enumerate() {
         let here: Vec<_> = places.iter().filter(|place| place.node == at).collect();
         let links = links(node);
         let (tunnels, ends) = (with(&links, "pntx"), with(&links, "pnth"));
@@ -18,12 +18,12 @@ pub fn wrong(fleet: &Fleet, places: &[Place]) -> Vec<String> {
             wrong.push(format!("node {at} has {} containers and {links:?}", here.len()));
         }
         let table = node.exec(&["bridge", "fdb", "show"]).ok();
-        wrong.extend(table.lines().filter_map(|line| misled(fleet, at, line, places)));
+        wrong.extend(table.lines().filter_map(|line| misled(cluster, at, line, places)));
         for tunnel in tunnels {
-            wrong.extend(floods(fleet, at, tunnel, &table));
+            wrong.extend(floods(cluster, at, tunnel, &table));
         }
         // What nobody speaks of any more is no endpoint of Pontoon's either.
-        let listed = fleet.metric(at, "pontoon_endpoints");
+        let listed = cluster.metric(at, "pontoon_endpoints");
         if listed != Some(here.len()) {
             wrong.push(format!("node {at} has {} containers, Pontoon says {listed:?}", here.len()));
         }
@@ -53,12 +53,12 @@ pub fn remembered(places: &[Place]) -> Vec<String> {
 }
 
 /// A line of a node's forwarding tables that leads elsewhere than to the container.
-fn misled(fleet: &Fleet, at: usize, line: &str, places: &[Place]) -> Option<String> {
+fn misled(cluster: &Cluster, at: usize, line: &str, places: &[Place]) -> Option<String> {
     let mut fields = line.split_whitespace();
     let place = fields.next().and_then(|mac| places.iter().find(|place| place.mac == mac))?;
     let dev = line.split("dev ").nth(1)?.split_whitespace().next()?;
     let right = match line.split("dst ").nth(1).and_then(|rest| rest.split_whitespace().next()) {
-        Some(host) => place.node != at && fleet.address(place.node) == host,
+        Some(host) => place.node != at && cluster.address(place.node) == host,
         None if dev.starts_with("pnt") => (place.node != at) == dev.starts_with("pntx"),
         None => true,
     };
@@ -66,12 +66,12 @@ fn misled(fleet: &Fleet, at: usize, line: &str, places: &[Place]) -> Option<Stri
 }
 
 /// To whom a tunnel floods, if that is not everybody else.
-fn floods(fleet: &Fleet, at: usize, tunnel: &str, table: &str) -> Option<String> {
+fn floods(cluster: &Cluster, at: usize, tunnel: &str, table: &str) -> Option<String> {
     let of_tunnel =
         table.lines().filter(|line| line.starts_with("00:00:00:00:00:00 ") && line.contains(&format!("dev {tunnel} ")));
     let mut to: Vec<_> = of_tunnel.filter_map(|line| line.split("dst ").nth(1)?.split(' ').next()).collect();
     let mut others: Vec<_> =
-        (0..fleet.nodes().len()).filter(|node| *node != at).map(|node| fleet.address(node)).collect();
+        (0..cluster.nodes().len()).filter(|node| *node != at).map(|node| cluster.address(node)).collect();
     to.sort_unstable();
     others.sort_unstable();
     (to != others).then(|| format!("node {at} floods to {to:?}, not to {others:?}"))

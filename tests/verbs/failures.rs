@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pontoon::datapath::fake::Fault;
 use pontoon::datapath::{Object, ObjectKind, Policy, Step};
+use pontoon::model::Family;
 
 use super::rig::{Rig, endpoint, network};
 
@@ -17,7 +18,7 @@ fn every_step_refused_for_good_leaves_nothing() {
         rig.ok("NetworkDriver.CreateNetwork", network("first", 9, false));
         let before = rig.kernel.datapath();
         let kinds: [fn(&Step) -> bool; 6] = [
-            |s| matches!(s, Step::Forward { v6: true }),
+            |s| matches!(s, Step::Forward { family: Family::V6 }),
             |s| matches!(s, Step::ChangeFirewall { add, .. } if !add.is_empty()),
             |s| s.creates(ObjectKind::Bridge),
             |s| s.creates(ObjectKind::Veth),
@@ -38,7 +39,7 @@ fn every_step_refused_for_good_leaves_nothing() {
         let mut after = rig.kernel.datapath();
         // Forwarding that was turned on stays on, for Pontoon's networks alone.
         (after.forwarding, after.turned_on) = (before.forwarding, before.turned_on);
-        after.policy.as_mut().unwrap().remove(&Policy::LimitedForwarding(true));
+        after.policy.as_mut().unwrap().remove(&Policy::LimitedForwarding(Family::V6));
         assert_eq!(after, before, "step kind {at}");
         assert_eq!(rig.life().driver.sizes(), (1, 0));
     }
@@ -85,7 +86,7 @@ fn a_stalled_kernel_answers_in_time_and_holds_up_nobody_else() {
     rig.ok("NetworkDriver.CreateNetwork", network("quick", 2, false));
     rig.life = None;
     let kernel: std::sync::Arc<dyn pontoon::datapath::Kernel> = rig.kernel.clone();
-    let life = super::rig::Life::begin(&rig.dir.0, kernel, "boot-1", Duration::from_millis(300));
+    let life = super::rig::Process::begin(&rig.dir.0, kernel, "boot-1", Duration::from_millis(300));
     let stalls = |s: &Step| matches!(s, Step::Create(host, Object::Veth(_)) if host.as_str().contains("stuck"));
     rig.kernel.inject(stalls, Fault::Stall(Duration::from_millis(1500)));
     std::thread::scope(|scope| {

@@ -87,7 +87,7 @@ fn what_a_parent_cannot_have_is_refused_with_the_remedy() {
     let bridged = |option: &str, value: &str| json!({"parent": "eth7", option: value});
     for (options, says) in [
         (json!({"parent": "eth9"}), "this host has no link eth9"),
-        (json!({"parent": "eth7.40"}), "ip link add link eth7 name eth7.40 type vlan id 40"),
+        (json!({"parent": "eth9.40"}), "no link eth9 to create it on"),
         (json!({"parent": "lo0000000000000000"}), "parent"),
         (json!({"macvlan_mode": "bridge"}), "-o parent=LINK"),
         (json!({"parent": "eth7", "macvlan_mode": "l2"}), "bridge, private, vepa or passthru"),

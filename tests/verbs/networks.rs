@@ -1,7 +1,7 @@
 //! create_network, delete_network, gw_alloc_check.
 
 use pontoon::datapath::{Change, Object, ObjectKind, Policy, Step};
-use pontoon::model::IfName;
+use pontoon::model::{Family, IfName};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, endpoint, network, of};
@@ -34,7 +34,8 @@ fn a_dual_stack_network_is_a_bridge_with_both_gateways() {
     let after = rig.kernel.datapath();
     assert!(
         after.bridges().is_empty()
-            && after.policy.unwrap() == [Policy::LimitedForwarding(false), Policy::LimitedForwarding(true)].into()
+            && after.policy.unwrap()
+                == [Policy::LimitedForwarding(Family::V4), Policy::LimitedForwarding(Family::V6)].into()
     );
 }
 
@@ -155,7 +156,7 @@ fn networks_share_a_bridge_of_the_user_and_the_last_one_takes_its_rules_along() 
     rig.life().driver.tick();
     let mut after = rig.kernel.datapath();
     // Forwarding stays on, and closed for the links of others.
-    after.policy.as_mut().unwrap().remove(&Policy::LimitedForwarding(false));
+    after.policy.as_mut().unwrap().remove(&Policy::LimitedForwarding(Family::V4));
     assert_eq!((after.objects, after.policy, after.forward4), (before.objects, before.policy, before.forward4));
 }
 

@@ -8,6 +8,7 @@ use pontoon::datapath::fake::{FakeKernel, Fault};
 use pontoon::datapath::{FastPath, Kernel, Object, ObjectKind, Policy, Step, Underlay, Vxlan};
 use pontoon::driver::{Driver, Event, Events, OverlaySettings, Settings};
 use pontoon::model::{IfName, Scope, Vni};
+use pontoon::server::decode;
 use pontoon::state::Ledger;
 use serde_json::{Value, json};
 
@@ -577,7 +578,8 @@ fn a_swarm_has_no_subnet_that_holds_a_name_server() {
         let settings =
             Settings { overlay: OverlaySettings { scope, ..OverlaySettings::default() }, ..Settings::default() };
         let driver = Driver::load(opened, Arc::clone(&kernel), settings, Events::none(), || vec![ip("10.7.0.53")]);
-        driver.create_network(serde_json::from_value(network(id, n, false)).unwrap()).map_err(|e| e.to_string())
+        let spec = decode::network(&serde_json::from_value(network(id, n, false)).unwrap()).unwrap();
+        driver.create_network(spec).map_err(|e| e.to_string())
     };
     let message = create(Scope::Global, NET, 7).unwrap_err();
     assert!(message.contains("10.7.0.53, a name server") && message.contains("--default-addr-pool"), "{message}");

@@ -14,11 +14,11 @@ use super::rig::{Rig, endpoint, join, network};
 
 const PREFIX: &str = "com.docker.network";
 
-/// One statement: its name, the set, and the element.
-fn line(policy: &Policy) -> String {
+/// A line for one statement: its name, the set, and the element.
+fn line(sign: &str, policy: &Policy) -> String {
     let name = format!("{policy:?}").split(['(', ' ']).next().unwrap_or_default().to_owned();
     let (set, element) = element(policy);
-    format!("{name:<20} {} {{ {element} }}", set.spec().name)
+    format!("{sign} {name:<20} {} {{ {element} }}\n", set.spec().name)
 }
 
 /// The policy with one network of these options, with one container that publishes TCP port 8080 as 80.
@@ -79,13 +79,13 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
 fn each_option_changes_the_policy_as_written_down() {
     let default = policy(&json!({}), false);
     let mut text = String::from("# defaults, with port 8080 published as 80\n");
-    default.iter().for_each(|policy| drop(writeln!(text, "  {}", line(policy))));
+    default.iter().for_each(|policy| text += &line(" ", policy));
     for (title, options, internal) in cases() {
         let changed = policy(&options, internal);
         assert_ne!(changed, default, "{title} changes nothing");
         let _ = writeln!(text, "\n# {title}");
-        default.difference(&changed).for_each(|policy| drop(writeln!(text, "- {}", line(policy))));
-        changed.difference(&default).for_each(|policy| drop(writeln!(text, "+ {}", line(policy))));
+        default.difference(&changed).for_each(|policy| text += &line("-", policy));
+        changed.difference(&default).for_each(|policy| text += &line("+", policy));
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -3,12 +3,12 @@
 use ipnetwork::IpNetwork;
 
 use super::FakeKernel;
-use crate::datapath::{Surroundings, surroundings::PeerPath};
+use crate::datapath::{Surroundings, surroundings::Route};
 
 impl FakeKernel {
     /// Adds a route to the host.
     pub fn add_route(&self, destination: IpNetwork) {
-        let way = PeerPath { destination, link: "eth0".to_owned(), connected: false, yields: false, ours: false };
+        let way = Route { destination, link: "eth0".to_owned(), connected: false, yields: false, ours: false };
         self.world().surroundings.ways.push(way);
     }
 

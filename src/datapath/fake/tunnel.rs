@@ -64,10 +64,10 @@ impl FakeKernel {
 }
 
 impl World {
-    /// Like the real kernel: no shortcut exists for a link that does not exist.
+    /// Like the real kernel: no fast path entry exists for a link that does not exist.
     pub(super) fn change_fastpath(&mut self, add: &[FastPath], remove: &[FastPath]) {
         let held = self.datapath.fastpath.get_or_insert_default();
-        held.retain(|shortcut| !remove.contains(shortcut));
+        held.retain(|entry| !remove.contains(entry));
         held.extend(add.iter().cloned());
         *held = fastpath::whole(std::mem::take(held));
     }

@@ -8,7 +8,8 @@ use super::{Kind, Refusal, forwarding, links};
 use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, Policy, Veth, fastpath};
 use crate::model::options;
 use crate::model::{
-    Attachment, Endpoint, EndpointSpec, GatewayMode, IfName, LinkRole, Mac, Network, NetworkKind, Protocol, Published,
+    Attachment, Endpoint, EndpointSpec, Family, GatewayMode, IfName, LinkRole, Mac, Network, NetworkKind, Protocol,
+    Published,
 };
 
 /// See the module documentation.
@@ -60,7 +61,7 @@ fn network(network: &Network, name: &IfName) -> Datapath {
     }
     let bridge = Bridge {
         owned: network.kind.owns_bridge(),
-        mac: network.kind.owns_bridge().then(|| Mac::derive("bridge", spec.id.as_str())),
+        mac: network.kind.owns_bridge().then(|| Mac::of_bridge(spec.id.as_str())),
         mtu: network.mtu,
         alias: if network.kind.owns_bridge() { format!("pontoon network {}", spec.id.as_str()) } else { String::new() },
         addresses,
@@ -177,11 +178,11 @@ fn policy(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
         }
     }
     for subnet in spec.subnets().filter(|_| !spec.internal) {
-        let v6 = subnet.pool.is_ipv6();
+        let family = Family::of_subnet(&subnet.pool);
         let options = &spec.options;
-        let mode = if v6 { options.mode6 } else { options.mode4 };
+        let mode = family.choose(options.mode4, options.mode6);
         if mode != GatewayMode::Routed && options.masquerade {
-            let chosen = if v6 { options.host_ipv6.map(IpAddr::V6) } else { options.host_ipv4.map(IpAddr::V4) };
+            let chosen = family.choose(options.host_ipv4.map(IpAddr::V4), options.host_ipv6.map(IpAddr::V6));
             set.insert(match chosen {
                 Some(address) => Policy::SourceNat(subnet.pool, address),
                 None => Policy::Masquerade(subnet.pool),
@@ -189,8 +190,8 @@ fn policy(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
         }
         if network.kind.owns_bridge() {
             match mode {
-                GatewayMode::Routed => drop(set.insert(Policy::Routed(bridge(), v6))),
-                GatewayMode::NatUnprotected => drop(set.insert(Policy::Unprotected(bridge(), v6))),
+                GatewayMode::Routed => drop(set.insert(Policy::Routed(bridge(), family))),
+                GatewayMode::NatUnprotected => drop(set.insert(Policy::Unprotected(bridge(), family))),
                 GatewayMode::Nat | GatewayMode::Isolated => {}
             }
             set.extend(options.trusted.iter().map(|link| Policy::TrustedLink(link.clone(), bridge())));

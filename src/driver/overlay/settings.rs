@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::api::network::{self, CapabilitiesResponse};
 use crate::model::{DataPath, Scope, overlay};
 use crate::state::record::{ReachRecord, Record};
 
@@ -34,16 +33,6 @@ impl OverlaySettings {
     /// Swarm, for local networks when configured.
     pub fn effective_connectivity(&self) -> Scope {
         if self.scope == Scope::Global { Scope::Global } else { self.connectivity }
-    }
-
-    /// The answer to NetworkDriver.GetCapabilities.
-    pub fn capabilities(&self) -> CapabilitiesResponse {
-        let wire = |scope| if scope == Scope::Global { network::Scope::Global } else { network::Scope::Local };
-        CapabilitiesResponse {
-            scope: wire(self.scope),
-            connectivity_scope: wire(self.effective_connectivity()),
-            gw_alloc_checker: true,
-        }
     }
 
     /// The settings of the daemon that wrote these records.

@@ -61,7 +61,7 @@ impl Driver {
         let kernel = |source| Error::Kernel { object: format!("network {}", spec.id), source };
         let (have, links) = self.applier.reconciler.look_for_unknown().map_err(kernel)?;
         // The engine of a Swarm creates a network again whose bridge still exists.
-        let own = Mac::derive("bridge", spec.id.as_str());
+        let own = Mac::of_bridge(spec.id.as_str());
         let others =
             have.objects.iter().filter(|(link, object)| links.contains(*link) && object.identity() != Some(own));
         let bridges = others.filter_map(|(link, object)| match object {

@@ -1,11 +1,7 @@
-//! The endpoint verbs outside a sandbox: create_endpoint, delete_endpoint, endpoint_oper_info.
+//! The endpoint verbs outside a sandbox: create_endpoint and delete_endpoint.
 
-use crate::api::Empty;
-use crate::api::network::{
-    CreateEndpointRequest, CreateEndpointResponse, EndpointRequest, Interface, OperInfoResponse,
-};
 use crate::datapath::{Datapath, kind};
-use crate::driver::{Driver, Error, now, sanity, spec, subnets_of};
+use crate::driver::{Driver, Error, now, sanity, subnets_of};
 use crate::model::{Endpoint, EndpointId, EndpointSpec, Mac, Network, NetworkId, Phase};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{LinkOwner, lock};
@@ -13,8 +9,9 @@ use crate::state::table::{LinkOwner, lock};
 impl Driver {
     /// CreateEndpoint. When this returns, the veth pair exists and its host end is a port of the bridge. A known
     /// endpoint with the same addresses gets the recorded answer.
-    pub fn create_endpoint(&self, request: CreateEndpointRequest) -> Result<CreateEndpointResponse, Error> {
-        let spec = spec::endpoint(&request)?;
+    ///
+    /// Returns the MAC if the request left it to Pontoon.
+    pub fn create_endpoint(&self, spec: EndpointSpec) -> Result<Option<Mac>, Error> {
         let slot = self.networks.existing(&spec.network)?;
         let mut place = lock(&slot);
         let held = place.as_mut().ok_or_else(|| Error::UnknownNetwork { network: spec.network.clone() })?;
@@ -33,7 +30,7 @@ impl Driver {
         check_addresses(&held.network, &spec)?;
         kind.check_endpoint(&held.network, &spec)?;
         let endpoint = self.name_endpoint(&held.network, spec);
-        self.make_endpoint(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
+        self.persist_and_apply(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
         let answer = answer(&endpoint);
         held.endpoints.insert(endpoint.spec.id.clone(), endpoint);
         Ok(answer)
@@ -42,26 +39,18 @@ impl Driver {
     /// DeleteEndpoint. An unknown endpoint is success: the request may be repeated, or concern an endpoint of an
     /// earlier process. Links are deleted in the background, because the kernel needs one RCU grace period for a
     /// deletion, however many links it covers.
-    pub fn delete_endpoint(&self, request: EndpointRequest) -> Result<Empty, Error> {
-        let (network, id) = ids(&request)?;
-        let slot = self.networks.table.find(&network);
+    pub fn delete_endpoint(&self, network: &NetworkId, id: &EndpointId) -> Result<(), Error> {
+        let slot = self.networks.table.find(network);
         let mut place = slot.as_ref().map(|slot| lock(slot));
         let held = place.as_mut().and_then(|place| place.as_mut());
-        if let Some((held, endpoint)) =
-            held.and_then(|held| held.endpoints.remove(&id).map(|endpoint| (held, endpoint)))
+        if let Some((held, endpoint)) = held.and_then(|held| held.endpoints.remove(id).map(|endpoint| (held, endpoint)))
         {
             self.remove_endpoint(&held.network, &endpoint, &Holder::Unclaimed { since: now() })?;
         } else {
             // The MAC as this release derives it, and as earlier releases did.
             self.unknown_ended([Mac::derive_port(id.as_str()), Mac::derive("host", id.as_str())]);
         }
-        Ok(Empty {})
-    }
-
-    /// EndpointOperInfo: always the empty answer, also for unknown endpoints. Engines up to 26 refuse to start a
-    /// container on an error, and no engine uses a value.
-    pub fn endpoint_oper_info(&self, _: EndpointRequest) -> OperInfoResponse {
-        OperInfoResponse::default()
+        Ok(())
     }
 
     fn name_endpoint(&self, network: &Network, spec: EndpointSpec) -> Endpoint {
@@ -87,15 +76,15 @@ impl Driver {
     }
 
     /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
-    fn make_endpoint(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+    fn persist_and_apply(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
         {
             let mut index = self.addresses.lock();
             let mut records = index.claim_endpoint(endpoint)?;
             records.push(Record::Endpoint(Box::new(endpoint.clone())));
             index.commit(&records)?;
         }
-        let made = self.applier.apply_desired(&Datapath::empty(), &kind::endpoint(network, endpoint));
-        let Err(source) = made else { return Ok(()) };
+        let applied = self.applier.apply_desired(&Datapath::empty(), &kind::endpoint(network, endpoint));
+        let Err(source) = applied else { return Ok(()) };
         let _ = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() });
         if source.errno() == Some(libc::EXFULL) {
             let capacity = kind::of(&network.kind).capacity(network);
@@ -145,14 +134,9 @@ fn hardware_address(network: &Network, spec: &EndpointSpec) -> Mac {
     }
 }
 
-pub(super) fn ids(request: &EndpointRequest) -> Result<(NetworkId, EndpointId), Error> {
-    Ok((NetworkId::parse(&request.network_id)?, EndpointId::parse(&request.endpoint_id)?))
-}
-
-/// Contains only what the request left blank: the engine rejects an answer that overrides its values.
-fn answer(endpoint: &Endpoint) -> CreateEndpointResponse {
-    let mac = || Interface { mac_address: endpoint.mac.to_string(), ..Interface::default() };
-    CreateEndpointResponse { interface: (endpoint.spec.mac.is_none() && endpoint.attachment.has_mac()).then(mac) }
+/// The MAC that the request left to Pontoon: the engine rejects an answer that overrides its values.
+fn answer(endpoint: &Endpoint) -> Option<Mac> {
+    (endpoint.spec.mac.is_none() && endpoint.attachment.has_mac()).then_some(endpoint.mac)
 }
 
 fn check_addresses(network: &Network, spec: &EndpointSpec) -> Result<(), Error> {

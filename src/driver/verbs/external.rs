@@ -2,26 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use super::endpoint::ids;
-use crate::api::Empty;
-use crate::api::network::{EndpointRequest, ProgramRequest, key};
-use crate::api::options::Options;
 use crate::datapath::kind;
-use crate::driver::{Driver, Error, spec};
+use crate::driver::{Driver, Error, PortMapError};
 use crate::model::{Binding, Endpoint, EndpointId, Network, NetworkId, Phase, Published};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
+
+/// What ProgramExternalConnectivity asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The network.
+    pub network: NetworkId,
+    /// The endpoint, which is the gateway of its container.
+    pub endpoint: EndpointId,
+    /// The complete set of ports.
+    pub bindings: Vec<Binding>,
+    /// Whether it is the gateway for IPv6, too.
+    pub v6: bool,
+}
 
 impl Driver {
     /// ProgramExternalConnectivity: makes this endpoint the sandbox's gateway endpoint, and makes the given
     /// ports its complete set. May be repeated and may change the ports; after an error the previous ports
     /// remain.
-    pub fn program_external_connectivity(&self, request: ProgramRequest) -> Result<Empty, Error> {
-        let network = NetworkId::parse(&request.network_id)?;
-        let id = EndpointId::parse(&request.endpoint_id)?;
-        let bindings = spec::bindings(&request.options)?;
-        // Another endpoint of the container is its gateway for IPv6 (engines from 28 on).
-        let v4_only = request.options.get(key::NO_PROXY_6TO4).and_then(|value| value.as_bool()).unwrap_or(false);
+    pub fn program_external_connectivity(&self, publication: Publication) -> Result<(), Error> {
+        let Publication { network, endpoint: id, bindings, v6 } = publication;
         let slot = self.networks.existing(&network)?;
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
@@ -35,24 +40,22 @@ impl Driver {
             if !bindings.is_empty() {
                 tracing::warn!(endpoint = %id, "ports are not published: {refusal}");
             }
-            return Ok(Empty {});
+            return Ok(());
         }
-        self.publish(held, &id, bindings, Some(!v4_only))?;
-        Ok(Empty {})
+        self.publish(held, &id, bindings, Some(v6))
     }
 
     /// RevokeExternalConnectivity. An unknown endpoint is success. The request may never come, so Leave and
     /// DeleteEndpoint do the same. Ports that are reached without translation stay open until Leave.
-    pub fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<Empty, Error> {
-        let (network, id) = ids(&request)?;
-        let Some(slot) = self.networks.table.find(&network) else { return Ok(Empty {}) };
+    pub fn revoke_external_connectivity(&self, network: &NetworkId, id: &EndpointId) -> Result<(), Error> {
+        let Some(slot) = self.networks.table.find(network) else { return Ok(()) };
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
-            let open = held.endpoints.get(&id).filter(|e| e.phase == Phase::Joined && is_direct(&held.network));
+            let open = held.endpoints.get(id).filter(|e| e.phase == Phase::Joined && is_direct(&held.network));
             let bindings = open.map(|endpoint| endpoint.bindings.clone()).unwrap_or_default();
-            self.publish(held, &id, bindings, None)?;
+            self.publish(held, id, bindings, None)?;
         }
-        Ok(Empty {})
+        Ok(())
     }
 
     /// Opens the ports that are reached without translation for an endpoint that joined. This does not depend on
@@ -61,13 +64,13 @@ impl Driver {
         &self,
         held: &mut Held,
         id: &EndpointId,
-        options: &Options,
+        bindings: &dyn Fn() -> Result<Vec<Binding>, PortMapError>,
     ) -> Result<(), Error> {
-        let untold = held.endpoints.get(id).is_some_and(|endpoint| endpoint.bindings.is_empty());
-        if !untold || !is_direct(&held.network) {
+        let unpublished = held.endpoints.get(id).is_some_and(|endpoint| endpoint.bindings.is_empty());
+        if !unpublished || !is_direct(&held.network) {
             return Ok(());
         }
-        self.publish(held, id, spec::bindings(options)?, None)
+        self.publish(held, id, bindings()?, None)
     }
 
     /// Makes `bindings` the published ports of an endpoint. Ports are reserved before the ledger and the kernel
@@ -82,8 +85,9 @@ impl Driver {
     ) -> Result<(), Error> {
         let Some(endpoint) = held.endpoints.get(id) else { return Ok(()) };
         let v4_only = translated == Some(false) && !bindings.is_empty();
-        let told = (endpoint.bindings == bindings && endpoint.v4_only == v4_only) && !endpoint.published.is_empty();
-        if told && translated.is_some() {
+        let unchanged =
+            (endpoint.bindings == bindings && endpoint.v4_only == v4_only) && !endpoint.published.is_empty();
+        if unchanged && translated.is_some() {
             return Ok(());
         }
         let before = endpoint.clone();

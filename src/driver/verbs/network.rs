@@ -1,37 +1,16 @@
-//! The network verbs: gw_alloc_check, create_network, delete_network.
+//! The network verbs: create_network and delete_network.
 
-use crate::api::Empty;
-use crate::api::network::{
-    CapabilitiesResponse, CreateNetworkRequest, GwAllocCheckRequest, GwAllocCheckResponse, NetworkRequest,
-};
 use crate::datapath::{Datapath, kind};
-use crate::driver::{Driver, Error, sanity, spec};
-use crate::model::{GatewayMode, Mac, Network, NetworkId};
+use crate::driver::{Driver, Error, sanity};
+use crate::model::{Mac, Network, NetworkId, NetworkSpec};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
 
 impl Driver {
-    /// NetworkDriver.GetCapabilities. Pure, and must never fail: after one failure an engine does not register
-    /// the driver until the engine is restarted (protocol.md 1.3).
-    pub fn get_capabilities(&self) -> CapabilitiesResponse {
-        self.overlays.settings.capabilities()
-    }
-
-    /// GwAllocCheck: a network whose bridge has no address needs no gateway.
-    pub fn gw_alloc_check(&self, request: GwAllocCheckRequest) -> Result<GwAllocCheckResponse, Error> {
-        let (options, internal) = spec::network_options(&request.options)?;
-        let bridge = options.kind.has_bridge();
-        Ok(GwAllocCheckResponse {
-            skip_ipv4: !bridge || internal && (options.inhibit_ipv4 || options.mode4 == GatewayMode::Isolated),
-            skip_ipv6: !bridge || internal && options.mode6 == GatewayMode::Isolated,
-        })
-    }
-
     /// CreateNetwork. A known id with the same settings is success; with other settings the network is replaced
     /// as long as nothing is attached. In a Swarm a known id means that the engine crashed, and always succeeds
     /// (protocol.md 5.5): see `forget_dead` and `change_network`.
-    pub fn create_network(&self, request: CreateNetworkRequest) -> Result<Empty, Error> {
-        let spec = spec::network(&request)?;
+    pub fn create_network(&self, spec: NetworkSpec) -> Result<(), Error> {
         let slot = self.networks.table.slot(&spec.id);
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
@@ -42,21 +21,21 @@ impl Driver {
             self.networks.remember_requested(&spec.id);
             if held.network.spec == spec {
                 let desired = kind::network(&held.network);
-                return self.made(&held.network, &desired, &desired).map(|()| Empty {});
+                return self.apply_network(&held.network, &desired, &desired);
             }
             if !held.endpoints.is_empty() && of_swarm {
-                return self.change_network(held, spec).map(|()| Empty {});
+                return self.change_network(held, spec);
             }
             if !held.endpoints.is_empty() {
                 return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
             }
             let old = held.network.clone();
             *place = None;
-            self.unmake(&old)?;
+            self.destroy(&old)?;
         }
         let created = sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim_from_stale(&spec)).and_then(
             |network| {
-                self.make(&network).inspect_err(|_| self.release(&network))?;
+                self.create(&network).inspect_err(|_| self.release(&network))?;
                 Ok(network)
             },
         );
@@ -68,7 +47,7 @@ impl Driver {
                 tracing::info!(network = %spec.id, link = %network.kind.link(), mtu = network.mtu, "network created");
                 self.networks.remember_requested(&spec.id);
                 *place = Some(Held { network, endpoints: Default::default() });
-                Ok(Empty {})
+                Ok(())
             }
             Err(error) => {
                 drop(place);
@@ -80,17 +59,16 @@ impl Driver {
     }
 
     /// DeleteNetwork. An unknown network is success; endpoints that the engine forgot are removed with it.
-    pub fn delete_network(&self, request: NetworkRequest) -> Result<Empty, Error> {
-        let id = NetworkId::parse(&request.network_id)?;
-        let Some(slot) = self.networks.table.find(&id) else {
+    pub fn delete_network(&self, id: &NetworkId) -> Result<(), Error> {
+        let Some(slot) = self.networks.table.find(id) else {
             self.unknown_ended(["bridge", "vxlan"].map(|link| Mac::derive(link, id.as_str())));
-            return Ok(Empty {});
+            return Ok(());
         };
         let mut place = lock(&slot);
         let done = place.take().map_or(Ok(()), |held| self.remove_network(&held));
         drop(place);
-        self.networks.table.forget_if_empty(&id);
-        done.map(|()| Empty {})
+        self.networks.table.forget_if_empty(id);
+        done
     }
 
     /// Removes a network that was taken out of its slot, with all its endpoints.
@@ -101,13 +79,13 @@ impl Driver {
             tracing::warn!(network = %id, endpoint = %endpoint.spec.id, "removing an endpoint with its network: the engine deleted the network first");
             done = done.and(self.remove_endpoint(&held.network, endpoint, &Holder::Stale));
         }
-        done = done.and(self.unmake(&held.network));
+        done = done.and(self.destroy(&held.network));
         tracing::info!(network = %id, link = %held.network.kind.link(), "network deleted");
         done
     }
 
     /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
-    fn make(&self, network: &Network) -> Result<(), Error> {
+    fn create(&self, network: &Network) -> Result<(), Error> {
         {
             let mut index = self.addresses.lock();
             let mut records = vec![Record::Network(Box::new(network.clone()))];
@@ -116,16 +94,16 @@ impl Driver {
         }
         let after = kind::network(network);
         let failed = |source| Error::of_network(&network.spec.id, source);
-        let made = self
-            .made(network, &Datapath::empty(), &after)
+        let created = self
+            .apply_network(network, &Datapath::empty(), &after)
             .and_then(|()| self.overlays.create_tunnel(network).map_err(failed));
-        if made.is_err() {
-            self.undo(network, &after);
+        if created.is_err() {
+            self.roll_back_creation(network, &after);
         }
-        made
+        created
     }
 
-    fn made(&self, network: &Network, before: &Datapath, after: &Datapath) -> Result<(), Error> {
+    fn apply_network(&self, network: &Network, before: &Datapath, after: &Datapath) -> Result<(), Error> {
         let failed = |source| Error::of_network(&network.spec.id, source);
         if before == after {
             // A repeated request: reconciliation finds whatever is missing.
@@ -139,7 +117,7 @@ impl Driver {
         Ok(())
     }
 
-    fn undo(&self, network: &Network, after: &Datapath) {
+    fn roll_back_creation(&self, network: &Network, after: &Datapath) {
         let id = &network.spec.id;
         let _ = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
         self.overlays.delete_tunnel(network);
@@ -151,7 +129,7 @@ impl Driver {
     ///
     /// The order differs from that of an endpoint: the next process finds all remains of a network by
     /// reconciliation, and the engine never repeats the request if this process ends here.
-    fn unmake(&self, network: &Network) -> Result<(), Error> {
+    fn destroy(&self, network: &Network) -> Result<(), Error> {
         let id = &network.spec.id;
         let written = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
         self.overlays.delete_tunnel(network);

@@ -1,36 +1,65 @@
 //! The verbs that attach an endpoint to a sandbox: join and leave. The engine moves the link in and out; the
 //! answer only names the link, its name inside and the gateway.
 
-use super::endpoint::ids;
-use crate::api::Empty;
-use crate::api::network::{EndpointRequest, InterfaceName, JoinRequest, JoinResponse, StaticRoute};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+
 use crate::datapath::kind;
-use crate::driver::{Driver, Error, now, spec};
-use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase, Subnet};
+use crate::driver::{Driver, Error, PortMapError, now};
+use crate::model::{Binding, Endpoint, EndpointId, IfName, Network, NetworkId, Phase, Subnet};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
 
+/// What Join asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinSpec {
+    /// The network.
+    pub network: NetworkId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The sandbox, as the engine names it; endpoints of one container have the same.
+    pub sandbox: String,
+}
+
+/// The link to move into the sandbox, and its gateways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The link, in the host's namespace.
+    pub link: IfName,
+    /// The beginning of its name in the sandbox.
+    pub prefix: String,
+    /// The gateway for IPv4.
+    pub gateway: Option<IpAddr>,
+    /// The gateway for IPv6.
+    pub gateway_v6: Option<IpAddr>,
+    /// Destinations that the sandbox reaches on the link itself, without a gateway.
+    pub on_link: Vec<IpNetwork>,
+}
+
 impl Driver {
-    /// Join. May be repeated. Internal networks answer without a gateway: the engine would install the default
-    /// route nevertheless (protocol.md 3.4).
-    pub fn join(&self, request: JoinRequest) -> Result<JoinResponse, Error> {
-        let network = NetworkId::parse(&request.network_id)?;
-        let id = EndpointId::parse(&request.endpoint_id)?;
+    /// Join. May be repeated. `bindings` reads the ports of the container, if the network needs them. Internal
+    /// networks answer without a gateway: the engine would install the default route nevertheless (protocol.md 3.4).
+    pub fn join(
+        &self,
+        spec: JoinSpec,
+        bindings: &dyn Fn() -> Result<Vec<Binding>, PortMapError>,
+    ) -> Result<Joined, Error> {
+        let JoinSpec { network, endpoint: id, sandbox } = spec;
         let slot = self.networks.existing(&network)?;
         let mut place = lock(&slot);
         let unknown = || Error::UnknownEndpoint { network: network.clone(), endpoint: id.clone() };
         let held = place.as_mut().ok_or_else(unknown)?;
-        let sandbox: String = request.sandbox_key.chars().take(256).collect();
         if let Some(before) = held.endpoints.get(&id).filter(|endpoint| endpoint.sandbox != sandbox) {
             self.containers.left(before);
         }
         self.change_phase(held, &id, Phase::Joined, Some(sandbox))?.ok_or_else(unknown)?;
-        self.publish_untranslated(held, &id, &request.options)?;
+        self.publish_untranslated(held, &id, bindings)?;
         let endpoint = held.endpoints.get(&id).ok_or_else(unknown)?;
         self.containers.joined(&held.network, endpoint);
         let unpublished =
             held.network.spec.internal || kind::of(&held.network.kind).check_published(&held.network).is_err();
-        if unpublished && spec::bindings(&request.options).is_ok_and(|bindings| !bindings.is_empty()) {
+        if unpublished && bindings().is_ok_and(|bindings| !bindings.is_empty()) {
             // Not an error: the container may publish its ports on another network, now or later.
             tracing::warn!(%network, endpoint = %id, "this network cannot publish the ports of its container: connect the container to a bridge network that is not internal");
         }
@@ -40,19 +69,18 @@ impl Driver {
 
     /// Leave. May be repeated, come without a Join, or name an unknown endpoint. The link is still inside the
     /// sandbox at this point, so it is left alone.
-    pub fn leave(&self, request: EndpointRequest) -> Result<Empty, Error> {
-        let (network, id) = ids(&request)?;
-        let Some(slot) = self.networks.table.find(&network) else { return Ok(Empty {}) };
+    pub fn leave(&self, network: &NetworkId, id: &EndpointId) -> Result<(), Error> {
+        let Some(slot) = self.networks.table.find(network) else { return Ok(()) };
         let mut place = lock(&slot);
         if let Some(held) = place.as_mut() {
             // Revoke may have been lost, or never sent (protocol.md 3.5).
-            self.publish(held, &id, Vec::new(), None)?;
-            if let Some(endpoint) = held.endpoints.get(&id) {
+            self.publish(held, id, Vec::new(), None)?;
+            if let Some(endpoint) = held.endpoints.get(id) {
                 self.containers.left(endpoint);
             }
-            self.change_phase(held, &id, Phase::Left, None)?;
+            self.change_phase(held, id, Phase::Left, None)?;
         }
-        Ok(Empty {})
+        Ok(())
     }
 
     /// Records the phase, and the sandbox if given; `None` when the endpoint is not known.
@@ -84,35 +112,20 @@ impl Driver {
     }
 }
 
-fn answer(network: &Network, endpoint: &Endpoint) -> JoinResponse {
-    let way_out = |subnet: &Option<Subnet>, has_address: bool| {
+fn answer(network: &Network, endpoint: &Endpoint) -> Joined {
+    let gateway = |subnet: &Option<Subnet>, has_address: bool| {
         let gateway = subnet.as_ref().and_then(|s| s.default_gateway.or(s.gateway));
-        gateway.filter(|_| has_address && !network.spec.internal).map(|ip| ip.to_string()).unwrap_or_default()
+        gateway.filter(|_| has_address && !network.spec.internal)
     };
     let (has_v4, has_v6) = (endpoint.spec.v4.is_some(), endpoint.spec.v6.is_some());
-    let mut static_routes = Vec::new();
-    let (gateway, gateway_ipv6) = if kind::of(&network.kind).routes_on_link(network) {
-        let routes = [(has_v4, "0.0.0.0/0"), (has_v6, "::/0")].into_iter();
-        let wanted = routes.filter(|(has, _)| *has && !network.spec.internal);
-        static_routes.extend(wanted.map(|(_, destination)| StaticRoute {
-            destination: destination.to_owned(),
-            route_type: StaticRoute::ON_LINK,
-            next_hop: String::new(),
-        }));
-        (String::new(), String::new())
-    } else {
-        (way_out(&network.spec.v4, has_v4), way_out(&network.spec.v6, has_v6))
-    };
-    JoinResponse {
-        interface_name: InterfaceName {
-            src_name: endpoint.attachment.sandbox_link().to_string(),
-            dst_prefix: network.spec.options.iface_prefix.clone(),
-        },
-        // A network that has no gateway by design must not get a second link to docker_gwbridge without the
-        // user's knowledge.
-        disable_gateway_service: gateway.is_empty() && gateway_ipv6.is_empty(),
-        gateway,
-        gateway_ipv6,
-        static_routes,
+    let routes_on_link = kind::of(&network.kind).routes_on_link(network);
+    let defaults = [(has_v4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), (has_v6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
+    let on_link = defaults.into_iter().filter(|(has, _)| *has && routes_on_link && !network.spec.internal);
+    Joined {
+        link: endpoint.attachment.sandbox_link().clone(),
+        prefix: network.spec.options.iface_prefix.clone(),
+        gateway: gateway(&network.spec.v4, has_v4 && !routes_on_link),
+        gateway_v6: gateway(&network.spec.v6, has_v6 && !routes_on_link),
+        on_link: on_link.filter_map(|(_, any)| IpNetwork::new(any, 0).ok()).collect(),
     }
 }

@@ -9,14 +9,14 @@ use ipnetwork::IpNetwork;
 use nft::element::{Entry, Reader};
 use nft::{Element, Value};
 
-use super::range::{number, range, subnet};
 pub use super::sets::Set;
 use crate::datapath::Policy;
-use crate::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
+use crate::model::prefix::{self, of_span, span};
+use crate::model::{Family, HostPort, IfName, Mac, Protocol, Published, Vni};
 
 /// The element of a set that a statement of the policy is.
 pub fn element(policy: &Policy) -> (Set, Element<'_>) {
-    let either = |address: &IpAddr, four: Set, six: Set| Set::either(address.is_ipv6(), four, six);
+    let either = |address: &IpAddr, four: Set, six: Set| Family::of(address).choose(four, six);
     match policy {
         Policy::ProtectedBridge(bridge) => (Set::Bridges, Element::of_set(name(bridge))),
         Policy::Internal(bridge) => (Set::Internal, Element::of_set(name(bridge))),
@@ -28,7 +28,7 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
             (either(address, Set::BridgeAddress4, Set::BridgeAddress6), Element::of_set(Value::Address(*address)))
         }
         Policy::Masquerade(subnet) => {
-            (Set::either(subnet.is_ipv6(), Set::Masq4, Set::Masq6), Element::of_set(network(subnet)))
+            (Family::of_subnet(subnet).choose(Set::Masq4, Set::Masq6), Element::of_set(network(subnet)))
         }
         Policy::Published(port) => {
             let HostPort { protocol, address, port: number } = port.host;
@@ -49,13 +49,13 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
             either(address, Set::OpenPort4, Set::OpenPort6),
             Element::of_set([Value::Address(*address), Value::Protocol(protocol.number()), Value::Port(*port)]),
         ),
-        Policy::Unprotected(bridge, v6) => {
-            (Set::either(*v6, Set::Unprotected4, Set::Unprotected6), Element::of_set(name(bridge)))
+        Policy::Unprotected(bridge, family) => {
+            (family.choose(Set::Unprotected4, Set::Unprotected6), Element::of_set(name(bridge)))
         }
-        Policy::Routed(bridge, v6) => (Set::either(*v6, Set::Routed4, Set::Routed6), Element::of_set(name(bridge))),
+        Policy::Routed(bridge, family) => (family.choose(Set::Routed4, Set::Routed6), Element::of_set(name(bridge))),
         Policy::TrustedLink(from, to) => (Set::Trusted, Element::of_set([name(from), name(to)])),
         Policy::SourceNat(subnet, address) => (
-            Set::either(subnet.is_ipv6(), Set::Snat4, Set::Snat6),
+            Family::of_subnet(subnet).choose(Set::Snat4, Set::Snat6),
             Element::of_map(network(subnet), Value::Address(*address)),
         ),
         Policy::SourceFiltered(address) => {
@@ -92,9 +92,9 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
             Set::Broadcasts,
             Element::of_map([name(link), Value::Address((*at).into())], Value::Address((*own).into())),
         ),
-        Policy::LimitedForwarding(v6) => (Set::LimitedForwarding, Element::of_set(Value::Family(*v6))),
-        Policy::ForwardingLink(link, v6) => {
-            (Set::either(*v6, Set::ForwardingLink4, Set::ForwardingLink6), Element::of_set(name(link)))
+        Policy::LimitedForwarding(family) => (Set::LimitedForwarding, Element::of_set(Value::Family(family.is_v6()))),
+        Policy::ForwardingLink(link, family) => {
+            (family.choose(Set::ForwardingLink4, Set::ForwardingLink6), Element::of_set(name(link)))
         }
         Policy::UserBridgeContainer(address) => (
             either(address, Set::UserBridgeContainer4, Set::UserBridgeContainer6),
@@ -131,12 +131,13 @@ pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Policy>> {
         return starts.map(|entry| decode_one(set, entry)).collect();
     }
     let bits = if set.v6() { 128 } else { 32 };
+    let number = |key: &[u8]| Reader::all(key, |key| key.address(set.v6())).map(prefix::number);
     let ends: BTreeSet<u128> =
-        entries.iter().filter(|entry| entry.end).map(|entry| number(&entry.key, bits)).collect::<Option<_>>()?;
+        entries.iter().filter(|entry| entry.end).map(|entry| number(&entry.key)).collect::<Option<_>>()?;
     let policy = |entry: &Entry| {
-        let first = number(&entry.key, bits)?;
+        let first = number(&entry.key)?;
         let behind = ends.range(first.checked_add(1)?..).next();
-        let subnet = subnet(first, behind.map_or(u128::MAX >> (128 - bits), |end| end - 1), bits)?;
+        let subnet = of_span(first, behind.map_or(u128::MAX >> (128 - bits), |end| end - 1), bits)?;
         match spec.is_map() {
             true => Some(Policy::SourceNat(subnet, Reader::all(&entry.value, |value| value.address(set.v6()))?)),
             false => Some(Policy::Masquerade(subnet)),
@@ -167,8 +168,8 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
                 let address = key.address(v6)?;
                 Policy::OpenPort(protocol(key)?, address, key.port()?)
             }
-            Set::Unprotected4 | Set::Unprotected6 => Policy::Unprotected(link(key)?, v6),
-            Set::Routed4 | Set::Routed6 => Policy::Routed(link(key)?, v6),
+            Set::Unprotected4 | Set::Unprotected6 => Policy::Unprotected(link(key)?, set.family()),
+            Set::Routed4 | Set::Routed6 => Policy::Routed(link(key)?, set.family()),
             Set::SourceFiltered4 | Set::SourceFiltered6 => Policy::SourceFiltered(key.address(v6)?),
             Set::AllowedSource4 | Set::AllowedSource6 => {
                 let (container, first) = (key.address(v6)?, key.address(v6)?);
@@ -197,8 +198,8 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
                 let own = Reader::all(&entry.value, |value| value.v4())?;
                 Policy::Broadcast(link(key)?, key.v4()?, own)
             }
-            Set::LimitedForwarding => Policy::LimitedForwarding(key.family()?),
-            Set::ForwardingLink4 | Set::ForwardingLink6 => Policy::ForwardingLink(link(key)?, v6),
+            Set::LimitedForwarding => Policy::LimitedForwarding(if key.family()? { Family::V6 } else { Family::V4 }),
+            Set::ForwardingLink4 | Set::ForwardingLink6 => Policy::ForwardingLink(link(key)?, set.family()),
             Set::UserBridgeContainer4 | Set::UserBridgeContainer6 => Policy::UserBridgeContainer(key.address(v6)?),
             Set::AnyAddr4 | Set::AnyAddr6 => Policy::SourceAddress(link(key)?, unspecified(v6)),
             Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
@@ -236,12 +237,7 @@ fn protocol(key: &mut Reader<'_>) -> Option<Protocol> {
 }
 
 fn between(first: IpAddr, last: IpAddr) -> Option<IpNetwork> {
-    let number = |address| match address {
-        IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
-        IpAddr::V6(ip) => (u128::from(ip), 128),
-    };
-    let ((first, bits), (last, _)) = (number(first), number(last));
-    subnet(first, last, bits)
+    of_span(prefix::number(first), prefix::number(last), if first.is_ipv4() { 32 } else { 128 })
 }
 
 fn unspecified(v6: bool) -> IpAddr {
@@ -265,7 +261,7 @@ pub fn outermost(policy: &BTreeSet<Policy>) -> BTreeSet<Policy> {
                 continue;
             }
         };
-        let (first, last) = range(subnet);
+        let (first, last) = span(subnet);
         ranges.entry((set_of(statement), of)).or_default().push((first, u128::MAX - last, statement));
     }
     for mut group in ranges.into_values() {

@@ -36,13 +36,17 @@ fn elements_read_back_whatever_their_neighbours() {
     all.extend([port("::1", "fd00::2"), Policy::TrustedLink(two(), one()), Policy::SpoofChecked(one())]);
     all.push(Policy::SourceMac(one(), Mac::derive("peer", "x")));
     for (address, subnet) in [("10.0.0.2", "192.0.2.0/24"), ("fd00::2", "2001:db8::/33")] {
-        let v6 = address.contains(':');
-        all.extend([Policy::Unprotected(one(), v6), Policy::Routed(one(), v6), Policy::SourceFiltered(ip(address))]);
+        let family = Family::of(&ip(address));
+        all.extend([
+            Policy::Unprotected(one(), family),
+            Policy::Routed(one(), family),
+            Policy::SourceFiltered(ip(address)),
+        ]);
         all.push(Policy::OpenPort(Protocol::Sctp, ip(address), 443));
         all.push(Policy::AllowedSource(ip(address), subnet.parse().unwrap()));
         all.push(Policy::SourceNat(subnet.parse().unwrap(), ip(address)));
         all.push(Policy::SourceAddress(one(), ip(address)));
-        all.push(Policy::SourceAddress(one(), unspecified(v6)));
+        all.push(Policy::SourceAddress(one(), unspecified(family.is_v6())));
         all.push(Policy::TunnelAddress(ip(address)));
         all.extend([Policy::Peer(ip(address)), Policy::GatewayAddress(one(), ip(address))]);
         all.extend([Policy::BridgeAddress(ip(address)), Policy::UserBridgeContainer(ip(address))]);
@@ -52,11 +56,11 @@ fn elements_read_back_whatever_their_neighbours() {
     let v4 = |text: &str| text.parse().unwrap();
     all.push(Policy::BroadcastPort(8080));
     all.push(Policy::Broadcast(two(), v4("192.0.2.255"), v4("192.0.2.1")));
-    for v6 in [false, true] {
+    for family in Family::ALL {
         all.extend([
-            Policy::LimitedForwarding(v6),
-            Policy::ForwardingLink(two(), v6),
-            Policy::UserBridgeContainer(unspecified(v6)),
+            Policy::LimitedForwarding(family),
+            Policy::ForwardingLink(two(), family),
+            Policy::UserBridgeContainer(unspecified(family.is_v6())),
         ]);
     }
     let sets: BTreeSet<Set> = all.iter().map(set_of).collect();

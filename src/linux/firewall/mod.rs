@@ -11,7 +11,6 @@ pub mod counters;
 pub mod elements;
 pub mod fastpath;
 pub mod forward_accept;
-mod range;
 mod reject;
 pub mod ruleset;
 mod schema;

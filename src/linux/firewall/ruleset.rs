@@ -271,8 +271,8 @@ fn icmp(rule: Expressions, routed: Set) -> Expressions {
 /// to its networks.
 fn between_others(rule: Expressions, v6: bool) -> Expressions {
     let (forwarding_links, guests) = (
-        Set::either(v6, Set::ForwardingLink4, Set::ForwardingLink6),
-        Set::either(v6, Set::UserBridgeContainer4, Set::UserBridgeContainer6),
+        if v6 { Set::ForwardingLink6 } else { Set::ForwardingLink4 },
+        if v6 { Set::UserBridgeContainer6 } else { Set::UserBridgeContainer4 },
     );
     let rule = rule.key_in(&[Field::FAMILY], Set::LimitedForwarding).family(v6);
     let rule = rule.link_not_in(Direction::In, Set::Bridges).link_not_in(Direction::Out, Set::Bridges);

@@ -6,6 +6,8 @@ use nft::DataType::{Family, Link, Mac, Mark, Port, Protocol, V4, V6};
 use nft::Set as Spec;
 use nft::message::BRIDGE;
 
+use crate::model::{self, overlay::FDB_AGEING};
+
 const PUBLISHED: &str = "ports published on all addresses of the host, and their containers";
 const PUBLISHED_AT: &str = "ports published on one address of the host, and their containers";
 const OPEN_PORTS: &str = "container ports reachable without translation, from trusted links and in mode routed";
@@ -21,9 +23,9 @@ const TUNNEL_ADDRESSES: &str = "local address of the tunnels";
 const ANNOUNCED: &str = "tunnels, and addresses recently announced through them";
 const PRIVILEGED_SENDERS: &str = "peers and VNIs recently seen with source ports below 1024";
 const UNKNOWN_SENDERS: &str = "hosts that are not peers and recently sent to overlay networks";
-/// Maximum size of such a set, and its timeout: containers are announced twice a minute.
+/// Maximum size of such a set, and its timeout in milliseconds: that of the tunnels' forwarding entries.
 const RECORDED_MAX: u32 = 65_536;
-const FIVE_MINUTES: u64 = 300_000;
+const RECORDED_TIMEOUT: u64 = FDB_AGEING.as_millis() as u64;
 const UNKNOWN_SENDERS_MAX: u32 = 1024;
 const HOUR: u64 = 3_600_000;
 const GATEWAYS: &str = "tunnel and the IP address of its network's gateway";
@@ -97,16 +99,16 @@ sets! {
     Peers6 => Spec::new("peers6", &[V6], PEERS),
     TunnelAddress4 => Spec::new("tunnel_address4", &[V4], TUNNEL_ADDRESSES),
     TunnelAddress6 => Spec::new("tunnel_address6", &[V6], TUNNEL_ADDRESSES),
-    PrivilegedSender4 => Spec::new("privileged_sender4", &[V4, Mark], PRIVILEGED_SENDERS).dynamic(RECORDED_MAX, FIVE_MINUTES),
-    PrivilegedSender6 => Spec::new("privileged_sender6", &[V6, Mark], PRIVILEGED_SENDERS).dynamic(RECORDED_MAX, FIVE_MINUTES),
+    PrivilegedSender4 => Spec::new("privileged_sender4", &[V4, Mark], PRIVILEGED_SENDERS).dynamic(RECORDED_MAX, RECORDED_TIMEOUT),
+    PrivilegedSender6 => Spec::new("privileged_sender6", &[V6, Mark], PRIVILEGED_SENDERS).dynamic(RECORDED_MAX, RECORDED_TIMEOUT),
     UnknownSender4 => Spec::new("unknown_sender4", &[V4, Mark], UNKNOWN_SENDERS).dynamic(UNKNOWN_SENDERS_MAX, HOUR),
     UnknownSender6 => Spec::new("unknown_sender6", &[V6, Mark], UNKNOWN_SENDERS).dynamic(UNKNOWN_SENDERS_MAX, HOUR),
     Gateways => Spec::new("gateways", &[Link, Mac], "tunnel and the MAC address of its network's gateway").of_family(BRIDGE),
     Gateway4 => Spec::new("gateway4", &[Link, V4], GATEWAYS).of_family(BRIDGE),
     Gateway6 => Spec::new("gateway6", &[Link, V6], GATEWAYS).of_family(BRIDGE),
     NoMulticast => Spec::new("no_multicast", &[Link], "tunnels with pontoon.multicast=false").of_family(BRIDGE),
-    Announced4 => Spec::new("announced4", &[Link, V4], ANNOUNCED).dynamic(RECORDED_MAX, FIVE_MINUTES).of_family(BRIDGE),
-    Announced6 => Spec::new("announced6", &[Link, V6], ANNOUNCED).dynamic(RECORDED_MAX, FIVE_MINUTES).of_family(BRIDGE),
+    Announced4 => Spec::new("announced4", &[Link, V4], ANNOUNCED).dynamic(RECORDED_MAX, RECORDED_TIMEOUT).of_family(BRIDGE),
+    Announced6 => Spec::new("announced6", &[Link, V6], ANNOUNCED).dynamic(RECORDED_MAX, RECORDED_TIMEOUT).of_family(BRIDGE),
     BroadcastPorts => Spec::new("broadcast_ports", &[Protocol, Port], "published UDP ports that receive broadcasts"),
     Broadcasts => Spec::new("broadcasts", &[Link, V4], "link and broadcast address of the host, and the host's address there").to(&[V4]),
     LimitedForwarding => Spec::new("limited_forwarding", &[Family], "address families for which only Pontoon turned forwarding on"),
@@ -176,9 +178,9 @@ impl Set {
         FORMER_NAMES.iter().find(|(now, _)| *now == name).map_or(name, |(_, former)| former)
     }
 
-    /// Selects the set for this family of addresses.
-    pub fn either(v6: bool, four: Set, six: Set) -> Set {
-        if v6 { six } else { four }
+    /// The family of its addresses, or of the packets that it applies to.
+    pub fn family(self) -> model::Family {
+        if self.v6() { model::Family::V6 } else { model::Family::V4 }
     }
 
     /// Whether its addresses, or the packets that it applies to, are IPv6.

@@ -95,7 +95,6 @@ fn explained(failure: Failure, parent: &IfName) -> Failure {
     let why = match failure.errno() {
         Some(libc::EBUSY) => format!("{parent} is a port of a bridge, or has macvlan children"),
         Some(libc::EINVAL) => format!("{parent} is not an Ethernet link"),
-        Some(libc::EOPNOTSUPP) => "this kernel has no ipvlan links".to_owned(),
         _ => return failure,
     };
     Failure::refused(failure.errno().unwrap_or_default(), &why)

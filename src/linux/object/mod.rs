@@ -6,8 +6,8 @@ pub(super) mod change;
 mod ipvlan;
 mod macvlan;
 mod veth;
-mod vlan;
-mod vxlan;
+pub(super) mod vlan;
+pub(super) mod vxlan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,7 @@ pub use vxlan::{LOW_PORTS, MOST_LEARNED};
 
 use super::LinuxKernel;
 use super::addr::AddressRecord;
+use super::feature;
 use super::link::LinkRecord;
 use super::netlink::{Failure, Socket};
 use super::sysctl::Sysctls;
@@ -28,14 +29,15 @@ pub(super) const KINDS: [&str; 6] = ["bridge", "ipvlan", "macvlan", "veth", "vla
 
 impl LinuxKernel {
     pub(super) fn create(&self, name: &IfName, object: &Object) -> Result<(), Failure> {
-        match object {
+        let created = match object {
             Object::Bridge(bridge) => self.create_bridge(name, bridge),
             Object::Vxlan(vxlan) => self.create_vxlan(name, vxlan),
             Object::Veth(veth) => self.create_veth(name, veth),
             Object::Macvlan(macvlan) => self.create_macvlan(name, macvlan),
             Object::Ipvlan(ipvlan) => self.create_ipvlan(name, ipvlan),
             Object::Vlan(vlan) => self.create_vlan(name, vlan),
-        }
+        };
+        created.map_err(|failure| feature::named(failure, object.kind()))
     }
 }
 

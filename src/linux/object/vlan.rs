@@ -16,7 +16,8 @@ use crate::datapath::GROUP_LIVE;
 use crate::datapath::object::Vlan;
 use crate::model::IfName;
 
-const IFLA_VLAN_ID: u16 = 1;
+/// `IFLA_VLAN_ID`.
+pub(in crate::linux) const IFLA_VLAN_ID: u16 = 1;
 
 /// Reads the VLAN id of a link.
 fn vid(link: &LinkRecord) -> Option<u16> {
@@ -68,9 +69,6 @@ impl LinuxKernel {
                         return Err(Failure::refused(libc::EEXIST, &text));
                     }
                     (Some(libc::EEXIST), Some(found)) => return Err(foreign(name, &found.kind)),
-                    (Some(libc::EOPNOTSUPP), None) => {
-                        return Err(Failure::refused(libc::EOPNOTSUPP, "this kernel has no VLAN links (8021q)"));
-                    }
                     _ => return Err(failure),
                 },
             }

@@ -19,9 +19,10 @@ use super::Around;
 use super::change::{flood, port_flag};
 use crate::datapath::host::HostTunnel;
 use crate::datapath::{GROUP_LIVE, Vxlan};
+use crate::model::overlay::FDB_AGEING;
 use crate::model::{IfName, Vni};
 
-const IFLA_VXLAN_ID: u16 = 1;
+pub(in crate::linux) const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_LOCAL: u16 = 4;
 const IFLA_VXLAN_LEARNING: u16 = 7;
 const IFLA_VXLAN_AGEING: u16 = 8;
@@ -32,10 +33,6 @@ const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_UDP_CSUM: u16 = 18;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 const IFLA_VXLAN_LOCALBYPASS: u16 = 31;
-
-/// Seconds after which frames to a silent address are flooded again; the kernel's own default
-/// (`FDB_AGE_DEFAULT`, drivers/net/vxlan), set explicitly because peers are judged by it.
-const AGEING: u32 = 300;
 
 /// Source ports of tunnel packets: a process needs CAP_NET_BIND_SERVICE for a port below 1024. Translation of
 /// source ports stays within the same range (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c).
@@ -150,7 +147,7 @@ fn creation(name: &IfName, vxlan: &Vxlan, master: Option<u32>) -> Vec<u8> {
                 IpAddr::V4(ip) => data.bytes(IFLA_VXLAN_LOCAL, &ip.octets()).bytes(IFLA_VXLAN_UDP_CSUM, &[0]),
                 IpAddr::V6(ip) => data.bytes(IFLA_VXLAN_LOCAL6, &ip.octets()),
             };
-            data.bytes(IFLA_VXLAN_LEARNING, &[1]).native(IFLA_VXLAN_AGEING, AGEING);
+            data.bytes(IFLA_VXLAN_LEARNING, &[1]).native(IFLA_VXLAN_AGEING, FDB_AGEING.as_secs() as u32);
             data.native(IFLA_VXLAN_LIMIT, MOST_LEARNED);
             if vxlan.low_ports {
                 data.bytes(IFLA_VXLAN_PORT_RANGE, &source_ports());

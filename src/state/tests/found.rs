@@ -42,6 +42,21 @@ fn a_reboot_voids_what_described_running_containers() {
 }
 
 #[test]
+fn what_ended_before_a_compaction_is_proved_also_after_later_ends() {
+    let dir = TempDir::new();
+    let opened = dir.open();
+    let end =
+        |id: &str| Record::NoEndpoint { network: NetworkId::parse("n1").unwrap(), id: EndpointId::parse(id).unwrap() };
+    opened.ledger.append(&[network("n1"), endpoint("n1", "e1"), endpoint("n1", "e2")]).unwrap();
+    opened.ledger.append(&[end("e1")]).unwrap();
+    opened.ledger.compact().unwrap();
+    // The link of e1 is not deleted yet when the process ends.
+    opened.ledger.append(&[end("e2")]).unwrap();
+    drop(opened);
+    assert_eq!(dir.open().former, [endpoint("n1", "e1"), endpoint("n1", "e2")]);
+}
+
+#[test]
 fn cut_at_every_byte_it_is_a_prefix_of_the_transactions() {
     let (_dir, bytes) = written();
     let ends: Vec<usize> = (1..=bytes.len()).filter(|at| bytes[at - 1] == b'\n').collect();

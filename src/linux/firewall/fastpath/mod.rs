@@ -1,4 +1,4 @@
-//! Table `netdev pontoon` in the kernel: shortcuts of frames past the bridges of overlay networks.
+//! Table `netdev pontoon` in the kernel: fast path entries of frames past the bridges of overlay networks.
 //!
 //! Each network has a map `..._here` (locations of its containers on this host), a set `..._there` (hardware
 //! addresses learned from the tunnel, which the kernel fills itself), a chain `..._on` that looks into both,
@@ -39,18 +39,18 @@ const SCHEMA: &str = "pontoon fast path 2";
 /// Indexes of links by name; missing links are left out.
 pub type Indexes = BTreeMap<IfName, u32>;
 
-/// Removes some shortcuts and adds some. Existing ones are written again, and missing ones need no removal;
-/// shortcuts without a link are skipped, and so is a port whose network has nothing here.
+/// Removes some fast path entries and adds some. Existing ones are written again, and missing ones need no removal;
+/// fast path entries without a link are skipped, and so is a port whose network has nothing here.
 ///
 /// The usual case is one transaction without a query. Only when the kernel rejects it are the existing
 /// objects listed.
 ///
 /// # Errors
-/// The kernel's error; [`offered`] tells whether the kernel lacks support for shortcuts.
+/// The kernel's error; [`offered`] tells whether the kernel lacks support for the fast path.
 pub fn change(socket: &mut Socket, at: &Indexes, add: &[FastPath], remove: &[FastPath]) -> Result<(), Failure> {
     let pieces = pieces(remove);
     let mut messages: Vec<_> = pieces.iter().map(Piece::deletion).collect();
-    messages.extend(add.iter().flat_map(|shortcut| rules::of(shortcut, at)));
+    messages.extend(add.iter().flat_map(|entry| rules::of(entry, at)));
     match commit(socket, &messages) {
         Err(failure) if matches!(failure.errno(), Some(libc::ENOENT | libc::EEXIST | libc::EBUSY)) => {}
         result => return result,
@@ -59,8 +59,8 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[FastPath], remove: &[Fas
     for piece in &pieces {
         messages.extend(piece.is_there(socket)?.then(|| piece.deletion()));
     }
-    for shortcut in add {
-        if let FastPath::Port { tunnel, mac, .. } = shortcut {
+    for entry in add {
+        if let FastPath::Port { tunnel, mac, .. } = entry {
             let coming = add.iter().any(|other| matches!(other, FastPath::Network { tunnel: of, .. } if of == tunnel));
             if !coming && !Piece::Chain(on(tunnel.as_str())).is_there(socket)? {
                 continue;
@@ -71,12 +71,12 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[FastPath], remove: &[Fas
                 messages.push(place.deletion());
             }
         }
-        messages.extend(rules::of(shortcut, at));
+        messages.extend(rules::of(entry, at));
     }
     commit(socket, &messages)
 }
 
-/// Probes the features that shortcuts need, in a table that is deleted with the probe.
+/// Probes the features that the fast path needs, in a table that is deleted with the probe.
 ///
 /// # Errors
 /// The kernel's error when it lacks one: no family `netdev`, no `fwd`, no sets that learn.
@@ -112,13 +112,13 @@ enum Piece {
     Place(String, Mac),
 }
 
-/// The objects of these shortcuts, ordered so that nothing is deleted while another object depends on it.
+/// The objects of these fast path entries, ordered so that nothing is deleted while another object depends on it.
 fn pieces(remove: &[FastPath]) -> Vec<Piece> {
-    let (networks, ports): (Vec<_>, Vec<_>) = remove.iter().partition(|shortcut| {
-        matches!(shortcut, FastPath::Network { .. } | FastPath::Leftover(Leftover::Network(_) | Leftover::Table))
+    let (networks, ports): (Vec<_>, Vec<_>) = remove.iter().partition(|entry| {
+        matches!(entry, FastPath::Network { .. } | FastPath::Leftover(Leftover::Network(_) | Leftover::Table))
     });
     let shared = |tunnel: &str| vec![Piece::Chain(on(tunnel)), Piece::Set(here(tunnel)), Piece::Set(there(tunnel))];
-    let of = |shortcut: &FastPath| match shortcut {
+    let of = |entry: &FastPath| match entry {
         FastPath::Network { tunnel, .. } => {
             [vec![Piece::Chain(tunnel.as_str().to_owned())], shared(tunnel.as_str())].concat()
         }

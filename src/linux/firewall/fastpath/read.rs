@@ -1,4 +1,4 @@
-//! Reads shortcuts from the kernel: complete ones, and the remains of incomplete ones.
+//! Reads fast path entries from the kernel: complete ones, and the remains of incomplete ones.
 //!
 //! Changes nothing.
 
@@ -59,7 +59,7 @@ fn read_once(
     }
     if !found.chains.is_empty() {
         found.links = links(false)?;
-        // The links may have been listed before a verb created one together with its shortcut.
+        // The links may have been listed before a verb created one together with its fast path entry.
         if !found.links_are_known() {
             found.links = links(true)?;
         }
@@ -89,11 +89,11 @@ impl Found {
     /// Whether all links that the chains name are known, by the indexes that the chains were made for.
     fn links_are_known(&self) -> bool {
         let described = self.chains.iter().filter_map(|(name, labels)| parse_label(name, labels.first()?));
-        described.into_iter().all(|(shortcut, index)| self.is_at(&shortcut, index))
+        described.into_iter().all(|(entry, index)| self.is_at(&entry, index))
     }
 
-    fn is_at(&self, shortcut: &FastPath, index: u32) -> bool {
-        shortcut.link().and_then(|link| self.links.get(link)) == Some(&index)
+    fn is_at(&self, entry: &FastPath, index: u32) -> bool {
+        entry.link().and_then(|link| self.links.get(link)) == Some(&index)
     }
 
     fn judged(mut self) -> BTreeSet<FastPath> {
@@ -104,12 +104,12 @@ impl Found {
                 continue;
             }
             match self.whole(name, labels) {
-                Some(shortcut) => drop(judged.insert(shortcut)),
+                Some(entry) => drop(judged.insert(entry)),
                 None => drop(judged.insert(FastPath::Leftover(Leftover::Chain(name.clone())))),
             }
         }
-        for shortcut in &judged {
-            match shortcut {
+        for entry in &judged {
+            match entry {
                 FastPath::Network { tunnel, .. } => drop(self.networks.remove(tunnel.as_str())),
                 FastPath::Port { tunnel, mac, addresses, .. } if !addresses.is_empty() => {
                     self.places.remove(&(tunnel.as_str().to_owned(), *mac));
@@ -122,12 +122,12 @@ impl Found {
         judged
     }
 
-    /// The shortcut that the rules of a link's chain describe, if they and all other parts are present.
+    /// The fast path entry that the rules of a link's chain describe, if they and all other parts are present.
     fn whole(&self, name: &str, labels: &[String]) -> Option<FastPath> {
         let label = labels.first()?;
-        let (shortcut, index) = parse_label(name, label)?;
+        let (entry, index) = parse_label(name, label)?;
         let all = |labels: &[String], count: usize| labels.len() == count && labels.iter().all(|other| other == label);
-        let whole = match &shortcut {
+        let whole = match &entry {
             FastPath::Network { tunnel, .. } => {
                 all(labels, rules::TUNNEL) && all(self.chains.get(&on(tunnel.as_str()))?, rules::ON)
             }
@@ -139,7 +139,7 @@ impl Found {
             FastPath::Guard { .. } => all(labels, 1),
             FastPath::Leftover(_) => false,
         };
-        (whole && self.is_at(&shortcut, index)).then_some(shortcut)
+        (whole && self.is_at(&entry, index)).then_some(entry)
     }
 }
 

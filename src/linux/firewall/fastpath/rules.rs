@@ -1,5 +1,5 @@
-//! Contents of the chains and sets of shortcuts, and the labels that identify them: the comment of every rule
-//! describes the shortcut that it belongs to.
+//! Contents of the chains and sets of fast path entries, and the labels that identify them: the comment of every rule
+//! describes the fast path entry that it belongs to.
 //!
 //! Pure. Used by the parent, which writes it, and by `read`.
 
@@ -15,6 +15,7 @@ use nft::{DataType, Expressions, Field, Set, Side, Update};
 
 use super::{CREATE, FastPath, Indexes, Request, SCHEMA, TABLE, here, on, place, there};
 use crate::linux::firewall::bridge_rules::{IP, IPV6, carries, to_bridges};
+use crate::model::overlay::FDB_AGEING;
 use crate::model::{IfName, Mac};
 
 /// `NFTA_HOOK_DEV`; `NF_NETDEV_INGRESS`.
@@ -25,11 +26,11 @@ const KEY: &[DataType] = &[DataType::Mac];
 /// Maximum number of hardware addresses that a network remembers, and for how long: as long as the tunnel
 /// does.
 pub const LEARNED_MAX: u32 = 65_536;
-const LEARNED_TIMEOUT: u64 = 300_000;
+const LEARNED_TIMEOUT: u64 = FDB_AGEING.as_millis() as u64;
 
 /// The messages that create one and replace what exists of it, except its location.
-pub fn of(shortcut: &FastPath, at: &Indexes) -> Vec<Request> {
-    match shortcut {
+pub fn of(entry: &FastPath, at: &Indexes) -> Vec<Request> {
+    match entry {
         FastPath::Network { tunnel, gateway } => {
             at.get(tunnel).map(|index| network(tunnel, *index, *gateway)).unwrap_or_default()
         }
@@ -179,7 +180,7 @@ pub fn guard_label(index: u32) -> String {
     format!("guard {index}")
 }
 
-/// Parses the label of chain `name`: a shortcut and the index of its link.
+/// Parses the label of chain `name`: a fast path entry and the index of its link.
 pub fn parse_label(name: &str, label: &str) -> Option<(FastPath, u32)> {
     let mut words = label.split(' ');
     let kind = words.next()?;
@@ -190,7 +191,7 @@ pub fn parse_label(name: &str, label: &str) -> Option<(FastPath, u32)> {
     let tunnel = IfName::parse(words.next()?).ok()?;
     let index = words.next()?.parse().ok()?;
     let mac = Mac::parse(words.next()?).ok()?;
-    let shortcut = match kind {
+    let entry = match kind {
         "network" if name == tunnel.as_str() => FastPath::Network { tunnel, gateway: mac },
         "port" => {
             let addresses = words.map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -198,7 +199,7 @@ pub fn parse_label(name: &str, label: &str) -> Option<(FastPath, u32)> {
         }
         _ => return None,
     };
-    Some((shortcut, index))
+    Some((entry, index))
 }
 
 #[cfg(test)]

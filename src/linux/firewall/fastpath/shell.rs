@@ -1,4 +1,4 @@
-//! Shell commands that create or remove shortcuts, for operators.
+//! Shell commands that create or remove fast path entries, for operators.
 //!
 //! Pure, and never run by Pontoon. Each line may be repeated.
 
@@ -13,14 +13,14 @@ use crate::model::{IfName, Mac};
 /// Placeholder for the index of the link until the shell looks it up.
 const INDEX: u32 = u32::MAX;
 
-/// The lines that remove these shortcuts.
+/// The lines that remove these fast path entries.
 pub fn removals(remove: &[FastPath]) -> Vec<String> {
     pieces(remove).iter().map(removal).collect()
 }
 
-/// The line that creates one shortcut.
-pub fn addition(shortcut: &FastPath) -> Option<String> {
-    let (link, script) = match shortcut {
+/// The line that creates one fast path entry.
+pub fn addition(entry: &FastPath) -> Option<String> {
+    let (link, script) = match entry {
         FastPath::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
         FastPath::Port { tunnel, port, mac, addresses } => (port, self::port(tunnel, port, *mac, addresses)),
         FastPath::Guard { port } => (port, guard(port)),

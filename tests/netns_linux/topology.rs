@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pontoon::datapath::{Kernel, Policy, Step};
 use pontoon::linux::LinuxKernel;
-use pontoon::model::{HostPort, IfName, Protocol, Published};
+use pontoon::model::{Family, HostPort, IfName, Protocol, Published};
 
 use crate::netns_support::*;
 
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// The host is 192.0.2.1 and 2001:db8::1, `outside` .2 and routes everything to it. Network `one`
 /// is 10.1.0.0/24 and fd00:1::/64 on pntbone with containers `a` (.2) and `b` (.3), network `two`
 /// 10.2.0.0/24 and fd00:2::/64 on pntbtwo with container `c` (.2).
-pub struct Town {
+pub struct Topology {
     pub outside: Netns,
     pub a: Netns,
     pub b: Netns,
@@ -53,14 +53,18 @@ pub fn basics() -> Vec<Policy> {
     policy
 }
 
-impl Town {
+impl Topology {
     pub fn new(kernel: &LinuxKernel, policy: Vec<Policy>) -> Self {
         let outside = Netns::new();
         run("ip link add up0 type veth peer name up1; ip addr add 192.0.2.1/24 dev up0; ip link set up0 up");
         run("ip addr add 2001:db8::1/64 dev up0 nodad");
         outside.take("up1", "192.0.2.2/24", "192.0.2.1");
         outside.run("ip addr add 2001:db8::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8::1");
-        let mut steps = vec![Step::CreateFirewall(policy), Step::Forward { v6: false }, Step::Forward { v6: true }];
+        let mut steps = vec![
+            Step::CreateFirewall(policy),
+            Step::Forward { family: Family::V4 },
+            Step::Forward { family: Family::V6 },
+        ];
         for n in [1, 2] {
             let br = name(if n == 1 { "pntbone" } else { "pntbtwo" });
             let mut bridge = bridge(br.as_str(), &[&format!("10.{n}.0.1/24"), &format!("fd00:{n}::1/64")]);

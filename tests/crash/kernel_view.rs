@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::belief::Subnet;
 use super::engine::Engine;
 use super::expected;
 use super::host::Host;
 use super::ledger::{self, Facts, text};
+use super::oracle::Subnet;
 
 /// How long the kernel may differ from the ledger: repairs are due within a second and links are
 /// deleted in the background, which takes long while other tests keep the kernel's lock for links.

@@ -1,4 +1,4 @@
-//! The bed: a node with a driver to try.
+//! The testbed: a node with a driver to try.
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +16,7 @@ use crate::support::{Node, Options, Output, wait_until};
 pub const SOON: Duration = Duration::from_secs(40);
 
 /// A driver of networks, and the node where it is tried.
-pub struct Bed<'a> {
+pub struct Testbed<'a> {
     /// Where the engine runs.
     pub node: &'a Node,
     /// As `docker network create -d` takes it.
@@ -28,11 +28,11 @@ pub struct Bed<'a> {
 }
 
 /// Runs a scenario on the built-in driver, then on Pontoon as a program.
-pub fn on_both(scenario: fn(&Bed)) {
+pub fn on_both(scenario: fn(&Testbed)) {
     on_both_with(Options::new(), scenario);
 }
 
-pub fn on_both_with(options: Options, scenario: fn(&Bed)) {
+pub fn on_both_with(options: Options, scenario: fn(&Testbed)) {
     let node = options.up();
     try_on(&node, "bridge", scenario);
     node.start_pontoon(&binary(), &[]);
@@ -40,21 +40,21 @@ pub fn on_both_with(options: Options, scenario: fn(&Bed)) {
 }
 
 /// Runs a scenario on Pontoon as a program.
-pub fn on_pontoon(scenario: fn(&Bed)) {
+pub fn on_pontoon(scenario: fn(&Testbed)) {
     on_pontoon_with(Options::new(), scenario);
 }
 
-pub fn on_pontoon_with(options: Options, scenario: fn(&Bed)) {
+pub fn on_pontoon_with(options: Options, scenario: fn(&Testbed)) {
     let node = options.up();
     node.start_pontoon(&binary(), &[]);
     try_on(&node, "pontoon", scenario);
 }
 
 /// Runs a scenario, removes what it made, and asks for the node to be as it was.
-pub fn try_on(node: &Node, driver: &str, scenario: fn(&Bed)) {
-    let bed = Bed::new(node, driver);
-    scenario(&bed);
-    bed.sweep();
+pub fn try_on(node: &Node, driver: &str, scenario: fn(&Testbed)) {
+    let testbed = Testbed::new(node, driver);
+    scenario(&testbed);
+    testbed.sweep();
 }
 
 /// The static binary, which runs whatever C library an engine's root has.
@@ -73,7 +73,7 @@ pub fn built(name: &str, remedy: &str) -> PathBuf {
     path
 }
 
-impl<'a> Bed<'a> {
+impl<'a> Testbed<'a> {
     pub fn new(node: &'a Node, driver: &'a str) -> Self {
         let engine = node.engine_version().0;
         Self { node, driver, engine, before: traces(node) }
@@ -131,7 +131,7 @@ impl<'a> Bed<'a> {
         wait_until(SOON, &what, || self.fetches(from, at));
     }
 
-    /// The same as [`Bed::fetches`] from the node itself.
+    /// The same as [`Testbed::fetches`] from the node itself.
     pub fn host_fetches(&self, at: &str) -> bool {
         fetches(self, at)
     }
@@ -240,7 +240,7 @@ impl<'a> Bed<'a> {
     }
 }
 
-impl Deref for Bed<'_> {
+impl Deref for Testbed<'_> {
     type Target = Node;
 
     fn deref(&self) -> &Node {
@@ -248,7 +248,7 @@ impl Deref for Bed<'_> {
     }
 }
 
-impl Drop for Bed<'_> {
+impl Drop for Testbed<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- with driver {} on engine {}", self.driver, self.engine);

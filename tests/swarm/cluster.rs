@@ -1,4 +1,4 @@
-//! The fleet: three nodes with the managed plugin, made a Swarm by the commands of docs/swarm.md.
+//! The cluster: three nodes with the managed plugin, made a Swarm by the commands of docs/swarm.md.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub const REGISTRY: &str = "127.0.0.1:5000";
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
-pub struct Fleet {
+pub struct Cluster {
     nodes: Vec<Node>,
     page: String,
     segment: Segment,
@@ -31,23 +31,23 @@ pub struct Task {
     pub address: String,
 }
 
-impl Fleet {
+impl Cluster {
     /// Three nodes, the plugin on each, and a Swarm of them.
     pub fn up() -> Self {
-        let fleet = Self::machines(3, &Options::new());
-        fleet.carry_out("Install the plugin");
-        fleet.carry_out("Make them a Swarm");
-        fleet.ready(3);
-        fleet
+        let cluster = Self::machines(3, &Options::new());
+        cluster.carry_out("Install the plugin");
+        cluster.carry_out("Make them a Swarm");
+        cluster.ready(3);
+        cluster
     }
 
     /// Plain engines, with Pontoon as a program.
     pub fn plain(count: u8) -> Self {
-        let fleet = Self::machines(count, &Options::new());
-        for node in &fleet.nodes {
+        let cluster = Self::machines(count, &Options::new());
+        for node in &cluster.nodes {
             node.start_pontoon(&built("pontoon"), &[]);
         }
-        fleet
+        cluster
     }
 
     /// Machines as the reader of a page has them: the plugin's directory is there, and that is all.
@@ -206,7 +206,7 @@ impl Fleet {
     }
 
     pub fn tasks_on(&self, name: &str, service: &str) -> usize {
-        self.tasks(service, "fleet").iter().filter(|task| NAMES[task.node] == name).count()
+        self.tasks(service, "cluster").iter().filter(|task| NAMES[task.node] == name).count()
     }
 
     /// Whether a name leads a task to all of these; if not, what it was told.

@@ -1,12 +1,12 @@
-//! The stage: a node with an engine, and a host outside on the same segment.
+//! The topology: a node with an engine, and a host outside on the same segment.
 
 use std::{fs, ops::Deref, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
-    bed::{Bed, binary},
     support::{Node, Options, Output, Segment, wait_until},
+    testbed::{Testbed, binary},
 };
 
 /// For what should happen by itself.
@@ -20,13 +20,13 @@ pub const OUTSIDE6: &str = "fd77::2";
 const TOOL: &str = include_str!("tool.pl");
 
 /// A node at 192.168.77.1 and a bare host at 192.168.77.2.
-pub struct Stage {
+pub struct Topology {
     pub node: Node,
     pub outside: Node,
     _segment: Segment,
 }
 
-impl Stage {
+impl Topology {
     #[track_caller]
     pub fn up(options: Options) -> Self {
         let segment = Segment::up();
@@ -38,16 +38,16 @@ impl Stage {
         Self { node, outside, _segment: segment }
     }
 
-    pub fn scene<'a>(&'a self, driver: &'a str) -> Scene<'a> {
-        Scene { bed: Bed::new(&self.node, driver), outside: &self.outside }
+    pub fn scenario<'a>(&'a self, driver: &'a str) -> Scenario<'a> {
+        Scenario { testbed: Testbed::new(&self.node, driver), outside: &self.outside }
     }
 
     /// Runs a scenario with a driver, removes what it made, and asks for the node to be as it was.
     #[track_caller]
-    pub fn play(&self, driver: &str, scenario: fn(&Scene)) {
-        let scene = self.scene(driver);
-        scenario(&scene);
-        scene.sweep();
+    pub fn play(&self, driver: &str, run: fn(&Scenario)) {
+        let scenario = self.scenario(driver);
+        run(&scenario);
+        scenario.sweep();
     }
 
     pub fn start_pontoon(&self) {
@@ -56,46 +56,46 @@ impl Stage {
 }
 
 /// On the built-in driver, then on Pontoon.
-pub fn on_both(scenario: fn(&Scene)) {
-    on_both_with(Options::new(), scenario);
+pub fn on_both(run: fn(&Scenario)) {
+    on_both_with(Options::new(), run);
 }
 
-pub fn on_both_with(options: Options, scenario: fn(&Scene)) {
-    let stage = Stage::up(options);
+pub fn on_both_with(options: Options, run: fn(&Scenario)) {
+    let topology = Topology::up(options);
     // for the work on the tests themselves: one of them alone
     let only = std::env::var("PONTOON_ONLY_DRIVER").ok();
     let wanted = |driver| only.as_deref().is_none_or(|only| only == driver);
     if wanted("bridge") {
-        stage.play("bridge", scenario);
+        topology.play("bridge", run);
     }
     if wanted("pontoon") {
-        stage.start_pontoon();
-        stage.play("pontoon", scenario);
+        topology.start_pontoon();
+        topology.play("pontoon", run);
     }
 }
 
 /// On Pontoon.
-pub fn on_pontoon(scenario: fn(&Scene)) {
-    on_pontoon_with(Options::new(), scenario);
+pub fn on_pontoon(run: fn(&Scenario)) {
+    on_pontoon_with(Options::new(), run);
 }
 
-pub fn on_pontoon_with(options: Options, scenario: fn(&Scene)) {
-    let stage = Stage::up(options);
-    stage.start_pontoon();
-    stage.play("pontoon", scenario);
+pub fn on_pontoon_with(options: Options, run: fn(&Scenario)) {
+    let topology = Topology::up(options);
+    topology.start_pontoon();
+    topology.play("pontoon", run);
 }
 
 /// A driver to try, the node and the host outside.
-pub struct Scene<'a> {
-    bed: Bed<'a>,
+pub struct Scenario<'a> {
+    testbed: Testbed<'a>,
     pub outside: &'a Node,
 }
 
-impl<'a> Deref for Scene<'a> {
-    type Target = Bed<'a>;
+impl<'a> Deref for Scenario<'a> {
+    type Target = Testbed<'a>;
 
-    fn deref(&self) -> &Bed<'a> {
-        &self.bed
+    fn deref(&self) -> &Testbed<'a> {
+        &self.testbed
     }
 }
 
@@ -113,7 +113,7 @@ const MOUNTS: [&str; 10] = [
     "/lab:/lab",
 ];
 
-impl Scene<'_> {
+impl Scenario<'_> {
     /// Before 27 the built-in driver publishes IPv6 through a proxy only, and does not filter it.
     pub fn has_six(&self) -> bool {
         self.is_pontoon() || self.engine >= 27
