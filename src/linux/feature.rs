@@ -51,7 +51,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "bridge",
         since: (4, 18),
         needed: true,
-        without: "no networks but macvlan",
+        without: "no networks but macvlan and ipvlan",
         probe: |route, _| make(route, "try-bridge", "bridge", 0, |_| {}),
     },
     Row {
@@ -61,7 +61,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "veth",
         since: (2, 6),
         needed: true,
-        without: "no networks but macvlan",
+        without: "no networks but macvlan and ipvlan",
         probe: |route, _| make(route, "try-veth", "veth", 0, |_| {}),
     },
     Row {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::{Guest, KERNEL, Node, Options, Segment, wait_until};
+use crate::support::{Guest, KERNEL, Node, Options, Segment, Signal, wait_until};
 
 const DRIVER: &str = "pontoon:latest";
 /// For what should happen by itself, on a slow machine.
@@ -17,6 +17,12 @@ fn guest() -> Guest {
 fn plugin() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/plugin");
     assert!(path.exists(), "{} is missing: run make plugin", path.display());
+    path
+}
+
+fn binary() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pontoon");
+    assert!(path.exists(), "{} is missing: run make build", path.display());
     path
 }
 
@@ -52,4 +58,95 @@ fn an_engine_runs_containers_on_the_managed_plugin() {
         node.docker(&["network", "rm", "net"]).ok();
         assert_eq!(node.exec(&["sh", "-c", "ip -o link | grep -c pnt || true"]).ok(), "0");
     });
+}
+
+/// Containers on VLAN 40 of the uplink, by a parent that the driver creates, and as ipvlan children of the uplink: as the
+/// built-in drivers have them.
+#[test]
+fn containers_are_on_a_vlan_of_the_parent_and_share_its_address_with_ipvlan() {
+    guest().run(|| {
+        let segment = Segment::up();
+        let on_segment = |script: &str| segment.exec(&["sh", "-c", script]).ok();
+        on_segment("ip link add link br0 name lan40 up type vlan id 40; ip address add 10.40.0.254/24 dev lan40");
+        let node = Options::new().uplink(&segment, 11).up();
+        let uplink = || node.exec(&["sh", "-c", "ip -d link show eth0; ip address show eth0"]).ok();
+        let before = uplink();
+        for pontoon in [false, true] {
+            if pontoon {
+                node.start_pontoon(&binary(), &[]);
+            }
+            on_a_vlan(&node, if pontoon { "pontoon" } else { "macvlan" });
+            with_ipvlan(&node, &segment, if pontoon { "pontoon" } else { "ipvlan" });
+            assert_eq!(uplink(), before, "the parent is left alone");
+        }
+    });
+}
+
+fn on_a_vlan(node: &Node, driver: &str) {
+    let create = |name: &str, subnet: &str, gateway: &str| {
+        let args =
+            ["network", "create", "-d", driver, "-o", "parent=eth0.40", "--subnet", subnet, "--gateway", gateway];
+        node.docker(&[&args[..], &[name]].concat()).ok();
+    };
+    let vlan = || node.exec(&["ip", "-d", "link", "show", "eth0.40"]);
+    create("v40", "10.40.0.0/24", "10.40.0.254");
+    // The built-in driver of 20.10 has one network for each parent.
+    if driver == "pontoon" {
+        create("side", "10.41.0.0/24", "10.41.0.254");
+    }
+    assert!(vlan().ok().contains("vlan protocol 802.1Q id 40"), "{driver}");
+    node.run_container("one", &["--network", "v40"]);
+    node.ping_soon("one", "10.40.0.254");
+    if driver == "pontoon" {
+        node.docker(&["network", "rm", "side"]).ok();
+        node.ping_soon("one", "10.40.0.254");
+    }
+    if driver == "pontoon" {
+        // Its link ends with the parent; the parent comes back before the socket answers.
+        node.kill_pontoon(Signal::Kill);
+        node.docker(&["rm", "-f", "one"]);
+        node.exec(&["ip", "link", "del", "eth0.40"]).ok();
+        node.start_pontoon(&binary(), &[]);
+        assert!(vlan().success(), "the parent is back");
+        node.docker(&["rm", "-f", "one"]);
+        node.run_container("two", &["--network", "v40"]);
+        node.ping_soon("two", "10.40.0.254");
+        node.docker(&["rm", "-f", "two"]).ok();
+    }
+    node.docker(&["rm", "-f", "one"]);
+    node.docker(&["network", "rm", "v40"]).ok();
+    wait_until(SOON, "the parent to be deleted with the last network", || !vlan().success());
+}
+
+fn with_ipvlan(node: &Node, segment: &Segment, driver: &str) {
+    let create = |options: &[&str], subnet: &str, name: &str| {
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        let args = ["network", "create", "-d", driver, "--subnet", subnet].into_iter().chain(options);
+        node.docker(&args.chain([name]).collect::<Vec<_>>())
+    };
+    let lan = ["--gateway", "192.168.77.254", "--ip-range", "192.168.77.64/26"];
+    let args = ["network", "create", "-d", driver, "-o", "parent=eth0", "-o", "ipvlan_mode=l2"];
+    node.docker(&[&args[..], &["--subnet", "192.168.77.0/24"], &lan, &["l2"]].concat()).ok();
+    node.run_container("one", &["--network", "l2"]);
+    node.ping_soon("one", "192.168.77.254");
+    let address = |of: &str| node.exec_in(of, &["cat", "/sys/class/net/eth0/address"]).ok();
+    assert_eq!(address("one"), node.exec(&["cat", "/sys/class/net/eth0/address"]).ok(), "{driver}");
+    if driver == "pontoon" {
+        let text = create(&["parent=eth0", "ipvlan_mode=l3"], "10.60.0.0/24", "l3").err();
+        assert!(text.contains("ipvlan_mode=l2"), "{text}");
+        let mac = ["create", "--name", "mac", "--mac-address", "02:00:00:00:00:09", "--network", "l2", "busybox"];
+        node.docker(&mac).ok();
+        let text = node.docker(&["start", "mac"]).err();
+        assert!(text.contains("--mac-address"), "{text}");
+        node.docker(&["rm", "-f", "mac"]).ok();
+    }
+    node.docker(&["rm", "-f", "one"]).ok();
+    node.docker(&["network", "rm", "l2"]).ok();
+    // Layer 3: the segment needs a route by this host.
+    segment.exec(&["ip", "route", "replace", "10.60.0.0/24", "via", "192.168.77.11"]).ok();
+    create(&["parent=eth0", "ipvlan_mode=l3"], "10.60.0.0/24", "l3").ok();
+    node.run_container("three", &["--network", "l3"]);
+    node.ping_soon("three", "192.168.77.254");
+    node.docker(&["rm", "-f", "three"]).ok();
+    node.docker(&["network", "rm", "l3"]).ok();
 }
