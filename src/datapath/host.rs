@@ -134,6 +134,8 @@ pub struct Feature {
     pub modules: &'static str,
     /// Whether Pontoon cannot work without it.
     pub needed: bool,
+    /// Whether only networks that ask for it use it.
+    pub on_request: bool,
     /// The consequence of its absence.
     pub without: &'static str,
     /// The kernel's error when it is not available.

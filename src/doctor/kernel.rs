@@ -28,14 +28,19 @@ pub(super) fn features(facts: &Facts) -> Vec<Finding> {
     }
     let missing = host.features.iter().filter_map(|feature| {
         let why = feature.refused.as_ref()?;
-        let level = if feature.needed { Level::Broken } else { Level::Note };
         let title = format!("the kernel lacks {}: {}", feature.name, feature.without);
+        if feature.on_request {
+            // Not worth a line on every host: a network that asks for it is refused with the module's name.
+            return Some(Finding::ok(title));
+        }
+        let level = if feature.needed { Level::Broken } else { Level::Note };
         let finding = Finding::new(level, title).seen(why.clone());
         Some(finding.mended_by(format!("modprobe -a {}", feature.modules)))
     });
-    let missing: Vec<_> = missing.collect();
-    let names: Vec<_> = host.features.iter().map(|feature| feature.name).collect();
-    if missing.is_empty() { vec![Finding::ok(format!("the kernel has {}", names.join("; ")))] } else { missing }
+    let present = host.features.iter().filter(|feature| feature.refused.is_none());
+    let names: Vec<_> = present.map(|feature| feature.name).collect();
+    let found = (!names.is_empty()).then(|| Finding::ok(format!("the kernel has {}", names.join("; "))));
+    found.into_iter().chain(missing).collect()
 }
 
 pub(super) fn conntrack(facts: &Facts) -> Vec<Finding> {

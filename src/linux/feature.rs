@@ -37,6 +37,8 @@ pub struct Row {
     pub since: (u32, u32),
     /// Whether Pontoon cannot work without it.
     pub needed: bool,
+    /// Whether only networks that ask for it use it: without it, those are refused.
+    pub on_request: bool,
     /// The consequence of its absence.
     pub without: &'static str,
     probe: Probe,
@@ -51,6 +53,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "bridge",
         since: (4, 18),
         needed: true,
+        on_request: false,
         without: "no networks but macvlan and ipvlan",
         probe: |route, _| make(route, "try-bridge", "bridge", 0, |_| {}),
     },
@@ -61,6 +64,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "veth",
         since: (2, 6),
         needed: true,
+        on_request: false,
         without: "no networks but macvlan and ipvlan",
         probe: |route, _| make(route, "try-veth", "veth", 0, |_| {}),
     },
@@ -71,6 +75,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "macvlan",
         since: (2, 6),
         needed: false,
+        on_request: true,
         without: "no networks with `parent`",
         // The loopback cannot have children; the bridge of the first probe, or its own parent, can.
         probe: |route, _| {
@@ -85,6 +90,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "ipvlan",
         since: (4, 15),
         needed: false,
+        on_request: true,
         without: "no networks with `ipvlan_mode`",
         // Not the bridge: it has a macvlan child by now, and a link has children of one kind.
         probe: |route, _| {
@@ -99,6 +105,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "8021q",
         since: (2, 6),
         needed: false,
+        on_request: true,
         without: "no parents that Pontoon creates, `parent=NAME.VID`",
         probe: |route, _| {
             let parent = link::find(route, "try-bridge")?.map_or(0, |link| link.index);
@@ -114,6 +121,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "vxlan",
         since: (3, 12),
         needed: false,
+        on_request: false,
         without: "no overlay networks",
         probe: |route, _| {
             make(route, "try-vxlan", "vxlan", 0, |data| {
@@ -128,6 +136,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_fib_inet nf_conntrack",
         since: (5, 10),
         needed: true,
+        on_request: false,
         without: "no firewall rules, no published ports, no way out",
         probe: |_, nft| tables::create(nft, &Default::default()),
     },
@@ -138,6 +147,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "nft_socket nft_reject_inet",
         since: (5, 10),
         needed: false,
+        on_request: false,
         without: "a connection that reaches a published port untranslated hangs instead of being rejected",
         probe: |_, nft| tables::create_with(nft, &Default::default(), true),
     },
@@ -148,6 +158,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "nf_tables nft_fwd_netdev",
         since: (5, 10),
         needed: false,
+        on_request: false,
         without: "frames of overlay networks pass the bridge and the host's firewall, at lower throughput",
         probe: |_, nft| fastpath::offered(nft),
     },
@@ -158,6 +169,7 @@ pub const FEATURES: [Row; 10] = [
         modules: "nf_conntrack_netlink",
         since: (2, 6),
         needed: false,
+        on_request: false,
         without: "packets of existing connections go to the previous container of a published port until the entry times out",
         probe: |_, nft| nft.list(TRACKED, &[libc::AF_INET as u8, 0, 0, 0], |_, _| None::<()>).map(drop),
     },
@@ -171,7 +183,14 @@ pub fn try_all() -> Result<Vec<Feature>, String> {
     apart(|route, nft| {
         let tried = FEATURES.iter().map(|row| {
             let refused = (row.probe)(route, nft).err().map(said);
-            Feature { name: row.name, modules: row.modules, needed: row.needed, without: row.without, refused }
+            Feature {
+                name: row.name,
+                modules: row.modules,
+                needed: row.needed,
+                on_request: row.on_request,
+                without: row.without,
+                refused,
+            }
         });
         tried.collect()
     })

@@ -285,7 +285,7 @@ fn failures(testbed: &Testbed) {
     // The start is one of them; the others come by themselves.
     wait_until(LONG, "some more tries", || metric(testbed, "pontoon_reconcile_failures_total") >= 4);
     assert!(metric(testbed, "pontoon_repairs_failing") > 0);
-    let (begins, ends) = ("a repair fails", "what failed is done");
+    let (begins, ends) = ("repair failed; retrying with backoff", "repair succeeded or is no longer needed");
     assert_eq!((told(begins), told(ends)), (1, 0), "{}", testbed.log_tail("pontoon"));
     let refused = shell(testbed, "pontoon repair").err();
     assert!(refused.contains(&br) && refused.contains("not Pontoon's"), "{refused}");

@@ -128,7 +128,10 @@ fn a_container_on_a_parent_outlives_the_plugin_and_what_cannot_be_is_refused() {
     // A port is not published, which the log says; by a second network it is.
     testbed.run_container("web", &["-p", "8080:80", "--network", "lan"]);
     let log = node.log_tail("pontoon");
-    assert!(log.contains("publishes no ports") && log.contains("remove -p"), "{log}");
+    assert!(
+        log.contains("cannot publish the ports") && log.contains("connect the container to a bridge network"),
+        "{log}"
+    );
     testbed.docker(&["rm", "-f", "web"]).ok();
     testbed.network("a-net", &["--subnet", "10.97.0.0/24"]);
     testbed
@@ -141,7 +144,7 @@ fn a_container_on_a_parent_outlives_the_plugin_and_what_cannot_be_is_refused() {
     testbed.host_gets("127.0.0.1:8080");
     for (option, says) in [
         ("parent=nosuch0", "this host has no link nosuch0"),
-        ("parent=eth0.7", "ip link add link eth0 name eth0.7 type vlan id 7"),
+        ("parent=nosuch0.7", "no link nosuch0 to create it on"),
         ("parent=lo", "choose another parent"),
         ("macvlan_mode=bridge", "parent=LINK"),
     ] {

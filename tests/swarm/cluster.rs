@@ -206,7 +206,7 @@ impl Cluster {
     }
 
     pub fn tasks_on(&self, name: &str, service: &str) -> usize {
-        self.tasks(service, "cluster").iter().filter(|task| NAMES[task.node] == name).count()
+        self.tasks(service, "fleet").iter().filter(|task| NAMES[task.node] == name).count()
     }
 
     /// Whether a name leads a task to all of these; if not, what it was told.
@@ -363,7 +363,10 @@ impl Cluster {
         for (node, name) in self.nodes.iter().zip(NAMES) {
             for log in ["dockerd.log", "pontoon.log"] {
                 let log = std::fs::read(node.shared().join(log)).unwrap_or_default();
-                assert!(!String::from_utf8_lossy(&log).contains("was not announced"), "{name} cannot announce");
+                assert!(
+                    !String::from_utf8_lossy(&log).contains("cannot announce an endpoint:"),
+                    "{name} cannot announce"
+                );
             }
             let began = Instant::now();
             let left = wait_for(2 * SOON, "what is left", || {

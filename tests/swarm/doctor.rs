@@ -135,19 +135,8 @@ pub fn in_a_swarm(cluster: &Cluster) {
     for check in ["daemon", "socket", "state", "drift", "service_vips", "tunnel_port", "announcing"] {
         finds(one, &doctor, check, "ok");
     }
-    let vip = [
-        "service",
-        "create",
-        "--detach",
-        "--name",
-        "vip",
-        "--replicas",
-        "0",
-        "--network",
-        "cluster",
-        "busybox",
-        "true",
-    ];
+    let vip =
+        ["service", "create", "--detach", "--name", "vip", "--replicas", "0", "--network", "fleet", "busybox", "true"];
     cluster.manager(&vip);
     let found = finds(one, &doctor, "service_vips", "degraded");
     let remedy = found[0]["remedy"].as_str().expect("a remedy").to_owned();

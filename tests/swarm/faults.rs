@@ -16,8 +16,8 @@ impl Cluster {
     /// A service on a network of its own. A node counts as down sooner than by default.
     fn serve(&self) {
         self.manager(&["swarm", "update", "--dispatcher-heartbeat", "2s"]);
-        self.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "cluster"]);
-        let on = ["--network", "cluster", "--replicas", "6", "--endpoint-mode", "dnsrr", "--restart-delay", "0s"];
+        self.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "fleet"]);
+        let on = ["--network", "fleet", "--replicas", "6", "--endpoint-mode", "dnsrr", "--restart-delay", "0s"];
         let what = ["service", "create", "--detach", "--name", "web", "--stop-grace-period", "1s"];
         self.manager(&[&what[..], &on, &["busybox"]].concat());
         self.converges("after the start");
@@ -40,13 +40,13 @@ impl Cluster {
 
     #[track_caller]
     fn converges(&self, when: &str) {
-        self.all_answer_all("web", "cluster", TASKS, when);
-        self.settle("cluster", &format!("what is remembered to be true {when}"));
+        self.all_answer_all("web", "fleet", TASKS, when);
+        self.settle("fleet", &format!("what is remembered to be true {when}"));
     }
 
     fn end(&self) {
         self.manager(&["service", "rm", "web"]);
-        self.remove_network("cluster");
+        self.remove_network("fleet");
         self.nothing_left();
     }
 
@@ -102,9 +102,9 @@ fn workers_come_and_go() {
     // What runs keeps its network while there is no plugin.
     let two = cluster.node("two");
     two.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
-    cluster.all_answer_all("web", "cluster", TASKS, "without the plugin on a node");
+    cluster.all_answer_all("web", "fleet", TASKS, "without the plugin on a node");
     two.docker(&["plugin", "enable", "pontoon"]).ok();
-    cluster.settle("cluster", "the plugin to take up what it had");
+    cluster.settle("fleet", "the plugin to take up what it had");
     cluster.redeploy();
     cluster.converges("with the plugin back");
 
@@ -140,7 +140,7 @@ fn managers_and_cables_fail() {
             .then(|| seen.ok())
             .and_then(|text| text.split_once(' ').map(|(n, id)| (n.to_owned(), id.to_owned())))
     };
-    let (vni, _) = number("one", "cluster").expect("it has a number");
+    let (vni, _) = number("one", "fleet").expect("it has a number");
 
     let one = cluster.node("one");
     one.kill_dockerd();

@@ -10,22 +10,22 @@ use crate::support::{Node, wait_until};
 #[test]
 fn the_routing_mesh_beside_us() {
     let cluster = Cluster::up();
-    cluster.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "cluster"]);
+    cluster.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "fleet"]);
     let what = ["service", "create", "--detach", "--name", "mesh", "--stop-grace-period", "1s", "--replicas", "3"];
-    let how = ["--network", "cluster", "--publish", "published=8090,target=80", "busybox", "httpd", "-f", "-h", "/etc"];
+    let how = ["--network", "fleet", "--publish", "published=8090,target=80", "busybox", "httpd", "-f", "-h", "/etc"];
     cluster.manager(&[&what[..], &how].concat());
-    cluster.all_reach_all("mesh", "cluster", 3);
+    cluster.all_reach_all("mesh", "fleet", 3);
     let balances = cluster.nodes().iter().all(|node| node.exec(&["test", "-e", "/proc/net/ip_vs"]).success());
     for node in cluster.nodes().iter().filter(|_| balances) {
         wait_until(SOON, "the mesh to answer", || answers(node));
     }
     // The names lead to Pontoon's addresses of the tasks, whatever else they have.
-    let tasks = cluster.tasks("mesh", "cluster");
+    let tasks = cluster.tasks("mesh", "fleet");
     cluster.resolves(&tasks[0], "tasks.mesh", &tasks).expect("all tasks");
     eprintln!("{}", if balances { "answered by the mesh" } else { "no IPVS here: the mesh was not asked" });
 
     cluster.manager(&["service", "rm", "mesh"]);
-    cluster.remove_network("cluster");
+    cluster.remove_network("fleet");
     cluster.nothing_left();
 }
 

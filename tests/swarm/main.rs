@@ -34,9 +34,9 @@ use support::{Options, Signal};
 fn a_service_across_nodes() {
     let cluster = Cluster::up();
     cluster.carry_out("Make a network on a manager");
-    cluster.all_reach_all("web", "cluster", 6);
+    cluster.all_reach_all("web", "fleet", 6);
     cluster.carry_out("Scale it");
-    cluster.all_reach_all("web", "cluster", 9);
+    cluster.all_reach_all("web", "fleet", 9);
 
     beside_the_engines_own(&cluster);
     multicast::in_a_swarm(&cluster);
@@ -47,12 +47,12 @@ fn a_service_across_nodes() {
     assert_eq!(cluster.tunnels("three").len(), usize::from(cluster.tasks_on("three", "web") > 0));
     three.kill_dockerd();
     cluster.revive("three", 3);
-    cluster.all_reach_all("web", "cluster", 9);
+    cluster.all_reach_all("web", "fleet", 9);
 
     // Every task anew, on the addresses of those before.
     cluster.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "0", "web"]);
     cluster.settled("web", Duration::from_secs(60));
-    cluster.all_reach_all("web", "cluster", 9);
+    cluster.all_reach_all("web", "fleet", 9);
 
     both_of_pontoons(&cluster);
     cluster.carry_out("Take it down");
@@ -66,11 +66,11 @@ fn a_swarm_in_ten_lines() {
     cluster.turn_to("quick-start");
     cluster.carry_out("## Swarm in ten lines");
     cluster.ready(3);
-    cluster.all_reach_all("web", "cluster", 6);
+    cluster.all_reach_all("web", "fleet", 6);
     cluster.manager(&["service", "rm", "web"]);
     cluster.manager(&["rm", "-f", "probe"]);
     cluster.gone("web");
-    cluster.manager(&["network", "rm", "cluster"]);
+    cluster.manager(&["network", "rm", "fleet"]);
     cluster.nothing_left();
 }
 
@@ -126,7 +126,7 @@ fn containers_of_two_plain_engines() {
     multicast::between_plain_engines(&cluster);
     for name in ["one", "two"] {
         cluster.node(name).docker(&["rm", "-f", "probe", "web"]);
-        cluster.node(name).docker(&["network", "rm", "cluster"]).ok();
+        cluster.node(name).docker(&["network", "rm", "fleet"]).ok();
     }
     cluster.nothing_left();
 }

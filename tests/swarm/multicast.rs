@@ -92,9 +92,9 @@ pub fn between_plain_engines(cluster: &Cluster) {
 /// In a Swarm, on the network of the page.
 pub fn in_a_swarm(cluster: &Cluster) {
     for (node, container) in [("one", "here"), ("two", "there")] {
-        cluster.node(node).run_container(container, &["--network", "cluster"]);
+        cluster.node(node).run_container(container, &["--network", "fleet"]);
     }
-    let there = cluster.node("two").container_addr("there", "cluster").v4.expect("an address").to_string();
+    let there = cluster.node("two").container_addr("there", "fleet").v4.expect("an address").to_string();
     heard(cluster, "here", "there", &there, &["4"]);
     cluster.node("one").docker(&["rm", "-f", "here"]).ok();
     cluster.node("two").docker(&["rm", "-f", "there"]).ok();

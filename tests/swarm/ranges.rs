@@ -21,14 +21,14 @@ fn each_host_has_its_own_range() {
     cluster.all_reach_all("web", "lan", 6);
     on_the_lan(&cluster);
     cluster.carry_out("As an overlay");
-    cluster.all_reach_all("across", "cluster", 6);
+    cluster.all_reach_all("across", "fleet", 6);
     as_an_overlay(&cluster);
     names_reach_everywhere(&cluster);
     an_engine_crashes(&cluster);
     beside_a_local_network(cluster.node("two"));
     cluster.manager(&["service", "rm", "web", "across"]);
     cluster.manager(&["rm", "-f", "probe", "surveyor"]);
-    cluster.manager(&["network", "rm", "lan", "cluster"]);
+    cluster.manager(&["network", "rm", "lan", "fleet"]);
     cluster.nothing_left();
 }
 
@@ -63,7 +63,7 @@ fn on_the_lan(cluster: &Cluster) {
 }
 
 fn as_an_overlay(cluster: &Cluster) {
-    for task in cluster.tasks("across", "cluster") {
+    for task in cluster.tasks("across", "fleet") {
         let (name, _, third) = RANGES[task.node];
         assert!(task.address.starts_with(&format!("10.9.{third}.")), "{name}: {task:?}");
     }
@@ -78,7 +78,7 @@ fn as_an_overlay(cluster: &Cluster) {
 
 /// Tasks, services and containers are found by name from every host.
 fn names_reach_everywhere(cluster: &Cluster) {
-    for (service, network) in [("web", "lan"), ("across", "cluster")] {
+    for (service, network) in [("web", "lan"), ("across", "fleet")] {
         let tasks = cluster.tasks(service, network);
         for task in &tasks {
             let (_, node) = cluster.named().nth(task.node).expect("a machine");
@@ -89,7 +89,7 @@ fn names_reach_everywhere(cluster: &Cluster) {
             }
         }
     }
-    for (container, service, network) in [("probe", "web", "lan"), ("surveyor", "across", "cluster")] {
+    for (container, service, network) in [("probe", "web", "lan"), ("surveyor", "across", "fleet")] {
         let tasks = cluster.tasks(service, network);
         for task in tasks.iter().filter(|task| task.node != 0) {
             let (_, node) = cluster.named().nth(task.node).expect("a machine");
@@ -104,17 +104,17 @@ fn an_engine_crashes(cluster: &Cluster) {
     three.stop_dockerd(Signal::Kill);
     cluster.revive("three", 3);
     cluster.all_reach_all("web", "lan", 6);
-    cluster.all_reach_all("across", "cluster", 6);
+    cluster.all_reach_all("across", "fleet", 6);
     // Wherever the tasks went: it is part of both networks again.
-    for (container, network, other) in [("at-lan", "lan", "probe"), ("at-cluster", "cluster", "surveyor")] {
+    for (container, network, other) in [("at-lan", "lan", "probe"), ("at-fleet", "fleet", "surveyor")] {
         three.run_container(container, &["--network", network]);
         wait_until(SOON, other, || three.ping(container, other));
     }
     cluster.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "0", "across"]);
     cluster.settled("across", Duration::from_secs(120));
-    cluster.all_reach_all("across", "cluster", 6);
+    cluster.all_reach_all("across", "fleet", 6);
     names_reach_everywhere(cluster);
-    three.docker(&["rm", "-f", "at-lan", "at-cluster"]).ok();
+    three.docker(&["rm", "-f", "at-lan", "at-fleet"]).ok();
 }
 
 /// A network without `--scope swarm` is as ever.

@@ -49,7 +49,7 @@ impl<'a> Service<'a> {
     fn create(cluster: &'a Cluster, driver: &str, network: &'static str, name: &'static str, tasks: usize) -> Self {
         // Network, broadcast, gateway; watchers; and what the engine's own takes for each node.
         let bits = (tasks + 9).next_power_of_two().trailing_zeros();
-        let subnet = format!("10.{}.0.0/{}", if network == "cluster" { 91 } else { 92 }, 32 - bits);
+        let subnet = format!("10.{}.0.0/{}", if network == "fleet" { 91 } else { 92 }, 32 - bits);
         cluster.manager(&["network", "create", "-d", driver, "--attachable", "--subnet", &subnet, network]);
         for (at, node) in cluster.nodes().iter().enumerate() {
             node.run_container(&format!("{network}-{at}"), &["--network", network]);
@@ -130,7 +130,7 @@ impl<'a> Service<'a> {
         let took = began.elapsed();
         stale.extend(truth::remembered(&now));
         // The engine's own overlay is measured here, and not judged.
-        assert!(self.network != "cluster" || stale.is_empty(), "remembered wrongly: {stale:#?}");
+        assert!(self.network != "fleet" || stale.is_empty(), "remembered wrongly: {stale:#?}");
         let nodes: BTreeMap<_, _> = before.values().map(|place| (place.address, place.node)).collect();
         let moved =
             now.iter().filter(|place| nodes.get(&place.address).is_some_and(|node| *node != place.node)).count();
@@ -157,12 +157,12 @@ fn size(rounds: usize, tasks: usize) -> (usize, usize) {
 fn mass_redeploys_leave_nothing_stale() {
     let (rounds, tasks) = size(3, 22);
     let cluster = Cluster::up();
-    let service = Service::create(&cluster, "pontoon:latest", "cluster", "web", tasks);
+    let service = Service::create(&cluster, "pontoon:latest", "fleet", "web", tasks);
     let mut moved = 0;
     for _ in 0..rounds {
         moved += service.redeploy().moved;
         // Everything else as well: forwarding, floods, links, endpoints.
-        cluster.settle("cluster", "nothing of the tasks before to be left");
+        cluster.settle("fleet", "nothing of the tasks before to be left");
     }
     assert!(moved > 0, "no address went to another node: nothing was tried");
     service.remove();
@@ -174,7 +174,7 @@ fn mass_redeploys_leave_nothing_stale() {
 fn beside_the_engines_own_overlay() {
     let (rounds, tasks) = size(5, 54);
     let cluster = Cluster::up();
-    let ours = Service::create(&cluster, "pontoon:latest", "cluster", "web", tasks);
+    let ours = Service::create(&cluster, "pontoon:latest", "fleet", "web", tasks);
     let theirs = Service::create(&cluster, "overlay", "builtin", "other", tasks);
     let (mut results, mut scaled) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for round in 0..rounds {

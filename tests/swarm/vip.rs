@@ -72,7 +72,7 @@ fn without_the_agent(cluster: &Cluster) {
 fn new_containers(cluster: &Cluster) {
     let two = cluster.node("two");
     for _ in 0..3 {
-        let fetch = ["run", "--rm", "--network", "cluster", "busybox", "wget", "-q", "-T", "40", "-O", "-"];
+        let fetch = ["run", "--rm", "--network", "fleet", "busybox", "wget", "-q", "-T", "40", "-O", "-"];
         let said = two.docker(&[&fetch[..], &["http://web/hostname"]].concat());
         assert_eq!(said.ok().len(), 12);
     }
@@ -101,7 +101,7 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     fn begin(cluster: &'a Cluster) -> Self {
-        let create = ["service", "create", "--detach", "--name", "echo", "--network", "cluster", "--replicas", "3"];
+        let create = ["service", "create", "--detach", "--name", "echo", "--network", "fleet", "--replicas", "3"];
         cluster.manager(&[&create[..], &["busybox", "nc", "-ll", "-p", "7", "-e", "cat"]].concat());
         let mut conversation = Self { cluster, said: String::new() };
         wait_until(SOON, "a connection to stand", || {
