@@ -3,8 +3,6 @@
 //!
 //! Never changes a link that is not in Pontoon's group.
 
-use super::super::LinuxKernel;
-use super::super::apply::{CREATE_ATTEMPTS, foreign};
 use super::super::link::{
     self, HEADER, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MTU,
     LinkRecord,
@@ -13,6 +11,7 @@ use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::super::shell::{is_there, word};
 use super::super::tlv::{Attributes, Writer, native16};
 use super::Around;
+use super::child::Child;
 use crate::datapath::GROUP_LIVE;
 use crate::datapath::object::Ipvlan;
 use crate::model::IfName;
@@ -43,61 +42,46 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord) -> Option<Ipvlan> 
     link.live().then_some(Ipvlan { parent, mode, flag, mtu: link.mtu })
 }
 
-/// Creates a link that is down: the engine brings it up in the sandbox.
-fn create(socket: &mut Socket, name: &IfName, wanted: &Ipvlan, parent: u32) -> Result<(), Failure> {
-    let mut body = Writer::with_header(&[0; HEADER]);
-    body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_MTU, wanted.mtu);
-    body.native(IFLA_GROUP, GROUP_LIVE);
-    body.nest(IFLA_LINKINFO, |info| {
-        info.text(IFLA_INFO_KIND, "ipvlan").nest(IFLA_INFO_DATA, |data| {
-            data.bytes(IFLA_IPVLAN_MODE, &number(wanted.mode, &MODES).to_ne_bytes());
-            data.bytes(IFLA_IPVLAN_FLAGS, &number(wanted.flag, &FLAGS).to_ne_bytes());
-        });
-    });
-    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
-}
+impl Child for Ipvlan {
+    const KIND: &str = "ipvlan";
 
-impl LinuxKernel {
-    pub(super) fn create_ipvlan(&self, name: &IfName, wanted: &Ipvlan) -> Result<(), Failure> {
-        for _ in 0..CREATE_ATTEMPTS {
-            self.await_gone(name)?;
-            let socket = &mut self.route().socket;
-            let Some(parent) = link::find(socket, wanted.parent.as_str())? else {
-                return Err(Failure::refused(libc::ENODEV, &format!("there is no link {}", wanted.parent)));
-            };
-            match create(socket, name, wanted, parent.index) {
-                Err(failure) if failure.errno() == Some(libc::EEXIST) => {}
-                Err(failure) => return Err(explained(failure, &wanted.parent)),
-                Ok(()) => return Ok(()),
-            }
-            match link::find(socket, name.as_str())? {
-                None => {}
-                Some(found) if found.kind == "ipvlan" && found.live() => {
-                    let same = value(&found, IFLA_IPVLAN_MODE, &MODES) == Some(wanted.mode)
-                        && value(&found, IFLA_IPVLAN_FLAGS, &FLAGS) == Some(wanted.flag)
-                        && found.peer == Some(parent.index);
-                    if same {
-                        return link::change(socket, link::named(name).mtu(wanted.mtu));
-                    }
-                    self.reaper.retire(name);
-                }
-                Some(found) if found.kind == "ipvlan" && found.dead() => self.reaper.retire(name),
-                Some(found) => return Err(foreign(name, &found.kind)),
-            }
-        }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    fn parent(&self) -> &IfName {
+        &self.parent
     }
-}
 
-/// Adds a reason to the error: the kernel does not explain why a link accepts no children (`ipvlan_link_new`,
-/// drivers/net/ipvlan/ipvlan_main.c).
-fn explained(failure: Failure, parent: &IfName) -> Failure {
-    let why = match failure.errno() {
-        Some(libc::EBUSY) => format!("{parent} is a port of a bridge, or has macvlan children"),
-        Some(libc::EINVAL) => format!("{parent} is not an Ethernet link"),
-        _ => return failure,
-    };
-    Failure::refused(failure.errno().unwrap_or_default(), &why)
+    /// The link stays down: the engine brings it up in the sandbox.
+    fn create(&self, socket: &mut Socket, name: &IfName, parent: u32) -> Result<(), Failure> {
+        let mut body = Writer::with_header(&[0; HEADER]);
+        body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_MTU, self.mtu);
+        body.native(IFLA_GROUP, GROUP_LIVE);
+        body.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, Self::KIND).nest(IFLA_INFO_DATA, |data| {
+                data.bytes(IFLA_IPVLAN_MODE, &number(self.mode, &MODES).to_ne_bytes());
+                data.bytes(IFLA_IPVLAN_FLAGS, &number(self.flag, &FLAGS).to_ne_bytes());
+            });
+        });
+        socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
+    }
+
+    fn matches(&self, found: &LinkRecord) -> bool {
+        let held = (value(found, IFLA_IPVLAN_MODE, &MODES), value(found, IFLA_IPVLAN_FLAGS, &FLAGS));
+        held == (Some(self.mode), Some(self.flag))
+    }
+
+    fn reset(&self, socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
+        link::change(socket, link::named(name).mtu(self.mtu))
+    }
+
+    /// The kernel does not explain why a link accepts no children (`ipvlan_link_new`,
+    /// drivers/net/ipvlan/ipvlan_main.c).
+    fn explained(&self, failure: Failure) -> Failure {
+        let why = match failure.errno() {
+            Some(libc::EBUSY) => "is a bridge port, or has macvlan children",
+            Some(libc::EINVAL) => "is not an Ethernet link",
+            _ => return failure,
+        };
+        Failure::refused(failure.errno().unwrap_or_default(), &format!("{} {why}", self.parent))
+    }
 }
 
 /// The commands that create an ipvlan link.

@@ -3,8 +3,6 @@
 //!
 //! Never changes a link that is not in Pontoon's group.
 
-use super::super::LinuxKernel;
-use super::super::apply::{CREATE_ATTEMPTS, foreign};
 use super::super::link::{
     self, HEADER, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO,
     IFLA_MTU, LinkRecord,
@@ -13,6 +11,7 @@ use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::super::shell::{is_there, word};
 use super::super::tlv::{Attributes, Writer, native32};
 use super::Around;
+use super::child::Child;
 use crate::datapath::GROUP_LIVE;
 use crate::datapath::object::Macvlan;
 use crate::model::IfName;
@@ -36,61 +35,47 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord) -> Option<Macvlan>
     link.live().then_some(Macvlan { parent, mode: mode(link)?, mac: link.mac?, mtu: link.mtu })
 }
 
-/// Creates a link that is down: the engine brings it up in the sandbox.
-fn create(socket: &mut Socket, name: &IfName, wanted: &Macvlan, parent: u32) -> Result<(), Failure> {
-    let number = MODES.iter().find(|(mode, _)| *mode == wanted.mode).map_or(0, |(_, number)| *number);
-    let mut body = Writer::with_header(&[0; HEADER]);
-    body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_MTU, wanted.mtu);
-    body.native(IFLA_GROUP, GROUP_LIVE).bytes(IFLA_ADDRESS, &wanted.mac.bytes());
-    body.nest(IFLA_LINKINFO, |info| {
-        info.text(IFLA_INFO_KIND, "macvlan").nest(IFLA_INFO_DATA, |data| {
-            data.native(IFLA_MACVLAN_MODE, number);
-        });
-    });
-    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
-}
+impl Child for Macvlan {
+    const KIND: &str = "macvlan";
 
-impl LinuxKernel {
-    pub(super) fn create_macvlan(&self, name: &IfName, wanted: &Macvlan) -> Result<(), Failure> {
-        for _ in 0..CREATE_ATTEMPTS {
-            self.await_gone(name)?;
-            let socket = &mut self.route().socket;
-            let Some(parent) = link::find(socket, wanted.parent.as_str())? else {
-                return Err(Failure::refused(libc::ENODEV, &format!("there is no link {}", wanted.parent)));
-            };
-            match create(socket, name, wanted, parent.index) {
-                Err(failure) if failure.errno() == Some(libc::EEXIST) => {}
-                Err(failure) => return Err(explained(failure, &wanted.parent)),
-                Ok(()) => return Ok(()),
-            }
-            match link::find(socket, name.as_str())? {
-                None => {}
-                Some(found) if found.kind == "macvlan" && found.live() => {
-                    if mode(&found) == Some(wanted.mode) && found.peer == Some(parent.index) {
-                        let change = link::named(name).mtu(wanted.mtu).address(wanted.mac.bytes().to_vec());
-                        return link::change(socket, change);
-                    }
-                    self.reaper.retire(name);
-                }
-                Some(found) if found.kind == "macvlan" && found.dead() => self.reaper.retire(name),
-                Some(found) => return Err(foreign(name, &found.kind)),
-            }
-        }
-        Err(Failure::refused(libc::EBUSY, "links of this name keep appearing and disappearing"))
+    fn parent(&self) -> &IfName {
+        &self.parent
     }
-}
 
-/// Adds a reason to the error: the kernel does not explain why a link accepts no children
-/// (`macvlan_common_newlink`, drivers/net/macvlan.c).
-fn explained(failure: Failure, parent: &IfName) -> Failure {
-    let why = match failure.errno() {
-        Some(libc::EBUSY) => "is a bridge port, or has children of another kind",
-        Some(libc::EINVAL) => {
-            "accepts no further child: it is not an Ethernet link, or one of its children has mode passthru"
-        }
-        _ => return failure,
-    };
-    Failure::refused(failure.errno().unwrap_or_default(), &format!("{parent} {why}"))
+    /// The link stays down: the engine brings it up in the sandbox.
+    fn create(&self, socket: &mut Socket, name: &IfName, parent: u32) -> Result<(), Failure> {
+        let number = MODES.iter().find(|(mode, _)| *mode == self.mode).map_or(0, |(_, number)| *number);
+        let mut body = Writer::with_header(&[0; HEADER]);
+        body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_MTU, self.mtu);
+        body.native(IFLA_GROUP, GROUP_LIVE).bytes(IFLA_ADDRESS, &self.mac.bytes());
+        body.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, Self::KIND).nest(IFLA_INFO_DATA, |data| {
+                data.native(IFLA_MACVLAN_MODE, number);
+            });
+        });
+        socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
+    }
+
+    fn matches(&self, found: &LinkRecord) -> bool {
+        mode(found) == Some(self.mode)
+    }
+
+    fn reset(&self, socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
+        link::change(socket, link::named(name).mtu(self.mtu).address(self.mac.bytes().to_vec()))
+    }
+
+    /// The kernel does not explain why a link accepts no children (`macvlan_common_newlink`,
+    /// drivers/net/macvlan.c).
+    fn explained(&self, failure: Failure) -> Failure {
+        let why = match failure.errno() {
+            Some(libc::EBUSY) => "is a bridge port, or has children of another kind",
+            Some(libc::EINVAL) => {
+                "accepts no further child: it is not an Ethernet link, or one of its children has mode passthru"
+            }
+            _ => return failure,
+        };
+        Failure::refused(failure.errno().unwrap_or_default(), &format!("{} {why}", self.parent))
+    }
 }
 
 /// The commands that create a macvlan link.

@@ -3,6 +3,7 @@
 
 mod bridge;
 pub(super) mod change;
+mod child;
 mod ipvlan;
 mod macvlan;
 mod veth;
@@ -33,9 +34,9 @@ impl LinuxKernel {
             Object::Bridge(bridge) => self.create_bridge(name, bridge),
             Object::Vxlan(vxlan) => self.create_vxlan(name, vxlan),
             Object::Veth(veth) => self.create_veth(name, veth),
-            Object::Macvlan(macvlan) => self.create_macvlan(name, macvlan),
-            Object::Ipvlan(ipvlan) => self.create_ipvlan(name, ipvlan),
-            Object::Vlan(vlan) => self.create_vlan(name, vlan),
+            Object::Macvlan(macvlan) => self.create_child(name, macvlan),
+            Object::Ipvlan(ipvlan) => self.create_child(name, ipvlan),
+            Object::Vlan(vlan) => self.create_child(name, vlan),
         };
         created.map_err(|failure| feature::named(failure, object.kind()))
     }

@@ -3,8 +3,6 @@
 //!
 //! Never changes a link that is not in Pontoon's group.
 
-use super::super::LinuxKernel;
-use super::super::apply::{CREATE_ATTEMPTS, foreign};
 use super::super::link::{
     self, HEADER, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, LinkRecord,
 };
@@ -12,6 +10,7 @@ use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Socket};
 use super::super::shell::{is_there, word};
 use super::super::tlv::{Attributes, Writer, native16};
 use super::Around;
+use super::child::Child;
 use crate::datapath::GROUP_LIVE;
 use crate::datapath::object::Vlan;
 use crate::model::IfName;
@@ -30,50 +29,42 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord) -> Option<Vlan> {
     link.live().then_some(Vlan { below, vid: vid(link)?, up: link.up })
 }
 
-/// Creates a link with the MTU and the hardware address of the one below.
-fn create(socket: &mut Socket, name: &IfName, wanted: &Vlan, below: u32) -> Result<(), Failure> {
-    let mut body = Writer::with_header(&[0; HEADER]);
-    body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, below).native(IFLA_GROUP, GROUP_LIVE);
-    body.nest(IFLA_LINKINFO, |info| {
-        info.text(IFLA_INFO_KIND, "vlan").nest(IFLA_INFO_DATA, |data| {
-            data.bytes(IFLA_VLAN_ID, &wanted.vid.to_ne_bytes());
-        });
-    });
-    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
-}
+impl Child for Vlan {
+    const KIND: &str = "vlan";
 
-impl LinuxKernel {
-    pub(super) fn create_vlan(&self, name: &IfName, wanted: &Vlan) -> Result<(), Failure> {
-        let up = |socket: &mut Socket| if wanted.up { link::change(socket, link::named(name).up()) } else { Ok(()) };
-        for _ in 0..CREATE_ATTEMPTS {
-            self.await_gone(name)?;
-            let socket = &mut self.route().socket;
-            let Some(below) = link::find(socket, wanted.below.as_str())? else {
-                return Err(Failure::refused(libc::ENODEV, &format!("there is no link {}", wanted.below)));
-            };
-            match create(socket, name, wanted, below.index) {
-                Ok(()) => return up(socket),
-                Err(failure) => match (failure.errno(), link::find(socket, name.as_str())?) {
-                    (Some(libc::EEXIST), Some(found)) if found.kind == "vlan" && found.live() => {
-                        if vid(&found) == Some(wanted.vid) && found.peer == Some(below.index) {
-                            return up(socket);
-                        }
-                        self.reaper.retire(name);
-                    }
-                    (Some(libc::EEXIST), Some(found)) if found.kind == "vlan" && found.dead() => {
-                        self.reaper.retire(name);
-                    }
-                    // A link of another name has this VLAN (`vlan_check_real_dev`, net/8021q/vlan.c).
-                    (Some(libc::EEXIST), None) => {
-                        let text = format!("VLAN {} of {} is another link already", wanted.vid, wanted.below);
-                        return Err(Failure::refused(libc::EEXIST, &text));
-                    }
-                    (Some(libc::EEXIST), Some(found)) => return Err(foreign(name, &found.kind)),
-                    _ => return Err(failure),
-                },
-            }
-        }
-        Err(Failure::refused(libc::EBUSY, "links of this name come and go"))
+    fn parent(&self) -> &IfName {
+        &self.below
+    }
+
+    /// The link gets the MTU and the hardware address of the one below.
+    fn create(&self, socket: &mut Socket, name: &IfName, below: u32) -> Result<(), Failure> {
+        let mut body = Writer::with_header(&[0; HEADER]);
+        body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, below).native(IFLA_GROUP, GROUP_LIVE);
+        body.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, Self::KIND).nest(IFLA_INFO_DATA, |data| {
+                data.bytes(IFLA_VLAN_ID, &self.vid.to_ne_bytes());
+            });
+        });
+        socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())?;
+        self.reset(socket, name)
+    }
+
+    fn matches(&self, found: &LinkRecord) -> bool {
+        vid(found) == Some(self.vid)
+    }
+
+    fn reset(&self, socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
+        if self.up { link::change(socket, link::named(name).up()) } else { Ok(()) }
+    }
+
+    fn explained(&self, failure: Failure) -> Failure {
+        failure
+    }
+
+    /// A link of another name has this VLAN (`vlan_check_real_dev`, net/8021q/vlan.c).
+    fn exists_elsewhere(&self) -> Option<Failure> {
+        let text = format!("VLAN {} of {} is another link already", self.vid, self.below);
+        Some(Failure::refused(libc::EEXIST, &text))
     }
 }
 
