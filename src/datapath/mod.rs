@@ -52,6 +52,9 @@ pub const GROUP_LIVE: u32 = 0x706e_7401;
 /// of one per link.
 pub const GROUP_DEAD: u32 = 0x706e_7402;
 
+/// First word of the alias of links whose name the user chose: the name does not show that they are Pontoon's.
+pub const ALIAS: &str = "pontoon";
+
 /// Maximum number of ports of one Linux bridge (`BR_MAX_PORTS - 1`, net/bridge/br_private.h).
 pub const BRIDGE_PORTS: usize = 1023;
 

@@ -15,7 +15,7 @@ use rtnetlink::LinkUnspec;
 use super::echo_filter::EchoFilter;
 use super::link::{self, LinkRecord};
 use super::netlink::{Failure, Request, Socket};
-use crate::datapath::GROUP_DEAD;
+use crate::datapath::{ALIAS, GROUP_DEAD};
 use crate::model::IfName;
 
 /// Links per deletion. The kernel unregisters all of them under its one lock for links, about 0.3 ms each;
@@ -281,11 +281,11 @@ impl Worker {
             return Ok(());
         }
         let indexes = &self.indexes;
-        let (ours, unknown_senders): (Vec<_>, Vec<_>) = dead.into_iter().partition(|link| is_ours(link, indexes));
-        if unknown_senders.is_empty() {
+        let (ours, foreign): (Vec<_>, Vec<_>) = dead.into_iter().partition(|link| is_ours(link, indexes));
+        if foreign.is_empty() {
             return link::delete_dead(&mut self.socket);
         }
-        let names: Vec<&str> = unknown_senders.iter().map(|link| link.name.as_str()).collect();
+        let names: Vec<&str> = foreign.iter().map(|link| link.name.as_str()).collect();
         tracing::warn!(?names, "links of other programs are in Pontoon's group for deletion; leaving them alone");
         // This cannot be batched, so the links are deleted one by one, however long it takes.
         ours.iter().try_for_each(|link| link::delete(&mut self.socket, link.index))
@@ -296,7 +296,10 @@ fn deletable(link: &LinkRecord) -> bool {
     super::object::KINDS.contains(&link.kind.as_str())
 }
 
+/// Whether a link in the group is Pontoon's: by its name, by its alias if the user chose the name, or because this
+/// process moved it there. An earlier process may have ended before it deleted what it moved.
 fn is_ours(link: &LinkRecord, indexes: &BTreeSet<u32>) -> bool {
     let named = link.ifname().is_some_and(|name| name.has_prefix());
-    deletable(link) && (named || indexes.contains(&link.index))
+    let marked = link.alias.split(' ').next() == Some(ALIAS);
+    deletable(link) && (named || marked || indexes.contains(&link.index))
 }

@@ -80,9 +80,18 @@ fn a_foreign_link_in_the_group_for_deletion_survives() {
 fn a_former_lifes_leftovers_are_deleted_at_start() {
     in_netns(|_| {
         run(&format!("ip link add pnthold group {GROUP_DEAD} type veth peer name pntcold"));
+        // The names of these were the user's choice.
+        run(&format!(
+            "ip link add custom0 group {GROUP_DEAD} type bridge; ip link set custom0 alias 'pontoon network a'"
+        ));
+        run(&format!(
+            "ip link add stranger0 group {GROUP_DEAD} type bridge; ip link set stranger0 alias 'pontoons of b'"
+        ));
         let kernel = pontoon::linux::LinuxKernel::new(pontoon::linux::Options::default()).unwrap();
         settle(&kernel);
         assert_eq!(kernel.link(&name("pnthold")).unwrap(), None);
+        assert_eq!(kernel.link(&name("custom0")).unwrap(), None);
+        assert!(kernel.link(&name("stranger0")).unwrap().is_some());
         let (host, mut pair) = veth("last", "none");
         pair.bridge = None;
         kernel.apply(&[Step::create(host.clone(), pair), Step::Delete(host.clone(), ObjectKind::Veth)]).unwrap();

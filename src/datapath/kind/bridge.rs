@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Kind, Refusal, forwarding, links};
-use crate::datapath::{BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, Policy, Veth, fastpath};
+use crate::datapath::{
+    ALIAS, BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, Policy, Veth, fastpath,
+};
 use crate::model::options;
 use crate::model::{
     Attachment, Endpoint, EndpointSpec, Family, GatewayMode, IfName, LinkRole, Mac, Network, NetworkKind, Protocol,
@@ -63,7 +65,7 @@ fn network(network: &Network, name: &IfName) -> Datapath {
         owned: network.kind.owns_bridge(),
         mac: network.kind.owns_bridge().then(|| Mac::of_bridge(spec.id.as_str())),
         mtu: network.mtu,
-        alias: if network.kind.owns_bridge() { format!("pontoon network {}", spec.id.as_str()) } else { String::new() },
+        alias: if network.kind.owns_bridge() { format!("{ALIAS} network {}", spec.id.as_str()) } else { String::new() },
         addresses,
         ipv6: spec.v6.is_some(),
         localnet: network.kind.owns_bridge() && spec.subnets().next().is_some() && !spec.internal,

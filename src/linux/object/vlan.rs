@@ -11,8 +11,8 @@ use super::super::shell::{is_there, word};
 use super::super::tlv::{Attributes, Writer, native16};
 use super::Around;
 use super::child::Child;
-use crate::datapath::GROUP_LIVE;
 use crate::datapath::object::Vlan;
+use crate::datapath::{ALIAS, GROUP_LIVE};
 use crate::model::IfName;
 
 /// `IFLA_VLAN_ID`.
@@ -53,8 +53,10 @@ impl Child for Vlan {
         vid(found) == Some(self.vid)
     }
 
+    /// The alias marks the link as Pontoon's: its name is the user's choice.
     fn reset(&self, socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
-        if self.up { link::change(socket, link::named(name).up()) } else { Ok(()) }
+        let change = link::named(name).alias(&format!("{ALIAS} parent"));
+        link::change(socket, if self.up { change.up() } else { change })
     }
 
     fn explained(&self, failure: Failure) -> Failure {
@@ -76,6 +78,7 @@ pub(super) fn commands(name: &IfName, wanted: &Vlan) -> Vec<String> {
         is_there(name),
         wanted.vid
     )];
+    lines.push(format!("ip link set dev {link} alias '{ALIAS} parent'"));
     lines.extend(wanted.up.then(|| format!("ip link set dev {link} up")));
     lines
 }
