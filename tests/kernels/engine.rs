@@ -15,14 +15,16 @@ fn guest() -> Guest {
 }
 
 fn plugin() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/plugin");
-    assert!(path.exists(), "{} is missing: run make plugin", path.display());
-    path
+    built("plugin", "make plugin")
 }
 
 fn binary() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pontoon");
-    assert!(path.exists(), "{} is missing: run make build", path.display());
+    built("pontoon", "make build")
+}
+
+fn built(name: &str, remedy: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
+    assert!(path.exists(), "{} is missing: run {remedy}", path.display());
     path
 }
 

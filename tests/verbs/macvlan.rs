@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, endpoint, join, network, of};
 
-fn name(text: &str) -> IfName {
+pub fn name(text: &str) -> IfName {
     IfName::parse(text).unwrap()
 }
 
-fn on_parent(id: &str, n: u8, options: Value) -> Value {
+pub fn on_parent(id: &str, n: u8, options: Value) -> Value {
     let mut body = network(id, n, false);
     body["Options"]["com.docker.network.generic"] = options;
     body
 }
 
 /// A host with a link `eth7`.
-fn host() -> Rig {
+pub fn host() -> Rig {
     let rig = Rig::new();
     rig.kernel.add_link(&name("eth7"), "");
     rig

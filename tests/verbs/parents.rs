@@ -2,28 +2,11 @@
 
 use pontoon::datapath::object::{Ipvlan, Vlan};
 use pontoon::datapath::{Object, ObjectKind, Step};
-use pontoon::model::IfName;
 use pontoon::model::kind::{IpvlanFlag, IpvlanMode};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::rig::{Rig, endpoint, join, network, of};
-
-fn name(text: &str) -> IfName {
-    IfName::parse(text).unwrap()
-}
-
-fn on_parent(id: &str, n: u8, options: Value) -> Value {
-    let mut body = network(id, n, false);
-    body["Options"]["com.docker.network.generic"] = options;
-    body
-}
-
-/// A host with a link `eth7`.
-fn host() -> Rig {
-    let rig = Rig::new();
-    rig.kernel.add_link(&name("eth7"), "");
-    rig
-}
+use crate::macvlan::{host, name, on_parent};
+use crate::rig::{Rig, endpoint, join, of};
 
 fn vlan(rig: &Rig) -> Option<Vlan> {
     let object = rig.kernel.datapath().objects.get(&name("eth7.40")).cloned();

@@ -102,18 +102,21 @@ pub(super) fn check_endpoint(network: &Network, endpoint: &EndpointSpec) -> Resu
 /// Why the network publishes no ports.
 pub(super) fn publishes_nothing(network: &Network) -> Refusal {
     Refusal(format!(
-        "network {} is {} {} network, which publishes no ports: its containers are reached at their own addresses on \
+        "network {} is {} network, which publishes no ports: its containers are reached at their own addresses on \
          {}; remove -p, or connect the container to a bridge network as well",
         network.spec.id,
-        if network.kind.word() == "ipvlan" { "an" } else { "a" },
-        network.kind.word(),
+        with_article(network.kind.word()),
         network.kind.link()
     ))
 }
 
 fn no_effect(spec: &NetworkSpec, option: &str, word: &str) -> Refusal {
-    let (id, article) = (&spec.id, if word == "ipvlan" { "an" } else { "a" });
+    let (id, which) = (&spec.id, with_article(word));
     Refusal(format!(
-        "{option} has no effect on {id}, {article} {word} network, whose frames the host's firewall does not see: remove it"
+        "{option} has no effect on {id}, {which} network, whose frames the host's firewall does not see: remove it"
     ))
+}
+
+fn with_article(word: &str) -> String {
+    format!("{} {word}", if word.starts_with('i') { "an" } else { "a" })
 }
