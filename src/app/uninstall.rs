@@ -25,7 +25,7 @@ pub enum UninstallError {
     )]
     Served,
     /// Containers would lose their network.
-    #[error("removed nothing: containers are attached to {}; stop them, or disconnect them with --yes{}", .0.join(", "), cut(.0))]
+    #[error("removed nothing: containers are attached to {}, or may be if it is a VLAN link; stop them, or disconnect them with --yes{}", .0.join(", "), cut(.0))]
     Attached(Vec<String>),
 }
 

@@ -26,7 +26,7 @@ use nft::message::{self, GET_TABLE, TABLE_NAME, attributes, wire};
 pub struct Remains {
     /// Links, by name.
     pub links: BTreeSet<String>,
-    /// Those of the links whose other end is in another network namespace: a container uses them.
+    /// Those of the links that a container uses or may use, see [`in_use`].
     pub attached: BTreeSet<String>,
     /// Families of nftables that have a Pontoon table, by number.
     pub tables: BTreeSet<u8>,
@@ -39,6 +39,12 @@ impl Remains {
     pub fn is_empty(&self) -> bool {
         self.links.is_empty() && self.tables.is_empty() && self.rules == 0
     }
+}
+
+/// Whether deleting the link may cut a container off: the other end of a pair is in another network namespace; or it is
+/// a VLAN link, whose macvlan and ipvlan children in other namespaces the kernel does not show, and deletes with it.
+fn in_use(link: &LinkRecord) -> bool {
+    link.live() && (link.away && link.kind == "veth" || link.kind == "vlan")
 }
 
 /// Finds and removes what exists.
@@ -75,7 +81,7 @@ impl Uninstaller {
         }
         Ok(Remains {
             links: named(&mut links.iter()),
-            attached: named(&mut links.iter().filter(|link| link.away && link.kind == "veth" && link.live())),
+            attached: named(&mut links.iter().filter(|link| in_use(link))),
             tables: self.tables().map_err(|f| f.of("list", "tables"))?,
             rules,
         })
@@ -122,5 +128,22 @@ impl Uninstaller {
             named.then(|| payload.first().copied())
         })?;
         Ok(found.into_iter().flatten().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::{GROUP_DEAD, GROUP_LIVE};
+
+    #[test]
+    fn a_vlan_link_may_have_children_that_are_out_of_sight() {
+        let link = |kind: &str, group, away| LinkRecord { kind: kind.to_owned(), group, away, ..LinkRecord::default() };
+        assert!(in_use(&link("veth", GROUP_LIVE, true)) && in_use(&link("vlan", GROUP_LIVE, false)));
+        for unused in
+            [link("veth", GROUP_LIVE, false), link("bridge", GROUP_LIVE, false), link("vlan", GROUP_DEAD, false)]
+        {
+            assert!(!in_use(&unused), "{unused:?}");
+        }
     }
 }
