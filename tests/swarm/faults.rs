@@ -10,7 +10,7 @@ use crate::support::{wait_for, wait_until};
 const TASKS: usize = 6;
 
 /// How the engine tells a plugin's log to its own.
-const LATE: &str = "said to have left";
+const LATE: &str = "Swarm reports that a peer left";
 
 impl Cluster {
     /// A service on a network of its own. A node counts as down sooner than by default.

@@ -55,7 +55,7 @@ impl Child for Vlan {
 
     /// The alias marks the link as Pontoon's: its name is the user's choice.
     fn reset(&self, socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
-        let change = link::named(name).alias(&format!("{ALIAS} parent"));
+        let change = link::named(name).alias(format!("{ALIAS} parent"));
         link::change(socket, if self.up { change.up() } else { change })
     }
 
