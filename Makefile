@@ -1,4 +1,4 @@
-# What a user does:       make demo | make test | make install | make install-socket
+# What a user does:       make demo | make unit | make test | make install | make install-socket
 # Results:                make build -> target/pontoon, make plugin -> target/plugin, make bench -> target/bench.json
 
 SHELL := /bin/bash
@@ -7,7 +7,7 @@ SHELL := /bin/bash
 CARGO   ?= cargo
 TARGET  ?= $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 PREFIX  ?= /usr/local
-LAB     := tests/support/lab
+LAB     := crates/testkit/lab
 
 # the engines beside this distribution's own, and the tests that drive an engine
 ENGINES      ?= trixie forky
@@ -31,11 +31,23 @@ CRASH           := PONTOON_BINARY=$(CURDIR)/target/pontoon $(CARGO) test --locke
 
 export PREFIX DESTDIR FORCE PURGE
 
-# tests of engines wait more than they compute
+# Tests of engines wait more than they compute. cargo-nextest runs the tests of all binaries side by side; cargo test,
+# where nextest is not installed, runs one binary after the other.
+TEST_THREADS      ?= 6
 RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
+ifneq ($(shell $(CARGO) nextest --version 2>/dev/null),)
+RUN_TESTS := $(CARGO) nextest run --locked --test-threads=$(TEST_THREADS)
+DOC_TESTS := $(CARGO) test --locked --workspace --doc
+else
+RUN_TESTS := $(CARGO) test --locked --no-fail-fast
+DOC_TESTS := true
+endif
 
-.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo kernel test test-guest test-kernels test-all test-engines crash soak bench redeploy lab fmt clippy \
+# what needs neither root nor namespaces
+UNIT_TESTS := --lib --bins --test wire --test replay --test verbs --test full_disk --test layers --test names --test style --test docs
+
+.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo kernel unit test test-binaries test-guest test-kernels test-all test-engines crash soak bench redeploy lab fmt clippy \
         doc api deny fuzz check-tools as-root clean
 
 help: ## this list
@@ -78,29 +90,38 @@ uninstall-socket: ## remove binary and units; PURGE=1 removes the state too
 
 demo: as-root plugin ## run an engine in its own namespaces with networks and containers
 	@$(LAB) prepare
-	@tests/support/demo
+	@crates/testkit/demo
 
 kernel: as-root ## the kernel that tests boot, user-mode Linux from Debian's source: 12 minutes once, then cached; UPDATE=1
-	@tests/support/kernel/build $(KERNEL) $(if $(UPDATE),--update) >/dev/null
+	@crates/testkit/kernel/build $(KERNEL) $(if $(UPDATE),--update) >/dev/null
 
-test: as-root plugin example lab kernel ## run all tests, with this distribution's engine
-	$(CARGO) test --locked --workspace --no-fail-fast
+unit: ## run the tests that need no root, in seconds
+	$(RUN_TESTS) --workspace $(UNIT_TESTS)
+
+# Optimising the static binary occupies one processor for minutes; the others compile the tests meanwhile.
+test: as-root lab kernel ## run all tests, with this distribution's engine
+	@$(MAKE) --no-print-directory -j3 plugin example test-binaries
+	$(RUN_TESTS) --workspace
+	$(DOC_TESTS)
 	@$(MAKE) --no-print-directory test-guest
 
+test-binaries: check-tools
+	$(RUN_TESTS) --no-run --workspace
+
 test-guest: as-root kernel ## run GUEST_TESTS on that kernel
-	tests/support/kernel/tests $(KERNEL) $(GUEST_TESTS)
+	crates/testkit/kernel/tests $(KERNEL) $(GUEST_TESTS)
 
 test-kernels: as-root plugin lab ## run suites on the kernels that people have, and print a table; KERNELS, SUITES
-	@PONTOON_SUITES='$(SUITES)' tests/support/kernel/matrix $(KERNELS)
+	@PONTOON_SUITES='$(SUITES)' crates/testkit/kernel/matrix $(KERNELS)
 
 test-all: as-root plugin example ## for a night: everything, with all engines, kernels and firewalls; tables at the end
-	@tests/support/kernel/night
+	@crates/testkit/kernel/night
 
 test-engines: as-root plugin example ## run the engine tests with every other engine of Debian
 	$(LAB) prepare $(ENGINES)
 	@for engine in $(ENGINES); do \
 	    echo "== engine of $$engine"; \
-	    PONTOON_ENGINE=$$engine $(CARGO) test --locked --no-fail-fast $(ENGINE_TESTS) || failed="$$failed $$engine"; \
+	    PONTOON_ENGINE=$$engine $(RUN_TESTS) $(ENGINE_TESTS) || failed="$$failed $$engine"; \
 	done; [ -z "$$failed" ] || { echo "failed with:$$failed" >&2; exit 1; }
 
 crash: as-root build ## kill and break Pontoon at every point, at length: figures of docs/reliability.md

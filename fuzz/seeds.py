@@ -5,8 +5,8 @@
 
 A target whose input is a request gets the shortest and the longest body of every method, out of
 all engines; `options` gets the -o and --driver-opt maps that engines passed on, and the keys of
-src/model/options; `names` gets one of each form, `ledger` the
-frozen ledgers, `http` whole requests and broken ones, `ports` and `netlink` what is made here. What a run finds goes to fuzz/corpus-found,
+src/model/options; `names` and `access` get one of each form, `ledger` the
+frozen ledgers, `http` whole requests and broken ones, `ports`, `netlink`, `frames`, `dhcp` and `dns` what is made here. What a run finds goes to fuzz/corpus-found,
 which is not committed.
 """
 
@@ -26,6 +26,15 @@ NAMES = {
     "link": "br-0123456789ab",
     "link-dot": "foo.100",
     "punctuation": "-_.",
+    "empty": "",
+}
+
+
+LISTS = {
+    "short": "dns+any",
+    "ports": "tcp:80/443/8000-8080@10.0.0.0/8!10.1.0.0/16+udp:53@host",
+    "peers": "@group:db;icmp@world,sctp@net+fd00::/8!fd00::1",
+    "name": "tcp:443@*.example.org",
     "empty": "",
 }
 
@@ -67,6 +76,11 @@ def options(requests):
 def names():
     for name, text in NAMES.items():
         write("names", name, text.encode())
+
+
+def access():
+    for name, text in LISTS.items():
+        write("access", name, text.encode())
 
 
 def ledger():
@@ -135,6 +149,56 @@ def netlink():
     write("netlink", "refusal", frame(2, 0x300, refusal))
 
 
+def frames():
+    mac = b"\2\0\0\0\0\7"
+    arp = lambda op, sender, target: b"\xff" * 6 + mac + struct.pack(">HHHBBH", 0x0806, 1, 0x800, 6, 4, op) + mac + sender + b"\0" * 6 + target
+    write("frames", "arp-request", arp(1, b"\xc0\xa8\1\x07", b"\xc0\xa8\1\1"))
+    write("frames", "arp-reply", arp(2, b"\xc0\xa8\1\x07", b"\xc0\xa8\1\x07"))
+    write("frames", "arp-probe", arp(1, b"\0" * 4, b"\xc0\xa8\1\x07"))
+    address = b"\xfd" + b"\0" * 14 + b"\7"
+    head = b"\x33\x33\0\0\0\1" + mac + b"\x86\xdd" + struct.pack(">IHBB", 6 << 28, 32, 58, 255) + address + b"\xff\2" + b"\0" * 13 + b"\1"
+    write("frames", "advertisement", head + b"\x88\0\0\0\x20\0\0\0" + address + b"\2\1" + mac)
+    write("frames", "solicitation", head + b"\x87\0\0\0\0\0\0\0" + address + b"\x0e\1" + b"\0" * 6 + b"\1\1" + mac)
+
+
+def dhcp():
+    client, server = b"\2\0\0\0\0\7", b"\xc0\0\2\1"
+    head = lambda sname=b"", file=b"": (
+        struct.pack(">BBBBIHH", 2, 1, 6, 0, 0x12345678, 0, 0x8000) + b"\0" * 4 + b"\xc0\0\2\x11" + b"\0" * 8
+        + client.ljust(16, b"\0") + sname.ljust(64, b"\0") + file.ljust(128, b"\0") + b"\x63\x82\x53\x63")
+    option = lambda code, value: bytes([code, len(value)]) + value
+    terms = option(54, server) + option(51, struct.pack(">I", 3600)) + option(1, b"\xff\xff\xff\0")
+    routes = option(121, b"\0" + server + b"\x10\n\7" + server + b"\x08\x0b\0\0\0\0")
+    messages = {
+        "offer": head() + option(53, b"\2") + terms + option(3, server) + b"\xff",
+        "ack": head() + option(53, b"\5") + terms + routes + option(26, struct.pack(">H", 1400)) + option(15, b"lan") + b"\xff",
+        "nak": head() + option(53, b"\6") + option(54, server) + option(56, b"wrong network") + b"\xff",
+        "overload": head(option(6, server) + b"\xff", option(15, b"lan") + b"\xff") + option(53, b"\5") + terms + option(52, b"\3") + b"\xff",
+    }
+    for name, message in messages.items():
+        write("dhcp", name, message)
+    udp = struct.pack(">HHHH", 67, 68, 8 + len(messages["ack"]), 0) + messages["ack"]
+    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + server + b"\xff" * 4
+    total = sum(struct.unpack(">10H", ip))
+    total = ~((total & 0xffff) + (total >> 16)) & 0xffff
+    ip = ip[:10] + struct.pack(">H", total) + ip[12:]
+    write("dhcp", "frame", b"\xff" * 6 + b"\6" * 6 + b"\x08\0" + ip + udp)
+
+
+def dns():
+    name = b"\3api\7example\3com\0"
+    head = lambda flags, answers, more: b"\0\7" + struct.pack(">HHHHHH", 9, flags, 1, answers, 0, more)
+    record = lambda owner, kind, data: owner + struct.pack(">HHIH", kind, 1, 60, len(data)) + data
+    ask = lambda kind: name + struct.pack(">HH", kind, 1)
+    option = b"\0" + struct.pack(">HHIH", 41, 1232, 0x8000, 0)
+    write("dns", "query", head(0x0100, 0, 0) + ask(1))
+    write("dns", "extended", head(0x0110, 0, 1) + ask(28) + option)
+    write("dns", "many", b"\0\7" + struct.pack(">HHHHHH", 9, 0x0100, 2, 0, 0, 0) + ask(1) + ask(28))
+    alias = record(b"\xc0\x0c", 5, b"\4edge\xc0\x10")
+    write("dns", "alias", head(0x8180, 2, 0) + ask(1) + alias + record(b"\xc0\x2d", 1, b"\xc0\0\2\1"))
+    write("dns", "address", head(0x8180, 1, 0) + ask(28) + record(b"\xc0\x0c", 28, b"\x20\1" + b"\0" * 13 + b"\7"))
+
+
 def main():
     lines = [line for f in sorted((ROOT / "crates/libnetwork-plugin/tests/fixtures").glob("*.jsonl")) for line in f.read_text().splitlines()]
     requests = [json.loads(line) for line in lines]
@@ -143,8 +207,12 @@ def main():
     ports()
     options(requests)
     names()
+    access()
     ledger()
     netlink()
+    frames()
+    dhcp()
+    dns()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! The thread that announces endpoints. It announces a new arrival at once, because other hosts may still look
 //! for it elsewhere, even if the endpoint cannot receive yet; then a few times in the following seconds, because
-//! a flood may be lost; and all endpoints periodically, so that every loss is corrected. The verb that caused an
-//! announcement has returned long before.
+//! a flood may be lost; and all endpoints of overlay networks periodically, so that every loss is corrected. The verb
+//! that caused an announcement has returned long before.
 //!
 //! Each announcement is a packet to every other host. A round of all endpoints is therefore spread evenly over
 //! its period: one at a time, without bursts even after a delay.
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::driver::Driver;
+use crate::driver::{Audience, Driver};
 use crate::model::{EndpointId, NetworkId};
 
 /// Delays after the arrival at which an endpoint is announced.
@@ -23,6 +23,9 @@ const AFTER: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(3),
 ];
+
+/// The same on a network with other hosts, whose switches do not lose floods.
+const AFTER_ON_LAN: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
 /// The period in which all endpoints are announced once. The detection of silent peers depends on it
 /// (`state::peers`).
@@ -53,8 +56,12 @@ fn run(driver: &Driver, round: Duration, arrivals: &Receiver<Arrival>) {
             && *at <= Instant::now()
             && let Some(Reverse((_, began, turn, (network, endpoint)))) = due.pop()
         {
-            let there = driver.announce(&network, &endpoint);
-            if let Some(after) = AFTER.get(turn + 1).filter(|_| there) {
+            let after = match driver.announce(&network, &endpoint) {
+                Some(Audience::Overlay) => &AFTER[..],
+                Some(Audience::Lan) => &AFTER_ON_LAN,
+                None => &[],
+            };
+            if let Some(after) = after.get(turn + 1) {
                 due.push(Reverse((began + *after, began, turn + 1, (network, endpoint))));
             }
         }
@@ -128,7 +135,7 @@ mod tests {
             let began = turns.next;
             let first = taken(&mut turns, began, 30 * SECOND - SECOND / 1000, count);
             let named: Vec<_> = first.iter().map(|(_, arrival)| arrival.clone()).collect();
-            assert_eq!(named, endpoints(count), "everybody, once, in one round");
+            assert_eq!(named, endpoints(count), "all endpoints, once, in one round");
             let in_second = |n: u32| first.iter().filter(|(at, _)| (SECOND * n..SECOND * (n + 1)).contains(at)).count();
             let most = (0..30).map(in_second).max().unwrap();
             assert!(most <= count.div_ceil(30) + 1, "{most} of {count} in one second");

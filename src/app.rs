@@ -3,9 +3,11 @@
 
 mod alone;
 mod begin;
+pub mod explain;
 pub mod gc;
 pub mod inspect;
 mod settings;
+pub mod show;
 mod standby;
 pub mod uninstall;
 pub mod vip;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use libnetwork_plugin::{PluginSocket, SocketError};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use self::begin::{Begin, Ready};
@@ -29,7 +32,7 @@ use crate::resolvers::Resolvers;
 use crate::server::{self, Service};
 use crate::state::StoreError;
 use crate::upkeep::{self, Cause};
-use crate::{announcer, malloc, telemetry};
+use crate::{announcer, malloc, resolver, rounds, telemetry};
 
 /// Longest time from SIGTERM to the end of the process: requests under way get this long.
 const GRACE: Duration = Duration::from_millis(900);
@@ -69,7 +72,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     telemetry::start(options.log, options.log_format, options.managed);
     malloc::limit_arenas();
     settings::report(&options.unreadable);
-    let (mut begin, resolvers) = (Begin::new(), Resolvers::of_host());
+    let (mut begin, resolvers) = (Begin::new(&options), Resolvers::of_host());
     let mut socket = None;
     let ready = match begin.attempt(&options) {
         Err(error) if standby::waits(&options, &error) => {
@@ -87,7 +90,10 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     let settings = settings::of_driver(&options, &opened.records, begin.seed);
     let (causes, for_upkeep) = channel();
     let (arrivals, for_announcer) = channel();
-    let events = events(causes.clone(), arrivals);
+    let (probes, for_prober) = channel();
+    let (leases, for_leaser) = channel();
+    let (names, for_resolver) = unbounded_channel();
+    let events = events(causes.clone(), arrivals, probes, leases, names);
     let for_driver = Arc::<LinuxKernel>::clone(&kernel);
     let driver = Arc::new(Driver::load(opened, for_driver, settings, events, move || resolvers.now()));
     if let Err(error) = driver.start() {
@@ -97,6 +103,11 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
     upkeep::start(Arc::clone(&driver), for_upkeep).map_err(system("start the upkeep thread"))?;
     announcer::start(Arc::clone(&driver), announcer::ROUND, for_announcer)
         .map_err(system("start the announcer's thread"))?;
+    rounds::start("prober", Arc::clone(&driver), for_prober, Driver::probe_ahead)
+        .map_err(system("start the prober's thread"))?;
+    rounds::start("leaser", Arc::clone(&driver), for_leaser, |driver| Some(driver.serve_leases()))
+        .map_err(system("start the thread of leases"))?;
+    resolver::start(Arc::clone(&driver), for_resolver).map_err(system("start the resolver's thread"))?;
     let _watch = kernel.watch(Box::new(move |event| drop(causes.send(cause(event)))))?;
 
     let socket = socket.map_or_else(|| PluginSocket::open(&options.socket), Ok)?;
@@ -132,10 +143,19 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
 
 /// Passes the driver's events to the thread that does the work. The channels exist before the threads, so that no
 /// event of the start is lost.
-fn events(causes: Sender<Cause>, arrivals: Sender<announcer::Arrival>) -> Events {
+fn events(
+    causes: Sender<Cause>,
+    arrivals: Sender<announcer::Arrival>,
+    probes: Sender<()>,
+    leases: Sender<()>,
+    names: UnboundedSender<()>,
+) -> Events {
     Events::new(move |event| match event {
         driver::Event::Maintenance => drop(causes.send(Cause::Everything)),
         driver::Event::LedgerBacklog => drop(causes.send(Cause::Backlog)),
+        driver::Event::ProbesDue => drop(probes.send(())),
+        driver::Event::LeasesDue => drop(leases.send(())),
+        driver::Event::NamesDue => drop(names.send(())),
         driver::Event::Arrival(network, endpoint) => drop(arrivals.send((network, endpoint))),
     })
 }
@@ -144,6 +164,7 @@ fn cause(event: Event) -> Cause {
     match event {
         Event::LinkGone(name) | Event::LinkChanged(name) | Event::AddressGone(name) => Cause::Link(name),
         Event::LinkNew(name) => Cause::Bridge(name),
+        Event::LinkAppeared(name) => Cause::Parent(name),
         Event::HostAddress => Cause::Address,
         Event::Forwarding => Cause::Forwarding,
         Event::Firewall => Cause::Firewall,

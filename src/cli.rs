@@ -1,11 +1,14 @@
 //! The command line: which arguments exist. `app` interprets them.
 
+mod view;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use self::view::{Drops, Explain, Format, Inspect, Leases, Ports, View};
 use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
@@ -63,6 +66,22 @@ pub enum Command {
     Serve(Serve),
     /// List published ports, including those that Pontoon chose.
     Ports(Ports),
+    /// List leases from DHCP servers.
+    Leases(Leases),
+    /// Show the daemon's condition and all networks.
+    Status(View),
+    /// List endpoints with their containers, addresses and published ports.
+    Ls(View),
+    /// Show a container, an endpoint or a network.
+    Inspect(Inspect),
+    /// List address pools.
+    Pools(View),
+    /// List the other hosts of overlay networks.
+    Peers(View),
+    /// Show which rules of Pontoon dropped packets, and what that means.
+    Drops(Drops),
+    /// Explain whether a container, the host or an address reaches another, and which rule decides.
+    Explain(Explain),
     /// Diagnose the running daemon and its environment.
     Doctor(Doctor),
     /// The same without the daemon: reads its state directory and the kernel, and changes nothing.
@@ -182,34 +201,6 @@ impl From<ScopeWord> for Scope {
             ScopeWord::Global => Scope::Global,
         }
     }
-}
-
-/// What to list.
-#[derive(Debug, Args)]
-pub struct Ports {
-    /// Plugin socket of the daemon [default: that of the installed Pontoon].
-    #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
-    pub socket: PathBuf,
-
-    /// Name of the managed plugin, if there are several.
-    #[arg(long, value_name = "NAME")]
-    pub plugin: Option<String>,
-
-    /// Only networks whose id starts with this; with --docker, or the one of this name.
-    #[arg(long, value_name = "ID")]
-    pub network: Option<String>,
-
-    /// Only endpoints whose id starts with this; with --docker, or the container of this name.
-    #[arg(long, value_name = "ID")]
-    pub endpoint: Option<String>,
-
-    /// Show names of containers and networks, from the engine on this socket.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = engine::SOCKET)]
-    pub docker: Option<PathBuf>,
-
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Where the daemon is, and where it keeps its state.

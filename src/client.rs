@@ -73,6 +73,7 @@ pub struct Client {
     runtime: tokio::runtime::Runtime,
     socket: PathBuf,
     flag: &'static str,
+    timeout: Duration,
 }
 
 impl Client {
@@ -82,7 +83,12 @@ impl Client {
     /// The event loop could not be created.
     pub fn new(socket: &Path, flag: &'static str) -> Result<Self, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, socket: socket.to_owned(), flag })
+        Ok(Self { runtime, socket: socket.to_owned(), flag, timeout: REQUEST_TIMEOUT })
+    }
+
+    /// The same client with another deadline for each answer.
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// The socket.
@@ -127,8 +133,8 @@ impl Client {
             }
             serde_json::from_slice(&body).map_err(|e| failed(format!("unexpected answer ({e})")))
         };
-        let late = || failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()));
-        self.runtime.block_on(async { tokio::time::timeout(REQUEST_TIMEOUT, answer).await }).map_err(|_| late())?
+        let late = || failed(format!("no answer within {} s", self.timeout.as_secs_f32()));
+        self.runtime.block_on(async { tokio::time::timeout(self.timeout, answer).await }).map_err(|_| late())?
     }
 }
 

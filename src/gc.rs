@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::admin::status::{EndpointLine, NetworkLine, Status};
+use crate::admin::status::{EndpointStatus, NetworkStatus, Status};
 use crate::engine::Engine;
 use crate::ipam::LOCAL_SPACE;
 use crate::model::Phase;
@@ -110,7 +110,7 @@ pub fn compare(status: &Status, engine: &Engine, on_host: &BTreeSet<String>) -> 
 fn pools(status: &Status, engine: &Engine, report: &mut GcReport) {
     for pool in &status.pools {
         let known = engine.networks.values().any(|network| network.subnets.contains(&pool.subnet));
-        let goes = |network: &NetworkLine| {
+        let goes = |network: &NetworkStatus| {
             report.leaks.iter().any(|leak| matches!(leak, Leak::Network { id, .. } if id == network.id.as_str()))
         };
         let held = status.networks.iter().any(|network| network.subnets.contains(&pool.subnet) && !goes(network));
@@ -126,18 +126,18 @@ fn pools(status: &Status, engine: &Engine, report: &mut GcReport) {
 }
 
 /// Whether the engine itself generated the id, and keeps the network across its restarts.
-fn is_engines(network: &NetworkLine) -> bool {
+fn is_engines(network: &NetworkStatus) -> bool {
     let id = network.id.as_str();
     id.len() == OWN_ID && id.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn network_doubt(network: &NetworkLine, on_host: &BTreeSet<String>) -> Option<String> {
+fn network_doubt(network: &NetworkStatus, on_host: &BTreeSet<String>) -> Option<String> {
     let used = network.endpoints.iter().find_map(|endpoint| Some((endpoint, doubt(endpoint, on_host)?)));
     used.map(|(endpoint, why)| format!("its endpoint {}: {why}", endpoint.id))
 }
 
 /// Why an endpoint is kept although the engine does not know it.
-fn doubt(endpoint: &EndpointLine, on_host: &BTreeSet<String>) -> Option<String> {
+fn doubt(endpoint: &EndpointStatus, on_host: &BTreeSet<String>) -> Option<String> {
     let there = |name: &str| on_host.contains(name);
     let in_sandbox = !there(endpoint.attachment.sandbox_link().as_str());
     if let Some(host) = endpoint.attachment.host()

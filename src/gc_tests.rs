@@ -1,10 +1,10 @@
 use super::*;
-use crate::admin::status::PoolLine;
+use crate::admin::status::PoolStatus;
 use crate::engine::EngineNetwork;
 use crate::model::{Attachment, EndpointId, IfName, NetworkId};
 
-fn endpoint(id: &str, phase: Phase, age: u64) -> EndpointLine {
-    EndpointLine {
+fn endpoint(id: &str, phase: Phase, age: u64) -> EndpointStatus {
+    EndpointStatus {
         id: EndpointId::parse(id).unwrap(),
         attachment: Attachment::Veth {
             host: IfName::parse(&format!("pnth{id}")).unwrap(),
@@ -14,11 +14,12 @@ fn endpoint(id: &str, phase: Phase, age: u64) -> EndpointLine {
         age,
         addresses: Vec::new(),
         published: Vec::new(),
+        detail: Default::default(),
     }
 }
 
-fn network(id: &str, subnet: &str, endpoints: Vec<EndpointLine>) -> NetworkLine {
-    NetworkLine {
+fn network(id: &str, subnet: &str, endpoints: Vec<EndpointStatus>) -> NetworkStatus {
+    NetworkStatus {
         id: NetworkId::parse(id).unwrap(),
         kind: "bridge".to_owned(),
         link: IfName::parse("pntb1").unwrap(),
@@ -26,13 +27,15 @@ fn network(id: &str, subnet: &str, endpoints: Vec<EndpointLine>) -> NetworkLine 
         internal: false,
         icc: true,
         overlay: None,
+        vlan: None,
         subnets: vec![subnet.parse().unwrap()],
         endpoints,
+        detail: Default::default(),
     }
 }
 
-fn pool(space: &str, subnet: &str) -> PoolLine {
-    PoolLine {
+fn pool(space: &str, subnet: &str) -> PoolStatus {
+    PoolStatus {
         id: format!("{space}/{subnet}"),
         space: space.to_owned(),
         subnet: subnet.parse().unwrap(),

@@ -137,6 +137,17 @@ impl Roots {
         }
     }
 
+    /// The plugin socket, unless it was given: that of the plugin with this name, or of the installed Pontoon.
+    ///
+    /// # Errors
+    /// As [`Roots::choose`].
+    pub fn socket(&self, given: &Path, plugin: Option<&str>) -> Result<PathBuf, LocateError> {
+        let (socket, plugin) = (given.to_owned(), plugin.map(str::to_owned));
+        let mut asked = Asked { socket, state_dir: PathBuf::new(), plugin, json: false };
+        self.fill_in(&mut asked)?;
+        Ok(asked.socket)
+    }
+
     /// Fills in paths that were not given.
     ///
     /// # Errors

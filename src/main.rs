@@ -1,8 +1,21 @@
 //! The `pontoon` program: parses the command line, runs one command, and converts its result to an exit code.
 
+// Messages name the object and the remedy instead; clippy.toml lists the methods.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unwrap_used
+    )
+)]
+
 use std::process::ExitCode;
 
-use pontoon::app::inspect;
+use pontoon::app::{inspect, show};
 use pontoon::cli::{Cli, Command};
 use pontoon::output;
 
@@ -17,7 +30,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> ExitCode {
     let looks = matches!(
         command,
-        Command::Doctor(_) | Command::Check(_) | Command::Plan(_) | Command::Repair(_) | Command::Gc(_)
+        Command::Doctor(_)
+            | Command::Check(_)
+            | Command::Plan(_)
+            | Command::Repair(_)
+            | Command::Gc(_)
+            | Command::Explain(_)
     );
     if looks && !pontoon::doctor::collect::may_look() {
         output::note(
@@ -28,6 +46,14 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Serve(options) => finish(pontoon::app::serve(options)),
         Command::Ports(options) => finish(pontoon::ports::run(&options)),
+        Command::Leases(options) => finish(pontoon::leases::run(&options)),
+        Command::Status(view) => ExitCode::from(show::run(&view, show::Command::Status)),
+        Command::Ls(view) => ExitCode::from(show::run(&view, show::Command::List)),
+        Command::Inspect(one) => ExitCode::from(show::run(&one.view, show::Command::Inspect(&one))),
+        Command::Pools(view) => ExitCode::from(show::run(&view, show::Command::Pools)),
+        Command::Peers(view) => ExitCode::from(show::run(&view, show::Command::Peers)),
+        Command::Drops(options) => ExitCode::from(show::run_drops(&options)),
+        Command::Explain(options) => ExitCode::from(pontoon::app::explain::run_explain(&options)),
         Command::Doctor(options) => ExitCode::from(inspect::doctor(&options, true)),
         Command::Check(options) => ExitCode::from(inspect::doctor(&options, false)),
         Command::Plan(options) => looked(inspect::show_plan(&options)),

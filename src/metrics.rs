@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::api::Method;
-use crate::driver::Driver;
+use crate::driver::{Driver, LeaseState};
 
 /// Upper bounds of the buckets of request durations, in seconds; a last bucket holds everything. Requests take
 /// milliseconds, and the server answers the slowest at its deadline.
@@ -100,6 +100,72 @@ pub const METRICS: &[Metric] = &[
         Value::Of(|driver| read(&driver.counts.overruns)),
         "Times that kernel notifications were lost, after which everything is compared. Rising: the host is very busy.",
     ),
+    metric(
+        "pontoon_address_conflicts_total",
+        "counter",
+        Value::Of(Driver::conflict_count),
+        "Addresses of containers that another host on a local network has as well. Rising: `pontoon doctor` names both.",
+    ),
+    metric(
+        "pontoon_leases",
+        "gauge",
+        Value::Of(|driver| leases(driver, &[LeaseState::Bound, LeaseState::Parked])),
+        "Valid leases from DHCP servers, of containers and parked.",
+    ),
+    metric(
+        "pontoon_leases_unconfirmed",
+        "gauge",
+        Value::Of(|driver| leases(driver, &[LeaseState::Lost, LeaseState::Expired])),
+        "Running containers whose address no DHCP server grants any more. Not 0: `pontoon leases` names them.",
+    ),
+    metric(
+        "pontoon_leases_lost_total",
+        "counter",
+        Value::Of(|driver| read(&driver.lease_counts().lost)),
+        "Addresses that a DHCP server took away from a running container. Rising: its range or reservations changed.",
+    ),
+    metric(
+        "pontoon_leases_declined_total",
+        "counter",
+        Value::Of(|driver| read(&driver.lease_counts().declined)),
+        "Addresses of a DHCP server that another host had. Rising: a host in the server's range has a fixed address.",
+    ),
+    metric(
+        "pontoon_leases_failed_total",
+        "counter",
+        Value::Of(|driver| read(&driver.lease_counts().failed)),
+        "Starts of containers that got no lease in time. Rising: the error of the start says what was seen.",
+    ),
+    metric(
+        "pontoon_names_answered_total",
+        "counter",
+        Value::Of(|driver| read(&driver.name_counts().answered)),
+        "DNS queries answered for containers whose egress list has names.",
+    ),
+    metric(
+        "pontoon_names_refused_total",
+        "counter",
+        Value::Of(|driver| read(&driver.name_counts().refused)),
+        "Queries for names that the list does not have. Rising: the log names the container and the name.",
+    ),
+    metric(
+        "pontoon_names_failed_total",
+        "counter",
+        Value::Of(|driver| read(&driver.name_counts().failed)),
+        "Queries that no name server answered, or whose addresses the kernel did not take. Rising: ask the name server.",
+    ),
+    metric(
+        "pontoon_names_limited_total",
+        "counter",
+        Value::Of(|driver| read(&driver.name_counts().limited)),
+        "Queries beyond those that are answered at the same time. Rising: a container sends too many.",
+    ),
+    metric(
+        "pontoon_names_malformed_total",
+        "counter",
+        Value::Of(|driver| read(&driver.name_counts().malformed)),
+        "Messages to port 53 that are no DNS queries.",
+    ),
     metric("pontoon_networks", "gauge", Value::Of(|driver| driver.sizes().0 as u64), "Networks."),
     metric("pontoon_endpoints", "gauge", Value::Of(|driver| driver.sizes().1 as u64), "Endpoints."),
     metric(
@@ -109,6 +175,10 @@ pub const METRICS: &[Metric] = &[
         "1 when facts are missing from the ledger: docs/state.md.",
     ),
 ];
+
+fn leases(driver: &Driver, states: &[LeaseState]) -> u64 {
+    driver.read_leases(|slot, now| u64::from(states.contains(&slot.state(now)))).into_iter().sum()
+}
 
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)

@@ -2,7 +2,7 @@
 //! a full disk, is an error of the command.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::sync::{Mutex, PoisonError};
 
 /// Why the output is incomplete; nothing more is written then.
@@ -28,6 +28,21 @@ pub fn line(text: &(impl Display + ?Sized)) {
     print(&format!("{text}\n"));
 }
 
+/// Rows with their cells below each other, two spaces apart, the first row being the headings.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.len().max(*width));
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// Writes a line to standard error, if it is open.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
@@ -37,4 +52,41 @@ pub fn note(text: &str) {
 pub fn is_whole() -> bool {
     let failure = FAILURE.lock().unwrap_or_else(PoisonError::into_inner);
     failure.is_none_or(|kind| kind == ErrorKind::BrokenPipe)
+}
+
+/// Colours of a text, if it goes to a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    coloured: bool,
+}
+
+impl Style {
+    /// That of standard output: colours on a terminal, unless `NO_COLOR` is set to anything (no-color.org).
+    pub fn of_stdout() -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { coloured: io::stdout().is_terminal() && !unwanted && !dumb }
+    }
+
+    /// Without colours.
+    pub const PLAIN: Self = Self { coloured: false };
+
+    /// Green.
+    pub fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// Yellow.
+    pub fn doubtful(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    /// Red.
+    pub fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    fn paint(self, colour: &str, text: &str) -> String {
+        if self.coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
 }

@@ -4,13 +4,13 @@
 //! An unknown network or endpoint in a filter is an error: an empty list would say that it publishes nothing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::admin::ports::PortLine;
+use crate::admin::ports::PortStatus;
 use crate::admin::status::Status;
-use crate::cli::{Asked, Ports};
+use crate::cli::Ports;
 use crate::client::{Client, ClientError};
 use crate::installation::{LocateError, Roots};
 use crate::output;
@@ -42,15 +42,9 @@ fn hint(named: bool) -> &'static str {
 
 /// Prints the table, or JSON.
 pub fn run(options: &Ports) -> Result<(), PortsError> {
-    let mut asked = Asked {
-        socket: options.socket.clone(),
-        state_dir: PathBuf::new(),
-        plugin: options.plugin.clone(),
-        json: options.json,
-    };
-    Roots::of_host().fill_in(&mut asked)?;
-    let client = Client::new(&asked.socket, "socket")?;
-    let mut lines: Vec<PortLine> = client.get("/ports")?;
+    let socket = Roots::of_host().socket(&options.socket, options.plugin.as_deref())?;
+    let client = Client::new(&socket, "socket")?;
+    let mut lines: Vec<PortStatus> = client.get("/ports")?;
     let names = match &options.docker {
         Some(socket) => names(socket)?,
         None => BTreeMap::new(),
@@ -112,8 +106,8 @@ fn shown<'a>(names: &'a BTreeMap<String, String>, id: &'a str) -> &'a str {
     names.get(id).map_or(&id[..id.len().min(12)], String::as_str)
 }
 
-fn json(lines: &[PortLine], names: &BTreeMap<String, String>) -> Value {
-    let line = |line: &PortLine| {
+fn json(lines: &[PortStatus], names: &BTreeMap<String, String>) -> Value {
+    let line = |line: &PortStatus| {
         let mut value = serde_json::to_value(line).unwrap_or_default();
         if let Some(name) = names.get(&line.endpoint) {
             value["container_name"] = name.clone().into();
@@ -126,7 +120,7 @@ fn json(lines: &[PortLine], names: &BTreeMap<String, String>) -> Value {
     lines.iter().map(line).collect()
 }
 
-fn table(lines: &[PortLine], names: &BTreeMap<String, String>) -> String {
+fn table(lines: &[PortStatus], names: &BTreeMap<String, String>) -> String {
     let mut rows = vec![["NETWORK", "ENDPOINT", "REACHED AT", "CONTAINER", ""].map(str::to_owned)];
     for line in lines {
         let container = match line.container {
@@ -137,15 +131,7 @@ fn table(lines: &[PortLine], names: &BTreeMap<String, String>) -> String {
         let (network, endpoint) = (shown(names, &line.network), shown(names, &line.endpoint));
         rows.push([network.to_owned(), endpoint.to_owned(), line.at.to_string(), container, chosen.to_owned()]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2), width(3)];
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(format!("{}  {}", cells.join("  "), row[4]).trim_end());
-        text.push('\n');
-    }
-    text
+    output::table(&rows)
 }
 
 #[cfg(test)]
@@ -153,8 +139,8 @@ mod tests {
     use super::*;
     use crate::model::{HostPort, Protocol};
 
-    fn line(endpoint: &str, port: u16, ephemeral: bool) -> PortLine {
-        PortLine {
+    fn line(endpoint: &str, port: u16, ephemeral: bool) -> PortStatus {
+        PortStatus {
             network: "0123456789abcdef".into(),
             endpoint: endpoint.into(),
             at: HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port },

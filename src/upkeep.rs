@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::datapath::ObjectKind;
 use crate::driver::Driver;
 use crate::model::IfName;
 
@@ -33,6 +34,8 @@ pub enum Cause {
     Link(IfName),
     /// A bridge appeared that may belong to the engine.
     Bridge(IfName),
+    /// A link appeared that may be a parent.
+    Parent(IfName),
     /// An address of the host was added or removed.
     Address,
     /// Another program turned forwarding on or off for the host.
@@ -95,8 +98,18 @@ impl Work {
                 self.links |= driver.reconciler().wants(name);
                 self.host |= driver.reconciler().is_engine_bridge(name);
             }
-            Cause::Bridge(_) => self.host = true,
-            Cause::Address => (self.host, self.addresses) = (true, true),
+            Cause::Bridge(name) | Cause::Parent(name) => {
+                self.host |= matches!(cause, Cause::Bridge(_));
+                if driver.reconciler().has_children_on(name) || driver.lacks_parent() {
+                    driver.reconciler().hurry();
+                    self.links = true;
+                }
+            }
+            Cause::Address => {
+                (self.host, self.addresses) = (true, true);
+                // Host links have the addresses of their parents.
+                self.links |= driver.reconciler().wants_kind(ObjectKind::HostLink) || driver.lacks_parent();
+            }
             Cause::Forwarding => self.links = true,
             Cause::Firewall => self.firewall = true,
             Cause::Overrun => {

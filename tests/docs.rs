@@ -1,5 +1,5 @@
-//! Documentation: the tables between the markers are generated from the code and compared with it
-//! (`UPDATE_DOCS=1 cargo test --test docs` writes them); links, citations and names of metrics lead somewhere.
+//! Documentation: the tables between the markers are generated from the code and compared with it (`UPDATE=1 cargo test
+//! --test docs` writes them); links, citations and metric names are verified.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,25 +13,18 @@ mod ruleset;
 
 use ruleset::Ruleset;
 
-/// What tests/golden/ has, and what is special about each: compared with the folder.
-const GOLDEN: [(&str, &str); 3] = [
+/// The files of tests/golden/ and their descriptions: compared with the folder.
+const GOLDEN: [(&str, &str); 4] = [
     ("ruleset", "the tables of a host with one network, Docker's own docker0 beside it: what this page shows"),
     ("policy", "what each option changes, as statements of the policy and the elements that they become"),
+    ("limits", "tables `ip pontoon` and `ip6 pontoon` of a host with one container whose connections are limited"),
     ("fastpath", "table `netdev pontoon` of a host with a tunnel and two containers, one of them not checked"),
 ];
 
-/// Compares (or writes) what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
-fn generated(file: &str, name: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{file} lacks {begin}"));
-    let (held, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{file} lacks {end}"));
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
-    } else {
-        assert_eq!(held, expected, "docs/{file} is not what the code says: run UPDATE_DOCS=1 cargo test --test docs");
-    }
+/// Compares a section of a page of docs/.
+#[track_caller]
+fn generated(page: &str, name: &str, expected: &str) {
+    testkit::golden::section(&format!("docs/{page}"), name, expected);
 }
 
 #[test]
@@ -48,8 +41,7 @@ fn metrics() {
     generated("metrics.md", "metrics", &table);
 }
 
-/// The page about the firewall shows what the kernel holds: tests/netns_linux compares the same
-/// texts with it.
+/// The page about the firewall shows the kernel's state: tests/netns_linux compares the same texts with it.
 #[test]
 fn firewall() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -76,6 +68,8 @@ fn firewall() {
     }
     let fastpath = std::fs::read_to_string(folder.join("fastpath.txt")).unwrap();
     generated(page, "fastpath", &format!("```nft\n{fastpath}```\n"));
+    let limits = std::fs::read_to_string(folder.join("limits.txt")).unwrap();
+    generated(page, "limits", &format!("```nft\n{limits}```\n"));
     generated(page, "golden", &list);
 }
 
@@ -97,7 +91,8 @@ fn checks() {
     generated("doctor.md", "checks", &table);
 }
 
-/// The page lists what the doctor probes, and the required release is the newest that a required feature needs.
+/// The page lists the features that the doctor probes, and the required release is the newest one that a required
+/// feature needs.
 #[test]
 fn kernels() {
     use pontoon::datapath::host::OLDEST;
@@ -128,7 +123,7 @@ fn settings() {
     generated("settings.md", "settings", &table);
 }
 
-/// Every unsafe block with its reason: a new one shows in the change that brings it.
+/// Every unsafe block with its reason, so that a review sees new ones.
 #[test]
 fn unsafe_code() {
     let mut table = String::from("| file | why each of its unsafe blocks is sound |\n|---|---|\n");
@@ -144,9 +139,9 @@ fn unsafe_code() {
     generated("security.md", "unsafe", &table);
 }
 
-/// Each attack of the threat model names tests as `binary module::test`, and each of them is there.
+/// Each attack of the threat model names tests as `binary module::test`, and each of them exists.
 #[test]
-fn every_line_of_the_threat_model_has_its_test() {
+fn every_threat_has_its_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
     let (_, rest) = page.split_once("<!-- threats:begin -->").expect("the threat model");
@@ -163,7 +158,7 @@ fn every_line_of_the_threat_model_has_its_test() {
             let file = root.join(format!("tests/{binary}/{module}.rs"));
             let code =
                 std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{test}: {}: {error}", file.display()));
-            assert!(code.contains(&format!("#[test]\nfn {name}()")), "{test} is not there");
+            assert!(code.contains(&format!("#[test]\nfn {name}()")), "{test} does not exist");
             count += 1;
         }
     }
@@ -186,14 +181,14 @@ fn reason(above: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn every_page_is_linked_and_every_link_leads_somewhere() {
+fn every_page_is_linked_and_every_link_has_a_target() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let files = std::fs::read_dir(root.join("docs")).unwrap().map(|file| file.unwrap().path());
     let (docs, pictures): (Vec<_>, Vec<_>) = files.partition(|file| file.extension().is_some_and(|end| end == "md"));
     let name = |file: &Path| file.file_name().unwrap().to_string_lossy().into_owned();
     for page in &docs {
-        assert!(readme.contains(&format!("docs/{}", name(page))), "README.md does not lead to {}", page.display());
+        assert!(readme.contains(&format!("docs/{}", name(page))), "README.md does not link to {}", page.display());
     }
     for picture in &pictures {
         let shown = |page: &PathBuf| std::fs::read_to_string(page).unwrap().contains(&format!("]({})", name(picture)));
@@ -210,14 +205,14 @@ fn every_page_is_linked_and_every_link_leads_somewhere() {
                 continue;
             }
             let there = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
-            assert!(there.exists(), "{}: {target} leads nowhere", page.display());
+            assert!(there.exists(), "{}: {target} has no target", page.display());
             let found = anchor.is_empty() || anchors(&std::fs::read_to_string(&there).unwrap()).contains(anchor);
             assert!(found, "{}: {target}: no such heading", page.display());
         }
     }
 }
 
-/// The anchors of a page's headings, as they are derived from the texts.
+/// The anchors of a page's headings, derived from the texts.
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut code = false;
     let mut found = BTreeSet::new();
@@ -235,7 +230,8 @@ fn anchors(page: &str) -> BTreeSet<String> {
 /// The source files of the program and of its crates.
 fn all_sources() -> Vec<PathBuf> {
     let crates = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates")).unwrap();
-    let folders = crates.map(|entry| format!("crates/{}/src", entry.unwrap().file_name().into_string().unwrap()));
+    let names = crates.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "testkit");
+    let folders = names.map(|name| format!("crates/{name}/src"));
     let mut found: Vec<_> = folders.chain(["src".to_owned()]).flat_map(|folder| sources(&folder)).collect();
     found.sort();
     found
@@ -264,7 +260,7 @@ fn every_cited_section_of_the_protocol_exists() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md");
     let page = std::fs::read_to_string(page).unwrap();
     let mut cited = 0;
-    for path in ["src", "tests"].into_iter().flat_map(sources) {
+    for path in ["src", "tests", "crates/testkit/src"].into_iter().flat_map(sources) {
         let text = std::fs::read_to_string(&path).unwrap();
         for rest in text.split("protocol.md ").skip(1) {
             for number in rest.split(", ") {
@@ -294,7 +290,7 @@ fn every_metric_of_the_pages_exists() {
         for rest in text.split("pontoon_").skip(1) {
             let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
             let name = format!("pontoon_{}", &rest[..end]);
-            // the table of `pontoon vip`
+            // The nftables table of `pontoon vip`.
             if name != "pontoon_vip" {
                 let series = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
                 let known = METRICS.iter().any(|metric| match metric.kind {
@@ -309,7 +305,7 @@ fn every_metric_of_the_pages_exists() {
     assert!(named > 15, "{named} metrics");
 }
 
-/// Messages that the code composes, or that are the system's.
+/// Messages that are composed in the code, or come from the system.
 const COMPOSED: [&str; 5] = [
     "No space left on device",
     "no ... port of the ephemeral range is free on this host",
@@ -318,7 +314,7 @@ const COMPOSED: [&str; 5] = [
     "... is the network address of subnet ...",
 ];
 
-/// The messages that the page quotes from Pontoon are in the code: between two `...`, word by word.
+/// The messages of Pontoon quoted by the page exist in the code: the parts between two `...`, word by word.
 #[test]
 fn every_quoted_message_exists() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");

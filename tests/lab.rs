@@ -1,6 +1,4 @@
-//! The lab, tried on the engine's own bridge driver: what the tests of Pontoon stand on must stand by itself.
-
-mod support;
+//! The lab, tested with the engine's own bridge driver: the foundation of Pontoon's tests has to work by itself.
 
 use std::{
     collections::HashMap,
@@ -12,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use support::{Node, Options, Segment, Signal, wait_for, wait_until};
+use testkit::{Node, Options, Segment, Signal, wait_for, wait_until};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -48,7 +46,7 @@ fn a_container_and_a_host_outside_reach_each_other() {
 }
 
 #[test]
-fn a_reboot_keeps_the_disk_and_nothing_else() {
+fn a_reboot_keeps_only_the_disk() {
     let segment = Segment::up();
     let node = Options::new().uplink(&segment, 1).flag("--debug").up();
     let other = Options::new().uplink(&segment, 2).bare().up();
@@ -101,7 +99,7 @@ fn an_engine_crash_is_survived() {
 }
 
 #[test]
-fn nodes_come_up_side_by_side() {
+fn nodes_start_in_parallel() {
     let segment = Segment::up();
     let (one, two) = thread::scope(|scope| {
         let one = scope.spawn(|| Options::new().uplink(&segment, 1).up());
@@ -139,7 +137,7 @@ fn nothing_is_left_of_a_node() {
 #[test]
 fn a_node_does_not_outlive_its_test() {
     let name = format!("tether{}", std::process::id());
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/lab");
+    let lab = testkit::root().join("crates/testkit/lab");
     let mut up =
         Command::new(&lab).args(["up", &name, "--tether"]).stdin(Stdio::piped()).spawn().expect("the lab starts");
     let tether = up.stdin.take();
@@ -147,10 +145,10 @@ fn a_node_does_not_outlive_its_test() {
     let path = Command::new(&lab).args(["path", &name]).output().expect("the lab starts");
     let dir = PathBuf::from(String::from_utf8_lossy(&path.stdout).trim());
     let before = descendants(keeper(&dir));
-    // what the kernel does when a test's process dies
+    // What the kernel does when a test's process ends.
     drop(tether);
-    wait_until(SOON, "the node to go away", || !dir.exists());
-    wait_until(SOON, "its processes to go away", || {
+    wait_until(SOON, "the node to be removed", || !dir.exists());
+    wait_until(SOON, "its processes to end", || {
         let alive = processes();
         !before.iter().any(|(pid, birth)| alive.get(pid).is_some_and(|process| process.birth == *birth))
     });
@@ -161,12 +159,12 @@ fn a_command_ends_at_its_deadline() {
     let node = Options::new().bare().up();
     let output = node.exec_within(Duration::from_millis(300), &["sleep", "4242"]);
     assert!(output.status.is_none());
-    wait_until(SOON, "its process to go away", || !node.exec(&["pgrep", "-f", "^sleep 4242"]).success());
+    wait_until(SOON, "its process to end", || !node.exec(&["pgrep", "-f", "^sleep 4242"]).success());
     let mut process = node.spawn(&["sh", "-c", "echo started; exec sleep 4243"]);
     wait_until(SOON, "its output", || process.log().contains("started"));
     assert!(process.running());
     process.kill();
-    wait_until(SOON, "its process to go away", || !node.exec(&["pgrep", "-f", "^sleep 4243"]).success());
+    wait_until(SOON, "its process to end", || !node.exec(&["pgrep", "-f", "^sleep 4243"]).success());
     let mut brief = node.spawn(&["true"]);
     assert!(brief.wait(SOON));
 }
@@ -202,7 +200,7 @@ fn a_registry_serves_plugins() {
     assert_eq!(node.inspect("idle")["PluginReference"], name);
 }
 
-/// Listens where it is told to, as Pontoon does, and no more than that.
+/// Listens on a socket like Pontoon, without any function.
 const LISTENER: &str = r#"#!/usr/bin/perl
 use IO::Socket::UNIX;
 print STDERR "started: @ARGV\n";
@@ -213,7 +211,7 @@ while (1) { $socket->accept }
 "#;
 
 #[test]
-fn a_program_is_run_as_pontoon_is() {
+fn a_program_is_run_like_pontoon() {
     let node = Options::new().bare().up();
     let program = node.shared().join("listener");
     fs::write(&program, LISTENER).expect("a file");
@@ -237,9 +235,9 @@ struct Process {
     birth: u64,
 }
 
-/// The processes of this machine, other than the dead that nobody has asked after yet.
+/// The processes of this machine, except zombies.
 fn processes() -> HashMap<u32, Process> {
-    let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
+    let entries = fs::read_dir("/proc").expect("/proc exists").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -250,7 +248,7 @@ fn processes() -> HashMap<u32, Process> {
     .collect()
 }
 
-/// A process and all below it, with the times of their starts.
+/// A process and its descendants, with their start times.
 fn descendants(top: u32) -> HashMap<u32, u64> {
     let all = processes();
     let below = |pid: u32| {
@@ -271,13 +269,13 @@ fn keeper(dir: &Path) -> u32 {
 }
 
 fn mounts() -> String {
-    fs::read_to_string("/proc/self/mountinfo").expect("/proc is there")
+    fs::read_to_string("/proc/self/mountinfo").expect("/proc exists")
 }
 
 /// The control groups of a container.
 fn cgroups(container: &str) -> Vec<PathBuf> {
     let find =
         Command::new("find").args(["/sys/fs/cgroup/", "-type", "d", "-name", &format!("*{container}*")]).output();
-    let text = find.expect("find is there").stdout;
+    let text = find.expect("find is installed").stdout;
     String::from_utf8_lossy(&text).lines().map(PathBuf::from).collect()
 }

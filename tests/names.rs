@@ -1,16 +1,12 @@
-//! Owns the rules of naming (design, section 10), checked over src/ and over synthetic text that
-//! breaks them.
-
-#[path = "layers/source.rs"]
-mod source;
+//! The rules of naming (design, section 10), checked over src/ and over synthetic text that breaks them.
 
 use pontoon::api::Method;
-use source::{Source, all, is_word, word, workspace};
+use testkit::source::{Source, all, is_word, word, workspace};
 
-/// Modules that say nothing about what they own.
+/// Module names that do not describe the content.
 const EMPTY_MODULES: [&str; 9] = ["utils", "util", "helpers", "helper", "common", "manager", "core", "misc", "shared"];
 
-/// Beginnings of functions that say only that something happens.
+/// Function name prefixes that say only that something happens.
 const EMPTY_VERBS: [&str; 3] = ["handle_", "process_", "do_"];
 
 /// Identifiers that follow `keyword` in the code, each with its position.
@@ -24,7 +20,7 @@ fn named<'a>(source: &'a Source, keyword: &str) -> Vec<(usize, &'a str)> {
 fn modules(source: &Source) -> Vec<String> {
     let path = source.modules().into_iter().map(|name| (0, name));
     let found = path.chain(named(source, "mod")).filter(|(_, name)| EMPTY_MODULES.contains(name));
-    found.map(|(at, name)| format!("{}: a module called {name} owns nothing", source.place(at))).collect()
+    found.map(|(at, name)| format!("{}: a module called {name} has no topic", source.place(at))).collect()
 }
 
 fn functions(source: &Source) -> Vec<String> {
@@ -33,13 +29,13 @@ fn functions(source: &Source) -> Vec<String> {
     found.map(|(at, name)| format!("{}: name {name} by what it achieves", source.place(at))).collect()
 }
 
-/// `...Request` and `...Response` are what stands on the engine's wire, and stand in api alone. A
-/// bare `Request` is another's: netlink has them too.
+/// `...Request` and `...Response` are types of the engine's protocol, and are defined in api only. A bare `Request` is
+/// allowed: netlink has them, too.
 fn wire_types(source: &Source) -> Vec<String> {
     let types = ["struct", "enum", "type"].into_iter().flat_map(|keyword| named(source, keyword));
     let found = types.filter(|(_, name)| ["Request", "Response"].iter().any(|end| name.ends_with(end) && name != end));
     let found = found.filter(|_| source.unit() != "api");
-    found.map(|(at, name)| format!("{}: {name} belongs in api, or wants another name", source.place(at))).collect()
+    found.map(|(at, name)| format!("{}: {name} belongs in api, or needs another name", source.place(at))).collect()
 }
 
 fn complain(files: &[Source], rule: impl Fn(&Source) -> Vec<String>) {
@@ -73,7 +69,8 @@ fn a_method_has_one_name_everywhere() {
             }
             snake.push(c.to_ascii_lowercase());
         }
-        // Both halves have a GetCapabilities; the variants and the IPAM half's name tell them apart.
+        // Both halves of the protocol have a GetCapabilities; the variant and the function of the IPAM half have a
+        // different name.
         let expected = match method {
             Method::IpamGetCapabilities => format!("ipam_{snake}"),
             _ => snake,

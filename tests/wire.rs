@@ -1,5 +1,5 @@
-//! Values in recorded requests: what an engine puts into a typed field, Pontoon's type for it
-//! accepts. The decoding itself is tested in crates/libnetwork-plugin.
+//! Values in recorded requests: Pontoon's type for a field accepts all values that engines send. The decoding itself is
+//! tested in crates/libnetwork-plugin.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ mod recorded;
 use recorded::decode::Decoded;
 use recorded::{Sent, fixtures};
 
-/// Whatever an engine puts into a typed field must be accepted by the type Pontoon has for it.
+/// Pontoon's type for a field has to accept every value that an engine sends.
 fn values_parse(sent: &Sent, kept: &Value) {
     let at = format!("{}: {}", sent.from, sent.path);
     if let Some(id) = kept["NetworkID"].as_str() {
@@ -58,7 +58,7 @@ fn values_parse(sent: &Sent, kept: &Value) {
     }
     if matches!(sent.method(), Method::CreateNetwork | Method::GwAllocCheck) {
         let generic: BTreeMap<String, String> = serde_json::from_value(options[key::GENERIC].clone()).unwrap();
-        // Options of the captures are partly invented; a refusal must still be one readable line.
+        // Some options of the captures are invented; a refusal must nevertheless be one readable line.
         if let Err(refusal) = NetworkOptions::parse(&generic) {
             assert!(!refusal.to_string().contains('\n'), "{at}: {refusal}");
         }

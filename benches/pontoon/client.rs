@@ -1,4 +1,4 @@
-//! Owns a connection to the plugin socket, kept open as the engine keeps its own.
+//! A connection to the plugin socket, kept open as the engine does.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,7 +16,7 @@ impl Client {
         Ok(Self { stream: UnixStream::connect(socket)?, buffer: vec![0; 64 * 1024] })
     }
 
-    /// One request; fails the benchmark on an error, which would otherwise count as fast.
+    /// One request; an error fails the benchmark, since it would otherwise count as fast.
     pub fn call(&mut self, method: &str, body: &str) -> Value {
         let text = format!(
             "POST /{method} HTTP/1.1\r\nHost: plugin.moby.localhost\r\nContent-Length: {}\r\n\r\n{body}",
@@ -44,7 +44,7 @@ impl Client {
     }
 }
 
-/// With `checks` as a user has it; without, a pair and a port of the bridge are all there is to make.
+/// With `checks` as a user creates it; without, only a pair and a port of the bridge are created.
 pub fn network(id: &str, n: u8, checks: bool) -> String {
     json!({"NetworkID": id, "Options": {"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": false,
         "com.docker.network.generic": {"pontoon.spoofcheck": checks.to_string()}},
@@ -54,7 +54,7 @@ pub fn network(id: &str, n: u8, checks: bool) -> String {
 }
 
 pub fn endpoint_id(n: usize) -> String {
-    // Told apart in the first characters, as the engine's random ids are.
+    // Different in the first characters, like the engine's random ids.
     format!("{n:08x}{}", "0123456789abcdef".repeat(4))[..64].to_owned()
 }
 
@@ -66,7 +66,7 @@ pub fn create(network: &str, subnet: u8, n: usize) -> String {
     .to_string()
 }
 
-/// Each endpoint is in a container of its own, as on a real host.
+/// Each endpoint is in its own container, as on a real host.
 pub fn join(network: &str, n: usize) -> String {
     let sandbox = format!("/var/run/docker/netns/{n:012x}");
     json!({"NetworkID": network, "EndpointID": endpoint_id(n), "SandboxKey": sandbox,

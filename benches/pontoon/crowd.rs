@@ -1,5 +1,5 @@
-//! `docker run -p` beside a thousand endpoints and beside none. The endpoints are Pontoon's and
-//! the kernel's alone: an engine with as many containers would be measured, not the driver.
+//! `docker run -p` beside a thousand endpoints and beside none. The endpoints exist only in Pontoon and the kernel,
+//! since an engine with as many containers would be slower by itself.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::client::{self, Client};
 use crate::flow;
 use crate::report::{Row, median};
-use crate::support::Node;
 use crate::verbs::time;
+use testkit::Node;
 
 const ROUNDS: usize = 3;
 const RUNS: usize = 8;
@@ -39,7 +39,7 @@ pub fn run() -> Vec<Row> {
             client.call("NetworkDriver.CreateEndpoint", &client::create(&network, subnet, n));
             client.call("NetworkDriver.Join", &client::join(&network, n));
         }
-        // Pontoon would take one that stays on the host for given up.
+        // Pontoon would regard links that stay on the host as abandoned.
         flow::give_away(&at, 0..NETWORKS * EACH, &sandbox);
         run(&mut beside);
         for (network, _, n) in endpoints() {
@@ -50,9 +50,9 @@ pub fn run() -> Vec<Row> {
                 client.call("NetworkDriver.DeleteNetwork", &network);
             }
         }
-        // Deleted in the background: the next round must not pay for it.
+        // Deleted in the background: the next round must not be slowed down by that.
         let links = || node.exec(&["sh", "-c", "ls /sys/class/net | grep -c ^pnth || true"]).ok();
-        crate::support::wait_until(Duration::from_secs(60), "the endpoints to be gone", || links().trim() == "0");
+        testkit::wait_until(Duration::from_secs(60), "the endpoints to be gone", || links().trim() == "0");
     }
     let what = format!("docker run --rm -p, 1 port, beside 1,000 endpoints, engine {major}.{minor}");
     vec![Row::ratio(&what, median(&beside), "beside none", median(&alone), Some(1.2))]

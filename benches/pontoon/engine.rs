@@ -1,5 +1,5 @@
-//! What a user waits for: `docker run --rm` and `docker network create/rm` on Pontoon and on the
-//! built-in bridge of the same engine, in turn.
+//! The waiting times of users: `docker run --rm` and `docker network create/rm` on Pontoon and on the built-in bridge
+//! of the same engine, alternately.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::report::{Row, median};
-use crate::support::Node;
 use crate::verbs::time;
+use testkit::Node;
 
 const RUNS: usize = 21;
 /// The built-in driver takes seconds for 200 ports.
@@ -25,7 +25,7 @@ pub fn run() -> Vec<Row> {
     let (mut run, mut create, mut remove) =
         ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for turn in 0..RUNS + 2 {
-        // Who goes first changes from turn to turn; the first two turns warm up.
+        // The order alternates; the first two turns are a warm-up.
         let order = if turn % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let driver = ["bridge", "pontoon"][side];
@@ -43,7 +43,7 @@ pub fn run() -> Vec<Row> {
             keep(&mut remove[side], time(|| drop(node.docker(&["network", "rm", "extra"]).ok())));
         }
     }
-    // What the engine takes by itself, and what it takes for a network without ports.
+    // The time of the engine itself, and the time for a network without ports.
     let (mut no_network, mut no_ports) = (Vec::new(), Vec::new());
     let (mut one_port, mut many_ports) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     let (mut own_share, mut own_share_of_many) = (Vec::new(), Vec::new());
@@ -111,7 +111,7 @@ pub fn run() -> Vec<Row> {
     ]
 }
 
-/// From the daemon's metrics: time in all requests so far.
+/// The total time of all requests so far, from the daemon's metrics.
 fn request_seconds(node: &Node) -> f64 {
     let text = get_metrics(node);
     let lines = text.lines().filter(|line| line.starts_with("pontoon_request_duration_seconds_sum{"));

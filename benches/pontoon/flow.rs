@@ -1,5 +1,5 @@
-//! Owns the traffic itself: a small server and its clients, each in the network namespace of a
-//! container or host, so that both drivers are measured with the same few lines on both ends.
+//! The traffic: a small server and its clients, each in the network namespace of a container or host, so that both
+//! drivers are measured with the same code on both ends.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::Node;
 use crate::verbs::time;
+use testkit::Node;
 
 /// Port of the server in its namespace.
 pub const PORT: u16 = 80;
 
-/// First byte of a connection: one answer and the end; each byte answered; all swallowed.
+/// The first byte of a connection: one answer and the end; an echo of each byte; no answer.
 const ONCE: u8 = b'o';
 const ECHO: u8 = b'e';
 const SINK: u8 = b's';
@@ -29,12 +29,12 @@ pub fn of_container(node: &Node, container: &str) -> PathBuf {
     node.path(&format!("/proc/{pid}/ns/net"))
 }
 
-/// A namespace for the containers' ends of endpoints that have no container.
+/// A namespace for the container ends of endpoints without a container.
 pub fn sandbox() -> std::fs::File {
     crate::in_namespace(|| std::fs::File::open("/proc/thread-self/ns/net").expect("a namespace"))
 }
 
-/// Puts the container's end of an endpoint of the node `at` there, as its engine would have.
+/// Moves the container ends of endpoints of the node `at` there, as the engine would.
 pub fn give_away(at: &Path, endpoints: impl Iterator<Item = usize> + Send, sandbox: &std::fs::File) {
     inside(at, || {
         let mut raw = crate::raw::Raw::open();
@@ -45,18 +45,18 @@ pub fn give_away(at: &Path, endpoints: impl Iterator<Item = usize> + Send, sandb
 }
 
 fn enter(namespace: &Path) {
-    let file = std::fs::File::open(namespace).expect("the namespace is there");
+    let file = std::fs::File::open(namespace).expect("the namespace exists");
     nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("the namespace can be entered");
 }
 
-/// Does something in a namespace.
+/// Runs a closure in a namespace.
 pub fn inside<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             enter(namespace);
             work()
         });
-        thread.join().expect("the measurement ran through")
+        thread.join().expect("the measurement completed")
     })
 }
 
@@ -98,7 +98,7 @@ fn connect(to: SocketAddr, first: u8) -> TcpStream {
     stream
 }
 
-/// One connection after another, from its first packet to the first answer.
+/// Consecutive connections, each from its first packet to the first answer.
 pub fn connections(from: &Path, to: SocketAddr, count: usize) -> Vec<Duration> {
     inside(from, || (0..count).map(|_| once(to)).collect())
 }
@@ -107,13 +107,13 @@ fn once(to: SocketAddr) -> Duration {
     time(|| {
         let mut stream = connect(to, ONCE);
         stream.read_exact(&mut [0]).expect("an answer");
-        // Reset instead of closed: no port of the client waits for a minute.
+        // Reset instead of closed, so that no client port stays in TIME-WAIT.
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).expect("an option");
     })
 }
 
-/// Connections a second of some clients at once.
+/// Connections per second of concurrent clients.
 pub fn rate(from: &Path, to: SocketAddr, clients: usize, span: Duration) -> f64 {
     let stop = AtomicBool::new(false);
     inside(from, || {
@@ -126,7 +126,7 @@ pub fn rate(from: &Path, to: SocketAddr, clients: usize, span: Duration) -> f64 
                 }
                 count
             };
-            // Threads are in the namespace of the one that starts them.
+            // A thread inherits the namespace of the thread that starts it.
             let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
             let began = Instant::now();
             std::thread::sleep(span);
@@ -153,7 +153,7 @@ pub fn round_trips(from: &Path, to: SocketAddr, count: usize) -> Vec<Duration> {
     })
 }
 
-/// Gigabits a second of one connection, by what arrived.
+/// Gigabits per second of one connection, measured at the receiver.
 pub fn throughput(from: &Path, to: SocketAddr, span: Duration) -> f64 {
     inside(from, || {
         let mut stream = connect(to, SINK);

@@ -1,18 +1,14 @@
-//! `make bench`: what Pontoon costs beside what the kernel and the built-in driver cost, in one
-//! run, interleaved, as ratios. Needs root; real engines come from the lab, of the suite in
-//! `PONTOON_ENGINE`.
+//! `make bench`: the costs of Pontoon beside those of the kernel and the built-in driver, in one run, alternately, as
+//! ratios. Needs root; real engines come from the lab, of the suite in `PONTOON_ENGINE`.
 //!
-//! `cargo bench --bench pontoon -- verbs scale` runs some of the parts. Each takes less than three
-//! minutes.
-
-#[path = "../../tests/support/mod.rs"]
-mod support;
+//! `cargo bench --bench pontoon -- verbs scale` runs some of the parts. Each takes less than three minutes.
 
 mod client;
 mod crowd;
 mod daemon;
 mod engine;
 mod flow;
+mod lan;
 mod overlay;
 mod peers;
 mod ports;
@@ -25,12 +21,13 @@ mod verbs;
 
 use report::{Report, Row};
 
-/// A part's name, what it measures, and how.
+/// A part's name, its description, and its function.
 type Part = (&'static str, &'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("verbs", "the socket against raw netlink", || in_namespace(verbs::run)),
     ("scale", "1,000 endpoints: memory, start, comparison", || in_namespace(scale::run)),
+    ("lan", "a start on a local network, beside one on a bridge of Pontoon's own", || in_namespace(lan::run)),
     ("ports", "netlink for a port, beside none to 10,000 of them", ports::run),
     ("restart", "10,000 published ports: start, memory, transactions", || in_namespace(restart::run)),
     ("engine", "docker run and network create/rm, against the built-in bridge", engine::run),
@@ -49,7 +46,7 @@ fn main() {
     }
     // SAFETY: plain system call without arguments.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("the benchmark makes network namespaces and runs engines: run it as root");
+        eprintln!("the benchmark creates network namespaces and runs engines: run it as root");
         std::process::exit(1);
     }
     let mut report = Report::new();
@@ -63,8 +60,8 @@ fn main() {
     report.write(std::path::Path::new("target/bench.json"));
 }
 
-/// Runs `work` on a thread with a network namespace of its own; processes that it starts are in
-/// there too, and the namespace goes with the last of them.
+/// Runs `work` on a thread in a new network namespace; processes that it starts inherit the namespace, which is removed
+/// with the last of them.
 fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         scope
@@ -73,6 +70,6 @@ fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
                 work()
             })
             .join()
-            .expect("the benchmark ran through")
+            .expect("the benchmark completed")
     })
 }

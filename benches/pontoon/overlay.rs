@@ -1,6 +1,6 @@
-//! What a Swarm's user notices across hosts: throughput, round trips, and how long a node that
-//! joins is without a packet. Three engines in one Swarm, with a network of Pontoon's and one of
-//! the built-in overlay on the same hosts, in turns.
+//! The experience of a Swarm's user across hosts: throughput, round trips, and the time until a joining node has
+//! connectivity. Three engines in one Swarm, with a network of Pontoon and one of the built-in overlay on the same
+//! hosts, alternately.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::flow::{self, PORT};
 use crate::report::{Row, median, middle};
-use crate::support::{Node, Options, Segment, wait_until};
+use testkit::{Node, Options, Segment, wait_until};
 
 const ROUNDS: usize = 7;
-/// Of one connection each, whose speed depends on which processors it happens to get.
+/// For one connection each, whose speed depends on the processors that it happens to get.
 const CONNECTIONS: usize = 31;
 const ROUND_TRIPS: usize = 2000;
 const SPAN: Duration = Duration::from_millis(700);
@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// Drivers and names of the two networks.
 const SIDES: [(&str, &str); 2] = [("pontoon:latest", "ours"), ("overlay", "builtin")];
 
-/// What is measured of one network.
+/// The measurements of one network.
 #[derive(Default)]
 struct Figures {
     rate: Vec<f64>,
@@ -99,7 +99,7 @@ pub fn run() -> Vec<Row> {
     ]
 }
 
-/// From `docker run` on a host to the first answer from the other.
+/// The time from `docker run` on a host to the first answer from the other.
 fn first_packet(node: &Node, side: &Side) -> Duration {
     let began = Instant::now();
     reach(node, side);
@@ -108,7 +108,7 @@ fn first_packet(node: &Node, side: &Side) -> Duration {
     took
 }
 
-/// Starts a container that ends with the first answer it gets.
+/// Starts a container that ends at the first answer.
 fn reach(node: &Node, side: &Side) {
     let until = format!("until ping -c 1 -W 1 {}; do :; done", side.server.ip());
     wait_until(SOON, "a container that reaches the other host", || {
@@ -117,7 +117,7 @@ fn reach(node: &Node, side: &Side) {
     });
 }
 
-/// Host three comes, says its first word, and goes.
+/// Host three joins, gets its first answer, and leaves.
 fn way_in(nodes: &[Node], side: &Side, token: &str) -> Duration {
     let began = Instant::now();
     join(&nodes[2], 2, token);

@@ -1,5 +1,5 @@
-//! What other hosts cost a host: up to a thousand of them, who are only said to be there; and
-//! three real ones, with 300 endpoints each. No engine: its verbs come over the socket.
+//! The costs of other hosts: up to a thousand simulated ones; and three real ones, with 300 endpoints each. Without
+//! engines: the requests are sent over the socket.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -26,7 +26,7 @@ pub fn run() -> Vec<Row> {
     rows
 }
 
-/// A host on a link of its own, with more and more peers.
+/// A host on its own link, with an increasing number of peers.
 fn simulated() -> Vec<Row> {
     sh("ip link add eth0 type bridge; ip link set eth0 up; ip addr add 172.20.0.1/16 dev eth0");
     let mut rows = Vec::new();
@@ -72,7 +72,7 @@ fn simulated() -> Vec<Row> {
     rows
 }
 
-/// Three hosts on a switch: what one remembers of the endpoints of all.
+/// Three hosts on a switch: the entries of one host for the endpoints of all.
 fn real() -> Vec<Row> {
     sh("ip link add switch type bridge; ip link set switch up");
     let hosts: Vec<Host> = (1..=HOSTS).map(Host::up).collect();
@@ -88,7 +88,7 @@ fn real() -> Vec<Row> {
         for endpoint in n * EACH..(n + 1) * EACH {
             join(client, "three", endpoint);
         }
-        // Pontoon would take those that stay on the host for given up.
+        // Pontoon would regard links that stay on the host as abandoned.
         flow::give_away(&hosts[n].at, n * EACH..(n + 1) * EACH, &sandbox);
     }
     let joined = began.elapsed();
@@ -96,7 +96,8 @@ fn real() -> Vec<Row> {
         let list = format!("bridge fdb show dev pntxthree | grep {what} | grep -vc 00:00:00:00:00:00");
         flow::inside(&hosts[0].at, || output(&list)).trim().parse::<usize>().expect("a number")
     };
-    // Each is announced for three seconds after its arrival; who knows all knows the others' 600.
+    // Each endpoint is announced for three seconds after its join; a host is complete with the 600 entries of the
+    // others.
     let deadline = Instant::now() + Duration::from_secs(60);
     while count("dst") < (HOSTS - 1) * EACH && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
@@ -111,7 +112,7 @@ fn real() -> Vec<Row> {
     ]
 }
 
-/// A host of its own namespace, on the switch of the caller's.
+/// A host in its own namespace, on the switch of the caller's.
 struct Host {
     at: PathBuf,
     daemon: Daemon,
@@ -145,13 +146,13 @@ fn peer(n: usize) -> String {
     format!("172.20.{}.{}", n / 200 + 1, n % 200 + 1)
 }
 
-/// As the engine says it: a node is there, or this is the address of this one.
+/// Reports a node, or the address of this one, as the engine does.
 fn known(client: &mut Client, address: &str, own: bool) {
     let body = json!({"DiscoveryType": 1, "DiscoveryData": {"Address": address, "BindAddress": address, "Self": own}});
     client.call("NetworkDriver.DiscoverNew", &body.to_string());
 }
 
-/// As a manager and then a node is asked.
+/// Requests a network as on a manager and then on a node.
 fn make_network(client: &mut Client, id: &str) {
     let pools = json!([{"AddressSpace": "GlobalDefault", "Pool": "10.80.0.0/16", "Gateway": "10.80.0.1/16"}]);
     let body = json!({"NetworkID": id, "Options": {}, "IPv4Data": pools, "IPv6Data": []});

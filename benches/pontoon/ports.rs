@@ -1,5 +1,5 @@
-//! What a published port costs in netlink, beside how many others: the step that a verb makes of
-//! it, on kernels that hold none, 1,000 and 10,000, in turns.
+//! The netlink costs of a published port, depending on the number of others: the step of a request, on kernels with 0,
+//! 1,000 and 10,000 ports, alternately.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::verbs::time;
 
 const PRESENT: [u32; 3] = [0, 1_000, 10_000];
 const SINGLES: u32 = 300;
-/// As many as one container publishes in the engine's part.
+/// As many as one container publishes in the part `engine`.
 const BATCH: u32 = 200;
 const BATCHES: usize = 60;
-/// What a port may cost at most.
+/// Maximum cost of a port.
 const PRICE: Duration = Duration::from_micros(10);
 
-/// Numbers below 16,000 are there from the start, those above come and go.
+/// Numbers below 16,000 exist from the start, those above are added and removed.
 fn port(n: u32) -> Policy {
     let host = HostPort {
         protocol: Protocol::Tcp,
@@ -39,7 +39,7 @@ struct Times {
     remove_batch: Vec<Duration>,
 }
 
-/// What was done, and the times that it took.
+/// A kind of measurement, and its times.
 type Kind = (&'static str, fn(&Times) -> &[Duration]);
 
 pub fn run() -> Vec<Row> {
@@ -66,7 +66,7 @@ pub fn run() -> Vec<Row> {
             times.remove.push(change(kernel, vec![], vec![port(16_000 + n)]));
         }
     }
-    // The kernel makes a table of another size in the background, as it fills and empties.
+    // The kernel resizes its hash tables in the background.
     let settle = || std::thread::sleep(Duration::from_millis(5));
     for _ in 0..BATCHES {
         let batch = || (16_000..16_000 + BATCH).map(port).collect::<Vec<_>>();

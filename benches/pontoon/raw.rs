@@ -1,5 +1,5 @@
-//! Owns the floor: the same kernel work as a verb's, as bare netlink messages on an open socket,
-//! written here by hand so that nothing of the product is measured along.
+//! The lower bound: the kernel work of a request as bare netlink messages on an open socket, encoded by hand so that no
+//! code of Pontoon is measured.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -74,7 +74,7 @@ impl Raw {
         // SAFETY: no pointers; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
         assert!(fd >= 0, "a netlink socket");
-        // SAFETY: the descriptor was just made and belongs to nobody else.
+        // SAFETY: the descriptor was just created and has no other owner.
         Self { socket: unsafe { OwnedFd::from_raw_fd(fd) }, sequence: 0 }
     }
 
@@ -103,7 +103,7 @@ impl Raw {
         index(name)
     }
 
-    /// What CreateEndpoint makes: pair, MACs, MTUs, one queue a side, group, port of the bridge, up.
+    /// What CreateEndpoint creates: pair, MACs, MTUs, one queue a side, group, port of the bridge, up.
     pub fn create(&mut self, n: usize, bridge: i32) {
         let mac = |side: u8| [2, side, 0, 0, (n >> 8) as u8, n as u8];
         let ends = |m: &mut Message, name: String, side: u8| {
@@ -129,7 +129,7 @@ impl Raw {
         self.send(m);
     }
 
-    /// What the engine does with a container's end: it goes into another namespace.
+    /// Moves a container end into another namespace, as the engine does.
     pub fn give_away(&mut self, name: &str, namespace: &std::fs::File) {
         let mut m = Message::link(RTM_NEWLINK, 0, 0, None);
         m.name(name);
@@ -137,7 +137,7 @@ impl Raw {
         self.send(m);
     }
 
-    /// The part of a deletion that a request could do at once: off the bridge, down, marked.
+    /// The part of a deletion that a request does at once: off the bridge, down, marked.
     pub fn retire(&mut self, n: usize) {
         let mut m = Message::link(RTM_NEWLINK, 0, 0, Some(false));
         m.name(&format!("fh{n}"));
@@ -146,7 +146,7 @@ impl Raw {
         self.send(m);
     }
 
-    /// The deferred part, for all that are marked.
+    /// The deferred part, for all marked links.
     pub fn delete_retired(&mut self) {
         let mut m = Message::link(RTM_DELLINK, 0, 0, None);
         m.number(27, 0x1234_0002);

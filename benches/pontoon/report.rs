@@ -1,4 +1,4 @@
-//! Owns the rows of the result: a table for people, JSON for machines.
+//! The rows of the result: a table for people, JSON for machines.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,11 +10,11 @@ pub struct Row {
     pub what: String,
     /// Pontoon's figure.
     pub ours: String,
-    /// What it is compared with, and that figure.
+    /// The reference and its figure.
     pub against: String,
-    /// Ours divided by theirs.
+    /// Pontoon's figure divided by the reference.
     pub ratio: Option<f64>,
-    /// The most the ratio may be.
+    /// The maximum of the ratio.
     pub goal: Option<f64>,
 }
 
@@ -29,7 +29,7 @@ impl Row {
         }
     }
 
-    /// More is better: the ratio is theirs divided by ours.
+    /// More is better: the ratio is the reference divided by Pontoon's figure.
     pub fn rate(what: &str, ours: f64, against: &str, theirs: f64, unit: &str, goal: Option<f64>) -> Self {
         Self {
             what: what.to_owned(),
@@ -56,14 +56,14 @@ pub fn show(time: Duration) -> String {
     }
 }
 
-/// The middle one.
+/// The median.
 pub fn median(times: &[Duration]) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort();
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
-/// The same of rates.
+/// The median of rates.
 pub fn middle(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -96,7 +96,7 @@ impl Report {
         }
     }
 
-    /// Replaces the rows of the parts that were run; those of the others stay.
+    /// Replaces the rows of the parts that were run, and keeps the others.
     pub fn write(&self, path: &Path) {
         let before: Value =
             std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Ten thousand published ports: what a start costs that finds them all in the kernel, and one
-//! that finds nothing there.
+//! Ten thousand published ports: the costs of a start that finds all of them in the kernel, and of one that finds none.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -11,11 +10,11 @@ use crate::daemon::{Daemon, Dir};
 use crate::report::{Row, median, show};
 
 pub const ENDPOINTS: usize = 10;
-/// A request with more ports than an engine ever sends would be refused for its size.
+/// A request with more ports than an engine ever sends would exceed the size limit.
 const EACH: usize = 1_000;
 const STARTS: usize = 5;
 
-/// Publishes `ENDPOINTS * EACH` ports from 20,000 on, at endpoints that exist for Pontoon alone.
+/// Publishes `ENDPOINTS * EACH` ports from 20,000 on, for endpoints that exist only in Pontoon.
 pub fn publish_many(client: &mut Client, network: &str, subnet: u8, first_time: bool) {
     if first_time {
         client.call("NetworkDriver.CreateNetwork", &client::network(network, subnet, true));
@@ -35,7 +34,7 @@ pub fn publish_many(client: &mut Client, network: &str, subnet: u8, first_time: 
     }
 }
 
-/// Takes back what [`publish_many`] published; the endpoints stay.
+/// Withdraws the ports of [`publish_many`]; the endpoints stay.
 pub fn withdraw_many(client: &mut Client, network: &str) {
     for n in 0..ENDPOINTS {
         client.call("NetworkDriver.RevokeExternalConnectivity", &client::of(network, n));
@@ -50,7 +49,7 @@ pub fn run() -> Vec<Row> {
     let full = daemon.resident();
     daemon.kill();
     let transactions = Transactions::open();
-    let (mut kept, mut flushed) = (Vec::new(), Vec::new());
+    let (mut kept, mut flushed, mut ended) = (Vec::new(), Vec::new(), Vec::new());
     let (mut kept_count, mut flushed_count, mut after) = (0, 0, 0);
     for _ in 0..STARTS {
         for (times, count, flush) in [(&mut kept, &mut kept_count, false), (&mut flushed, &mut flushed_count, true)] {
@@ -63,7 +62,7 @@ pub fn run() -> Vec<Row> {
             *count = transactions.count().wrapping_sub(before);
             times.push(daemon.listening_after);
             after = daemon.resident();
-            daemon.kill();
+            ended.push(daemon.kill());
         }
     }
     let range = |times: &[Duration]| {
@@ -74,12 +73,13 @@ pub fn run() -> Vec<Row> {
         Row::figure("start to listening, nothing in state", show(empty)),
         Row::figure("start to listening, 10,000 ports, all in the kernel", range(&kept)),
         Row::figure("start to listening, 10,000 ports, nothing in the kernel", range(&flushed)),
+        Row::figure("end after kill -9, 10,000 ports", range(&ended)),
         Row::figure("nf_tables transactions of either start", format!("{kept_count}, {flushed_count}")),
         Row::figure("resident memory with 10,000 ports: published, after a start", format!("{full} kB, {after} kB")),
     ]
 }
 
-/// The generation of the ruleset, which each transaction raises by one.
+/// The generation of the ruleset, which each transaction increments.
 struct Transactions(OwnedFd);
 
 impl Transactions {
@@ -88,11 +88,11 @@ impl Transactions {
         let fd =
             unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_NETFILTER) };
         assert!(fd >= 0, "a netlink socket");
-        // SAFETY: the descriptor was just made and belongs to nobody else.
+        // SAFETY: the descriptor was just created and has no other owner.
         Self(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// `NFT_MSG_GETGEN`: its answer has the number in its first attribute.
+    /// `NFT_MSG_GETGEN`: the first attribute of its answer is the number.
     fn count(&self) -> u32 {
         let mut ask = Vec::from(20u32.to_ne_bytes());
         ask.extend(((10u16 << 8) | 16).to_ne_bytes());

@@ -1,4 +1,4 @@
-//! A thousand endpoints: what a restart costs, what a comparison of everything costs.
+//! A thousand endpoints: the costs of a restart and of a complete reconciliation.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub fn run() -> Vec<Row> {
         after = daemon.resident();
         daemon.kill();
     }
-    // Everything gone but the ledger, as after a reboot of the same boot id: the repair of all.
+    // Everything is lost except the ledger, as after a reboot with the same boot id: a repair of everything.
     let daemon = Daemon::start(&dir.0);
     let bridges: Vec<String> = (0..NETWORKS).map(|n| format!("pntbnet{n}")).collect();
     let repair = time(|| {

@@ -1,6 +1,5 @@
-//! What users' packets notice: new connections through a published port, throughput and round
-//! trips. Two hosts with an engine each, one on Pontoon and one on the built-in bridge and without
-//! any Pontoon, and a third host outside; in turns.
+//! The packets of users: new connections through a published port, throughput and round trips. Two hosts with an engine
+//! each, one with Pontoon and one with the built-in bridge only, and a third host outside; alternately.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use crate::client::Client;
 use crate::flow::{self, PORT};
 use crate::report::{Row, median, middle};
 use crate::restart::{publish_many, withdraw_many};
-use crate::support::{Node, Options, Segment};
+use testkit::{Node, Options, Segment};
 
 const ROUNDS: usize = 7;
 const CONNECTIONS: usize = 300;
@@ -18,18 +17,18 @@ const ROUND_TRIPS: usize = 2000;
 const CLIENTS: usize = 4;
 const SPAN: Duration = Duration::from_millis(700);
 const PUBLISHED: u16 = 18_080;
-/// The built-in driver takes about 0.1 s for each.
+/// The built-in driver needs about 0.1 s for each.
 const MANY_BUILTIN: &str = "40000-40199:40000-40199";
 
-/// A host with two containers, one of which serves.
+/// A host with two containers, one of which is a server.
 struct Host {
     node: Node,
     driver: &'static str,
     /// The published port, from outside.
     published: SocketAddr,
-    /// The server in its network.
+    /// The server's address in its network.
     direct: SocketAddr,
-    /// Where its neighbour is.
+    /// The namespace of the server's neighbour.
     neighbour: PathBuf,
 }
 
@@ -55,7 +54,7 @@ impl Host {
     }
 }
 
-/// What is measured of one host, in one state of it.
+/// The measurements of one host in one configuration.
 #[derive(Default)]
 struct Figures {
     connection: Vec<Duration>,
@@ -89,7 +88,7 @@ pub fn run() -> Vec<Row> {
     let socket = hosts[0].node.path("/run/docker/plugins/pontoon.sock");
     let mut client = Client::connect(&socket).expect("Pontoon listens");
     publish_many(&mut client, "many", 99, true);
-    // Pontoon would take those that stay on the host for given up.
+    // Pontoon would regard links that stay on the host as abandoned.
     let sandbox = flow::sandbox();
     flow::give_away(&flow::of_node(&hosts[0].node), 0..crate::restart::ENDPOINTS, &sandbox);
     withdraw_many(&mut client, "many");
@@ -104,7 +103,7 @@ pub fn run() -> Vec<Row> {
         publish_many(&mut client, "many", 99, false);
         many.connections(&hosts[0], &from);
         withdraw_many(&mut client, "many");
-        // What was withdrawn is freed in the background.
+        // Withdrawn elements are freed in the background.
         std::thread::sleep(Duration::from_millis(200));
     }
     let [ours, theirs] = &figures;
@@ -121,7 +120,7 @@ pub fn run() -> Vec<Row> {
     let rates = |what: &str, ours: &[f64], against: &str, theirs: &[f64], unit: &str, goal: f64| {
         Row::rate(&label(what), middle(ours), against, middle(theirs), unit, Some(goal))
     };
-    // A twentieth is what two runs of the same thing differ by.
+    // Two runs of the same code differ by a twentieth.
     const EQUAL: f64 = 1.05;
     let built_in = "built-in bridge";
     vec![

@@ -1,5 +1,5 @@
-//! Verbs over the socket against the raw floor of the same kernel work, interleaved one by one,
-//! from an empty bridge to a thousand endpoints.
+//! Requests over the socket beside the raw kernel work of the same steps, interleaved one by one, from an empty bridge
+//! to a thousand endpoints.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::raw::{Raw, index};
 use crate::report::{Row, median};
 
 const ENDPOINTS: usize = 1000;
-/// How many at either end of the way are compared for flatness.
+/// The number of requests at either end of the series that are compared for flatness.
 const EDGE: usize = 100;
 
 pub fn run() -> Vec<Row> {
@@ -32,7 +32,7 @@ pub fn run() -> Vec<Row> {
     let full = daemon.resident();
     let (mut ours_off, mut theirs_off) = (Vec::new(), Vec::new());
     let (mut ours_total, mut theirs_total) = (Duration::ZERO, Duration::ZERO);
-    // In rounds of 64, each waited for: the deferred work of one round does not slow the next.
+    // In rounds of 64, each awaited, so that the deferred work of one round does not slow down the next.
     for round in (0..ENDPOINTS).collect::<Vec<_>>().chunks(64) {
         theirs_total += time(|| {
             for n in round {

@@ -3,6 +3,9 @@
 //!
 //! Reads the driver and changes nothing.
 
+pub mod conflict;
+pub mod lease;
+pub mod names;
 pub mod offline;
 pub mod overlay;
 pub mod ports;

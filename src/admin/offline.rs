@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::overlay::{self, OverlayStatus};
-use super::status::{StateLine, Status, network_lines, pool_lines};
+use super::status::{LedgerStatus, Status, network_lines, pool_lines};
 use crate::datapath::companion::{self, Companion, Companions};
 use crate::datapath::{Datapath, EngineBridges, KernelError, Policy, Underlay, kind};
 use crate::driver::overlay::{OverlayState, find_underlay};
@@ -14,7 +14,7 @@ use crate::state::record::Record;
 use crate::state::table::Held;
 
 /// The status according to the records of a ledger, without a running daemon.
-pub fn status_of(records: &[Record], state: StateLine) -> Status {
+pub fn status_of(records: &[Record], state: LedgerStatus) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state,

@@ -12,7 +12,7 @@ use crate::state::peers::Standing;
 
 /// What makes a network an overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverlayLine {
+pub struct OverlayNetworkStatus {
     /// Its VNI.
     pub vni: Vni,
     /// Its tunnel.
@@ -21,7 +21,7 @@ pub struct OverlayLine {
 
 /// A peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerLine {
+pub struct PeerStatus {
     /// Its address.
     pub address: IpAddr,
     /// Its standing; a peer that the operator configured is always present.
@@ -41,7 +41,7 @@ pub struct OverlayStatus {
     #[serde(default)]
     pub told: Option<IpAddr>,
     /// The peers.
-    pub peers: Vec<PeerLine>,
+    pub peers: Vec<PeerStatus>,
     /// Addresses that are reported as peers but belong to this host.
     #[serde(default)]
     pub own: Vec<IpAddr>,
@@ -59,10 +59,10 @@ pub fn of_daemon(driver: &Driver) -> Option<OverlayStatus> {
 
 pub(super) fn of_state(state: &OverlayState, settings: &OverlaySettings) -> Option<OverlayStatus> {
     let named = state.peers_of_networks();
-    let known = state.peers.all().map(|(address, standing)| PeerLine { address, standing });
+    let known = state.peers.all().map(|(address, standing)| PeerStatus { address, standing });
     let mut peers: Vec<_> = known.collect();
     let more = named.into_iter().filter(|address| peers.iter().all(|peer| peer.address != *address));
-    let more: Vec<_> = more.map(|address| PeerLine { address, standing: Standing::Present }).collect();
+    let more: Vec<_> = more.map(|address| PeerStatus { address, standing: Standing::Present }).collect();
     peers.extend(more);
     let local = state.underlay().map(|underlay| underlay.address);
     peers.retain(|peer| Some(peer.address) != local);

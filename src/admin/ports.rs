@@ -9,7 +9,7 @@ use crate::state::table::Held;
 
 /// One published port, as `GET /ports` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortLine {
+pub struct PortStatus {
     /// The network's id.
     pub network: String,
     /// The endpoint's id.
@@ -26,17 +26,17 @@ pub struct PortLine {
 
 /// All published ports, sorted by network, endpoint and port. Waits for verbs under way, one network at a
 /// time.
-pub fn of_daemon(driver: &Driver) -> Vec<PortLine> {
+pub fn of_daemon(driver: &Driver) -> Vec<PortStatus> {
     let mut lines: Vec<_> = driver.networks().iter().flat_map(of_network).collect();
     lines.sort_by(|a, b| (&a.network, &a.endpoint, a.at).cmp(&(&b.network, &b.endpoint, b.at)));
     lines.dedup();
     lines
 }
 
-fn of_network(held: &Held) -> Vec<PortLine> {
+fn of_network(held: &Held) -> Vec<PortStatus> {
     let mut lines = Vec::new();
     for endpoint in held.endpoints.values() {
-        let line = |at: HostPort, container, container_port, ephemeral| PortLine {
+        let line = |at: HostPort, container, container_port, ephemeral| PortStatus {
             network: held.network.spec.id.as_str().to_owned(),
             endpoint: endpoint.spec.id.as_str().to_owned(),
             at,

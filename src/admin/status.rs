@@ -11,10 +11,16 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::UnusableSetting;
-use super::overlay::{self, OverlayLine, OverlayStatus};
+use super::conflict::{self, ConflictStatus};
+use super::lease::{self, LeaseStatus};
+use super::names::{self, NamesStatus};
+use super::overlay::{self, OverlayNetworkStatus, OverlayStatus};
 use crate::datapath::{Plan, Step};
 use crate::driver::{Driver, Health, now};
-use crate::model::{Attachment, EndpointId, HostPort, IfName, NetworkId, Phase};
+use crate::model::options::GatewayMode;
+use crate::model::{
+    Attachment, EndpointId, HostPort, IfName, Mac, Network, NetworkId, NetworkKind, Phase, Published, Vid,
+};
 use crate::state::Outcome;
 use crate::state::record::{Holder, Record};
 use crate::state::table::Held;
@@ -22,7 +28,7 @@ use crate::state::table::Held;
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the same words as in the model")]
-pub struct EndpointLine {
+pub struct EndpointStatus {
     pub id: EndpointId,
     pub attachment: Attachment,
     pub phase: Phase,
@@ -30,9 +36,23 @@ pub struct EndpointLine {
     pub age: u64,
     pub addresses: Vec<IpNetwork>,
     pub published: Vec<HostPort>,
+    #[serde(default)]
+    pub detail: EndpointDetail,
 }
 
-impl EndpointLine {
+/// More about an endpoint; daemons of release 0.1.0 do not report it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointDetail {
+    /// The MAC address of its link in the container.
+    pub mac: Option<Mac>,
+    /// The engine's file of the container's network namespace, or empty.
+    pub sandbox: String,
+    /// Where its published ports lead to.
+    pub forwards: Vec<Published>,
+}
+
+impl EndpointStatus {
     /// The link that represents it on the host: the end that stays there, else the one for the sandbox.
     pub fn link(&self) -> &IfName {
         self.attachment.host().unwrap_or(self.attachment.sandbox_link())
@@ -42,7 +62,7 @@ impl EndpointLine {
 /// A network with its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the same words as in the model")]
-pub struct NetworkLine {
+pub struct NetworkStatus {
     pub id: NetworkId,
     /// `bridge`, `user_bridge` or `overlay`.
     pub kind: String,
@@ -53,14 +73,52 @@ pub struct NetworkLine {
     /// Whether its containers can reach each other.
     pub icc: bool,
     pub subnets: Vec<IpNetwork>,
+    /// The VLAN of its containers on a bridge of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vid>,
     /// Set if the network is an overlay.
-    pub overlay: Option<OverlayLine>,
-    pub endpoints: Vec<EndpointLine>,
+    pub overlay: Option<OverlayNetworkStatus>,
+    pub endpoints: Vec<EndpointStatus>,
+    #[serde(default)]
+    pub detail: NetworkDetail,
+}
+
+/// More about a network; daemons of release 0.1.0 do not report it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkDetail {
+    /// Gateway mode of IPv4.
+    pub mode4: GatewayMode,
+    /// Gateway mode of IPv6.
+    pub mode6: GatewayMode,
+    /// Addresses of its gateways.
+    pub gateways: Vec<IpAddr>,
+    /// Which other children of the parent its containers reach: the mode of macvlan, the flag of ipvlan.
+    pub children: Option<String>,
+    /// The link by which the host reaches containers on a parent.
+    pub host_link: Option<IfName>,
+}
+
+impl NetworkDetail {
+    fn of(network: &Network) -> Self {
+        let children = match &network.kind {
+            NetworkKind::Macvlan { mode, .. } => Some(mode.to_string()),
+            NetworkKind::Ipvlan { flag, .. } => Some(flag.to_string()),
+            _ => None,
+        };
+        Self {
+            mode4: network.spec.options.mode4,
+            mode6: network.spec.options.mode6,
+            gateways: network.spec.subnets().filter_map(|subnet| subnet.gateway).collect(),
+            children,
+            host_link: network.kind.host_link().cloned(),
+        }
+    }
 }
 
 /// An address pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolLine {
+pub struct PoolStatus {
     /// The engine's id for it.
     pub id: String,
     /// Its address space.
@@ -75,7 +133,7 @@ pub struct PoolLine {
 
 /// What a repair would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanLines {
+pub struct PlanStatus {
     /// The commands, as an operator would type them.
     pub commands: Vec<String>,
     /// Host ends of endpoints whose sandbox is gone; their endpoints are reaped.
@@ -90,7 +148,7 @@ pub struct PlanLines {
     pub unknown: Vec<IfName>,
 }
 
-impl PlanLines {
+impl PlanStatus {
     /// Describes a plan.
     pub fn new(plan: &Plan, commands: impl Fn(&Step) -> Vec<String>) -> Self {
         let commands = plan.steps.iter().flat_map(commands).collect();
@@ -107,18 +165,19 @@ impl PlanLines {
 
 /// The condition of the state when it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateLine {
+pub struct LedgerStatus {
     /// `absent`, `loaded`, `torn`, `corrupt` or `too new` (docs/state.md).
     pub outcome: String,
     /// The same as a sentence.
     pub words: String,
     /// Whether facts may be missing.
     pub degraded: bool,
-    /// Quarantined ledgers.
-    pub kept_aside: Vec<PathBuf>,
+    /// Copies of damaged ledgers. Daemons of release 0.1.0 call them `kept_aside`.
+    #[serde(alias = "kept_aside")]
+    pub quarantined: Vec<PathBuf>,
 }
 
-impl StateLine {
+impl LedgerStatus {
     /// Describes the condition of a ledger.
     pub fn new(health: &Health, degraded: bool) -> Self {
         let word = match health.outcome {
@@ -128,8 +187,8 @@ impl StateLine {
             Outcome::Corrupt { .. } => "corrupt",
             Outcome::TooNew { .. } => "too new",
         };
-        let kept_aside = health.quarantined.clone();
-        Self { outcome: word.to_owned(), words: health.outcome.to_string(), degraded, kept_aside }
+        let quarantined = health.quarantined.clone();
+        Self { outcome: word.to_owned(), words: health.outcome.to_string(), degraded, quarantined }
     }
 }
 
@@ -141,15 +200,24 @@ pub struct Status {
     /// The daemon's process id in its own namespace; 0 when there is no daemon.
     pub pid: u32,
     /// The condition of the state.
-    pub state: StateLine,
+    pub state: LedgerStatus,
     /// Networks.
-    pub networks: Vec<NetworkLine>,
+    pub networks: Vec<NetworkStatus>,
     /// Pools.
-    pub pools: Vec<PoolLine>,
+    pub pools: Vec<PoolStatus>,
     /// The status of the overlay, if there are overlay networks.
     pub reach: Option<OverlayStatus>,
+    /// Address conflicts with other hosts, if a network has such.
+    #[serde(default)]
+    pub conflicts: Option<ConflictStatus>,
+    /// Leases from DHCP servers.
+    #[serde(default)]
+    pub leases: Vec<LeaseStatus>,
+    /// Lookups of DNS names, if a container has names in its egress list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NamesStatus>,
     /// What a repair would do.
-    pub plan: PlanLines,
+    pub plan: PlanStatus,
     /// Why the plan could not be computed.
     pub blind: Option<String>,
     /// Published ports that could not be reserved on the host, and why.
@@ -168,20 +236,23 @@ pub fn of_daemon(driver: &Driver) -> Status {
     let networks = driver.networks();
     let kernel = driver.reconciler().kernel();
     let (plan, blind) = match driver.reconciler().plan() {
-        Ok(plan) => (PlanLines::new(&plan, |step| kernel.commands(step)), None),
-        Err(error) => (PlanLines::default(), Some(error.to_string())),
+        Ok(plan) => (PlanStatus::new(&plan, |step| kernel.commands(step)), None),
+        Err(error) => (PlanStatus::default(), Some(error.to_string())),
     };
     let endpoints = networks.iter().flat_map(|held| held.endpoints.values());
     let ports = endpoints.flat_map(|endpoint| &endpoint.published).map(|published| published.host);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        state: StateLine::new(driver.health(), driver.is_degraded()),
+        state: LedgerStatus::new(driver.health(), driver.is_degraded()),
         unreserved: driver.unreserved(ports),
         settings: driver.unusable_settings(),
         networks: network_lines(&networks, now()),
         pools: pool_lines(&driver.pools(), now()),
         reach: overlay::of_daemon(driver),
+        conflicts: conflict::of_daemon(driver),
+        leases: lease::of_daemon(driver),
+        names: names::of_daemon(driver),
         plan,
         blind,
         overruns: driver.counts.overruns.load(Ordering::Relaxed),
@@ -189,18 +260,23 @@ pub fn of_daemon(driver: &Driver) -> Status {
     }
 }
 
-pub(super) fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
+pub(super) fn network_lines(held: &[Held], now: u64) -> Vec<NetworkStatus> {
     let line = |held: &Held| {
         let Held { network, endpoints } = held;
-        let endpoints = endpoints.values().map(|endpoint| EndpointLine {
+        let endpoints = endpoints.values().map(|endpoint| EndpointStatus {
             id: endpoint.spec.id.clone(),
             attachment: endpoint.attachment.clone(),
             phase: endpoint.phase,
             age: now.saturating_sub(endpoint.since),
             addresses: endpoint.spec.v4.into_iter().chain(endpoint.spec.v6).collect(),
             published: endpoint.published.iter().map(|published| published.host).collect(),
+            detail: EndpointDetail {
+                mac: Some(endpoint.mac),
+                sandbox: endpoint.sandbox.clone(),
+                forwards: endpoint.published.clone(),
+            },
         });
-        NetworkLine {
+        NetworkStatus {
             id: network.spec.id.clone(),
             kind: network.kind.word().to_owned(),
             link: network.kind.link().clone(),
@@ -208,8 +284,10 @@ pub(super) fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
             internal: network.spec.internal,
             icc: network.spec.options.icc,
             subnets: network.spec.subnets().map(|subnet| subnet.pool).collect(),
-            overlay: network.kind.overlay().map(|held| OverlayLine { vni: held.vni, link: held.link.clone() }),
+            vlan: network.spec.options.vlan,
+            overlay: network.kind.overlay().map(|held| OverlayNetworkStatus { vni: held.vni, link: held.link.clone() }),
             endpoints: endpoints.collect(),
+            detail: NetworkDetail::of(network),
         }
     };
     let mut lines: Vec<_> = held.iter().map(line).collect();
@@ -217,13 +295,13 @@ pub(super) fn network_lines(held: &[Held], now: u64) -> Vec<NetworkLine> {
     lines
 }
 
-pub(super) fn pool_lines(records: &[Record], now: u64) -> Vec<PoolLine> {
-    let mut lines: BTreeMap<&str, PoolLine> = BTreeMap::new();
+pub(super) fn pool_lines(records: &[Record], now: u64) -> Vec<PoolStatus> {
+    let mut lines: BTreeMap<&str, PoolStatus> = BTreeMap::new();
     for record in records {
         match record {
             Record::Pool(pool) => {
                 let (id, space) = (pool.id.clone(), pool.space.clone());
-                let line = PoolLine { id, space, subnet: pool.subnet, taken: 0, unclaimed: Vec::new() };
+                let line = PoolStatus { id, space, subnet: pool.subnet, taken: 0, unclaimed: Vec::new() };
                 lines.insert(&pool.id, line);
             }
             Record::Address(address) => {

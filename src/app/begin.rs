@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::AppError;
 use crate::cli::{Confine, Serve};
 use crate::confinement::{self, AllowedPaths, Confinement};
-use crate::linux::announcement::Sender;
+use crate::linux::packet::Packets;
 use crate::linux::singleton::Singleton;
 use crate::linux::{self, LinuxKernel};
 use crate::resolvers::Resolvers;
@@ -19,7 +19,7 @@ pub(super) struct Begin {
     pub seed: [u8; 5],
     boot: String,
     claim: Option<Singleton>,
-    sender: Option<Arc<Sender>>,
+    packets: Option<Arc<Packets>>,
     confined: Option<Option<Confinement>>,
 }
 
@@ -30,15 +30,14 @@ pub(super) struct Ready {
 }
 
 impl Begin {
-    pub fn new() -> Self {
-        Self {
-            seed: random_seed(),
-            boot: boot_id(),
-            claim: None,
-            // The only part that needs CAP_NET_RAW, which is dropped later.
-            sender: Sender::open().map(Arc::new),
-            confined: None,
-        }
+    /// Must be called before the process starts threads.
+    pub fn new(options: &Serve) -> Self {
+        // The only part that needs CAP_NET_RAW, which is dropped later.
+        let packets = match options.confine {
+            Confine::Off => Packets::open(),
+            _ => Packets::open_apart(confinement::keep_for_packets),
+        };
+        Self { seed: random_seed(), boot: boot_id(), claim: None, packets: packets.map(Arc::new), confined: None }
     }
 
     /// Resumes at the step that failed last.
@@ -52,8 +51,8 @@ impl Begin {
             self.confined = Some(confine(options)?);
         }
         let opened = Ledger::open(&options.state_dir, &self.boot)?;
-        let sender = self.sender.clone();
-        let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone(), sender })?);
+        let packets = self.packets.clone();
+        let kernel = Arc::new(LinuxKernel::new(linux::Options { sysctl_root: options.sysctl_root.clone(), packets })?);
         report(&opened, options);
         Ok(Ready { opened, kernel })
     }
@@ -93,7 +92,7 @@ fn report(opened: &Opened, options: &Serve) {
         outcome @ Outcome::Torn { .. } => tracing::warn!("{file}: {outcome}"),
         outcome => tracing::error!("{file}: {outcome}"),
     }
-    for kept in &opened.kept_aside {
+    for kept in &opened.quarantined {
         tracing::warn!(
             "{}: quarantined copy of a damaged ledger; links without a record are kept until you delete it. Delete it when all networks are present",
             kept.display()
@@ -118,6 +117,7 @@ pub(super) fn random_seed() -> [u8; 5] {
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
     if let Err(error) = read {
         tracing::warn!(%error, "cannot read /dev/urandom; deriving IPv6 pools from the clock");
+        #[allow(clippy::disallowed_methods, reason = "any number will do")]
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos());
         seed.copy_from_slice(&time.to_le_bytes()[..5]);
     }

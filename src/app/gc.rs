@@ -11,7 +11,7 @@ use super::alone::Alone;
 use super::begin::boot_id;
 use super::inspect::{InspectError, ask, filled_in, ids, no_ledger};
 use crate::admin::offline;
-use crate::admin::status::StateLine;
+use crate::admin::status::LedgerStatus;
 use crate::cli::Gc;
 use crate::client::Client;
 use crate::driver::Driver;
@@ -65,7 +65,7 @@ fn compare(options: &Gc) -> Result<GcReport, InspectError> {
             if matches!(seen.outcome, Outcome::Absent) {
                 return Err(no_ledger(&options.asked));
             }
-            offline::status_of(&seen.records, StateLine::default())
+            offline::status_of(&seen.records, LedgerStatus::default())
         }
     };
     let engine = Engine::ask(&options.docker, &ids(&status))?;

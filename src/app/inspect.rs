@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use nix::unistd::geteuid;
 use serde_json::json;
@@ -15,7 +16,7 @@ use super::alone::Alone;
 use super::begin::boot_id;
 use crate::admin::offline;
 use crate::admin::overlay::OverlayStatus;
-use crate::admin::status::{PlanLines, StateLine, Status};
+use crate::admin::status::{LedgerStatus, PlanStatus, Status};
 use crate::cli::{Asked, Doctor, Repair};
 use crate::client::{Client, ClientError};
 use crate::datapath::unknown::Judge;
@@ -28,6 +29,7 @@ use crate::engine::{Engine, EngineError};
 use crate::installation::{LocateError, Roots};
 use crate::linux;
 use crate::linux::survey::Survey;
+use crate::names::Names;
 use crate::state::peers::Standing;
 use crate::state::record::Record;
 use crate::state::{Ledger, Outcome, Seen};
@@ -193,6 +195,45 @@ pub(super) fn ask(asked: &Asked) -> Result<Status, ClientError> {
     Client::new(&asked.socket, "socket")?.get("/status")
 }
 
+/// [`status_of`] the daemon that runs on this host, where the options do not name one.
+///
+/// # Errors
+/// None is found, several are, or nothing can be read.
+pub(super) fn found_status(asked: &Asked) -> Result<(Status, Option<String>), String> {
+    let mut asked = asked.clone();
+    Roots::of_host().fill_in(&mut asked).map_err(|error| error.to_string())?;
+    status_of(&asked)
+}
+
+/// The engine's names, with a note on standard error if it does not answer.
+pub(super) fn known_names(docker: &Path) -> Names {
+    let names = Names::ask(docker);
+    if let Some(missing) = &names.missing {
+        output::note(&format!("pontoon: {missing}"));
+    }
+    names
+}
+
+/// The status of the daemon, else the one of its ledger without the plan of a repair, and why the daemon did not answer.
+///
+/// # Errors
+/// Neither can be read.
+fn status_of(asked: &Asked) -> Result<(Status, Option<String>), String> {
+    let refused = match ask(asked) {
+        Ok(status) => return Ok((status, None)),
+        Err(refused) => refused,
+    };
+    match Ledger::open_read_only(&asked.state_dir, &boot_id()) {
+        Ok(seen) if matches!(seen.outcome, Outcome::Absent) => Err(no_ledger(asked).to_string()),
+        Ok(seen) => {
+            let health = Health::of_seen(&seen);
+            let state = LedgerStatus::new(&health, health.is_degraded(&Protected::default()));
+            Ok((offline::status_of(&seen.records, state), Some(refused.to_string())))
+        }
+        Err(error) => Err(format!("{refused}; {error}")),
+    }
+}
+
 /// The status without a daemon: the facts of the ledger, and the difference to the kernel.
 fn from_ledger(asked: &Asked, why: Option<String>) -> (Status, Source) {
     match Ledger::open_read_only(&asked.state_dir, &boot_id()) {
@@ -208,7 +249,7 @@ fn compared(seen: &Seen) -> Status {
     let compared = plan(seen);
     let none = Protected::default();
     let unknown = compared.as_ref().map_or(&none, |(.., unknown)| unknown);
-    let state = StateLine::new(&health, health.is_degraded(unknown));
+    let state = LedgerStatus::new(&health, health.is_degraded(unknown));
     let mut status = offline::status_of(&seen.records, state);
     match compared {
         Ok((plan, reach, _)) => (status.plan, status.reach) = (plan, reach),
@@ -220,7 +261,7 @@ fn compared(seen: &Seen) -> Status {
 
 /// The difference between a ledger and the kernel, computed as at a start of the daemon. Also the objects that are
 /// kept although the ledger does not know them.
-fn plan(seen: &Seen) -> Result<(PlanLines, Option<OverlayStatus>, Protected), KernelError> {
+fn plan(seen: &Seen) -> Result<(PlanStatus, Option<OverlayStatus>, Protected), KernelError> {
     let mut survey = Survey::open(linux::Options::default())?;
     let mut want = offline::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
     let (tunnels, reach) = offline::tunnels_of(&seen.records, survey.addresses()?, |path| survey.underlay(path))?;
@@ -236,7 +277,7 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<OverlayStatus>, Protected), Ke
     let unknown: Vec<_> = protected.links.iter().cloned().collect();
     if seen.records.is_empty() && matches!(seen.outcome, Outcome::Absent) {
         // What Pontoon would create at its first start is not drift.
-        return Ok((PlanLines { unknown, ..PlanLines::default() }, None, kept));
+        return Ok((PlanStatus { unknown, ..PlanStatus::default() }, None, kept));
     }
     if reach.as_ref().is_some_and(|reach| reach.local.is_none()) {
         // The daemon decides about tunnels without an underlay address.
@@ -245,7 +286,7 @@ fn plan(seen: &Seen) -> Result<(PlanLines, Option<OverlayStatus>, Protected), Ke
         protected.policy.extend(there.policy);
     }
     let plan = Plan { unknown, ..diff(&have, &want, &protected) };
-    Ok((PlanLines::new(&plan, linux::commands), reach, kept))
+    Ok((PlanStatus::new(&plan, linux::commands), reach, kept))
 }
 
 /// The daemon's data path, if it does not exist on this host.
@@ -287,7 +328,7 @@ pub(super) fn no_ledger(asked: &Asked) -> InspectError {
     InspectError::Blind(format!("cannot compare: no daemon answers on {socket}, and there is no ledger in {dir}"))
 }
 
-fn print_plan(plan: &PlanLines, as_json: bool) {
+fn print_plan(plan: &PlanStatus, as_json: bool) {
     if as_json {
         return output::line(&json!(plan));
     }
@@ -316,14 +357,14 @@ pub fn repair(options: &Repair) -> Result<(), InspectError> {
     let asked = &filled_in(&options.asked)?;
     let remove = &options.remove;
     let client = Client::new(&asked.socket, "socket")?;
-    let done: PlanLines = match client.get::<Status>("/status") {
+    let done: PlanStatus = match client.get::<Status>("/status") {
         Ok(_) => client.post("/repair", &json!({ "remove": remove }))?,
         Err(_) => {
             let alone = Alone::begin(&asked.state_dir)?;
             let before = alone.driver.remove_unknown(remove).and_then(|()| alone.driver.repair_all());
             alone.end();
             let plan = before.map_err(|error| InspectError::Doubt(error.to_string()))?;
-            PlanLines::new(&plan, linux::commands)
+            PlanStatus::new(&plan, linux::commands)
         }
     };
     print_plan(&done, asked.json);

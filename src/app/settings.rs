@@ -30,7 +30,7 @@ pub(super) fn of_driver(options: &Serve, records: &[Record], seed: [u8; 5]) -> S
     // An unreadable value was probably meant to differ from the default.
     let leave_forwarding = !options.ip_forward || unreadable("PONTOON_IP_FORWARD");
     let unusable = options.unreadable.iter().map(line).chain(no_sysctls(options)).collect();
-    Settings { pools, ula_seed: seed, overlay, leave_forwarding, unusable }
+    Settings { pools, ula_seed: seed, overlay, leave_forwarding, unusable, ..Settings::default() }
 }
 
 /// The overlay settings, regardless of unreadable values.

@@ -4,11 +4,14 @@ use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 
 /// What the datapath needs of the given capabilities: links, addresses, routes, rules and `net.*` settings; and
-/// publidrop_all_except ports below 1024.
+/// published ports below 1024.
 pub const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE];
 
 /// What entering a sandbox and changing its firewall needs; only `pontoon vip` does this.
 pub const SANDBOXES: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS_ADMIN];
+
+/// What opening packet sockets needs; only the process that opens them for the daemon does this.
+pub const PACKETS: [Capability; 1] = [Capability::CAP_NET_RAW];
 
 /// Drops every capability except these, from all five sets of the calling thread.
 ///

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, RestrictionStatus,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 /// The newest ABI whose rights are requested; an older kernel enforces those that it supports.
@@ -30,8 +30,8 @@ pub struct AllowedPaths {
 #[derive(Debug, Default)]
 pub struct Pins(#[allow(dead_code, reason = "may not be opened")] Vec<PathFd>);
 
-/// Restricts the calling thread to `reach`. Besides files it denies all outgoing TCP connections, signals to
-/// other processes, and abstract sockets of other processes. Returns the ABI version that is used.
+/// Restricts the calling thread to `reach`. Besides files it denies outgoing TCP connections, except to name servers,
+/// signals to other processes, and abstract sockets of other processes. Returns the ABI version that is used.
 ///
 /// # Errors
 /// The kernel has no Landlock, or its error.
@@ -67,7 +67,7 @@ fn allow(mut ruleset: RulesetCreated, pins: &mut Pins, reach: &AllowedPaths) -> 
         ruleset = ruleset.add_rule(PathBeneath::new(&pin, fitting(path, access)))?;
         pins.0.push(pin);
     }
-    Ok(ruleset)
+    ruleset.add_rule(NetPort::new(dns::PORT, AccessNet::ConnectTcp))
 }
 
 /// The rights that apply to a regular file, if it is one: the kernel refuses the others.

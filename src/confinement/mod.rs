@@ -26,12 +26,9 @@ pub struct Confinement {
 
 /// Confines the calling thread and every thread that it starts from now on.
 pub fn enter(reach: &AllowedPaths) -> Confinement {
-    let capabilities = held(
-        "cannot drop capabilities; continuing with all of them",
-        capabilities::drop_all_except(&capabilities::KEPT),
-    );
+    let capabilities = drop_all_except(&capabilities::KEPT);
     // Landlock and seccomp both require it, and without it a set-user-id program would regain everything.
-    let set_no_new_privsed = held("cannot set no_new_privs; continuing without it", capabilities::set_no_new_privs());
+    let no_new_privs = set_no_new_privs();
     let (landlock, pins) = match landlock::restrict(reach) {
         Ok(guarded) => guarded,
         Err(error) => {
@@ -39,9 +36,8 @@ pub fn enter(reach: &AllowedPaths) -> Confinement {
             (0, Pins::default())
         }
     };
-    let seccomp =
-        set_no_new_privsed && held("cannot restrict system calls; continuing without seccomp", seccomp::restrict());
-    tracing::info!(capabilities, no_new_privs = set_no_new_privsed, landlock_abi = landlock, seccomp, "confined");
+    let seccomp = no_new_privs && held("cannot restrict system calls; continuing without seccomp", seccomp::restrict());
+    tracing::info!(capabilities, no_new_privs, landlock_abi = landlock, seccomp, "confined");
     Confinement { capabilities, landlock, seccomp, _pins: pins }
 }
 
@@ -49,12 +45,26 @@ pub fn enter(reach: &AllowedPaths) -> Confinement {
 /// change its firewall, and prevents new privileges. It needs the engine's socket, which gives control of the
 /// host: further restrictions would have no effect.
 pub fn keep_for_sandboxes() {
-    let capabilities = held(
-        "cannot drop capabilities; continuing with all of them",
-        capabilities::drop_all_except(&capabilities::SANDBOXES),
-    );
-    let set_no_new_privsed = held("cannot set no_new_privs; continuing without it", capabilities::set_no_new_privs());
-    tracing::info!(capabilities, no_new_privs = set_no_new_privsed, "confined");
+    let capabilities = drop_all_except(&capabilities::SANDBOXES);
+    let no_new_privs = set_no_new_privs();
+    tracing::info!(capabilities, no_new_privs, "confined");
+}
+
+/// Confines the process that opens packet sockets for the daemon: drops every capability except that one, prevents new
+/// privileges, and refuses every system call that it does not make. Errors are only logged, as for the daemon.
+pub fn keep_for_packets() {
+    drop_all_except(&capabilities::PACKETS);
+    if set_no_new_privs() {
+        held("cannot restrict system calls; continuing without seccomp", seccomp::restrict_to_packets());
+    }
+}
+
+fn drop_all_except(keep: &[caps::Capability]) -> bool {
+    held("cannot drop capabilities; continuing with all of them", capabilities::drop_all_except(keep))
+}
+
+fn set_no_new_privs() -> bool {
+    held("cannot set no_new_privs; continuing without it", capabilities::set_no_new_privs())
 }
 
 fn held(without: &str, result: Result<(), String>) -> bool {

@@ -76,7 +76,6 @@ const PLAIN: &[libc::c_long] = &[
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
     libc::SYS_sendto,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_timerfd_create,
     libc::SYS_timerfd_gettime,
@@ -156,6 +155,33 @@ pub fn restrict() -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses every call that the process that opens packet sockets does not make (`linux::packet::opener`).
+///
+/// # Errors
+/// As [`restrict`].
+pub fn restrict_to_packets() -> Result<(), String> {
+    let told = |error: BackendError| format!("seccomp: {error}");
+    let program = || -> Result<BpfProgram, BackendError> {
+        let packet = rule([condition(0, SeccompCmpOp::Eq, libc::AF_PACKET as u64)])?;
+        let plain = [
+            libc::SYS_close,
+            libc::SYS_exit_group,
+            libc::SYS_recvfrom,
+            libc::SYS_sendmsg,
+            libc::SYS_setsockopt,
+            // memory of the C library
+            libc::SYS_brk,
+            libc::SYS_munmap,
+        ];
+        let mut calls: BTreeMap<_, _> = plain.into_iter().map(|call| (call, Vec::new())).collect();
+        calls.insert(libc::SYS_mmap, vec![rule([condition(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)])?]);
+        calls.insert(libc::SYS_socket, vec![packet]);
+        let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+        SeccompFilter::new(calls, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, arch)?.try_into()
+    };
+    apply_filter_all_threads(&program().map_err(told)?).map_err(|error| format!("seccomp: {error}"))
+}
+
 /// Two filters, of which the stricter verdict applies. The first hides clone3, whose flags a filter cannot read;
 /// the C library then falls back to clone, whose flags are checked.
 fn programs() -> Result<[BpfProgram; 2], BackendError> {
@@ -212,6 +238,8 @@ fn narrow() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, BackendError> {
         (libc::SYS_mprotect, vec![no_code()?]),
         (libc::SYS_clone, vec![thread?]),
         (libc::SYS_socket, sockets?),
+        // The packet sockets stay as they were opened: no promiscuous mode, no ring buffers, no other groups.
+        (libc::SYS_setsockopt, vec![rule([condition(1, SeccompCmpOp::Ne, libc::SOL_PACKET as u64)])?]),
         (libc::SYS_socketpair, vec![rule([is(0, libc::AF_UNIX)])?]),
         (libc::SYS_ioctl, control?),
         (libc::SYS_prctl, named?),

@@ -8,6 +8,8 @@ mod around;
 mod object;
 mod render;
 mod tunnel;
+mod vlan;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -16,10 +18,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Announcement, Bridge, Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
+    Bridge, BridgePort, Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
     Object, Policy, ReserveError, Step, Surroundings, Underlay,
 };
-use crate::model::{DataPath, Family, HostPort, IfName};
+use crate::model::{DataPath, Family, HostPort, IfName, PortVlans};
 
 /// What the next matching step does instead of succeeding.
 #[derive(Debug, Clone)]
@@ -49,6 +51,9 @@ struct World {
     observations: usize,
     torn: usize,
     beyond: tunnel::Beyond,
+    stations: wire::Stations,
+    /// VLANs of ports that are not Pontoon's, by bridge and port; no bridge has any on a kernel that cannot filter.
+    vlans: Option<BTreeMap<(IfName, IfName), PortVlans>>,
 }
 
 /// See the module documentation.
@@ -80,7 +85,7 @@ impl FakeKernel {
     /// Adds a link to the host that is not Pontoon's.
     pub fn add_link(&self, name: &IfName, kind: &str) {
         let mac = Some(crate::model::Mac::derive("link", name.as_str()));
-        let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac, away: false };
+        let info = LinkInfo { kind: kind.to_owned(), mtu: 1500, group: 0, mac, away: false, filters_vlans: false };
         self.world().foreign.insert(name.clone(), info);
     }
 
@@ -137,6 +142,7 @@ impl World {
             Step::ChangeFirewall { add, remove } => self.change_policy(add, remove)?,
             Step::ForwardRules { family, rules } => self.forward_rules(*family, rules),
             Step::FastPath { add, remove } => self.change_fastpath(add, remove),
+            Step::Stations { add, remove } => self.change_stations(add, remove)?,
             Step::Create(name, object) => self.create(name, object)?,
             Step::Change(name, change) => self.change(name, change)?,
             Step::Delete(name, kind) => self.delete(name, *kind),
@@ -199,9 +205,13 @@ impl Kernel for FakeKernel {
                 ipv6: true,
                 localnet: true,
                 hardened: true,
+                filters_vlans: link.filters_vlans,
                 up: true,
             };
             seen.objects.insert(name.clone(), bridge.into());
+        }
+        if !seen.bridges().values().any(|bridge| bridge.filters_vlans) {
+            seen.veths_mut().for_each(|(_, veth)| veth.vlans = None);
         }
         Ok(seen)
     }
@@ -249,9 +259,13 @@ impl Kernel for FakeKernel {
         let ours = |object: &Object| {
             let (kind, mtu, mac) = object.info();
             let away = world.datapath.away.contains(name);
-            LinkInfo { kind: kind.to_owned(), mtu, group: GROUP_LIVE, mac, away }
+            LinkInfo { kind: kind.to_owned(), mtu, group: GROUP_LIVE, mac, away, filters_vlans: false }
         };
         Ok(found.or_else(|| world.datapath.objects.get(name).map(ours)))
+    }
+
+    fn bridge_ports(&self, bridge: &IfName) -> Result<Vec<BridgePort>, KernelError> {
+        self.world().bridge_ports(bridge)
     }
 
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError> {
@@ -268,11 +282,6 @@ impl Kernel for FakeKernel {
 
     fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError> {
         Ok(self.world().beyond.heard.clone())
-    }
-
-    fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError> {
-        self.world().beyond.announced.push(endpoint.clone());
-        Ok(())
     }
 
     fn forwarding(&self) -> (Forwarding, Forwarding) {

@@ -51,6 +51,23 @@ pub enum FastPath {
         /// The host end of its pair.
         port: IfName,
     },
+    /// Not a fast path entry: what the container sends passes its ifb link first, which limits it. It comes back as if
+    /// from the port, past all other rules of this table.
+    Shaped {
+        /// The host end of its pair.
+        port: IfName,
+        /// The ifb link.
+        ifb: IfName,
+    },
+    /// Not a fast path entry: drops what the container sends above a rate of packets, before everything else.
+    PacketLimit {
+        /// The host end of its pair.
+        port: IfName,
+        /// Packets per second.
+        rate: u32,
+        /// How many may exceed it at once.
+        burst: u32,
+    },
     /// Remains of an incomplete fast path entry; never desired.
     Leftover(Leftover),
 }
@@ -74,7 +91,8 @@ impl FastPath {
         let named = |name: &str| protected.links.iter().any(|link| link.as_str() == name);
         match self {
             FastPath::Network { tunnel, .. } => protected.links.contains(tunnel),
-            FastPath::Guard { port } => protected.links.contains(port),
+            FastPath::Guard { port } | FastPath::PacketLimit { port, .. } => protected.links.contains(port),
+            FastPath::Shaped { port, ifb } => protected.links.contains(port) || protected.links.contains(ifb),
             FastPath::Port { tunnel, port, .. } => protected.links.contains(tunnel) || protected.links.contains(port),
             FastPath::Leftover(Leftover::Table) => false,
             FastPath::Leftover(Leftover::Chain(name) | Leftover::Place(name, _) | Leftover::Network(name)) => {
@@ -83,13 +101,35 @@ impl FastPath {
         }
     }
 
-    /// The link that it depends on.
+    /// The link whose index its rules have.
     pub fn link(&self) -> Option<&IfName> {
         match self {
             FastPath::Network { tunnel, .. } => Some(tunnel),
-            FastPath::Port { port, .. } | FastPath::Guard { port } => Some(port),
+            FastPath::Port { port, .. } | FastPath::Guard { port } | FastPath::PacketLimit { port, .. } => Some(port),
+            FastPath::Shaped { ifb, .. } => Some(ifb),
             FastPath::Leftover(_) => None,
         }
+    }
+
+    /// The name of its chain at the ingress of a link.
+    pub fn chain(&self) -> Option<String> {
+        let link = self.link()?;
+        Some(match self {
+            // The port may have another chain of its own name.
+            FastPath::PacketLimit { .. } => format!("{link}_packets"),
+            _ => link.as_str().to_owned(),
+        })
+    }
+
+    /// The links that it depends on.
+    pub fn links(&self) -> impl Iterator<Item = &IfName> {
+        let hooked = if let FastPath::Shaped { port, .. } = self { Some(port) } else { None };
+        self.link().into_iter().chain(hooked)
+    }
+
+    /// Whether it is part of what a user asked for: without it, a limit would have no effect.
+    pub fn is_needed(&self) -> bool {
+        matches!(self, FastPath::Shaped { .. } | FastPath::PacketLimit { .. })
     }
 }
 
@@ -137,12 +177,12 @@ pub(super) fn difference(
     made: &BTreeSet<&IfName>,
     protected: &Protected,
 ) -> (Vec<FastPath>, Vec<FastPath>) {
-    let again = |entry: &FastPath| entry.link().is_some_and(|link| made.contains(link));
+    let again = |entry: &FastPath| entry.links().any(|link| made.contains(link));
     let add: Vec<_> = want.iter().filter(|entry| !have.contains(*entry) || again(entry)).cloned().collect();
     // An added fast path entry replaces its own remains, which others may depend on.
-    let renewed: BTreeSet<&str> = add.iter().filter_map(FastPath::link).map(IfName::as_str).collect();
+    let renewed: BTreeSet<String> = add.iter().filter_map(FastPath::chain).collect();
     let replaced = |entry: &FastPath| match entry {
-        FastPath::Leftover(Leftover::Chain(name) | Leftover::Network(name)) => renewed.contains(name.as_str()),
+        FastPath::Leftover(Leftover::Chain(name) | Leftover::Network(name)) => renewed.contains(name),
         _ => false,
     };
     let gone = |entry: &&FastPath| !replaced(entry) && !entry.is_of(protected);
@@ -181,6 +221,15 @@ mod tests {
         let made = BTreeSet::from([&name("pnth1")].map(|link| link.clone()));
         let (add, remove) = difference(&all, &all, &made.iter().collect(), &Protected::default());
         assert_eq!((add, remove), (vec![port("pntx1", "pnth1")], vec![]));
+    }
+
+    #[test]
+    fn a_limit_is_added_again_with_either_of_its_links() {
+        let all = BTreeSet::from([FastPath::Shaped { port: name("pnth1"), ifb: name("pntq1") }]);
+        for made in ["pnth1", "pntq1"].map(name) {
+            let (add, _) = difference(&all, &all, &[&made].into(), &Protected::default());
+            assert_eq!(add.len(), 1, "{made}");
+        }
     }
 
     #[test]

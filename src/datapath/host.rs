@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::ForwardRule;
-use crate::model::Family;
+use super::{BridgePort, ForwardRule};
+use crate::model::{Family, IfName};
 
 /// A link of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,10 +20,23 @@ pub struct HostLink {
     pub kind: String,
     /// MTU in bytes.
     pub mtu: u32,
+    /// Whether it is administratively down.
+    pub down: bool,
     /// Whether it is in one of Pontoon's interface groups.
     pub ours: bool,
     /// Where a VXLAN link listens.
     pub tunnel: Option<HostTunnel>,
+}
+
+/// A bridge of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostBridge {
+    /// Its name.
+    pub name: IfName,
+    /// Whether it filters VLANs.
+    pub filters_vlans: bool,
+    /// Its ports with a VLAN, and the bridge itself.
+    pub ports: Vec<BridgePort>,
 }
 
 /// Where a VXLAN link listens, regardless of which program created it.
@@ -38,8 +51,8 @@ pub struct HostTunnel {
 /// A rule of Pontoon that dropped packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
-    /// True for table `inet pontoon`, false for `bridge pontoon`.
-    pub of_inet: bool,
+    /// Family of its table as nft names it: `inet`, `bridge`, `ip` or `ip6`.
+    pub family: &'static str,
     /// Its chain.
     pub chain: String,
     /// Its purpose, taken from its comment.
@@ -147,6 +160,8 @@ pub struct Feature {
 pub struct Host {
     /// All links.
     pub links: Vec<HostLink>,
+    /// All bridges; none on a kernel that cannot filter VLANs.
+    pub bridges: Vec<HostBridge>,
     /// The link of the default route.
     pub uplink: Option<String>,
     /// Unicast routes of the main table, default routes included.

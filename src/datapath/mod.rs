@@ -9,6 +9,7 @@
 //! (`crate::linux`) and one stateful fake ([`fake::FakeKernel`]); both pass the same contract suite. Called
 //! by the driver (verbs) and by the app (start, tick, events).
 
+pub mod access;
 pub mod backoff;
 pub mod companion;
 pub mod fake;
@@ -16,32 +17,46 @@ pub mod fastpath;
 pub mod host;
 pub mod kind;
 pub mod limited_forwarding;
+mod link;
 pub mod object;
+pub mod passage;
 pub mod plan;
 pub mod policy;
 pub mod reconcile;
 mod renames;
+pub mod repair;
+mod shape;
 mod sharing;
+pub mod station;
 pub mod step;
 pub mod surroundings;
 pub mod tunnel;
 pub mod unknown;
+pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::model::{DataPath, Family, HostPort, IfName, Mac, NetworkId};
+use crate::model::access::Transport;
+use crate::model::{DataPath, Family, HostPort, IfName};
+pub use access::{Access, Admission};
 pub use fastpath::FastPath;
+pub use link::{BridgePort, LinkInfo};
 pub use object::{Bridge, Change, Object, ObjectKind, Veth, Vxlan};
 pub use plan::{Plan, diff};
-pub use policy::Policy;
-pub use reconcile::{Reconciler, Repair};
+pub use policy::{LinkProperty, Policy};
+pub use reconcile::Reconciler;
+pub use repair::Repair;
+pub use shape::{FRAME, Shape};
+pub use sharing::Sharer;
+pub use station::Station;
 pub use step::{ForwardRule, LinkMatch, Step};
 pub use surroundings::Surroundings;
-pub use tunnel::{Announcement, Underlay};
+pub use tunnel::Underlay;
 pub use unknown::{Ended, Protected};
+pub use wire::{Announcement, DhcpWatcher, Sighting, Wire};
 
 /// Group (`IFLA_GROUP`) of every link that Pontoon created and still needs. The unusual constant ("pnt", 1)
 /// together with the name proves ownership. It costs no message of its own, because the kernel accepts it
@@ -94,9 +109,9 @@ impl Forwarding {
 /// Everything of Pontoon in the kernel, desired or observed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Datapath {
-    /// The network that needs this, if it is what a network needs. What several networks need alike stays until
-    /// the last of them ends. Never read from the kernel.
-    pub network: Option<NetworkId>,
+    /// The network or endpoint that needs this, if others may need the same: what several of them need alike stays
+    /// until the last of them ends. Never read from the kernel.
+    pub sharer: Option<Sharer>,
     /// Links by name; each name is one object of any kind.
     pub objects: BTreeMap<IfName, Object>,
     /// Objects with a part in a sandbox. Such a link cannot be created again from outside: when its end on
@@ -122,6 +137,8 @@ pub struct Datapath {
     pub forward6: Option<BTreeSet<ForwardRule>>,
     /// Fast path entries past the bridges of overlay networks; `None` where the kernel does not support them.
     pub fastpath: Option<BTreeSet<FastPath>>,
+    /// Containers that the host reaches by a host link.
+    pub stations: BTreeSet<Station>,
 }
 
 impl Datapath {
@@ -174,28 +191,6 @@ impl Datapath {
                 *bridge = Some(to.clone());
             }
         }
-    }
-}
-
-/// One link, looked up by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkInfo {
-    /// Kind as the kernel names it: `bridge`, `veth`, ... ; empty for physical links.
-    pub kind: String,
-    /// MTU in bytes.
-    pub mtu: u32,
-    /// Interface group.
-    pub group: u32,
-    /// Hardware address, when it is an Ethernet link.
-    pub mac: Option<Mac>,
-    /// Whether it is one end of a pair whose other end is in another network namespace.
-    pub away: bool,
-}
-
-impl LinkInfo {
-    /// Whether Pontoon created it, in this or an earlier life.
-    pub fn is_ours(&self) -> bool {
-        matches!(self.group, GROUP_LIVE | GROUP_DEAD)
     }
 }
 
@@ -300,7 +295,7 @@ pub enum ReserveError {
 
 /// The kernel as Pontoon uses it. Every call has its own deadline and may be made from any thread that is
 /// allowed to block.
-pub trait Kernel: Send + Sync {
+pub trait Kernel: Wire {
     /// Reads everything of Pontoon: links in the groups above or with a name in `foreign`, the firewall
     /// table, the accepting rules, the sysctls. Retries torn dumps; never returns one.
     fn observe(&self, foreign: &BTreeSet<IfName>) -> Result<Datapath, KernelError>;
@@ -316,6 +311,12 @@ pub trait Kernel: Send + Sync {
     /// Looks up one link by name, in constant time.
     fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError>;
 
+    /// The ports of a bridge with their VLANs, and the bridge itself; those without any VLAN may be missing.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` on a kernel without VLAN filtering of bridges.
+    fn bridge_ports(&self, bridge: &IfName) -> Result<Vec<BridgePort>, KernelError>;
+
     /// MTU in bytes of the link that the default route uses, IPv4 first; `None` without one.
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError>;
 
@@ -326,14 +327,6 @@ pub trait Kernel: Send + Sync {
     /// Time since a forwarding entry learned from another host was last used, by the host's address, over all
     /// of Pontoon's tunnels.
     fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError>;
-
-    /// Announces where an endpoint is to all hosts and containers on its network, here and on other hosts.
-    fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError>;
-
-    /// Whether this process has the privilege that [`Kernel::announce`] needs.
-    fn announces(&self) -> bool {
-        true
-    }
 
     /// Which families are forwarded, and which of them because of Pontoon alone.
     fn forwarding(&self) -> (Forwarding, Forwarding);
@@ -352,6 +345,14 @@ pub trait Kernel: Send + Sync {
     /// [`Policy::Broadcast`]. The default implementation returns none.
     fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         Ok(BTreeSet::new())
+    }
+
+    /// Makes addresses of DNS names reachable for the endpoint with address `own` by these protocols and ports, each for a
+    /// time; addresses of the other family are ignored. `transports` do not overlap, nor do those of calls for the same
+    /// endpoint, unless they are equal. The default implementation does nothing.
+    fn admit(&self, own: IpAddr, admissions: &[Admission], transports: &[Transport]) -> Result<(), KernelError> {
+        let _ = (own, admissions, transports);
+        Ok(())
     }
 
     /// Reserves ports on the host by binding a socket to each, all of them or none, so that both sides detect

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Datapath, ObjectKind, Policy, Protected, Step, fastpath, renames};
+use super::{Datapath, ObjectKind, Policy, Protected, Step, fastpath, renames, station};
 use crate::model::Family;
 use crate::model::{IfName, Protocol};
 
@@ -43,6 +43,7 @@ pub fn diff(have: &Datapath, want: &Datapath, protected: &Protected) -> Plan {
     for kind in ObjectKind::ALL {
         create_or_change(&mut plan, kind, have, want);
     }
+    stations(&mut plan, have, want, protected);
     fastpath(&mut plan, have, want, protected);
     for kind in ObjectKind::ALL.into_iter().rev() {
         delete(&mut plan, kind, have, want, protected);
@@ -70,10 +71,18 @@ fn protect(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protec
                 removed = held.difference(wanted).filter(|e| !protected.policy.contains(e)).cloned().collect();
                 if !add.is_empty() {
                     // When the value of a key changes, removal and addition are one transaction: a port is
-                    // never published twice or not at all.
-                    let has_value =
-                        |e: &Policy| matches!(e, Policy::Published(_) | Policy::SourceNat(..) | Policy::Broadcast(..));
-                    let (now, later) = removed.into_iter().partition(has_value);
+                    // never published twice or not at all. So are those of an allow list, whose ranges may overlap.
+                    let at_once = |e: &Policy| {
+                        matches!(
+                            e,
+                            Policy::Published(_)
+                                | Policy::SourceNat(..)
+                                | Policy::Broadcast(..)
+                                | Policy::Access(_)
+                                | Policy::Limited(..)
+                        )
+                    };
+                    let (now, later) = removed.into_iter().partition(at_once);
                     removed = later;
                     let stale = stale(&add);
                     plan.steps.push(Step::ChangeFirewall { add, remove: now });
@@ -134,6 +143,17 @@ fn delete(plan: &mut Plan, kind: ObjectKind, have: &Datapath, want: &Datapath, p
         if held.is_ours(name) && !kept {
             plan.steps.push(Step::Delete(name.clone(), kind));
         }
+    }
+}
+
+fn stations(plan: &mut Plan, have: &Datapath, want: &Datapath, protected: &Protected) {
+    let made = plan.steps.iter().filter_map(|step| match step {
+        Step::Create(link, object) if object.kind() == ObjectKind::HostLink => Some(link),
+        _ => None,
+    });
+    let (add, remove) = station::difference(&have.stations, &want.stations, &made.collect(), protected);
+    if !add.is_empty() || !remove.is_empty() {
+        plan.steps.push(Step::Stations { add, remove });
     }
 }
 

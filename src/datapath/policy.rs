@@ -8,28 +8,56 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{Family, IfName, Mac, Protocol, Published, Vni};
+use super::access::Access;
+use crate::model::{Family, IfName, Mac, Protocol, Published, Vid, Vni};
+
+/// What a statement about one link alone says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkProperty {
+    /// Only traffic of its own network, replies and what other statements allow enter this bridge.
+    ProtectedBridge,
+    /// Routed traffic neither leaves nor enters this bridge.
+    Internal,
+    /// This bridge has containers, of Pontoon or of another program.
+    ContainerBridge,
+    /// This bridge belongs to the engine's built-in driver; its unpublished ports are not reachable from
+    /// Pontoon's networks.
+    EngineBridge,
+    /// Router advertisements do not reach this port.
+    NoRouterAdvertisements,
+    /// Sources of packets from this port are checked.
+    SpoofChecked,
+    /// This tunnel carries no broadcasts and multicasts except those for address resolution.
+    NoMulticast,
+}
+
+/// A limit of the connections of a container, of those to it as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// So many at a time.
+    Connections(u32),
+    /// So many new ones in a second.
+    ConnectionRate {
+        /// Connections per second.
+        rate: u32,
+        /// How many may exceed it at once.
+        burst: u32,
+    },
+}
 
 /// One statement of the policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Policy {
-    /// Only traffic of its own network, replies and what other statements allow enter this bridge.
-    ProtectedBridge(IfName),
-    /// Routed traffic neither leaves nor enters this bridge.
-    Internal(IfName),
+    /// A link has a property.
+    Link(LinkProperty, IfName),
     /// Containers on this bridge reach each other.
     IntraNetwork(IfName),
     /// Containers on this bridge do not reach each other, except at published ports.
     Isolated(IfName),
-    /// This bridge has containers, of Pontoon or of another program.
-    ContainerBridge(IfName),
     /// The host has this address on the bridge of a network.
     BridgeAddress(IpAddr),
     /// Outbound traffic of this subnet is masqueraded.
     Masquerade(IpNetwork),
-    /// This bridge belongs to the engine's built-in driver; its unpublished ports are not reachable from
-    /// Pontoon's networks.
-    EngineBridge(IfName),
     /// A port of the host leads to a port of a container. Two statements about one port of one address never
     /// coexist.
     Published(Published),
@@ -47,13 +75,13 @@ pub enum Policy {
     SourceFiltered(IpAddr),
     /// This subnet is an allowed source for the container.
     AllowedSource(IpAddr, IpNetwork),
-    /// Sources of packets from this port are checked.
-    SpoofChecked(IfName),
     /// This port may send from this MAC address.
     SourceMac(IfName, Mac),
     /// This port may send from this address, and announce it in ARP and neighbour discovery. The unspecified
     /// address stands for every address of its family.
     SourceAddress(IfName, IpAddr),
+    /// This port may send frames with the tag of this VLAN.
+    TrunkVlan(IfName, Vid),
     /// This UDP port of the host carries overlay networks.
     TunnelPort(u16),
     /// This VNI belongs to an overlay network of Pontoon. Other programs may share the port.
@@ -68,8 +96,6 @@ pub enum Policy {
     Gateway(IfName, Mac),
     /// The gateway behind this tunnel has this address: requests for it stay on their host.
     GatewayAddress(IfName, IpAddr),
-    /// This tunnel carries no broadcasts and multicasts except those for address resolution.
-    NoMulticast(IfName),
     /// This UDP port is published on every IPv4 address, and receives broadcasts.
     BroadcastPort(u16),
     /// The host accepts this broadcast address on this link; packets to published ports get the last address
@@ -82,4 +108,11 @@ pub enum Policy {
     ForwardingLink(IfName, Family),
     /// This container is on a bridge of the user; packets to and from it are forwarded.
     UserBridgeContainer(IpAddr),
+    /// A container on a parent has this address: the host accepts packets from it by the parent's host link.
+    Station(IpAddr),
+    /// Who may talk to whom.
+    Access(Access),
+    /// The connections of the container with this address are limited. Two statements about one kind of limit of one
+    /// address never coexist.
+    Limited(IpAddr, Limit),
 }

@@ -11,47 +11,20 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::backoff::{Backoff, Subject};
+use super::repair::{Counts, Repair};
 use super::sharing::Sharing;
 use super::unknown::{self, Judge};
 use super::{
-    Datapath, Ended, EngineBridges, Forwarding, Kernel, KernelError, Plan, Policy, Protected, Step, diff, fastpath,
-    kind, limited_forwarding, tunnel,
+    Datapath, Ended, EngineBridges, FastPath, Forwarding, Kernel, KernelError, ObjectKind, Plan, Policy, Protected,
+    Step, diff, fastpath, kind, limited_forwarding, tunnel,
 };
 use crate::model::{IfName, Mac};
 use crate::state::table::lock;
-
-/// Counters of the reconciler, for the log and the metrics.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Comparisons with the observed kernel.
-    pub reconciles: AtomicU64,
-    /// Steps that those comparisons needed, not counting the first comparison.
-    pub repairs: AtomicU64,
-    /// Comparisons that failed.
-    pub failures: AtomicU64,
-}
-
-/// Result of a comparison.
-#[derive(Debug)]
-#[must_use]
-pub struct Repair {
-    /// The executed plan, and problems that no step can fix: the caller removes the endpoints listed as dead.
-    pub plan: Plan,
-    /// The first failure, which is logged if it is new. The other steps were carried out nevertheless.
-    pub failed: Option<KernelError>,
-}
-
-impl Repair {
-    /// The plan, or the error that kept part of it from being carried out.
-    pub fn whole(self) -> Result<Plan, KernelError> {
-        self.failed.map_or(Ok(self.plan), Err)
-    }
-}
 
 /// See the module documentation.
 pub struct Reconciler {
@@ -106,7 +79,7 @@ impl Reconciler {
         let before = &*self.replaced(before, after);
         let mut plan = diff(before, after, &Protected::default());
         plan.steps.retain(|step| self.opens || !limited_forwarding::turns_on(step));
-        let is_extra = |step: &Step| matches!(step, Step::FastPath { .. });
+        let is_extra = |step: &Step| matches!(step, Step::FastPath { add, .. } if !add.iter().any(FastPath::is_needed));
         for steps in plan.steps.chunk_by(|one, next| is_extra(one) == is_extra(next)) {
             match self.kernel.apply(steps) {
                 // Without fast path entries all frames pass the bridge; a comparison retries them or reports why they
@@ -139,6 +112,7 @@ impl Reconciler {
         remove_all(&mut desired.forward4, &before.forward4);
         remove_all(&mut desired.forward6, &before.forward6);
         remove_all(&mut desired.fastpath, &before.fastpath);
+        desired.stations.retain(|station| !before.stations.contains(station));
         kind::add(&mut desired, after.clone());
         before
     }
@@ -288,6 +262,16 @@ impl Reconciler {
     /// Whether a link of this name is desired.
     pub fn wants(&self, name: &IfName) -> bool {
         lock(&self.desired).objects.contains_key(name)
+    }
+
+    /// Whether a link is desired whose parent has this name.
+    pub fn has_children_on(&self, parent: &IfName) -> bool {
+        lock(&self.desired).objects.values().any(|object| object.parent() == Some(parent))
+    }
+
+    /// Whether an object of this kind is desired.
+    pub fn wants_kind(&self, kind: ObjectKind) -> bool {
+        lock(&self.desired).objects.values().any(|object| object.kind() == kind)
     }
 
     /// Whether this bridge was one of the engine's when they were last read.

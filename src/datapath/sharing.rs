@@ -1,14 +1,23 @@
 //! Counts which networks need the same object, policy or rule, so that the end of one network does not remove
 //! what another one still needs: several networks may use one bridge of the user, or one parent.
 //!
-//! Only parts of networks are counted. An endpoint never shares anything with another endpoint. Used by the
-//! reconciler.
+//! Parts of networks are counted, and of endpoints in a VLAN, which may have the addresses of endpoints in another
+//! VLAN. Other endpoints share nothing. Used by the reconciler.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Datapath, ForwardRule, Policy};
-use crate::model::{IfName, NetworkId};
+use crate::model::{EndpointId, IfName, NetworkId};
+
+/// Whose need is counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sharer {
+    /// A network.
+    Network(NetworkId),
+    /// An endpoint of a network in a VLAN: another VLAN may have the same addresses.
+    Endpoint(NetworkId, EndpointId),
+}
 
 /// One thing that several networks may need.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,25 +31,25 @@ enum Need {
 /// See the module documentation. Each operation costs as much as the network it is about.
 #[derive(Debug, Default)]
 pub struct Sharing {
-    networks: BTreeMap<NetworkId, BTreeSet<Need>>,
+    sharers: BTreeMap<Sharer, BTreeSet<Need>>,
     users: BTreeMap<Need, usize>,
 }
 
 impl Sharing {
-    /// Records that `before`, a part of a network or empty, is replaced with `after`. Returns `before` without
+    /// Records that `before`, a part of a network or endpoint or empty, is replaced with `after`. Returns `before` without
     /// what other networks still need and `after` does not contain.
     ///
     /// May be repeated: what counts is the last `after` of each network.
     pub fn replaced<'a>(&mut self, before: &'a Datapath, after: &Datapath) -> Cow<'a, Datapath> {
         let mut rest = Cow::Borrowed(before);
-        let Some(id) = before.network.as_ref().or(after.network.as_ref()) else { return rest };
-        let new = if after.network.is_some() { needs(after) } else { BTreeSet::new() };
+        let Some(id) = before.sharer.as_ref().or(after.sharer.as_ref()) else { return rest };
+        let new = if after.sharer.is_some() { needs(after) } else { BTreeSet::new() };
         for need in &new {
             *self.users.entry(need.clone()).or_default() += 1;
         }
         let old = match new.is_empty() {
-            true => self.networks.remove(id),
-            false => self.networks.insert(id.clone(), new.clone()),
+            true => self.sharers.remove(id),
+            false => self.sharers.insert(id.clone(), new.clone()),
         };
         for need in old.into_iter().flatten() {
             if let Some(count) = self.users.get_mut(&need) {
@@ -76,13 +85,13 @@ fn remove(from: &mut Datapath, need: &Need) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::LinkMatch;
+    use crate::datapath::{LinkMatch, LinkProperty};
 
     fn part(network: &str, bridges: &[&str]) -> Datapath {
         let name = |text: &str| IfName::parse(text).unwrap();
         Datapath {
-            network: Some(NetworkId::parse(network).unwrap()),
-            policy: Some(bridges.iter().map(|text| Policy::ContainerBridge(name(text))).collect()),
+            sharer: Some(Sharer::Network(NetworkId::parse(network).unwrap())),
+            policy: Some(bridges.iter().map(|text| Policy::Link(LinkProperty::ContainerBridge, name(text))).collect()),
             forward4: Some([ForwardRule::From(LinkMatch::Name(name("br-lan")))].into()),
             ..Datapath::default()
         }
@@ -101,7 +110,7 @@ mod tests {
         let rest = sharing.replaced(&a, &Datapath::empty()).into_owned();
         assert_eq!((rest.policy, rest.forward4), (part("a", &["a0"]).policy, Some(BTreeSet::new())));
         assert_eq!(*sharing.replaced(&b, &Datapath::empty()), b);
-        assert!(sharing.users.is_empty() && sharing.networks.is_empty());
+        assert!(sharing.users.is_empty() && sharing.sharers.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Change, FastPath, Object, ObjectKind, Policy};
+use super::{Change, FastPath, Object, ObjectKind, Policy, Station};
 use crate::model::{Family, IfName, Published};
 
 /// Which links a rule in a foreign chain matches.
@@ -59,6 +59,14 @@ pub enum Step {
         /// FastPath that must not exist afterwards.
         remove: Vec<FastPath>,
     },
+    /// Changes the routes and neighbour entries of containers on a parent, removals first. Removing those of a link
+    /// that does not exist is success.
+    Stations {
+        /// Stations that must exist afterwards.
+        add: Vec<Station>,
+        /// Stations that must not exist afterwards.
+        remove: Vec<Station>,
+    },
     /// Creates the desired object, or completes an incomplete one of Pontoon: up, in its group, with its
     /// addresses, as a port of its bridge.
     Create(IfName, Object),
@@ -109,6 +117,7 @@ impl Step {
             | Step::ChangeFirewall { .. }
             | Step::ForwardRules { .. }
             | Step::FastPath { .. }
+            | Step::Stations { .. }
             | Step::FlushConntrack(_)
             | Step::FlushStaleConntrack(_) => None,
         }

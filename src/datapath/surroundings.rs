@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use crate::model::IfName;
+
 /// A route of the host, except default routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -32,6 +34,8 @@ pub struct Surroundings {
     pub addresses: Vec<(IpNetwork, String)>,
     /// Gateways of routes, default routes among them.
     pub gateways: Vec<IpAddr>,
+    /// The link of the default route, IPv4 first.
+    pub uplink: Option<IfName>,
 }
 
 impl Surroundings {

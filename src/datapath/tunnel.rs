@@ -11,8 +11,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Datapath, Policy, Protected, Vxlan, fastpath};
-use crate::model::{IfName, Mac, Network};
+use super::{Datapath, LinkProperty, Policy, Protected, Vxlan, fastpath};
+use crate::model::{Mac, Network};
 
 /// Where the packets between hosts leave this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +21,6 @@ pub struct Underlay {
     pub address: IpAddr,
     /// MTU in bytes of the link that has it.
     pub mtu: u32,
-}
-
-/// The location of an endpoint, for hosts and containers that have stale entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
-    /// The bridge of its network.
-    pub bridge: IfName,
-    /// Its port there.
-    pub host: IfName,
-    /// Its hardware address.
-    pub mac: Mac,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
 }
 
 /// What an overlay network needs on top of its bridge; empty for other networks.
@@ -58,7 +45,7 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
     let link = || overlay.link.clone();
     let mut policy =
         BTreeSet::from([Policy::Tunnel(overlay.vni), Policy::Gateway(link(), Mac::of_bridge(spec.id.as_str()))]);
-    policy.extend((!spec.options.multicast).then(|| Policy::NoMulticast(link())));
+    policy.extend((!spec.options.multicast).then(|| Policy::Link(LinkProperty::NoMulticast, link())));
     policy.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Policy::GatewayAddress(link(), ip)));
     let fastpath = Some(fastpath::of_network(network));
     Datapath { objects: [(link(), vxlan.into())].into(), policy: Some(policy), fastpath, ..Datapath::default() }
@@ -83,7 +70,7 @@ pub fn present(have: &Datapath) -> Protected {
                 | Policy::TunnelAddress(_)
                 | Policy::Gateway(..)
                 | Policy::GatewayAddress(..)
-                | Policy::NoMulticast(_)
+                | Policy::Link(LinkProperty::NoMulticast, _)
         )
     };
     Protected {

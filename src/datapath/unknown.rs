@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Bridge, Change, Datapath, ForwardRule, Object, Plan, Policy, Step, renames};
+use super::{Bridge, Change, Datapath, ForwardRule, LinkProperty, Object, Plan, Policy, Step, renames};
 use crate::model::{HostPort, IfName, Mac, overlap};
 
 /// What must stay although the state does not explain it.
@@ -141,7 +141,7 @@ impl Judge {
             let of_host = matches!(
                 element,
                 Policy::Broadcast(..)
-                    | Policy::EngineBridge(_)
+                    | Policy::Link(LinkProperty::EngineBridge, _)
                     | Policy::LimitedForwarding(_)
                     | Policy::ForwardingLink(..)
             );

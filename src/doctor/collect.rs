@@ -15,10 +15,11 @@ use nix::sys::socket::{getsockopt, sockopt};
 use crate::client::Client;
 
 /// Settings that checks need, below `/proc/sys/net`.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 12] = [
     "ipv4/ip_forward",
     "ipv6/conf/all/forwarding",
     "ipv4/conf/all/rp_filter",
+    "ipv4/conf/all/arp_ignore",
     "bridge/bridge-nf-call-iptables",
     "bridge/bridge-nf-call-ip6tables",
     "bridge/bridge-nf-call-arptables",
@@ -47,6 +48,8 @@ pub struct Settings {
     pub release: String,
     /// Tables of iptables-legacy in this namespace.
     pub legacy_tables: Vec<String>,
+    /// Wireless links, and links above them.
+    pub wireless: Vec<String>,
 }
 
 impl Settings {
@@ -72,7 +75,12 @@ impl Settings {
             let prefix = if names.contains("ip6") { "ip6tables" } else { "iptables" };
             legacy.extend(read(names).unwrap_or_default().lines().map(|table| format!("{prefix} {table}")));
         }
-        Self { values, release: read("/proc/sys/kernel/osrelease").unwrap_or_default(), legacy_tables: legacy }
+        Self {
+            values,
+            release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            legacy_tables: legacy,
+            wireless: wireless(Path::new("/sys/class/net")),
+        }
     }
 
     /// Builds it from these values, for tests.
@@ -107,6 +115,22 @@ fn neighbours(text: &str) -> Option<(u64, u64)> {
         counts = (number(entries)?, number(refused)?.saturating_add(counts.1));
     }
     Some(counts)
+}
+
+/// The links in this directory of links that are wireless, or above such a link, as `wlan0.40` is.
+fn wireless(dir: &Path) -> Vec<String> {
+    /// Levels of links above each other, more than anybody has.
+    const LEVELS: usize = 8;
+    fn is_wireless(link: &Path, levels: usize) -> bool {
+        let lower = || {
+            let entries = fs::read_dir(link).into_iter().flatten().flatten();
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("lower_"))
+        };
+        // The driver's physical device (`cfg80211_netdev_notifier_call`, net/wireless/core.c).
+        link.join("phy80211").exists() || (levels > 0 && lower().any(|entry| is_wireless(&entry.path(), levels - 1)))
+    }
+    let links = fs::read_dir(dir).into_iter().flatten().flatten().filter(|link| is_wireless(&link.path(), LEVELS));
+    links.map(|link| link.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Whether `pontoon vip` runs on this host.
@@ -276,5 +300,19 @@ mod tests {
             neighbours(&text[..end]);
         }
         assert_eq!((neighbours(""), neighbours("entries table_fulls\nx y")), (None, None));
+    }
+    #[test]
+    fn wireless_links_and_those_above_them_are_found() {
+        let dir = std::env::temp_dir().join(format!("pontoon-wireless-{}", std::process::id()));
+        for path in ["wlan0/phy80211", "wlan0.40/lower_wlan0", "eth0", "eth0.40/lower_eth0"] {
+            fs::create_dir_all(dir.join(path)).unwrap();
+        }
+        // In /sys these are symbolic links to the lower link.
+        fs::remove_dir(dir.join("wlan0.40/lower_wlan0")).unwrap();
+        std::os::unix::fs::symlink("../wlan0", dir.join("wlan0.40/lower_wlan0")).unwrap();
+        let mut found = wireless(&dir);
+        found.sort();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(found, ["wlan0", "wlan0.40"]);
     }
 }

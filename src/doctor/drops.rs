@@ -67,6 +67,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "create the network without --internal, if they should arrive",
     ),
     (
+        "from a container on a parent",
+        "containers on macvlan networks sent packets for other networks to this host",
+        "use the network's own router as their gateway: --gateway of docker network create",
+    ),
+    (
         "forwarded from 127.0.0.0/8",
         "packets from 127.0.0.0/8 were forwarded to containers",
         "look for a program that forges addresses",
@@ -80,6 +85,31 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "IPv6 source not",
         "clients that are not in pontoon.publish.allow connected to published ports",
         "add them to pontoon.publish.allow, if they should",
+    ),
+    (
+        "not in the egress list",
+        "containers sent packets that their egress list does not allow",
+        "add what they should reach to pontoon.egress.allow of the network or the container",
+    ),
+    (
+        "not in the ingress list",
+        "packets were sent to containers whose ingress list does not allow them",
+        "add who should reach them to pontoon.ingress.allow of the network or the container",
+    ),
+    (
+        "not redirected to Pontoon",
+        "packets were sent to the port of this host at which Pontoon answers containers' DNS queries",
+        "nothing to do: only redirected queries of containers are answered there; look for a program that scans ports",
+    ),
+    (
+        "above pontoon.conn.rate",
+        "containers opened or got more connections in a second than their limit",
+        "raise pontoon.conn.rate of the network or the container, if they should",
+    ),
+    (
+        "above pontoon.conn.max",
+        "containers had as many connections as their limit, and more were tried",
+        "raise pontoon.conn.max of the network or the container, if they should have more",
     ),
     (
         "all other traffic into a network",
@@ -184,11 +214,16 @@ const REFUSING: &str = "input_reject";
 /// Rules that have findings of their own.
 const REPORTED: &str = "senders that are not peers";
 
-fn meaning(dropped: &Dropped) -> (String, String) {
-    let known = MEANINGS.iter().find(|(start, _, _)| dropped.rule.starts_with(start));
-    let table = if dropped.of_inet { "inet" } else { "bridge" };
-    match known {
-        Some((_, what, help)) => ((*what).to_owned(), (*help).to_owned()),
+/// What drops of the rule with this comment mean, and the remedy if the packets are wanted.
+pub fn meaning_of(rule: &str) -> Option<(&'static str, &'static str)> {
+    MEANINGS.iter().find(|(start, ..)| rule.starts_with(start)).map(|(_, what, help)| (*what, *help))
+}
+
+/// What the drops of a rule mean, and the remedy if the packets are wanted.
+pub fn meaning(dropped: &Dropped) -> (String, String) {
+    let table = dropped.family;
+    match meaning_of(&dropped.rule) {
+        Some((what, help)) => (what.to_owned(), help.to_owned()),
         None => (
             format!("packets were dropped: {}", dropped.rule),
             format!("nft list chain {table} pontoon {}   # docs/firewall.md says what the rule is for", dropped.chain),
@@ -251,7 +286,8 @@ mod tests {
     use super::*;
 
     /// The complete ruleset, as a test writes it from the kernel's state.
-    const RULESET: &str = include_str!("../../tests/golden/ruleset.txt");
+    const RULESET: &str =
+        concat!(include_str!("../../tests/golden/ruleset.txt"), include_str!("../../tests/golden/limits.txt"));
 
     #[test]
     fn every_rule_that_counts_has_a_meaning_and_every_meaning_a_rule() {

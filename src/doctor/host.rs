@@ -1,14 +1,15 @@
 //! Checks of the host's settings, links and routes.
 
 use super::{Facts, Finding, Level, wiring};
-use crate::admin::status::NetworkLine;
+use crate::admin::status::NetworkStatus;
+use crate::model::ifname::HOST_LINK;
 use crate::model::overlap;
 
 /// The value that Pontoon writes to turn forwarding on, as the kernel shows it.
 const FORWARDED_BY_PONTOON: &str = "706";
 
 /// Networks with a subnet of this family that is reached through routing.
-fn routed(facts: &Facts, v6: bool) -> impl Iterator<Item = &NetworkLine> {
+fn routed(facts: &Facts, v6: bool) -> impl Iterator<Item = &NetworkStatus> {
     let networks = facts.status.networks.iter().filter(|network| !network.internal);
     networks.filter(move |network| network.subnets.iter().any(|subnet| subnet.is_ipv6() == v6))
 }
@@ -124,6 +125,8 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
             let theirs = host.routes.iter().filter(|route| {
                 route.destination.prefix() > 0
                     && route.link != network.link.as_str()
+                    // The routes to containers on a parent are Pontoon's own.
+                    && !route.link.starts_with(HOST_LINK)
                     && overlap(&route.destination, subnet)
             });
             for route in theirs {
@@ -148,7 +151,7 @@ pub(super) fn routes(facts: &Facts) -> Vec<Finding> {
 }
 
 /// An id as `docker network ls` shows it.
-pub(super) fn short(network: &NetworkLine) -> &str {
+pub(super) fn short(network: &NetworkStatus) -> &str {
     let id = network.id.as_str();
     id.get(..12).unwrap_or(id)
 }

@@ -7,15 +7,19 @@
 pub mod collect;
 mod daemon;
 mod drift;
-mod drops;
+pub mod drops;
 mod firewall;
 mod host;
 mod kernel;
+mod lan;
+mod lease;
+mod names;
 pub mod path;
 mod peer;
 pub mod report;
 mod state;
 pub mod tunnels;
+mod vlan;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -165,11 +169,16 @@ pub const CHECKS: &[Check] = &[
     ),
     ("two_pontoons", "a managed plugin and a socket plugin on one host", wiring::two),
     ("state", "the ledger: loaded, absent, torn, corrupt, too new", state::ledger),
-    ("kept_aside", "quarantined copies of damaged ledgers", state::kept_aside),
+    ("quarantined", "quarantined copies of damaged ledgers", state::quarantined),
     ("unknown_links", "links of Pontoon that are not in the ledger: it is missing or outdated", state::unknown),
     ("disk", "free space for the state, and whether it is writable", state::disk),
     ("drift", "differences between the kernel and the state", drift::plan),
     ("missing_bridges", "your own bridges that networks use", drift::missing),
+    (
+        "vlans",
+        "your own bridges of networks with `pontoon.vlan`: they filter VLANs, and a port besides the containers carries each",
+        vlan::bridges,
+    ),
     ("dead_endpoints", "endpoints whose link is missing", drift::dead),
     ("leaked_endpoints", "endpoints that no sandbox uses", drift::leaked_endpoints),
     ("leaked_addresses", "addresses that no endpoint uses", drift::leaked_addresses),
@@ -208,6 +217,22 @@ pub const CHECKS: &[Check] = &[
         tunnels::offload,
     ),
     ("announcing", "whether endpoints of overlay networks are announced (CAP_NET_RAW)", tunnels::announcing),
+    (
+        "conflicts",
+        "addresses that a container and another host on a local network have, and whether such conflicts are found (CAP_NET_RAW)",
+        lan::conflicts,
+    ),
+    (
+        "names",
+        "containers with DNS names in their egress list whose queries are not answered, or not seen",
+        names::names,
+    ),
+    ("leases", "containers whose address a DHCP server took away or no longer confirms", lease::leases),
+    (
+        "parents",
+        "parents of macvlan and ipvlan networks: missing, down, wireless, or not answering their containers",
+        lan::parents,
+    ),
     ("routes", "routes of the host that overlap a network", host::routes),
     (
         "forward_policy",

@@ -34,8 +34,8 @@ pub(super) fn ledger(facts: &Facts) -> Vec<Finding> {
     }]
 }
 
-pub(super) fn kept_aside(facts: &Facts) -> Vec<Finding> {
-    let kept = &facts.status.state.kept_aside;
+pub(super) fn quarantined(facts: &Facts) -> Vec<Finding> {
+    let kept = &facts.status.state.quarantined;
     if kept.is_empty() {
         return vec![Finding::ok("no quarantined ledger")];
     }
@@ -56,7 +56,7 @@ pub(super) fn unknown(facts: &Facts) -> Vec<Finding> {
     if unknown.is_empty() {
         let state = &facts.status.state;
         // A damaged ledger has its own findings.
-        let is_whole = ["loaded", "torn", "absent"].contains(&state.outcome.as_str()) && state.kept_aside.is_empty();
+        let is_whole = ["loaded", "torn", "absent"].contains(&state.outcome.as_str()) && state.quarantined.is_empty();
         if !state.degraded || !is_whole {
             return vec![Finding::ok("all links of Pontoon are in the ledger")];
         }

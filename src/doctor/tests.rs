@@ -1,10 +1,10 @@
-use std::collections::BTreeSet;
-
 use super::collect::AtPath;
+use super::vlan::tests::on_vlan;
 use super::*;
 use crate::admin::UnusableSetting;
-use crate::admin::overlay::{OverlayLine, OverlayStatus, PeerLine};
-use crate::admin::status::{EndpointLine, NetworkLine, PlanLines, PoolLine, StateLine};
+use crate::admin::conflict::ConflictStatus;
+use crate::admin::overlay::{OverlayNetworkStatus, OverlayStatus, PeerStatus};
+use crate::admin::status::{EndpointStatus, LedgerStatus, NetworkStatus, PlanStatus, PoolStatus};
 use crate::datapath::host::{
     Dropped, Feature, HostChain, HostLink, HostRoute, HostTunnel, LegacyChain, PeerPath, PeerPaths,
 };
@@ -12,21 +12,23 @@ use crate::datapath::{ForwardRule, LinkMatch};
 use crate::engine::{EngineNetwork, EngineService};
 use crate::model::{Attachment, DataPath, EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
 use crate::state::peers::Standing;
+use std::collections::BTreeSet;
 
 fn port(number: u16) -> HostPort {
     HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port: number }
 }
 
-fn network() -> NetworkLine {
-    let endpoint = EndpointLine {
+fn network() -> NetworkStatus {
+    let endpoint = EndpointStatus {
         id: EndpointId::parse("e1").unwrap(),
         attachment: Attachment::Veth { host: IfName::parse("pnth1").unwrap(), peer: IfName::parse("pntc1").unwrap() },
         phase: Phase::Joined,
         age: 9999,
         addresses: Vec::new(),
         published: vec![port(80)],
+        detail: Default::default(),
     };
-    NetworkLine {
+    NetworkStatus {
         id: NetworkId::parse(&"a".repeat(64)).unwrap(),
         kind: "bridge".to_owned(),
         link: IfName::parse("pntb1").unwrap(),
@@ -34,8 +36,10 @@ fn network() -> NetworkLine {
         internal: false,
         icc: true,
         overlay: None,
+        vlan: None,
         subnets: vec!["10.1.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
         endpoints: vec![endpoint],
+        detail: Default::default(),
     }
 }
 
@@ -44,7 +48,7 @@ fn route(destination: &str, link: &str) -> HostRoute {
 }
 
 /// A host without problems.
-fn well() -> Facts {
+pub(super) fn well() -> Facts {
     let host = Host {
         links: vec![
             HostLink { name: "eth0".into(), mtu: 1500, ..HostLink::default() },
@@ -71,15 +75,16 @@ fn well() -> Facts {
         status: Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: 7,
-            state: StateLine { outcome: "loaded".to_owned(), ..StateLine::default() },
+            state: LedgerStatus { outcome: "loaded".to_owned(), ..LedgerStatus::default() },
             networks: vec![network()],
-            pools: vec![PoolLine {
+            pools: vec![PoolStatus {
                 id: "p".into(),
                 space: "pontoon-local".into(),
                 subnet: "10.1.0.0/24".parse().unwrap(),
                 taken: 1,
                 unclaimed: Vec::new(),
             }],
+            conflicts: Some(ConflictStatus { found: true, present: Vec::new() }),
             ..Status::default()
         },
         wiring: Wiring {
@@ -108,7 +113,7 @@ const PEER: &str = "192.0.2.2";
 /// The same host with an overlay network, also without problems.
 fn far() -> Facts {
     let mut facts = well();
-    let overlay = OverlayLine { vni: Vni::new(70000).unwrap(), link: IfName::parse("pntx1").unwrap() };
+    let overlay = OverlayNetworkStatus { vni: Vni::new(70000).unwrap(), link: IfName::parse("pntx1").unwrap() };
     (facts.status.networks[0].overlay, facts.status.networks[0].mtu) = (Some(overlay), 1450);
     facts.status.reach = Some(OverlayStatus {
         scope: Some("global".to_owned()),
@@ -116,7 +121,7 @@ fn far() -> Facts {
         local: Some(ip("192.0.2.1")),
         told: None,
         own: Vec::new(),
-        peers: vec![PeerLine { address: ip(PEER), standing: Standing::Present }],
+        peers: vec![PeerStatus { address: ip(PEER), standing: Standing::Present }],
         announces: Some(true),
     });
     facts.tunnels = Some(Tunnels {
@@ -206,16 +211,18 @@ fn each_check_finds_what_it_is_for() {
         ("state", Level::Broken, |f| f.source = Source::Nowhere("EACCES".into())),
         ("unknown_links", Level::Degraded, |f| f.status.plan.unknown = vec![IfName::parse("pnth1").unwrap()]),
         ("unknown_links", Level::Degraded, |f| f.status.state.degraded = true),
-        ("kept_aside", Level::Degraded, |f| f.status.state.kept_aside = vec!["/x/ledger.corrupt-1".into()]),
+        ("quarantined", Level::Degraded, |f| f.status.state.quarantined = vec!["/x/ledger.corrupt-1".into()]),
         ("disk", Level::Broken, |f| f.disk = Some(Disk { free: 1 << 30, read_only: true })),
         ("disk", Level::Degraded, |f| f.disk = Some(Disk { free: 2 << 20, read_only: false })),
         ("drift", Level::Degraded, |f| f.status.plan.commands = vec!["ip link set dev pntb1 up".into()]),
         ("drift", Level::Broken, |f| f.status.blind = Some("torn".into())),
         ("missing_bridges", Level::Broken, |f| {
-            f.status.plan = PlanLines { missing: vec![IfName::parse("br0").unwrap()], ..PlanLines::default() };
+            f.status.plan = PlanStatus { missing: vec![IfName::parse("br0").unwrap()], ..PlanStatus::default() };
         }),
+        ("vlans", Level::Broken, |f| on_vlan(f, false, 40)),
+        ("vlans", Level::Degraded, |f| on_vlan(f, true, 50)),
         ("dead_endpoints", Level::Degraded, |f| {
-            f.status.plan = PlanLines { dead: vec![IfName::parse("pnth1").unwrap()], ..PlanLines::default() };
+            f.status.plan = PlanStatus { dead: vec![IfName::parse("pnth1").unwrap()], ..PlanStatus::default() };
         }),
         ("leaked_endpoints", Level::Degraded, |f| {
             host(f).links.push(HostLink { name: "pntc1".into(), ..HostLink::default() });
@@ -292,7 +299,7 @@ fn each_check_finds_what_it_is_for() {
         ("moved", Level::Note, |f| f.status.reach.as_mut().unwrap().told = Some(ip("192.0.2.9"))),
         ("drops", Level::Degraded, |f| host(f).unknown_senders = [(ip("192.0.2.9"), 70000)].into()),
         ("drops", Level::Note, |f| {
-            host(f).dropped = vec![Dropped { of_inet: true, chain: "x".into(), rule: "x".into(), packets: 3 }];
+            host(f).dropped = vec![Dropped { family: "inet", chain: "x".into(), rule: "x".into(), packets: 3 }];
         }),
         ("tunnel_port", Level::Broken, |f| tunnels(f).holders = vec!["inode 4711".into()]),
         ("tunnel_port", Level::Broken, |f| host(f).links.push(theirs(70000, 4789))),
@@ -304,15 +311,16 @@ fn each_check_finds_what_it_is_for() {
             tunnels(f).damaged = vec![Damaged { address: [10, 1, 0, 2].into(), tcp: 3, udp: 0 }];
         }),
         ("announcing", Level::Degraded, |f| f.status.reach.as_mut().unwrap().announces = Some(false)),
+        ("conflicts", Level::Degraded, |f| f.status.conflicts.as_mut().unwrap().found = false),
+        ("names", Level::Degraded, |f| f.status.names = Some(super::names::tests::failing())),
+        ("leases", Level::Degraded, |f| f.status.leases = vec![super::lease::tests::lease("lost")]),
+        ("parents", Level::Broken, |f| f.status.networks[0].kind = "ipvlan".to_owned()),
         ("service_vips", Level::Degraded, |f| engine(f).services.as_mut().unwrap()[0].vip = true),
         ("service_vips", Level::Ok, |f| {
             let service = &mut engine(f).services.as_mut().unwrap()[0];
             (service.vip, service.networks) = (true, vec!["another".into()]);
         }),
-        ("service_vips", Level::Ok, |f| {
-            engine(f).services.as_mut().unwrap()[0].vip = true;
-            f.serves_vips = true;
-        }),
+        ("service_vips", Level::Ok, |f| (engine(f).services.as_mut().unwrap()[0].vip, f.serves_vips) = (true, true)),
         ("allocation", Level::Degraded, |f| fleet(f).driver.clear()),
         ("engine", Level::Degraded, |f| f.engine = Some(Err("no answer".into()))),
         ("engine_leaks", Level::Degraded, |f| {
@@ -371,12 +379,12 @@ fn a_chain_that_accepts_ours_both_ways_is_in_nobodys_way() {
 fn the_json_has_the_same_keys_for_every_finding() {
     let mut facts = well();
     facts.wiring.mode = Some(0o666);
-    let json: serde_json::Value = serde_json::from_str(&report::json(&examine(&facts))).unwrap();
-    for finding in json.as_array().unwrap() {
+    let json: Vec<serde_json::Value> = serde_json::from_str(&report::json(&examine(&facts))).unwrap();
+    for finding in &json {
         let keys: Vec<_> = finding.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, ["check", "evidence", "level", "remedy", "title"]);
     }
-    let socket = json.as_array().unwrap().iter().find(|finding| finding["check"] == "socket").unwrap();
+    let socket = json.iter().find(|finding| finding["check"] == "socket").unwrap();
     assert_eq!(socket["level"], "degraded");
     assert_eq!(socket["remedy"], "chmod 0600 /run/docker/plugins/pontoon.sock");
 }
@@ -389,12 +397,4 @@ fn a_check_without_a_daemon_takes_it_for_granted_that_there_is_none() {
     assert_eq!(verdict(&examine(&facts)).verdict(), ("healthy", 0));
     facts.source = Source::Ledger(Some("refused".into()));
     assert_eq!(verdict(&examine(&facts)).verdict(), ("broken", 2));
-}
-
-#[test]
-fn commands_find_a_daemon_elsewhere() {
-    let mut facts = well();
-    facts.wiring.socket = "/run/docker/plugins/1f/pontoon.sock".into();
-    assert_eq!(wiring::command(&facts, "repair"), "pontoon repair --socket /run/docker/plugins/1f/pontoon.sock");
-    assert!(wiring::start(&facts).starts_with("docker plugin disable"));
 }

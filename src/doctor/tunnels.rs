@@ -6,7 +6,7 @@ use super::host::short;
 use super::path::Arrival;
 use super::{Facts, Finding, Level, Source, Tunnels, wiring};
 use crate::admin::overlay::OverlayStatus;
-use crate::admin::status::NetworkLine;
+use crate::admin::status::NetworkStatus;
 use crate::model::overlay::{network_mtu, overhead};
 use crate::state::peers::Standing;
 
@@ -22,12 +22,12 @@ fn seen(facts: &Facts) -> Option<(&OverlayStatus, &Tunnels)> {
     Some((facts.status.reach.as_ref()?, facts.tunnels.as_ref()?))
 }
 
-fn overlays(facts: &Facts) -> impl Iterator<Item = (&NetworkLine, &crate::admin::overlay::OverlayLine)> {
+fn overlays(facts: &Facts) -> impl Iterator<Item = (&NetworkStatus, &crate::admin::overlay::OverlayNetworkStatus)> {
     facts.status.networks.iter().filter_map(|network| Some((network, network.overlay.as_ref()?)))
 }
 
 /// Size of the largest packet that the tunnels send, in bytes; 0 without an overlay network.
-pub fn largest(networks: &[NetworkLine], v6: bool) -> u32 {
+pub fn largest(networks: &[NetworkStatus], v6: bool) -> u32 {
     let overlays = networks.iter().filter(|network| network.overlay.is_some());
     overlays.map(|network| network.mtu.saturating_add(overhead(v6))).max().unwrap_or(0)
 }

@@ -116,3 +116,17 @@ pub(super) fn two(facts: &Facts) -> Vec<Finding> {
     let remedy = "docker network ls; docker plugin ls   # keep the one that your networks use as driver, and disable or remove the other";
     vec![finding.mended_by(remedy)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::well;
+    use super::*;
+
+    #[test]
+    fn commands_find_a_daemon_elsewhere() {
+        let mut facts = well();
+        facts.wiring.socket = "/run/docker/plugins/1f/pontoon.sock".into();
+        assert_eq!(command(&facts, "repair"), "pontoon repair --socket /run/docker/plugins/1f/pontoon.sock");
+        assert!(start(&facts).starts_with("docker plugin disable"));
+    }
+}

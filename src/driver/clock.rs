@@ -12,6 +12,14 @@ pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| time.tv_sec().unsigned_abs())
 }
 
+/// Milliseconds of the boot's clock, in which the time that the host is suspended counts: leases run on meanwhile.
+pub fn boot_millis() -> u64 {
+    let millis = |time: nix::sys::time::TimeSpec| {
+        time.tv_sec().unsigned_abs() * 1000 + time.tv_nsec().unsigned_abs() / 1_000_000
+    };
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, millis)
+}
+
 /// Resets timestamps of another clock to now: those of an earlier boot, and those that an earlier release wrote
 /// by the time of day. Both lie in the future or have no meaning.
 pub(super) fn restart_periods(records: &mut [Record], now: u64, rebooted: bool) {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::conflicts::ConflictError;
+use super::leases::LeaseError;
 use super::sanity::SanityError;
 use crate::datapath::kind::Refusal;
 use crate::datapath::{KernelError, ReserveError};
@@ -24,6 +26,12 @@ pub enum Error {
     /// No pool or address satisfies the request.
     #[error(transparent)]
     Ipam(#[from] IpamError),
+    /// Another host has the address, or this cannot be found out.
+    #[error(transparent)]
+    Conflict(#[from] ConflictError),
+    /// No DHCP server grants an address, or none can be asked.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The kernel refused the change.
     #[error("{object}: {source}")]
     Kernel {

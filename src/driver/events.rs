@@ -14,7 +14,13 @@ pub enum Event {
     /// Records wait to be written, or the ledger to be compacted, and no verb waits for it:
     /// [`super::Driver::flush_ledger`].
     LedgerBacklog,
-    /// An endpoint of an overlay network joined its sandbox: announce it.
+    /// Addresses are to be asked for in advance: [`super::Driver::probe_ahead`].
+    ProbesDue,
+    /// Messages for or from DHCP servers wait: [`super::Driver::serve_leases`].
+    LeasesDue,
+    /// There is an endpoint whose DNS queries are to be answered.
+    NamesDue,
+    /// An endpoint of a network with other hosts joined its sandbox: announce it.
     Arrival(NetworkId, EndpointId),
 }
 

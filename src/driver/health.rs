@@ -19,13 +19,13 @@ pub struct Health {
 impl Health {
     /// The condition as the daemon finds it.
     pub fn of_opened(opened: &Opened) -> Self {
-        let (outcome, quarantined) = (opened.outcome.clone(), opened.kept_aside.clone());
+        let (outcome, quarantined) = (opened.outcome.clone(), opened.quarantined.clone());
         Self { outcome, quarantined, lacks_facts: opened.lacks_facts() }
     }
 
     /// The condition as a reader finds it.
     pub fn of_seen(seen: &Seen) -> Self {
-        let (outcome, quarantined) = (seen.outcome.clone(), seen.kept_aside.clone());
+        let (outcome, quarantined) = (seen.outcome.clone(), seen.quarantined.clone());
         Self { outcome, quarantined, lacks_facts: seen.lacks_facts() }
     }
 

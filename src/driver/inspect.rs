@@ -1,7 +1,7 @@
 //! What the driver shows of itself, for the layers above that report to operators. Nothing here changes anything.
 
 use super::settings::UnusableSetting;
-use super::{Driver, OverlaySettings};
+use super::{Conflict, Driver, OverlaySettings};
 use crate::driver::overlay::OverlayState;
 use crate::model::HostPort;
 use crate::state::record::Record;
@@ -31,6 +31,21 @@ impl Driver {
     /// Settings that cannot be used at present.
     pub fn unusable_settings(&self) -> Vec<UnusableSetting> {
         self.unusable.all(&self.overlays.settings, self.kernel())
+    }
+
+    /// Address conflicts of the last minutes.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.conflicts.present()
+    }
+
+    /// How many address conflicts were found since the start.
+    pub fn conflict_count(&self) -> u64 {
+        self.conflicts.count()
+    }
+
+    /// Whether address conflicts can be found; `None` if no network has other hosts.
+    pub fn finds_conflicts(&self) -> Option<bool> {
+        self.conflicts.listens()
     }
 
     /// Of these ports, those that cannot be reserved on the host, each with the reason. Ports that this process

@@ -35,7 +35,7 @@ impl Drop for Dir {
 
 fn pool(id: &str) -> Record {
     let (id, space) = (id.to_owned(), "local".to_owned());
-    Record::Pool(PoolRecord { id, space, subnet: "10.0.0.0/24".parse().unwrap(), range: None, used: false })
+    Record::Pool(PoolRecord { id, space, subnet: "10.0.0.0/24".parse().unwrap(), range: None, vlan: None, used: false })
 }
 
 fn gone(id: &str) -> Record {

@@ -10,6 +10,9 @@
 //! | `ports` | host ports and their reservation |
 //! | `flows` | removals of conntrack entries in the background |
 //! | `containers` | which endpoints share a container |
+//! | `conflicts` | whether other hosts have the addresses of endpoints |
+//! | `leases` | addresses from DHCP servers of the local network |
+//! | `names` | endpoints whose egress list has DNS names, and the addresses that were admitted for them |
 //! | `overlay` | networks that span hosts: peers, VNIs, tunnels |
 //! | `health` | the definition of *degraded* |
 //! | `settings` | the operator's settings, and which requests are refused because of an unusable one |
@@ -30,14 +33,18 @@
 //! 3. `addresses`, or `overlay`
 //! 4. `ports`
 //! 5. `flows`
-//! 6. the pending records of `journal`, then the ledger
-//! 7. locks that are held for a look-up only: the table's register, what `networks` observed, the reconciler's
+//! 6. the book of `leases`, or one endpoint of `names`
+//! 7. the pending records of `journal`, then the ledger
+//! 8. locks that are held for a look-up only: the table's register, what `networks` observed, the reconciler's, those
+//!    of `conflicts`
 //!
-//! The kernel is called with any of 1 to 5 held. Events may be sent with any lock held.
+//! The kernel is called with any of 1 to 5 held. Events may be sent with any lock held. No thread waits for other
+//! hosts with a lock held.
 
 mod addresses;
 mod applier;
 mod clock;
+pub mod conflicts;
 mod containers;
 pub mod error;
 pub mod events;
@@ -45,6 +52,8 @@ mod flows;
 pub mod health;
 mod inspect;
 mod journal;
+pub mod leases;
+pub mod names;
 mod networks;
 pub mod overlay;
 mod ports;
@@ -60,21 +69,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use addresses::Addresses;
 use applier::Applier;
 pub use clock::now;
+use conflicts::Conflicts;
+pub use conflicts::{Conflict, ConflictError};
 use containers::Containers;
 pub use error::{Error, PortMapError};
 pub use events::{Event, Events};
 use flows::Flows;
 pub use health::Health;
 use journal::Journal;
+use leases::Leases;
+pub use leases::{LeaseError, LeaseState, Slot as LeaseSlot};
+use names::Names;
 use networks::Networks;
 pub use overlay::OverlaySettings;
 use overlay::Overlays;
 use ports::HostPorts;
 use service::announce::Announcements;
+pub use service::announce::Audience;
 pub use service::unknown;
 pub use settings::Settings;
 use settings::UnusableSettings;
-pub use verbs::{Allocation, JoinSpec, Joined, Node, Pool, Publication, without_gateway};
+pub use verbs::{Allocation, Created, JoinSpec, Joined, Node, Pool, Publication, without_gateway};
 
 use crate::datapath::{Datapath, Kernel, Reconciler, kind};
 use crate::ipam::{Ipam, IpamError};
@@ -106,6 +121,9 @@ pub struct Driver {
     ports: HostPorts,
     flows: Flows,
     containers: Containers,
+    conflicts: Conflicts,
+    leases: Leases,
+    names: Names,
     overlays: Overlays,
     health: Health,
     unusable: UnusableSettings,
@@ -137,6 +155,9 @@ impl Driver {
             networks: Networks::default(),
             addresses: Addresses::new(Ipam::load(settings.pools, &opened.records), Arc::clone(&journal)),
             ports: HostPorts::new(Arc::clone(&kernel)),
+            conflicts: Conflicts::new(Arc::clone(&kernel), events.clone()),
+            leases: Leases::new(Arc::clone(&kernel), Arc::clone(&journal), events.clone()),
+            names: Names::new(Arc::clone(&kernel), events.clone(), settings.names),
             flows: Flows::new(kernel, Arc::clone(&journal), events.clone()),
             containers: Containers::new(Arc::clone(&applier)),
             overlays: Overlays::new(settings.overlay, Arc::clone(&journal), Arc::clone(&applier)),
@@ -162,12 +183,16 @@ impl Driver {
             Record::Network(network) => {
                 self.applier.reconciler.desire(&Datapath::default(), &kind::network(network));
                 self.networks.restore_network(network);
+                self.conflicts.add_network(network);
             }
             Record::Endpoint(endpoint) => {
                 let Some(network) = self.networks.restore_endpoint(endpoint) else { return };
                 self.applier.reconciler.desire(&Datapath::default(), &kind::endpoint(&network, endpoint));
                 self.containers.restore(&network, endpoint);
+                self.conflicts.add_endpoint(&network, endpoint);
+                self.names.add(&network, endpoint);
             }
+            Record::Lease(lease) => self.leases.restore(lease),
             Record::Flows { addresses } => drop(self.flows.begin(addresses.iter().copied())),
             // Pools and addresses belong to the address index.
             _ => {}

@@ -2,7 +2,7 @@
 //! them. Each network has a lock of its own ([`Slot`]): a slow verb on one network does not delay another.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::Error;
@@ -43,6 +43,20 @@ impl Networks {
         }
     }
 
+    /// Visits each network that has no verb under way.
+    pub fn each_idle(&self, mut visit: impl FnMut(&mut Held)) {
+        for slot in self.table.ids().iter().filter_map(|id| self.table.find(id)) {
+            let mut place = match slot.try_lock() {
+                Ok(place) => place,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            if let Some(held) = place.as_mut() {
+                visit(held);
+            }
+        }
+    }
+
     /// Copies of all networks. Waits for verbs under way, one network at a time.
     pub fn snapshot(&self) -> Vec<Held> {
         let mut all = Vec::new();
@@ -64,7 +78,8 @@ impl Networks {
     /// Reserves the subnets of a network, in place of those that it has.
     pub fn claim_subnets(&self, spec: &NetworkSpec) -> Result<(), Error> {
         let pools: Vec<_> = spec.subnets().map(|subnet| subnet.pool).collect();
-        let claimed = self.table.claim_subnets(&spec.id, &pools);
+        let (bridge, vlan) = (spec.options.bridge_name.clone(), spec.options.vlan);
+        let claimed = self.table.claim_subnets(&spec.id, &pools, bridge.zip(vlan));
         claimed.map_err(|(subnet, held, owner)| Error::SubnetOverlap { subnet, held, owner })
     }
 

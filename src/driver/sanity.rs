@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use crate::model::{GatewayMode, IfName, Network, NetworkSpec, Subnet, ifname, options, overlap};
+use crate::model::{GatewayMode, IfName, Network, NetworkOptions, NetworkSpec, Subnet, ifname, options, overlap};
 
 /// Why a network could never work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,15 @@ pub enum SanityError {
     ModeOfInternal {
         /// The mode.
         mode: &'static str,
+    },
+    /// Mode `isolated` on a network that is not internal.
+    #[error("gateway mode isolated is for internal networks: add --internal, or choose another mode")]
+    IsolatedNotInternal,
+    /// IPv6 needs 1280 bytes (RFC 8200, 5).
+    #[error("an MTU of {mtu} is too small for IPv6: choose at least 1280 or leave IPv6 off")]
+    MtuForIpv6 {
+        /// The given MTU, in bytes.
+        mtu: u32,
     },
     /// The bridge belongs to the engine.
     #[error(
@@ -118,6 +127,14 @@ fn of_one(what: &'static str, address: IpAddr, pool: IpNetwork) -> Result<(), Sa
     Err(SanityError::Common { what, address, which, pool })
 }
 
+/// Checks that the MTU that the options choose is possible, with IPv6 or without.
+pub fn mtu(options: &NetworkOptions, has_v6: bool) -> Result<(), SanityError> {
+    match options.mtu {
+        Some(mtu @ 0..1280) if has_v6 => Err(SanityError::MtuForIpv6 { mtu }),
+        _ => Ok(()),
+    }
+}
+
 /// Checks that a new network can work.
 pub fn network(spec: &NetworkSpec) -> Result<(), SanityError> {
     for Subnet { pool, gateway, default_gateway, .. } in spec.subnets() {
@@ -127,6 +144,10 @@ pub fn network(spec: &NetworkSpec) -> Result<(), SanityError> {
         }
     }
     let options = &spec.options;
+    mtu(options, spec.v6.is_some())?;
+    if !spec.internal && [options.mode4, options.mode6].contains(&GatewayMode::Isolated) {
+        return Err(SanityError::IsolatedNotInternal);
+    }
     for mode in [options.mode4, options.mode6].into_iter().filter(|_| spec.internal) {
         match mode {
             GatewayMode::Routed => return Err(SanityError::ModeOfInternal { mode: "routed" }),
@@ -253,5 +274,14 @@ mod tests {
             assert_eq!(subnet(&net(pool)), Ok(()), "{pool}");
         }
         assert_eq!(reserved().iter().filter(|(block, _)| block.ip().is_loopback()).count(), 1, "all blocks parse");
+    }
+
+    #[test]
+    fn an_mtu_below_1280_is_refused_with_ipv6_only() {
+        let options = |mtu| NetworkOptions { mtu, ..NetworkOptions::default() };
+        assert_eq!(mtu(&options(Some(1279)), true), Err(SanityError::MtuForIpv6 { mtu: 1279 }));
+        for (given, has_v6) in [(Some(1280), true), (None, true), (Some(68), false)] {
+            assert_eq!(mtu(&options(given), has_v6), Ok(()), "{given:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::names::NameTimes;
 use super::overlay::find_underlay;
 use super::{Error, OverlaySettings};
 use crate::datapath::Kernel;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub overlay: OverlaySettings,
     /// Settings that cannot be used.
     pub unusable: Vec<UnusableSetting>,
+    /// How long addresses of DNS names stay reachable.
+    pub names: NameTimes,
     /// Never turn on forwarding; that is left to the operator.
     pub leave_forwarding: bool,
 }

@@ -8,7 +8,7 @@ use super::pool::{Pool, describe};
 use super::subnet_search::{self, DefaultPool, Obstacles};
 use super::{GLOBAL_SPACE, Ipam, IpamError, LOCAL_SPACE};
 use crate::model::prefix::{number, span, trimmed, with_prefix};
-use crate::model::{Family, overlap};
+use crate::model::{Family, Vid, overlap};
 use crate::state::record::{AddressRecord, Holder, PoolRecord, Record};
 
 /// The parameters of RequestPool.
@@ -22,6 +22,8 @@ pub struct PoolAsk<'a> {
     pub prefix_only: Option<u8>,
     /// `--ip-range`.
     pub range: Option<IpNetwork>,
+    /// The VLAN in `--ipam-opt pontoon.vlan`: the pool may overlap those of other VLANs.
+    pub vlan: Option<Vid>,
     /// Whether the pool to choose is IPv6; a named pool determines its own family.
     pub v6: bool,
 }
@@ -49,7 +51,7 @@ impl Ipam {
             return Err(IpamError::Space { space: ask.space.to_owned() });
         }
         match (ask.pool, ask.range) {
-            (Some(pool), range) => self.grant(ask.space, pool, checked(pool, range)?, Vec::new()),
+            (Some(pool), range) => self.grant(ask, pool, checked(pool, range)?, Vec::new()),
             (None, Some(range)) => Err(IpamError::RangeAlone { range }),
             (None, None) => self.choose_pool(ask, host),
         }
@@ -89,7 +91,7 @@ impl Ipam {
         let lowest = |last_resort, give_way| blocks.iter().find_map(|block| lowest_of(block, last_resort, give_way));
         let found = lowest(false, false).or_else(|| lowest(false, true));
         match found.or_else(|| lowest(true, false)).or_else(|| lowest(true, true)) {
-            Some(subnet) => self.grant(ask.space, subnet, None, records),
+            Some(subnet) => self.grant(ask, subnet, None, records),
             None => Err(IpamError::Exhausted { family, count, size }),
         }
     }
@@ -97,16 +99,19 @@ impl Ipam {
     /// Allocates `subnet` unless it conflicts with a used pool.
     fn grant(
         &self,
-        space: &str,
+        ask: &PoolAsk,
         subnet: IpNetwork,
         range: Option<IpNetwork>,
         mut records: Vec<Record>,
     ) -> Result<(PoolRecord, Vec<Record>), IpamError> {
-        for pool in self.in_space(space).filter(|pool| overlap(&pool.record.subnet, &subnet)) {
+        let (space, vlan) = (ask.space, ask.vlan);
+        let apart = |other: Option<Vid>| other.is_some() && vlan.is_some() && other != vlan;
+        let meets = |pool: &&Pool| overlap(&pool.record.subnet, &subnet) && !apart(pool.record.vlan);
+        for pool in self.in_space(space).filter(meets) {
             let record = &pool.record;
             // The managers of a Swarm agree on the allocations and repeat existing ones to a new leader.
             let again = !record.used || space == GLOBAL_SPACE;
-            if again && (record.subnet, record.range) == (subnet, range) {
+            if again && (record.subnet, record.range, record.vlan) == (subnet, range, vlan) {
                 return Ok((record.clone(), records));
             }
             if record.used {
@@ -114,11 +119,14 @@ impl Ipam {
             }
             records.push(Record::NoPool { id: record.id.clone() });
         }
-        let id = match range {
+        let mut id = match range {
             Some(range) => format!("{space}/{subnet}/{range}"),
             None => format!("{space}/{subnet}"),
         };
-        let granted = PoolRecord { id, space: space.to_owned(), subnet, range, used: false };
+        if let Some(vlan) = vlan {
+            id.push_str(&format!("/vlan{vlan}"));
+        }
+        let granted = PoolRecord { id, space: space.to_owned(), subnet, range, vlan, used: false };
         records.push(Record::Pool(granted.clone()));
         Ok((granted, records))
     }
@@ -128,9 +136,9 @@ impl Ipam {
         self.pools.get(id).map(|_| Record::NoPool { id: id.to_owned() }).into_iter().collect()
     }
 
-    /// Releases the pool of the local space with exactly this subnet.
-    pub fn release_subnet(&self, subnet: &IpNetwork) -> Vec<Record> {
-        self.local(subnet).map(|pool| Record::NoPool { id: pool.record.id.clone() }).into_iter().collect()
+    /// Releases the pool of the local space with exactly this subnet, for a network in this VLAN.
+    pub fn release_subnet(&self, subnet: &IpNetwork, vlan: Option<Vid>) -> Vec<Record> {
+        self.local(subnet, vlan).map(|pool| Record::NoPool { id: pool.record.id.clone() }).into_iter().collect()
     }
 
     /// Allocates an address, with the prefix length of its pool: `ask`, or the next free one. `now` is in

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{GLOBAL_SPACE, LOCAL_SPACE};
-use crate::model::EndpointId;
+use crate::model::{EndpointId, NetworkId, Vid};
 
 /// Why a pool or an address is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,18 @@ pub enum IpamError {
         other: IpNetwork,
         /// What uses the other pool.
         by: String,
+    },
+    /// The pool of a network was requested for another VLAN.
+    #[error(
+        "network {network}: the pool of its subnet {pool} is for VLAN {of}: give --ipam-opt and -o the same pontoon.vlan"
+    )]
+    OtherVlan {
+        /// The subnet.
+        pool: IpNetwork,
+        /// The VLAN of the pool.
+        of: Vid,
+        /// The network.
+        network: NetworkId,
     },
     /// No default pool is free.
     #[error(

@@ -57,6 +57,14 @@ impl FreeRuns {
         next.map(|(first, _)| *first)
     }
 
+    /// The free addresses from `cursor` on, then those before it.
+    pub fn all_from(&self, cursor: u128) -> impl Iterator<Item = u128> {
+        let first = self.run_of(cursor).map(|(_, last)| cursor..=last);
+        let after = self.runs.range(cursor.saturating_add(u128::from(first.is_some()))..);
+        let before = self.runs.range(..cursor).map(move |(first, last)| *first..=(*last).min(cursor - 1));
+        first.into_iter().chain(after.map(|(first, last)| *first..=*last)).chain(before).flatten()
+    }
+
     /// The number of addresses within the bounds, free or not; saturates for an IPv6 /0.
     pub fn size(&self) -> u128 {
         self.bounds.map_or(0, |(first, last)| (last - first).saturating_add(1))
@@ -76,6 +84,9 @@ impl FreeRuns {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -118,29 +129,43 @@ mod tests {
         assert!(FreeRuns::new(7, 7).take(7));
     }
 
-    #[test]
-    fn agrees_with_a_plain_set() {
-        const SIZE: u128 = 64;
-        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-        let mut draw = || {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            u128::from(seed >> 11)
-        };
-        let (mut free, mut model) = (FreeRuns::new(0, SIZE - 1), (0..SIZE).collect::<BTreeSet<_>>());
-        for _ in 0..50_000 {
-            let address = draw() % (SIZE + 2);
-            match draw() % 3 {
-                0 => assert_eq!(free.take(address), model.remove(&address)),
-                1 => assert_eq!(free.give_back(address), address < SIZE && model.insert(address)),
-                _ => {
-                    let next = model.range(address..).next().or_else(|| model.first());
-                    assert_eq!(free.next_from(address), next.copied());
+    #[derive(Debug, Clone)]
+    enum Action {
+        Take(u128),
+        GiveBack(u128),
+        NextFrom(u128),
+    }
+
+    const SIZE: u128 = 64;
+
+    fn action() -> impl Strategy<Value = Action> {
+        // Two addresses beyond the last one.
+        let address = 0..SIZE + 2;
+        prop_oneof![
+            address.clone().prop_map(Action::Take),
+            address.clone().prop_map(Action::GiveBack),
+            address.prop_map(Action::NextFrom),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_set(actions in vec(action(), 0..400)) {
+            let (mut free, mut model) = (FreeRuns::new(0, SIZE - 1), (0..SIZE).collect::<BTreeSet<_>>());
+            for action in actions {
+                match action {
+                    Action::Take(at) => prop_assert_eq!(free.take(at), model.remove(&at)),
+                    Action::GiveBack(at) => prop_assert_eq!(free.give_back(at), at < SIZE && model.insert(at)),
+                    Action::NextFrom(at) => {
+                        let next = model.range(at..).next().or_else(|| model.first());
+                        prop_assert_eq!(free.next_from(at), next.copied());
+                        let all: Vec<_> = model.range(at..).chain(model.range(..at)).copied().collect();
+                        prop_assert_eq!(free.all_from(at).collect::<Vec<_>>(), all);
+                    }
                 }
+                let runs = model.iter().filter(|at| **at == 0 || !model.contains(&(**at - 1))).count();
+                prop_assert_eq!(free.fragments(), runs);
             }
-            let runs = model.iter().filter(|a| **a == 0 || !model.contains(&(**a - 1))).count();
-            assert_eq!(free.fragments(), runs);
         }
     }
 }

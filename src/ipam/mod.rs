@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::model::NetworkId;
+use crate::model::{NetworkId, Vid};
 use crate::state::record::{AddressRecord, Holder, Record};
 pub use allocate::{HostView, PoolAsk};
 pub use error::IpamError;
@@ -40,9 +40,9 @@ pub struct Ipam {
     ula: Option<IpNetwork>,
     pools: BTreeMap<String, Pool>,
     /// Ids of the pools in the local space.
-    by_subnet: BTreeMap<IpNetwork, String>,
-    /// Subnets of the networks of Pontoon, for messages.
-    carried: BTreeMap<NetworkId, Vec<IpNetwork>>,
+    by_subnet: BTreeMap<(IpNetwork, Option<Vid>), String>,
+    /// Subnets and VLAN of the networks of Pontoon.
+    carried: BTreeMap<NetworkId, (Vec<IpNetwork>, Option<Vid>)>,
 }
 
 impl Ipam {
@@ -76,7 +76,7 @@ impl Ipam {
                 Some(pool) => pool.record.used = new.used,
                 None => {
                     if new.space == LOCAL_SPACE {
-                        self.by_subnet.insert(new.subnet, new.id.clone());
+                        self.by_subnet.insert((new.subnet, new.vlan), new.id.clone());
                     }
                     self.pools.insert(new.id.clone(), Pool::new(new.clone()));
                 }
@@ -98,7 +98,7 @@ impl Ipam {
             Record::Ula { prefix } => self.ula = Some(*prefix),
             Record::Network(network) => {
                 let subnets = network.spec.subnets().map(|subnet| subnet.pool).collect();
-                self.carried.insert(network.spec.id.clone(), subnets);
+                self.carried.insert(network.spec.id.clone(), (subnets, network.spec.options.vlan));
             }
             Record::NoNetwork { id } => {
                 self.carried.remove(id);
@@ -120,6 +120,29 @@ impl Ipam {
         }
     }
 
+    /// The subnet of a pool, if it is in this address space.
+    pub fn subnet(&self, pool: &str, space: &str) -> Option<IpNetwork> {
+        self.pools.get(pool).filter(|pool| pool.record.space == space).map(|pool| pool.record.subnet)
+    }
+
+    /// The next addresses that a pool allocates when a request names none, without those to avoid.
+    pub fn upcoming(&self, pool: &str, count: usize, avoid: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
+        let pool = self.pools.get(pool).into_iter();
+        pool.flat_map(Pool::upcoming).filter(|address| !avoid(*address)).take(count).collect()
+    }
+
+    /// The same for the pool of the local space with exactly this subnet and without a VLAN.
+    pub fn upcoming_of_subnet(&self, subnet: &IpNetwork, count: usize, avoid: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
+        self.by_subnet.get(&(*subnet, None)).map(|pool| self.upcoming(pool, count, avoid)).unwrap_or_default()
+    }
+
+    /// Continues the allocation of a pool after an address that was chosen although others came before it.
+    pub fn resume_after(&mut self, pool: &str, address: IpAddr) {
+        if let Some(pool) = self.pools.get_mut(pool) {
+            pool.resume(address);
+        }
+    }
+
     /// The complete index as records: the ULA prefix, pools, addresses. [`Ipam::load`] restores the same index
     /// from them.
     pub fn snapshot(&self) -> Vec<Record> {
@@ -137,15 +160,24 @@ impl Ipam {
         self.in_space(space).any(|pool| pool.record.subnet == *subnet)
     }
 
-    /// The pool of the local space with exactly this subnet.
-    fn local(&self, subnet: &IpNetwork) -> Option<&Pool> {
-        self.pools.get(self.by_subnet.get(subnet)?)
+    /// The pool of the local space with exactly this subnet, for a network in this VLAN.
+    fn local(&self, subnet: &IpNetwork, vlan: Option<Vid>) -> Option<&Pool> {
+        let id = self.by_subnet.get(&(*subnet, vlan)).or_else(|| self.by_subnet.get(&(*subnet, None)))?;
+        self.pools.get(id)
+    }
+
+    /// Whether a network of Pontoon uses the pool of a VLAN.
+    fn is_carried(&self, subnet: &IpNetwork, vlan: Vid) -> bool {
+        self.carried.values().any(|(subnets, of)| *of == Some(vlan) && subnets.contains(subnet))
     }
 
     /// Describes what uses a pool.
     fn usage(&self, pool: &Pool) -> String {
         let local = pool.record.space == LOCAL_SPACE;
-        let mut of = self.carried.iter().filter(|(_, subnets)| local && subnets.contains(&pool.record.subnet));
+        let is_its = |subnets: &[IpNetwork], vlan: Option<Vid>| {
+            subnets.contains(&pool.record.subnet) && pool.record.vlan.is_none_or(|own| vlan == Some(own))
+        };
+        let mut of = self.carried.iter().filter(|(_, (subnets, vlan))| local && is_its(subnets, *vlan));
         match of.next() {
             Some((network, _)) => format!("of network {network}: {}", pool.usage()),
             None => pool.usage(),

@@ -12,7 +12,7 @@ use super::allocate::used;
 use super::pool::{Pool, describe};
 use super::{Ipam, IpamError, LOCAL_SPACE};
 use crate::model::prefix::trimmed;
-use crate::model::{Endpoint, Network};
+use crate::model::{Endpoint, Network, NetworkSpec};
 use crate::state::record::{AddressRecord, Holder, Record};
 
 impl Ipam {
@@ -21,7 +21,7 @@ impl Ipam {
     pub fn claim(&self, network: &Network) -> Vec<Record> {
         let mut records = Vec::new();
         for subnet in network.spec.subnets() {
-            let Some(pool) = self.local(&subnet.pool) else { continue };
+            let Some(pool) = self.local(&subnet.pool, network.spec.options.vlan) else { continue };
             records.extend(used(pool));
             let gateway = subnet.gateway.into_iter().map(|address| (address, Holder::Gateway));
             let others = subnet.default_gateway.iter().chain(&subnet.aux).copied();
@@ -36,6 +36,22 @@ impl Ipam {
             }
         }
         records
+    }
+
+    /// At CreateNetwork: refuses a network whose pool was requested for another VLAN. Its addresses would be in no pool
+    /// of the network.
+    pub fn check_vlan(&self, spec: &NetworkSpec) -> Result<(), IpamError> {
+        for subnet in spec.subnets().map(|subnet| subnet.pool) {
+            if self.local(&subnet, spec.options.vlan).is_some() {
+                continue;
+            }
+            let others = self.in_space(LOCAL_SPACE).filter(|pool| pool.record.subnet == subnet);
+            let mut others = others.filter_map(|pool| pool.record.vlan);
+            if let Some(of) = others.find(|vlan| !self.is_carried(&subnet, *vlan)) {
+                return Err(IpamError::OtherVlan { pool: subnet, of, network: spec.id.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// At CreateEndpoint: claims its addresses in Pontoon's pools, even those whose request is unknown (or no
@@ -74,7 +90,11 @@ impl Ipam {
     /// use. Each record is one leak.
     pub fn reclaim(&self, carried: &dyn Fn(&IpNetwork) -> bool, now: u64, grace: u64) -> Vec<Record> {
         let mut records = Vec::new();
-        for pool in self.in_space(LOCAL_SPACE).filter(|pool| carried(&pool.record.subnet)) {
+        let is_carried = |pool: &&Pool| match pool.record.vlan {
+            Some(vlan) => self.is_carried(&pool.record.subnet, vlan),
+            None => carried(&pool.record.subnet),
+        };
+        for pool in self.in_space(LOCAL_SPACE).filter(is_carried) {
             for (address, holder) in pool.holders() {
                 if let Holder::Unclaimed { since } = holder
                     && now.saturating_sub(*since) >= grace
@@ -89,7 +109,8 @@ impl Ipam {
     /// The endpoint's addresses that are in Pontoon's pools.
     fn addresses(&self, endpoint: &Endpoint) -> impl Iterator<Item = (&Pool, IpAddr)> {
         let asked = endpoint.spec.v4.into_iter().chain(endpoint.spec.v6);
-        asked.filter_map(|net| self.local(&trimmed(&net)).map(|pool| (pool, net.ip())))
+        let vlan = self.carried.get(&endpoint.spec.network).and_then(|(_, vlan)| *vlan);
+        asked.filter_map(move |net| self.local(&trimmed(&net), vlan).map(|pool| (pool, net.ip())))
     }
 }
 

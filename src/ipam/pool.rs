@@ -47,11 +47,13 @@ impl Pool {
 
     /// The address to allocate when the request names none: the next free one, else a stale one.
     pub fn choose(&self) -> Option<IpAddr> {
-        let next = self.free.next_from(self.cursor).or_else(|| {
-            let stale = self.stale.range(self.cursor..).next().or_else(|| self.stale.first());
-            stale.copied()
-        });
-        next.map(|next| address(&self.record.subnet, next))
+        self.upcoming().next()
+    }
+
+    /// The addresses in the order in which they would be allocated: the free ones, then the stale ones.
+    pub fn upcoming(&self) -> impl Iterator<Item = IpAddr> {
+        let stale = self.stale.range(self.cursor..).chain(self.stale.range(..self.cursor)).copied();
+        self.free.all_from(self.cursor).chain(stale).map(|number| address(&self.record.subnet, number))
     }
 
     /// The error when no address can be chosen.

@@ -93,6 +93,20 @@ pub fn list_ipv4(socket: &mut Socket) -> Result<Vec<AddressRecord>, Failure> {
     socket.list(libc::RTM_GETADDR, &header, |_, payload| parse_address(payload))
 }
 
+/// Lists the addresses of one link: Pontoon's sockets enable strict checks, and with those the kernel filters by the
+/// index in the header (`inet_valid_dump_ifaddr_req`, net/ipv4/devinet.c).
+pub fn of_link(socket: &mut Socket, index: u32) -> Result<Vec<AddressRecord>, Failure> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let mut header = [0; HEADER];
+        header[0] = family as u8;
+        header[4..].copy_from_slice(&index.to_ne_bytes());
+        let of_link = |payload: &[u8]| parse_address(payload).filter(|record| record.index == index);
+        found.extend(socket.list(libc::RTM_GETADDR, &header, |_, payload| of_link(payload))?);
+    }
+    Ok(found)
+}
+
 /// Every address of the host, on any link.
 pub fn own(socket: &mut Socket) -> Result<BTreeSet<IpAddr>, Failure> {
     Ok(list(socket)?.iter().map(|record| record.address.ip()).collect())
@@ -122,6 +136,16 @@ fn add_new(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Fa
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     socket.execute(libc::RTM_NEWADDR, CREATE | EXCLUSIVE, &encode(&message))
+}
+
+/// Adds an address that has no route to its subnet, without duplicate address detection; success if it exists.
+pub fn add_without_route(socket: &mut Socket, index: u32, address: IpNetwork) -> Result<(), Failure> {
+    let mut message = message(index, address);
+    message.attributes.push(AddressAttribute::Flags(AddressFlags::Noprefixroute | AddressFlags::Nodad));
+    match socket.execute(libc::RTM_NEWADDR, CREATE | EXCLUSIVE, &encode(&message)) {
+        Err(failure) if failure.errno() == Some(libc::EEXIST) => Ok(()),
+        result => result,
+    }
 }
 
 /// Removes an address; success if it does not exist.

@@ -38,6 +38,7 @@ impl LinuxKernel {
             }
             Step::ForwardRules { family, rules } => forward::ensure(&mut self.nft(), *family, rules),
             Step::FastPath { add, remove } => self.change_fastpath(add, remove),
+            Step::Stations { add, remove } => self.change_stations(add, remove),
             Step::Create(name, object) => self.create(name, object),
             Step::Change(name, change) => self.change(name, change),
             Step::Delete(name, ObjectKind::Bridge) => self.retire_bridge(name),
@@ -168,6 +169,10 @@ fn describe(step: &Step) -> (&'static str, String) {
         Step::ChangeFirewall { .. } => ("change elements of tables", tables),
         Step::ForwardRules { family, .. } => ("write accept rules to FORWARD of", family.to_string()),
         Step::FastPath { .. } => ("change the fast path in table", "netdev pontoon".to_owned()),
+        Step::Stations { add, remove } => {
+            let addresses: Vec<_> = add.iter().chain(remove).map(|station| station.address.to_string()).collect();
+            ("change the host's routes to", addresses.join(", "))
+        }
         Step::Create(name, object) => object::describe(name, object),
         Step::Change(name, change) => change::describe(name, change),
         Step::Delete(name, kind) => ("retire", format!("{} {name}", kind.word())),

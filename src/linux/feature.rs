@@ -8,11 +8,13 @@ use std::fmt::Write as _;
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::firewall::{fastpath, tables};
+use super::firewall::{fastpath, limit_rules, tables};
 use super::link::{self, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO};
 use super::netlink::{CREATE, EXCLUSIVE, Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::object::vlan::IFLA_VLAN_ID;
 use super::object::vxlan::IFLA_VXLAN_ID;
+use super::port_vlans;
+use super::shaper;
 use super::tlv::Writer;
 use crate::datapath::ObjectKind;
 use crate::datapath::host::Feature;
@@ -37,15 +39,25 @@ pub struct Row {
     pub since: (u32, u32),
     /// Whether Pontoon cannot work without it.
     pub needed: bool,
-    /// Whether only networks that ask for it use it: without it, those are refused.
+    /// Whether only networks and containers that ask for it use it: without it, those are refused, or work as `without`
+    /// says.
     pub on_request: bool,
     /// The consequence of its absence.
     pub without: &'static str,
     probe: Probe,
 }
 
+/// Name of the feature that limits rates.
+pub const TOKEN_BUCKETS: &str = "token bucket queues";
+
+/// Name of the feature that limits connections.
+pub const CONNECTION_LIMITS: &str = "limits of connections in elements of sets";
+
+/// Name of the feature that also leads what containers send to their ifb links.
+pub const FAST_PATH: &str = "the fast path of overlay networks";
+
 /// All features, in the order of the probes.
-pub const FEATURES: [Row; 10] = [
+pub const FEATURES: [Row; 15] = [
     Row {
         name: "bridges",
         kind: Some(ObjectKind::Bridge),
@@ -115,6 +127,70 @@ pub const FEATURES: [Row; 10] = [
         },
     },
     Row {
+        name: "VLAN filtering of bridges",
+        kind: None,
+        options: "BRIDGE_VLAN_FILTERING",
+        modules: "bridge",
+        since: (5, 6),
+        needed: false,
+        on_request: true,
+        without: "no networks with `pontoon.vlan`",
+        probe: |route, _| port_vlans::offered(route),
+    },
+    Row {
+        name: TOKEN_BUCKETS,
+        kind: None,
+        options: "NET_SCH_TBF",
+        modules: "sch_tbf",
+        since: (3, 13),
+        needed: false,
+        on_request: true,
+        without: "no `pontoon.rate.in` and no `pontoon.rate.out`",
+        probe: |route, _| {
+            let link = link::find(route, "try-veth")?.map_or(0, |link| link.index);
+            shaper::offered(route, link)
+        },
+    },
+    Row {
+        name: "ifb links",
+        kind: Some(ObjectKind::Ifb),
+        options: "IFB NFT_FWD_NETDEV",
+        modules: "ifb nft_fwd_netdev",
+        since: (5, 10),
+        needed: false,
+        on_request: true,
+        without: "no `pontoon.rate.out`",
+        probe: |route, nft| {
+            make(route, "try-ifb", "ifb", 0, |_| {})?;
+            fastpath::offered(nft)
+        },
+    },
+    Row {
+        name: "fair queues",
+        kind: None,
+        options: "NET_SCH_FQ_CODEL",
+        modules: "sch_fq_codel",
+        since: (3, 5),
+        needed: false,
+        on_request: true,
+        without: "in a container that fills its `pontoon.rate`, each packet waits up to 50 ms longer",
+        probe: |route, _| {
+            let link = link::find(route, "try-veth")?.map_or(0, |link| link.index);
+            shaper::offered_fair(route, link)
+        },
+    },
+    Row {
+        name: CONNECTION_LIMITS,
+        kind: None,
+        options: "NFT_CONNLIMIT NFT_LIMIT",
+        modules: "nft_connlimit nft_limit nf_conncount",
+        since: (5, 10),
+        needed: false,
+        on_request: true,
+        without: "no `pontoon.conn.max` and no `pontoon.conn.rate`",
+        probe: |_, nft| limit_rules::offered(nft),
+    },
+    Row {
         name: "VXLAN",
         kind: Some(ObjectKind::Vxlan),
         options: "VXLAN",
@@ -152,7 +228,7 @@ pub const FEATURES: [Row; 10] = [
         probe: |_, nft| tables::create_with(nft, &Default::default(), true),
     },
     Row {
-        name: "the fast path of overlay networks",
+        name: FAST_PATH,
         kind: None,
         options: "NF_TABLES_NETDEV NFT_FWD_NETDEV",
         modules: "nf_tables nft_fwd_netdev",
@@ -202,11 +278,25 @@ pub fn named(failure: Failure, kind: ObjectKind) -> Failure {
     let unknown = matches!(&failure, Failure::Refused(verdict)
         if verdict.errno == libc::EOPNOTSUPP && ["", "Unknown device type"].contains(&verdict.message.as_str()));
     match FEATURES.iter().find(|row| unknown && row.kind == Some(kind)) {
-        Some(row) => {
-            let message = format!("this kernel has no {}: modprobe {}", row.name, row.modules);
-            Failure::refused(libc::EOPNOTSUPP, &message)
-        }
+        Some(row) => lacking(row.name),
         None => failure,
+    }
+}
+
+/// The error that names a feature which the kernel lacks.
+pub fn lacking(name: &str) -> Failure {
+    let modules = FEATURES.iter().find(|row| row.name == name).map_or("", |row| row.modules);
+    Failure::refused(libc::EOPNOTSUPP, &format!("this kernel has no {name}: modprobe -a {modules}"))
+}
+
+/// Names the feature that the kernel lacks, if that is why it did not list the VLANs of bridges.
+pub fn unfiltered(failure: Failure) -> Failure {
+    match failure.errno() {
+        Some(libc::EOPNOTSUPP) => {
+            let text = "this kernel has no VLAN filtering of bridges: use one with CONFIG_BRIDGE_VLAN_FILTERING";
+            Failure::refused(libc::EOPNOTSUPP, text)
+        }
+        _ => failure,
     }
 }
 

@@ -1,7 +1,7 @@
-//! Reads chain FORWARD of iptables-legacy, which nf_tables does not show (`IPT_SO_GET_INFO` and
+//! Reads tables of iptables-legacy, which nf_tables does not show (`IPT_SO_GET_INFO` and
 //! `IPT_SO_GET_ENTRIES`, include/uapi/linux/netfilter_ipv4/ip_tables.h).
 //!
-//! Reads only, and only tables that exist: asking for a missing table would create it. Called by `survey`.
+//! Reads only, and only tables that exist: asking for a missing table would create it. Called by `survey` and `ruleset`.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -23,6 +23,10 @@ const NAME: usize = 32;
 const INFO: usize = 84;
 /// Offsets in it: the first and the last entry of hook FORWARD, and the size of all entries.
 const FIRST: usize = 44;
+/// The hooks that it has, as bits, and the first and the last entry of the first of five hooks.
+const HOOKS: usize = 32;
+const FIRST_OF_ALL: usize = 36;
+const LAST_OF_ALL: usize = 56;
 const LAST: usize = 64;
 const SIZE: usize = 80;
 /// Offset of the entries in `struct ipt_get_entries`.
@@ -33,12 +37,48 @@ const DROP: u32 = (-1i32) as u32;
 /// Upper bound of a table's size in bytes, more than any table written by people.
 const LARGEST: usize = 64 << 20;
 
-/// Chain FORWARD of table `filter`; `None` when the table does not exist.
-pub fn forward(family: Family) -> Option<LegacyChain> {
+/// A table with its entries.
+#[derive(Debug)]
+pub struct LegacyTable {
+    /// Its family.
+    pub family: Family,
+    /// Its name.
+    pub name: String,
+    /// Its entries.
+    pub entries: Vec<u8>,
+    info: Vec<u8>,
+}
+
+impl LegacyTable {
+    /// Offsets of the first entry and of the policy of a hook; `None` where the table has no chain.
+    pub fn hook(&self, number: u32) -> Option<(usize, usize)> {
+        let at = |place: usize| self.info.get(place..).and_then(native32).map(|offset| offset as usize);
+        let valid = at(HOOKS)?;
+        let place = number as usize * 4;
+        (valid & (1 << number) != 0).then(|| Some((at(FIRST_OF_ALL + place)?, at(LAST_OF_ALL + place)?))).flatten()
+    }
+}
+
+/// Those of these tables that exist and can be read, in this order.
+pub fn tables(family: Family, wanted: &[&str]) -> Vec<LegacyTable> {
+    let there = existing(family);
+    let one = |name: &&str| {
+        let Table { info, entries } = read(family, name).ok()?;
+        Some(LegacyTable { family, name: (*name).to_owned(), entries: entries.get(ENTRIES..)?.to_vec(), info })
+    };
+    wanted.iter().filter(|name| there.iter().any(|there| there == *name)).filter_map(one).collect()
+}
+
+fn existing(family: Family) -> Vec<String> {
     let names =
         if family.is_v6() { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
-    let there = std::fs::read_to_string(names).ok()?.lines().any(|name| name == "filter");
-    let table = there.then(|| read(family)).transpose();
+    std::fs::read_to_string(names).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// Chain FORWARD of table `filter`; `None` when the table does not exist.
+pub fn forward(family: Family) -> Option<LegacyChain> {
+    let there = existing(family).iter().any(|name| name == "filter");
+    let table = there.then(|| read(family, "filter")).transpose();
     match table {
         Ok(table) => decode(&table?, family),
         Err(errno) => {
@@ -54,19 +94,19 @@ struct Table {
     entries: Vec<u8>,
 }
 
-fn read(family: Family) -> Result<Table, Errno> {
+fn read(family: Family, name: &str) -> Result<Table, Errno> {
     let socket_family = if family.is_v6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(socket_family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let level = if family.is_v6() { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP };
     let mut info = vec![0; INFO];
-    info.splice(..6, *b"filter");
+    info.splice(..name.len(), name.bytes());
     ask(&fd, level, GET_INFO, &mut info)?;
     let size = info.get(SIZE..).and_then(native32).map_or(0, |size| size as usize);
     if size > LARGEST {
         return Err(Errno::E2BIG);
     }
     let mut entries = vec![0; ENTRIES + size];
-    entries.splice(..6, *b"filter");
+    entries.splice(..name.len(), name.bytes());
     entries.splice(NAME..NAME + 4, (size as u32).to_ne_bytes());
     ask(&fd, level, GET_ENTRIES, &mut entries)?;
     Ok(Table { info, entries })

@@ -9,6 +9,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::netlink::{Failure, Request, Socket};
 use super::object::{self, Identity};
+use super::shaper;
 use super::tlv::{Attributes, Writer, native32, text};
 
 use crate::datapath::host::HostTunnel;
@@ -23,10 +24,11 @@ pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_MTU: u16 = 4;
 pub(super) const IFLA_LINK: u16 = 5;
 pub(super) const IFLA_MASTER: u16 = 10;
+const IFLA_QDISC: u16 = 6;
 const IFLA_PROTINFO: u16 = 12;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
-const IFLA_AF_SPEC: u16 = 26;
+pub(super) const IFLA_AF_SPEC: u16 = 26;
 pub(super) const IFLA_GROUP: u16 = 27;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
@@ -34,6 +36,7 @@ pub(super) const IFLA_INFO_KIND: u16 = 1;
 pub(super) const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
@@ -80,10 +83,14 @@ pub struct LinkRecord {
     pub hairpin: bool,
     /// Whether it is a bridge with its own setting to call iptables, independent of the global one.
     pub calls_iptables: bool,
+    /// Whether what it sends passes a token bucket queue.
+    pub shaped: bool,
     /// Whether ARP is on.
     pub arp: bool,
     /// Whether it is a bridge with the settings that [`object::is_hardened`] looks for.
     pub hardened: bool,
+    /// Whether it is a bridge that filters VLANs.
+    pub filters_vlans: bool,
     /// Data of its kind (`IFLA_INFO_DATA`) where [`object::reads_data`]; otherwise empty.
     pub data: Vec<u8>,
     /// The immutable settings of a VXLAN link.
@@ -114,7 +121,8 @@ impl LinkRecord {
 
     /// The summary that the rest of Pontoon uses.
     pub fn info(self) -> LinkInfo {
-        LinkInfo { away: self.away, kind: self.kind, mtu: self.mtu, group: self.group, mac: self.mac }
+        let Self { kind, mtu, group, mac, away, filters_vlans, .. } = self;
+        LinkInfo { kind, mtu, group, mac, away, filters_vlans }
     }
 }
 
@@ -136,6 +144,7 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
             IFLA_GROUP => link.group = native32(value)?,
             IFLA_MASTER => link.master = native32(value).filter(|index| *index != 0),
             IFLA_LINK => link.peer = native32(value).filter(|index| *index != 0),
+            IFLA_QDISC => link.shaped = text(value) == Some(shaper::KIND),
             IFLA_LINK_NETNSID => link.away = true,
             IFLA_IFALIAS => link.alias = text(value).unwrap_or_default().to_owned(),
             IFLA_ADDRESS => link.mac = <[u8; 6]>::try_from(value).ok().map(Mac::from_bytes),
@@ -160,6 +169,7 @@ pub fn parse_link(payload: &[u8]) -> Option<LinkRecord> {
                     let data = Attributes::new(info.find(IFLA_INFO_DATA).unwrap_or_default());
                     link.calls_iptables = data.find(IFLA_BR_NF_CALL_IPTABLES).and_then(<[u8]>::first) == Some(&1);
                     link.hardened = object::is_hardened(&data);
+                    link.filters_vlans = data.find(IFLA_BR_VLAN_FILTERING).and_then(<[u8]>::first) == Some(&1);
                 }
                 if info.find(IFLA_INFO_SLAVE_KIND).and_then(text) == Some("bridge") {
                     let port = Attributes::new(info.find(IFLA_INFO_SLAVE_DATA).unwrap_or_default());

@@ -5,13 +5,14 @@
 //! the crate of that name, with `tlv` and `frame`; `link`, `addr`, `route`, `firewall`, `conntrack`, `neighbour`
 //! and `forward` access the kernel's objects; `object` creates and reads Pontoon's links; `observe` reads the
 //! whole datapath; `reaper` deletes links, `conntrack_worker` flushes flows, `watch` reports changes by other
-//! programs; `reserve` reserves ports of the host; `underlay` has what tunnels need; `apply` carries out
-//! steps, `shell` prints them as commands for people; `announcement` sends frames that tell where an endpoint is;
+//! programs; `reserve` reserves ports of the host; `port_vlans` has the VLANs of bridges' ports, `shaper` the queues of
+//! links; `underlay` has what
+//! tunnels need; `apply` carries out steps, `shell` prints them as commands for people; `wire` sends and receives frames
+//! of ARP and neighbour discovery, with the sockets of `packet` and the thread of `listener`;
 //! `survey` observes from another process (with `paths`, `offload` and `iptables_legacy`); `singleton` ensures a single
 //! Pontoon per namespace; `feature` probes this kernel; `sandbox` and `balance` serve `pontoon vip` only.
 
 pub mod addr;
-pub mod announcement;
 mod apply;
 pub mod balance;
 mod chains;
@@ -21,25 +22,34 @@ mod echo_filter;
 pub mod feature;
 pub mod firewall;
 pub mod forward;
+pub mod host_view;
 mod iptables_legacy;
 pub mod link;
+mod listener;
+mod monitor;
 pub mod neighbour;
 pub mod netlink;
 pub mod object;
 mod observe;
 mod offload;
+pub mod packet;
 mod paths;
+mod port_vlans;
 mod reaper;
 mod reserve;
 pub mod route;
+pub mod ruleset;
 pub mod sandbox;
+mod shaper;
 mod shell;
 pub mod singleton;
+mod station;
 pub mod survey;
 mod sysctl;
 mod underlay;
 pub mod uninstall;
 pub mod watch;
+mod wire;
 
 pub use ::netlink::{frame, tlv};
 
@@ -54,13 +64,16 @@ use std::time::{Duration, Instant};
 use rtnetlink::LinkUnspec;
 
 use crate::datapath::{
-    Announcement, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, ReserveError, Step,
-    Surroundings, Underlay,
+    Admission, BridgePort, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, ReserveError,
+    Step, Surroundings, Underlay,
 };
+use crate::model::access::Transport;
 use crate::model::{DataPath, HostPort, IfName};
 use conntrack_worker::ConntrackWorker;
 use echo_filter::EchoFilter;
+use listener::{Listener, Subject};
 use netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
+use packet::Packets;
 use reaper::Reaper;
 use reserve::Reservations;
 use sysctl::Sysctls;
@@ -74,13 +87,13 @@ const LOOPBACK: u32 = 1;
 pub struct Options {
     /// Directory of the settings `net.*`. The managed plugin sees the host's at another path.
     pub sysctl_root: PathBuf,
-    /// The socket for announcements, if it was opened while the process still had CAP_NET_RAW.
-    pub sender: Option<Arc<announcement::Sender>>,
+    /// The packet sockets, if they were opened while the process still had CAP_NET_RAW.
+    pub packets: Option<Arc<Packets>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sysctl_root: PathBuf::from("/proc/sys/net"), sender: None }
+        Self { sysctl_root: PathBuf::from("/proc/sys/net"), packets: None }
     }
 }
 
@@ -93,6 +106,8 @@ impl Default for Options {
 pub struct LinuxKernel {
     route: Mutex<Route>,
     nft: Mutex<Socket>,
+    /// For addresses of names: they do not wait for verbs, nor verbs for them.
+    names: Mutex<Socket>,
     reaper: Reaper,
     conntrack_worker: ConntrackWorker,
     sysctls: Sysctls,
@@ -100,8 +115,10 @@ pub struct LinuxKernel {
     ports: Arc<OwnPorts>,
     echoes: Arc<EchoFilter>,
     has_no_fastpath: AtomicBool,
-    /// Absent if the process never had the privilege to open it.
-    sender: Option<Arc<announcement::Sender>>,
+    has_no_fair_queues: AtomicBool,
+    /// Absent if the process never had the privilege to open its sockets.
+    listener: Option<Listener>,
+    dhcp: Option<Listener>,
 }
 
 /// The socket for links, and cached indexes of bridges, which every new port needs.
@@ -135,6 +152,7 @@ impl LinuxKernel {
         link::change(&mut socket, LinkUnspec::new_with_index(LOOPBACK))
             .map_err(|f| f.of("change links", "in this network namespace"))?;
         let nft = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "nf_tables socket"))?;
+        let names = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "nf_tables socket"))?;
         let spare = || open(Protocol::Route).map_err(|f| f.of(OPERATION, "link socket"));
         let unstarted = |error: std::io::Error, thread: &str| {
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
@@ -143,11 +161,14 @@ impl LinuxKernel {
         let reaper = Reaper::start(spare()?, echoes.clone())
             .map_err(|error| unstarted(error, "the thread that deletes links"))?;
         let flows = open(Protocol::Netfilter).map_err(|f| f.of(OPERATION, "conntrack socket"))?;
+        let packets = options.packets.or_else(|| Packets::open().map(Arc::new));
+        let listen = |subject| packets.clone().map(|packets| Listener::new(packets, subject));
         let conntrack_worker = ConntrackWorker::start(flows, spare()?)
             .map_err(|error| unstarted(error, "the thread that removes tracked connections"))?;
         Ok(Self {
             route: Mutex::new(Route { socket, bridges: HashMap::new() }),
             nft: Mutex::new(nft),
+            names: Mutex::new(names),
             reaper,
             conntrack_worker,
             sysctls: Sysctls::new(options.sysctl_root),
@@ -155,7 +176,9 @@ impl LinuxKernel {
             ports,
             echoes,
             has_no_fastpath: AtomicBool::new(false),
-            sender: options.sender.or_else(|| announcement::Sender::open().map(Arc::new)),
+            has_no_fair_queues: AtomicBool::new(false),
+            listener: listen(Subject::Neighbours),
+            dhcp: listen(Subject::Dhcp),
         })
     }
 
@@ -226,6 +249,11 @@ impl Kernel for LinuxKernel {
         Ok(found.map_err(|f| f.of("look up link", name.as_str()))?.map(link::LinkRecord::info))
     }
 
+    fn bridge_ports(&self, bridge: &IfName) -> Result<Vec<BridgePort>, KernelError> {
+        let read = observe::bridge_ports(&mut self.route().socket, bridge);
+        read.map_err(|f| feature::unfiltered(f).of("list the VLANs of bridge", bridge.as_str()))
+    }
+
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError> {
         let socket = &mut self.route().socket;
         let mut look = || match route::uplink(socket)? {
@@ -241,14 +269,6 @@ impl Kernel for LinuxKernel {
 
     fn heard(&self) -> Result<BTreeMap<IpAddr, Duration>, KernelError> {
         observe::heard(&mut self.route().socket).map_err(|f| f.of("list", "what tunnels learned"))
-    }
-
-    fn announce(&self, endpoint: &Announcement) -> Result<(), KernelError> {
-        self.announce_endpoint(endpoint).map_err(|f| f.of("announce the endpoint of", endpoint.host.as_str()))
-    }
-
-    fn announces(&self) -> bool {
-        self.sender.is_some()
     }
 
     fn forwarding(&self) -> (Forwarding, Forwarding) {
@@ -269,6 +289,12 @@ impl Kernel for LinuxKernel {
 
     fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         observe::broadcasts(&mut self.route().socket, &self.sysctls)
+    }
+
+    fn admit(&self, own: IpAddr, admissions: &[Admission], transports: &[Transport]) -> Result<(), KernelError> {
+        let mut socket = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let admitted = firewall::names::admit(&mut socket, own, admissions, transports);
+        admitted.map_err(|f| f.of("admit addresses of names for", &own.to_string()))
     }
 
     fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::addr::ip;
-use super::netlink::{APPEND, CREATE, Failure, Request, Socket};
+use super::netlink::{APPEND, CREATE, Failure, REPLACE, Request, Socket};
 use super::tlv::{Attributes, Writer, native16, native32};
 use crate::model::Mac;
 
@@ -17,14 +17,13 @@ const HEADER: usize = 12;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const NDA_CACHEINFO: u16 = 3;
-
-/// `NLM_F_REPLACE`.
-const REPLACE: u16 = 0x100;
+const NDA_IFINDEX: u16 = 8;
 
 /// `NUD_REACHABLE`, `NUD_STALE`, and `NUD_NOARP | NUD_PERMANENT`.
 const NUD_REACHABLE: u16 = 0x02;
 const NUD_STALE: u16 = 0x04;
 const NUD_FIXED: u16 = 0x40 | 0x80;
+const NUD_PERMANENT: u16 = 0x80;
 
 /// `NTF_SELF`: the link's own table, and `NTF_MASTER`: that of its bridge.
 const NTF_SELF: u8 = 0x02;
@@ -125,12 +124,50 @@ pub fn place(socket: &mut Socket, port: u32, mac: Mac) -> Result<(), Failure> {
 /// Corrects the host's own neighbour entry of an IP address on a link; a missing entry is success, because
 /// the host will resolve it.
 pub fn correct(socket: &mut Socket, link: u32, address: IpAddr, mac: Mac) -> Result<(), Failure> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let body = body(family, link, NUD_STALE, 0, Some(&mac.bytes()), Some(address));
+    let body = body(family(address), link, NUD_STALE, 0, Some(&mac.bytes()), Some(address));
     match socket.execute(libc::RTM_NEWNEIGH, REPLACE, &body) {
         Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(()),
         result => result,
     }
+}
+
+/// The request that sets the host's neighbour entry of an IP address on a link for good: the host never asks for it.
+pub fn pin(link: u32, address: IpAddr, mac: Mac) -> Request {
+    let body = body(family(address), link, NUD_PERMANENT, 0, Some(&mac.bytes()), Some(address));
+    Request { kind: libc::RTM_NEWNEIGH, flags: CREATE | REPLACE, body }
+}
+
+/// Removes the host's neighbour entry of an IP address on a link.
+///
+/// # Errors
+/// `ENOENT` when there is none.
+pub fn unpin(socket: &mut Socket, link: u32, address: IpAddr) -> Result<(), Failure> {
+    let body = body(family(address), link, 0, 0, None, Some(address));
+    socket.execute(libc::RTM_DELNEIGH, 0, &body)
+}
+
+/// The permanent neighbour entries of a link. The kernel filters by its index (`neigh_valid_dump_req`,
+/// net/core/neighbour.c).
+pub fn pinned(socket: &mut Socket, link: u32) -> Result<Vec<(IpAddr, Mac)>, Failure> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let mut body = Writer::with_header(&[family as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        body.native(NDA_IFINDEX, link);
+        let parse = |payload: &[u8]| {
+            let on_link = payload.get(4..).and_then(native32)? == link;
+            let permanent = payload.get(8..).and_then(native16)? & NUD_PERMANENT != 0;
+            let attributes = Attributes::after(payload, HEADER);
+            let mac = attributes.find(NDA_LLADDR).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok())?;
+            let address = ip(family, attributes.find(NDA_DST)?)?;
+            (on_link && permanent).then(|| (address, Mac::from_bytes(mac)))
+        };
+        found.extend(socket.list(libc::RTM_GETNEIGH, &body.finish(), |_, payload| parse(payload))?);
+    }
+    Ok(found)
+}
+
+fn family(address: IpAddr) -> i32 {
+    if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }
 }
 
 /// Releases the packets that wait for an address to be resolved on a link, by sending them to a hardware

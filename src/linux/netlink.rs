@@ -1,7 +1,7 @@
 //! Netlink sockets of the crate `netlink`, and the conversion of their failures to errors of the kernel.
 
 pub use ::netlink::{
-    APPEND, CREATE, EXCLUSIVE, Failure, OwnPorts, Protocol, Request, Socket, open_fd, receive, retry_torn,
+    APPEND, CREATE, EXCLUSIVE, Failure, OwnPorts, Protocol, REPLACE, Request, Socket, open_fd, receive, retry_torn,
 };
 use ::netlink::{DEADLINE, TRIES};
 

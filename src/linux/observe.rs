@@ -16,11 +16,14 @@ use super::link::{self, LinkRecord};
 use super::neighbour;
 use super::netlink::{Explain as _, Failure, Socket};
 use super::object;
+use super::port_vlans;
+use super::shaper;
+use super::station;
 use super::sysctl::{FORWARDED_BY_PONTOON, Sysctls};
-use crate::datapath::{Datapath, EngineBridges, Forwarding, KernelError, Policy};
+use crate::datapath::{BridgePort, Datapath, EngineBridges, Forwarding, KernelError, ObjectKind, Policy, Shape};
 use crate::model::Family;
-use crate::model::IfName;
 use crate::model::ifname::is_engine_bridge;
+use crate::model::{IfName, PortVlans};
 
 /// Reads links, addresses and settings.
 ///
@@ -35,16 +38,65 @@ pub fn links(
     let all = link::list(socket)?;
     let addresses = addr::list(socket)?;
     let names: BTreeMap<u32, &LinkRecord> = all.iter().map(|link| (link.index, link)).collect();
-    let mut around = object::Around { socket, sysctls, names: &names, addresses: &addresses, foreign };
-    let mut datapath = Datapath::default();
+    let vlans = vlans(socket, &all, foreign)?;
+    let shapes = shapes(socket, &all)?;
+    let mut around = object::Around { socket, sysctls, names: &names, addresses: &addresses, foreign, vlans, shapes };
+    let (mut datapath, mut host_links) = (Datapath::default(), Vec::new());
     for link in all.iter().filter(|link| !link.dead()) {
         let Some(name) = link.ifname() else { continue };
         if let Some(object) = object::observe(&mut around, link, &name)? {
             datapath.away.extend((link.away && object.stays_on_host()).then(|| name.clone()));
+            if object.kind() == ObjectKind::HostLink {
+                host_links.push((name.clone(), link.index));
+            }
             datapath.objects.insert(name, object);
         }
     }
+    for (name, index) in host_links {
+        datapath.stations.extend(station::observe(socket, &name, index)?);
+    }
     Ok((datapath, all))
+}
+
+/// The limits of Pontoon's links. The queues of a host without any are not listed.
+fn shapes(socket: &mut Socket, all: &[LinkRecord]) -> Result<BTreeMap<u32, Shape>, Failure> {
+    match all.iter().any(|link| link.live() && link.shaped) {
+        true => shaper::list(socket),
+        false => Ok(BTreeMap::new()),
+    }
+}
+
+/// The VLANs of Pontoon's ports; `None` when no bridge that a network uses filters VLANs, so that the ports of a host
+/// without such bridges are not listed again.
+fn vlans(
+    socket: &mut Socket,
+    all: &[LinkRecord],
+    foreign: &BTreeSet<IfName>,
+) -> Result<Option<BTreeMap<u32, PortVlans>>, Failure> {
+    let is_used = |link: &LinkRecord| link.live() || link.ifname().is_some_and(|name| foreign.contains(&name));
+    if !all.iter().any(|link| link.filters_vlans && is_used(link)) {
+        return Ok(None);
+    }
+    let ours = all.iter().filter(|link| link.live() && link.kind == "veth").map(|link| link.index).collect();
+    port_vlans::list(socket, Some(&ours)).map(Some)
+}
+
+/// The ports of a bridge with their VLANs, and the bridge itself.
+pub fn bridge_ports(socket: &mut Socket, bridge: &IfName) -> Result<Vec<BridgePort>, Failure> {
+    let vlans = port_vlans::list(socket, None)?;
+    let links = link::list(socket)?;
+    let found = links.iter().find(|link| link.name == bridge.as_str());
+    Ok(found.map(|bridge| ports(&links, bridge.index, &vlans)).unwrap_or_default())
+}
+
+/// The same from a listing of all links and of all VLANs.
+pub fn ports(links: &[LinkRecord], bridge: u32, vlans: &BTreeMap<u32, PortVlans>) -> Vec<BridgePort> {
+    let ports = links.iter().filter(|link| link.master == Some(bridge) || link.index == bridge);
+    let port = |link: &LinkRecord| {
+        let vlans = vlans.get(&link.index)?.clone();
+        Some(BridgePort { link: link.ifname()?, ours: link.live() || link.dead(), vlans })
+    };
+    ports.filter_map(port).collect()
 }
 
 /// Which families are forwarded, and which of them because of Pontoon alone.

@@ -6,14 +6,15 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rtnetlink::LinkUnspec;
 
 use super::echo_filter::EchoFilter;
 use super::link::{self, LinkRecord};
+use super::monitor::Monitor;
 use super::netlink::{Failure, Request, Socket};
 use crate::datapath::{ALIAS, GROUP_DEAD};
 use crate::model::IfName;
@@ -31,14 +32,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The queue and its thread.
 #[derive(Debug)]
 pub struct Reaper {
-    shared: Arc<Shared>,
+    state: Arc<Monitor<State>>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -71,38 +66,36 @@ impl Reaper {
     /// # Errors
     /// The system's error when it cannot start a thread.
     pub fn start(socket: Socket, echoes: Arc<EchoFilter>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        shared.lock().sweep = true;
-        let theirs = shared.clone();
+        let state: Arc<Monitor<State>> = Arc::default();
+        state.change(|state| state.sweep = true);
+        let theirs = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("reaper".to_owned())
-            .spawn(move || Worker { shared: theirs, socket, echoes, indexes: BTreeSet::new(), failures: 0 }.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+            .spawn(move || Worker { state: theirs, socket, echoes, indexes: BTreeSet::new(), failures: 0 }.run())?;
+        Ok(Self { state, thread: Some(thread) })
     }
 
     /// Queues a link for deletion and returns at once.
     pub fn retire(&self, name: &IfName) {
-        self.shared.lock().queued.insert(name.clone());
-        self.shared.changed.notify_all();
+        self.state.change(|state| state.queued.insert(name.clone()));
     }
 
     /// Waits until a retired link is gone, at most `patience`; false when it is not. Costs next to nothing
     /// for a link that was not retired.
     pub fn await_gone(&self, name: &IfName, patience: Duration) -> bool {
-        self.shared.wait(patience, |state| !state.holds(name))
+        self.state.wait_for(patience, |state| !state.holds(name))
     }
 
     /// Waits until no deletion is pending, at most `patience`; false when one is.
     pub fn settle(&self, patience: Duration) -> bool {
-        self.shared.wait(patience, State::idle)
+        self.state.wait_for(patience, State::idle)
     }
 }
 
 impl Drop for Reaper {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.changed.notify_all();
-        let finished = self.shared.wait(FAREWELL, |state| state.finished);
+        self.state.change(|state| state.stop = true);
+        let finished = self.state.wait_for(FAREWELL, |state| state.finished);
         match self.thread.take() {
             Some(thread) if finished => drop(thread.join()),
             // The next process deletes first what is left in the group.
@@ -111,22 +104,8 @@ impl Drop for Reaper {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait(&self, patience: Duration, done: impl Fn(&State) -> bool) -> bool {
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), patience, |state| !done(state))
-            .unwrap_or_else(PoisonError::into_inner);
-        done(&state)
-    }
-}
-
 struct Worker {
-    shared: Arc<Shared>,
+    state: Arc<Monitor<State>>,
     socket: Socket,
     echoes: Arc<EchoFilter>,
     /// Links whose names were queued here: Pontoon's even if their names do not show it.
@@ -138,39 +117,26 @@ impl Worker {
     fn run(mut self) {
         while let Some(batch) = self.take() {
             let (failed, failure) = self.delete(&batch);
-            let mut state = self.shared.lock();
-            state.busy.clear();
-            state.working = false;
-            match failure {
-                None => self.failures = 0,
-                Some(failure) => {
-                    self.failures = self.failures.saturating_add(1);
-                    if self.failures == 1 {
-                        tracing::warn!(?failure, links = batch.len(), "cannot delete links; retrying");
-                    }
-                    state.queued.extend(failed);
-                    state.sweep = true;
-                }
+            self.failures = if failure.is_some() { self.failures.saturating_add(1) } else { 0 };
+            if let Some(failure) = failure.as_ref().filter(|_| self.failures == 1) {
+                tracing::warn!(?failure, links = batch.len(), "cannot delete links; retrying");
             }
-            self.shared.changed.notify_all();
+            self.state.change(|state| {
+                state.busy.clear();
+                state.working = false;
+                state.queued.extend(failed);
+                state.sweep |= failure.is_some();
+            });
         }
-        self.shared.lock().finished = true;
-        self.shared.changed.notify_all();
+        self.state.change(|state| state.finished = true);
     }
 
     /// The next batch, which may be empty for a sweep; `None` when the thread must end.
     fn take(&mut self) -> Option<BTreeSet<IfName>> {
-        let mut state = self.shared.lock();
         if self.failures > 0 {
-            let until = Instant::now() + PAUSE;
-            while !state.stop && Instant::now() < until {
-                let left = until.saturating_duration_since(Instant::now());
-                (state, _) = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-            }
+            self.state.wait_for(PAUSE, |state| state.stop);
         }
-        while state.idle() && !state.stop {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut state = self.state.wait_until(|state| !state.idle() || state.stop);
         // A last batch is still deleted at the end, but not one that keeps failing.
         if state.stop && (state.queued.is_empty() || self.failures > 0) {
             return None;

@@ -36,6 +36,7 @@ const CONNECTED: [u8; 2] = [2, 9];
 const NEXT_HOP: usize = 8;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
+const RTN_BROADCAST: u8 = 3;
 
 /// `RTM_F_FIB_MATCH`: reply with the route itself, not with the result for the address.
 const FIB_MATCH: u32 = 0x2000;
@@ -135,6 +136,7 @@ pub fn surroundings(socket: &mut Socket) -> Result<Surroundings, Failure> {
             around.addresses.push((record.address, link.name.clone()));
         }
     }
+    around.uplink = link(uplink(socket)?).and_then(link::LinkRecord::ifname);
     Ok(around)
 }
 
@@ -257,6 +259,55 @@ fn default_route(socket: &mut Socket, outside: IpAddr) -> Result<Option<RouteRec
     let family = if outside.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let routes = of_family(socket, family)?;
     Ok(routes.into_iter().filter(is_default).min_by_key(|route| route.metric))
+}
+
+/// `rtm_protocol` of the routes of stations: a number that no routing program uses (/etc/iproute2/rt_protos).
+pub const STATION_PROTOCOL: u8 = 112;
+
+/// Body of the request about the route to one container on a host link.
+pub fn to_station(address: IpAddr, link: u32) -> Vec<u8> {
+    // `RT_SCOPE_LINK`; IPv6 knows only the universe.
+    let (family, bits, scope) = match address {
+        IpAddr::V4(_) => (libc::AF_INET, 32, 253),
+        IpAddr::V6(_) => (libc::AF_INET6, 128, 0),
+    };
+    let header = [family as u8, bits, 0, 0, RT_TABLE_MAIN, STATION_PROTOCOL, scope, RTN_UNICAST, 0, 0, 0, 0];
+    let mut body = Writer::with_header(&header);
+    match address {
+        IpAddr::V4(ip) => body.bytes(RTA_DST, &ip.octets()),
+        IpAddr::V6(ip) => body.bytes(RTA_DST, &ip.octets()),
+    };
+    body.native(RTA_OIF, link);
+    body.finish()
+}
+
+/// The addresses of the containers that have a route on a host link. The kernel filters by the index of the link
+/// (`ip_valid_fib_dump_req`, net/ipv4/fib_frontend.c).
+pub fn stations(socket: &mut Socket, link: u32) -> Result<Vec<IpAddr>, Failure> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let mut header = [0u8; HEADER];
+        header[0] = family as u8;
+        let mut body = Writer::with_header(&header);
+        body.native(RTA_OIF, link);
+        let parse = |payload: &[u8]| {
+            let route = parse_route(payload).filter(|route| route.link == Some(link))?;
+            (payload.get(5) == Some(&STATION_PROTOCOL)).then(|| route.destination.ip())
+        };
+        found.extend(socket.list(libc::RTM_GETROUTE, &body.finish(), |_, payload| parse(payload))?);
+    }
+    Ok(found)
+}
+
+/// Removes the route of an IPv4 broadcast address on a link; success if there is none.
+pub fn remove_broadcast(socket: &mut Socket, link: u32, address: Ipv4Addr) -> Result<(), Failure> {
+    let mut body =
+        Writer::with_header(&[libc::AF_INET as u8, 32, 0, 0, RT_TABLE_LOCAL as u8, 0, 253, RTN_BROADCAST, 0, 0, 0, 0]);
+    body.bytes(RTA_DST, &address.octets()).native(RTA_OIF, link);
+    match socket.execute(libc::RTM_DELROUTE, 0, &body.finish()) {
+        Err(failure) if failure.errno() == Some(libc::ESRCH) => Ok(()),
+        result => result,
+    }
 }
 
 /// Whether packets to this address are delivered to the host itself.

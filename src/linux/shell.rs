@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use super::firewall::elements::element;
 use super::firewall::fastpath::shell as fastpath;
 use super::object::{self, change};
+use super::station;
 use super::sysctl::FORWARDED_BY_PONTOON;
 use crate::datapath::{ForwardRule, LinkMatch, Policy, Step};
 use crate::model::{Family, HostPort, IfName};
-use nft::message::BRIDGE;
+use nft::message::family_name;
 
 /// The lines for a step.
 pub fn commands(step: &Step) -> Vec<String> {
@@ -27,12 +28,21 @@ pub fn commands(step: &Step) -> Vec<String> {
         }
         Step::ChangeFirewall { add, remove } => {
             let removed = remove.iter().map(|element| nft("delete", element));
-            removed.chain(add.iter().map(|element| nft("add", element))).collect()
+            let restricts = |policy: &Policy| matches!(policy, Policy::Access(access) if access.restricts());
+            let limits = |policy: &Policy| matches!(policy, Policy::Limited(..));
+            let tables =
+                "# pontoon repair: create tables ip pontoon and ip6 pontoon, if they are missing (no nft command)";
+            let tables = add.iter().any(limits).then(|| tables.to_owned());
+            let chains = "# pontoon repair: create the chains of allow lists, if they are missing (no nft command)";
+            let chains = add.iter().any(restricts).then(|| chains.to_owned());
+            let added = add.iter().map(|element| nft("add", element));
+            removed.chain(tables).chain(added).chain(chains).collect()
         }
         Step::ForwardRules { family, rules } => rules.iter().map(|rule| forward(*family, rule)).collect(),
         Step::FastPath { add, remove } => {
             fastpath::removals(remove).into_iter().chain(add.iter().filter_map(fastpath::addition)).collect()
         }
+        Step::Stations { add, remove } => station::commands(add, remove),
         Step::Create(name, object) => object::commands(name, object),
         Step::Change(name, change) => change::commands(name, change),
         Step::Delete(name, _) => vec![format!("! {} || ip link del dev {}", is_there(name), word(name))],
@@ -93,7 +103,7 @@ fn stale(port: HostPort) -> String {
 fn nft(verb: &str, policy: &Policy) -> String {
     let (set, element) = element(policy);
     let spec = set.spec();
-    let family = if spec.family == BRIDGE { "bridge" } else { "inet" };
+    let family = family_name(spec.family);
     let (table, key) = (format!("{family} pontoon {}", spec.name), element.key);
     if verb == "add" {
         return format!("nft add element {table} {}", quoted(&format!("{{ {element} }}")));

@@ -1,6 +1,6 @@
 use super::*;
-use crate::datapath::{Bridge, Change, ObjectKind, Veth, Vxlan};
-use crate::model::{HostPort, Mac, Protocol, Published, Vni};
+use crate::datapath::{Bridge, Change, LinkProperty, ObjectKind, Veth, Vxlan};
+use crate::model::{HostPort, Mac, PortVlans, Protocol, Published, Vid, Vni};
 
 fn name(text: &str) -> IfName {
     IfName::parse(text).unwrap()
@@ -24,6 +24,7 @@ fn bridge(ipv6: bool) -> Bridge {
         ipv6,
         localnet: true,
         hardened: true,
+        filters_vlans: false,
         up: true,
     }
 }
@@ -112,7 +113,7 @@ fn each_step_has_its_command() {
              ip6tables -A FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT",
         ),
         (
-            Step::CreateFirewall(vec![Policy::ProtectedBridge(link())]),
+            Step::CreateFirewall(vec![Policy::Link(LinkProperty::ProtectedBridge, link())]),
             "# pontoon repair: recreate tables inet pontoon and bridge pontoon with 1 elements (no nft command)",
         ),
     ] {
@@ -144,7 +145,9 @@ fn links_are_made_as_pontoon_makes_them() {
         peer_mtu: 1300,
         bridge: Some(name("pntb1")),
         isolated: true,
+        vlans: None,
         hairpin: false,
+        shape: None,
         arp: false,
         up: true,
     };
@@ -202,7 +205,7 @@ fn elements_stand_in_their_sets() {
         port("::1", "fd00::3"),
         Policy::IntraNetwork(link()),
         Policy::Isolated(link()),
-        Policy::ContainerBridge(link()),
+        Policy::Link(LinkProperty::ContainerBridge, link()),
         Policy::BridgeAddress("10.1.0.1".parse().unwrap()),
         Policy::Masquerade("10.1.0.0/24".parse().unwrap()),
         Policy::SourceNat("10.1.0.0/24".parse().unwrap(), "192.0.2.1".parse().unwrap()),
@@ -216,7 +219,8 @@ fn elements_stand_in_their_sets() {
         Policy::Peer("192.0.2.2".parse().unwrap()),
         Policy::Gateway(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
         Policy::GatewayAddress(link(), "fd00::1".parse().unwrap()),
-        Policy::NoMulticast(link()),
+        Policy::Link(LinkProperty::NoMulticast, link()),
+        Policy::TrunkVlan(link(), Vid::new(40).unwrap()),
         Policy::LimitedForwarding(Family::V6),
         Policy::ForwardingLink(link(), Family::V4),
         Policy::UserBridgeContainer("fd00::3".parse().unwrap()),
@@ -244,8 +248,23 @@ fn elements_stand_in_their_sets() {
          nft add element bridge pontoon gateways '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
          nft add element bridge pontoon gateway6 '{ \"pnth1\" . fd00::1 }'\n\
          nft add element bridge pontoon no_multicast '{ \"pnth1\" }'\n\
+         nft add element bridge pontoon trunk_vlans '{ 40 . \"pnth1\" }'\n\
          nft add element inet pontoon limited_forwarding '{ ipv6 }'\n\
          nft add element inet pontoon forwarding_link4 '{ \"pnth1\" }'\n\
          nft add element inet pontoon user_bridge_container6 '{ fd00::3 }'"
     );
+}
+
+#[test]
+fn vlans_of_a_port_are_set_while_it_is_down() {
+    let vlans = PortVlans::of(Vid::new(40).unwrap(), "50-59,70".parse().unwrap());
+    let set = "bridge vlan del dev pnth1 vid 1-4094\n\
+               bridge vlan add dev pnth1 vid 40 pvid untagged\n\
+               bridge vlan add dev pnth1 vid 50-59\n\
+               bridge vlan add dev pnth1 vid 70";
+    assert_eq!(lines(Step::Change(name("pnth1"), Change::Vlans(vlans.clone()))), set);
+    let join = Change::JoinVlans { bridge: name("br-lan"), vlans };
+    let (before, after) =
+        ("ip link set dev pnth1 down\nip link set dev pnth1 master br-lan", "ip link set dev pnth1 up");
+    assert_eq!(lines(Step::Change(name("pnth1"), join)), format!("{before}\n{set}\n{after}"));
 }

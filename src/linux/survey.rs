@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use super::firewall::counters;
 use super::link::{self, LinkRecord};
-use super::netlink::{Explain as _, OwnPorts, Protocol, Socket};
+use super::netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::sysctl::Sysctls;
-use super::{Options, addr, chains, feature, iptables_legacy, observe, paths, route};
-use crate::datapath::host::{Host, HostLink, HostRoute, PeerPaths};
+use super::{Options, addr, chains, feature, iptables_legacy, observe, paths, port_vlans, route};
+use crate::datapath::host::{Host, HostBridge, HostLink, HostRoute, PeerPaths};
 use crate::datapath::{Datapath, EngineBridges, KernelError, ObjectKind, Policy, Underlay};
 use crate::model::{DataPath, Family, IfName};
 
@@ -125,6 +125,7 @@ impl Survey {
             routes: routes
                 .map(|r| HostRoute { destination: r.destination, link: named(r.link).unwrap_or_default() })
                 .collect(),
+            bridges: bridges(&mut self.route, &links).map_err(|f| f.of("list", "VLANs of bridges"))?,
             links: links.iter().map(seen).collect(),
             chains: chains::list(&mut self.nft).map_err(|f| f.of("list", "chains of the firewall"))?,
             legacy: Family::ALL.into_iter().filter_map(iptables_legacy::forward).collect(),
@@ -137,7 +138,19 @@ impl Survey {
     }
 }
 
+fn bridges(socket: &mut Socket, links: &[LinkRecord]) -> Result<Vec<HostBridge>, Failure> {
+    let vlans = match port_vlans::list(socket, None) {
+        Err(failure) if failure.errno() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
+        result => result?,
+    };
+    let bridge = |link: &LinkRecord| {
+        let ports = observe::ports(links, link.index, &vlans);
+        Some(HostBridge { name: link.ifname()?, filters_vlans: link.filters_vlans, ports })
+    };
+    Ok(links.iter().filter(|link| link.kind == "bridge").filter_map(bridge).collect())
+}
+
 fn seen(link: &LinkRecord) -> HostLink {
     let (name, kind) = (link.name.clone(), link.kind.clone());
-    HostLink { name, kind, mtu: link.mtu, ours: link.live() || link.dead(), tunnel: link.tunnel }
+    HostLink { name, kind, mtu: link.mtu, ours: link.live() || link.dead(), down: !link.up, tunnel: link.tunnel }
 }

@@ -88,6 +88,14 @@ impl Sysctls {
         self.ensure(&of_link(link, "disable_ipv6"), "0")
     }
 
+    /// Enables IPv6 on a link without any other setting.
+    ///
+    /// # Errors
+    /// As for [`Sysctls::enable_ipv6`].
+    pub fn ensure_ipv6(&self, link: &IfName) -> Result<(), Failure> {
+        self.ensure(&of_link(link, "disable_ipv6"), "0")
+    }
+
     /// Disables IPv6 on a link. Nothing depends on it, so a failure is only logged.
     pub fn disable_ipv6(&self, link: &IfName) {
         if let Err(failure) = self.ensure(&of_link(link, "disable_ipv6"), "1") {
@@ -137,6 +145,22 @@ impl Sysctls {
             (Some(range), Some(reserved)) => Ok((range, reserved)),
             _ => Err(Failure::Malformed("ip_local_port_range or ip_local_reserved_ports")),
         }
+    }
+
+    /// Whether a setting has this value, or this kernel does not have it because it is built or booted without IPv6.
+    pub(super) fn is(&self, setting: &str, value: &str) -> bool {
+        match self.read(setting) {
+            Ok(now) => now == value,
+            Err(error) => error.kind() == io::ErrorKind::NotFound && setting.starts_with("ipv6/"),
+        }
+    }
+
+    /// Sets a setting, unless [`Sysctls::is`].
+    ///
+    /// # Errors
+    /// An error that names the setting: the link is gone, or the file cannot be written.
+    pub(super) fn ensure_supported(&self, setting: &str, value: &str) -> Result<(), Failure> {
+        if self.is(setting, value) { Ok(()) } else { self.write(setting, value) }
     }
 
     fn ensure(&self, setting: &str, value: &str) -> Result<(), Failure> {

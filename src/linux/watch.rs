@@ -22,14 +22,16 @@ use super::firewall::ruleset::TABLE;
 use super::frame::{Frame, Frames};
 use super::link::{self, LinkRecord, parse_link, parse_port};
 use super::netlink::{Failure, OwnPorts, Protocol, Socket, open_fd, receive};
+use super::port_vlans;
+use super::shaper;
 use super::sysctl::FORWARDED_BY_PONTOON;
 use super::tlv::{Attributes, native32, text};
 use crate::model::IfName;
 use nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
 
-/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV4_NETCONF`,
-/// `RTNLGRP_IPV6_NETCONF`.
-const ROUTE_GROUPS: [u32; 5] = [1, 5, 9, 24, 25];
+/// `RTNLGRP_LINK`, `RTNLGRP_TC`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV4_NETCONF`,
+/// `RTNLGRP_IPV6_NETCONF`, `RTNLGRP_BRVLAN`.
+const ROUTE_GROUPS: [u32; 7] = [1, 4, 5, 9, 24, 25, 33];
 /// `RTM_NEWNETCONF` (include/uapi/linux/rtnetlink.h).
 const NEWNETCONF: u16 = 80;
 /// `NETCONFA_IFINDEX`, `NETCONFA_FORWARDING` (include/uapi/linux/netconf.h).
@@ -50,11 +52,13 @@ const GATHER: u16 = 10;
 pub enum Event {
     /// A link of Pontoon, or any bridge, was deleted or renamed.
     LinkGone(IfName),
-    /// A link of Pontoon went down, left its bridge, or has another MTU or group, or a port of Pontoon has
-    /// other flags.
+    /// A link of Pontoon went down, left its bridge, lost its limit, or has another MTU or group, or a port of Pontoon
+    /// has other flags.
     LinkChanged(IfName),
     /// A bridge appeared.
     LinkNew(IfName),
+    /// A link of another program that is no bridge appeared, or got this name.
+    LinkAppeared(IfName),
     /// A link of Pontoon lost an address.
     AddressGone(IfName),
     /// An address of a link that is not Pontoon's was added or removed.
@@ -181,6 +185,8 @@ fn read(fd: &OwnedFd, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> bool
 #[derive(Default)]
 pub struct Known {
     links: HashMap<u32, LinkRecord>,
+    /// Names of all other links.
+    others: HashMap<u32, String>,
     ports: Arc<OwnPorts>,
     echoes: Arc<EchoFilter>,
     /// Links whose change came so soon after one by Pontoon that it may be an echo, and when to check them
@@ -190,7 +196,7 @@ pub struct Known {
 
 impl Known {
     fn new(ports: Arc<OwnPorts>, echoes: Arc<EchoFilter>) -> Self {
-        Self { links: HashMap::new(), ports, echoes, doubtful: HashMap::new() }
+        Self { links: HashMap::new(), others: HashMap::new(), ports, echoes, doubtful: HashMap::new() }
     }
 
     /// Returns the event immediately, or defers it if it may be an echo of Pontoon's own change.
@@ -214,11 +220,15 @@ impl Known {
         let now = Instant::now();
         let due: Vec<_> = self.doubtful.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
         self.doubtful.retain(|_, at| *at > now);
-        due.into_iter().map(Event::LinkChanged).collect()
+        // The end of a link was reported, or was Pontoon's own.
+        let exists = |name: &IfName| self.links.values().any(|link| link.live() && link.name == name.as_str());
+        due.into_iter().filter(exists).map(Event::LinkChanged).collect()
     }
 
     fn replace(&mut self, links: Vec<LinkRecord>) {
-        self.links = links.into_iter().filter(relevant).map(|link| (link.index, link)).collect();
+        let (links, others): (Vec<_>, Vec<_>) = links.into_iter().partition(relevant);
+        self.links = links.into_iter().map(|link| (link.index, link)).collect();
+        self.others = others.into_iter().map(|link| (link.index, link.name)).collect();
     }
 
     /// The events in one datagram of link and address notifications.
@@ -237,6 +247,7 @@ impl Known {
                 let gone = parse_link(frame.payload);
                 if let Some(link) = &gone {
                     self.links.remove(&link.index);
+                    self.others.remove(&link.index);
                 }
                 // Links that wait for deletion are expected to vanish.
                 let named = gone.filter(|link| !echo && reported(link)).and_then(|link| link.ifname());
@@ -253,6 +264,8 @@ impl Known {
                 let name = link.and_then(LinkRecord::ifname).filter(|_| !echo);
                 name.and_then(|name| self.unless_echo(name, Event::AddressGone)).into_iter().collect()
             }
+            port_vlans::NEW | port_vlans::DELETED => self.vlans_changed(frame.payload).into_iter().collect(),
+            libc::RTM_DELQDISC if !echo => self.limit_lost(frame.payload).into_iter().collect(),
             NEWNETCONF if !echo && is_forwarding(frame.payload) => vec![Event::Forwarding],
             _ => Vec::new(),
         }
@@ -275,6 +288,25 @@ impl Known {
         self.unless_echo(name, Event::LinkChanged)
     }
 
+    /// Pontoon sets the VLANs of a port while it is down; another program that takes it down causes an event by that.
+    fn vlans_changed(&mut self, payload: &[u8]) -> Option<Event> {
+        let known = self.links.get(&port_vlans::parse_index(payload)?).filter(|link| link.live() && link.up)?;
+        // The kernel gives a new port of any bridge a VLAN, which has no effect where the bridge does not filter.
+        known
+            .master
+            .and_then(|master| self.links.get(&master))
+            .is_none_or(|bridge| bridge.filters_vlans)
+            .then_some(())?;
+        let name = known.ifname()?;
+        self.unless_echo(name, Event::LinkChanged)
+    }
+
+    /// A queue of Pontoon was removed or replaced. Its deletion together with its link is not reported.
+    fn limit_lost(&self, payload: &[u8]) -> Option<Event> {
+        let link = self.links.get(&shaper::parse_index(payload)?).filter(|link| link.live())?;
+        link.ifname().map(Event::LinkChanged)
+    }
+
     fn changed(&mut self, link: LinkRecord, echo: bool) -> Vec<Event> {
         let before = self.links.remove(&link.index);
         let name = link.ifname();
@@ -295,11 +327,20 @@ impl Known {
                     || before.group != link.group;
                 let theirs = name.filter(|_| !link.dead() && !echo && before.live() && worse);
                 events.extend(theirs.and_then(|name| self.unless_echo(name, Event::LinkChanged)));
+                // What was changed while the bridge did not filter was not read.
+                let filters = !before.filters_vlans && link.filters_vlans;
+                events.extend(link.ifname().filter(|_| filters).map(Event::LinkChanged));
             }
             None => events.extend(name.filter(|_| !echo && is_foreign_bridge(&link)).map(Event::LinkNew)),
         }
         if relevant(&link) {
+            self.others.remove(&link.index);
             self.links.insert(link.index, link);
+        } else if self.others.get(&link.index) != Some(&link.name) {
+            // The container's end of a pair is in no group.
+            let other = link.ifname().filter(|name| !echo && !name.has_prefix());
+            events.extend(other.map(Event::LinkAppeared));
+            self.others.insert(link.index, link.name);
         }
         events
     }
@@ -318,7 +359,7 @@ fn concerns_us(frame: &Frame<'_>) -> bool {
     let object = attributes(frame.payload);
     let table = object.find(TABLE_NAME).and_then(text);
     match (frame.payload.first(), table, kind) {
-        (Some(&(INET | BRIDGE | NETDEV)), Some(table), _) => table == TABLE,
+        (Some(&(INET | BRIDGE | NETDEV | IPV4 | IPV6)), Some(TABLE), _) => true,
         (Some(&(IPV4 | IPV6)), Some("filter"), 0..=2) => true,
         (Some(&(IPV4 | IPV6)), Some("filter"), 3..=5) => object.find(CHAIN_NAME).and_then(text) == Some("FORWARD"),
         (Some(&(IPV4 | IPV6)), Some("filter"), 6..=8) => object.find(RULE_CHAIN).and_then(text) == Some("FORWARD"),

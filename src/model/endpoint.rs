@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::lease::Lease;
 use super::{Attachment, Binding, EndpointId, EndpointOptions, Mac, NetworkId, Published};
 
 /// What CreateEndpoint asked for.
@@ -82,7 +83,27 @@ pub struct Endpoint {
     /// Whether another endpoint of the container carries its IPv6 default route and publishes the IPv6 ports.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub v4_only: bool,
+    /// The lease that its IPv4 address is from, as it was when the endpoint was created. It is not part of what was asked
+    /// for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Box<Lease>>,
     /// The resulting published ports on host addresses (modes `nat` and `nat-unprotected`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
+}
+
+impl Endpoint {
+    /// Whether this is the endpoint that a request asks for.
+    pub fn answers(&self, asked: &EndpointSpec) -> bool {
+        match self.lease {
+            Some(_) => EndpointSpec { v4: None, ..self.spec.clone() } == *asked,
+            None => self.spec == *asked,
+        }
+    }
+
+    /// MTU of its link in the sandbox, in bytes, on a network with the given one: the server may ask for a smaller one.
+    pub fn mtu(&self, network: u32) -> u32 {
+        let leased = self.lease.as_ref().and_then(|lease| lease.mtu);
+        leased.map_or(network, |mtu| network.min(u32::from(mtu)))
+    }
 }

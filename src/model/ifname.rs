@@ -10,6 +10,10 @@ use super::digest::digest;
 /// therefore covers any number of them.
 pub const PREFIX: &str = "pnt";
 
+/// Prefix of the links by which the host reaches containers on a parent. A link has no other mark that rules of the
+/// firewall could match.
+pub const HOST_LINK: &str = "pnts";
+
 /// Maximum length of a link name, in bytes (`IFNAMSIZ - 1`, include/uapi/linux/if.h).
 pub const MAX_IFNAME: usize = 15;
 
@@ -56,6 +60,10 @@ pub enum LinkRole {
     Peer,
     /// The tunnel of an overlay network, a port of its bridge.
     Vxlan,
+    /// The link by which the host reaches containers on a parent, see [`HOST_LINK`].
+    HostLink,
+    /// The ifb link that what a container sends passes.
+    Ifb,
 }
 
 impl LinkRole {
@@ -65,6 +73,8 @@ impl LinkRole {
             LinkRole::Host => 'h',
             LinkRole::Peer => 'c',
             LinkRole::Vxlan => 'x',
+            LinkRole::HostLink => 's',
+            LinkRole::Ifb => 'q',
         }
     }
 }
@@ -96,9 +106,16 @@ impl IfName {
         let tail = if attempt == 0 && !shown.is_empty() {
             shown
         } else {
-            base36(digest(&["ifname", id, &attempt.to_string()]), room)
+            base36(digest(["ifname", id, &attempt.to_string()]), room)
         };
         Self(format!("{PREFIX}{}{tail}", role.letter()))
+    }
+
+    /// The name of another link of the owner of this host end. It differs in one letter, because [`IfName::derive`]
+    /// derives both from the same id; a name of another form is returned unchanged.
+    pub fn beside_host_end(&self, role: LinkRole) -> Self {
+        let tail = self.0.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(LinkRole::Host.letter()));
+        tail.map_or_else(|| self.clone(), |tail| Self(format!("{PREFIX}{}{tail}", role.letter())))
     }
 
     /// The name as text.
@@ -157,6 +174,10 @@ impl fmt::Debug for IfName {
 mod tests {
     use super::*;
 
+    fn host_end_peer(host: &str) -> String {
+        IfName::parse(host).unwrap().beside_host_end(LinkRole::Peer).into()
+    }
+
     #[test]
     fn follows_the_kernel() {
         for good in ["eth0", "a", "br-0123456789ab", "foo.100", "pnt*"] {
@@ -178,5 +199,12 @@ mod tests {
         assert_ne!(second, IfName::derive(LinkRole::Host, &format!("{id}0"), 1));
         assert!(IfName::parse(second.as_str()).is_ok() && second.has_prefix());
         assert!(IfName::parse(IfName::derive(LinkRole::Peer, "...", 0).as_str()).is_ok());
+        for attempt in 0..2 {
+            let host = IfName::derive(LinkRole::Host, id, attempt);
+            let other = host.beside_host_end(LinkRole::Ifb);
+            assert_eq!(other.as_str(), host.as_str().replacen('h', "q", 1));
+        }
+        assert_eq!(host_end_peer("pnthadec5e726bb"), "pntcadec5e726bb");
+        assert_eq!(host_end_peer("eth0"), "eth0");
     }
 }

@@ -5,19 +5,22 @@
 //! `crate::linux::object`).
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::options::table::{IPVLAN_FLAG, IPVLAN_MODE, MACVLAN_MODE, PARENT};
+use super::host_access::{HostAccess, HostAddresses, HostLink, IpvlanHostLink};
+use super::options::table::{HOST, IPVLAN_FLAG, IPVLAN_MODE, MACVLAN_MODE, PARENT};
 use super::options::{OptionError, OptionRow, refused};
+use super::parent::ParentChoice;
 use super::{IfName, Overlay};
 
 /// Options of a network that choose its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KindOptions {
-    /// The parent: the link of the host to which the endpoints' links are attached.
+    /// Which link of the host is the parent, to which the endpoints' links are attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<IfName>,
+    pub parent: Option<ParentChoice>,
     /// The mode of macvlan children.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macvlan_mode: Option<MacvlanMode>,
@@ -27,6 +30,9 @@ pub struct KindOptions {
     /// Which other children an ipvlan child reaches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipvlan_flag: Option<IpvlanFlag>,
+    /// Whether the host and the containers reach each other.
+    #[serde(default, skip_serializing_if = "HostAccess::is_default")]
+    pub host: HostAccess,
 }
 
 /// Which stations a macvlan link reaches through its parent.
@@ -121,10 +127,11 @@ impl KindOptions {
     pub fn take(&mut self, row: &OptionRow, given: &str) -> Result<(), OptionError> {
         let text = given.trim();
         match row.key {
-            PARENT => self.parent = Some(IfName::parse(text).map_err(|e| refused(row, given, &e.to_string()))?),
+            PARENT => self.parent = Some(text.parse().map_err(|e: String| refused(row, given, &e))?),
             MACVLAN_MODE => self.macvlan_mode = Some(MacvlanMode::parse(row, given)?),
             IPVLAN_MODE => self.ipvlan_mode = Some(IpvlanMode::parse(row, given)?),
             IPVLAN_FLAG => self.ipvlan_flag = Some(IpvlanFlag::parse(row, given)?),
+            HOST => self.host = text.parse().map_err(|()| refused(row, given, row.value))?,
             _ => {}
         }
         Ok(())
@@ -176,6 +183,9 @@ pub enum NetworkKind {
         /// The parent if Pontoon creates it; it stays as long as a network uses it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vlan: Option<ParentVlan>,
+        /// The link by which the host reaches the containers, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<HostLink>,
     },
     /// A link of the host, whose hardware address the endpoints' links share.
     Ipvlan {
@@ -188,6 +198,9 @@ pub enum NetworkKind {
         /// The parent if Pontoon creates it; it stays as long as a network uses it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vlan: Option<ParentVlan>,
+        /// The link by which the host reaches the containers, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<IpvlanHostLink>,
     },
 }
 
@@ -235,6 +248,24 @@ impl NetworkKind {
             Self::Macvlan { parent, .. } | Self::Ipvlan { parent, .. } => Some(parent),
             _ => None,
         }
+    }
+
+    /// The link by which the host reaches the containers on a parent, if it does.
+    pub fn host_link(&self) -> Option<&IfName> {
+        match self {
+            Self::Macvlan { host, .. } => host.as_ref().map(|host| &host.link),
+            Self::Ipvlan { host, .. } => host.as_ref().map(|host| &host.link),
+            _ => None,
+        }
+    }
+
+    /// The addresses of the host on the network that no other link of the host has.
+    pub fn host_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let own = match self {
+            Self::Ipvlan { host, .. } => host.as_ref().and_then(|host| host.addresses),
+            _ => None,
+        };
+        own.into_iter().flat_map(HostAddresses::iter)
     }
 
     /// How it uses its link of the host, and what all networks that use it like that must have in common; `None` for

@@ -44,7 +44,7 @@ impl Mac {
     /// The address of `id`'s link in the role `salt`: locally administered, and the same each time it is
     /// derived.
     pub fn derive(salt: &str, id: &str) -> Self {
-        let d = digest(&[salt, id]).to_be_bytes();
+        let d = digest([salt, id]).to_be_bytes();
         Self([(d[0] & 0xfc) | 0x02, d[1], d[2], d[3], d[4], d[5]])
     }
 
@@ -72,6 +72,11 @@ impl Mac {
     /// The six bytes in network order.
     pub fn bytes(self) -> [u8; 6] {
         self.0
+    }
+
+    /// An address from a frame; `None` if no station can have it: a group address or zero.
+    pub fn unicast(bytes: [u8; 6]) -> Option<Self> {
+        (bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(Self(bytes))
     }
 
     /// An address read from the kernel.

@@ -52,7 +52,7 @@ impl Vni {
     pub fn derive(id: &str) -> Self {
         let span = u64::from(Self::MAX.0 - Self::FIRST_CHOSEN.0) + 1;
         // The remainder is below 2^24.
-        Self(Self::FIRST_CHOSEN.0 + (super::digest::digest(&["vni", id]) % span) as u32)
+        Self(Self::FIRST_CHOSEN.0 + (super::digest::digest(["vni", id]) % span) as u32)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use libnetwork_plugin::{RouteAnswer, Routes};
 use serde::{Deserialize, Serialize};
 
-use crate::admin::status::PlanLines;
+use crate::admin::status::PlanStatus;
 use crate::admin::{ports, status};
 use crate::driver::Driver;
 use crate::metrics::Metrics;
@@ -47,7 +47,7 @@ fn repair(driver: &Driver, body: &[u8]) -> RouteAnswer {
         },
     };
     match driver.remove_unknown(&asked.remove).and_then(|()| driver.repair_all()) {
-        Ok(plan) => json(&PlanLines::new(&plan, |step| driver.reconciler().kernel().commands(step))),
+        Ok(plan) => json(&PlanStatus::new(&plan, |step| driver.reconciler().kernel().commands(step))),
         Err(error) => RouteAnswer::error(500, &error.to_string()),
     }
 }

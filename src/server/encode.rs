@@ -10,9 +10,9 @@ use crate::api::network::{
     CapabilitiesResponse, CreateEndpointResponse, Interface, InterfaceName, JoinResponse, Scope as WireScope,
     StaticRoute,
 };
-use crate::driver::{Allocation, Joined, OverlaySettings, Pool};
+use crate::driver::{Allocation, Created, Joined, OverlaySettings, Pool};
 use crate::ipam::{GLOBAL_SPACE, LOCAL_SPACE};
-use crate::model::{Mac, Scope, options};
+use crate::model::{Scope, options};
 
 /// NetworkDriver.GetCapabilities.
 pub fn capabilities(settings: &OverlaySettings) -> CapabilitiesResponse {
@@ -32,10 +32,15 @@ pub fn address_spaces() -> AddressSpacesResponse {
     }
 }
 
-/// CreateEndpoint, with the MAC that the request left to Pontoon.
-pub(super) fn interface(mac: Option<Mac>) -> CreateEndpointResponse {
-    let interface = |mac: Mac| Interface { mac_address: mac.to_string(), ..Interface::default() };
-    CreateEndpointResponse { interface: mac.map(interface) }
+/// CreateEndpoint, with what the request left to Pontoon.
+pub(super) fn interface(created: Created) -> CreateEndpointResponse {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let interface = Interface {
+        address: text(created.v4.map(|address| address.to_string())),
+        mac_address: text(created.mac.map(|mac| mac.to_string())),
+        ..Interface::default()
+    };
+    CreateEndpointResponse { interface: (interface != Interface::default()).then_some(interface) }
 }
 
 /// Join.
@@ -48,12 +53,17 @@ pub(super) fn joined(joined: Joined) -> JoinResponse {
         disable_gateway_service: joined.gateway.is_none() && joined.gateway_v6.is_none(),
         gateway: text(joined.gateway),
         gateway_ipv6: text(joined.gateway_v6),
-        static_routes: joined.on_link.into_iter().map(on_link).collect(),
+        static_routes: joined.on_link.into_iter().map(on_link).chain(joined.routes.into_iter().map(next_hop)).collect(),
     }
 }
 
 fn on_link(destination: IpNetwork) -> StaticRoute {
     let (route_type, next_hop) = (StaticRoute::ON_LINK, String::new());
+    StaticRoute { destination: destination.to_string(), route_type, next_hop }
+}
+
+fn next_hop((destination, router): (IpNetwork, IpAddr)) -> StaticRoute {
+    let (route_type, next_hop) = (StaticRoute::NEXT_HOP, router.to_string());
     StaticRoute { destination: destination.to_string(), route_type, next_hop }
 }
 

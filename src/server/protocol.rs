@@ -64,7 +64,8 @@ impl NetworkDriver for Driver {
 
     fn create_endpoint(&self, request: CreateEndpointRequest) -> Result<InterfaceAnswer, Refusal> {
         let spec = decode::endpoint(&request)?;
-        checked(encode::interface(self.done(Driver::create_endpoint(self, spec))?))
+        let created = Driver::create_endpoint(self, spec, &|| decode::fingerprint(&request.options));
+        checked(encode::interface(self.done(created)?))
     }
 
     fn delete_endpoint(&self, request: EndpointRequest) -> Result<(), Refusal> {
@@ -105,8 +106,8 @@ impl NetworkDriver for Driver {
 
     fn allocate_network(&self, request: AllocateNetworkRequest) -> Result<AllocateNetworkResponse, Refusal> {
         let allocation = if self.allocates() {
-            let (id, options) = decode::allocation(&request)?;
-            self.done(Driver::allocate_network(self, &id, &options))?
+            let (id, options, has_v6) = decode::allocation(&request)?;
+            self.done(Driver::allocate_network(self, &id, &options, has_v6))?
         } else {
             decode::network_id(&request.network_id)?;
             None

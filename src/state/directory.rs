@@ -140,7 +140,7 @@ impl StateDir {
     }
 
     /// Every quarantined file that still exists, sorted by name.
-    pub fn kept_aside(&self) -> Result<Vec<PathBuf>, StoreError> {
+    pub fn quarantined(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(StoreError::io("listing", &self.dir))? {
             let entry = entry.map_err(StoreError::io("listing", &self.dir))?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::peers::PeerRecord;
 use super::vnis::VniRecord;
-use crate::model::{DataPath, Endpoint, EndpointId, Network, NetworkId, Vni};
+use crate::model::{DataPath, Endpoint, EndpointId, LeaseKey, LeaseRecord, Network, NetworkId, Vid, Vni};
 
 /// How durable a record must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Durability {
 /// An address pool, as RequestPool granted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRecord {
-    /// The engine's id for it; derived from address space, subnet and range.
+    /// The engine's id for it; derived from address space, subnet, range and VLAN.
     pub id: String,
     /// The address space.
     pub space: String,
@@ -31,6 +31,9 @@ pub struct PoolRecord {
     /// `--ip-range`: the range for addresses that Pontoon chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<IpNetwork>,
+    /// The VLAN given in `--ipam-opt`: pools of two different VLANs may overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vid>,
     /// Whether an address of it was ever requested, or a network made with it. An unused pool is the leak of a
     /// lost reply and yields to the next request for its subnet.
     #[serde(default)]
@@ -156,6 +159,14 @@ pub enum Record {
         /// The addresses.
         addresses: Vec<IpAddr>,
     },
+    /// An identity has a lease, or its lease changed. Survives a reboot of the host without its times, so that the next
+    /// endpoint with the identity gets its address again.
+    Lease(Box<LeaseRecord>),
+    /// An identity is forgotten.
+    NoLease {
+        /// The identity.
+        key: LeaseKey,
+    },
     /// The conntrack entries of these addresses are removed.
     NoFlows {
         /// The addresses.
@@ -184,6 +195,8 @@ impl Record {
             | Record::NoAddress { .. }
             | Record::Endpoint(_)
             | Record::NoEndpoint { .. }
+            | Record::Lease(_)
+            | Record::NoLease { .. }
             | Record::Flows { .. }
             | Record::NoFlows { .. } => Durability::Handed,
         }

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 use super::peers::PeerRecord;
 use super::record::{AddressRecord, Holder, PoolRecord, ReachRecord, Record};
 use super::vnis::VniRecord;
-use crate::model::{Endpoint, EndpointId, Network, NetworkId, Vni};
+use crate::model::{Endpoint, EndpointId, LeaseKey, LeaseRecord, Network, NetworkId, Vni};
 
 /// The live facts.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ pub(super) struct Snapshot {
     own_address: Option<IpAddr>,
     reach: Option<ReachRecord>,
     vnis: BTreeMap<Vni, VniRecord>,
+    leases: BTreeMap<LeaseKey, Box<LeaseRecord>>,
     puts: u64,
     /// Addresses whose conntrack entries are to be removed.
     flows: BTreeSet<IpAddr>,
@@ -93,6 +94,12 @@ impl Snapshot {
             Record::NoVni { vni } => {
                 self.vnis.remove(&vni);
             }
+            Record::Lease(lease) => {
+                self.leases.insert(lease.key.clone(), lease);
+            }
+            Record::NoLease { key } => {
+                self.leases.remove(&key);
+            }
             Record::Flows { addresses } => self.flows.extend(addresses),
             Record::NoFlows { addresses } => self.flows.retain(|address| !addresses.contains(address)),
         }
@@ -105,6 +112,7 @@ impl Snapshot {
         self.former.clear();
         self.ended.clear();
         self.flows.clear();
+        self.leases.values_mut().for_each(|lease| lease.reboot());
         for of in self.addresses.values_mut() {
             of.retain(|_, (_, holder)| !matches!(holder, Holder::Endpoint { .. }));
             for (_, holder) in of.values_mut() {
@@ -135,7 +143,7 @@ impl Snapshot {
 
     /// One put for each fact, in an order that depends on the facts alone: the ULA prefix, pools, addresses by
     /// their last put (the allocator derives its position from it), facts about other hosts, networks,
-    /// endpoints, and pending removals of conntrack entries.
+    /// endpoints, leases, and pending removals of conntrack entries.
     pub fn into_records(self) -> Vec<Record> {
         let mut addresses: Vec<(u64, AddressRecord)> = Vec::new();
         for (pool, of) in self.addresses {
@@ -155,6 +163,7 @@ impl Snapshot {
             .chain(self.vnis.into_values().map(Record::Vni))
             .chain(self.networks.into_values().map(Record::Network))
             .chain(self.endpoints.into_values().flat_map(BTreeMap::into_values).map(Record::Endpoint))
+            .chain(self.leases.into_values().map(Record::Lease))
             .chain(flows.map(|addresses| Record::Flows { addresses }))
             .collect()
     }

@@ -109,7 +109,7 @@ pub struct Opened {
     pub rebooted: bool,
     /// Quarantined ledgers of this or an earlier start that an operator has not removed yet. While one exists,
     /// facts may be missing: a restart of Pontoon does not end the degraded state.
-    pub kept_aside: Vec<PathBuf>,
+    pub quarantined: Vec<PathBuf>,
     /// Why the ledger could not be rewritten (for example a full disk). The file is then unchanged, and every
     /// append first tries again to rewrite it.
     pub unwritten: Option<StoreError>,
@@ -118,12 +118,12 @@ pub struct Opened {
 impl Opened {
     /// Whether facts are known to be missing: the single definition, for the daemon and for readers.
     pub fn lacks_facts(&self) -> bool {
-        lacks_facts(&self.outcome, &self.kept_aside)
+        lacks_facts(&self.outcome, &self.quarantined)
     }
 }
 
-fn lacks_facts(outcome: &Outcome, kept_aside: &[PathBuf]) -> bool {
-    outcome.lacks_facts() || !kept_aside.is_empty()
+fn lacks_facts(outcome: &Outcome, quarantined: &[PathBuf]) -> bool {
+    outcome.lacks_facts() || !quarantined.is_empty()
 }
 
 /// A ledger as a reader sees it.
@@ -136,7 +136,7 @@ pub struct Seen {
     /// The condition of the file. A damaged file is not quarantined yet.
     pub outcome: Outcome,
     /// As in [`Opened`].
-    pub kept_aside: Vec<PathBuf>,
+    pub quarantined: Vec<PathBuf>,
     /// The process that holds the directory, if any, and if the system tells.
     pub holder: Option<u32>,
 }
@@ -144,7 +144,7 @@ pub struct Seen {
 impl Seen {
     /// As [`Opened::lacks_facts`].
     pub fn lacks_facts(&self) -> bool {
-        lacks_facts(&self.outcome, &self.kept_aside)
+        lacks_facts(&self.outcome, &self.quarantined)
     }
 }
 
@@ -195,9 +195,9 @@ impl Ledger {
         } else {
             unwritten = inner.tail(&place).err();
         }
-        let kept_aside = place.kept_aside()?;
+        let quarantined = place.quarantined()?;
         let ledger = Ledger { place, boot: boot.to_owned(), too_new, inner: Mutex::new(inner) };
-        Ok(Opened { ledger, records, former, outcome, rebooted, kept_aside, unwritten })
+        Ok(Opened { ledger, records, former, outcome, rebooted, quarantined, unwritten })
     }
 
     /// Reads the ledger in `dir` without locking or changing anything; the process that holds it may go on
@@ -216,8 +216,8 @@ impl Ledger {
             replay.facts.reboot();
         }
         let former = Self::former(&place, &mut replay, boot_id.trim())?;
-        let kept_aside = if dir.is_dir() { place.kept_aside()? } else { Vec::new() };
-        Ok(Seen { records: replay.facts.into_records(), former, outcome, kept_aside, holder })
+        let quarantined = if dir.is_dir() { place.quarantined()? } else { Vec::new() };
+        Ok(Seen { records: replay.facts.into_records(), former, outcome, quarantined, holder })
     }
 
     /// The replaced and deleted objects, those of the file's predecessor first: the process that compacted it may have

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ipnetwork::IpNetwork;
 
 use crate::model::kind::LinkUse;
-use crate::model::{Endpoint, EndpointId, IfName, LinkRole, Network, NetworkId, overlap};
+use crate::model::{Endpoint, EndpointId, IfName, LinkRole, Network, NetworkId, Vid, overlap};
 
 /// A network with its endpoints.
 #[derive(Debug, Clone)]
@@ -41,12 +41,22 @@ pub enum NotShared {
     Terms(NetworkId, String),
 }
 
+/// A VLAN of a bridge.
+pub type Segment = (IfName, Vid);
+
+/// A subnet of a network.
+struct Subnet {
+    net: IpNetwork,
+    owner: NetworkId,
+    segment: Option<Segment>,
+}
+
 #[derive(Default)]
 struct Register {
     links: HashMap<IfName, LinkOwner>,
     /// Links of the user that several networks may use, with what each network requires of the others.
     shared: HashMap<(LinkUse, IfName), BTreeMap<NetworkId, String>>,
-    subnets: Vec<(IpNetwork, NetworkId)>,
+    subnets: Vec<Subnet>,
 }
 
 /// See the module documentation.
@@ -164,37 +174,41 @@ impl Table {
         lock(&self.register).links.get(name).cloned()
     }
 
-    /// Reserves subnets for a network; the error names the overlap and its owner.
+    /// Reserves subnets for a network, which may be in a VLAN; the error names the overlap and its owner. Only networks
+    /// in two different VLANs may overlap.
     pub fn claim_subnets(
         &self,
         id: &NetworkId,
         subnets: &[IpNetwork],
+        segment: Option<Segment>,
     ) -> Result<(), (IpNetwork, IpNetwork, NetworkId)> {
         let mut register = lock(&self.register);
+        let apart = |held: &Subnet| held.segment.is_some() && segment.is_some() && held.segment != segment;
         for subnet in subnets {
-            let other = register.subnets.iter().find(|(held, owner)| owner != id && overlap(held, subnet));
-            if let Some((held, owner)) = other {
-                return Err((*subnet, *held, owner.clone()));
+            let meets = |held: &&Subnet| held.owner != *id && overlap(&held.net, subnet) && !apart(held);
+            if let Some(held) = register.subnets.iter().find(meets) {
+                return Err((*subnet, held.net, held.owner.clone()));
             }
         }
-        register.subnets.retain(|(_, owner)| owner != id);
-        register.subnets.extend(subnets.iter().map(|subnet| (*subnet, id.clone())));
+        register.subnets.retain(|held| held.owner != *id);
+        let new = |net: &IpNetwork| Subnet { net: *net, owner: id.clone(), segment: segment.clone() };
+        register.subnets.extend(subnets.iter().map(new));
         Ok(())
     }
 
     /// The network that has exactly this subnet.
     pub fn subnet_owner(&self, subnet: &IpNetwork) -> Option<NetworkId> {
-        lock(&self.register).subnets.iter().find(|(held, _)| held == subnet).map(|(_, owner)| owner.clone())
+        lock(&self.register).subnets.iter().find(|held| held.net == *subnet).map(|held| held.owner.clone())
     }
 
     /// Releases the subnets of a network.
     pub fn release_subnets(&self, id: &NetworkId) {
-        lock(&self.register).subnets.retain(|(_, owner)| owner != id);
+        lock(&self.register).subnets.retain(|held| held.owner != *id);
     }
 
     /// The subnets of all networks.
     pub fn subnets(&self) -> Vec<IpNetwork> {
-        lock(&self.register).subnets.iter().map(|(subnet, _)| *subnet).collect()
+        lock(&self.register).subnets.iter().map(|held| held.net).collect()
     }
 }
 
@@ -244,13 +258,26 @@ mod tests {
     fn subnets_of_two_networks_never_overlap() {
         let table = Table::default();
         let net = |text: &str| text.parse::<IpNetwork>().unwrap();
-        table.claim_subnets(&id("a"), &[net("10.0.0.0/16"), net("fd00::/64")]).unwrap();
-        let (mine, theirs, owner) = table.claim_subnets(&id("b"), &[net("10.0.3.0/24")]).unwrap_err();
+        table.claim_subnets(&id("a"), &[net("10.0.0.0/16"), net("fd00::/64")], None).unwrap();
+        let (mine, theirs, owner) = table.claim_subnets(&id("b"), &[net("10.0.3.0/24")], None).unwrap_err();
         assert_eq!((mine, theirs, owner), (net("10.0.3.0/24"), net("10.0.0.0/16"), id("a")));
-        table.claim_subnets(&id("a"), &[net("10.0.0.0/24")]).unwrap();
-        table.claim_subnets(&id("b"), &[net("10.0.3.0/24")]).unwrap();
+        table.claim_subnets(&id("a"), &[net("10.0.0.0/24")], None).unwrap();
+        table.claim_subnets(&id("b"), &[net("10.0.3.0/24")], None).unwrap();
         table.release_subnets(&id("a"));
         assert_eq!(table.subnets(), [net("10.0.3.0/24")]);
+    }
+
+    #[test]
+    fn subnets_of_two_vlans_may_overlap() {
+        let table = Table::default();
+        let net = |text: &str| [text.parse::<IpNetwork>().unwrap()];
+        let of = |bridge: &str, vid| Some((IfName::parse(bridge).unwrap(), Vid::new(vid).unwrap()));
+        table.claim_subnets(&id("a"), &net("10.0.0.0/24"), of("br0", 40)).unwrap();
+        table.claim_subnets(&id("b"), &net("10.0.0.0/24"), of("br0", 50)).unwrap();
+        for segment in [None, of("br0", 40), of("br0", 50)] {
+            table.claim_subnets(&id("c"), &net("10.0.0.0/16"), segment).unwrap_err();
+        }
+        table.claim_subnets(&id("c"), &net("10.0.0.0/16"), of("br1", 40)).unwrap();
     }
 
     #[test]

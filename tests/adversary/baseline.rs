@@ -1,10 +1,10 @@
-//! What the attacks start from: containers reach each other, and networks are apart.
+//! The state before any attack: containers reach each other, and networks are isolated.
 
 use crate::host::{Host, Network, Publish};
-use crate::topology::{TCP, UDP, ask, serve};
+use testkit::topology::{TCP, UDP, ask, serve};
 
 #[test]
-fn containers_reach_their_network_and_published_ports_alone() {
+fn containers_reach_only_their_network_and_published_ports() {
     let host = Host::start(&[]);
     let (one, two) = (Network::new("one", 1), Network::new("two", 2));
     host.create(&one);

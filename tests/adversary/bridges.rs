@@ -1,10 +1,10 @@
-//! What becomes of a bridge: of the user's when containers come and go, of Pontoon's when others
-//! change it.
+//! Bridge settings: containers do not change a user's bridge, and Pontoon restores its own bridges after foreign
+//! changes.
 
 use std::time::{Duration, Instant};
 
 use crate::host::{Host, Network};
-use crate::netns_support::wait_for;
+use testkit::netns::wait_for;
 
 fn mac_and_mtu(host: &Host, link: &str) -> (String, String) {
     let text = host.run(&format!("ip -o link show {link}"));
@@ -14,8 +14,8 @@ fn mac_and_mtu(host: &Host, link: &str) -> (String, String) {
 }
 
 #[test]
-fn containers_change_neither_mac_nor_mtu_of_the_users_bridge() {
-    // With a port whose address is high, and with none; with an MTU that nobody set, and that somebody did.
+fn containers_do_not_change_mac_or_mtu_of_a_user_bridge() {
+    // With and without a port that has a high address; with a default and with a configured MTU.
     for (port, settings, mtu) in [
         ("fa:ff:ff:ff:ff:ff", "", "1500"),
         ("", "", "1500"),
@@ -46,19 +46,19 @@ fn containers_change_neither_mac_nor_mtu_of_the_users_bridge() {
             all.push(container);
         }
         assert!(all[0].pings("10.1.0.1") && all[0].pings("fd00:1::3"));
-        // A port that left the bridge comes back.
+        // A port that left the bridge is added again.
         host.run(&format!("ip link set {} nomaster", all[0].first.port));
-        wait_for("it is a port again", || host.run("bridge link").contains(&all[0].first.port));
+        wait_for("the link to be a port again", || host.run("bridge link").contains(&all[0].first.port));
         assert_eq!(mac_and_mtu(&host, "br-lan"), before, "{port}, {settings}");
         host.begin();
-        assert_eq!(mac_and_mtu(&host, "br-lan"), before, "a new life");
+        assert_eq!(mac_and_mtu(&host, "br-lan"), before, "after a restart");
         for container in &all {
             host.detach(&container.first);
         }
-        wait_for("all are gone", || !host.run("bridge link").contains("pnth"));
-        assert_eq!(mac_and_mtu(&host, "br-lan"), before, "all are gone, {port}, {settings}");
+        wait_for("all ports to be removed", || !host.run("bridge link").contains("pnth"));
+        assert_eq!(mac_and_mtu(&host, "br-lan"), before, "after the last container, {port}, {settings}");
         if !port.is_empty() {
-            // Whose bridge it is may still change it.
+            // The owner of the bridge can still change it.
             host.run("ip link set br-lan address 02:00:00:00:00:88 mtu 1480");
             let _ = host.container(&network, 2);
             assert_eq!(mac_and_mtu(&host, "br-lan"), ("02:00:00:00:00:88".into(), "1480".into()));
@@ -67,13 +67,13 @@ fn containers_change_neither_mac_nor_mtu_of_the_users_bridge() {
 }
 
 #[test]
-fn a_hardware_address_that_others_changed_is_back_within_a_second() {
+fn a_changed_mac_address_is_restored_within_a_second() {
     let host = Host::start(&[]);
     let network = Network::new("one", 1);
     host.create(&network);
     let a = host.container(&network, 2);
     let bridge = network.bridge();
-    // Our own changes are over: what follows is somebody else's.
+    // Pontoon's own changes are over: the following ones are foreign.
     std::thread::sleep(Duration::from_millis(1200));
     for link in [&bridge, &a.first.port] {
         let before = mac_and_mtu(&host, link);
@@ -81,7 +81,7 @@ fn a_hardware_address_that_others_changed_is_back_within_a_second() {
         for n in 0..3 {
             host.run(&format!("ip link set {link} address 02:00:00:00:00:1{n}"));
             let changed = Instant::now();
-            wait_for("it is back", || mac_and_mtu(&host, link) == before);
+            wait_for("the address to be restored", || mac_and_mtu(&host, link) == before);
             slowest = slowest.max(changed.elapsed());
             assert!(a.pings("10.1.0.1"));
             std::thread::sleep(Duration::from_millis(1100));
@@ -90,10 +90,10 @@ fn a_hardware_address_that_others_changed_is_back_within_a_second() {
     }
 }
 
-/// The ports and bridges of an earlier release, whose settings were others, get this one's at start,
-/// and no packet is lost by it.
+/// Ports and bridges created by an earlier release with other settings get the current settings at start, without
+/// packet loss.
 #[test]
-fn what_an_earlier_release_made_gets_the_settings_at_start() {
+fn links_of_an_earlier_release_get_current_settings_at_start() {
     let mut host = Host::start(&[]);
     let network = Network::new("one", 1);
     host.create(&network);

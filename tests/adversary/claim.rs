@@ -1,18 +1,18 @@
-//! Who keeps Pontoon from starting: another Pontoon, and nobody else. A local user, and root of a
-//! container in the host's network without CAP_NET_ADMIN, take whatever can be taken.
+//! Only another Pontoon can keep Pontoon from starting. A local user, and root of a container in the host's network
+//! without CAP_NET_ADMIN, cannot.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::daemon::Daemon;
 use crate::host::{Host, Network};
-use crate::rig::{Dir, request};
+use testkit::daemon::Daemon;
+use testkit::harness::{Dir, request};
 
-/// Root, who becomes an ordinary user in the program: python may be out of such a user's reach.
+/// Starts as root and drops to an ordinary user in the script: such a user may be unable to execute python.
 const USER: &str = "env USER=nobody";
-/// What Docker leaves to root of a container, of what matters here.
+/// Root of a container with Docker's default capabilities, as far as they matter here.
 const CONTAINER: &str = "setpriv --inh-caps=-all --bounding-set=-all,+net_bind_service,+net_raw,+kill,+setuid,+setgid";
 const ROOT: &str = "env";
 
@@ -43,16 +43,16 @@ impl Drop for Squatter {
 }
 
 const STREAM: &str = "s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.bind('\\0pontoon')";
-/// More than the queue holds, so that nobody else can connect.
+/// More than the queue holds, so that no other client can connect.
 const FULL: &str = "s.listen(0)\nfor i in range(4):\n  c = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); c.setblocking(False); c.connect_ex('\\0pontoon'); globals()['c%d' % i] = c";
 const WATCHER: &str = "n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12); n.bind((0, 1 << 6))";
-/// The message that takes the kernel's group, and its answer's error number.
+/// Binds the kernel's exclusive netlink group; `error` is the error number of the answer.
 const GROUP: &str = "n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
 n.send(struct.pack('=IHHII', 28, (4 << 8) | 1, 5, 1, 0) + struct.pack('!BBH', 0, 0, 0x706e) + struct.pack('=HHBxxx', 5, 1, 1))
 error = -struct.unpack('=i', n.recv(4096)[16:20])[0]";
 
 #[test]
-fn what_others_take_does_not_keep_it_from_starting() {
+fn a_squatter_on_the_socket_does_not_prevent_a_start() {
     let names = [
         ("bound", STREAM.to_owned()),
         ("listening", format!("{STREAM}; s.listen(8)")),
@@ -60,8 +60,8 @@ fn what_others_take_does_not_keep_it_from_starting() {
         ("datagram", "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind('\\0pontoon')".to_owned()),
     ];
     for by in [USER, CONTAINER] {
-        // A privileged process that follows the firewall, as a monitor does, makes no Pontoon of the squatter;
-        // root of a container cannot be told from an earlier release then.
+        // A privileged process that monitors the firewall does not make the squatter look like Pontoon. Root of a
+        // container cannot be distinguished from an earlier release in that case.
         for monitored in [false, true].into_iter().filter(|monitored| !monitored || by == USER) {
             for (what, script) in &names {
                 let mut host = Host::without_daemon();
@@ -79,9 +79,9 @@ fn what_others_take_does_not_keep_it_from_starting() {
     }
 }
 
-/// Whoever may change the host's network may also stop Pontoon: that the guard is the group shows.
+/// The netlink group is the guard: a program with CAP_NET_ADMIN can take it and thereby block Pontoon.
 #[test]
-fn the_group_is_what_counts() {
+fn a_taken_netlink_group_prevents_a_start() {
     let host = Host::without_daemon();
     let squatter = Squatter::start(&host, ROOT, &format!("{GROUP}\nassert error == 0, error"));
     let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), host.netns.tid());
@@ -92,9 +92,9 @@ fn the_group_is_what_counts() {
     Daemon::start_by(&host.dir.0, &[], &["nsenter", &net]);
 }
 
-/// A release that knew only the abstract socket: root, who is told of changes of the firewall.
+/// An earlier release holds only the abstract socket, as root, and is subscribed to firewall changes.
 #[test]
-fn an_earlier_release_is_still_noticed() {
+fn an_earlier_release_is_detected() {
     // It accepts no connection, so its queue may have filled up.
     for listens in ["s.listen(8)", FULL] {
         let host = Host::without_daemon();
@@ -106,18 +106,17 @@ fn an_earlier_release_is_still_noticed() {
     }
 }
 
-/// And notices this one.
+/// An earlier release detects this one.
 #[test]
-fn an_earlier_release_notices_this_one() {
+fn an_earlier_release_detects_this_one() {
     let host = Host::start(&[]);
     let script = format!("try:\n  {STREAM}; raise SystemExit('bound')\nexcept OSError as e: assert e.errno == 98, e");
     drop(Squatter::start(&host, ROOT, &script));
 }
 
-/// What Docker starts has nobody who reads the log: the reason comes with every answer, until the
-/// other one is gone.
+/// A managed plugin's log is rarely read: every answer contains the reason until the other Pontoon has ended.
 #[test]
-fn a_managed_plugin_says_why_and_serves_when_it_can() {
+fn a_managed_plugin_answers_the_reason_until_it_can_serve() {
     let mut first = Host::start(&[]);
     let dir = Dir::new();
     let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), first.netns.tid());
@@ -142,13 +141,16 @@ fn a_managed_plugin_says_why_and_serves_when_it_can() {
     let status = request(&second.socket, "GET", "/status", b"");
     assert_eq!(status.status, 503);
     assert!(status.body.contains("another Pontoon"), "{}", status.body);
-    assert!(first.call("NetworkDriver.CreateNetwork", &Network::new("one", 1).body()).is_ok(), "the first goes on");
+    assert!(
+        first.call("NetworkDriver.CreateNetwork", &Network::new("one", 1).body()).is_ok(),
+        "the first still serves"
+    );
     first.end();
-    // What is no error goes elsewhere in a managed plugin; the other's network is unknown to it.
+    // A managed plugin logs informational messages to another stream; it does not know the other one's network.
     second
         .until("it to serve", |second| second.log().contains("keeping links of Pontoon that the ledger does not know"));
     assert_eq!(call(&second, "NetworkDriver.DeleteNetwork").json(), json!({}));
-    // Confined as one that began at once.
+    // It is confined like a plugin that served at once.
     for (field, value) in [("Seccomp", "2"), ("NoNewPrivs", "1")] {
         let values = second.of_threads(field);
         assert!(!values.is_empty() && values.iter().all(|found| found == value), "{field}: {values:?}");

@@ -1,15 +1,15 @@
-//! Nobody crosses a host because Pontoon needs forwarding: links of others stay apart, unless
-//! somebody else turns forwarding on, before or after.
+//! Forwarding enabled by Pontoon routes nothing between foreign links, unless another program enables forwarding,
+//! before or after.
 
 use std::thread::sleep;
 use std::time::Duration;
 
 use crate::host::{Host, Network, Publish};
-use crate::netns_support::{Netns, succeeds, wait_for};
-use crate::topology::{TCP, ask, serve};
+use testkit::netns::{Netns, succeeds, wait_for};
+use testkit::topology::{TCP, ask, serve};
 
-/// A second link of the host's that is none of Pontoon's: 198.51.100.1 and 2001:db8:1::1 there, .2
-/// and ::2 in the namespace behind it, which routes everything to the host.
+/// A second link of the host that Pontoon does not manage: 198.51.100.1 and 2001:db8:1::1 on the host, .2 and ::2 in
+/// the namespace behind it, whose default route is the host.
 fn lan(host: &Host) -> Netns {
     let lan = Netns::new();
     host.run(&format!("ip link add lan0 type veth peer name eth0 netns {}", lan.tid()));
@@ -19,7 +19,7 @@ fn lan(host: &Host) -> Netns {
     lan
 }
 
-/// Whether one ping out of two is answered, soon.
+/// Whether one of two pings is answered within a short time.
 fn reaches(from: &Netns, address: &str) -> bool {
     from.enter(|| succeeds(&format!("ping -n -c 3 -i 0.3 -W 0.6 {address}")))
 }
@@ -27,12 +27,12 @@ fn reaches(from: &Netns, address: &str) -> bool {
 const OUTSIDE: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
 const LAN: [&str; 2] = ["198.51.100.2", "2001:db8:1::2"];
 
-/// Whether outside and the second link reach each other, by family.
+/// Whether outside and the second link reach each other, per family.
 fn crosses(host: &Host, lan: &Netns) -> [bool; 2] {
     [0, 1].map(|family| {
         let mut ways = (reaches(&host.outside, LAN[family]), reaches(lan, OUTSIDE[family]));
         if ways.0 || ways.1 {
-            // One may just have been too slow.
+            // A single reply may have been too slow.
             ways = (host.outside.pings(LAN[family]), lan.pings(OUTSIDE[family]));
         }
         assert_eq!(ways.0, ways.1, "one way only: {} and {}", LAN[family], OUTSIDE[family]);
@@ -50,7 +50,7 @@ fn works(host: &Host, container: &Netns) {
 }
 
 #[test]
-fn links_of_others_stay_apart() {
+fn foreign_links_stay_isolated() {
     let mut host = Host::start(&[]);
     let lan = lan(&host);
     assert_eq!(crosses(&host, &lan), [false; 2], "before");
@@ -61,30 +61,30 @@ fn links_of_others_stay_apart() {
     works(&host, &container);
     assert_eq!(crosses(&host, &lan), [false; 2], "with a network");
     host.run("iptables-nft -F; iptables-nft -P FORWARD ACCEPT; ip6tables-nft -P FORWARD ACCEPT");
-    assert_eq!(crosses(&host, &lan), [false; 2], "whatever is in FORWARD");
+    assert_eq!(crosses(&host, &lan), [false; 2], "with an accepting FORWARD chain");
     host.end();
     assert_eq!(crosses(&host, &lan), [false; 2], "while Pontoon does not run");
     host.begin();
     assert_eq!(crosses(&host, &lan), [false; 2], "after a start");
     host.run("nft flush ruleset");
-    wait_for("the rules are back", || host.run("nft list ruleset").contains("between links of other programs"));
+    wait_for("the rules to be restored", || host.run("nft list ruleset").contains("between links of other programs"));
     assert_eq!(crosses(&host, &lan), [false; 2], "after a flush");
-    // As when it dies between its two writes, and everything else is lost.
+    // As after a crash between the two writes, with all other rules lost.
     host.end();
     host.run("nft flush ruleset");
     host.begin();
     assert_eq!(crosses(&host, &lan), [false; 2], "after a start without tables");
     works(&host, &container);
     host.run("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0");
-    wait_for("forwarding is back", || container.pings(LAN[0]) && container.pings(LAN[1]));
-    assert_eq!(crosses(&host, &lan), [false; 2], "after somebody turned it off");
+    wait_for("forwarding to be restored", || container.pings(LAN[0]) && container.pings(LAN[1]));
+    assert_eq!(crosses(&host, &lan), [false; 2], "after another program disabled forwarding");
     host.end();
     assert_eq!(host.remove_rules("inet pontoon forward_filter", "between links of other programs"), 2);
     assert_eq!(crosses(&host, &lan), [true; 2], "without the guard");
 }
 
 #[test]
-fn what_others_forwarded_before_is_forwarded() {
+fn forwarding_enabled_before_still_applies() {
     let host = Host::start(&[]);
     let lan = lan(&host);
     host.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
@@ -94,16 +94,16 @@ fn what_others_forwarded_before_is_forwarded() {
 }
 
 #[test]
-fn who_turns_it_on_later_has_it() {
+fn forwarding_enabled_later_applies() {
     let mut host = Host::start(&[]);
     let lan = lan(&host);
     host.create(&Network::new("one", 1));
     assert_eq!(crosses(&host, &lan), [false; 2]);
     host.run("sysctl -qw net.ipv4.ip_forward=1");
-    wait_for("IPv4 is the user's", || reaches(&lan, OUTSIDE[0]));
+    wait_for("IPv4 forwarding by the user", || reaches(&lan, OUTSIDE[0]));
     assert_eq!(crosses(&host, &lan), [true, false]);
     host.run("sysctl -qw net.ipv6.conf.all.forwarding=1");
-    wait_for("IPv6 is the user's", || reaches(&lan, OUTSIDE[1]));
+    wait_for("IPv6 forwarding by the user", || reaches(&lan, OUTSIDE[1]));
     assert_eq!(crosses(&host, &lan), [true, true]);
     host.create(&Network::new("two", 2));
     host.begin();
@@ -111,7 +111,7 @@ fn who_turns_it_on_later_has_it() {
 }
 
 #[test]
-fn links_with_forwarding_of_their_own_keep_it() {
+fn links_with_per_link_forwarding_keep_it() {
     let mut host = Host::start(&[]);
     let lan = lan(&host);
     let forced = succeeds("test -e /proc/sys/net/ipv6/conf/all/force_forwarding");
@@ -126,18 +126,18 @@ fn links_with_forwarding_of_their_own_keep_it() {
     third.run("ip addr add 203.0.113.2/24 dev eth0; ip link set eth0 up; ip route add default via 203.0.113.1");
     host.create(&Network::new("one", 1));
     assert_eq!(crosses(&host, &lan), [true, forced], "with a network");
-    assert!(!reaches(&third, "198.51.100.2"), "a link that had none");
+    assert!(!reaches(&third, "198.51.100.2"), "a link without forwarding");
     assert_eq!(host.run("sysctl -n net.ipv4.conf.up0.forwarding"), "1\n");
-    // As when it dies before it gives the setting back.
+    // As after a crash before the setting is restored.
     host.run("echo 706 > /proc/sys/net/ipv4/conf/up0/forwarding");
     host.begin();
     assert_eq!(crosses(&host, &lan), [true, forced], "after a start");
-    assert!(!reaches(&third, "198.51.100.2"), "a link that had none");
+    assert!(!reaches(&third, "198.51.100.2"), "a link without forwarding");
 }
 
-/// With br_netfilter the forward chains are asked about what a bridge forwards, too.
+/// With br_netfilter, bridged packets also traverse the forward chains.
 #[test]
-fn bridges_of_others_forward_within() {
+fn foreign_bridges_still_forward_between_their_ports() {
     let mut host = Host::start(&[]);
     let (a, b) = (Netns::new(), Netns::new());
     host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1");
@@ -150,9 +150,12 @@ fn bridges_of_others_forward_within() {
     }
     host.create(&Network::new("one", 1));
     let check = |host: &Host, when: &str| {
-        assert!(a.pings("10.99.0.3") && a.pings("fd99::3"), "within a bridge of others {when}");
-        assert!(!reaches(&a, OUTSIDE[0]) && !reaches(&a, OUTSIDE[1]), "and not out of it {when}");
-        assert!(!reaches(&host.outside, "10.99.0.2") && !reaches(&host.outside, "fd99::2"), "nor into it {when}");
+        assert!(a.pings("10.99.0.3") && a.pings("fd99::3"), "within a foreign bridge {when}");
+        assert!(!reaches(&a, OUTSIDE[0]) && !reaches(&a, OUTSIDE[1]), "not out of a foreign bridge {when}");
+        assert!(
+            !reaches(&host.outside, "10.99.0.2") && !reaches(&host.outside, "fd99::2"),
+            "not into a foreign bridge {when}"
+        );
     };
     check(&host, "with a network");
     host.end();
@@ -160,12 +163,12 @@ fn bridges_of_others_forward_within() {
     check(&host, "while Pontoon does not run");
     assert_eq!(host.remove_rules("inet pontoon prerouting_raw", "record bridges"), 1);
     host.run("nft flush set inet pontoon foreign_bridge");
-    assert!(!reaches(&a, "10.99.0.3") && !reaches(&a, "fd99::3"), "without what is noted");
+    assert!(!reaches(&a, "10.99.0.3") && !reaches(&a, "fd99::3"), "without the recorded bridge");
 }
 
-/// A bridge of the user's with a container on it: that is forwarded for, what else is there is not.
+/// A container on a user's bridge is routed; other machines on that bridge are not.
 #[test]
-fn a_bridge_of_the_users_is_no_way_through() {
+fn a_user_bridge_is_no_transit() {
     let host = Host::start(&[]);
     let lan = lan(&host);
     let neighbour = Netns::new();
@@ -179,8 +182,8 @@ fn a_bridge_of_the_users_is_no_way_through() {
     let container = host.container_with(&network, 2, &[Publish::new(6, 8080, 80)]);
     serve(&container);
     works(&host, &container);
-    assert!(!reaches(&neighbour, OUTSIDE[0]) && !reaches(&neighbour, OUTSIDE[1]), "a neighbour of the container's");
-    assert!(!reaches(&lan, "10.1.0.9") && !reaches(&lan, "fd00:1::9"), "and to it");
+    assert!(!reaches(&neighbour, OUTSIDE[0]) && !reaches(&neighbour, OUTSIDE[1]), "a neighbour of the container");
+    assert!(!reaches(&lan, "10.1.0.9") && !reaches(&lan, "fd00:1::9"), "to the neighbour");
     assert_eq!(crosses(&host, &lan), [false; 2]);
     host.detach(&container.first);
     sleep(Duration::from_millis(100));
@@ -188,7 +191,7 @@ fn a_bridge_of_the_users_is_no_way_through() {
 }
 
 #[test]
-fn forwarding_is_left_alone_where_it_is_to_be() {
+fn the_ip_forward_option_leaves_forwarding_unchanged() {
     let host = Host::start(&["--ip-forward=false"]);
     let lan = lan(&host);
     let error = host.call("NetworkDriver.CreateNetwork", &Network::new("one", 1).body()).expect_err("no forwarding");
@@ -203,9 +206,9 @@ fn forwarding_is_left_alone_where_it_is_to_be() {
     let mut four = Network::new("one", 1);
     four.v6 = false;
     host.create(&four);
-    assert!(host.container(&four, 2).pings(LAN[0]), "the user's forwarding serves");
+    assert!(host.container(&four, 2).pings(LAN[0]), "forwarding enabled by the user suffices");
     assert_eq!(crosses(&host, &lan), [true, false]);
     host.run("sysctl -qw net.ipv4.ip_forward=0");
     sleep(Duration::from_secs(1));
-    assert_eq!(host.run("sysctl -n net.ipv4.ip_forward"), "0\n", "and stays off when he turns it off");
+    assert_eq!(host.run("sysctl -n net.ipv4.ip_forward"), "0\n", "forwarding stays off when the user disables it");
 }

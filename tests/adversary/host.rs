@@ -1,19 +1,19 @@
-//! A host: a network namespace with the real daemon in it, an uplink to a namespace outside, and
-//! what the engine does for `docker network create` and `docker run`.
+//! A host: a network namespace with the daemon in it, an uplink to a namespace outside, and the engine's calls for
+//! `docker network create` and `docker run`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
-use crate::netns_support::Netns;
-use crate::rig::{Dir, request};
+use testkit::daemon::Daemon;
+use testkit::harness::{Dir, request};
+use testkit::netns::Netns;
 
-/// Endpoints of different hosts have different ids.
+/// Makes endpoint ids unique across hosts.
 static HOSTS: AtomicU32 = AtomicU32::new(0);
 
-/// A host with Pontoon: 192.0.2.1 and 2001:db8::1 on link `up0`; `outside` has .2 and ::2 and
-/// routes everything to the host.
+/// A host with Pontoon: 192.0.2.1 and 2001:db8::1 on link `up0`; `outside` has .2 and ::2 and its default route is the
+/// host.
 pub struct Host {
     pub netns: Netns,
     pub outside: Netns,
@@ -31,7 +31,7 @@ pub struct Network {
     pub n: u8,
     pub v6: bool,
     pub internal: bool,
-    /// What `docker network create -o` gives.
+    /// The options of `docker network create -o`.
     pub options: Vec<(&'static str, &'static str)>,
 }
 
@@ -50,7 +50,7 @@ impl Network {
         self
     }
 
-    /// The name of its bridge, where Pontoon chooses it.
+    /// The name that Pontoon chooses for its bridge.
     pub fn bridge(&self) -> String {
         format!("pntb{}", &self.id[..self.id.len().min(11)])
     }
@@ -94,8 +94,6 @@ pub struct Attached {
     pub endpoint: String,
     pub v4: String,
     pub v6: String,
-    /// The link in the container, for instance `eth0`.
-    pub link: String,
     pub mac: String,
     /// The host end of the pair: a port of the bridge.
     pub port: String,
@@ -116,7 +114,7 @@ impl std::ops::Deref for Container {
 }
 
 impl Host {
-    /// A host whose daemon runs with these further arguments.
+    /// A host whose daemon gets these further arguments.
     pub fn start(args: &[&str]) -> Self {
         let mut host = Self::without_daemon();
         host.args = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -124,7 +122,7 @@ impl Host {
         host
     }
 
-    /// A host on which the daemon does not run yet; see [`Host::begin`].
+    /// A host without a running daemon; see [`Host::begin`].
     pub fn without_daemon() -> Self {
         let (netns, outside) = (Netns::new(), Netns::new());
         netns.run("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv4.conf.all.rp_filter=0");
@@ -145,7 +143,7 @@ impl Host {
         }
     }
 
-    /// Starts the daemon and waits until it answers. State and socket stay the same in each life.
+    /// Starts the daemon and waits until it answers. State and socket persist across restarts.
     pub fn begin(&mut self) {
         self.end();
         let net = format!("--net=/proc/{}/task/{}/ns/net", std::process::id(), self.netns.tid());
@@ -156,12 +154,12 @@ impl Host {
         self.daemon = Some(Daemon::start_by(&self.dir.0, &args, &prefix));
     }
 
-    /// How many files the next daemon may open.
+    /// Limits the open files of the next daemon.
     pub fn limit_files(&mut self, most: u32) {
         self.files = Some(most);
     }
 
-    /// Starts the daemon with these further arguments, in this life and the next ones.
+    /// Starts the daemon with these further arguments, now and at later starts.
     pub fn begin_with(&mut self, args: &[String]) {
         self.args = args.to_vec();
         self.begin();
@@ -180,7 +178,7 @@ impl Host {
         self.netns.run(script)
     }
 
-    /// One request of the engine's: the answer, or the error's text.
+    /// One request of the engine: the answer, or the text of the error.
     pub fn call(&self, method: &str, body: &Value) -> Result<Value, String> {
         let reply = request(&self.daemon().socket, "POST", &format!("/{method}"), body.to_string().as_bytes());
         let answer = reply.json();
@@ -202,7 +200,7 @@ impl Host {
         self.ok("NetworkDriver.CreateNetwork", &network.body());
     }
 
-    /// `docker run --network`, with address `.host` in the network; the way out leads by it.
+    /// `docker run --network`, with address `.host` in the network, which provides the default route.
     #[track_caller]
     pub fn container(&self, network: &Network, host: u8) -> Container {
         self.container_with(network, host, &[])
@@ -216,8 +214,16 @@ impl Host {
         Container { netns, first }
     }
 
-    /// `docker network connect`: a further attachment as link `link`; `gateway` makes it the way out
-    /// of the container, by which its ports are published.
+    /// The same with options of `--network name=...,driver-opt=`.
+    #[track_caller]
+    pub fn container_of(&self, network: &Network, host: u8, options: &[(&str, &str)]) -> Container {
+        let netns = Netns::new();
+        let first = self.connect_with(network, &netns, "eth0", host, &[], true, options);
+        Container { netns, first }
+    }
+
+    /// `docker network connect`: a further attachment as link `link`. With `gateway` it provides the default route and
+    /// publishes the ports of the container.
     #[track_caller]
     pub fn connect(
         &self,
@@ -227,6 +233,21 @@ impl Host {
         host: u8,
         ports: &[Publish],
         gateway: bool,
+    ) -> Attached {
+        self.connect_with(network, container, link, host, ports, gateway, &[])
+    }
+
+    #[track_caller]
+    #[allow(clippy::too_many_arguments, reason = "those of the command line")]
+    fn connect_with(
+        &self,
+        network: &Network,
+        container: &Netns,
+        link: &str,
+        host: u8,
+        ports: &[Publish],
+        gateway: bool,
+        given: &[(&str, &str)],
     ) -> Attached {
         let endpoint = format!("e{:03}{}", self.count.fetch_add(1, Ordering::Relaxed), network.id);
         let (n, id) = (network.n, &network.id);
@@ -239,7 +260,8 @@ impl Host {
                     "HostPort": port.host_port, "HostPortEnd": port.host_port})
             })
             .collect();
-        let options = json!({"com.docker.network.portmap": map, "com.docker.network.endpoint.exposedports": []});
+        let mut options = json!({"com.docker.network.portmap": map, "com.docker.network.endpoint.exposedports": []});
+        given.iter().for_each(|(key, value)| options[*key] = json!(value));
         let mut body = json!({"NetworkID": id, "EndpointID": endpoint, "Options": options,
             "Interface": {"Address": format!("{v4}/24"), "AddressIPv6": six, "MacAddress": ""}});
         let answer = self.ok("NetworkDriver.CreateEndpoint", &body);
@@ -263,7 +285,7 @@ impl Host {
         if gateway && !network.internal && !ports.is_empty() {
             self.ok("NetworkDriver.ProgramExternalConnectivity", &body);
         }
-        Attached { network: id.clone(), endpoint, v4, v6, link: link.to_owned(), mac, port }
+        Attached { network: id.clone(), endpoint, v4, v6, mac, port }
     }
 
     /// `docker network disconnect` or `docker rm`.
@@ -275,21 +297,13 @@ impl Host {
         self.ok("NetworkDriver.DeleteEndpoint", &body);
     }
 
-    /// Removes the rules of a chain whose text contains `text`, as the missing guard would be;
-    /// how many there were. Pontoon puts them back within a second: stop it first.
+    /// Removes the rules of a chain whose text contains `text`, to show what they prevent, and returns their number.
+    /// Pontoon restores them within a second: stop it first.
     pub fn remove_rules(&self, chain: &str, text: &str) -> usize {
         let list = self.run(&format!("nft -a list chain {chain}"));
         let handles = list.lines().filter(|line| line.contains(text)).filter_map(|line| line.split("# handle ").nth(1));
         handles.map(|handle| self.run(&format!("nft delete rule {chain} handle {handle}"))).count()
     }
-}
-
-/// Sends a frame from a link of a namespace, through a packet socket.
-pub fn send_frame(from: &Netns, link: &str, frame: &[u8]) {
-    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-    from.run(&format!(
-        "python3 -c \"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('{link}', 0)); s.send(bytes.fromhex('{hex}'))\""
-    ));
 }
 
 /// The bytes of a MAC address in text.

@@ -1,16 +1,15 @@
-//! Containers of a network with `enable_icc=false`: the host must not carry from one to the other
-//! what their ports do not.
+//! Containers of a network with `enable_icc=false`: the host must not route between them what their bridge ports block.
 
 use crate::host::{Attached, Container, Host, Network, Publish};
-use crate::netns_support::Netns;
-use crate::topology::{TCP, UDP, ask, serve};
+use testkit::netns::Netns;
+use testkit::topology::{TCP, UDP, ask, serve};
 
 const ICC: &str = "com.docker.network.bridge.enable_icc";
 const NAME: &str = "com.docker.network.bridge.name";
 const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
 const MODE6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 
-/// The rules that keep them apart: the one for it, and the one that closes every network.
+/// The rules that isolate them: the specific ones, and the one that closes every network.
 const GUARDS: [&str; 3] =
     ["isolated containers, routed", "isolated containers on a user's bridge", "all other traffic into a network"];
 
@@ -20,8 +19,7 @@ fn bridges_call_iptables(host: &Host, on: bool) {
     }
 }
 
-/// Has `attacker` send to `address` by way of `gateway`, in every protocol; whether anything came
-/// to `victim`.
+/// Sends from `attacker` to `address` via `gateway` with every protocol; whether anything arrives at `victim`.
 fn arrives(attacker: &Netns, victim: &Netns, address: &str, gateway: &str) -> bool {
     let (ip, bits) = if address.contains(':') { ("ip -6", 128) } else { ("ip", 32) };
     let count =
@@ -29,7 +27,7 @@ fn arrives(attacker: &Netns, victim: &Netns, address: &str, gateway: &str) -> bo
     victim.run(&format!(
         "nft delete table inet count 2>/dev/null; {count}; nft add rule inet count in meta l4proto '{{ icmp, icmpv6, tcp, udp }}' icmpv6 type != '{{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-query, mld2-listener-report, mld-listener-report }}' counter; nft add rule inet count in meta l4proto '{{ icmp, tcp, udp }}' counter"
     ));
-    // Nor does it believe that there is a better way than by the host.
+    // The attacker ignores redirects to other gateways.
     attacker.run("sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv6.conf.eth0.accept_redirects=0");
     attacker.run(&format!("{ip} route flush cache; {ip} route replace {address}/{bits} via {gateway}"));
     let at = if address.contains(':') { format!("[{address}]:80") } else { format!("{address}:80") };
@@ -42,7 +40,7 @@ fn arrives(attacker: &Netns, victim: &Netns, address: &str, gateway: &str) -> bo
     chain.lines().any(|line| line.contains("counter packets ") && !line.contains("counter packets 0 "))
 }
 
-/// A host, a network whose containers are apart, and two of them.
+/// A host, a network with isolated containers, and two of them.
 fn apart(network: &Network) -> (Host, Container, Container) {
     let host = Host::start(&[]);
     if network.options.iter().any(|(key, _)| *key == NAME) {
@@ -60,8 +58,7 @@ fn apart(network: &Network) -> (Host, Container, Container) {
     (host, a, b)
 }
 
-/// Every way from `a` to `b` by the host's addresses `gateways`: all closed, and open without the
-/// guards.
+/// Tries every path from `a` to `b` via the host's addresses `gateways`: all are closed, and open without the guards.
 fn closed(host: &mut Host, a: &Container, b: &Container, gateways: &[[&str; 2]]) {
     let ways = |host: &Host, open: bool| {
         for called in [false, true] {
@@ -84,22 +81,22 @@ fn closed(host: &mut Host, a: &Container, b: &Container, gateways: &[[&str; 2]])
 }
 
 #[test]
-fn the_host_carries_nothing_from_one_to_another() {
+fn the_host_routes_nothing_between_isolated_containers() {
     let network = Network::new("apart", 1).option(ICC, "false");
     let (mut host, a, b) = apart(&network);
-    // A second address of the bridge is as good a gateway, and so is one that answers for others.
+    // A second address of the bridge also serves as gateway, as does a proxy ARP address.
     host.run(&format!("ip addr add 10.1.0.250/24 dev {0}; ip addr add fd00:1::250/64 dev {0} nodad", network.bridge()));
     host.run(&format!(
         "sysctl -qw net.ipv4.conf.{0}.proxy_arp=1 net.ipv4.conf.{0}.proxy_arp_pvlan=1",
         network.bridge()
     ));
     assert!(a.pings("10.1.0.250") && a.pings("fd00:1::250"), "second gateways");
-    assert!(!a.pings("10.1.0.3") && !a.pings("fd00:1::3"), "directly, or by an answer of the host's");
+    assert!(!a.pings("10.1.0.3") && !a.pings("fd00:1::3"), "directly, or by proxy ARP of the host");
     closed(&mut host, &a, &b, &[["10.1.0.1", "fd00:1::1"], ["10.1.0.250", "fd00:1::250"]]);
 }
 
 #[test]
-fn modes_that_open_a_network_do_not_open_it_to_itself() {
+fn open_gateway_modes_keep_containers_isolated() {
     for mode in ["routed", "nat-unprotected"] {
         let network = Network::new("apart", 1).option(ICC, "false").option(MODE4, mode).option(MODE6, mode);
         let host = Host::start(&[]);
@@ -107,7 +104,7 @@ fn modes_that_open_a_network_do_not_open_it_to_itself() {
         let a = host.container(&network, 2);
         let b = host.container_with(&network, 3, &[Publish::new(6, 8080, 80), Publish::new(17, 8080, 80)]);
         serve(&b);
-        assert!(host.outside.pings("10.1.0.3") && host.outside.pings("fd00:1::3"), "{mode}: open to others");
+        assert!(host.outside.pings("10.1.0.3") && host.outside.pings("fd00:1::3"), "{mode}: open from outside");
         for at in ["10.1.0.3:80", "[fd00:1::3]:80"] {
             assert!(
                 [TCP, UDP].iter().all(|protocol| host.outside.ask(*protocol, at).is_some()),
@@ -127,7 +124,7 @@ fn modes_that_open_a_network_do_not_open_it_to_itself() {
 }
 
 #[test]
-fn an_overlay_network_keeps_apart_as_well() {
+fn an_overlay_network_isolates_containers() {
     let network = Network::new("apart", 1).option(ICC, "false").option("pontoon.vni", "77");
     let (mut host, a, b) = apart(&network);
     assert!(host.run("ip -o link show type vxlan").contains("pntx"), "a tunnel");
@@ -135,10 +132,10 @@ fn an_overlay_network_keeps_apart_as_well() {
 }
 
 #[test]
-fn a_bridge_of_the_users_keeps_containers_apart_and_lets_others_pass() {
+fn a_user_bridge_isolates_containers_and_passes_other_traffic() {
     let network = Network::new("own", 5).option(ICC, "false").option(NAME, "lan0");
     let (mut host, a, b) = apart(&network);
-    // Machines on the same bridge, one in the same subnet and one in another that the host routes.
+    // Machines on the same bridge, one in the same subnet and one in a subnet that the host routes.
     let machine = |link: &str, address: &str, gateway: &str| {
         let netns = Netns::new();
         host.run(&format!(
@@ -166,7 +163,7 @@ fn a_bridge_of_the_users_keeps_containers_apart_and_lets_others_pass() {
 }
 
 #[test]
-fn another_network_of_the_attackers_leads_nowhere_either() {
+fn a_second_network_of_the_attacker_gives_no_path() {
     let mut host = Host::start(&[]);
     let (one, two) = (Network::new("apart", 1).option(ICC, "false"), Network::new("other", 2));
     host.create(&one);
@@ -182,7 +179,7 @@ fn another_network_of_the_attackers_leads_nowhere_either() {
 }
 
 #[test]
-fn a_published_port_of_a_sibling_is_reached_by_the_hosts_address() {
+fn a_siblings_published_port_is_reached_at_the_hosts_address() {
     let host = Host::start(&[]);
     let network = Network::new("apart", 1).option(ICC, "false");
     host.create(&network);
@@ -202,5 +199,5 @@ fn a_published_port_of_a_sibling_is_reached_by_the_hosts_address() {
         assert_eq!(host.netns.enter(|| ask(protocol, "10.1.0.3:80")).as_deref(), Some("10.1.0.1"), "from the host");
         assert_eq!(a.ask(protocol, "192.0.2.1:80"), None, "unpublished");
     }
-    assert!(!arrives(&a, &b, "10.1.0.3", "10.1.0.1"), "the same port, at its own address");
+    assert!(!arrives(&a, &b, "10.1.0.3", "10.1.0.1"), "the same port at the container's address");
 }

@@ -1,10 +1,10 @@
-//! A ledger that is lost or old, and commands that look at the wrong one: what runs keeps running,
-//! in each life and by each command.
+//! A lost or old ledger, and commands that use the wrong one: containers keep their network across restarts and
+//! commands.
 
 use std::fs;
 
 use crate::host::{Container, Host, Network, Publish};
-use crate::topology::{TCP, UDP, ask, serve};
+use testkit::topology::{TCP, UDP, ask, serve};
 
 const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
 
@@ -15,7 +15,7 @@ struct Topology {
     foreign: Container,
 }
 
-/// Two containers in a network of Pontoon's own bridge, one on a bridge of the user's.
+/// Two containers in a network with Pontoon's bridge, one on a user's bridge.
 fn topology() -> Topology {
     let host = Host::start(&[]);
     let one = Network::new("one", 1);
@@ -28,14 +28,14 @@ fn topology() -> Topology {
     let b = host.container_with(&one, 3, &[Publish::new(6, 8080, 80), Publish::new(17, 8080, 80)]);
     let foreign = host.container(&own, 2);
     serve(&b);
-    // The bridge's IPv6 address is tentative for a second or two.
+    // The bridge's IPv6 address stays tentative for a second or two.
     host.run("for i in $(seq 50); do ip -6 addr show tentative | grep -q tentative || break; sleep 0.1; done");
     Topology { host, a, b, foreign }
 }
 
 impl Topology {
     #[track_caller]
-    fn runs(&self, when: &str) {
+    fn assert_works(&self, when: &str) {
         for address in ["10.1.0.3", "fd00:1::3"] {
             assert!(self.a.pings(address), "{address} {when}\n{}", self.host.run("ip link; nft list ruleset"));
         }
@@ -52,7 +52,7 @@ impl Topology {
         self.host.dir.0.join("pontoon.state")
     }
 
-    /// What a command prints, with state and socket of this host unless told otherwise.
+    /// The output of a command, with state and socket of this host by default.
     fn command(&self, command: &str, state: &std::path::Path) -> String {
         let socket = self.host.dir.0.join("pontoon.sock");
         let paths = format!("--state-dir {} --socket {}", state.display(), socket.display());
@@ -61,17 +61,17 @@ impl Topology {
 }
 
 #[test]
-fn a_lost_ledger_takes_nothing_at_any_start() {
+fn a_lost_ledger_removes_nothing_at_any_start() {
     let mut topology = topology();
-    topology.runs("before");
+    topology.assert_works("before");
     topology.host.end();
     let aside = topology.host.dir.0.join("aside");
     fs::rename(topology.state(), &aside).unwrap();
-    // Without a daemon, with the default directory of somebody else's: twice, as a user would.
+    // Without a daemon, with the default state directory of another host: twice, as a user would.
     for turn in 1..=2 {
         for command in ["check", "plan", "repair", "repair"] {
             let said = topology.command(command, &topology.state());
-            topology.runs(&format!("after {command}, turn {turn}: {said}"));
+            topology.assert_works(&format!("after {command}, turn {turn}: {said}"));
             assert!(!said.contains("ip link del") && !said.contains("nothing to do"), "{command}: {said}");
         }
         let check = topology.command("check --json", &topology.state());
@@ -79,26 +79,26 @@ fn a_lost_ledger_takes_nothing_at_any_start() {
     }
     for life in 1..=3 {
         topology.host.begin();
-        topology.runs(&format!("in life {life} without its ledger"));
+        topology.assert_works(&format!("after start {life} without the ledger"));
         let doctor = topology.command("doctor", &topology.state());
         assert!(doctor.contains("not in its ledger") && !doctor.contains("ip link del"), "{doctor}");
         topology.host.run("nft delete table inet pontoon; nft delete table bridge pontoon; sleep 1.2");
-        topology.runs(&format!("in life {life}, after the firewall was flushed"));
+        topology.assert_works(&format!("after start {life} and a flush of the firewall"));
         topology.command("repair", &topology.state());
-        topology.runs(&format!("in life {life}, after a repair"));
+        topology.assert_works(&format!("after start {life} and a repair"));
     }
-    // A release with another ruleset takes over what the tables hold.
+    // A release with another ruleset preserves what the tables hold.
     topology.host.end();
     topology.host.run("nft add chain inet pontoon other");
     topology.host.begin();
-    topology.runs("after the table was made anew");
+    topology.assert_works("after the table was created again");
     assert!(!topology.host.run("nft list table inet pontoon").contains("chain other"));
-    // The right ledger explains all of it again.
+    // The right ledger accounts for all of it again.
     topology.host.end();
     fs::remove_dir_all(topology.state()).unwrap();
     fs::rename(&aside, topology.state()).unwrap();
     topology.host.begin();
-    topology.runs("with its ledger again");
+    topology.assert_works("with the right ledger again");
     let check = topology.command("doctor --json", &topology.state());
     assert!(!check.contains("are not in its ledger"), "{check}");
     topology.host.detach(&topology.b.first);
@@ -106,12 +106,12 @@ fn a_lost_ledger_takes_nothing_at_any_start() {
 }
 
 #[test]
-fn an_older_ledger_takes_nothing_that_came_since() {
+fn an_older_ledger_removes_nothing_newer() {
     let mut topology = topology();
     topology.host.end();
     let copy = fs::read(topology.state().join("ledger")).unwrap();
     topology.host.begin();
-    // Since the copy: another network and container with a port, and one whose port changed hands.
+    // Created since the copy: another network, a container with a port, and a port that moved to another container.
     let late = Network::new("late", 4);
     topology.host.create(&late);
     let c = topology.host.container_with(&late, 2, &[Publish::new(6, 9090, 80)]);
@@ -127,8 +127,8 @@ fn an_older_ledger_takes_nothing_that_came_since() {
             topology.command(command, &topology.state());
         }
         topology.host.begin();
-        topology.runs(&format!("in life {life} with the older ledger"));
-        assert!(served(&topology), "the newer container, in life {life}");
+        topology.assert_works(&format!("after start {life} with the older ledger"));
+        assert!(served(&topology), "the newer container, after start {life}");
     }
     let link = c.first.port.clone();
     let refused = topology.command("repair --remove pntblate --yes", &topology.state());
@@ -143,5 +143,5 @@ fn an_older_ledger_takes_nothing_that_came_since() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     assert!(gone() && !served(&topology), "{done}");
-    topology.runs("after the newer network was removed by name");
+    topology.assert_works("after the newer network was removed by name");
 }

@@ -1,21 +1,12 @@
-//! Attacks on Pontoon: the program as it is shipped, in a network namespace of its own, with
-//! namespaces as containers and no engine. Each test attacks, sees the attack fail, and sees it
-//! succeed once the guard is removed.
-#![allow(dead_code)]
+//! Attacks on Pontoon: the shipped program in its own network namespace, with namespaces as containers and without an
+//! engine. Each test attacks, verifies that the attack fails, and that it succeeds once the guard is removed.
 
-#[path = "../rig/daemon.rs"]
-mod daemon;
 mod host;
 mod isolation;
 mod nat;
-#[path = "../netns_support/mod.rs"]
-mod netns_support;
-#[path = "../rig/mod.rs"]
-mod rig;
 mod routed;
-#[path = "../netns_linux/topology.rs"]
-mod topology;
 
+mod access;
 mod baseline;
 mod bridges;
 mod claim;

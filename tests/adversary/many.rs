@@ -1,16 +1,16 @@
-//! Very many published ports in one container, and few open files.
+//! A container with very many published ports, and a low limit of open files.
 
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
 use crate::host::{Host, Network, Publish};
-use crate::rig::{Dir, endpoint, join, network, of, request};
-use crate::topology::{UDP, ask, serve};
+use testkit::daemon::Daemon;
+use testkit::harness::{Dir, endpoint, join, network, of, request};
+use testkit::topology::{UDP, ask, serve};
 
-/// The engine gives up on a verb after ten times as long; the daemon answers that it goes on.
+/// A tenth of the engine's timeout for a request; the daemon answers earlier that it is still working.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn ports(first: u16, count: usize) -> Value {
@@ -25,7 +25,7 @@ fn exposed(first: u16, count: usize) -> Value {
     (0..count).map(|n| json!({"Proto": 17, "Port": first as usize + n})).collect()
 }
 
-/// Calls a verb with ports; its answer and how long it took.
+/// Calls a method with ports; returns its answer and how long it took.
 fn call(daemon: &Daemon, method: &str, mut body: Value, first: u16, count: usize) -> (Value, Duration) {
     body["Options"] = json!({"com.docker.network.portmap": ports(first, count),
         "com.docker.network.endpoint.exposedports": exposed(first, count)});
@@ -61,20 +61,20 @@ fn leave(daemon: &Daemon) {
 }
 
 #[test]
-fn fifty_thousand_ports_of_one_container() {
+fn one_container_publishes_fifty_thousand_ports() {
     for (count, v6) in [(10_001, false), (50_000, false)] {
         let mut host = Host::start(&["--log", "warn"]);
         let daemon = host.daemon();
         post(daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, v6));
         let answer = publish(daemon, 10_000, count);
         if (getrlimit(Resource::RLIMIT_NOFILE).unwrap().1 as usize) < count + 600 {
-            // Nobody may open as many files here.
+            // The limit of open files cannot be raised that far here.
             let error = answer["Err"].as_str().unwrap();
             assert!(error.contains(&count.to_string()) && error.contains("limit"), "{error}");
             continue;
         }
         assert!(answer.get("Err").is_none(), "{answer}");
-        // Again, as engines do, and with one more and one less.
+        // Repeated, as engines do, then with one port more and one less.
         for (first, count) in [(10_000, count), (10_000, count + 1), (10_001, count - 1)] {
             let (answer, took) = call(daemon, "ProgramExternalConnectivity", of("aa", "e1"), first, count);
             println!("changed: {took:?}");
@@ -84,7 +84,7 @@ fn fifty_thousand_ports_of_one_container() {
         let last = 10_000 + count - 1;
         assert!(
             elements.contains(&format!("udp . {last} : 10.1.0.2 . {last}")),
-            "the last one is there: {}",
+            "the last port is published: {}",
             elements.len()
         );
         println!("peak {} kB, {} descriptors", daemon.kilobytes("VmHWM"), daemon.descriptors());
@@ -98,7 +98,7 @@ fn fifty_thousand_ports_of_one_container() {
 }
 
 #[test]
-fn more_than_a_container_can_have_are_refused_with_their_number() {
+fn too_many_ports_are_refused_with_their_number() {
     let dir = Dir::new();
     let daemon = Daemon::start(&dir.0, &["--log", "warn"]);
     post(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, false));
@@ -112,15 +112,15 @@ fn more_than_a_container_can_have_are_refused_with_their_number() {
         let error = reply.json()["Err"].as_str().unwrap().to_owned();
         assert!(error.contains(words) && error.contains("ports"), "{error}");
     }
-    // Another verb still takes no more than it did.
+    // The body limit of other methods is unchanged.
     let long = format!("{{\"NetworkID\":\"{}\"}}", "a".repeat(2 << 20));
     assert_eq!(request(&daemon.socket, "POST", "/NetworkDriver.DeleteNetwork", long.as_bytes()).status, 413);
 }
 
-/// Few open files: what does not fit is refused with its number, connections are served, and a
-/// start with more than fits serves all of it.
+/// Few open files: ports that do not fit are refused with their number, connections are served, and a start with more
+/// ports than fit serves all of them.
 #[test]
-fn a_low_limit_of_open_files_refuses_words_and_not_connections() {
+fn a_low_limit_of_open_files_refuses_ports_but_serves_connections() {
     let mut host = Host::start(&["--log", "info"]);
     host.limit_files(256);
     host.begin();
@@ -129,7 +129,7 @@ fn a_low_limit_of_open_files_refuses_words_and_not_connections() {
     let answer = publish(daemon, 10_000, 400);
     let error = answer["Err"].as_str().unwrap();
     assert!(error.contains("400 ports") && error.contains("256"), "{error}");
-    assert!(daemon.descriptors() < 60, "what does not fit whole is given back: {}", daemon.descriptors());
+    assert!(daemon.descriptors() < 60, "a partial reservation is released: {}", daemon.descriptors());
     let (answer, _) = call(daemon, "ProgramExternalConnectivity", of("aa", "e1"), 10_000, 100);
     assert!(answer.get("Err").is_none(), "{answer}");
     host.limit_files(4096);
@@ -146,7 +146,7 @@ fn a_low_limit_of_open_files_refuses_words_and_not_connections() {
     assert!(unreserved >= 400 - 128, "{unreserved}");
     assert_eq!(status["networks"][0]["endpoints"][0]["published"].as_array().unwrap().len(), 400);
 
-    // More idle connections than files: the oldest leave, each newcomer is answered.
+    // More idle connections than files: the oldest are evicted, and each new one is answered.
     let mut idle = Vec::new();
     for _ in 0..400 {
         let _ = std::os::unix::net::UnixStream::connect(&daemon.socket).map(|stream| idle.push(stream));
@@ -159,9 +159,23 @@ fn a_low_limit_of_open_files_refuses_words_and_not_connections() {
     leave(daemon);
 }
 
-/// What is published works, reserved or not.
+/// At every number of spare descriptors near the limit: accepting a connection needs one, too.
 #[test]
-fn a_port_that_is_not_reserved_is_reached() {
+fn a_new_connection_is_answered_at_every_limit_of_open_files() {
+    let mut host = Host::start(&["--log", "info"]);
+    for limit in 96..96 + 9 {
+        host.limit_files(limit);
+        host.begin();
+        let daemon = host.daemon();
+        let idle: Vec<_> = (0..30).map(|_| std::os::unix::net::UnixStream::connect(&daemon.socket).unwrap()).collect();
+        assert_eq!(request(&daemon.socket, "GET", "/ports", b"").status, 200, "at most {limit} files");
+        drop(idle);
+    }
+}
+
+/// A published port works whether it is reserved or not.
+#[test]
+fn a_port_without_reservation_is_reachable() {
     let mut host = Host::start(&["--log", "info"]);
     let one = Network::new("one", 1);
     host.create(&one);
@@ -170,15 +184,15 @@ fn a_port_that_is_not_reserved_is_reached() {
     let served = host.container_with(&one, 2, &many);
     serve(&served);
     for server in ["192.0.2.1:10199", "[2001:db8::1]:10199"] {
-        // Addresses of IPv6 are tried out first.
-        crate::netns_support::wait_for(server, || host.outside.enter(|| ask(UDP, server)).is_some());
+        // IPv6 addresses need duplicate address detection first.
+        testkit::netns::wait_for(server, || host.outside.enter(|| ask(UDP, server)).is_some());
     }
     host.end();
     host.limit_files(128);
     host.begin();
     assert!(host.daemon().log().contains("published ports are not reserved on the host"), "{}", host.daemon().log());
     for server in ["192.0.2.1:10199", "[2001:db8::1]:10199"] {
-        // The first may be lost while neighbours find each other.
+        // The first packet may be lost during neighbour resolution.
         assert!((0..3).any(|_| host.outside.enter(|| ask(UDP, server)).is_some()), "{server}");
     }
 }

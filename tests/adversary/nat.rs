@@ -1,8 +1,8 @@
-//! Published ports of containers on several networks, and translations of others beside Pontoon's.
+//! Published ports of containers on several networks, and foreign NAT rules beside Pontoon's.
 
 use crate::host::{Container, Host, Network, Publish};
-use crate::netns_support::{Netns, wait_for};
-use crate::topology::{TCP, UDP, ask, serve};
+use testkit::netns::{Netns, wait_for};
+use testkit::topology::{TCP, UDP, ask, serve};
 
 const NAME: &str = "com.docker.network.bridge.name";
 const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
@@ -18,8 +18,8 @@ fn bridges_call_iptables(host: &Host, on: bool) {
     }
 }
 
-/// Who asks at these addresses, over TCP and UDP, with and without br_netfilter, is answered, and
-/// the server sees it as `by`.
+/// Clients at these addresses are answered over TCP and UDP, with and without br_netfilter, and the server sees them as
+/// `by`.
 #[track_caller]
 fn answered(host: &Host, client: &Netns, ways: &[(&str, &str)]) {
     for called in [false, true] {
@@ -42,7 +42,7 @@ fn silent(client: &Netns, servers: &[&str]) {
     }
 }
 
-/// A server on `front`, which has its way out and its ports, and on `back`; and a client on `back`.
+/// A server on `front`, which provides its default route and ports, and on `back`; and a client on `back`.
 fn server_on_two(host: &Host, front: &Network, back: &Network) -> (Container, Container) {
     host.create(front);
     host.create(back);
@@ -63,7 +63,7 @@ const FROM_TWO: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn a_container_on_two_networks_is_reached_at_its_port_from_both() {
+fn a_container_on_two_networks_is_reached_at_its_port_from_both_of_them() {
     for (options, checked) in [(vec![], true), (vec![("pontoon.spoofcheck", "false")], false)] {
         let mut host = Host::start(&[]);
         let (mut front, mut back) = (Network::new("one", 1), Network::new("two", 2));
@@ -71,7 +71,7 @@ fn a_container_on_two_networks_is_reached_at_its_port_from_both() {
         back.options.clone_from(&options);
         let (server, client) = server_on_two(&host, &front, &back);
         answered(&host, &client, &FROM_TWO);
-        // From its gateway's network, from itself, from outside, from the host by every address.
+        // From the network of its default route, from itself, from outside, and from the host via every address.
         let sibling = host.container(&front, 2);
         answered(&host, &sibling, &[("192.0.2.1:8080", "10.1.0.1"), ("[2001:db8::1]:8080", "fd00:1::1")]);
         answered(&host, &server, &[("192.0.2.1:8080", "10.1.0.1"), ("[2001:db8::1]:8080", "fd00:1::1")]);
@@ -88,12 +88,12 @@ fn a_container_on_two_networks_is_reached_at_its_port_from_both() {
                 ("[fd00:2::1]:8080", "fd00:1::1"),
             ],
         );
-        // A client that is on both, whichever way it goes.
+        // A client on both networks, whichever route it uses.
         let both = host.container(&back, 4);
         host.connect(&front, &both, "eth1", 4, &[], false);
         answered(&host, &both, &FROM_TWO);
-        // Without the rules it hangs; with br_netfilter a bridged answer is translated as well, if
-        // nobody checks its source.
+        // Without the rules the connection hangs. With br_netfilter a bridged answer is translated as well, unless its
+        // source is validated.
         bridges_call_iptables(&host, checked);
         host.end();
         for guard in ["to published ports", "between networks"] {
@@ -107,7 +107,7 @@ fn a_container_on_two_networks_is_reached_at_its_port_from_both() {
 }
 
 #[test]
-fn whatever_kind_the_clients_network_is() {
+fn published_ports_are_reached_from_every_kind_of_network() {
     for (kind, option) in [
         ("routed", [(MODE4, "routed"), (MODE6, "routed")]),
         ("no masquerading", [("com.docker.network.bridge.enable_ip_masquerade", "false"), (MODE4, "nat")]),
@@ -132,7 +132,7 @@ fn whatever_kind_the_clients_network_is() {
 }
 
 #[test]
-fn a_port_that_is_reached_without_translation_answers_as_well() {
+fn a_port_reached_without_translation_answers() {
     for mode in ["nat-unprotected", "routed"] {
         let host = Host::start(&[]);
         let front = Network::new("one", 1).option(MODE4, mode).option(MODE6, mode);
@@ -145,7 +145,7 @@ fn a_port_that_is_reached_without_translation_answers_as_well() {
 }
 
 #[test]
-fn who_may_come_is_judged_by_its_own_address() {
+fn allowed_sources_match_the_original_address() {
     let host = Host::start(&[]);
     let front = Network::new("one", 1).option("pontoon.publish.allow", "192.0.2.0/24,10.2.0.2/32,fd00:2::2/128");
     let (_server, client) = server_on_two(&host, &front, &Network::new("two", 2));
@@ -156,7 +156,7 @@ fn who_may_come_is_judged_by_its_own_address() {
 }
 
 #[test]
-fn a_port_on_the_hosts_loopback_address_is_no_neighbours() {
+fn a_port_on_the_hosts_loopback_address_is_closed_to_neighbours() {
     let host = Host::start(&[]);
     let (front, back) = (Network::new("one", 1), Network::new("two", 2));
     host.create(&front);
@@ -175,7 +175,7 @@ fn a_port_on_the_hosts_loopback_address_is_no_neighbours() {
 }
 
 #[test]
-fn a_network_of_the_engines_own_driver_is_a_neighbour_too() {
+fn a_network_of_the_bridge_driver_is_a_neighbour_too() {
     let host = Host::start(&[]);
     host.create(&Network::new("one", 1));
     host.run("ip link add br-0123456789ab type bridge; ip addr add 10.7.0.1/24 dev br-0123456789ab");
@@ -193,7 +193,7 @@ fn a_network_of_the_engines_own_driver_is_a_neighbour_too() {
     client.run("ip route add default via 10.7.0.1; ip route add default via fd00:7::1");
     serve(&server);
     assert!(client.pings("10.7.0.3") && client.pings("fd00:7::3") && server.pings("fd00:1::1"));
-    wait_for("the bridge is known", || {
+    wait_for("the bridge to be known", || {
         host.run("nft list set inet pontoon container_bridges").contains("br-0123456789ab")
     });
     answered(
@@ -209,7 +209,7 @@ fn a_network_of_the_engines_own_driver_is_a_neighbour_too() {
 }
 
 #[test]
-fn a_bridge_of_the_users_has_neighbours_too_and_machines_that_are_seen() {
+fn a_user_bridge_has_neighbours_and_machines_keep_their_address() {
     let host = Host::start(&[]);
     host.run("ip link add lan0 type bridge; ip addr add 10.5.0.1/24 dev lan0; ip link set lan0 up");
     host.run("ip addr add fd00:5::1/64 dev lan0 nodad");
@@ -231,7 +231,7 @@ fn a_bridge_of_the_users_has_neighbours_too_and_machines_that_are_seen() {
     answered(&host, &client, &[("192.0.2.1:8081", "10.5.0.1"), ("[2001:db8::1]:8081", "fd00:5::1")]);
     answered(&host, &neighbour, &[("192.0.2.1:8081", "10.5.0.1"), ("[2001:db8::1]:8081", "fd00:5::1")]);
     answered(&host, &host.netns, &[("10.5.0.1:8080", "10.1.0.1"), ("10.1.0.1:8081", "10.5.0.1")]);
-    // A machine that is no container keeps its address; its server is on one network alone.
+    // A machine that is not a container keeps its address; its server is on one network only.
     let machine = Netns::new();
     host.run(&format!(
         "ip link add vm0 type veth peer name eth0 netns {}; ip link set vm0 master lan0 up",
@@ -244,18 +244,18 @@ fn a_bridge_of_the_users_has_neighbours_too_and_machines_that_are_seen() {
     answered(&host, &machine, &[("192.0.2.1:8082", "10.5.0.20")]);
 }
 
-/// A translation that an operator makes: the script, and what then is so.
-struct Theirs {
+/// An operator's NAT rule: the script, and the expected result.
+struct ForeignRule {
     what: &'static str,
     iptables: &'static str,
     nft: &'static str,
-    /// From where, to where, and who answers as what.
+    /// Source, destination, and the expected peer address.
     expected: &'static [(&'static str, &'static str, &'static str)],
 }
 
-/// Container .2 publishes 8080 and does not serve; container .3 serves, and so does the host.
-const THEIRS: [Theirs; 5] = [
-    Theirs {
+/// Container .2 publishes 8080 without a server; container .3 and the host serve.
+const FOREIGN_RULES: [ForeignRule; 5] = [
+    ForeignRule {
         what: "another source address",
         iptables: "IPT -t nat -A POSTROUTING -s 10.1.0.0/24 -o up0 -j SNAT --to-source 192.0.2.50
                    IPT6 -t nat -A POSTROUTING -s fd00:1::/64 -o up0 -j SNAT --to-source 2001:db8::50",
@@ -264,7 +264,7 @@ const THEIRS: [Theirs; 5] = [
               ip6 saddr fd00:1::/64 oifname up0 snat ip6 to 2001:db8::50; }",
         expected: &[("b", "192.0.2.2:80", "192.0.2.50"), ("b", "[2001:db8::2]:80", "2001:db8::50")],
     },
-    Theirs {
+    ForeignRule {
         what: "no other source address",
         iptables: "IPT -t nat -I POSTROUTING -s 10.1.0.0/24 -d 192.0.2.2 -j NETMAP --to 10.1.0.0/24
                    IPT6 -t nat -I POSTROUTING -s fd00:1::/64 -d 2001:db8::2 -j NETMAP --to fd00:1::/64",
@@ -273,8 +273,8 @@ const THEIRS: [Theirs; 5] = [
               ip6 saddr fd00:1::/64 ip6 daddr 2001:db8::2 snat ip6 prefix to fd00:1::/64; }",
         expected: &[("b", "192.0.2.2:80", "10.1.0.3"), ("b", "[2001:db8::2]:80", "fd00:1::3")],
     },
-    Theirs {
-        what: "a port of ours leads to the host",
+    ForeignRule {
+        what: "a published port redirected to the host",
         iptables: "IPT -t nat -A PREROUTING -i up0 -p tcp --dport 8080 -j REDIRECT --to-ports 80
                    IPT -t nat -A PREROUTING -i up0 -p udp --dport 8080 -j REDIRECT --to-ports 80
                    IPT6 -t nat -A PREROUTING -i up0 -p tcp --dport 8080 -j REDIRECT --to-ports 80
@@ -283,8 +283,8 @@ const THEIRS: [Theirs; 5] = [
               iifname up0 meta l4proto { tcp, udp } th dport 8080 redirect to :80; }",
         expected: &[("outside", "192.0.2.1:8080", "192.0.2.2"), ("outside", "[2001:db8::1]:8080", "2001:db8::2")],
     },
-    Theirs {
-        what: "a port of ours leads to another container",
+    ForeignRule {
+        what: "a published port redirected to another container",
         iptables: "IPT -t nat -A PREROUTING -i up0 -p tcp --dport 8080 -j DNAT --to-destination 10.1.0.3:80
                    IPT -t nat -A PREROUTING -i up0 -p udp --dport 8080 -j DNAT --to-destination 10.1.0.3:80
                    IPT6 -t nat -A PREROUTING -i up0 -p tcp --dport 8080 -j DNAT --to-destination [fd00:1::3]:80
@@ -294,8 +294,8 @@ const THEIRS: [Theirs; 5] = [
               iifname up0 meta nfproto ipv6 meta l4proto { tcp, udp } th dport 8080 dnat ip6 to [fd00:1::3]:80; }",
         expected: &[("outside", "192.0.2.1:8080", "192.0.2.2"), ("outside", "[2001:db8::1]:8080", "2001:db8::2")],
     },
-    Theirs {
-        what: "a port of ours leads the host elsewhere",
+    ForeignRule {
+        what: "a published port redirected for the host",
         iptables: "IPT -t nat -A OUTPUT -d 192.0.2.1 -p tcp --dport 8080 -j DNAT --to-destination 10.1.0.3:80
                    IPT -t nat -A OUTPUT -d 192.0.2.1 -p udp --dport 8080 -j DNAT --to-destination 10.1.0.3:80
                    IPT6 -t nat -A OUTPUT -d 2001:db8::1 -p tcp --dport 8080 -j DNAT --to-destination [fd00:1::3]:80
@@ -308,12 +308,12 @@ const THEIRS: [Theirs; 5] = [
 ];
 
 #[test]
-fn translations_of_others_are_asked_first_whoever_started_first() {
+fn foreign_nat_rules_take_precedence_in_any_start_order() {
     for tool in ["iptables-nft", "iptables-legacy", "nft", "firewalld's place"] {
         for ours_first in [true, false] {
             let mut host = Host::without_daemon();
             host.run("ip addr add 192.0.2.50/32 dev up0; ip addr add 2001:db8::50/128 dev up0 nodad");
-            // Both registers of the kernel's hooks are there before or after ours.
+            // The kernel's hooks of both families are registered before or after Pontoon's.
             let prepare = match tool {
                 "nft" | "firewalld's place" => String::from(
                     "nft add table inet early; nft 'add chain inet early p { type nat hook prerouting priority dstnat; }'",
@@ -324,7 +324,8 @@ fn translations_of_others_are_asked_first_whoever_started_first() {
                 host.begin();
             } else {
                 host.run(&prepare);
-                let theirs: String = THEIRS.iter().map(|theirs| script(tool, theirs)).collect::<Vec<_>>().join("\n");
+                let theirs: String =
+                    FOREIGN_RULES.iter().map(|theirs| script(tool, theirs)).collect::<Vec<_>>().join("\n");
                 host.run(&theirs);
                 undo(&host, tool);
                 host.begin();
@@ -337,9 +338,9 @@ fn translations_of_others_are_asked_first_whoever_started_first() {
                 serve(server);
             }
             assert!(b.pings("192.0.2.2") && b.pings("2001:db8::2"));
-            for theirs in &THEIRS {
+            for theirs in &FOREIGN_RULES {
                 if !ours_first {
-                    // Their chains, too, are to be older.
+                    // The foreign chains also have to be older.
                     host.end();
                     host.run("nft delete table inet pontoon");
                 }
@@ -361,13 +362,13 @@ fn translations_of_others_are_asked_first_whoever_started_first() {
                 }
                 undo(&host, tool);
             }
-            // Without them, ours.
+            // Without them, Pontoon's rules apply.
             assert_eq!(b.ask(TCP, "192.0.2.2:80").as_deref(), Some("192.0.2.1"));
         }
     }
 }
 
-fn script(tool: &str, theirs: &Theirs) -> String {
+fn script(tool: &str, theirs: &ForeignRule) -> String {
     match tool {
         "nft" => nft(theirs, "0"),
         "firewalld's place" => nft(theirs, "10"),
@@ -378,8 +379,8 @@ fn script(tool: &str, theirs: &Theirs) -> String {
     }
 }
 
-fn nft(theirs: &Theirs, priority: &str) -> String {
-    // nft knows no name for the priority of an output chain.
+fn nft(theirs: &ForeignRule, priority: &str) -> String {
+    // nft has no priority name for a nat output chain.
     let out = if priority == "0" { "-100" } else { "-90" };
     let rules = theirs.nft.replace("PRIO", priority).replace("OUT", out).replace("; }", "\n}");
     format!("nft -f - <<'EOF'\ntable inet theirs {{\n{rules}\n}}\nEOF")

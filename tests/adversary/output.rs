@@ -1,11 +1,11 @@
-//! Where nobody reads, or nothing can be written: every command ends in order.
+//! Output to a closed pipe or a full disk: every command ends with a proper exit code.
 
 use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
 use crate::host::{Host, Network};
-use crate::rig::Dir;
+use testkit::harness::Dir;
 
 const COMMANDS: [&[&str]; 9] = [
     &["options"],
@@ -29,7 +29,7 @@ fn command(host: &Host, args: &[&str]) -> Command {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     let host = Host::start(&[]);
     host.create(&Network::new("one", 1));
     for args in COMMANDS {
@@ -44,7 +44,7 @@ fn a_reader_that_has_gone_is_no_error() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_of_one_line() {
+fn a_full_disk_is_a_one_line_error() {
     let host = Host::start(&[]);
     for args in COMMANDS {
         let full = File::options().write(true).open("/dev/full").unwrap();
@@ -56,9 +56,9 @@ fn a_full_disk_is_an_error_of_one_line() {
     }
 }
 
-/// Docker shows what a managed plugin writes to standard error as errors, with its own time.
+/// Docker logs the standard error of a managed plugin as errors, with its own timestamp.
 #[test]
-fn a_managed_plugin_says_what_is_no_error_where_docker_takes_it_for_none() {
+fn a_managed_plugin_logs_informational_messages_to_standard_output() {
     let dir = Dir::new();
     let (out, errors) = (dir.0.join("out"), dir.0.join("errors"));
     let mut child = Command::new("unshare")
@@ -73,13 +73,13 @@ fn a_managed_plugin_says_what_is_no_error_where_docker_takes_it_for_none() {
         .spawn()
         .unwrap();
     let read = |path| std::fs::read_to_string(path).unwrap();
-    crate::netns_support::wait_for("it to listen", || read(&out).contains("listening"));
+    testkit::netns::wait_for("the daemon to listen", || read(&out).contains("listening"));
     let _ = child.kill();
     let _ = child.wait();
     let (out, errors) = (read(&out), read(&errors));
     assert!(errors.contains("PONTOON_LOG_FORMAT=xml") && !errors.contains("INFO"), "{errors}");
     assert!(!out.contains("ERROR") && out.contains("INFO"), "{out}");
     for line in out.lines().chain(errors.lines()) {
-        assert!(!line.starts_with("20"), "it has a time of its own: {line}");
+        assert!(!line.starts_with("20"), "a second timestamp: {line}");
     }
 }

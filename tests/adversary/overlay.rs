@@ -1,15 +1,15 @@
-//! Overlay networks: nobody but the kernel's own tunnels speaks on them, and only peers' are believed.
+//! Overlay networks: only the kernel's tunnels send on them, and packets are accepted only from peers.
 //!
-//! Two hosts on a LAN, `a` and `b`, with a daemon each; a container of the network on `b` counts the
-//! datagrams that arrive inside it. Whoever attacks is on `a`, or is a host that `b` takes for a peer.
+//! Two hosts on a LAN, `a` and `b`, with a daemon each; a container of the network on `b` counts the datagrams that
+//! arrive inside it. The attacker is on `a`, or is a host that `b` regards as a peer.
 
 use crate::host::{Container, Host, Network, mac_bytes};
-use crate::netns_support::{Netns, wait_for};
+use testkit::netns::{Netns, wait_for};
 
 const PORT: u16 = 4789;
 const VNI: u32 = 70000;
 
-/// Hosts on a LAN: host N has 198.51.100.N and 2001:db8:5::N on `lan0`, and knows the others.
+/// Hosts on a LAN: host N has 198.51.100.N and 2001:db8:5::N on `lan0`, and the others as peers.
 pub struct Lan {
     pub hosts: Vec<Host>,
     pub v6: bool,
@@ -56,7 +56,7 @@ pub fn overlay() -> Network {
     Network::new("over", 9).option("pontoon.vni", "70000")
 }
 
-/// Counts what comes to UDP port 7777 in a container.
+/// Counts datagrams to UDP port 7777 in a container.
 fn watch(container: &Container) {
     container.run(
         "nft add table inet w; nft add chain inet w i '{ type filter hook prerouting priority 0; }'; \
@@ -90,11 +90,11 @@ fn forged(vni: u32, to: &Container) -> String {
 pub enum By {
     /// By a socket, from this source port; 0 leaves it to the kernel.
     Socket(u16),
-    /// In two fragments, by a link whose MTU is 1280, from a port below 1024.
+    /// In two fragments, via a link with an MTU of 1280, from a port below 1024.
     Fragments,
-    /// With options in front of it: IPv4's, or a hop-by-hop header.
+    /// Preceded by options: those of IPv4, or a hop-by-hop header.
     Options,
-    /// By a raw socket that writes the source address itself.
+    /// By a raw socket with a self-made source address.
     Raw(u16),
 }
 
@@ -137,18 +137,18 @@ fn script(by: By, to: &str, port: u16, payload: &str, source: &str) -> String {
     format!("p=bytes.fromhex('{payload}'); {send}")
 }
 
-/// Sends; what the system refuses is not sent either.
+/// Sends; a refusal by the system counts as not sent.
 fn send(from: &Netns, user: u32, by: By, to: &str, payload: &str, source: &str) {
     let script = script(by, to, PORT, payload, source);
     from.run(&format!("python3 -c \"import socket,struct; {}{script}\" 2>/dev/null || true", become_user(user)));
 }
 
-/// Python that gives up root.
+/// Python code that drops root privileges.
 fn become_user(user: u32) -> String {
     if user == 0 { String::new() } else { format!("import os; os.setgroups([]); os.setuid({user}); ") }
 }
 
-/// A container of the engine's built-in driver: a bridge of its own and masquerading.
+/// A container of the engine's bridge driver: a separate bridge, and masquerading.
 fn on_docker0(host: &Host) -> Netns {
     host.run(
         "ip link add name docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; \
@@ -167,7 +167,7 @@ fn on_docker0(host: &Host) -> Netns {
     container
 }
 
-/// Nothing of what `attack` sends arrives at `victim`; it does once `open` removed the guards.
+/// Nothing of what `attack` sends arrives at `victim`; it does after `open` removed the guards.
 fn holds(what: &str, victim: &Container, attack: impl Fn(), open: impl FnOnce()) {
     let before = seen(victim);
     attack();
@@ -181,7 +181,7 @@ fn holds(what: &str, victim: &Container, attack: impl Fn(), open: impl FnOnce())
     });
 }
 
-/// The two hosts with the network on both and a container on each, and its counter on host 2.
+/// The two hosts with the network and a container on each, and the counter on host 2.
 fn two(v6: bool) -> (Lan, Container, Container) {
     let lan = Lan::new(2, v6);
     let network = overlay();
@@ -194,7 +194,7 @@ fn two(v6: bool) -> (Lan, Container, Container) {
 }
 
 #[test]
-fn containers_cannot_speak_to_a_peers_tunnel() {
+fn containers_cannot_send_to_a_peers_tunnel() {
     for v6 in [false, true] {
         let (mut lan, _one, victim) = two(v6);
         let plain = Network::new("plain", 3);
@@ -227,20 +227,20 @@ fn containers_cannot_speak_to_a_peers_tunnel() {
         let gone = host.remove_rules("inet pontoon forward_filter", &format!("over {family}\""))
             + host.remove_rules("inet pontoon forward_filter", &format!("to an {family} peer"));
         assert_eq!(gone, 2);
-        // Nor does it forward for others of itself.
+        // Foreign traffic is not forwarded either.
         host.remove_rules("inet pontoon forward_filter", "between links of other programs");
-        // Each way was open: by our bridge and by the other.
+        // Both paths were open: via Pontoon's bridge and via the other one.
         for from in [&ours.netns, &theirs] {
             for by in [By::Socket(700), By::Fragments, By::Options] {
                 let before = seen(&victim);
                 send(from, 0, by, &lan.address(2), &payload, "");
-                wait_for(&format!("without the guard {by:?} arrives, v6 {v6}"), || seen(&victim) > before);
+                wait_for(&format!("{by:?} to arrive without the guard, v6 {v6}"), || seen(&victim) > before);
             }
         }
-        // What goes to another address of the peer is refused there, too.
+        // Packets to another address of the peer are rejected there, too.
         lan.hosts[1].end();
         holds(
-            "to an address that no tunnel has",
+            "to an address without a tunnel",
             &victim,
             || send(&theirs, 0, By::Socket(701), secondary, &payload, ""),
             || {
@@ -251,7 +251,7 @@ fn containers_cannot_speak_to_a_peers_tunnel() {
 }
 
 #[test]
-fn processes_of_the_host_cannot_speak_to_a_peers_tunnel() {
+fn host_processes_cannot_send_to_a_peers_tunnel() {
     for v6 in [false, true] {
         let (mut lan, _one, victim) = two(v6);
         let payload = forged(VNI, &victim);
@@ -272,15 +272,14 @@ fn processes_of_the_host_cannot_speak_to_a_peers_tunnel() {
         for by in [By::Socket(700), By::Options, By::Raw(700)] {
             let before = seen(&victim);
             send(&lan.hosts[0].netns, 0, by, &to, &payload, &source);
-            wait_for(&format!("without the guard {by:?} arrives, v6 {v6}"), || seen(&victim) > before);
+            wait_for(&format!("{by:?} to arrive without the guard, v6 {v6}"), || seen(&victim) > before);
         }
-        // Users without a privilege are not believed even then: the tunnel of their host sends from a
-        // port that they cannot have.
+        // Even then packets of unprivileged users are dropped: the tunnel sends from a privileged source port.
         lan.hosts[1].end();
         let rule =
             if v6 { "unprivileged source port of an IPv6 peer" } else { "unprivileged source port of an IPv4 peer" };
         holds(
-            "from a port that anybody may have",
+            "from an unprivileged port",
             &victim,
             || send(&lan.hosts[0].netns, 65534, By::Socket(0), &to, &payload, ""),
             || assert_eq!(lan.hosts[1].remove_rules("inet pontoon input_filter", rule), 1),
@@ -289,7 +288,7 @@ fn processes_of_the_host_cannot_speak_to_a_peers_tunnel() {
 }
 
 #[test]
-fn a_host_that_only_knows_peers_sends_them_nothing_either() {
+fn a_host_with_peers_but_no_overlay_sends_them_nothing() {
     for v6 in [false, true] {
         let mut lan = Lan::new(2, v6);
         let network = overlay();
@@ -317,13 +316,13 @@ fn a_host_that_only_knows_peers_sends_them_nothing_either() {
             } else {
                 process(&lan.hosts[0])
             }
-            wait_for(&format!("without the guard of {chain} it arrives, v6 {v6}"), || seen(&victim) > before);
+            wait_for(&format!("the packet to arrive without the guard of {chain}, v6 {v6}"), || seen(&victim) > before);
         }
     }
 }
 
 #[test]
-fn a_forged_source_is_not_a_peers() {
+fn a_forged_peer_source_is_dropped() {
     for v6 in [false, true] {
         let lan = Lan::new(3, v6);
         let network = overlay();
@@ -334,7 +333,7 @@ fn a_forged_source_is_not_a_peers() {
         let theirs = on_docker0(&lan.hosts[0]);
         let source = lan.address(3);
         let mut lan = lan;
-        // From a container with CAP_NET_RAW: to its own host's tunnel, and past it to a peer's.
+        // From a container with CAP_NET_RAW: to the tunnel of its own host, and through the host to a peer's.
         for (to, victim) in [(1, &here), (2, &there)] {
             let (payload, to) = (forged(VNI, victim), lan.address(to));
             let before = seen(victim);
@@ -344,25 +343,25 @@ fn a_forged_source_is_not_a_peers() {
         }
         lan.hosts[0].end();
         assert_eq!(lan.hosts[0].remove_rules("inet pontoon prerouting_raw", "does not lead to the peer"), 2);
-        // Nor does it forward for others of itself.
+        // Foreign traffic is not forwarded either.
         lan.hosts[0].remove_rules("inet pontoon forward_filter", "between links of other programs");
         for (to, victim) in [(1, &here), (2, &there)] {
             let (payload, to) = (forged(VNI, victim), lan.address(to));
             let before = seen(victim);
             send(&theirs, 0, By::Raw(700), &to, &payload, &source);
-            wait_for(&format!("without the guard it arrives, v6 {v6} to {to}"), || seen(victim) > before);
+            wait_for(&format!("the packet to arrive without the guard, v6 {v6} to {to}"), || seen(victim) > before);
         }
     }
 }
 
 #[test]
-fn forged_frames_fill_no_table_and_move_no_neighbour() {
+fn forged_frames_fill_no_table_and_change_no_neighbour() {
     let (mut lan, _one, victim) = two(false);
     let plain = Network::new("plain", 3);
     lan.hosts[0].create(&plain);
     let ours = lan.hosts[0].container(&plain, 2);
     let to = lan.address(2);
-    // Frames from 2000 addresses, and an answer that victim's address is elsewhere.
+    // Frames from 2000 addresses, and an ARP reply that moves the victim's address.
     let open = "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('',700))";
     let flood = format!(
         "{open}\n\
@@ -391,16 +390,16 @@ fn forged_frames_fill_no_table_and_move_no_neighbour() {
     assert_eq!(lan.hosts[0].remove_rules("inet pontoon forward_filter", "over IPv4\""), 1);
     assert_eq!(lan.hosts[0].remove_rules("inet pontoon forward_filter", "to an IPv4 peer"), 1);
     attack();
-    wait_for("without the guard they are learned", || learned(&lan) > 1000);
-    wait_for("without the guard the neighbour is another", || {
+    wait_for("the addresses to be learned without the guard", || learned(&lan) > 1000);
+    wait_for("the neighbour to change without the guard", || {
         attack();
         !neighbour(&lan).contains(&victim.first.mac)
     });
 }
 
-/// The same port carries networks of others, and what a host's processes say on those.
+/// The same UDP port also carries foreign tunnels, and processes of the host communicate over them.
 #[test]
-fn other_users_of_the_port_are_let_be() {
+fn foreign_tunnels_on_the_same_port_keep_working() {
     for v6 in [false, true] {
         let (lan, one, _victim) = two(v6);
         for (n, other) in [(1, 2), (2, 1)] {
@@ -417,7 +416,7 @@ fn other_users_of_the_port_are_let_be() {
             ));
         }
         assert!(lan.hosts[0].netns.pings("10.8.0.2") && lan.hosts[0].netns.pings("10.7.0.2"), "v6 {v6}");
-        // By a process without a privilege.
+        // From an unprivileged process.
         lan.hosts[0].run(&format!(
             "python3 -c \"import socket; {}s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n\
              s.connect(('10.8.0.2',9)); s.send(b'x'); s.settimeout(5)\ntry: s.recv(1)\nexcept ConnectionRefusedError: pass\"",
@@ -425,13 +424,14 @@ fn other_users_of_the_port_are_let_be() {
         ));
         assert!(one.pings("10.9.0.12") && one.pings("fd00:9::12"), "v6 {v6}");
         let drops = lan.hosts.iter().map(|host| host.run("nft list table inet pontoon")).collect::<String>();
-        let dropped =
-            drops.lines().filter(|line| line.contains("drop comment") && !line.contains("counter packets 0 "));
+        let dropped = drops.lines().filter(|line| {
+            line.contains("counter") && line.contains("drop comment") && !line.contains("counter packets 0 ")
+        });
         assert_eq!(dropped.collect::<Vec<_>>(), Vec::<&str>::new());
     }
 }
 
-/// As an earlier release made it: any source port, no limit.
+/// A tunnel as an earlier release created it: any source port, no limit of learned addresses.
 fn as_before(host: &Host, own: &str, peer: &str) {
     host.run(&format!(
         "mac=$(ip -o link show pntxover | sed -E 's/.*link.ether ([^ ]+) .*/\\1/'); nft delete table netdev pontoon; ip link del pntxover; \
@@ -441,9 +441,9 @@ fn as_before(host: &Host, own: &str, peer: &str) {
     ));
 }
 
-/// A host is upgraded while another is of an earlier release: what is connected stays so.
+/// A host is upgraded while another still runs an earlier release: connections persist.
 #[test]
-fn tunnels_of_an_earlier_release_are_believed_and_replaced() {
+fn tunnels_of_an_earlier_release_are_accepted_and_replaced() {
     let (mut lan, one, _victim) = two(false);
     lan.hosts.iter_mut().for_each(Host::end);
     as_before(&lan.hosts[0], &lan.address(1), &lan.address(2));
@@ -452,7 +452,7 @@ fn tunnels_of_an_earlier_release_are_believed_and_replaced() {
         host.run("nft flush set inet pontoon privileged_sender4");
     }
     assert!(one.pings("10.9.0.12"), "both of the earlier release");
-    // Host 1 is upgraded: its tunnel is made anew while packets pass.
+    // Host 1 is upgraded: its tunnel is created again while packets pass.
     let pings = std::thread::scope(|scope| {
         let pings = scope.spawn(|| one.run("ping -n -q -c 150 -i 0.02 -W 1 10.9.0.12 || true"));
         std::thread::sleep(std::time::Duration::from_millis(500));
@@ -469,7 +469,7 @@ fn tunnels_of_an_earlier_release_are_believed_and_replaced() {
     assert!(one.pings("10.9.0.12"), "both of this release");
 }
 
-/// The operator's command on a host, as JSON.
+/// Runs `pontoon doctor` on a host; its findings as JSON.
 fn doctor(host: &Host) -> Vec<serde_json::Value> {
     let (program, daemon) = (env!("CARGO_BIN_EXE_pontoon"), host.daemon());
     let command = format!(
@@ -487,10 +487,10 @@ fn findings<'a>(all: &'a [serde_json::Value], check: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// An address of the host among the peers: at the start, or one that becomes the host's later. A flood to
-/// it would come back by the tunnel, and containers would be looked for there.
+/// An address of the host among the peers, at the start or added later. Packets flooded to it would return through the
+/// tunnel, and the bridge would learn containers behind it.
 #[test]
-fn a_host_is_no_peer_of_itself() {
+fn a_host_is_not_its_own_peer() {
     for v6 in [false, true] {
         let (own, later) = if v6 { ("2001:db8::1", "2001:db8:5::51") } else { ("192.0.2.1", "198.51.100.51") };
         let mut lan = Lan::with(2, v6, |n| match n {
@@ -509,17 +509,17 @@ fn a_host_is_no_peer_of_itself() {
             if v6 { 64 } else { 24 },
             if v6 { " nodad" } else { "" }
         ));
-        wait_for("the address that became the host's is left out", || !floods(host).contains(&format!("dst {later} ")));
-        let believed = host.run("nft list set inet pontoon peers4; nft list set inet pontoon peers6");
-        assert!(!believed.contains(own) && !believed.contains(later), "{believed}");
+        wait_for("the host's new address to be left out", || !floods(host).contains(&format!("dst {later} ")));
+        let peers = host.run("nft list set inet pontoon peers4; nft list set inet pontoon peers6");
+        assert!(!peers.contains(own) && !peers.contains(later), "{peers}");
         host.run(&format!("ip addr del {later}/{} dev lan0", if v6 { 64 } else { 24 }));
-        wait_for("a peer again", || floods(host).contains(&format!("dst {later} ")));
+        wait_for("the address to be a peer again", || floods(host).contains(&format!("dst {later} ")));
         host.run(&format!(
             "ip addr add {later}/{} dev lan0{}",
             if v6 { 64 } else { 24 },
             if v6 { " nodad" } else { "" }
         ));
-        wait_for("and not any more", || !floods(host).contains(&format!("dst {later} ")));
+        wait_for("the address to be left out again", || !floods(host).contains(&format!("dst {later} ")));
 
         let reach = || c1.pings("10.9.0.12") && c3.pings("10.9.0.11") && c2.pings("fd00:9::13");
         let misplaced = |host: &Host| {
@@ -527,7 +527,7 @@ fn a_host_is_no_peer_of_itself() {
             [&c1, &c2, &c3].iter().any(|container| table.contains(&container.first.mac))
         };
         assert!(reach() && !misplaced(host), "v6 {v6}");
-        // Refused where it is asked for.
+        // Rejected in the options of a network.
         for wrong in ["127.0.0.1", "255.255.255.255", "fe80::1", "::1", "::ffff:192.0.2.9"] {
             let refused = Network {
                 id: "wrong".to_owned(),
@@ -539,27 +539,27 @@ fn a_host_is_no_peer_of_itself() {
             let error = host.call("NetworkDriver.CreateNetwork", &refused.body()).unwrap_err();
             assert!(error.contains("pontoon.peers"), "{error}");
         }
-        // Were it flooded to all the same, the firewall would keep it from coming back.
+        // If packets were flooded to it nevertheless, the firewall would drop them on their return.
         lan.hosts[0].end();
         let host = &lan.hosts[0];
         host.run(&format!("bridge fdb append 00:00:00:00:00:00 dev pntxover dst {own}"));
         let announce =
             || c1.run("ip neigh flush all; ping -n -c 1 -W 1 10.9.0.12; ping -n -c 1 -W 1 10.9.0.99 || true");
         announce();
-        assert!(reach() && !misplaced(host), "v6 {v6}, by the firewall alone");
+        assert!(reach() && !misplaced(host), "v6 {v6}, with the firewall only");
         assert_eq!(host.remove_rules("inet pontoon input_filter", "from this host itself"), 1);
         host.remove_rules("inet pontoon input_filter", "not to the IPv");
         host.run(&format!("nft add element inet pontoon peers{} '{{ {} }}'", if v6 { 6 } else { 4 }, lan.address(1)));
-        wait_for("without the guards a frame comes back", || {
+        wait_for("a frame to return without the guards", || {
             announce();
             misplaced(host)
         });
     }
 }
 
-/// Whoever is dropped is named by the doctor of the host that drops.
+/// The doctor of the dropping host names the source of dropped packets.
 #[test]
-fn what_is_dropped_is_told() {
+fn doctor_reports_dropped_packets() {
     let (lan, _one, victim) = two(false);
     let quiet = doctor(&lan.hosts[1]);
     assert!(findings(&quiet, "drops").iter().all(|title| !title.contains("overlay")), "{quiet:?}");
@@ -567,22 +567,22 @@ fn what_is_dropped_is_told() {
     let payload = forged(VNI, &victim);
     send(&lan.switch, 0, By::Socket(0), &lan.address(2), &payload, "");
     let all = doctor(&lan.hosts[1]);
-    let told = findings(&all, "drops");
-    assert!(told.iter().any(|title| title.contains("198.51.100.66") && title.contains("not a peer")), "{told:?}");
-    // A process and a container that try are told of on their own host.
+    let titles = findings(&all, "drops");
+    assert!(titles.iter().any(|title| title.contains("198.51.100.66") && title.contains("not a peer")), "{titles:?}");
+    // Packets of a process and of a container are reported on their own host.
     send(&lan.hosts[0].netns, 0, By::Socket(700), &lan.address(2), &payload, "");
     send(&on_docker0(&lan.hosts[0]), 0, By::Socket(700), &lan.address(2), &payload, "");
     let all = doctor(&lan.hosts[0]);
-    let told = findings(&all, "drops");
+    let titles = findings(&all, "drops");
     for what in ["a process in the host's network namespace", "a container or a machine behind this host"] {
-        assert!(told.iter().any(|title| title.contains(what)), "{what}: {told:?}");
+        assert!(titles.iter().any(|title| title.contains(what)), "{what}: {titles:?}");
     }
     assert!(all.iter().filter(|one| one["check"] == "drops").all(|one| one["remedy"].is_string()), "{all:?}");
 }
 
-/// Two hosts gave one number to networks with different subnets.
+/// Two hosts use one VNI for networks with different subnets.
 #[test]
-fn other_subnets_of_the_same_number_are_told() {
+fn doctor_reports_different_subnets_of_one_vni() {
     let lan = Lan::new(2, false);
     let mut other = overlay();
     lan.hosts[0].create(&other);
@@ -592,7 +592,7 @@ fn other_subnets_of_the_same_number_are_told() {
     for asked in ["10.7.0.99", "fd00:7::99"] {
         two.run(&format!("ping -n -c 1 -W 1 {asked} || true"));
     }
-    wait_for("it is told", || {
+    wait_for("the finding", || {
         two.run("ip neigh flush all; ping -n -c 1 -W 1 10.7.0.99 || true");
         let all = doctor(&lan.hosts[0]);
         findings(&all, "subnets").iter().any(|title| title.contains("10.7.0.12"))

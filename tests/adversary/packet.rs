@@ -1,10 +1,10 @@
-//! Frames as an attacker with a packet socket makes them, and who sees them.
+//! Frames as sent by an attacker with a packet socket, and counters of their receivers.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 
-use crate::netns_support::Netns;
+use testkit::netns::Netns;
 
 /// An Ethernet frame.
 pub fn frame(to: [u8; 6], from: [u8; 6], kind: u16, content: &[u8]) -> Vec<u8> {
@@ -30,7 +30,7 @@ fn sum(parts: &[&[u8]]) -> u16 {
     !(sum as u16)
 }
 
-/// The checksum of the Internet over all of it.
+/// The Internet checksum of all bytes.
 pub fn checksum(bytes: &[u8]) -> u16 {
     sum(&[bytes])
 }
@@ -61,7 +61,7 @@ pub fn ip6(from: &str, to: &str, next: u8, content: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A UDP datagram, with the checksum that IPv6 demands when addresses are of that family.
+/// A UDP datagram, with a checksum if the addresses are IPv6, which requires it.
 pub fn udp(from: &str, to: &str, port: u16) -> Vec<u8> {
     let mut datagram = [7777u16.to_be_bytes(), port.to_be_bytes(), 12u16.to_be_bytes(), [0, 0]].concat();
     datagram.extend(b"evil");
@@ -72,13 +72,13 @@ pub fn udp(from: &str, to: &str, port: u16) -> Vec<u8> {
     datagram
 }
 
-/// A datagram in a packet of its family, and what a frame calls that.
+/// A datagram in a packet of its family, and the EtherType.
 pub fn datagram(from: &str, to: &str, port: u16) -> (u16, Vec<u8>) {
     let content = udp(from, to, port);
     if from.contains(':') { (0x86dd, ip6(from, to, 17, &content)) } else { (0x0800, ip4(from, to, 17, &content)) }
 }
 
-/// An ICMPv6 message: what follows the checksum is `rest`.
+/// An ICMPv6 message; `rest` follows the checksum.
 pub fn icmp6(from: &str, to: &str, kind: u8, rest: &[u8]) -> Vec<u8> {
     let (source, target): (Ipv6Addr, Ipv6Addr) = (from.parse().unwrap(), to.parse().unwrap());
     let mut message = vec![kind, 0, 0, 0];
@@ -101,7 +101,7 @@ pub fn neighbour(kind: u8, from: &str, to: &str, about: &str, mac: Option<[u8; 6
     icmp6(from, to, kind, &rest)
 }
 
-/// Sends frames from a link of a namespace, all in one go.
+/// Sends frames from a link of a namespace, in one batch.
 pub fn send(from: &Netns, link: &str, frames: &[Vec<u8>]) {
     const SCRIPT: &str = "import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -116,10 +116,10 @@ for frame in sys.stdin.read().split():
         sender.stdin.take().expect("a pipe").write_all(lines.join("\n").as_bytes()).unwrap();
         sender.wait().unwrap()
     });
-    assert!(status.success(), "frames are sent from {link}");
+    assert!(status.success(), "cannot send frames from {link}");
 }
 
-/// Counts frames that come in by eth0 of a namespace and match an expression of nft's.
+/// Counts frames that arrive on eth0 of a namespace and match an nft expression.
 pub struct Sight<'a> {
     at: &'a Netns,
     table: String,
@@ -130,7 +130,7 @@ impl<'a> Sight<'a> {
         Self::of(at, "eth0", name, expression)
     }
 
-    /// The same for another link, behind what Pontoon may drop there.
+    /// The same for another link, after the drops of Pontoon there.
     pub fn of(at: &'a Netns, link: &str, name: &str, expression: &str) -> Self {
         let table = format!("netdev sight_{name}");
         at.run(&format!(

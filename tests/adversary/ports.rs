@@ -1,13 +1,13 @@
-//! What comes to a published port and is not translated: broadcasts reach the container and are
-//! answered with the host's address, everything else is refused at once.
+//! Untranslated packets to a published port: broadcasts reach the container and are answered from the host's address,
+//! everything else is rejected at once.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::host::{Container, Host, Network, Publish};
-use crate::netns_support::Netns;
-use crate::topology::{TCP, UDP, ask, serve};
+use testkit::netns::Netns;
+use testkit::topology::{TCP, UDP, ask, serve};
 
 const SOON: Duration = Duration::from_millis(700);
 
@@ -24,7 +24,7 @@ fn served(options: &[(&'static str, &'static str)]) -> (Host, Network, Container
     (host, network, server)
 }
 
-/// Sends a broadcast, and says who answered, and how it sees the client.
+/// Sends a broadcast; returns the address that answered and the client address that it saw.
 fn call(from: &Netns, bound: &str, to: &str) -> Option<(String, String)> {
     from.enter(|| {
         let socket = UdpSocket::bind(bound).unwrap();
@@ -44,7 +44,7 @@ enum Outcome {
     Silence,
 }
 
-/// What becomes of a question within a moment; `to` may have a zone: `[fe80::1%3]:80`.
+/// The outcome of a request within a moment; `to` may have a zone: `[fe80::1%3]:80`.
 fn outcome(from: &Netns, tcp: bool, to: &str) -> Outcome {
     let refused = |error: std::io::Error| match error.kind() {
         ErrorKind::ConnectionRefused => Outcome::Refused,
@@ -68,7 +68,7 @@ fn answered() -> Option<(String, String)> {
     Some(("192.0.2.1:8080".to_owned(), "192.0.2.2".to_owned()))
 }
 
-/// The link-local address of a link, with the number of `by`, a link of the namespace that asks.
+/// The link-local address of a link, with the index of `by`, a link of the asking namespace.
 fn link_local(of: &Netns, link: &str, asks: &Netns, by: &str) -> String {
     let address = of.run(&format!("ip -6 -o addr show dev {link} scope link | sed -E 's/.*inet6 ([^/]*).*/\\1/'"));
     let index = asks.run(&format!("ip -o link show {by} | cut -d: -f1"));
@@ -92,25 +92,25 @@ fn broadcasts_reach_a_published_port_and_are_answered_by_the_host() {
             assert_eq!(call(&host.outside, "192.0.2.2:0", to), answered(), "{to}, called: {called}");
         }
     }
-    // A socket at one address of the host would get none either.
+    // A socket bound to one address of the host would not receive it either.
     assert_eq!(call(&host.outside, "192.0.2.2:0", "255.255.255.255:8081"), None);
-    // The same source goes on as it began, and asks the host itself too.
+    // The same source port keeps its translation, and can reach the host's own address, too.
     assert_eq!(call(&host.outside, "192.0.2.2:5555", "255.255.255.255:8080"), answered());
     assert_eq!(call(&host.outside, "192.0.2.2:5555", "192.0.2.1:8080"), answered());
     assert_eq!(call(&host.outside, "192.0.2.2:5555", "192.0.2.255:8080"), answered());
-    // Other broadcasts stay what they are.
+    // Other broadcasts are unchanged.
     let mine = host.netns.enter(|| UdpSocket::bind("0.0.0.0:8082").unwrap());
     mine.set_read_timeout(Some(SOON)).unwrap();
     let _ = call(&host.outside, "192.0.2.2:0", "255.255.255.255:8082");
     assert!(mine.recv(&mut [0; 64]).is_ok(), "the host's own server");
-    // The guard: without the rule they end at the socket that holds the port.
+    // The guard: without the rule the broadcasts end at the socket that reserves the port.
     host.run(&format!("kill -STOP {}", host.daemon().pid()));
     assert_eq!(host.remove_rules("inet pontoon prerouting_raw", "broadcast"), 1);
     assert_eq!(call(&host.outside, "192.0.2.2:0", "255.255.255.255:8080"), None);
 }
 
 #[test]
-fn an_address_that_comes_later_takes_broadcasts_too() {
+fn an_address_added_later_receives_broadcasts() {
     let (mut host, ..) = served(&[]);
     host.run("ip addr add 198.51.100.1/24 dev up0");
     host.outside.run("ip addr add 198.51.100.2/24 dev eth0");
@@ -126,12 +126,12 @@ fn an_address_that_comes_later_takes_broadcasts_too() {
 }
 
 #[test]
-fn broadcasts_open_nothing_that_is_shut() {
+fn broadcasts_open_no_closed_port() {
     let (host, network, server) = served(&[("pontoon.publish.allow", "192.0.2.0/28")]);
     host.outside.run("ip addr add 192.0.2.200/24 dev eth0");
     assert_eq!(call(&host.outside, "192.0.2.200:0", "192.0.2.255:8080"), None, "a source that is not allowed");
     assert_eq!(call(&host.outside, "192.0.2.2:0", "192.0.2.255:8080"), answered());
-    // A broadcast in a network is for that network: not translated, neither there nor elsewhere.
+    // A broadcast within a network is meant for that network: it is translated neither there nor elsewhere.
     let sibling = host.container(&network, 3);
     let two = Network::new("two", 2);
     host.create(&two);
@@ -143,13 +143,13 @@ fn broadcasts_open_nothing_that_is_shut() {
             assert_eq!(call(from, bound, to), None, "{bound} to {to}");
         }
     }
-    assert!(server.run("nft list table inet t").contains("packets 0 "), "nothing came in");
+    assert!(server.run("nft list table inet t").contains("packets 0 "), "a broadcast arrived");
 }
 
 #[test]
-fn a_bridge_that_calls_iptables_keeps_its_broadcasts_for_all_its_ports() {
+fn a_bridge_with_br_netfilter_keeps_its_broadcasts_on_all_ports() {
     let (host, ..) = served(&[]);
-    // A bridge of the user's with two neighbours; one sends a broadcast to a published port.
+    // A user's bridge with two neighbours; one sends a broadcast to a published port.
     host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=0");
     let (one, two) = (Netns::new(), Netns::new());
     host.run("ip link add br-lan type bridge; ip addr add 203.0.113.1/24 dev br-lan; ip link set br-lan up");
@@ -163,7 +163,7 @@ fn a_bridge_that_calls_iptables_keeps_its_broadcasts_for_all_its_ports() {
     let there = Some(("203.0.113.1:8080".to_owned(), "203.0.113.2".to_owned()));
     wait_until("the bridge's broadcasts", || call(&one, "203.0.113.2:0", "203.0.113.255:8080") == there);
     assert!(mine.recv(&mut [0; 64]).is_ok());
-    // With br_netfilter the neighbour goes first.
+    // With br_netfilter the neighbour on the bridge has precedence.
     host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1; ip addr add 203.0.113.7/24 dev br-lan");
     wait_until("no broadcasts of the bridge", || !host.run("nft list map inet pontoon broadcasts").contains("br-lan"));
     mine.set_read_timeout(Some(SOON)).unwrap();
@@ -173,7 +173,7 @@ fn a_bridge_that_calls_iptables_keeps_its_broadcasts_for_all_its_ports() {
 }
 
 #[test]
-fn what_is_not_translated_is_refused_at_once() {
+fn untranslated_packets_are_rejected_at_once() {
     let (mut host, network, _server) = served(&[]);
     let from_outside = link_local(&host.netns, "up0", &host.outside, "eth0");
     let own = link_local(&host.netns, "up0", &host.netns, "up0");
@@ -190,7 +190,7 @@ fn what_is_not_translated_is_refused_at_once() {
                 ("host", &host.netns, &own),
                 ("sibling", &sibling, &gateway),
             ] {
-                // A container may well ask from an address that can be answered.
+                // A container can ask from an address that can be answered.
                 let outcome = outcome(from, tcp, to);
                 if outcome == Outcome::Silence || (outcome == Outcome::Answered && who != "sibling") {
                     silent.push(format!("{what}: {who}, TCP {tcp}, to {to}: {outcome:?}"));
@@ -200,7 +200,7 @@ fn what_is_not_translated_is_refused_at_once() {
         assert!(silent.is_empty(), "{silent:#?}\n{}", host.run("nft list chain inet pontoon input_reject"));
     };
     check(&host, "link-local");
-    // What a rule of the user's keeps from connection tracking.
+    // Packets that a user's rule exempts from connection tracking.
     host.run("nft 'table inet mine { chain c { type filter hook prerouting priority raw; th dport 8080 notrack; }; chain o { type filter hook output priority raw; th dport 8080 notrack; }; }'");
     let mut silent = Vec::new();
     for tcp in [true, false] {
@@ -223,14 +223,14 @@ fn what_is_not_translated_is_refused_at_once() {
     }
     host.begin();
     check(&host, "after a restart");
-    // The guard: without the rules there is silence. Pontoon must not put them back meanwhile.
+    // The guard: without the rules there is no answer. Pontoon must not restore them meanwhile.
     host.run(&format!("kill -STOP {}", host.daemon().pid()));
     assert_eq!(host.remove_rules("inet pontoon input_reject", " reject "), 2);
     assert_eq!(outcome(&host.outside, true, &from_outside), Outcome::Silence);
 }
 
 #[test]
-fn connections_outlive_a_flush_of_the_table() {
+fn connections_survive_a_flush_of_the_table() {
     let (host, _network, server) = served(&[]);
     let listener = server.enter(|| std::net::TcpListener::bind("[::]:81").unwrap());
     let two = host.container_with(&Network::new("one", 1), 3, &[Publish::new(6, 8090, 81)]);
@@ -248,7 +248,7 @@ fn connections_outlive_a_flush_of_the_table() {
     for _ in 0..5 {
         host.run("nft flush ruleset");
         std::io::Write::write_all(&mut client, b"x").unwrap();
-        std::io::Read::read_exact(&mut client, &mut [0]).expect("it goes on");
+        std::io::Read::read_exact(&mut client, &mut [0]).expect("the connection persists");
         std::thread::sleep(Duration::from_millis(400));
     }
     drop(client);
@@ -256,7 +256,7 @@ fn connections_outlive_a_flush_of_the_table() {
 }
 
 #[test]
-fn the_list_of_ports_knows_what_is_not_there() {
+fn the_list_of_ports_rejects_unknown_names() {
     let (host, network, server) = served(&[]);
     let empty = Network::new("two", 2);
     host.create(&empty);
@@ -276,7 +276,7 @@ fn the_list_of_ports_knows_what_is_not_there() {
     }
 }
 
-/// What the real `pontoon doctor` finds by one check: its titles and its remedies.
+/// The findings of one check of `pontoon doctor`: titles and remedies.
 fn doctor(host: &Host, check: &str) -> (String, Vec<String>) {
     let output = host.netns.enter(|| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pontoon"));
@@ -294,10 +294,10 @@ fn doctor(host: &Host, check: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn a_last_rule_that_drops_is_found_and_what_doctor_says_mends_it() {
+fn doctor_finds_a_final_drop_rule_and_its_remedy_works() {
     for rule in ["-j DROP", "-j REJECT", "-j onward"] {
         let (host, ..) = served(&[]);
-        // As Docker makes the chain; a drop of the user's in it, and one behind everything.
+        // The chain as Docker creates it; a user's drop in it, and one at the end.
         host.run("iptables-nft -N DOCKER-USER; iptables-nft -A FORWARD -j DOCKER-USER; iptables-nft -P FORWARD DROP");
         host.run("iptables-nft -A DOCKER-USER -s 192.0.2.66 -j DROP");
         host.run("iptables-nft -N onward; iptables-nft -A onward -j DROP");
@@ -305,7 +305,7 @@ fn a_last_rule_that_drops_is_found_and_what_doctor_says_mends_it() {
         let reached = || host.outside.enter(|| ask(TCP, "192.0.2.1:8080")).is_some();
         assert!(reached() && doctor(&host, "forward_policy").1.is_empty());
         host.run(&format!("iptables-nft -A FORWARD {rule}"));
-        // Moved behind it, they no longer help.
+        // Behind it, they have no effect.
         wait_until("the drop", || host.run("iptables-nft -S FORWARD | tail -1").contains("pnt+"));
         assert!(!reached(), "{rule}");
         let (titles, remedies) = doctor(&host, "forward_policy");
@@ -321,7 +321,7 @@ fn a_last_rule_that_drops_is_found_and_what_doctor_says_mends_it() {
 }
 
 #[test]
-fn without_privileges_nothing_is_said_to_be_well_or_ill() {
+fn commands_without_privileges_report_no_state() {
     let (host, ..) = served(&[]);
     for command in ["doctor", "check", "plan", "repair", "gc"] {
         let output = host.netns.enter(|| {

@@ -1,4 +1,4 @@
-//! A container that is reached at its own address by a network that is not its way out.
+//! A container that is reached at its own address through a network that is not its default route.
 
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
@@ -7,8 +7,8 @@ use std::thread;
 use serde_json::json;
 
 use crate::host::{Container, Host, Network, Publish};
-use crate::netns_support::Netns;
-use crate::topology::{TCP, UDP};
+use testkit::netns::Netns;
+use testkit::topology::{TCP, UDP};
 
 const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
 const MODE6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
@@ -17,7 +17,7 @@ const WEB: [Publish; 2] = [
     Publish { protocol: 17, host_address: "", host_port: 8080, container_port: 80 },
 ];
 
-/// Whether who asks there is answered, over TCP and UDP alike, and is seen as it is.
+/// Whether a client is answered there, over TCP and UDP alike, and with which client address.
 #[track_caller]
 fn reaches(client: &Netns, server: &str, by: Option<&str>) {
     for protocol in [TCP, UDP] {
@@ -25,8 +25,7 @@ fn reaches(client: &Netns, server: &str, by: Option<&str>) {
     }
 }
 
-/// Serves port 80 at each of the container's addresses: an answer in UDP has the address that was
-/// asked, as it has in TCP.
+/// Serves port 80 at each address of the container: a UDP answer has the requested address as source, as with TCP.
 fn serve(on: &Netns, networks: &[u8]) {
     for address in networks.iter().flat_map(|n| [format!("10.{n}.0.3:80"), format!("[fd00:{n}::3]:80")]) {
         let (tcp, udp) = on.enter(|| (TcpListener::bind(&address).unwrap(), UdpSocket::bind(&address).unwrap()));
@@ -48,7 +47,7 @@ fn in_mode(mode: &'static str) -> Network {
     Network::new("two", 2).option(MODE4, mode).option(MODE6, mode)
 }
 
-/// A server whose way out is a network in mode `nat`, and that is on `back` as well.
+/// A server whose default route is a network in mode `nat`, and that is on `back` as well.
 fn server(host: &Host, back: &Network) -> (Container, crate::host::Attached) {
     let front = Network::new("one", 1);
     host.create(&front);
@@ -77,15 +76,15 @@ fn a_port_of_a_routed_network_is_open_from_join_until_leave() {
         assert!(host.outside.pings("10.2.0.3") && host.outside.pings("fd00:2::3"), "ICMP");
     };
     as_expected(&host);
-    // A new life of Pontoon has it from the ledger, also when the rules are gone.
+    // After a restart it is restored from the ledger, also if the rules are gone.
     host.end();
     host.run("nft flush ruleset");
     host.begin();
     as_expected(&host);
-    // It is no way out, so there is nothing to revoke; and asking twice changes nothing.
+    // The network is not the default route, so there is nothing to revoke.
     host.ok("NetworkDriver.RevokeExternalConnectivity", &json!({"NetworkID": "two", "EndpointID": second.endpoint}));
     as_expected(&host);
-    // From other networks, and its own.
+    // From another network, and from a container on its own network.
     let other = host.container(&Network::new("one", 1), 4);
     assert!(other.pings("10.1.0.1") && other.pings("fd00:1::1"));
     reaches(&other, "10.2.0.3:80", Some("10.2.0.1"));
@@ -99,11 +98,11 @@ fn a_port_of_a_routed_network_is_open_from_join_until_leave() {
 }
 
 #[test]
-fn an_answer_by_the_way_out_is_no_forgery_and_others_are() {
+fn answers_via_the_default_route_pass_and_forgeries_do_not() {
     let mut host = Host::start(&[]);
     let (server, second) = server(&host, &in_mode("routed"));
     reaches(&host.outside, "10.2.0.3:80", Some("192.0.2.2"));
-    // Nobody else sends from that address, and it from no other.
+    // Only the server can send from that address, and from no other one.
     let arrives = |host: &Host, from: &Container, source: &str| {
         host.outside.run("nft delete table inet count 2>/dev/null; nft add table inet count; nft 'add chain inet count in { type filter hook prerouting priority -400; }'");
         host.outside.run(&format!("nft add rule inet count in ip saddr {source} counter"));
@@ -113,13 +112,13 @@ fn an_answer_by_the_way_out_is_no_forgery_and_others_are() {
     let other = host.container(&Network::new("one", 1), 4);
     assert!(other.pings("10.1.0.1"));
     assert!(!arrives(&host, &other, "10.2.0.3"), "another container");
-    assert!(!arrives(&host, &server, "10.2.0.9"), "an address that it does not have");
-    // A network in mode nat gives its containers no address to answer from elsewhere.
+    assert!(!arrives(&host, &server, "10.2.0.9"), "an address of another container");
+    // A network in mode nat gives its containers no address for answers via another network.
     let third = Network::new("three", 3);
     host.create(&third);
     host.connect(&third, &server, "eth2", 3, &[], false);
     assert!(!arrives(&host, &server, "10.3.0.3"), "mode nat");
-    // Without what lets its answers pass, nobody is answered; and after it left it is not let.
+    // Without the entry its answers are dropped; after the leave they are dropped as well.
     let port = &server.first.port;
     host.end();
     host.run(&format!("nft delete element bridge pontoon source_address4 '{{ \"{port}\" . 10.2.0.3 }}'"));
@@ -132,7 +131,7 @@ fn an_answer_by_the_way_out_is_no_forgery_and_others_are() {
 }
 
 #[test]
-fn each_family_goes_by_its_own_mode() {
+fn each_family_uses_its_own_mode() {
     let host = Host::start(&[]);
     let (_server, second) = server(
         &host,
@@ -147,7 +146,7 @@ fn each_family_goes_by_its_own_mode() {
         reaches(&host.outside, "192.0.2.1:8090", None);
     };
     closed();
-    // It becomes the way out, with a port of its own, and is it no more.
+    // The network becomes the default route, with its own port, and ceases to be it.
     let map = json!([{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8090, "HostPortEnd": 8090},
         {"Proto": 17, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8090, "HostPortEnd": 8090}]);
     let mut program = id.clone();
@@ -162,11 +161,11 @@ fn each_family_goes_by_its_own_mode() {
 }
 
 #[test]
-fn the_same_ports_when_it_becomes_the_way_out() {
+fn a_network_with_the_default_route_opens_the_same_ports() {
     let host = Host::start(&[]);
     let network = Network::new("one", 1).option(MODE6, "routed");
     host.create(&network);
-    // Join says what Program says.
+    // Join and ProgramExternalConnectivity report the same ports.
     let server = host.container_with(&network, 3, &WEB);
     serve(&server, &[1]);
     assert!(server.pings("fd00:1::1"));
@@ -175,7 +174,7 @@ fn the_same_ports_when_it_becomes_the_way_out() {
 }
 
 #[test]
-fn a_network_that_is_open_altogether_is_reached_too() {
+fn an_unprotected_network_is_reached() {
     let host = Host::start(&[]);
     let (_server, _second) = server(&host, &in_mode("nat-unprotected"));
     for port in [80, 8080] {

@@ -1,13 +1,13 @@
-//! A setting that cannot be used keeps nothing else from working: what depends on it is answered
-//! with the reason, and the doctor says it.
+//! An invalid setting does not break anything else: requests that depend on it are answered with the reason, and the
+//! doctor reports it.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
 use crate::host::Network;
-use crate::rig::{Dir, request};
+use testkit::daemon::Daemon;
+use testkit::harness::{Dir, request};
 
 struct Set {
     daemon: Daemon,
@@ -56,8 +56,8 @@ impl Set {
         (of_settings, output.status.code().unwrap())
     }
 
-    /// That the doctor names it, and is not content.
-    fn told(&self, words: &str) {
+    /// Asserts that the doctor reports it as degraded.
+    fn assert_reported(&self, words: &str) {
         let (findings, code) = self.doctor();
         assert!(code > 0, "{findings:?}");
         let [finding] = findings.as_slice() else { panic!("{findings:?}") };
@@ -68,18 +68,18 @@ impl Set {
 }
 
 #[test]
-fn nothing_is_refused_for_what_only_concerns_the_log() {
+fn invalid_log_settings_refuse_nothing() {
     for variable in ["PONTOON_LOG=verbose", "PONTOON_LOG_FORMAT=xml", "PONTOON_CONFINE=no", "PONTOON_MANAGED=perhaps"] {
         let set = Set::start(&[variable]);
         set.local().unwrap();
         set.chosen_subnet().unwrap();
-        set.told(variable);
+        set.assert_reported(variable);
         assert!(set.daemon.log().contains(variable), "{}", set.daemon.log());
     }
 }
 
 #[test]
-fn what_depends_on_a_setting_is_refused_with_the_reason() {
+fn requests_that_depend_on_an_invalid_setting_are_refused_with_the_reason() {
     for variable in
         ["PONTOON_PEERS=host2", "PONTOON_PEERS=192.0.2.1,", "PONTOON_VXLAN_PORT=0", "PONTOON_DATA_PATH=a link"]
     {
@@ -88,31 +88,31 @@ fn what_depends_on_a_setting_is_refused_with_the_reason() {
         set.chosen_subnet().unwrap();
         let refused = set.overlay().unwrap_err();
         assert!(refused.contains(variable) && refused.contains("docker plugin set"), "{refused}");
-        set.told(variable);
+        set.assert_reported(variable);
     }
     let set = Set::start(&["PONTOON_DEFAULT_ADDRESS_POOLS=10.0.0.0/8"]);
     set.local().unwrap();
     let refused = set.chosen_subnet().unwrap_err();
     assert!(refused.contains("PONTOON_DEFAULT_ADDRESS_POOLS=10.0.0.0/8"), "{refused}");
-    set.told("PONTOON_DEFAULT_ADDRESS_POOLS");
+    set.assert_reported("PONTOON_DEFAULT_ADDRESS_POOLS");
     for variable in ["PONTOON_SCOPE=gloabl", "PONTOON_CONNECTIVITY=swarm", "PONTOON_SYSCTL_ROOT=/nowhere"] {
         let set = Set::start(&[variable]);
         let refused = set.local().unwrap_err();
         assert!(refused.contains(variable), "{refused}");
-        set.told(variable);
+        set.assert_reported(variable);
     }
 }
 
-/// It reads well, and this host does not have it.
+/// A valid setting that names a link which this host does not have.
 #[test]
-fn a_data_path_that_is_not_there_is_not_healthy() {
+fn a_missing_data_path_link_is_degraded() {
     for path in ["nosuch0", "192.0.2.77", "2001:db8::77"] {
         let variable = format!("PONTOON_DATA_PATH={path}");
         let set = Set::start(&[&variable]);
         set.local().unwrap();
         let refused = set.overlay().unwrap_err();
         assert!(refused.contains(&variable), "{refused}");
-        set.told(&variable);
+        set.assert_reported(&variable);
     }
     let set = Set::start(&["PONTOON_DATA_PATH=late0"]);
     set.daemon.shell("ip link add late0 type veth peer name late1; ip link set late1 up; ip addr add 192.0.2.77/24 dev late0; ip link set late0 up");
@@ -120,9 +120,9 @@ fn a_data_path_that_is_not_there_is_not_healthy() {
     assert_eq!(set.doctor().0[0]["level"], "ok");
 }
 
-/// A mistake of today does not take away what worked yesterday.
+/// A setting that became invalid does not break existing networks.
 #[test]
-fn what_worked_before_the_mistake_goes_on() {
+fn existing_networks_survive_an_invalid_setting() {
     let dir = Dir::new();
     let start = |variable: &str| {
         Daemon::start_by(
@@ -148,12 +148,12 @@ fn what_worked_before_the_mistake_goes_on() {
     drop(first);
     let second = start("PONTOON_PEERS=host2");
     assert!(second.shell("bridge fdb show").contains("192.0.2.9"), "the peer is still flooded");
-    assert!(!create(&second).body.contains("Err\":\""), "it exists: {}", create(&second).body);
+    assert!(!create(&second).body.contains("Err\":\""), "the network exists: {}", create(&second).body);
 }
 
-/// Without a state directory nothing can be promised: each request says why, until there is one.
+/// Without a state directory nothing can be persisted: each request answers the reason until there is one.
 #[test]
-fn a_state_directory_that_cannot_be_used_is_the_answer_to_everything() {
+fn every_request_reports_an_unusable_state_directory() {
     let dir = Dir::new();
     let file = dir.0.join("file");
     std::fs::write(&file, "").unwrap();
@@ -166,21 +166,21 @@ fn a_state_directory_that_cannot_be_used_is_the_answer_to_everything() {
         .spawn()
         .unwrap();
     let child = Killed(child);
-    crate::netns_support::wait_for("the socket", || socket.exists());
+    testkit::netns::wait_for("the socket", || socket.exists());
     let answer = request(&socket, "POST", "/NetworkDriver.CreateNetwork", b"{}").json();
     assert!(answer["Err"].as_str().unwrap().contains(file.to_str().unwrap()), "{answer}");
     let answer = request(&socket, "POST", "/NetworkDriver.GetCapabilities", b"").json();
     assert_eq!(answer["Scope"], "local");
     std::fs::remove_file(&file).unwrap();
     let log = || std::fs::read_to_string(dir.0.join("log")).unwrap();
-    crate::netns_support::wait_for("it to serve", || log().contains("listening"));
+    testkit::netns::wait_for("the daemon to serve", || log().contains("listening"));
     assert_eq!(request(&socket, "GET", "/status", b"").status, 200);
     drop(child);
 }
 
-/// A flag is typed by somebody who sees the refusal.
+/// The user who types a flag sees the refusal.
 #[test]
-fn a_flag_that_cannot_be_read_is_refused_at_once() {
+fn an_invalid_flag_is_refused_at_once() {
     for flag in ["--log=verbose", "--peers=host2", "--scope=gloabl"] {
         let output = Command::new(env!("CARGO_BIN_EXE_pontoon")).args(["serve", flag]).output().unwrap();
         assert_eq!(output.status.code(), Some(2));

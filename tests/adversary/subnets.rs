@@ -1,10 +1,10 @@
-//! Subnets and the host around them: one can be chosen beside a VPN, and none cuts the host off.
+//! Subnets and the host's routes: one can be chosen beside a VPN, and none cuts off the host.
 
 use serde_json::json;
 
 use crate::host::{Host, Network};
 
-/// The subnet that Pontoon chooses, or why it cannot.
+/// The subnet that Pontoon chooses, or the error.
 fn chosen(host: &Host, v6: bool) -> Result<String, String> {
     let body = json!({"AddressSpace": "pontoon-local", "Pool": "", "SubPool": "", "Options": {}, "V6": v6});
     host.call("IpamDriver.RequestPool", &body).map(|answer| answer["Pool"].as_str().expect("a subnet").to_owned())
@@ -42,15 +42,15 @@ fn a_subnet_can_be_chosen_beside_a_vpn() {
 }
 
 #[test]
-fn what_is_there_is_avoided() {
+fn existing_routes_are_avoided() {
     let host = Host::start(&[]);
     host.run("ip link add lan0 type veth peer name lan1; ip link set lan1 up; ip addr add 172.17.5.1/24 dev lan0; ip addr add 172.18.0.1/32 dev lan0; ip link set lan0 up");
-    // A gateway without a route to it, a specific route, and one that is as wide as a subnet.
+    // A gateway without a route to it, a specific route, and one as wide as a subnet.
     host.run("ip route add 0.0.0.0/1 via 172.19.0.1 dev lan0 onlink; ip route add 128.0.0.0/1 via 172.19.0.1 dev lan0 onlink");
     host.run("ip route add 172.20.7.0/24 via 192.0.2.2; ip route add 172.21.0.0/16 via 192.0.2.2");
     host.run("ip route add 172.22.0.0/15 dev up0");
     assert_eq!(chosen(&host, false).as_deref(), Ok("172.24.0.0/16"));
-    // While there is a choice, a wide route is avoided too.
+    // Where there is a choice, a wide route is avoided, too.
     let host = Host::start(&[]);
     host.run("ip route add 172.16.0.0/12 via 192.0.2.2");
     assert_eq!(chosen(&host, false).as_deref(), Ok("192.168.0.0/20"));
@@ -60,10 +60,11 @@ fn what_is_there_is_avoided() {
 fn no_subnet_cuts_the_host_off() {
     let host = Host::start(&[]);
     let refused = |n: u8, words: &str| {
-        let error =
-            host.call("NetworkDriver.CreateNetwork", &Network::new("one", n).body()).expect_err("it is refused");
+        let error = host
+            .call("NetworkDriver.CreateNetwork", &Network::new("one", n).body())
+            .expect_err("the network is refused");
         assert!(error.contains(words) && error.contains("--default-addr-pool"), "{error}");
-        assert!(!host.run("ip -o link").contains("pntbone"), "nothing is left of it");
+        assert!(!host.run("ip -o link").contains("pntbone"), "its bridge is left");
     };
     host.run("ip link add lan0 type veth peer name lan1; ip link set lan1 up; ip addr add 10.1.0.7/24 dev lan0; ip link set lan0 up");
     refused(1, "10.1.0.7, the address of link lan0");
@@ -75,8 +76,8 @@ fn no_subnet_cuts_the_host_off() {
     refused(3, "is that of link lan0");
     host.run("ip addr add fd00:4::9/64 dev lan0 nodad");
     refused(4, "fd00:4::9, the address of link lan0");
-    // What works is the user's decision: a part of a wide LAN, a network without an address of the
-    // host's, a bridge of the user's.
+    // Working configurations are the user's decision: a part of a wide LAN, a network without an address of the host, a
+    // user's bridge.
     host.run("ip route add 10.0.0.0/8 dev lan0 proto kernel scope link");
     host.create(&Network::new("five", 5));
     host.run("ip link add br-lan type bridge; ip addr add 10.6.0.1/24 dev br-lan; ip link set br-lan up");
@@ -86,13 +87,13 @@ fn no_subnet_cuts_the_host_off() {
     let mut aside = Network::new("one", 1).internal().option("com.docker.network.bridge.gateway_mode_ipv4", "isolated");
     aside.v6 = false;
     host.create(&aside);
-    // Again, as after a crash of the engine: its own bridge is in nobody's way.
+    // Repeated, as after a crash of the engine: its own bridge is no conflict.
     host.create(&Network::new("five", 5));
 }
 
-/// The host's LAN comes after the network did: what the doctor advises must not take it away.
+/// The host's LAN is added after the network: the doctor's remedy must not remove it.
 #[test]
-fn a_remedy_leaves_the_hosts_routes() {
+fn the_remedy_keeps_the_hosts_routes() {
     let host = Host::start(&[]);
     host.create(&Network::new("one", 1));
     host.run("ip link add lan0 type veth peer name lan1; ip link set lan1 up; ip link set lan0 up; ip addr add 10.1.0.7/24 dev lan0");

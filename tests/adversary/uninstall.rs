@@ -1,21 +1,20 @@
-//! Uninstalling: nothing of Pontoon's stays, nothing of others' goes, and no container is cut off that
-//! nobody named.
+//! Uninstalling removes everything of Pontoon and nothing else, and cuts off no container that was not named.
 
 use crate::host::{Host, Network, Publish};
-use crate::topology::{TCP, ask, serve};
+use testkit::topology::{TCP, ask, serve};
 
 const PONTOON: &str = env!("CARGO_BIN_EXE_pontoon");
 
-/// What others may see of the host.
+/// The state of the host that other programs see.
 fn seen(host: &Host) -> String {
-    // The kernel numbers rules and links; counters and indices tell nothing.
+    // The kernel numbers rules and links; counters and indices are irrelevant.
     host.run("nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*/counter/'; ip -o link | sed 's/^[0-9]*: //'; iptables-save | grep -v '^[#:]'; ip6tables-save | grep -v '^[#:]'; ip route; ip -6 route | grep -v '^fe80'; sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.conf.mine0.forwarding")
 }
 
 #[test]
-fn nothing_is_left_and_nothing_else_goes() {
+fn everything_of_pontoon_is_removed_and_nothing_else() {
     let mut host = Host::without_daemon();
-    // As with dockerd: the chains of iptables, a policy, rules of the user's; a bridge of the user's.
+    // As with dockerd: the chains of iptables, a policy, rules of the user; a user's bridge.
     host.run("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP; iptables -A FORWARD -i up0 -o up0 -j ACCEPT");
     host.run("iptables -A FORWARD -i pnt+ -m comment --comment mine -j ACCEPT");
     host.run("nft add table inet mine; nft add chain inet mine c '{ type filter hook input priority 5; }'; nft add rule inet mine c counter");
@@ -40,7 +39,7 @@ fn nothing_is_left_and_nothing_else_goes() {
         assert!(with.contains(word), "{word} is there before: {with}");
     }
     let uninstall = |host: &Host, flags: &str| host.run(&format!("{PONTOON} uninstall {flags} 2>&1; echo exit $?"));
-    // Not while it runs, nor while a container is attached that is not named; looking is no removing.
+    // Refused while Pontoon runs, and while an unnamed container is attached; listing removes nothing.
     let said = uninstall(&host, "--yes");
     assert!(said.contains("stop it first") && said.contains("exit 1"), "{said}");
     host.end();
@@ -59,13 +58,13 @@ fn nothing_is_left_and_nothing_else_goes() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let after = seen(&host);
-    assert_eq!(after, before, "left or lost");
+    assert_eq!(after, before, "objects of Pontoon left or foreign objects removed");
     let said = uninstall(&host, "--yes");
     assert!(said.contains("removed 0 links, 0 tables") && said.contains("exit 0"), "{said}");
 }
 
 #[test]
-fn a_command_that_sees_nothing_does_not_say_that_all_is_well() {
+fn a_command_without_access_does_not_report_success() {
     let host = Host::without_daemon();
     let (state, socket) = (host.dir.0.join("nowhere"), host.dir.0.join("nobody.sock"));
     for command in ["check", "plan", "gc --docker=/dev/null"] {

@@ -1,5 +1,5 @@
-//! A confined process, seen from inside: each thing is tried by a process that is confined and by
-//! one that is not, so that a refusal is known to be the confinement's.
+//! A confined process, tested from inside: each operation is tried by a confined and by an unconfined process, so that
+//! a refusal is known to be due to the confinement.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,22 +11,22 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 use pontoon::confinement::{self, AllowedPaths};
 
-use crate::rig::Dir;
+use testkit::harness::Dir;
 
-/// Tells a child of this test where it is, and its directory.
+/// Tells a child of this test which role and which directory it has.
 const PLACE: &str = "PONTOON_TEST_PLACE";
 const DIR: &str = "PONTOON_TEST_DIR";
 
-/// What comes back from a call that gives -1 and errno.
+/// Converts a result of -1 to the error in errno.
 fn checked(result: impl Into<i64>) -> io::Result<()> {
     if result.into() == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A system call that changes nothing even where it is allowed: its arguments are senseless.
-fn senseless(call: libc::c_long, arguments: [libc::c_long; 5]) -> io::Result<()> {
+/// A system call that has no effect even where it is allowed, because its arguments are invalid.
+fn invalid_call(call: libc::c_long, arguments: [libc::c_long; 5]) -> io::Result<()> {
     let [a, b, c, d, e] = arguments;
-    // SAFETY: every pointer among the arguments is null and every descriptor -1, which the kernel
-    // refuses before it does anything.
+    // SAFETY: every pointer among the arguments is null and every descriptor -1, which the kernel rejects before any
+    // effect.
     checked(unsafe { libc::syscall(call, a, b, c, d, e) })
 }
 
@@ -37,14 +37,13 @@ fn open_socket(family: libc::c_int, kind: libc::c_int, protocol: libc::c_int) ->
 
 fn map(protection: libc::c_int) -> io::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: new memory of the kernel's choice; nobody uses it.
+    // SAFETY: new memory of the kernel's choice, which is not used.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
     if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Something to try, and the errno that a confined process gets; 0 for what must go on working.
-/// EACCES is Landlock's and of file modes, EPERM that of seccomp, of capabilities and of
-/// Landlock's scopes.
+/// An operation to try, and the errno that a confined process gets; 0 if it must work. EACCES is returned by Landlock
+/// and for file modes, EPERM by seccomp, for capabilities and by Landlock's scopes.
 type Attempt = (&'static str, i32, fn(&Path) -> io::Result<()>);
 
 const FREE: i32 = 0;
@@ -53,7 +52,7 @@ const P: i32 = libc::EPERM;
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 const ATTEMPTS: &[Attempt] = &[
-    // its own directories
+    // Its own directories.
     ("state: write", FREE, |dir| std::fs::write(dir.join("state/ledger"), "x")),
     ("state: link", FREE, |dir| std::fs::hard_link(dir.join("state/ledger"), dir.join("state/second"))),
     ("state: rename", FREE, |dir| std::fs::rename(dir.join("state/second"), dir.join("state/third"))),
@@ -67,14 +66,15 @@ const ATTEMPTS: &[Attempt] = &[
     ("name servers", FREE, |_| std::fs::read("/etc/resolv.conf").map(drop)),
     ("itself", FREE, |_| std::fs::read("/proc/self/status").map(drop)),
     ("boot id", FREE, |_| std::fs::read("/proc/sys/kernel/random/boot_id").map(drop)),
-    // threads, memory, sockets
+    // Threads, memory, sockets.
     ("thread", FREE, |_| std::thread::Builder::new().name("named".into()).spawn(|| ()).map(|t| t.join().unwrap())),
     ("memory", FREE, |_| map(libc::PROT_READ | libc::PROT_WRITE)),
     ("TCP below 1024", FREE, |_| std::net::TcpListener::bind("127.0.0.1:79").map(drop)),
     ("UDP below 1024", FREE, |_| std::net::UdpSocket::bind("127.0.0.1:79").map(drop)),
     ("netlink: route", FREE, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)),
     ("netlink: netfilter", FREE, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER)),
-    // files of others
+    ("packet socket: options", P, |_| invalid_call(libc::SYS_setsockopt, [-1, libc::SOL_PACKET.into(), 1, 0, 0])),
+    // Foreign files.
     ("read /etc/passwd", A, |_| std::fs::read("/etc/passwd").map(drop)),
     ("list /", A, |_| std::fs::read_dir("/").map(drop)),
     ("read another process", A, |_| std::fs::read("/proc/1/status").map(drop)),
@@ -83,39 +83,40 @@ const ATTEMPTS: &[Attempt] = &[
     ("symlink in state", P, |dir| std::os::unix::fs::symlink("/etc", dir.join("state/symlink"))),
     ("file among sockets", A, |dir| std::fs::write(dir.join("sockets/file"), "x")),
     ("another user's file", A, |dir| std::fs::read(dir.join("state/theirs")).map(drop)),
-    // the network
+    // The network.
     ("connect by TCP", A, |dir| {
         let port = std::fs::read_to_string(dir.join("state/port"))?;
         std::net::TcpStream::connect(format!("127.0.0.1:{port}")).map(drop)
     }),
+    ("connect by TCP to a name server", FREE, |_| std::net::TcpStream::connect("127.0.0.1:53").map(drop)),
     ("another's abstract socket", P, |dir| UnixStream::connect_addr(&abstract_name(dir)).map(drop)),
     ("packet socket", P, |_| open_socket(libc::AF_PACKET, libc::SOCK_RAW, 0)),
     ("raw socket", P, |_| open_socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)),
     ("netlink: xfrm", P, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_XFRM)),
     ("netlink: audit", P, |_| open_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT)),
-    // programs and memory
+    // Programs and memory.
     ("run a program", P, |_| Command::new("/bin/true").status().map(drop)),
-    ("execve", P, |_| senseless(libc::SYS_execve, [0; 5])),
-    ("execveat", P, |_| senseless(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
+    ("execve", P, |_| invalid_call(libc::SYS_execve, [0; 5])),
+    ("execveat", P, |_| invalid_call(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
     ("memory to run", P, |_| map(libc::PROT_READ | libc::PROT_EXEC)),
-    ("memfd", P, |_| senseless(libc::SYS_memfd_create, [0; 5])),
-    // the rest of the machine
+    ("memfd", P, |_| invalid_call(libc::SYS_memfd_create, [0; 5])),
+    // The rest of the machine.
     ("a new namespace", P, |_| Ok(unshare(CloneFlags::CLONE_NEWUTS)?)),
-    ("another namespace", P, |_| senseless(libc::SYS_setns, [-1, 0, 0, 0, 0])),
-    ("mount", P, |_| senseless(libc::SYS_mount, [0; 5])),
-    ("unmount", P, |_| senseless(libc::SYS_umount2, [0; 5])),
-    ("chroot", P, |_| senseless(libc::SYS_chroot, [0; 5])),
-    ("ptrace", P, |_| senseless(libc::SYS_ptrace, [0x7fff, 0, 0, 0, 0])),
-    ("another's memory", P, |_| senseless(libc::SYS_process_vm_readv, [0; 5])),
-    ("bpf", P, |_| senseless(libc::SYS_bpf, [0x7fff, 0, 0, 0, 0])),
-    ("a module", P, |_| senseless(libc::SYS_init_module, [0; 5])),
-    ("open by handle", P, |_| senseless(libc::SYS_open_by_handle_at, [-1, 0, 0, 0, 0])),
-    ("io_uring", P, |_| senseless(libc::SYS_io_uring_setup, [0; 5])),
+    ("another namespace", P, |_| invalid_call(libc::SYS_setns, [-1, 0, 0, 0, 0])),
+    ("mount", P, |_| invalid_call(libc::SYS_mount, [0; 5])),
+    ("unmount", P, |_| invalid_call(libc::SYS_umount2, [0; 5])),
+    ("chroot", P, |_| invalid_call(libc::SYS_chroot, [0; 5])),
+    ("ptrace", P, |_| invalid_call(libc::SYS_ptrace, [0x7fff, 0, 0, 0, 0])),
+    ("another's memory", P, |_| invalid_call(libc::SYS_process_vm_readv, [0; 5])),
+    ("bpf", P, |_| invalid_call(libc::SYS_bpf, [0x7fff, 0, 0, 0, 0])),
+    ("a module", P, |_| invalid_call(libc::SYS_init_module, [0; 5])),
+    ("open by handle", P, |_| invalid_call(libc::SYS_open_by_handle_at, [-1, 0, 0, 0, 0])),
+    ("io_uring", P, |_| invalid_call(libc::SYS_io_uring_setup, [0; 5])),
     ("a signal", P, |_| Ok(nix::sys::signal::kill(nix::unistd::getppid(), None)?)),
     ("another user", P, |_| Ok(nix::unistd::setuid(nix::unistd::Uid::from_raw(1))?)),
 ];
 
-/// The name of a socket that was made before the process was confined.
+/// The name of a socket that was created before the process was confined.
 fn abstract_name(dir: &Path) -> SocketAddr {
     SocketAddr::from_abstract_name(dir.as_os_str().as_encoded_bytes()).unwrap()
 }
@@ -123,10 +124,11 @@ fn abstract_name(dir: &Path) -> SocketAddr {
 /// In the child: tries everything and prints `name|errno`, 0 for success.
 fn try_all(place: &str, dir: &Path) {
     unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
-    Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip is there");
-    // Made before, so it is not the confined process's own: the kernel asks who made a socket.
+    Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip is installed");
+    // Created before the confinement, so that the socket is foreign: the kernel checks the creator of a socket.
     let _strange = UnixListener::bind_addr(&abstract_name(dir)).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let _name_server = std::net::TcpListener::bind("127.0.0.1:53").unwrap();
     std::fs::write(dir.join("state/port"), listener.local_addr().unwrap().port().to_string()).unwrap();
     let _confined = (place == "inside").then(|| {
         let confined = confinement::enter(&AllowedPaths {
@@ -143,7 +145,7 @@ fn try_all(place: &str, dir: &Path) {
     }
 }
 
-/// What a child of this place saw.
+/// The results of a child with this role.
 fn results(place: &str) -> BTreeMap<String, i32> {
     let dir = Dir::new();
     for name in ["state", "sockets"] {
@@ -154,7 +156,7 @@ fn results(place: &str) -> BTreeMap<String, i32> {
     std::fs::set_permissions(&theirs, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     std::os::unix::fs::chown(&theirs, Some(1), Some(1)).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "--test-threads=1", "attempts::only_what_is_needed_works"])
+        .args(["--exact", "--nocapture", "--test-threads=1", "attempts::only_required_operations_work"])
         .envs([(PLACE, place), (DIR, dir.0.to_str().unwrap())])
         .output()
         .unwrap();
@@ -165,7 +167,7 @@ fn results(place: &str) -> BTreeMap<String, i32> {
 }
 
 #[test]
-fn only_what_is_needed_works() {
+fn only_required_operations_work() {
     if let (Ok(place), Ok(dir)) = (std::env::var(PLACE), std::env::var(DIR)) {
         return try_all(&place, Path::new(&dir));
     }
@@ -174,7 +176,7 @@ fn only_what_is_needed_works() {
     for (name, errno, _) in ATTEMPTS {
         let (free, confined) = (outside[*name], inside[*name]);
         if (free == *errno) != (*errno == FREE) {
-            wrong.push(format!("{name}: {free} outside, so it shows nothing"));
+            wrong.push(format!("{name}: {free} outside, so the test proves nothing"));
         }
         if confined != *errno {
             wrong.push(format!("{name}: {confined} inside, not {errno}"));

@@ -1,11 +1,5 @@
-//! What the daemon gives up, shown from outside and from inside: what a running daemon's threads
-//! may do, and what happens to a confined process that tries more. Needs root.
-
-#[path = "../rig/daemon.rs"]
-#[allow(dead_code)]
-mod daemon;
-#[path = "../rig/mod.rs"]
-mod rig;
+//! The confinement of the daemon, seen from outside and from inside: the privileges of a running daemon's threads, and
+//! the refusals that a confined process gets. Needs root.
 
 mod attempts;
 mod process;

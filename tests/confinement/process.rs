@@ -1,15 +1,19 @@
-//! A running daemon, seen from outside.
+//! A running daemon, inspected from outside.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
-use crate::daemon::Daemon;
-use crate::rig::{Dir, endpoint, network, request};
+use testkit::daemon::Daemon;
+use testkit::harness::{Dir, endpoint, network, request};
+use testkit::wait_until;
 
 /// CAP_NET_ADMIN (12) and CAP_NET_BIND_SERVICE (10).
 const KEPT: &str = "0000000000001400";
+/// CAP_NET_RAW (13).
+const NET_RAW: &str = "0000000000002000";
 const NONE: &str = "0000000000000000";
 
-fn verb(daemon: &Daemon, method: &str, body: &serde_json::Value) -> String {
+fn call(daemon: &Daemon, method: &str, body: &serde_json::Value) -> String {
     let reply = request(&daemon.socket, "POST", &format!("/{method}"), body.to_string().as_bytes());
     assert!(reply.status == 200 && !reply.body.contains("\"Err"), "{method}: {}\n{}", reply.body, daemon.log());
     reply.body
@@ -19,13 +23,13 @@ fn verb(daemon: &Daemon, method: &str, body: &serde_json::Value) -> String {
 fn every_thread_is_confined_and_verbs_work() {
     let dir = Dir::new();
     let daemon = Daemon::start(&dir.0, &[]);
-    verb(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
-    verb(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", "e1", "10.1.0.2/24"));
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
+    call(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", "e1", "10.1.0.2/24"));
     assert!(daemon.shell("ip -o link show type bridge").contains("pntb"));
     assert_ne!(daemon.shell("cat /proc/sys/net/ipv4/ip_forward").trim(), "0");
 
     let threads = daemon.of_threads("Name");
-    assert!(threads.len() > 3, "the verbs' threads are among them: {threads:?}");
+    assert!(threads.len() > 3, "threads that serve requests are among them: {threads:?}");
     for (field, expected) in [
         ("CapEff", KEPT),
         ("CapPrm", KEPT),
@@ -47,20 +51,58 @@ fn every_thread_is_confined_and_verbs_work() {
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
 }
 
-/// Inodes of /proc are made anew when the kernel forgot them, and rules are about inodes.
+/// The process that opens packet sockets has that privilege and no other, does not have the daemon's files, and ends with
+/// the daemon.
 #[test]
-fn settings_stay_within_reach_when_the_kernel_forgets_its_caches() {
+fn the_process_that_opens_packet_sockets_has_only_that_privilege() {
+    let dir = Dir::new();
+    let daemon = Daemon::start(&dir.0, &[]);
+    let parent = daemon.pid().to_string();
+    let children = daemon.shell(&format!("cat /proc/{parent}/task/*/children"));
+    let child = children.trim();
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default();
+    assert_eq!(read("comm").trim(), "pontoon-packets", "children: {children:?}");
+    let status = read("status");
+    let value = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+        line.unwrap_or_else(|| panic!("{field}: {status}")).to_owned()
+    };
+    for field in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(value(field), NET_RAW, "{field}");
+    }
+    for (field, expected) in [("CapInh", NONE), ("CapAmb", NONE), ("NoNewPrivs", "1"), ("Seccomp", "2")] {
+        assert_eq!(value(field), expected, "{field}");
+    }
+    let open = daemon.shell(&format!("ls /proc/{child}/fd"));
+    assert_eq!(open.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    let channel = daemon.shell(&format!("readlink /proc/{child}/fd/3"));
+    assert!(channel.starts_with("socket:"), "{channel}");
+    // Ends of terminals are for the daemon, which may need sockets until it has ended.
+    daemon.shell(&format!("kill -INT {child}; kill -TERM {child}"));
+    assert_eq!(read("comm").trim(), "pontoon-packets");
+
+    drop(daemon);
+    wait_until(Duration::from_secs(10), "its end", || {
+        // As a zombie, until the process that adopted it waits for it.
+        let status = read("status");
+        status.is_empty() || status.contains("State:\tZ")
+    });
+}
+
+/// The kernel may evict and create inodes of /proc, and Landlock rules apply to inodes.
+#[test]
+fn settings_stay_writable_after_the_kernel_drops_its_caches() {
     let dir = Dir::new();
     let daemon = Daemon::start(&dir.0, &[]);
     for _ in 0..3 {
         std::fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
     }
-    verb(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
     assert_ne!(daemon.shell("cat /proc/sys/net/ipv4/ip_forward").trim(), "0");
 }
 
 #[test]
-fn its_files_are_its_own() {
+fn its_files_are_private() {
     let dir = Dir::new();
     let daemon = Daemon::start(&dir.0, &[]);
     for (path, mode) in [(&daemon.socket, 0o600), (&daemon.state, 0o700), (&daemon.state.join("ledger"), 0o600)] {
@@ -70,7 +112,7 @@ fn its_files_are_its_own() {
 }
 
 #[test]
-fn it_can_be_switched_off() {
+fn confinement_can_be_disabled() {
     let dir = Dir::new();
     let daemon = Daemon::start(&dir.0, &["--confine", "off"]);
     assert!(daemon.of_threads("Seccomp").iter().all(|value| value == "0"));
@@ -78,7 +120,7 @@ fn it_can_be_switched_off() {
     assert!(daemon.log().contains("confinement is disabled (PONTOON_CONFINE=off)"), "{}", daemon.log());
 }
 
-/// A directory that root reads only by CAP_DAC_OVERRIDE is refused at the start, not some day later.
+/// A directory that root can read only with CAP_DAC_OVERRIDE is refused at the start, not later.
 #[test]
 fn a_directory_of_another_user_is_refused_at_once() {
     let dir = Dir::new();
@@ -92,17 +134,17 @@ fn a_directory_of_another_user_is_refused_at_once() {
     assert!(log.contains("Permission denied") && log.contains("give Pontoon read and write access"), "{log}");
 }
 
-/// The second says why, whatever it has in common with the first.
+/// The second instance reports the reason, whatever it shares with the first.
 #[test]
 fn a_second_pontoon_refuses() {
     let dir = Dir::new();
     let first = Daemon::start(&dir.0, &[]);
     let (state, socket) = (first.state.to_str().unwrap(), first.socket.to_str().unwrap());
     let inside = format!("--net=/proc/{}/ns/net", first.pid());
-    let another_place = ["unshare", "--net"];
+    let other_namespace = ["unshare", "--net"];
     for (name, prefix, args, message) in [
-        ("state", another_place, ["--state-dir", state], "uses this directory; stop it, or give this one another"),
-        ("socket", another_place, ["--socket", socket], "another process listens on this socket; stop it"),
+        ("state", other_namespace, ["--state-dir", state], "uses this directory; stop it, or give this one another"),
+        ("socket", other_namespace, ["--socket", socket], "another process listens on this socket; stop it"),
         ("place", ["nsenter", &inside], ["--log", "info"], "another Pontoon already serves this network namespace"),
     ] {
         let (status, log) = Daemon::launch(&dir.0, name, &args, &prefix).end();
@@ -110,19 +152,19 @@ fn a_second_pontoon_refuses() {
         let last = log.lines().last().unwrap_or_default();
         assert!(last.starts_with("pontoon: ") && last.contains(message), "{name}: {log}");
     }
-    let (_, log) = Daemon::launch(&dir.0, "who", &["--state-dir", state], &another_place).end();
+    let (_, log) = Daemon::launch(&dir.0, "who", &["--state-dir", state], &other_namespace).end();
     assert!(log.contains(&format!("process {}", first.pid())), "{log}");
-    // The first has not noticed.
-    verb(&first, "NetworkDriver.CreateNetwork", &network("aa", 1, false));
+    // The first is not affected.
+    call(&first, "NetworkDriver.CreateNetwork", &network("aa", 1, false));
     assert!(first.socket.exists());
 }
 
-/// A dead one's socket and lock are in nobody's way.
+/// The socket and lock of a killed process do not prevent the next start.
 #[test]
-fn a_killed_pontoon_leaves_nothing_that_stops_the_next() {
+fn a_killed_pontoon_does_not_prevent_the_next_start() {
     let dir = Dir::new();
     let first = Daemon::start(&dir.0, &[]);
-    verb(&first, "NetworkDriver.CreateNetwork", &network("aa", 1, false));
+    call(&first, "NetworkDriver.CreateNetwork", &network("aa", 1, false));
     drop(first);
     assert!(dir.0.join("pontoon.sock").exists());
     let mut second = Daemon::start(&dir.0, &[]);
@@ -131,7 +173,7 @@ fn a_killed_pontoon_leaves_nothing_that_stops_the_next() {
         for thread in 0..8 {
             let second = &second;
             scope.spawn(move || {
-                verb(second, "NetworkDriver.CreateEndpoint", &endpoint("aa", &format!("e{thread}"), "10.1.0.2/24"))
+                call(second, "NetworkDriver.CreateEndpoint", &endpoint("aa", &format!("e{thread}"), "10.1.0.2/24"))
             });
         }
     });

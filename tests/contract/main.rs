@@ -1,21 +1,21 @@
-//! One suite for every implementation of the trait `Kernel`: the same cases on the fake and on
-//! the real one, so that what is proved on the fake holds for the kernel. Needs root.
+//! One suite for all implementations of the trait `Kernel`: the same cases on the fake and on the real one, so that
+//! results on the fake also hold for the kernel. Needs root.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pontoon::datapath::fake::FakeKernel;
-use pontoon::datapath::object::Macvlan;
+use pontoon::datapath::object::{HostChild, HostLink, Macvlan};
 use pontoon::datapath::{
-    Bridge, Change, Datapath, FastPath, Kernel, Object, ObjectKind, Policy, Protected, ReserveError, Step, Veth, Vxlan,
-    diff,
+    Bridge, Change, Datapath, FastPath, Kernel, LinkProperty, Object, ObjectKind, Policy, Protected, ReserveError,
+    Station, Step, Veth, Vxlan, diff,
 };
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::kind::MacvlanMode;
 use pontoon::model::{HostPort, IfName, Mac, Protocol, Published, Vni};
 
-/// Runs a case on the fake and, in a namespace of its own, on the kernel.
+/// Runs a case on the fake and, in its own namespace, on the kernel.
 fn on_both(case: fn(&dyn Kernel)) {
     case(&FakeKernel::new());
     std::thread::spawn(move || {
@@ -41,6 +41,7 @@ fn bridge() -> Bridge {
         ipv6: true,
         localnet: false,
         hardened: true,
+        filters_vlans: false,
         up: true,
     }
 }
@@ -54,7 +55,9 @@ fn veth(peer: &str, bridge: &str, isolated: bool) -> Veth {
         peer_mtu: 1400,
         bridge: Some(name(bridge)),
         isolated,
+        vlans: None,
         hairpin: false,
+        shape: None,
         arp: false,
         up: true,
     }
@@ -62,7 +65,7 @@ fn veth(peer: &str, bridge: &str, isolated: bool) -> Veth {
 
 fn observe(kernel: &dyn Kernel) -> Datapath {
     let mut seen = kernel.observe(&BTreeSet::new()).unwrap();
-    // Which sysctls a new namespace starts with is not the contract's business.
+    // The initial sysctls of a new namespace are not part of the contract.
     seen.forwarding = Default::default();
     for object in seen.objects.values_mut() {
         if let Object::Bridge(bridge) = object {
@@ -98,7 +101,7 @@ fn build() -> Vec<Step> {
 }
 
 #[test]
-fn what_was_applied_is_what_is_observed_also_when_applied_twice() {
+fn applied_steps_are_observed_and_idempotent() {
     on_both(|kernel| {
         for _ in 0..2 {
             kernel.apply(&build()).unwrap();
@@ -108,7 +111,7 @@ fn what_was_applied_is_what_is_observed_also_when_applied_twice() {
 }
 
 #[test]
-fn what_is_gone_may_be_retired_again() {
+fn deleting_twice_is_no_error() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let end = [
@@ -133,7 +136,7 @@ fn what_is_gone_may_be_retired_again() {
 }
 
 #[test]
-fn the_difference_to_any_meddled_state_leads_back() {
+fn the_difference_to_any_drift_restores_the_state() {
     type Meddle = (&'static str, fn() -> Vec<Step>);
     let meddles: [Meddle; 6] = [
         ("a veth retired", || vec![Step::Delete(name("pnth2"), ObjectKind::Veth)]),
@@ -173,16 +176,19 @@ fn a_port_of_no_bridge_and_a_change_of_no_table_are_refused() {
         let error = kernel.apply(&[Step::create(name("pnth1"), veth("pntc1", "pntb9", false))]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
         let error = kernel
-            .apply(&[Step::ChangeFirewall { add: vec![Policy::ProtectedBridge(name("pntb1"))], remove: vec![] }])
+            .apply(&[Step::ChangeFirewall {
+                add: vec![Policy::Link(LinkProperty::ProtectedBridge, name("pntb1"))],
+                remove: vec![],
+            }])
             .unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT), "{error}");
         let nothing = Datapath { fastpath: Some(BTreeSet::new()), ..Datapath::default() };
-        assert_eq!(observe(kernel), nothing, "nothing is left of either");
+        assert_eq!(observe(kernel), nothing, "neither leaves anything");
     });
 }
 
 #[test]
-fn looking_a_link_up() {
+fn a_link_is_found_by_name() {
     on_both(|kernel| {
         assert_eq!(kernel.link(&name("pntb1")).unwrap(), None);
         kernel.apply(&build()).unwrap();
@@ -199,7 +205,7 @@ fn published(port: u16, container: &str) -> Policy {
 }
 
 #[test]
-fn a_published_port_leads_where_the_last_change_says() {
+fn a_published_port_has_the_target_of_the_last_change() {
     on_both(|kernel| {
         kernel.apply(&[Step::CreateFirewall(vec![published(1, "10.77.0.2"), published(2, "10.77.0.2")])]).unwrap();
         let change = |add: &[Policy], remove: &[Policy]| {
@@ -208,10 +214,10 @@ fn a_published_port_leads_where_the_last_change_says() {
             }
             observe(kernel).policy.unwrap()
         };
-        // Removals come first: the key gets its new value.
+        // Removals come first, so that the key gets its new value.
         let held = change(&[published(1, "10.77.0.3")], &[published(1, "10.77.0.2")]);
         assert_eq!(held, [published(1, "10.77.0.3"), published(2, "10.77.0.2")].into());
-        // Only the very element is removed, not another one with its key.
+        // Only exactly equal elements are removed, not another one with the same key.
         let held = change(&[], &[published(1, "10.77.0.2"), published(2, "10.77.0.2"), published(3, "10.77.0.2")]);
         assert_eq!(held, [published(1, "10.77.0.3")].into());
         let many: Vec<_> = (10..2010).map(|port| published(port, "10.77.0.4")).collect();
@@ -221,7 +227,7 @@ fn a_published_port_leads_where_the_last_change_says() {
 }
 
 #[test]
-fn hairpin_and_loopback_are_turned_on_and_stay() {
+fn hairpin_and_loopback_are_enabled_and_stay() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         for _ in 0..2 {
@@ -263,7 +269,7 @@ fn vxlan(vni: u32, local: &str, peers: &[&str]) -> Vxlan {
     }
 }
 
-/// Two tunnels, as there may be when some networks go over IPv4 and some over IPv6.
+/// Two tunnels, as with one network over IPv4 and another over IPv6.
 fn tunnels() -> Datapath {
     let mut want = wanted();
     want.objects.insert(name("pntx1"), vxlan(70000, "127.0.0.1", &["192.0.2.2", "192.0.2.3"]).into());
@@ -271,7 +277,7 @@ fn tunnels() -> Datapath {
     want
 }
 
-/// What makes `want` of whatever is there, with the peer ends that no kernel tells.
+/// Changes the present state to `want`, with the MACs of the peer ends, which no kernel reports.
 fn reach(kernel: &dyn Kernel, want: &Datapath) -> Vec<Step> {
     let mut want = want.clone();
     for (host, veth) in want.veths_mut() {
@@ -283,14 +289,14 @@ fn reach(kernel: &dyn Kernel, want: &Datapath) -> Vec<Step> {
 }
 
 #[test]
-fn tunnels_are_made_changed_and_taken_down() {
+fn tunnels_are_created_changed_and_deleted() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let mut want = tunnels();
         reach(kernel, &want);
         assert_eq!(observe(kernel), want);
         assert_eq!(reach(kernel, &want), []);
-        // Whatever may change in place does; the identity makes a new link of the name.
+        // Some attributes change in place; a change of the identity creates a new link with the name.
         let changes: [fn(&mut Vxlan); 7] = [
             |v| v.peers.extend(["192.0.2.9".parse::<std::net::IpAddr>().unwrap()]),
             |v| v.peers.retain(|peer| peer.to_string() != "192.0.2.2"),
@@ -307,7 +313,7 @@ fn tunnels_are_made_changed_and_taken_down() {
             assert_eq!(observe(kernel), want);
         }
         for _ in 0..2 {
-            // Adding who is there and removing who is not are fine.
+            // Adding existing peers and removing missing ones is no error.
             let (add, remove) = (vec!["192.0.2.3".parse().unwrap()], vec!["192.0.2.77".parse().unwrap()]);
             kernel.apply(&[Step::Change(name("pntx1"), Change::Flood { add, remove })]).unwrap();
             kernel.apply(&[Step::create(name("pntx1"), want.vxlans()[&name("pntx1")].clone())]).unwrap();
@@ -328,7 +334,7 @@ fn tunnels_are_made_changed_and_taken_down() {
 }
 
 #[test]
-fn shortcuts_are_made_changed_and_taken_away() {
+fn fast_paths_are_created_changed_and_deleted() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let mut want = tunnels();
@@ -351,7 +357,7 @@ fn shortcuts_are_made_changed_and_taken_away() {
             assert_eq!(observe(kernel), want);
             assert_eq!(reach(kernel, &want), []);
         }
-        // Nothing leads past a bridge of which nothing else does.
+        // A port without its network's fast path has no effect.
         let alone =
             Step::FastPath { add: vec![port("pnth1", &["10.77.0.2"])], remove: vec![port("pnth2", &["10.77.0.4"])] };
         kernel.apply(&[alone]).unwrap();
@@ -360,7 +366,7 @@ fn shortcuts_are_made_changed_and_taken_away() {
 }
 
 #[test]
-fn what_somebody_renamed_is_called_back() {
+fn renamed_links_get_their_names_back() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let mut want = tunnels();
@@ -386,14 +392,14 @@ fn what_somebody_renamed_is_called_back() {
 }
 
 #[test]
-fn a_pair_without_a_name_of_ours_is_left_alone() {
+fn a_pair_without_pontoons_names_is_not_touched() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let want = wanted();
         kernel.apply(&[Step::create(name("mine1"), veth("mine2", "pntb1", false))]).unwrap();
         let mut there = observe(kernel);
         assert_eq!(diff(&there, &want, &Protected::default()).steps, []);
-        // Its other end is back on the host and tells whose it was.
+        // Its other end is back on the host and identifies the endpoint.
         kernel.apply(&[Step::create(name("foo"), veth("pntc9", "pntb1", false))]).unwrap();
         let steps = diff(&observe(kernel), &want, &Protected::default()).steps;
         assert_eq!(steps, [Step::Delete(name("foo"), ObjectKind::Veth)]);
@@ -405,14 +411,14 @@ fn a_pair_without_a_name_of_ours_is_left_alone() {
 }
 
 #[test]
-fn a_number_is_had_once_and_free_again_at_once() {
+fn a_vni_is_exclusive_and_free_again_at_once() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let one = vxlan(70000, "127.0.0.1", &[]);
         kernel.apply(&[Step::create(name("pntx1"), one.clone())]).unwrap();
         let error = kernel.apply(&[Step::create(name("pntx2"), one.clone())]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::EEXIST), "{error}");
-        // The deletion goes on in the background, and is waited for where it must be.
+        // The deletion continues in the background, and is awaited where necessary.
         kernel
             .apply(&[Step::Delete(name("pntx1"), ObjectKind::Vxlan), Step::create(name("pntx2"), one.clone())])
             .unwrap();
@@ -444,7 +450,48 @@ fn ports_are_reserved_all_or_none() {
 }
 
 #[test]
-fn children_of_a_link_are_made_changed_and_taken_down() {
+fn the_host_reaches_stations_by_a_host_link() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let link = name("pntshost");
+        let host = HostLink {
+            parent: name("pntb1"),
+            child: HostChild::Macvlan { mac: Mac::derive("host_link", "h"), addressed: true },
+            quiet: true,
+            up: true,
+        };
+        let station = |address: &str, mac: &str| Station {
+            link: name("pntshost"),
+            address: address.parse().unwrap(),
+            mac: Some(Mac::derive("peer", mac)),
+        };
+        let mut want = wanted();
+        want.objects.insert(link.clone(), host.into());
+        want.stations = [station("10.77.0.9", "a"), station("fd77::9", "a"), station("10.77.0.10", "b")].into();
+        reach(kernel, &want);
+        assert_eq!(observe(kernel), want);
+        assert_eq!(reach(kernel, &want), []);
+        // One address moves to another container, another one is removed.
+        want.stations = [station("10.77.0.9", "c"), station("fd77::9", "a")].into();
+        reach(kernel, &want);
+        assert_eq!(observe(kernel), want);
+        assert_eq!(reach(kernel, &want), []);
+        let gone = Step::Stations { add: vec![], remove: vec![station("10.77.0.99", "x"), station("fd77::99", "x")] };
+        kernel.apply(&[gone]).unwrap();
+        assert_eq!(observe(kernel), want);
+        // Stations are removed with the link, and restored with it.
+        kernel.apply(&[Step::Delete(link.clone(), ObjectKind::HostLink)]).unwrap();
+        assert!(kernel.settle(Duration::from_secs(10)));
+        assert_eq!(observe(kernel), wanted());
+        let late = Step::Stations { add: vec![station("10.77.0.9", "c")], remove: vec![] };
+        assert_eq!(kernel.apply(&[late]).unwrap_err().errno(), Some(libc::ENODEV));
+        reach(kernel, &want);
+        assert_eq!(observe(kernel), want);
+    });
+}
+
+#[test]
+fn child_links_are_created_changed_and_deleted() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();
         let child =

@@ -1,22 +1,21 @@
-//! Several engines' worth of work on one host at once: networks and containers come and go at
-//! random, while two bystanders talk.
+//! Concurrent load of several engines on one host: networks and containers are created and removed at random, while two
+//! bystanders exchange packets.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::engine::{Engine, Rescue};
+use super::fixture;
 use super::host::Host;
 use super::kernel_view::Surroundings;
-use super::ledger;
-use super::random::Random;
-use super::stage;
+use testkit::ledger;
+use testkit::random::Random;
 
-/// Containers of one client at a time.
+/// Concurrent containers of one client.
 const CONTAINERS: usize = 4;
 
-/// How often, in a hundred, a client makes a network, removes one, starts a container; the rest
-/// are stops.
+/// Percentages of network creations, network removals and container starts of a client; the rest are stops.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
     pub create: u64,
@@ -24,19 +23,19 @@ pub struct Mix {
     pub attach: u64,
 }
 
-/// The engines of a host and what they did.
+/// The engines of a host, and counters of their work.
 pub struct Clients<'a> {
     pub host: &'a Host,
     pub around: Surroundings,
     mix: Mix,
-    /// The bystanders' engine first.
+    /// The bystanders' engine is the first.
     pub engines: Vec<Mutex<Engine<'a>>>,
     pub lives: AtomicU64,
     pub reclaimed: AtomicU64,
     over: AtomicBool,
 }
 
-/// Ends the clients when the one who watches them does, however that is.
+/// Stops the clients when dropped, also during a panic.
 pub struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -47,14 +46,14 @@ impl Drop for Over<'_> {
 
 impl<'a> Clients<'a> {
     pub fn new(host: &'a Host, count: usize, mix: Mix) -> Self {
-        let around = stage::surround(host);
+        let around = fixture::add_foreign_objects(host);
         let mut base = Engine::new(host, "b", 2);
-        stage::bystanders(&mut base);
+        fixture::bystanders(&mut base);
         let shared = base.networks.clone();
         let mut engines = vec![Mutex::new(base)];
         for client in 0..count {
             let mut engine = Engine::new(host, &format!("c{client}"), 2);
-            // All of them use the bystanders' network too.
+            // All of them also use the bystanders' network.
             engine.networks.clone_from(&shared);
             engines.push(Mutex::new(engine));
         }
@@ -65,13 +64,13 @@ impl<'a> Clients<'a> {
         Self { host, around, mix, engines, lives, reclaimed, over }
     }
 
-    /// They may work until the returned value is dropped.
+    /// Lets the clients work until the returned value is dropped.
     pub fn begin(&self) -> Over<'_> {
         self.over.store(false, Ordering::SeqCst);
         Over(&self.over)
     }
 
-    /// Works until it is over, as client `number` from 1.
+    /// Works as client `number`, counted from 1, until the clients are stopped.
     pub fn work(&self, number: usize) {
         let mut random = Random::new(number as u64 + 100);
         let base = lock(&self.engines[0]).networks.keys().next().cloned().unwrap();
@@ -79,12 +78,12 @@ impl<'a> Clients<'a> {
             let mut engine = lock(&self.engines[number]);
             self.act(&mut engine, number, &base, &mut random);
             drop(engine);
-            // Whoever wants to compare gets a chance to.
+            // Gives a waiting comparison the chance to take the lock.
             std::thread::sleep(Duration::from_micros(100));
         }
     }
 
-    /// One thing that a user does.
+    /// One action of a user.
     fn act(&self, engine: &mut Engine<'_>, number: usize, base: &str, random: &mut Random) {
         let own: Vec<String> = engine.networks.keys().filter(|id| *id != base).cloned().collect();
         let attached: Vec<String> = engine.attached.keys().cloned().collect();
@@ -94,7 +93,7 @@ impl<'a> Clients<'a> {
         let attach = remove.end..remove.end + mix.attach;
         match roll {
             _ if create.contains(&roll) && own.len() < 3 => {
-                // Half of them have their subnet chosen.
+                // Half of the networks get a subnet that Pontoon chooses.
                 let named = format!("10.{}.{}.0/24", 100 + number, random.below(3));
                 let taken = engine.networks.values().any(|network| network.subnet == named);
                 let subnet = if random.below(2) == 0 || taken { "" } else { &named };
@@ -127,11 +126,11 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// Stops all work and compares everything; what was lost track of must go.
+    /// Pauses all work and compares everything; removes what the engines lost track of.
     pub fn compare(&self) {
         let mut engines: Vec<MutexGuard<'_, Engine<'a>>> = self.engines.iter().map(lock).collect();
         compare(self.host, &engines, &self.around);
-        if engines.iter().all(|engine| engine.lost.nothing()) {
+        if engines.iter().all(|engine| engine.lost.is_empty()) {
             return;
         }
         self.host.kill();
@@ -148,7 +147,7 @@ impl<'a> Clients<'a> {
         compare(self.host, &engines, &self.around);
     }
 
-    /// Takes everything away but the bystanders, and compares.
+    /// Removes everything except the bystanders, and compares.
     pub fn clear(&self) {
         for engine in &self.engines[1..] {
             let mut engine = lock(engine);
@@ -171,7 +170,7 @@ fn lock_first(clients: &Clients<'_>) -> Vec<String> {
 
 fn compare(host: &Host, engines: &[MutexGuard<'_, Engine<'_>>], around: &Surroundings) {
     let all: Vec<&Engine<'_>> = engines.iter().map(|engine| &**engine).collect();
-    stage::compare(host, &all, around);
+    fixture::compare(host, &all, around);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,5 @@
-//! A Docker engine as far as its drivers see it: the calls it makes for what a user does, in its
-//! order, its repetition with an empty body when a connection breaks (protocol.md 1.6), its
-//! rollback, and what it believes afterwards.
+//! A Docker engine as a driver sees it: its calls for a user's actions, in the engine's order, its retry with an empty
+//! body when a connection breaks (protocol.md 1.6), its rollback, and its resulting view.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,8 +10,9 @@ use super::host::{Host, Netns};
 use super::oracle::{Attached, Kind, Lost, Network, Subnet};
 use super::sandbox;
 use super::wire::{Trip, post};
+use testkit::harness::LATE;
 
-/// Longest wait for a Pontoon that somebody else restarts.
+/// Longest wait for a Pontoon that another thread restarts.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why a call failed.
@@ -23,23 +23,23 @@ pub struct Failure {
     pub doubtful: bool,
 }
 
-/// What happens when nobody answers.
+/// What the engine does when Pontoon does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rescue {
     /// The engine's host starts Pontoon again, as systemd would.
     Restart,
-    /// Somebody else does.
+    /// Waits for another thread to restart it.
     Wait,
 }
 
-/// See [`Engine::after_death`].
-pub type Look<'a> = Box<dyn Fn(&Engine<'a>) + Send + 'a>;
+/// See [`Engine::after_crash`].
+pub type Check<'a> = Box<dyn Fn(&Engine<'a>) + Send + 'a>;
 
-/// See the module's text.
+/// See the module documentation.
 pub struct Engine<'a> {
     pub host: &'a Host,
     pub rescue: Rescue,
-    /// Set apart from other engines on the same host.
+    /// Distinguishes engines on the same host.
     pub name: String,
     pub networks: BTreeMap<String, Network>,
     /// By endpoint.
@@ -48,13 +48,13 @@ pub struct Engine<'a> {
     pub sandboxes: Vec<Netns>,
     /// Calls that failed, of any kind.
     pub failures: u32,
-    /// Of so many containers one has its link moved into its sandbox, which takes the kernel much
-    /// longer than everything else; 1 for all of them.
+    /// One in so many containers has its link moved into its sandbox, which takes the kernel much longer than
+    /// everything else; 1 moves all of them.
     pub plug_one_in: u32,
-    /// Lives that this engine found ended, and began anew.
-    pub deaths: u32,
-    /// What is looked at after each death, before the engine goes on.
-    pub after_death: Option<Look<'a>>,
+    /// Crashes of Pontoon that this engine found and recovered from.
+    pub crashes: u32,
+    /// A check after each crash, before the engine continues.
+    pub after_crash: Option<Check<'a>>,
     next: u32,
 }
 
@@ -70,13 +70,13 @@ impl<'a> Engine<'a> {
             sandboxes: (0..sandboxes).map(|_| Netns::sandbox()).collect(),
             failures: 0,
             plug_one_in: 1,
-            deaths: 0,
-            after_death: None,
+            crashes: 0,
+            after_crash: None,
             next: 0,
         }
     }
 
-    /// One call with the engine's repetitions.
+    /// One call, with the engine's retries.
     pub fn call(&mut self, method: &str, body: Value) -> Result<Value, Failure> {
         let socket = self.host.paths.socket();
         let (mut text, mut doubtful) = (body.to_string(), false);
@@ -86,8 +86,8 @@ impl<'a> Engine<'a> {
                 Trip::Answer(value) => return Ok(value),
                 Trip::Refused(message) => {
                     self.failures += 1;
-                    // A verb whose deadline passed goes on: nobody knows how it ends.
-                    let doubtful = doubtful || message.contains("continues in the background");
+                    // A request whose deadline passed continues: its result is unknown.
+                    let doubtful = doubtful || message.contains(LATE);
                     return Err(Failure { message, doubtful });
                 }
                 Trip::Unsent => self.rescue(began),
@@ -103,12 +103,12 @@ impl<'a> Engine<'a> {
     fn rescue(&mut self, began: Instant) {
         match self.rescue {
             Rescue::Restart => {
-                self.deaths += 1;
-                self.host.bury();
+                self.crashes += 1;
+                self.host.reap();
                 self.host.start();
-                if let Some(look) = self.after_death.take() {
-                    look(self);
-                    self.after_death = Some(look);
+                if let Some(check) = self.after_crash.take() {
+                    check(self);
+                    self.after_crash = Some(check);
                 }
             }
             Rescue::Wait => {
@@ -128,7 +128,7 @@ impl<'a> Engine<'a> {
         self.create_network_of(Kind::default(), subnet)
     }
 
-    /// The same with its options.
+    /// The same with options.
     pub fn create_network_of(&mut self, kind: Kind, subnet: &str) -> Result<String, Failure> {
         let id = self.fresh("n");
         let four = self.request_subnet(subnet)?;
@@ -154,11 +154,11 @@ impl<'a> Engine<'a> {
             return Err(failure);
         }
         let Subnet { pool, subnet, gateway } = four;
-        self.networks.insert(id.clone(), Network { pool, subnet, gateway, six, ways: kind.ways() });
+        self.networks.insert(id.clone(), Network { pool, subnet, gateway, six, families: kind.families() });
         Ok(id)
     }
 
-    /// A pool, and the gateway in it.
+    /// Requests a pool, and the gateway in it.
     fn request_subnet(&mut self, subnet: &str) -> Result<Subnet, Failure> {
         let ask = json!({"AddressSpace": "pontoon-local", "Pool": subnet, "SubPool": "", "Options": {},
             "V6": subnet.contains(':')});
@@ -190,8 +190,8 @@ impl<'a> Engine<'a> {
         Ok(string(&asked, "Address"))
     }
 
-    /// A call that may be repeated, again if the kernel was too busy with others.
-    fn insist(&mut self, method: &str, body: Value) {
+    /// A repeatable call, retried while the kernel is too busy to finish it in time.
+    fn call_with_retries(&mut self, method: &str, body: Value) {
         let done = (0..5).any(|_| match self.call(method, body.clone()) {
             Ok(_) => true,
             Err(failure) => {
@@ -199,12 +199,12 @@ impl<'a> Engine<'a> {
                 false
             }
         });
-        assert!(done, "{method} did not end in five tries");
+        assert!(done, "{method} did not succeed in five tries");
     }
 
-    /// `docker network create`, again if the kernel was too busy with others to do it in time.
+    /// `docker network create`, retried while the kernel is too busy to finish it in time.
     #[track_caller]
-    pub fn insist_on_network(&mut self, subnet: &str) -> String {
+    pub fn create_network_with_retries(&mut self, subnet: &str) -> String {
         for _ in 0..5 {
             match self.create_network(subnet) {
                 Ok(id) => return id,
@@ -310,15 +310,15 @@ impl<'a> Engine<'a> {
         self.delete_endpoint(endpoint, &attached);
     }
 
-    /// The container that runs publishes these ports from now on, and no others.
+    /// Replaces the published ports of a running container.
     pub fn change_ports(&mut self, endpoint: &str, ports: &[(u8, u16)]) {
         let network = self.attached[endpoint].network.clone();
         let mut body = json!({"NetworkID": network, "EndpointID": endpoint});
         if ports.is_empty() {
-            self.insist("NetworkDriver.RevokeExternalConnectivity", body);
+            self.call_with_retries("NetworkDriver.RevokeExternalConnectivity", body);
         } else {
             body["Options"] = json!({"com.docker.network.portmap": port_map(ports)});
-            self.insist("NetworkDriver.ProgramExternalConnectivity", body);
+            self.call_with_retries("NetworkDriver.ProgramExternalConnectivity", body);
         }
         self.attached.get_mut(endpoint).unwrap().ports = ports.to_vec();
     }
@@ -361,14 +361,14 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// What only the engine's word can clear: networks and pools that it does not know. A pool's
-    /// name may be in use again by now: `used` are those that are.
+    /// Removes what only the engine can decide about: networks and pools that it does not know. The name of a lost pool
+    /// may be in use again: `used` are those.
     pub fn collect_garbage(&mut self, used: &BTreeSet<String>) {
         for network in std::mem::take(&mut self.lost.networks) {
-            self.insist("NetworkDriver.DeleteNetwork", json!({"NetworkID": network}));
+            self.call_with_retries("NetworkDriver.DeleteNetwork", json!({"NetworkID": network}));
         }
         for pool in std::mem::take(&mut self.lost.pools).difference(used) {
-            self.insist("IpamDriver.ReleasePool", json!({"PoolID": pool}));
+            self.call_with_retries("IpamDriver.ReleasePool", json!({"PoolID": pool}));
         }
     }
 }

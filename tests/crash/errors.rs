@@ -1,33 +1,33 @@
-//! The kernel refuses: every netlink request in turn meets every plausible error number, before
-//! or after the work was done, listings are torn, answers are lost.
+//! Kernel errors: every netlink request in turn gets every plausible error number, before or after it was carried out;
+//! dumps are interrupted, answers are lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::engine::Engine;
+use super::fixture;
 use super::kernel_view::Surroundings;
-use super::ledger;
-use super::stage;
 use super::tracee::{Call, Object, Tracee};
 use super::tracer::{Entry, Exit, Script};
+use testkit::ledger;
 
 /// How a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// Nothing is done, and the answer is this.
+    /// Not carried out; answered with this error.
     Refused(i32),
-    /// It is done, and the answer is this all the same.
+    /// Carried out, but answered with this error.
     Done(i32),
-    /// The listing says that it was interrupted.
+    /// The dump is marked as interrupted.
     Torn,
-    /// It is done, and the kernel had no room for the answer.
+    /// Carried out, but the socket buffer has no room for the answer.
     Overrun,
-    /// Nothing is ever heard of it.
+    /// Never answered.
     Silent,
 }
 
-/// What the kernel may say to anything.
+/// Possible errors of any request.
 const REFUSALS: [i32; 9] = [
     libc::ENOMEM,
     libc::EPERM,
@@ -40,7 +40,7 @@ const REFUSALS: [i32; 9] = [
     libc::EAGAIN,
 ];
 
-/// What it may say although, or because, the work is done.
+/// Possible errors although, or because, the request was carried out.
 const DONE: [i32; 5] = [libc::EINTR, libc::ENOMEM, libc::EEXIST, libc::ENOENT, libc::ENODEV];
 
 const HEADER: usize = 16;
@@ -48,7 +48,7 @@ const NLMSG_ERROR: u16 = 2;
 const BATCH: [u16; 2] = [0x10, 0x11];
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-/// No request of any subsystem has this type.
+/// A type that no subsystem has.
 const NONSENSE: u16 = 0x7f;
 
 /// The messages in a datagram: offset, type, flags, sequence number.
@@ -63,22 +63,22 @@ fn messages(bytes: &[u8]) -> Vec<(usize, u16, u16, u32)> {
     found
 }
 
-/// Brings the fault to the message that is so many messages ahead.
+/// Applies the fault to the message that is `ahead` messages away.
 struct FailAt {
     ahead: Arc<AtomicI64>,
     fault: Fault,
     hit: Arc<Mutex<Option<String>>>,
-    /// The socket and the sequence number of the message that is to fail.
+    /// Socket and sequence number of the message to fail.
     target: Option<(u64, u32)>,
 }
 
 impl FailAt {
-    /// Whether a message can meet this fault at all.
+    /// Whether the fault can apply to a message with these flags.
     fn applies(&self, flags: u16) -> bool {
         let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
         match self.fault {
             Fault::Refused(_) | Fault::Overrun | Fault::Silent => true,
-            // Only what is acknowledged has an answer that can be changed.
+            // Only an acknowledged request has an answer that can be changed.
             Fault::Done(_) => !dump && flags & 4 != 0,
             Fault::Torn => dump,
         }
@@ -142,7 +142,7 @@ impl Script for FailAt {
     }
 }
 
-fn story(engine: &mut Engine<'_>) {
+fn scenario(engine: &mut Engine<'_>) {
     let base = engine.networks.keys().next().unwrap().clone();
     let network = engine.create_network("10.77.0.0/24");
     let one = engine.attach(&base, 2, "eth0", &[(6, 8080), (17, 5353)]);
@@ -155,7 +155,7 @@ fn story(engine: &mut Engine<'_>) {
     }
 }
 
-/// Tells the story with one fault at one message; `None` when it has no such message.
+/// Runs the scenario with one fault at one message; `None` when it has no such message.
 fn fail_at(engine: &mut Engine<'_>, around: &Surroundings, at: i64, fault: Fault) -> Option<String> {
     let host = engine.host;
     let (ahead, hit) = (Arc::new(AtomicI64::new(-1)), Arc::new(Mutex::new(None)));
@@ -164,35 +164,34 @@ fn fail_at(engine: &mut Engine<'_>, around: &Surroundings, at: i64, fault: Fault
     host.begin(Some(Box::new(script)));
     assert!(host.serves(), "{}", host.log());
     ahead.store(at, Ordering::SeqCst);
-    story(engine);
+    scenario(engine);
     let missed = ahead.swap(-1, Ordering::SeqCst) >= 0;
     let hit = hit.lock().unwrap().take();
     assert!(!host.has_ended(), "the process ended:\n{}", host.log());
-    // What is left to do is done by itself, in the same life.
-    let told = format!("{fault:?} for message {hit:?} (#{at})");
-    let doubt = !engine.lost.nothing();
-    let compared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage::compare(host, &[engine], around)));
-    assert!(compared.is_ok(), "after {told}");
+    // Pending work is completed without a restart.
+    let context = format!("{fault:?} for message {hit:?} (#{at})");
+    let doubt = !engine.lost.is_empty();
+    let compared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fixture::compare(host, &[engine], around)));
+    assert!(compared.is_ok(), "after {context}");
     if doubt {
         host.kill();
         ledger::age(&host.paths.ledger());
         host.start();
         engine.collect_garbage(&Default::default());
         engine.lost = Default::default();
-        stage::compare(host, &[engine], around);
+        fixture::compare(host, &[engine], around);
     }
     if missed { None } else { Some(format!("{fault:?} {}", hit.unwrap_or_default())) }
 }
 
-/// Every message with its share of the faults: in an everyday run each message meets one of them,
-/// at length all.
+/// Combines messages with faults: one for each message in a regular run, all of them in a long run.
 fn try_all(faults: &[Fault]) -> (u32, BTreeSet<String>) {
     let tried: Mutex<BTreeMap<String, u32>> = Mutex::default();
     const SHARDS: usize = 2;
-    stage::side_by_side(SHARDS, "k", |shard, engine, around| {
+    fixture::side_by_side(SHARDS, "k", |shard, engine, around| {
         let own = faults.iter().enumerate().filter(|(number, _)| number % SHARDS == shard);
         for (number, fault) in own {
-            let step = if super::at_length() { 1 } else { faults.len() };
+            let step = if super::long_run() { 1 } else { faults.len() };
             let first = if step == 1 { 0 } else { number as i64 };
             for at in (first..).step_by(step) {
                 let Some(what) = fail_at(engine, around, at, *fault) else { break };
@@ -205,7 +204,7 @@ fn try_all(faults: &[Fault]) -> (u32, BTreeSet<String>) {
 }
 
 #[test]
-fn every_request_may_be_refused() {
+fn every_request_can_be_refused() {
     let refused = REFUSALS.map(Fault::Refused);
     let done = DONE.map(Fault::Done);
     let faults: Vec<Fault> = refused.into_iter().chain(done).chain([Fault::Torn, Fault::Overrun]).collect();
@@ -214,13 +213,13 @@ fn every_request_may_be_refused() {
     assert!(count > 25, "{kinds:?}");
 }
 
-/// The deadline of a request is 5 s, so an everyday run takes the making of the pair only.
+/// The deadline of a request is 5 s, so a regular run covers only the creation of the pair.
 #[test]
-fn a_request_may_stay_without_an_answer() {
-    if super::at_length() {
+fn a_request_can_stay_unanswered() {
+    if super::long_run() {
         let (count, kinds) = try_all(&[Fault::Silent, Fault::Silent]);
         println!("requests without an answer: {count}, {} kinds", kinds.len());
         return;
     }
-    stage::play("s", 3, |engine, around| assert_ne!(fail_at(engine, around, 12, Fault::Silent), None));
+    fixture::run_on_host("s", 3, |engine, around| assert_ne!(fail_at(engine, around, 12, Fault::Silent), None));
 }

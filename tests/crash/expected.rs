@@ -1,36 +1,41 @@
-//! What the kernel should hold for the facts of a ledger, by the tests' own understanding.
+//! The expected kernel state for the facts of a ledger, derived independently of Pontoon's code.
 
 use std::net::Ipv6Addr;
 
 use serde_json::Value;
 
-use super::kernel_view::{Objects, plain};
-use super::ledger::{self, Facts, text};
+use super::kernel_view::{GROUP, Objects, plain};
+use super::lan;
+use testkit::ledger::{self, Facts, text};
 
-/// The host's address on the way to others, see `stage::surround`.
+/// The host's address towards other hosts, see `fixture::add_foreign_objects`.
 const UNDERLAY: &str = "198.51.100.1";
 
-/// What the host of `stage::surround` brings with it: a bridge of the engine's, whose containers are
-/// neighbours, and the one link with an address on which broadcasts are for published ports (with
-/// br_netfilter a bridge is none).
+/// Elements for the objects of `fixture::add_foreign_objects`: an engine bridge, whose containers are neighbours, and
+/// the only link with an address on which broadcasts can reach published ports (with br_netfilter, bridges cannot).
 const OF_THE_HOST: [&str; 3] = [
     "container_bridges: docker0",
     "broadcasts: wire0 . 198.51.100.255 : 198.51.100.1",
     "broadcasts: wire0 . 255.255.255.255 : 198.51.100.1",
 ];
 
-/// What the kernel should hold for these facts. `inside` are the endpoints whose other end is in
-/// a sandbox; of all others it is on the host.
+/// The expected kernel state for these facts. `inside` tells whether the other end of an endpoint is in a sandbox; all
+/// other ends are on the host.
 pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
     let mut objects = Objects::default();
     objects.elements.extend(OF_THE_HOST.map(str::to_owned));
-    // Group numbers as they are documented: "pnt" and 1.
-    let group = 0x706e_7401_u32;
-    let (mut tunnels, mut passages) = (Vec::new(), Vec::new());
+    let group = GROUP;
+    for network in facts.networks.values() {
+        lan::network(network, &[&format!("{UNDERLAY}/24")], &mut objects);
+    }
+    for ((network, id), endpoint) in &facts.endpoints {
+        lan::endpoint(&facts.networks[network], endpoint, inside(id) == Some(false), &mut objects);
+    }
+    let (mut tunnels, mut fastpath) = (Vec::new(), Vec::new());
     let mut element = |set: &str, element: String| {
         objects.elements.insert(format!("{set}: {element}"));
     };
-    for network in facts.networks.values() {
+    for network in facts.networks.values().filter(|network| !lan::is_on_parent(network)) {
         let (bridge, spec) = (text(ledger::kind(network), "bridge"), &network["spec"]);
         let internal = spec["internal"] == true;
         let mut addresses = Vec::new();
@@ -62,7 +67,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             element("vnis", (overlay["vni"].as_u64().unwrap() << 8).to_string());
             element("gateways", format!("{link} . {bridge}"));
             if !isolated {
-                passages.extend(network_passages(link, bridge));
+                fastpath.extend(network_fastpath(link, bridge));
             }
             let mut peers: Vec<&str> =
                 spec["options"]["peers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -90,12 +95,15 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
     }
     for ((network, id), endpoint) in &facts.endpoints {
         let network = &facts.networks[network];
+        if lan::is_on_parent(network) {
+            continue;
+        }
         let pair = ledger::pair(endpoint);
         let (host, peer, bridge) = (text(pair, "host"), text(pair, "peer"), text(ledger::kind(network), "bridge"));
         let mtu = &network["mtu"];
         let options = &network["spec"]["options"];
-        let published = endpoint["published"].as_array().map_or(0, Vec::len);
-        let flags = format!("isolated {} hairpin {}", options["icc"] == false, published > 0);
+        let count = endpoint["published"].as_array().map_or(0, Vec::len);
+        let flags = format!("isolated {} hairpin {}", options["icc"] == false, count > 0);
         let line = format!("veth up group {group} mtu {mtu} master {bridge:?} [] {flags}");
         objects.links.insert(host.to_owned(), line);
         if inside(id) == Some(false) {
@@ -103,7 +111,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             objects.links.insert(peer.to_owned(), line);
         }
         if let Some(overlay) = network["kind"].get("overlay").filter(|_| options["icc"] != false) {
-            passages.extend(port_passages(text(overlay, "link"), endpoint));
+            fastpath.extend(port_fastpath(text(overlay, "link"), endpoint));
         }
         element("spoof_checked", host.to_owned());
         element("source_macs", format!("{host} . {}", text(endpoint, "mac")));
@@ -113,7 +121,8 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             let (family, address) = (&family[1..], plain(address));
             element(&format!("source_address{family}"), format!("{host} . {address}"));
             let routed = text(options, &format!("mode{family}")) == "routed" && network["spec"]["internal"] != true;
-            // Answers from an address that is reached without translation leave by any network of its container.
+            // Answers from an address that is reached without translation can leave through any network of its
+            // container.
             let beside = facts.endpoints.values().filter(|other| routed && share_a_sandbox(endpoint, other));
             for other in beside {
                 element(
@@ -126,42 +135,47 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
                 element(&format!("open_port{family}"), format!("{address} . {port}"));
             }
         }
-        for published in endpoint["published"].as_array().into_iter().flatten() {
-            let (on, to) = (&published["host"], text(published, "container"));
-            let family = if to.contains(':') { 6 } else { 4 };
-            let key = format!("{} . {}", text(on, "protocol"), on["port"]);
-            let value = format!("{to} . {}", published["container_port"]);
-            match text(on, "address") {
-                "0.0.0.0" if text(on, "protocol") == "udp" => {
-                    element("broadcast_ports", key.clone());
-                    element("published4", format!("{key} : {value}"));
-                }
-                "0.0.0.0" | "::" => element(&format!("published{family}"), format!("{key} : {value}")),
-                address => element(&format!("published_at{family}"), format!("{address} . {key} : {value}")),
-            }
-        }
+        published(endpoint, &mut element);
     }
-    objects.elements.extend(passages);
+    objects.elements.extend(fastpath);
     objects.links.extend(tunnels);
     objects
 }
 
-/// Whether two endpoints are in one container.
+/// The published ports of an endpoint, as elements.
+pub fn published(endpoint: &Value, element: &mut dyn FnMut(&str, String)) {
+    for published in endpoint["published"].as_array().into_iter().flatten() {
+        let (on, to) = (&published["host"], text(published, "container"));
+        let family = if to.contains(':') { 6 } else { 4 };
+        let key = format!("{} . {}", text(on, "protocol"), on["port"]);
+        let value = format!("{to} . {}", published["container_port"]);
+        match text(on, "address") {
+            "0.0.0.0" if text(on, "protocol") == "udp" => {
+                element("broadcast_ports", key.clone());
+                element("published4", format!("{key} : {value}"));
+            }
+            "0.0.0.0" | "::" => element(&format!("published{family}"), format!("{key} : {value}")),
+            address => element(&format!("published_at{family}"), format!("{address} . {key} : {value}")),
+        }
+    }
+}
+
+/// Whether two endpoints belong to one container.
 fn share_a_sandbox(one: &Value, other: &Value) -> bool {
     let joined = |endpoint: &Value| text(endpoint, "phase") == "joined";
     let sandbox = |endpoint: &Value| endpoint["sandbox"].as_str().unwrap_or_default().to_owned();
     joined(one) && joined(other) && !sandbox(one).is_empty() && sandbox(one) == sandbox(other)
 }
 
-/// The address that the kernel makes of a hardware address: EUI-64 (RFC 4291, appendix A).
-fn link_local(mac: &str) -> Ipv6Addr {
+/// The IPv6 link-local address of a MAC address: EUI-64 (RFC 4291, appendix A).
+pub fn link_local(mac: &str) -> Ipv6Addr {
     let bytes: Vec<u16> = mac.split(':').map(|part| u16::from_str_radix(part, 16).unwrap()).collect();
     let [a, b, c, d, e, f] = bytes.try_into().unwrap();
     Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f)
 }
 
-/// What lets frames past the bridge of an overlay network.
-fn network_passages(tunnel: &str, bridge: &str) -> Vec<String> {
+/// The fast path of an overlay network, which bypasses the bridge.
+fn network_fastpath(tunnel: &str, bridge: &str) -> Vec<String> {
     let rules = [(format!("{tunnel}_on"), 2), (tunnel.to_owned(), 4)];
     let rule = |chain: &str, nth: usize| format!("rule {chain} {nth} network {tunnel} now {bridge}");
     let rules = rules.iter().flat_map(|(chain, count)| (1..=*count).map(move |nth| rule(chain, nth)));
@@ -170,8 +184,8 @@ fn network_passages(tunnel: &str, bridge: &str) -> Vec<String> {
     rules.chain(named).chain(sets).collect()
 }
 
-/// What lets those of a container past it.
-fn port_passages(tunnel: &str, endpoint: &Value) -> Vec<String> {
+/// The fast path of a container.
+fn port_fastpath(tunnel: &str, endpoint: &Value) -> Vec<String> {
     let (host, mac) = (text(ledger::pair(endpoint), "host"), text(endpoint, "mac"));
     let addresses = ["v4", "v6"].iter().filter_map(|family| endpoint["spec"].get(family)?.as_str());
     let addresses: Vec<String> = addresses.map(plain).collect();

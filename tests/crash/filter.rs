@@ -1,5 +1,5 @@
-//! Which system calls of Pontoon stop for the tracer: those that touch the disk, netlink or a
-//! client. A seccomp filter picks them, so that all others run at full speed.
+//! Selects the system calls of Pontoon that stop for the tracer: those on the disk, netlink or a client. A seccomp
+//! filter selects them, so that all others run at full speed.
 
 use std::io;
 
@@ -36,7 +36,7 @@ const STOPPING: [i64; 29] = [
     libc::SYS_recvmsg,
 ];
 
-/// Installs the filter in the calling process; to be called between fork and exec.
+/// Installs the filter in the calling process; call it between fork and exec.
 pub fn install() -> io::Result<()> {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let mut program = [statement(libc::BPF_RET, libc::SECCOMP_RET_ALLOW); STOPPING.len() + 3];

@@ -1,17 +1,17 @@
-//! What connection tracking knows of a host, seen with `conntrack`.
+//! The connection tracking entries of a host, read with `conntrack`.
 
 use std::time::{Duration, Instant};
 
 use super::host::Host;
 use super::kernel_view::SOON;
 
-/// Waits until no translated connection to an address is tracked any more: they are removed in the background.
+/// Waits until no translated connection to an address is tracked: entries are removed in the background.
 #[track_caller]
 pub fn no_flows(host: &Host, address: &str) {
     gone(host, || translated_flows(host, address));
 }
 
-/// The same for connections that came for a port of the host and do not lead to `address`.
+/// The same for connections to a port of the host that do not lead to `address`.
 #[track_caller]
 pub fn no_flows_for(host: &Host, port: u16, address: Option<&str>) {
     let leads = |flow: &String| address.is_some_and(|address| flow.contains(&format!("src={address} ")));
@@ -26,17 +26,17 @@ fn gone(host: &Host, flows: impl Fn() -> Vec<String>) {
         if flows.is_empty() {
             return;
         }
-        assert!(began.elapsed() < SOON, "flows that should be gone: {flows:?}\n{}", host.log());
+        assert!(began.elapsed() < SOON, "flows that should be removed: {flows:?}\n{}", host.log());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Tracked connections to or from an address that are translated.
+/// Translated tracked connections to or from an address.
 pub fn translated_flows(host: &Host, address: &str) -> Vec<String> {
     flows(host, &format!("src={address} "))
 }
 
-/// Tracked connections that came for a port.
+/// Tracked connections to a port.
 pub fn flows_for(host: &Host, port: u16) -> Vec<String> {
     flows(host, &format!("dport={port} "))
 }

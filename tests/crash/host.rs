@@ -1,4 +1,4 @@
-//! A host: a network namespace, a state directory, a plugin socket, and Pontoon on it.
+//! A host: a network namespace, a state directory, a plugin socket, and Pontoon.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(60);
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// A network namespace; gone with the last of what is in it.
+/// A network namespace; it is removed with the last link or process in it.
 pub struct Netns(File);
 
 impl Netns {
@@ -33,8 +33,8 @@ impl Netns {
         made.join().expect("a network namespace")
     }
 
-    /// One for a container on an IPv4 network: as the engine does, with IPv6 off. A thousand ends
-    /// that announce themselves to each other would overflow the kernel's queues.
+    /// A namespace for a container on an IPv4 network: with IPv6 off, as the engine does. A thousand links that
+    /// announce themselves would overflow the kernel's queues.
     pub fn sandbox() -> Self {
         let netns = Self::new();
         for which in ["all", "default"] {
@@ -48,7 +48,7 @@ impl Netns {
         self.0.as_fd()
     }
 
-    /// Runs something inside, on a thread of its own.
+    /// Runs a closure in the namespace, on its own thread.
     pub fn enter<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
@@ -77,7 +77,7 @@ impl Netns {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Several commands of `ip`, a line each.
+    /// Runs several `ip` commands, one a line.
     pub fn ip(&self, lines: &str) {
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             let words: Vec<&str> = std::iter::once("ip").chain(line.split_whitespace()).collect();
@@ -86,7 +86,7 @@ impl Netns {
     }
 }
 
-/// Where a host's Pontoon has its files.
+/// The paths of a host's Pontoon.
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub root: PathBuf,
@@ -106,10 +106,10 @@ impl Paths {
     }
 }
 
-/// See the module's text.
+/// See the module documentation.
 pub struct Host {
     pub netns: Netns,
-    /// Somebody else's host, on the same wire.
+    /// Another host, on the same wire.
     pub outside: Netns,
     pub paths: Paths,
     life: Mutex<Option<Process>>,
@@ -118,7 +118,7 @@ pub struct Host {
 impl Host {
     pub fn new() -> Self {
         let name = format!("pontoon-crash-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        // Not on a disk: what is tested is what reaches the kernel, and a sync here costs nothing.
+        // Not on a disk: the tests are about kernel state, and a sync is free here.
         let base = if fs::metadata("/dev/shm").is_ok() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
         let root = base.join(name);
         let paths = Paths { state: root.join("state"), sockets: root.join("run"), root };
@@ -126,32 +126,32 @@ impl Host {
         Self { netns: Netns::new(), outside: Netns::new(), paths, life: Mutex::new(None) }
     }
 
-    /// The same disk after a power cut: nothing is left in the kernel.
+    /// The same disk after a power cut: the kernel state is empty.
     pub fn cut_power(&mut self) {
         self.kill();
         self.netns = Netns::new();
     }
 
-    /// Begins a life; `None` runs untraced. Does not wait.
+    /// Starts Pontoon; `None` runs untraced. Does not wait.
     pub fn begin(&self, script: Option<Box<dyn Script>>) {
         let mut life = self.life.lock().unwrap();
         assert!(life.as_ref().is_none_or(Process::has_ended), "it runs already");
         *life = Some(Process::begin(self.command(), self.netns.0.as_raw_fd(), self.paths.clone(), script));
     }
 
-    /// The command line of a Pontoon on this host.
+    /// The command line of Pontoon on this host.
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary());
         let log = File::options().create(true).append(true).open(self.paths.log()).unwrap();
         command.arg("serve").arg("--socket").arg(self.paths.socket()).arg("--state-dir").arg(&self.paths.state);
-        // The way to other hosts, where there is a wire.
+        // The link to other hosts, where there is a wire.
         command.env("PONTOON_DATA_PATH", "wire0");
         command.env("PONTOON_LOG", std::env::var("CRASH_LOG").unwrap_or("warn".to_owned()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
     }
 
-    /// Waits until it serves; false when it ended before.
+    /// Waits until it serves; false if it ended before.
     pub fn serves(&self) -> bool {
         let deadline = Instant::now() + START;
         loop {
@@ -166,7 +166,7 @@ impl Host {
         }
     }
 
-    /// Starts it undisturbed and waits until it serves.
+    /// Starts it untraced and waits until it serves.
     #[track_caller]
     pub fn start(&self) {
         self.begin(None);
@@ -177,22 +177,15 @@ impl Host {
         self.life.lock().unwrap().as_ref().is_none_or(Process::has_ended)
     }
 
-    /// Waits for the end of a life that was killed, by the tracer or by [`Host::strike`].
-    pub fn bury(&self) {
+    /// Waits for the end of a process that the tracer killed.
+    pub fn reap(&self) {
         let life = self.life.lock().unwrap().take();
         if let Some(life) = life {
             life.end();
         }
     }
 
-    /// kill -9, without waiting.
-    pub fn strike(&self) {
-        if let Some(life) = &*self.life.lock().unwrap() {
-            life.signal(nix::sys::signal::Signal::SIGKILL);
-        }
-    }
-
-    /// kill -9, and the wait for its end.
+    /// kill -9, then waits for its end.
     pub fn kill(&self) {
         let life = self.life.lock().unwrap().take();
         if let Some(life) = life {
@@ -218,7 +211,7 @@ impl Drop for Host {
     }
 }
 
-/// The program under test: the one of this build, or the one that `PONTOON_BINARY` names.
+/// The program under test: that of this build, or `PONTOON_BINARY`.
 pub fn binary() -> PathBuf {
     std::env::var_os("PONTOON_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_pontoon").into(), PathBuf::from)
 }

@@ -1,5 +1,5 @@
-//! What the kernel holds, seen with `ip`, `nft` and `conntrack`, and what it should hold, derived
-//! from the ledger's text by the tests' own understanding. Nothing of Pontoon's code is asked.
+//! The kernel state as read with `ip`, `nft` and `conntrack`, and its comparison with the state that the ledger
+//! implies, without using Pontoon's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,35 +9,39 @@ use serde_json::Value;
 use super::engine::Engine;
 use super::expected;
 use super::host::Host;
-use super::ledger::{self, Facts, text};
+use super::lan;
 use super::oracle::Subnet;
+use testkit::ledger::{self, Facts, text};
 
-/// How long the kernel may differ from the ledger: repairs are due within a second and links are
-/// deleted in the background, which takes long while other tests keep the kernel's lock for links.
+/// Longest time that the kernel may differ from the ledger: repairs are due within a second, and links are deleted in
+/// the background, which takes long while other tests hold the kernel's lock for links.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// Pontoon's objects in the kernel, or as they should be; comparable as text.
+/// Pontoon's links are in this group, as documented: "pnt" and 1.
+pub const GROUP: u32 = 0x706e_7401;
+
+/// Pontoon's objects in the kernel, actual or expected; comparable as text.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Objects {
-    /// Name, and what matters of it.
+    /// By name, the relevant properties.
     pub links: BTreeMap<String, String>,
     /// `set: element`.
     pub elements: BTreeSet<String>,
 }
 
-/// Everything else on the host, and the fixed part of Pontoon's tables.
+/// Everything else on the host, and the static part of Pontoon's tables.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Surroundings(BTreeSet<String>);
 
-/// Both halves of what is seen.
+/// The complete view.
 pub struct Seen {
     pub objects: Objects,
     pub surroundings: Surroundings,
-    /// Families that are forwarded because Pontoon alone wants it, as nft names them.
+    /// Families for which only Pontoon enabled forwarding, as nft names them.
     pub closed: Vec<&'static str>,
 }
 
-/// Sets in which rules note what packets are like: they are no objects of Pontoon's.
+/// Sets in which rules record properties of packets: they are no objects of Pontoon.
 const RECORDED: [&str; 7] = [
     "foreign_bridge",
     "privileged_sender4",
@@ -48,11 +52,11 @@ const RECORDED: [&str; 7] = [
     "announced6",
 ];
 
-/// What Pontoon writes to turn forwarding on (docs/firewall.md).
+/// The value that Pontoon writes to enable forwarding (docs/firewall.md).
 const BY_PONTOON: &str = "706";
 
 /// Reads the kernel of a host.
-pub fn look(host: &Host) -> Seen {
+pub fn read_kernel(host: &Host) -> Seen {
     let closed = host.netns.enter(|| {
         let families = [("ipv4", "ipv4/ip_forward"), ("ipv6", "ipv6/conf/all/forwarding")];
         let value = |setting: &str| std::fs::read_to_string(format!("/proc/sys/net/{setting}")).unwrap_or_default();
@@ -76,10 +80,18 @@ pub fn look(host: &Host) -> Seen {
             link["mtu"],
             text(link, "master")
         );
-        if name.starts_with("pnt") {
+        // A VLAN link has the name that its user chose.
+        let ours = name.starts_with("pnt") || (kind == "vlan" && text(link, "group") == GROUP.to_string());
+        if ours {
             let line = match kind {
                 "bridge" => format!("{line} {}", details(host, name, link)),
                 "vxlan" => format!("{line} {} {}", port(link), tunnel(host, name, link)),
+                "vlan" => format!("{line} {} id {}", port(link), link["linkinfo"]["info_data"]["id"]),
+                _ if lan::is_host_link(name) => {
+                    seen.objects.elements.extend(lan::stations(host, name));
+                    format!("{line} {} {}", port(link), lan::host_link(host, name))
+                }
+                "veth" => format!("{line} {}{}", port(link), lan::port_vlans(host, name)),
                 _ => format!("{line} {}", port(link)),
             };
             seen.objects.links.insert(name.to_owned(), line);
@@ -93,14 +105,14 @@ pub fn look(host: &Host) -> Seen {
         let (kind, value) = item.as_object().unwrap().iter().next().unwrap();
         let ours = text(value, if kind == "table" { "name" } else { "table" }) == "pontoon";
         if ours && text(value, "family") == "netdev" {
-            seen.objects.elements.extend(passages(kind, value, &links, &mut rules_of));
+            seen.objects.elements.extend(fastpath(kind, value, &links, &mut rules_of));
             continue;
         }
         if ours && matches!(kind.as_str(), "set" | "map") && !RECORDED.contains(&text(value, "name")) {
             for element in value["elem"].as_array().or(value["elements"].as_array()).into_iter().flatten() {
                 let mut element = format!("{}: {}", text(value, "name"), canonical(element));
                 if text(value, "name") == "gateways" {
-                    // Whose address it is does not stand in the ledger: that of one of the bridges.
+                    // The ledger does not contain the address: it is that of one of the bridges.
                     let bridge = links.iter().find(|link| element.ends_with(text(link, "address")));
                     element = element.replace(
                         bridge.map_or("", |of| text(of, "address")),
@@ -117,15 +129,14 @@ pub fn look(host: &Host) -> Seen {
     seen
 }
 
-/// What matters of an object of the table whose chains come and go with links. The table itself stays
-/// once it is there.
-fn passages(kind: &str, value: &Value, links: &[Value], rules_of: &mut BTreeMap<String, usize>) -> Vec<String> {
+/// The relevant properties of an object in the table whose chains depend on links. The table itself persists.
+fn fastpath(kind: &str, value: &Value, links: &[Value], rules_of: &mut BTreeMap<String, usize>) -> Vec<String> {
     let (name, chain) = (text(value, "name"), text(value, "chain"));
     match kind {
         "chain" | "map" | "set" => {
             let elements = value["elem"].as_array().into_iter().flatten().filter(|_| kind == "map");
             let mut seen: Vec<_> = elements.map(|element| format!("{name}: {}", canonical(element))).collect();
-            // nft 1.0.6 does not say of which link a chain is; the rules do.
+            // nft 1.0.6 does not print the link of a chain; the rules contain it.
             seen.push(format!("{kind} {name}"));
             seen
         }
@@ -133,7 +144,7 @@ fn passages(kind: &str, value: &Value, links: &[Value], rules_of: &mut BTreeMap<
             let nth = rules_of.entry(chain.to_owned()).or_default();
             *nth += 1;
             let mut words: Vec<String> = text(value, "comment").split(' ').map(str::to_owned).collect();
-            // It was written for the link that is there now, and the gateway is one of the bridges.
+            // The rule was written for the existing link, and the gateway is one of the bridges.
             let of = if words[0] == "network" { words[1].clone() } else { chain.to_owned() };
             let link = links.iter().find(|link| text(link, "ifname") == of);
             if link.is_some_and(|link| link["ifindex"].as_u64() == words[2].parse().ok()) {
@@ -147,7 +158,7 @@ fn passages(kind: &str, value: &Value, links: &[Value], rules_of: &mut BTreeMap<
     }
 }
 
-/// What else belongs to a bridge: its settings and its alias.
+/// Further properties of a bridge: its settings and its alias.
 fn details(host: &Host, bridge: &str, link: &Value) -> String {
     let settings = host.netns.enter(|| {
         ["ipv4/conf/{}/route_localnet", "ipv6/conf/{}/disable_ipv6"].map(|setting| {
@@ -158,16 +169,16 @@ fn details(host: &Host, bridge: &str, link: &Value) -> String {
     format!("localnet {} ipv6 off {} {:?}", settings[0], settings[1], text(link, "ifalias"))
 }
 
-/// What a port of a bridge has besides.
+/// Further properties of a bridge port.
 fn port(link: &Value) -> String {
     let slave = &link["linkinfo"]["info_slave_data"];
     format!("isolated {} hairpin {}", slave["isolated"] == true, slave["hairpin"] == true)
 }
 
-/// What a tunnel has besides: its number, where it ends, and whom it floods to.
+/// Further properties of a tunnel: its VNI, its port, its local address, and the peers that it floods to.
 fn tunnel(host: &Host, name: &str, link: &Value) -> String {
     let data = &link["linkinfo"]["info_data"];
-    // It may have gone since it was listed.
+    // It may have been removed since it was listed.
     let entries = host.netns.output(&["bridge", "-j", "fdb", "show", "dev", name]).stdout;
     let entries: Value = serde_json::from_slice(&entries).unwrap_or_default();
     let floods = entries.as_array().into_iter().flatten().filter(|entry| text(entry, "mac") == "00:00:00:00:00:00");
@@ -176,7 +187,7 @@ fn tunnel(host: &Host, name: &str, link: &Value) -> String {
     format!("vni {} port {} local {} floods {floods:?}", data["id"], data["port"], text(data, "local"))
 }
 
-/// A value without handles and counters, and, of Pontoon's, without elements.
+/// A value without handles and counters, and for Pontoon's tables without elements.
 fn without_moving(value: &Value, ours: bool) -> Value {
     match value {
         Value::Object(map) => {
@@ -212,14 +223,14 @@ fn canonical(element: &Value) -> String {
     }
 }
 
-/// Waits until the kernel holds what the ledger says and nothing else of Pontoon's, and the
-/// surroundings are as they were. Returns how long that took.
+/// Waits until the kernel holds exactly what the ledger implies, and the surroundings are unchanged. Returns how long
+/// that took.
 #[track_caller]
-pub fn agrees(host: &Host, inside: &dyn Fn(&str) -> Option<bool>, before: &Surroundings) -> Duration {
+pub fn assert_matches_ledger(host: &Host, inside: &dyn Fn(&str) -> Option<bool>, before: &Surroundings) -> Duration {
     let began = Instant::now();
     loop {
         let facts = ledger::read(&host.paths.ledger());
-        let seen = look(host);
+        let seen = read_kernel(host);
         let complaints = complaints(&facts, &seen, inside, before);
         if complaints.is_empty() {
             return began.elapsed();
@@ -235,16 +246,16 @@ fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>,
     let mut wanted = expected::expect(facts, inside);
     wanted.elements.extend(seen.closed.iter().map(|family| format!("limited_forwarding: {family}")));
     let mut complaints = Vec::new();
-    // Of an endpoint that nobody believes in, the other end may be on the host or not.
+    // The other end of an endpoint that no engine knows may be on the host or in a sandbox.
     let peers: BTreeSet<&str> = facts
         .endpoints
         .iter()
         .filter(|((_, id), _)| inside(id).is_none())
-        .map(|(_, endpoint)| text(ledger::pair(endpoint), "peer"))
+        .map(|(_, endpoint)| ledger::sandbox_link(endpoint))
         .collect();
     for (name, line) in &wanted.links {
         match seen.objects.links.get(name) {
-            // A port that sent frames back once may go on to: nobody publishes there any more.
+            // A port may keep hairpin mode after the last published port.
             Some(held) if held == line || *held == line.replace("hairpin false", "hairpin true") => {}
             Some(held) => complaints.push(format!("link {name} should be {line}, is {held}")),
             None => complaints.push(format!("link {name} is missing")),
@@ -267,15 +278,15 @@ fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>,
     }
     for line in before.0.symmetric_difference(&seen.surroundings.0) {
         let was = before.0.contains(line);
-        complaints.push(format!("{}: {line}", if was { "not Pontoon's, and gone" } else { "not Pontoon's, and new" }));
+        complaints.push(format!("{}: {line}", if was { "foreign, removed" } else { "foreign, added" }));
     }
     complaints
 }
 
-/// Compares the ledger with what engines believe: nothing is missing, and what is more is only
-/// what they lost track of.
+/// Compares the ledger with the engines' view: nothing is missing, and anything extra is what the engines lost track
+/// of.
 #[track_caller]
-pub fn believed(facts: &Facts, engines: &[&Engine<'_>]) {
+pub fn assert_matches_engines(facts: &Facts, engines: &[&Engine<'_>]) {
     let mut complaints = Vec::new();
     let mut complain = |what: String| complaints.push(what);
     let (mut networks, mut endpoints, mut pools) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -315,7 +326,7 @@ pub fn believed(facts: &Facts, engines: &[&Engine<'_>]) {
                 continue;
             };
             let ports = held["published"].as_array().map_or(0, Vec::len);
-            if text(held, "phase") != "joined" || ports != attached.ports.len() * network.ways {
+            if text(held, "phase") != "joined" || ports != attached.ports.len() * network.families {
                 complain(format!("endpoint {id} should be joined with {:?}: {held}", attached.ports));
             }
         }
@@ -331,20 +342,20 @@ pub fn believed(facts: &Facts, engines: &[&Engine<'_>]) {
         }
     }
     for (id, pool) in &facts.pools {
-        // One that was never used gives way to whoever asks next.
+        // A pool that was never used is released for the next request.
         let gives_way = pool["used"] == false;
         if !pools.contains(id) && !gives_way && !engines.iter().any(|e| e.lost.pools.contains(id)) {
             complain(format!("pool {id} is left"));
         }
     }
     for (key, holder) in &facts.addresses {
-        // A stale one is free for whoever needs it.
+        // A stale address is free for the next request.
         let gives_way = text(holder, "kind") == "stale";
         if !addresses.contains(key) && pools.contains(&key.0) && !gives_way && !doubt {
             complain(format!("address {key:?} is left: {holder}"));
         }
     }
-    assert!(complaints.is_empty(), "the ledger is not what the engine believes:\n{}", complaints.join("\n"));
+    assert!(complaints.is_empty(), "the ledger differs from the engine's view:\n{}", complaints.join("\n"));
 }
 
 /// An address without its prefix length.

@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use nix::unistd::Pid;
 
 use super::engine::Engine;
+use super::fixture;
 use super::host::Host;
 use super::kernel_view::Surroundings;
-use super::stories::Story;
+use super::scenarios::Scenario;
 use super::tracee::{Call, Tracee};
 use super::tracer::{Entry, Exit, Script};
-use super::{ledger, stage};
+use testkit::ledger;
 
-/// Before or after the nth call of a name. What is done in the background comes sooner in one
-/// telling and later in the next: a point that were a number of all calls would be another one
-/// each time, and some would never be met.
+/// Before or after the nth call with a name. Background work comes earlier in one run and later in the next: a number
+/// among all calls would be a different point in each run, and some would never be reached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Point {
     call: String,
@@ -30,16 +30,16 @@ impl fmt::Display for Point {
     }
 }
 
-/// What the calls of a telling were, and the point at which it is to end.
+/// The calls of a run, and the point at which to kill.
 #[derive(Default)]
 struct Watch {
     on: bool,
     calls: BTreeMap<String, u32>,
     end: Option<Point>,
-    met: bool,
+    reached: bool,
 }
 
-/// Counts calls, and ends Pontoon at one of them.
+/// Counts calls, and kills Pontoon at one of them.
 #[derive(Clone, Default)]
 struct KillAt {
     watch: Arc<Mutex<Watch>>,
@@ -53,10 +53,10 @@ impl KillAt {
         *self.watch.lock().unwrap() = Watch { on: true, end: end.cloned(), ..Watch::default() };
     }
 
-    /// Counts and ends nothing any more; what was counted, and whether the end was met.
-    fn rest(&self) -> (BTreeMap<String, u32>, bool) {
+    /// Stops counting; returns the counts, and whether the end was reached.
+    fn stop(&self) -> (BTreeMap<String, u32>, bool) {
         let seen = std::mem::take(&mut *self.watch.lock().unwrap());
-        (seen.calls, seen.met)
+        (seen.calls, seen.reached)
     }
 
     fn due(&self, point: &Point) -> bool {
@@ -64,7 +64,7 @@ impl KillAt {
         if !watch.on || watch.end.as_ref() != Some(point) {
             return false;
         }
-        (watch.on, watch.met) = (false, true);
+        (watch.on, watch.reached) = (false, true);
         true
     }
 
@@ -73,25 +73,25 @@ impl KillAt {
         if !watch.on || !matters(call) {
             return None;
         }
-        let call = place(&call.label);
+        let call = call_name(&call.label);
         let nth = watch.calls.entry(call.clone()).or_default();
         *nth += 1;
         Some(Point { call, nth: *nth, after: false })
     }
 }
 
-/// The name of a call without the names of links, which differ from telling to telling.
-fn place(label: &str) -> String {
+/// The name of a call without the names of links, which differ between runs.
+fn call_name(label: &str) -> String {
     let parts = label.split('/').map(|part| if part.starts_with("pnt") { "*" } else { part });
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Reading changes nothing: a point at a receive is the one after the send before it. The long
-/// run tries those too.
+/// Reading changes nothing: a point at a receive equals the one after the send before it. The long run includes those,
+/// too.
 fn matters(call: &Call) -> bool {
     match call.number {
         libc::SYS_read => false,
-        libc::SYS_recvfrom | libc::SYS_recvmsg => super::at_length(),
+        libc::SYS_recvfrom | libc::SYS_recvmsg => super::long_run(),
         _ => true,
     }
 }
@@ -111,47 +111,55 @@ impl Script for KillAt {
     }
 }
 
-/// Hosts that share the points of a story.
+/// Hosts that share the points of a scenario.
 const SHARDS: usize = 2;
 
-/// Tellings from which the points are learned, and that a point is given to be met.
+/// Runs in which the points are learned, and attempts to reach a point.
 const TRIES: usize = 3;
 
-/// The points there are, as the first of the hosts that share them has learned.
+/// Of calls with the same name, a sample has the first and the last ones. The long run takes all.
+const FIRST: u32 = 5;
+const LAST: u32 = 3;
+
+/// All points, as learned by the first of the hosts that share them.
 #[derive(Default)]
 struct Points {
+    sampled: bool,
     all: OnceLock<Vec<Point>>,
-    met: Mutex<BTreeSet<Point>>,
+    reached: Mutex<BTreeSet<Point>>,
 }
 
 impl Points {
-    /// A host's share of what is counted in each of several tellings.
-    fn share(&self, shard: usize, stride: usize, tell: impl FnMut(usize) -> BTreeMap<String, u32>) -> Vec<Point> {
+    /// A host's share of the points that occur in each of several runs.
+    fn share(&self, shard: usize, stride: usize, run: impl FnMut(usize) -> BTreeMap<String, u32>) -> Vec<Point> {
         let learn = || {
             let both = |one: BTreeMap<String, u32>, other: BTreeMap<String, u32>| {
                 one.into_iter()
                     .filter_map(|(call, count)| other.get(&call).map(|more| (call, count.min(*more))))
                     .collect()
             };
-            let always = (0..TRIES).map(tell).reduce(both).unwrap_or_default();
-            let calls = always.into_iter().flat_map(|(call, count)| (1..=count).map(move |nth| (call.clone(), nth)));
+            let always = (0..TRIES).map(run).reduce(both).unwrap_or_default();
+            let calls = always.into_iter().flat_map(|(call, count)| {
+                let taken = |nth: &u32| !self.sampled || *nth <= FIRST || *nth + LAST > count;
+                (1..=count).filter(taken).map(|nth| (call.clone(), nth)).collect::<Vec<_>>()
+            });
             calls.flat_map(|(call, nth)| [false, true].map(|after| Point { call: call.clone(), nth, after })).collect()
         };
         self.all.get_or_init(learn).iter().step_by(stride).skip(shard).step_by(SHARDS).cloned().collect()
     }
 
-    /// Tells until the point is met; what is done in the background is not done each time.
-    fn meet(&self, point: Point, mut tell: impl FnMut(&Point) -> bool) {
-        if (0..TRIES).any(|_| tell(&point)) {
-            self.met.lock().unwrap().insert(point);
+    /// Runs until the point is reached: background work does not happen in every run.
+    fn reach(&self, point: Point, mut run: impl FnMut(&Point) -> bool) {
+        if (0..TRIES).any(|_| run(&point)) {
+            self.reached.lock().unwrap().insert(point);
         }
     }
 
-    /// The names of all points that were met.
+    /// The names of all points that were reached.
     fn names(self, of: &str, stride: usize) -> Vec<String> {
-        let (all, met) = (self.all.into_inner().unwrap(), self.met.into_inner().unwrap());
-        let names: Vec<_> = met.iter().map(Point::to_string).collect();
-        if super::at_length() {
+        let (all, reached) = (self.all.into_inner().unwrap(), self.reached.into_inner().unwrap());
+        let names: Vec<_> = reached.iter().map(Point::to_string).collect();
+        if super::long_run() {
             names.iter().for_each(|point| println!("{point}"));
         }
         println!("points of {of}: {} of {}", names.len(), all.len().div_ceil(stride));
@@ -159,110 +167,108 @@ impl Points {
     }
 }
 
-/// Tells `story` again and again, with the end of Pontoon at one of its points after the other, or
-/// at every `stride`th of them.
-fn everywhere(name: &str, story: Story, stride: usize) -> Vec<String> {
+/// Runs `scenario` repeatedly and kills Pontoon at one of its points after the other, or at every `stride`th of them.
+fn kill_at_every_point(name: &str, scenario: Scenario, stride: usize) -> Vec<String> {
     let points = Points::default();
-    stage::side_by_side(SHARDS, "x", |shard, engine, around| {
+    fixture::side_by_side(SHARDS, "x", |shard, engine, around| {
         let seen = around.clone();
-        engine.after_death = Some(Box::new(move |engine| stage::after_death(engine, &seen)));
+        engine.after_crash = Some(Box::new(move |engine| fixture::after_crash(engine, &seen)));
         let mine = points.share(shard, stride, |_| {
-            let (calls, _) = tell(engine, story, None);
-            settle(engine, around);
+            let (calls, _) = run(engine, scenario, None);
+            verify_and_collect(engine, around);
             calls
         });
         for point in mine {
-            points.meet(point, |point| {
-                let (_, met) = tell(engine, story, Some(point));
-                settle(engine, around);
-                met
+            points.reach(point, |point| {
+                let (_, reached) = run(engine, scenario, Some(point));
+                verify_and_collect(engine, around);
+                reached
             });
         }
     });
     points.names(name, stride)
 }
 
-/// One telling of the story, with the end of Pontoon at one point: the calls up to there, and
-/// whether it came to that.
-fn tell(engine: &mut Engine<'_>, story: Story, end: Option<&Point>) -> (BTreeMap<String, u32>, bool) {
+/// Runs the scenario once and kills Pontoon at one point; returns the calls up to there, and whether it was reached.
+fn run(engine: &mut Engine<'_>, scenario: Scenario, end: Option<&Point>) -> (BTreeMap<String, u32>, bool) {
     let (host, script) = (engine.host, KillAt::default());
     host.kill();
     host.begin(Some(Box::new(script.clone())));
     assert!(host.serves(), "{}", host.log());
-    (story.open)(engine);
-    engine.deaths = 0;
+    (scenario.setup)(engine);
+    engine.crashes = 0;
     script.watch(end);
-    (story.tell)(engine);
-    let (calls, met) = script.rest();
-    if met && engine.deaths == 0 {
-        // It ended at its last answer, or at work that nobody waits for.
-        host.bury();
+    (scenario.run)(engine);
+    let (calls, reached) = script.stop();
+    if reached && engine.crashes == 0 {
+        // It ended at its last answer, or at background work.
+        host.reap();
         host.start();
     }
-    (story.close)(engine);
-    (calls, met)
+    (scenario.teardown)(engine);
+    (calls, reached)
 }
 
-/// After the story: what is there is what the engine believes; what it lost track of goes by
-/// itself, or with its word.
-fn settle(engine: &mut Engine<'_>, around: &Surroundings) {
+/// Verifies the state after the scenario; what the engine lost track of is removed by expiry or by its garbage
+/// collection.
+fn verify_and_collect(engine: &mut Engine<'_>, around: &Surroundings) {
     let host = engine.host;
-    stage::compare(host, &[engine], around);
-    if !engine.lost.nothing() {
+    fixture::compare(host, &[engine], around);
+    if !engine.lost.is_empty() {
         host.kill();
         ledger::age(&host.paths.ledger());
         host.start();
         engine.collect_garbage(&Default::default());
         engine.lost = Default::default();
-        stage::compare(host, &[engine], around);
+        fixture::compare(host, &[engine], around);
     }
     super::flows::no_flows(host, "10.77.0.2");
 }
 
-/// Whether at least one call of each of these kinds was a point, before it and after it.
-fn saw(points: &[String], of: &str, kinds: &[&str]) {
+/// Asserts that at least one call of each of these kinds was a point, before it and after it.
+fn assert_covered(points: &[String], of: &str, kinds: &[&str]) {
     for point in kinds.iter().flat_map(|kind| ["before", "after"].map(|when| format!("{when} {kind}"))) {
-        assert!(points.iter().any(|known| known.starts_with(&point)), "the tracer never saw: {point} of {of}");
+        assert!(points.iter().any(|known| known.starts_with(&point)), "{of} has no point {point}");
     }
 }
 
 #[test]
-fn a_container_lives_through_an_end_at_every_point() {
-    let points = everywhere("a container's life", Story::LIFE, 1);
+fn a_container_survives_a_crash_at_every_point() {
+    let points = kill_at_every_point("a container's life", Scenario::LIFE, 1);
     let kinds = ["write state/ledger", "sync state/ledger", "send netlink", "write client", "write sysctl"];
-    saw(&points, "a container's life", &kinds);
+    assert_covered(&points, "a container's life", &kinds);
     assert!(points.len() > 150, "only {} points: the tracer sees too little", points.len());
 }
 
-/// An everyday run takes some of the points of each.
+/// A regular run takes some of the points of each.
 #[test]
-fn every_kind_of_network_lives_through_an_end_at_every_point() {
-    let stride = if super::at_length() { 1 } else { 9 };
-    for (name, story) in Story::KINDS {
-        let points = everywhere(name, story, stride);
+fn every_kind_of_network_survives_a_crash_at_every_point() {
+    let stride = if super::long_run() { 1 } else { 9 };
+    for (name, scenario) in Scenario::KINDS {
+        let points = kill_at_every_point(name, scenario, stride);
         assert!(points.len() * stride > 60, "only {} points of {name}: the tracer sees too little", points.len());
     }
 }
 
 #[test]
-fn ports_change_through_an_end_at_every_point() {
-    for (name, story) in Story::CHANGES {
-        let points = everywhere(name, story, 1);
-        saw(&points, name, &["write state/ledger", "send netlink", "write client"]);
+fn a_port_change_survives_a_crash_at_every_point() {
+    for (name, scenario) in Scenario::CHANGES {
+        let points = kill_at_every_point(name, scenario, 1);
+        assert_covered(&points, name, &["write state/ledger", "send netlink", "write client"]);
     }
 }
 
-/// Starts again and again over a host on which something is amiss, with the end of Pontoon at one
-/// point of its start after the other.
+/// Starts repeatedly on a host with a defect and kills Pontoon at one point of its start after the other.
 fn every_point_of_a_start() -> Vec<String> {
-    let points = [(); AMISS].map(|()| Points::default());
-    stage::side_by_side(SHARDS, "y", |shard, engine, around| {
-        let network = engine.insist_on_network("10.77.0.0/24");
+    // A start reads and repairs many objects of a kind, one after another in the same way.
+    let points = [(); DEFECTS].map(|()| Points { sampled: !super::long_run(), ..Points::default() });
+    fixture::side_by_side(SHARDS, "y", |shard, engine, around| {
+        let network = engine.create_network_with_retries("10.77.0.0/24");
         engine.attach(&network, 2, "eth0", &[(6, 8080), (17, 5353)]).expect("a container");
         let bridge = format!("pntb{network}");
         for (which, points) in points.iter().enumerate() {
             for point in points.share(shard, 1, |_| start(engine, around, &bridge, which, None).0) {
-                points.meet(point, |point| start(engine, around, &bridge, which, Some(point)).1);
+                points.reach(point, |point| start(engine, around, &bridge, which, Some(point)).1);
             }
         }
     });
@@ -270,7 +276,7 @@ fn every_point_of_a_start() -> Vec<String> {
     names.flatten().collect()
 }
 
-/// One start, as [`tell`] tells a story.
+/// One start, with the results of [`run`].
 fn start(
     engine: &mut Engine<'_>,
     around: &Surroundings,
@@ -280,24 +286,24 @@ fn start(
 ) -> (BTreeMap<String, u32>, bool) {
     let (host, script) = (engine.host, KillAt::default());
     host.kill();
-    amiss(host, bridge, which);
+    add_defect(host, bridge, which);
     script.watch(end);
     host.begin(Some(Box::new(script.clone())));
     let served = host.serves();
-    let (calls, met) = script.rest();
-    if !served || met {
-        host.bury();
+    let (calls, reached) = script.stop();
+    if !served || reached {
+        host.reap();
         host.start();
     }
-    stage::compare(host, &[engine], around);
-    (calls, met)
+    fixture::compare(host, &[engine], around);
+    (calls, reached)
 }
 
-/// Things that may be amiss.
-const AMISS: usize = 3;
+/// The number of defects.
+const DEFECTS: usize = 3;
 
-/// Something happened while Pontoon was away; not to the network of those who talk.
-fn amiss(host: &Host, bridge: &str, which: usize) {
+/// A defect that appears while Pontoon does not run, outside the bystanders' network.
+fn add_defect(host: &Host, bridge: &str, which: usize) {
     match which {
         0 => drop(host.netns.run(&["ip", "link", "delete", bridge])),
         1 => host.netns.ip(&format!("addr flush dev {bridge}\nlink set {bridge} down")),
@@ -306,7 +312,7 @@ fn amiss(host: &Host, bridge: &str, which: usize) {
 }
 
 #[test]
-fn a_start_that_repairs_may_end_at_every_point() {
+fn a_repairing_start_survives_a_crash_at_every_point() {
     let points = every_point_of_a_start();
     assert!(points.len() > 40, "only {} points: {points:?}", points.len());
 }

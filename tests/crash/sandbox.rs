@@ -1,6 +1,5 @@
-//! Sandboxes: the network namespaces of containers, and what the engine does with the ends of
-//! pairs: moves them in, addresses them, returns them. Spoken in netlink, because it is done a
-//! hundred thousand times.
+//! Sandboxes: the network namespaces of containers, and the engine's work on the container ends of pairs: it moves them
+//! in, configures them, and moves them back. It uses netlink, because it happens a hundred thousand times.
 
 use std::ffi::CString;
 use std::fs;
@@ -21,7 +20,7 @@ const IFA_F_NODAD: u8 = 2;
 /// The index of a link in the calling thread's namespace.
 pub fn index(name: &str) -> Option<u32> {
     let name = CString::new(name).unwrap();
-    // SAFETY: the pointer is to a string that ends with a zero.
+    // SAFETY: the pointer is to a NUL-terminated string.
     Some(unsafe { libc::if_nametoindex(name.as_ptr()) }).filter(|index| *index > 0)
 }
 
@@ -80,7 +79,7 @@ fn add_address(index: u32, address: &str) -> io::Result<()> {
     request(libc::RTM_NEWADDR, 0x400, &header, &[(IFA_LOCAL, &octets), (IFA_ADDRESS, &octets)])
 }
 
-/// As the engine does after Join: the end leaves the host, gets its name and addresses, goes up.
+/// What the engine does after Join: moves the link into the sandbox, renames it, adds addresses, sets it up.
 pub fn plug(
     host: &Netns,
     sandbox: &Netns,
@@ -103,12 +102,11 @@ pub fn plug(
     })
 }
 
-/// As the engine does after Leave: the end goes back to the host under its old name. An end that
-/// is gone is no error.
+/// What the engine does after Leave: moves the link back to the host under its old name. A missing link is no error.
 pub fn unplug(host: &Netns, sandbox: &Netns, source: &str, name: &str) {
     sandbox.enter(|| {
         if let Some(index) = index(name) {
-            // A link that is up cannot be renamed by old kernels.
+            // Old kernels cannot rename a link that is up.
             let mut down = link_header(index, false);
             down[12..16].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
             let _ = request(libc::RTM_SETLINK, 0, &down, &[]);

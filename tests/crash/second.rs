@@ -1,21 +1,21 @@
-//! Two Pontoons where there can be one: the second refuses and says why, the first goes on.
+//! Two Pontoons where there can be one: the second refuses to start with a reason, the first continues.
 
 use super::engine::Engine;
+use super::fixture;
 use super::host::{Netns, binary};
 use super::kernel_view::Surroundings;
-use super::stage;
 
-/// What a second one says, started in this namespace with these paths.
+/// The error of a second one, started in this namespace with these paths.
 fn second(netns: &Netns, socket: &str, state: &str) -> String {
     let binary = binary();
     let output = netns.output(&[binary.to_str().unwrap(), "serve", "--socket", socket, "--state-dir", state]);
-    assert!(!output.status.success(), "the second one must not run");
+    assert!(!output.status.success(), "the second one runs");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn the_second_one_refuses_and_says_why() {
-    stage::play("z", 2, refuse);
+fn a_second_instance_refuses_with_the_reason() {
+    fixture::run_on_host("z", 2, refuse);
 }
 
 fn refuse(engine: &mut Engine<'_>, around: &Surroundings) {
@@ -33,7 +33,7 @@ fn refuse(engine: &mut Engine<'_>, around: &Surroundings) {
     let text = second(&host.netns, &at("other.sock"), &at("third"));
     assert!(text.contains("another Pontoon already serves this network namespace"), "{text}");
 
-    let network = engine.insist_on_network("10.77.0.0/24");
+    let network = engine.create_network_with_retries("10.77.0.0/24");
     engine.remove_network(&network);
-    stage::compare(host, &[engine], around);
+    fixture::compare(host, &[engine], around);
 }

@@ -1,4 +1,4 @@
-//! Hours compressed: many lives of containers, with ends of Pontoon among them, and nothing grows.
+//! Soak test: many containers are started and stopped, with restarts of Pontoon, and no resource grows.
 
 use std::fmt;
 use std::fs;
@@ -6,20 +6,20 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::clients::{Clients, Mix};
+use super::fixture::Stream;
 use super::host::Host;
 use super::kernel_view;
-use super::random::Random;
-use super::stage::Stream;
+use testkit::random::Random;
 
 const CLIENTS: usize = 6;
 
-/// Ends of Pontoon in the first half, about.
+/// Approximate number of restarts in the first half.
 const ENDS: u64 = 50;
 
 /// Rows of the table.
 const ROWS: u64 = 10;
 
-/// What must not grow.
+/// Resources that must not grow.
 #[derive(Debug, Clone)]
 struct Row {
     lives: u64,
@@ -40,12 +40,12 @@ impl fmt::Display for Row {
     }
 }
 
-/// Measures when only the bystanders are left.
+/// Measures while only the bystanders are left.
 fn measure(host: &Host, lives: u64, ends: u64, began: Instant) -> Row {
-    let pid = host.pid().expect("it runs");
+    let pid = host.pid().expect("Pontoon runs");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let seen = kernel_view::look(host);
+    let seen = kernel_view::read_kernel(host);
     Row {
         lives,
         ends,
@@ -58,11 +58,11 @@ fn measure(host: &Host, lives: u64, ends: u64, began: Instant) -> Row {
     }
 }
 
-/// Heaps besides the first that the C library has made for threads: each begins at a multiple of
-/// 64 MiB (`HEAP_MAX_SIZE`, glibc's malloc/arena.c), and only a little of it is in use.
+/// Heaps that the C library created for threads: each is aligned to 64 MiB (`HEAP_MAX_SIZE`, glibc's malloc/arena.c),
+/// and only a small part of it is in use.
 fn heaps(host: &Host) -> usize {
     const SIZE: u64 = 64 << 20;
-    let maps = fs::read_to_string(format!("/proc/{}/maps", host.pid().expect("it runs"))).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{}/maps", host.pid().expect("Pontoon runs"))).unwrap();
     let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
     let begins = |line: &&str| {
         let (start, rest) = line.split_once('-').unwrap();
@@ -77,8 +77,8 @@ fn heaps(host: &Host) -> usize {
 }
 
 #[test]
-fn nothing_grows_over_many_lives() {
-    let total = super::wanted("CRASH_LIVES", 600);
+fn no_resource_grows_over_many_containers() {
+    let total = super::size("CRASH_LIVES", 600);
     let host = Host::new();
     let clients = Clients::new(&host, CLIENTS, Mix { create: 1, remove: 1, attach: 53 });
     for engine in &clients.engines {
@@ -89,12 +89,12 @@ fn nothing_grows_over_many_lives() {
     let (began, mut ends, mut rows) = (Instant::now(), 0, Vec::new());
     let mut next = random.below(total / ENDS);
     println!(
-        "| lives of containers | ends of Pontoon | memory KiB | descriptors | ledger KiB | links | elements | s |"
+        "| lives of containers | restarts of Pontoon | memory KiB | descriptors | ledger KiB | links | elements | s |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     for row in 0..ROWS {
         let target = total * (row + 1) / ROWS;
-        // The second half is one life, so that its memory can be compared.
+        // The second half runs without a restart, so that memory can be compared.
         let crashes = row < ROWS / 2;
         std::thread::scope(|scope| {
             let over = clients.begin();
@@ -122,12 +122,12 @@ fn nothing_grows_over_many_lives() {
         println!("{measured}");
         rows.push(measured);
     }
-    assert!(heaps(&host) <= 1, "{} heaps, one for each thread that ran at the same time as others", heaps(&host) + 1);
+    assert!(heaps(&host) <= 1, "{} heaps, one for each concurrent thread", heaps(&host) + 1);
     let (sent, lost) = stream.end();
     println!("packets between running containers: {sent} sent, {lost} lost");
     assert_eq!(lost, 0);
     let (first, last) = (&rows[0], &rows[rows.len() - 1]);
-    assert!(last.ends > ENDS / 4, "only {} ends", last.ends);
+    assert!(last.ends > ENDS / 4, "only {} restarts", last.ends);
     assert_eq!((first.links, first.elements), (last.links, last.elements), "kernel objects are left");
     let (half, last) = (&rows[rows.len() / 2], last);
     assert!(last.memory <= half.memory + 1024, "memory grew from {} to {} KiB", half.memory, last.memory);

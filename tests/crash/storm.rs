@@ -4,19 +4,18 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::clients::{Clients, Mix};
+use super::fixture::Stream;
 use super::host::Host;
-use super::random::Random;
-use super::stage::Stream;
+use testkit::random::Random;
 
-/// Hosts side by side, and clients on each.
+/// Hosts in parallel, and clients on each.
 const HOSTS: u64 = 2;
 const CLIENTS: usize = 6;
 
 /// Kills between two comparisons of everything.
 const BETWEEN: u64 = 25;
 
-/// Longest time from the start of a life to its end, in microseconds, or three times what its
-/// predecessor took to start, on a slow machine.
+/// Longest time from a start to the kill, in microseconds, or three times the previous start-up time on a slow machine.
 const LIFE: u64 = 60_000;
 
 #[derive(Default)]
@@ -30,8 +29,8 @@ struct Figures {
 }
 
 #[test]
-fn ends_at_random_moments_are_survived() {
-    let kills = super::wanted("CRASH_KILLS", 120);
+fn crashes_at_random_moments_are_survived() {
+    let kills = super::size("CRASH_KILLS", 120);
     let figures = Mutex::new(Figures::default());
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -57,7 +56,7 @@ fn ends_at_random_moments_are_survived() {
         middle.as_secs_f64() * 1e3,
         figures.starts.last().unwrap().as_secs_f64() * 1e3,
     );
-    assert!(figures.containers > kills / 10, "the clients get nothing done");
+    assert!(figures.containers > kills / 10, "the clients make no progress");
     assert_eq!(figures.lost, 0, "packets between running containers");
 }
 

@@ -1,4 +1,4 @@
-//! The stopped process: its registers, its memory, and what its descriptors are.
+//! The stopped process: its registers, its memory, and the objects of its descriptors.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -8,29 +8,29 @@ use std::path::PathBuf;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// What a system call is about.
+/// The object of a system call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
     /// A file below the state directory, by its name there; empty for the directory itself.
     State(String),
     /// A setting below /proc/sys/net.
     Setting(String),
-    /// The file of the plugin socket, or its draft.
+    /// The file of the plugin socket, or its temporary file.
     SocketFile,
     /// A netlink socket.
     Netlink,
-    /// A connection of the engine's.
+    /// A connection of the engine.
     Client,
 }
 
-/// A system call that matters, as it stands at its entry.
+/// A traced system call, at its entry.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub tid: Pid,
     pub number: i64,
     pub args: [u64; 6],
     pub object: Object,
-    /// Readable name: call, object, and what is told of the message.
+    /// Readable name: call, object, and the message types.
     pub label: String,
 }
 
@@ -54,6 +54,11 @@ impl Tracee {
         self.memory = File::options().read(true).write(true).open(format!("/proc/{}/mem", self.pid)).unwrap();
     }
 
+    /// Whether this is one of its threads, and not a process that it started.
+    pub fn has_thread(&self, tid: Pid) -> bool {
+        fs::exists(format!("/proc/{}/task/{tid}", self.pid)).unwrap_or(false)
+    }
+
     pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let read = self.memory.read_at(&mut bytes, at).unwrap_or(0);
@@ -71,7 +76,7 @@ impl Tracee {
         String::from_utf8_lossy(&bytes[..len]).into_owned()
     }
 
-    /// The call at whose entry `tid` stands, if it matters.
+    /// The call at whose entry `tid` is stopped, if it is traced.
     pub fn call(&self, tid: Pid) -> Option<Call> {
         let registers = ptrace::getregs(tid).ok()?;
         let number = registers.orig_rax as i64;
@@ -112,7 +117,7 @@ impl Tracee {
         self.path(target.trim_end_matches(" (deleted)"))
     }
 
-    /// Takes note of a new socket: the result of a call that makes one.
+    /// Records a new socket: the result of a call that creates one.
     pub fn opened(&mut self, tid: Pid) {
         let Ok(registers) = ptrace::getregs(tid) else { return };
         let fd = registers.rax;
@@ -164,21 +169,21 @@ impl Tracee {
         format!("netlink {}", types.join("+"))
     }
 
-    /// Makes the call at whose entry `tid` stands do nothing; its result is set at its exit.
+    /// Suppresses the call at whose entry `tid` is stopped; its result is set at its exit.
     pub fn skip(&self, tid: Pid) {
         let mut registers = ptrace::getregs(tid).expect("a stopped thread");
         registers.orig_rax = u64::MAX;
         ptrace::setregs(tid, registers).expect("a stopped thread");
     }
 
-    /// Changes an argument of the call at whose entry `tid` stands; only the third, a length.
+    /// Changes the length, the third argument, of the call at whose entry `tid` is stopped.
     pub fn shorten(&self, tid: Pid, len: u64) {
         let mut registers = ptrace::getregs(tid).expect("a stopped thread");
         registers.rdx = len;
         ptrace::setregs(tid, registers).expect("a stopped thread");
     }
 
-    /// The result of the call at whose exit `tid` stands; negative is an error number.
+    /// The result of the call at whose exit `tid` is stopped; negative is an error number.
     pub fn result(&self, tid: Pid) -> i64 {
         ptrace::getregs(tid).map_or(0, |registers| registers.rax as i64)
     }

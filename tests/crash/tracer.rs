@@ -1,5 +1,5 @@
-//! Runs Pontoon under ptrace and lets a script interfere with its system calls: end the process
-//! before or after one, make one fail, cut one short. The program itself is as it is shipped.
+//! Runs Pontoon under ptrace and lets a script interfere with its system calls: kill the process before or after one,
+//! make one fail, shorten one. The program is the shipped one.
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -25,7 +25,7 @@ pub enum Entry {
     Pass,
     /// kill -9; the call is not carried out.
     Kill,
-    /// Not carried out; this is its result (a negative error number, or a pretended success).
+    /// Not carried out; this is its result (a negative error number, or a fake success).
     Instead(i64),
     /// Carried out with this length only.
     Shorten(u64),
@@ -41,7 +41,7 @@ pub enum Exit {
     Instead(i64),
 }
 
-/// Decides on every call that matters, on the tracer's thread.
+/// Decides about every traced call, on the tracer's thread.
 pub trait Script: Send {
     fn before(&mut self, call: &Call, tracee: &Tracee) -> Entry {
         let _ = (call, tracee);
@@ -53,7 +53,7 @@ pub trait Script: Send {
     }
 }
 
-/// A running Pontoon, traced or not. It ends with the test's process at the latest.
+/// A running Pontoon, traced or not. It ends with the test process at the latest.
 pub struct Process {
     pub pid: Pid,
     thread: JoinHandle<WaitStatus>,
@@ -63,7 +63,7 @@ impl Process {
     /// Starts `command` in the network namespace `netns`.
     pub fn begin(mut command: Command, netns: RawFd, paths: Paths, script: Option<Box<dyn Script>>) -> Self {
         let (send, receive) = mpsc::channel();
-        // ptrace belongs to a thread: the one that starts the process is the one that traces it.
+        // ptrace is bound to a thread: the thread that starts the process traces it.
         let thread = std::thread::spawn(move || {
             let traced = script.is_some();
             let ready = move || {
@@ -78,7 +78,7 @@ impl Process {
             };
             // SAFETY: between fork and exec only system calls are made, nothing is allocated.
             unsafe { command.pre_exec(ready) };
-            #[expect(clippy::zombie_processes, reason = "its end is waited for below, with those of its threads")]
+            #[expect(clippy::zombie_processes, reason = "it is waited for below, with its threads")]
             let child = command.spawn().expect("Pontoon starts");
             let pid = Pid::from_raw(child.id() as i32);
             send.send(pid).unwrap();
@@ -90,31 +90,29 @@ impl Process {
         Self { pid: receive.recv().expect("Pontoon starts"), thread }
     }
 
-    /// kill -9, and the wait for its end.
+    /// kill -9, then waits for its end.
     pub fn kill(self) {
         let _ = kill(self.pid, Signal::SIGKILL);
         self.end();
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        let _ = kill(self.pid, signal);
     }
 
     pub fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Waits for its end, however it comes.
+    /// Waits for its end, whatever the cause.
     pub fn end(self) -> WaitStatus {
         self.thread.join().expect("the tracer does not panic")
     }
 }
 
-/// Serves the stops of all threads until the process is gone.
+/// Handles the stops of all threads until the process has ended.
 fn trace(pid: Pid, paths: &Paths, mut script: Box<dyn Script>) -> WaitStatus {
     // The first stop is the exec's.
     waitpid(pid, None).expect("a child");
+    // The process that opens packet sockets inherits the filter of traced calls, which fail without a tracer.
     let options = Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEFORK
         | Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_TRACESECCOMP
         | Options::PTRACE_O_EXITKILL;
@@ -124,14 +122,16 @@ fn trace(pid: Pid, paths: &Paths, mut script: Box<dyn Script>) -> WaitStatus {
     let _ = ptrace::cont(pid, None);
     let mut entered: HashMap<Pid, (Option<Call>, Option<i64>)> = HashMap::new();
     loop {
-        // Only what this thread traces: tests run side by side.
+        // Only processes of this thread: tests run in parallel.
         let status = match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
             Ok(status) => status,
             Err(Errno::EINTR) => continue,
             Err(errno) => panic!("waiting for the tracee: {errno}"),
         };
         match status {
-            WaitStatus::PtraceEvent(tid, _, event) if event == ptrace::Event::PTRACE_EVENT_SECCOMP as i32 => {
+            WaitStatus::PtraceEvent(tid, _, event)
+                if event == ptrace::Event::PTRACE_EVENT_SECCOMP as i32 && tracee.has_thread(tid) =>
+            {
                 let call = tracee.call(tid);
                 let mut instead = None;
                 if let Some(call) = &call {
@@ -173,7 +173,7 @@ fn trace(pid: Pid, paths: &Paths, mut script: Box<dyn Script>) -> WaitStatus {
             WaitStatus::PtraceEvent(tid, ..) => {
                 let _ = ptrace::cont(tid, None);
             }
-            // A new thread begins with this; it is the tracer's, not the program's.
+            // A new thread starts with this signal; it is for the tracer, not for the program.
             WaitStatus::Stopped(tid, Signal::SIGSTOP) => {
                 let _ = ptrace::cont(tid, None);
             }

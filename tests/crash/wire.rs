@@ -1,4 +1,4 @@
-//! One request as the engine sends it, and how it can end.
+//! One request as the engine sends it, and its possible outcomes.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// How a round trip ended.
+/// The outcome of a round trip.
 #[derive(Debug)]
 pub enum Trip {
     /// An answer: 200 without an error in it.
     Answer(Value),
-    /// An answer that is an error; its message.
+    /// An error answer; its message.
     Refused(String),
-    /// Nobody listened: the request never left.
+    /// No server listened: the request was never sent.
     Unsent,
-    /// The connection broke after the request was on its way.
+    /// The connection broke after the request was sent.
     Broken,
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on its own connection.
 pub fn post(socket: &Path, method: &str, body: &str) -> Trip {
     let Ok(mut stream) = UnixStream::connect(socket) else { return Trip::Unsent };
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -42,7 +42,7 @@ pub fn post(socket: &Path, method: &str, body: &str) -> Trip {
         Ok(Some((status, text))) => Trip::Refused(format!("{status} {text}")),
         Ok(None) => Trip::Broken,
         Err(error) => {
-            // The deadline of every verb is 10 s; an engine would wait for ever.
+            // The deadline of every request is 10 s; an engine would wait for ever.
             assert!(error.kind() != io::ErrorKind::WouldBlock, "{method}: no answer within 30 s");
             Trip::Broken
         }

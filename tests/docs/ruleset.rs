@@ -1,4 +1,4 @@
-//! A ruleset as nft prints it, taken apart for the page that explains it.
+//! Parses a ruleset as printed by nft, for the page that explains it.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ pub struct Chain {
     comment: String,
     hook: String,
     priority: String,
-    /// What each is for, and the rule.
+    /// Each rule, with its purpose.
     pub rules: Vec<(String, String)>,
 }
 
@@ -22,14 +22,14 @@ pub struct Set {
     elements: Vec<String>,
 }
 
-/// What a line is about.
+/// The kind of block that a line belongs to.
 enum Within {
     Table,
     Chain,
     Set,
 }
 
-/// Everything in a text of `nft list table`.
+/// The objects in the output of `nft list table`.
 pub struct Ruleset {
     pub chains: Vec<Chain>,
     pub sets: Vec<Set>,
@@ -65,7 +65,7 @@ impl Ruleset {
                     let chain = chains.last_mut().unwrap();
                     (chain.hook, chain.priority) = (hook.to_owned(), priority.trim_end_matches(';').to_owned());
                 }
-                ["type", ..] => sets.last_mut().unwrap().holds = words[1..].join(" "),
+                ["type" | "typeof", ..] => sets.last_mut().unwrap().holds = words[1..].join(" "),
                 [] | ["flags" | "size" | "timeout", ..] => {}
                 _ if in_elements => {
                     sets.last_mut().unwrap().elements.push(line.trim().trim_end_matches(',').to_owned())
@@ -79,13 +79,22 @@ impl Ruleset {
         Self { chains, sets }
     }
 
-    /// How much there is of everything.
+    /// The number of objects.
     pub fn size(&self) -> String {
         let rules: usize = self.chains.iter().map(|chain| chain.rules.len()).sum();
-        format!("{} chains, {rules} rules, {} sets and maps, always.\n", self.chains.len(), self.sets.len())
+        let of_lists = |chain: &&Chain| chain.rules.iter().any(|(comment, _)| comment.contains("without a list"));
+        let lists: Vec<_> = self.chains.iter().filter(of_lists).collect();
+        let more: usize = lists.iter().map(|chain| chain.rules.len()).sum();
+        format!(
+            "{} chains, {} rules, {} sets and maps, always; {} chains with {more} rules only while a container has an allow list.\n",
+            self.chains.len() - lists.len(),
+            rules - more,
+            self.sets.len(),
+            lists.len(),
+        )
     }
 
-    /// Where the kernel calls which chain.
+    /// The hooks of the chains.
     pub fn hooks(&self) -> String {
         let mut table = String::from("| chain | in table | hook | priority | decides |\n|---|---|---|---|---|\n");
         for chain in &self.chains {
@@ -107,7 +116,7 @@ impl Ruleset {
         table
     }
 
-    /// What a table's sets and maps are for, and what is in them.
+    /// The purpose and content of a table's sets and maps.
     pub fn sets(&self, of: &str) -> String {
         let mut table = String::from("| set or map | of what | for | here |\n|---|---|---|---|\n");
         for Set { name, holds, comment, elements, .. } in self.sets.iter().filter(|set| set.table == of) {
@@ -121,7 +130,7 @@ impl Ruleset {
 }
 
 impl Chain {
-    /// Its rules, each below what it is for.
+    /// The rules, each below its purpose.
     pub fn listing(&self) -> String {
         let mut text = String::from("```\n");
         for (number, (comment, rule)) in self.rules.iter().enumerate() {
@@ -131,7 +140,7 @@ impl Chain {
     }
 }
 
-/// A line in two: what is before its comment, and the comment.
+/// Splits a line into the text before its comment, and the comment.
 fn quoted(line: &str) -> (String, String) {
     let (before, comment) = line.trim().rsplit_once("comment \"").unwrap_or((line, ""));
     (before.trim().to_owned(), comment.trim_end_matches('"').to_owned())

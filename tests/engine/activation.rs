@@ -1,4 +1,4 @@
-//! Socket activation: systemd owns the socket, and requests wait for the process.
+//! Socket activation: systemd holds the socket, and requests wait for the process.
 
 use std::{
     fs,
@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    support::wait_until,
+use testkit::{
     testbed::{SOON, binary},
+    wait_until,
 };
 
-/// What systemd does: descriptor 3 is the socket, `LISTEN_PID` the process's own id. In a network of its own.
+/// Starts Pontoon as systemd does: descriptor 3 is the socket, `LISTEN_PID` the process's own id. In a separate network
+/// namespace.
 fn activate(socket: &UnixListener, state: &Path) -> Child {
     let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@""#;
     let descriptor: OwnedFd = socket.try_clone().expect("a descriptor").into();
@@ -29,7 +30,7 @@ fn activate(socket: &UnixListener, state: &Path) -> Child {
         .stdin(Stdio::from(descriptor))
         .stderr(File::at(state, "log"))
         .spawn()
-        .expect("unshare is there")
+        .expect("unshare is installed")
 }
 
 struct File;
@@ -41,9 +42,9 @@ impl File {
     }
 }
 
-/// Sends a request as the engine does, and does not wait.
+/// Sends a request as the engine does, without waiting for the answer.
 fn request(socket: &Path, method: &str) -> UnixStream {
-    let mut stream = UnixStream::connect(socket).expect("someone listens");
+    let mut stream = UnixStream::connect(socket).expect("a process listens");
     let text = format!("POST /{method} HTTP/1.1\r\nHost: plugin.moby.localhost\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(text.as_bytes()).expect("a socket takes that much");
     stream.set_read_timeout(Some(SOON)).expect("a time");
@@ -58,7 +59,7 @@ fn answer(mut stream: UnixStream) -> String {
 
 fn end(mut child: Child) {
     let pid = child.id().to_string();
-    Command::new("kill").arg(&pid).status().expect("kill is there");
+    Command::new("kill").arg(&pid).status().expect("kill is installed");
     wait_until(Duration::from_secs(1), "the process to end on TERM", || {
         child.try_wait().expect("a child").is_some_and(|status| {
             assert!(status.success(), "{status}");
@@ -89,7 +90,7 @@ fn a_request_waits_for_the_process() {
     assert!(text.contains("200 OK") && text.contains("NetworkDriver") && text.contains("IpamDriver"), "{text}");
     end(first);
 
-    // the socket outlives the process, and the next one takes what came meanwhile
+    // The socket outlives the process, and the next process serves requests that arrived meanwhile.
     assert!(path.exists());
     let waiting = request(&path, "NetworkDriver.GetCapabilities");
     let second = activate(&socket, &state);

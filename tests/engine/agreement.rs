@@ -1,7 +1,7 @@
-//! What the engine believes, what Pontoon holds and what the kernel has, compared with each other.
+//! Compares the state of the engine, of Pontoon and of the kernel.
 //!
-//! What Pontoon holds beyond the engine's word is what lost replies left: endpoints and addresses go with time, networks
-//! and pools at `pontoon gc --yes` (docs/reliability.md). Both happen here, and then nothing may be left.
+//! Extra objects of Pontoon are left over from lost replies: endpoints and addresses expire, networks and pools are
+//! removed by `pontoon gc --yes` (docs/reliability.md). Both happen here, and then nothing may be left.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,24 +11,24 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{
-    doctor::{findings, shell},
-    ledger,
-    support::{SOCKET, STATE, Signal, wait_until},
+use crate::doctor::{findings, shell};
+use testkit::{
+    SOCKET, STATE, Signal, ledger,
     testbed::{Testbed, binary, fetches, text},
+    wait_until,
 };
 
-/// For what an engine does after a crash.
+/// Deadline for an engine's work after a crash.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// For those who agree in the end to do so by themselves, before time is made to pass for Pontoon.
+/// Time in which the states may converge without expiry.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// What `check` and `doctor` look at that a crash may leave behind.
+/// The checks of `check` and `doctor` that a crash can affect.
 const CHECKS: [&str; 10] = [
     "daemon",
     "state",
-    "kept_aside",
+    "quarantined",
     "drift",
     "missing_bridges",
     "dead_endpoints",
@@ -38,24 +38,24 @@ const CHECKS: [&str; 10] = [
     "engine",
 ];
 
-/// A view of what there is: each line names one thing, whoever tells it.
+/// A state: each line describes one object in the same form, whatever its source.
 type View = BTreeSet<String>;
 
-/// Waits until all agree, and until every container that runs is reached: by `from`, and at its published ports.
+/// Waits until all states are equal, and until `from` reaches every running container, also at its published ports.
 #[track_caller]
 pub fn reached(testbed: &Testbed, from: &str) {
     if still_differ(testbed, SHORT).is_some() {
-        time_passes(testbed);
+        expire_leftovers(testbed);
         let left = still_differ(testbed, LONG);
-        assert!(left.is_none(), "engine, Pontoon and kernel do not agree:\n{}", left.unwrap_or_default());
+        assert!(left.is_none(), "engine, Pontoon and kernel differ:\n{}", left.unwrap_or_default());
     }
-    well(testbed);
+    assert_healthy(testbed);
     plan_is_empty(testbed);
     let engine = Engine::ask(testbed);
     all_answer(testbed, from, &engine);
 }
 
-/// The differences that are left after this time; none if they went before.
+/// The differences that are left after this time; none if they disappeared before.
 fn still_differ(testbed: &Testbed, time: Duration) -> Option<String> {
     let began = Instant::now();
     loop {
@@ -66,15 +66,15 @@ fn still_differ(testbed: &Testbed, time: Duration) -> Option<String> {
     }
 }
 
-/// Hours pass for Pontoon, and the operator asks for what the engine does not know to be removed.
-fn time_passes(testbed: &Testbed) {
+/// Lets leftovers in Pontoon's ledger expire, and removes objects that the engine does not know.
+fn expire_leftovers(testbed: &Testbed) {
     testbed.kill_pontoon(Signal::Kill);
     ledger::age(&testbed.path(&format!("{STATE}/ledger")));
     testbed.start_pontoon(&binary(), &[]);
     shell(testbed, "pontoon gc --docker=/lab/docker.sock --yes --wait 1").ok();
 }
 
-/// Names of the containers that the engine says run.
+/// Names of the running containers according to the engine.
 pub fn running(testbed: &Testbed) -> BTreeSet<String> {
     let names = testbed.docker(&["ps", "--format", "{{.Names}}"]);
     if names.success() { names.ok().lines().map(str::to_owned).collect() } else { BTreeSet::new() }
@@ -87,9 +87,9 @@ struct Attachment {
     address: String,
 }
 
-/// What the engine believes.
+/// The engine's state.
 struct Engine {
-    /// Subnets and their gateways by the id of their network.
+    /// Subnets and their gateways by network id.
     networks: BTreeMap<String, Vec<[String; 2]>>,
     attachments: Vec<Attachment>,
     /// Published ports by container.
@@ -119,8 +119,8 @@ impl Engine {
             let name = text(&container["Name"]).trim_start_matches('/').to_owned();
             let before = engine.attachments.len();
             let networks = container["NetworkSettings"]["Networks"].as_object().into_iter().flatten().map(|(_, n)| n);
-            // A start that fails ("task already exists") releases the networks (`Cleanup`, daemon/start.go); 20.10
-            // was seen to call such a container running, and to name neither network nor endpoint.
+            // A failed start ("task already exists") releases the networks (`Cleanup`, daemon/start.go); 20.10
+            // sometimes lists such a container as running, with neither network nor endpoint.
             let is_named =
                 |network: &&Value| ["NetworkID", "EndpointID"].iter().any(|id| !text(&network[id]).is_empty());
             for network in networks.filter(is_named) {
@@ -130,7 +130,7 @@ impl Engine {
                     address: format!("{}/{}", text(&network["IPAddress"]), network["IPPrefixLen"]),
                 });
             }
-            // One that was taken off all of its networks publishes nothing.
+            // A container that was removed from all its networks publishes nothing.
             if engine.attachments.len() > before {
                 let bindings = container["HostConfig"]["PortBindings"].as_object().into_iter().flatten();
                 let ports = bindings.flat_map(|(_, at)| at.as_array().cloned().unwrap_or_default());
@@ -158,7 +158,7 @@ impl Engine {
     }
 }
 
-/// What Pontoon holds, and the links that go with it.
+/// The objects of Pontoon, and the links that belong to them.
 fn pontoon(testbed: &Testbed, status: &Value) -> (View, BTreeSet<String>) {
     let (mut view, mut links) = (View::new(), BTreeSet::new());
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -177,14 +177,14 @@ fn pontoon(testbed: &Testbed, status: &Value) -> (View, BTreeSet<String>) {
         view.insert(format!("pool {}", text(&pool["subnet"])));
     }
     let facts = ledger::read(&testbed.path(&format!("{STATE}/ledger")));
-    // A stale one is free for whoever needs it.
+    // A stale address is free for the next request.
     let had = facts.addresses.iter().filter(|(_, holder)| ledger::text(holder, "kind") != "stale");
     let of = |pool: &String| facts.pools.get(pool).map_or("no pool", |pool| ledger::text(pool, "subnet"));
     view.extend(had.map(|((pool, address), _)| format!("address {address} of {}", of(pool))));
     (view, links)
 }
 
-/// In what engine, Pontoon and kernel differ, in words.
+/// The differences between engine, Pontoon and kernel, as text.
 fn differences(testbed: &Testbed) -> Option<String> {
     let status = testbed.exec(&["curl", "-s", "--unix-socket", SOCKET, "http://pontoon/status"]).json();
     let engine = Engine::ask(testbed).view();
@@ -202,9 +202,9 @@ fn differences(testbed: &Testbed) -> Option<String> {
     (!words.is_empty()).then(|| words.join("\n"))
 }
 
-/// Neither the daemon's view of itself nor that of its ledger has a complaint.
+/// Neither the daemon nor its ledger reports a problem.
 #[track_caller]
-fn well(testbed: &Testbed) {
+fn assert_healthy(testbed: &Testbed) {
     for command in ["check", "doctor --docker=/lab/docker.sock"] {
         let ill = || {
             let (_, found) = findings(testbed, command);
@@ -227,14 +227,14 @@ fn plan_is_empty(testbed: &Testbed) {
     wait_until(LONG, "a plan without steps", nothing);
 }
 
-/// Every container that runs answers at each of its addresses, and its server at its published ports.
+/// Every running container answers at each of its addresses, and its server at its published ports.
 #[track_caller]
 fn all_answer(testbed: &Testbed, from: &str, engine: &Engine) {
     let addresses = engine.attachments.iter().filter_map(|at| at.address.split('/').next());
     let addresses: Vec<_> = addresses.filter(|address| address.parse::<IpAddr>().is_ok()).collect();
     let distinct: BTreeSet<_> = addresses.iter().collect();
-    assert_eq!(distinct.len(), addresses.len(), "an address is had twice: {addresses:?}");
-    // Those of a client's own network are asked from the host: it is the gateway.
+    assert_eq!(distinct.len(), addresses.len(), "an address is used twice: {addresses:?}");
+    // Containers on the client's own network are pinged from the host, which is their gateway.
     let script = format!("for at in {}; do ping -c1 -W1 $at >/dev/null || echo $at; done", addresses.join(" "));
     wait_until(LONG, "the host to reach all containers", || shell(testbed, &script).ok().is_empty());
     let near = |at: &&str| at.starts_with("10.150.") || at.starts_with("10.151.");

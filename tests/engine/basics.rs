@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use crate::{
-    support::{Options, Segment, wait_until},
+use testkit::{
+    Options, Segment,
     testbed::{Testbed, on_both, on_both_with, on_pontoon_with, text},
+    wait_until,
 };
 
 #[test]
-fn containers_of_a_dual_stack_network_talk() {
+fn containers_of_a_dual_stack_network_reach_each_other() {
     on_both(dual_stack);
 }
 
@@ -31,7 +32,7 @@ pub fn dual_stack(testbed: &Testbed) {
     assert_eq!(two.v6, "fd81::22".parse().ok());
     assert_eq!(two.mac, "02:00:5e:00:53:22");
     for (name, address) in [("one", &one), ("two", &two)] {
-        assert_eq!(address.mac, testbed.cat(name, "/sys/class/net/eth0/address"), "inspect tells the real MAC");
+        assert_eq!(address.mac, testbed.cat(name, "/sys/class/net/eth0/address"), "inspect shows the real MAC");
         let (v4, v6) = (address.v4.expect("an address"), address.v6.expect("an address"));
         let links = testbed.exec_in(name, &["ip", "address", "show", "dev", "eth0"]).ok();
         assert!(links.contains(&format!("{v4}/24")) && links.contains(&format!("{v6}/64")), "{links}");
@@ -46,7 +47,7 @@ pub fn dual_stack(testbed: &Testbed) {
     removed_by_hand(testbed);
 }
 
-/// What `docker inspect` and `docker network inspect` say.
+/// The output of `docker inspect` and `docker network inspect`.
 fn shows(testbed: &Testbed, mac: &str) {
     let container = testbed.inspect("one");
     let endpoint = &container["NetworkSettings"]["Networks"]["net"];
@@ -64,12 +65,12 @@ fn shows(testbed: &Testbed, mac: &str) {
     assert_eq!(text(&one[0]["IPv6Address"]), format!("{}/64", text(&endpoint["GlobalIPv6Address"])));
 }
 
-/// An endpoint's links go with it, the network's bridge stays until the network goes.
+/// An endpoint's links are removed with it; the network's bridge is removed with the network.
 fn removed_by_hand(testbed: &Testbed) {
     let links = || testbed.exec(&["ls", "/sys/class/net"]).ok().lines().count();
     let full = links();
     testbed.docker(&["rm", "-f", "two"]).ok();
-    wait_until(crate::testbed::SOON, "the links of an endpoint to go", || links() == full - 1);
+    wait_until(testkit::testbed::SOON, "the links of an endpoint to be removed", || links() == full - 1);
     testbed.docker(&["network", "rm", "net"]).err();
     testbed.docker(&["rm", "-f", "one"]).ok();
     testbed.docker(&["network", "rm", "net"]).ok();
@@ -77,7 +78,7 @@ fn removed_by_hand(testbed: &Testbed) {
 }
 
 #[test]
-fn addresses_come_by_themselves() {
+fn addresses_are_assigned_automatically() {
     on_both(automatic);
 }
 
@@ -86,7 +87,7 @@ fn automatic(testbed: &Testbed) {
     testbed.run_container("one", &["--network", "net"]);
     testbed.run_container("two", &["--network", "net"]);
     testbed.names("one", "-4", "two");
-    // only these engines choose an IPv6 subnet
+    // Only these engines choose an IPv6 subnet.
     if testbed.engine >= 27 {
         testbed.network("six", &["--ipv6"]);
         testbed.run_container("three", &["--network", "six"]);
@@ -104,7 +105,7 @@ fn an_ipv6_only_network_works() {
 fn ipv6_only(testbed: &Testbed) {
     let args = ["--ipv4=false", "--ipv6", "--subnet", "fd82::/64"];
     if testbed.engine < 28 {
-        // these know no such network, whoever the driver is
+        // These engines do not support such a network with any driver.
         testbed.try_network("net", &args).err();
         return;
     }
@@ -122,7 +123,7 @@ fn ipv6_only(testbed: &Testbed) {
 }
 
 #[test]
-fn an_internal_network_has_no_way_out() {
+fn an_internal_network_has_no_default_route() {
     let segment = Segment::up();
     on_both_with(Options::new().uplink(&segment, 1), internal);
 }
@@ -136,13 +137,13 @@ fn internal(testbed: &Testbed) {
     testbed.names("one", "-4", "two");
     testbed.names("one", "-6", "two");
     assert_eq!(testbed.links_in("one"), ["eth0"]);
-    // oldest engines give the built-in driver's containers a route that leads nowhere
+    // The oldest engines give the built-in driver's containers an unusable route.
     if testbed.is_pontoon() || testbed.engine >= 26 {
         assert_eq!(testbed.way_out("one", "-4"), None);
         assert_eq!(testbed.way_out("one", "-6"), None);
     }
     testbed.ping_soon("three", "192.168.77.254");
-    // a route of one's own does not help
+    // A route added by the container does not work either.
     testbed.run_container("root", &["--network", "net", "--cap-add", "NET_ADMIN"]);
     testbed.exec_in("root", &["ip", "route", "replace", "default", "via", "10.83.0.1"]).ok();
     testbed.exec_in("root", &["ip", "-6", "route", "replace", "default", "via", "fd83::1"]).ok();
@@ -154,7 +155,7 @@ fn internal(testbed: &Testbed) {
 }
 
 #[test]
-fn the_mtu_is_the_networks() {
+fn containers_have_the_mtu_of_their_network() {
     on_both(mtu);
 }
 
@@ -163,7 +164,7 @@ fn mtu(testbed: &Testbed) {
     testbed.run_container("one", &["--network", "net"]);
     testbed.run_container("two", &["--network", "net"]);
     assert_eq!(testbed.cat("one", "/sys/class/net/eth0/mtu"), "1342");
-    // as large as that, and no larger
+    // Packets of that size pass, larger ones do not.
     let two = testbed.container_addr("two", "net").v4.expect("an address").to_string();
     testbed.ping_soon("one", &two);
     let ping = |size| testbed.exec_in("one", &["ping", "-c1", "-W1", "-s", size, &two]).success();
@@ -171,7 +172,7 @@ fn mtu(testbed: &Testbed) {
 }
 
 #[test]
-fn without_an_mtu_it_is_that_of_the_way_out() {
+fn the_default_mtu_is_that_of_the_uplink() {
     let segment = Segment::up();
     on_pontoon_with(Options::new().uplink(&segment, 1), mtu_of_the_uplink);
 }

@@ -1,21 +1,21 @@
-//! The operator's commands: what is broken is named with its remedy, the remedy is typed as it stands, and all is well
-//! again.
+//! The operator's commands: each defect is reported with its remedy, and running the printed remedy repairs it.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{
-    support::{Options, Output, Segment, Signal, wait_for, wait_until},
+use testkit::{
+    Options, Output, Segment, Signal,
     testbed::{SOON, Testbed, binary, on_pontoon_with},
+    wait_for, wait_until,
 };
 
-/// Runs in the node, where `pontoon` is the program under test.
+/// Runs a script in the node, where `pontoon` is the program under test.
 pub fn shell(testbed: &Testbed, script: &str) -> Output {
     testbed.exec(&["bash", "-c", &format!("PATH=/lab:$PATH; {script}")])
 }
 
-/// Ends what a test has listening in the node, whether or not it ended with the command that began it.
+/// Ends the listeners of a test in the node, whether or not they ended with the command that started them.
 fn no_perl(testbed: &Testbed) {
     wait_until(SOON, "perl's end", || {
         shell(testbed, "pkill -x perl");
@@ -23,7 +23,7 @@ fn no_perl(testbed: &Testbed) {
     });
 }
 
-/// What `pontoon doctor` or `pontoon check` finds, with its exit code.
+/// The findings of `pontoon doctor` or `pontoon check`, with the exit code.
 pub fn findings(testbed: &Testbed, command: &str) -> (i32, Vec<Value>) {
     let output = shell(testbed, &format!("pontoon {command} --json"));
     let code = output.status.and_then(|status| status.code()).expect("an exit code");
@@ -31,8 +31,8 @@ pub fn findings(testbed: &Testbed, command: &str) -> (i32, Vec<Value>) {
     (code, findings)
 }
 
-/// The first finding of a check that is not well.
-fn ill(findings: &[Value], check: &str) -> Option<Value> {
+/// The first finding of a check other than ok.
+fn problem(findings: &[Value], check: &str) -> Option<Value> {
     findings.iter().find(|f| f["check"] == check && f["level"] != "ok").cloned()
 }
 
@@ -47,13 +47,13 @@ pub fn healthy(testbed: &Testbed, command: &str) {
     assert!(well, "{command}: {last:#?}");
 }
 
-/// The finding of a check, at its level, and with the exit code that goes with it.
+/// Waits for a finding of a check; verifies its level and the exit code.
 #[track_caller]
 pub fn found(testbed: &Testbed, command: &str, check: &str, level: &str) -> Value {
     let what = format!("{command} to find {check}");
     let (code, finding) = wait_for(SOON, &what, || {
         let (code, findings) = findings(testbed, command);
-        Some((code, ill(&findings, check)?))
+        Some((code, problem(&findings, check)?))
     });
     assert_eq!(finding["level"], level, "{finding:#}");
     let least = match level {
@@ -65,9 +65,9 @@ pub fn found(testbed: &Testbed, command: &str, check: &str, level: &str) -> Valu
     finding
 }
 
-/// Breaks something, sees it found, types the remedy, sees all well.
+/// Breaks something, expects the finding, runs the remedy, and expects a healthy state.
 #[track_caller]
-fn mends(testbed: &Testbed, breakage: &str, check: &str, level: &str) {
+fn assert_remedy(testbed: &Testbed, breakage: &str, check: &str, level: &str) {
     shell(testbed, breakage).ok();
     let finding = found(testbed, "doctor", check, level);
     let remedy = finding["remedy"].as_str().unwrap_or_else(|| panic!("no remedy: {finding:#}"));
@@ -75,14 +75,14 @@ fn mends(testbed: &Testbed, breakage: &str, check: &str, level: &str) {
     healthy(testbed, "doctor");
 }
 
-fn on_a_host_with_a_way_out(scenario: fn(&Testbed)) {
+fn on_a_host_with_an_uplink(scenario: fn(&Testbed)) {
     let segment = Segment::up();
     on_pontoon_with(Options::new().uplink(&segment, 1), scenario);
 }
 
 #[test]
-fn what_others_break_is_named_with_its_remedy() {
-    on_a_host_with_a_way_out(ailments);
+fn defects_are_reported_with_their_remedy() {
+    on_a_host_with_an_uplink(ailments);
 }
 
 fn ailments(testbed: &Testbed) {
@@ -93,12 +93,12 @@ fn ailments(testbed: &Testbed) {
     healthy(testbed, "check");
     healthy(testbed, "doctor --docker=/lab/docker.sock");
 
-    // another firewall: packets stop, and go on when the remedy is typed
+    // Another firewall: packets are dropped until the remedy is run.
     let firewall = "nft add table inet mine; \
                     nft add chain inet mine onward '{ type filter hook forward priority 10; policy drop; }'";
     shell(testbed, firewall).ok();
     assert!(!testbed.ping("one", "192.168.77.254"), "the policy drops");
-    mends(testbed, "true", "forward_policy", "broken");
+    assert_remedy(testbed, "true", "forward_policy", "broken");
     assert!(testbed.ping("one", "192.168.77.254"), "the remedy helps");
     shell(testbed, "nft delete table inet mine").ok();
     let zones = "nft add table inet firewalld; \
@@ -106,7 +106,7 @@ fn ailments(testbed: &Testbed) {
     shell(testbed, zones).ok();
     let finding = found(testbed, "doctor", "firewalld", "degraded");
     assert!(finding["remedy"].as_str().is_some_and(|remedy| remedy.starts_with("firewall-cmd ")), "{finding:#}");
-    // what that command makes firewalld write
+    // The rule that this command makes firewalld write.
     shell(testbed, "nft add rule inet firewalld filter_FORWARD iifname '\"pnt*\"' accept").ok();
     healthy(testbed, "doctor");
     shell(testbed, "nft delete table inet firewalld; iptables -N ufw-before-forward").ok();
@@ -114,19 +114,19 @@ fn ailments(testbed: &Testbed) {
     healthy(testbed, "doctor");
     shell(testbed, "iptables -X ufw-before-forward").ok();
 
-    // the socket, and files that name it
-    mends(testbed, "chmod 0666 /run/docker/plugins/pontoon.sock", "socket", "degraded");
+    // The socket, and files that refer to it.
+    assert_remedy(testbed, "chmod 0666 /run/docker/plugins/pontoon.sock", "socket", "degraded");
     let spec = "mkdir -p /etc/docker/plugins; echo unix:///run/other.sock >/etc/docker/plugins/pontoon.spec";
-    mends(testbed, spec, "spec_files", "degraded");
+    assert_remedy(testbed, spec, "spec_files", "degraded");
     shell(testbed, "mkdir -p /run/docker/plugins/0123 && touch /run/docker/plugins/0123/pontoon.sock").ok();
     found(testbed, "doctor", "two_pontoons", "degraded");
     shell(testbed, "rm -r /run/docker/plugins/0123").ok();
 
-    // routes and links of the host
+    // Routes and links of the host.
     shell(testbed, "ip route add 10.131.0.0/25 dev eth0").ok();
     let finding = found(testbed, "doctor", "routes", "broken");
     let remedy = finding["remedy"].as_str().unwrap_or_default();
-    assert!(!remedy.contains("ip route"), "a route of the host is not Pontoon's to remove: {finding:#}");
+    assert!(!remedy.contains("ip route"), "the remedy removes a route of the host: {finding:#}");
     shell(testbed, "ip route del 10.131.0.0/25 dev eth0").ok();
     healthy(testbed, "doctor");
     let mtu = "cat /sys/class/net/eth0/mtu";
@@ -137,11 +137,11 @@ fn ailments(testbed: &Testbed) {
     shell(testbed, &format!("ip link set eth0 mtu {before}")).ok();
     healthy(testbed, "doctor");
 
-    // a bridge of the operator's own
+    // A bridge of the operator.
     shell(testbed, "ip link add ownbr type bridge && ip link set ownbr up && ip address add 10.132.0.1/24 dev ownbr")
         .ok();
     testbed.network("own", &["--subnet", "10.132.0.0/24", "-o", "com.docker.network.bridge.name=ownbr"]);
-    mends(testbed, "ip link del ownbr", "missing_bridges", "broken");
+    assert_remedy(testbed, "ip link del ownbr", "missing_bridges", "broken");
     testbed.docker(&["network", "rm", "own"]).ok();
     shell(testbed, "ip link del ownbr").ok();
 
@@ -149,17 +149,17 @@ fn ailments(testbed: &Testbed) {
     assert!(text.lines().last().is_some_and(|line| line.starts_with("healthy: ")), "{text}");
     assert_eq!(shell(testbed, "pontoon doctor").ok().lines().count(), 1, "ok is short");
 
-    // a firewall that nf_tables knows nothing of; its table stays, and is noted
+    // A firewall outside nf_tables; its table stays, and is noted.
     shell(testbed, "iptables-legacy -P FORWARD DROP").ok();
     assert!(!testbed.ping("one", "192.168.77.254"), "the policy drops");
-    mends(testbed, "true", "iptables_legacy", "broken");
+    assert_remedy(testbed, "true", "iptables_legacy", "broken");
     assert!(testbed.ping("one", "192.168.77.254"), "the remedy helps");
     found(testbed, "doctor", "iptables_legacy", "note");
 }
 
 #[test]
-fn a_daemon_that_is_gone_and_what_happens_meanwhile() {
-    on_a_host_with_a_way_out(without_daemon);
+fn defects_while_the_daemon_is_down_are_reported() {
+    on_a_host_with_an_uplink(without_daemon);
 }
 
 fn without_daemon(testbed: &Testbed) {
@@ -169,7 +169,7 @@ fn without_daemon(testbed: &Testbed) {
     let bridge = shell(testbed, "ip -o link | grep -o 'pntb[0-9a-z]*' | head -1").ok();
     testbed.kill_pontoon(Signal::Kill);
 
-    // the stale socket; and `check` does without the daemon
+    // The stale socket; `check` works without the daemon.
     found(testbed, "doctor", "daemon", "broken");
     found(testbed, "doctor", "socket", "broken");
     healthy(testbed, "check");
@@ -187,7 +187,7 @@ fn without_daemon(testbed: &Testbed) {
         shell(testbed, &breakage).ok();
         let level = if check == "drift" { "degraded" } else { "broken" };
         found(testbed, "check", check, level);
-        // the plan is commands, and when they are typed nothing is left of it
+        // The plan consists of commands; after running them, nothing is left to do.
         let plan = shell(testbed, "pontoon plan").ok();
         shell(testbed, &format!("set -e\n{plan}")).ok();
         let left = shell(testbed, "pontoon plan").ok();
@@ -200,17 +200,17 @@ fn without_daemon(testbed: &Testbed) {
     found(testbed, "check", "drift", "degraded");
     assert!(
         shell(testbed, "pontoon plan").ok().starts_with("# pontoon repair: recreate tables"),
-        "what no command does"
+        "a repair that commands cannot do"
     );
-    assert_eq!(shell(testbed, ledger).ok(), before, "neither check nor plan touched the state");
+    assert_eq!(shell(testbed, ledger).ok(), before, "check or plan changed the state");
 
-    // a repair without a daemon; with one it is the daemon's
+    // A repair without a daemon; with a daemon, the daemon does it.
     let done = shell(testbed, "pontoon repair").ok();
     assert!(done.contains("recreate tables"), "{done}");
     healthy(testbed, "check");
     testbed.ping_soon("one", "192.168.77.254");
 
-    // the port that somebody took meanwhile
+    // A port that another process took meanwhile.
     let listen = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 1) or die; sleep 999";
     let taken = testbed.spawn(&["perl", "-e", listen]);
     wait_until(SOON, "the port to be taken", || shell(testbed, "ss -lnt").ok().contains(":8080"));
@@ -226,14 +226,14 @@ fn without_daemon(testbed: &Testbed) {
     drop(taken);
     no_perl(testbed);
     healthy(testbed, "doctor");
-    assert!(shell(testbed, "pontoon repair").ok().starts_with("# nothing to do"), "nothing is left");
-    assert!(shell(testbed, "pontoon check").success(), "beside a daemon it works too");
+    assert!(shell(testbed, "pontoon repair").ok().starts_with("# nothing to do"), "the repair found something");
+    assert!(shell(testbed, "pontoon check").success(), "check works beside a daemon");
 
-    // damage that an earlier life has left
+    // Damage left by an earlier process.
     shell(testbed, "pkill -x pontoon; touch /var/lib/pontoon/ledger.corrupt-1").ok();
-    wait_until(SOON, "its end", || !shell(testbed, "pgrep -x pontoon").success());
+    wait_until(SOON, "the end of the daemon", || !shell(testbed, "pgrep -x pontoon").success());
     testbed.start_pontoon(&binary(), &[]);
-    let finding = found(testbed, "doctor", "kept_aside", "degraded");
+    let finding = found(testbed, "doctor", "quarantined", "degraded");
     let remedy = finding["remedy"].as_str().and_then(|remedy| remedy.lines().next()).expect("a remedy").to_owned();
     shell(testbed, &remedy).ok();
     testbed.kill_pontoon(Signal::Term);
@@ -241,7 +241,7 @@ fn without_daemon(testbed: &Testbed) {
     healthy(testbed, "doctor");
 }
 
-/// Calls a method of the plugin's, as the engine would.
+/// Calls a method of the plugin, as the engine would.
 fn call(testbed: &Testbed, method: &str, body: &Value) -> Value {
     let url = format!("http://pontoon/{method}");
     let socket = "/run/docker/plugins/pontoon.sock";
@@ -249,8 +249,8 @@ fn call(testbed: &Testbed, method: &str, body: &Value) -> Value {
 }
 
 #[test]
-fn what_the_engine_forgot_is_collected() {
-    on_a_host_with_a_way_out(forgotten);
+fn objects_unknown_to_the_engine_are_collected() {
+    on_a_host_with_an_uplink(forgotten);
 }
 
 fn forgotten(testbed: &Testbed) {
@@ -259,9 +259,9 @@ fn forgotten(testbed: &Testbed) {
     testbed.run_container("one", &["--network", "net"]);
     healthy(testbed, "doctor --docker=/lab/docker.sock");
     let gc = |args: &str| shell(testbed, &format!("pontoon gc --docker=/lab/docker.sock {args}"));
-    assert!(gc("--yes").ok().starts_with("# nothing to remove"), "the engine knows all");
+    assert!(gc("--yes").ok().starts_with("# nothing to remove"), "the engine knows everything");
 
-    // a network, a pool and an endpoint whose ends the engine never told
+    // A network, a pool and an endpoint whose removal the engine did not request.
     let id = "ab".repeat(32);
     let pool = call(
         testbed,
@@ -272,14 +272,14 @@ fn forgotten(testbed: &Testbed) {
     let network = serde_json::json!({"NetworkID": id, "Options": {}, "IPv4Data": [
         {"AddressSpace": "pontoon-local", "Pool": "10.136.0.0/24", "Gateway": "10.136.0.1/24"}], "IPv6Data": []});
     call(testbed, "NetworkDriver.CreateNetwork", &network);
-    // a Swarm's network, of a node that is in none any more, and one of a stranger
+    // Two leaks: the pool and the network.
     let finding = found(testbed, "doctor --docker=/lab/docker.sock", "engine_leaks", "degraded");
     assert_eq!(finding["evidence"].as_array().map(Vec::len), Some(2), "{finding:#}");
     let shown = gc("").ok();
     assert!(shown.contains(&format!("network {id}")) && shown.contains("pool 10.136.0.0/24"), "{shown}");
-    assert!(shell(testbed, "ip -o link").ok().contains("pntbabab"), "it is only shown");
+    assert!(shell(testbed, "ip -o link").ok().contains("pntbabab"), "a dry run removed it");
 
-    // no word, half a word, or the word of another engine: nothing is removed
+    // No answer, an incomplete answer, or that of another engine: nothing is removed.
     shell(testbed, "pontoon gc --docker=/run/nobody.sock --yes").err();
     let liar = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Local => '/run/liar.sock', Listen => 9) or die; \
                 while (my $c = $s->accept) { my $l = <$c>; while (<$c>) { last if /^\\s*$/ } \
@@ -290,28 +290,28 @@ fn forgotten(testbed: &Testbed) {
     {
         shell(testbed, "rm -f /run/liar.sock").ok();
         let _liar = testbed.spawn(&["perl", "-e", liar, networks]);
-        wait_until(SOON, "the liar", || testbed.exec(&["test", "-S", "/run/liar.sock"]).success());
+        wait_until(SOON, "the fake engine", || testbed.exec(&["test", "-S", "/run/liar.sock"]).success());
         let message = shell(testbed, "pontoon gc --docker=/run/liar.sock --yes --wait 0").err();
         assert!(message.contains(words), "{networks}: {message}");
         no_perl(testbed);
     }
-    assert!(shell(testbed, "ip -o link").ok().contains("pntbabab"), "nothing was removed");
+    assert!(shell(testbed, "ip -o link").ok().contains("pntbabab"), "the network was removed");
 
-    // even then a network that a sandbox uses stays
+    // Even then a network that a sandbox uses is kept.
     shell(testbed, "rm -f /run/liar.sock").ok();
     let _liar = testbed.spawn(&["perl", "-e", liar, "[]"]);
-    wait_until(SOON, "the liar", || testbed.exec(&["test", "-S", "/run/liar.sock"]).success());
+    wait_until(SOON, "the fake engine", || testbed.exec(&["test", "-S", "/run/liar.sock"]).success());
     let kept = shell(testbed, "pontoon gc --docker=/run/liar.sock").ok();
     assert!(kept.contains("is in a sandbox"), "{kept}");
     no_perl(testbed);
 
     gc("--yes --wait 1").ok();
-    assert!(!shell(testbed, "ip -o link").ok().contains("pntbabab"), "it is gone");
+    assert!(!shell(testbed, "ip -o link").ok().contains("pntbabab"), "the network is left");
     healthy(testbed, "doctor --docker=/lab/docker.sock");
     testbed.docker(&["inspect", "one"]).ok();
     testbed.ping_soon("one", "10.134.0.1");
 
-    // the same without a daemon
+    // The same without a daemon.
     call(
         testbed,
         "IpamDriver.RequestPool",
@@ -322,11 +322,11 @@ fn forgotten(testbed: &Testbed) {
     let removed = gc("--yes --wait 1");
     assert!(removed.stderr.contains("removed pool 10.136.0.0/24"), "{removed}");
     removed.ok();
-    assert!(!shell(testbed, "ip -o link").ok().contains("pntbabab"), "it is gone");
+    assert!(!shell(testbed, "ip -o link").ok().contains("pntbabab"), "the network is left");
     testbed.start_pontoon(&binary(), &[]);
     healthy(testbed, "doctor --docker=/lab/docker.sock");
 
-    // the other way round: the state is lost, the engine still has the networks
+    // The reverse: the state is lost, and the engine still has the networks.
     testbed.kill_pontoon(Signal::Term);
     shell(testbed, "mkdir /var/lib/lost && mv /var/lib/pontoon/ledger* /var/lib/lost").ok();
     testbed.start_pontoon(&binary(), &[]);
@@ -338,5 +338,7 @@ fn forgotten(testbed: &Testbed) {
     testbed.kill_pontoon(Signal::Term);
     shell(testbed, "rm -f /var/lib/pontoon/ledger* && mv /var/lib/lost/* /var/lib/pontoon").ok();
     testbed.start_pontoon(&binary(), &[]);
-    wait_until(Duration::from_secs(5), "the state", || findings(testbed, "doctor --docker=/lab/docker.sock").0 == 0);
+    wait_until(Duration::from_secs(5), "the state to be restored", || {
+        findings(testbed, "doctor --docker=/lab/docker.sock").0 == 0
+    });
 }

@@ -1,26 +1,26 @@
-//! What others do to Pontoon's own objects: noticed by a notification, repaired within a second, counted and logged once.
+//! Drift of Pontoon's objects caused by other programs: noticed by a notification, repaired within a second, counted
+//! and logged once.
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    agreement::LONG,
-    doctor::shell,
-    stream::Stream,
-    support::{Options, Segment, Signal, wait_until},
+use crate::{agreement::LONG, doctor::shell, stream::Stream};
+use testkit::{
+    Options, Segment, Signal,
     testbed::{SOON, Testbed, binary, on_pontoon_with},
+    wait_until,
 };
 
-/// A repair that takes longer than this was not called for by a notification: the next comparison without a cause is
-/// due in half a minute at most. On a busy machine a second may well become two.
+/// A longer repair was not triggered by a notification: the next periodic reconciliation is due within half a minute.
+/// On a busy machine, a second may become two.
 const NOTICED: Duration = Duration::from_secs(5);
 
-/// A machine may stand still for that long now and then, but not each time.
+/// A machine may stall for that long occasionally, but not in each attempt.
 const TURNS: usize = 3;
 
-/// Pontoon's memory of its own changes is shorter.
+/// Longer than Pontoon remembers its own changes.
 const MEMORY: Duration = Duration::from_millis(1200);
 
-/// Words of the log that a repair leaves.
+/// Log messages of a repair.
 const REPAIRED: [&str; 2] = ["repaired the kernel", "repaired the firewall"];
 
 fn log(testbed: &Testbed) -> String {
@@ -34,26 +34,26 @@ fn metric(testbed: &Testbed, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
 }
 
-struct Patient<'a> {
+struct DriftCheck<'a> {
     testbed: &'a Testbed<'a>,
 }
 
-impl Patient<'_> {
+impl DriftCheck<'_> {
     fn is(&self, level: &str) -> bool {
         shell(self.testbed, level).success()
     }
 
-    /// Breaks something; `well` is a command that succeeds again when it is repaired.
+    /// Breaks something; `well` is a command that succeeds once it is repaired.
     #[track_caller]
     fn repaired(&self, breakage: &str, well: &str) {
-        // Two messages that come far apart are two changes.
+        // Two notifications far apart count as two changes.
         let well_done =
             || (0..TURNS).map(|_| self.repaired_after(breakage, well)).find(|turn| turn.0 < NOTICED && turn.1 == 1);
         let done = well_done().is_some();
-        assert!(done, "{breakage}: not at once, or not logged once\n{}", self.testbed.log_tail("pontoon"));
+        assert!(done, "{breakage}: not repaired at once, or not logged once\n{}", self.testbed.log_tail("pontoon"));
     }
 
-    /// The same, whatever time it takes; returns that, and how often it was logged.
+    /// The same without a time limit; returns the time, and how often it was logged.
     #[track_caller]
     fn repaired_after(&self, breakage: &str, well: &str) -> (Duration, usize) {
         assert!(self.is(well), "{well} before {breakage}");
@@ -64,15 +64,15 @@ impl Patient<'_> {
         let took = began.elapsed();
         eprintln!("{breakage}: {} ms", took.as_millis());
         wait_until(SOON, "the count", || metric(self.testbed, "pontoon_repairs_total") > counted);
-        self.rests();
-        let told = self.logged() - logged;
-        assert!(told > 0, "{breakage} is logged\n{}", self.testbed.log_tail("pontoon"));
-        (took, told)
+        self.wait_for_idle();
+        let logged = self.logged() - logged;
+        assert!(logged > 0, "{breakage} is not logged\n{}", self.testbed.log_tail("pontoon"));
+        (took, logged)
     }
 
-    /// Waits until no comparison was due for longer than Pontoon's memory of its own changes: what is not logged by then
-    /// is not logged at all.
-    fn rests(&self) {
+    /// Waits until no reconciliation ran for longer than Pontoon remembers its own changes: later log messages are not
+    /// possible.
+    fn wait_for_idle(&self) {
         let compared = || metric(self.testbed, "pontoon_reconciles_total");
         let (mut last, mut since) = (compared(), Instant::now());
         wait_until(LONG, "rest", || {
@@ -90,7 +90,7 @@ impl Patient<'_> {
 }
 
 #[test]
-fn what_others_change_is_repaired_within_a_second() {
+fn drift_is_repaired_within_a_second() {
     let segment = Segment::up();
     on_pontoon_with(Options::new().uplink(&segment, 1), drifts);
 }
@@ -107,13 +107,13 @@ fn drifts(testbed: &Testbed) {
     let two = host_end().lines().find(|host| *host != one).expect("a second host end").to_owned();
     testbed.ping_soon("one", "192.168.77.254");
 
-    let patient = Patient { testbed };
-    patient.rests();
+    let check = DriftCheck { testbed };
+    check.wait_for_idle();
     let repaired = |breakage: &str, well: &str| {
         let fill = |text: &str| text.replace("BR", &br).replace("ONE", &one).replace("TWO", &two);
-        patient.repaired(&fill(breakage), &fill(well));
+        check.repaired(&fill(breakage), &fill(well));
     };
-    // links
+    // Links.
     repaired("ip link del BR", "ip link show ONE | grep -q 'master BR'");
     repaired("ip link set BR down name other", "ip link show ONE | grep -q 'master BR' && ! ip link show other");
     let named = "ip link show ONE | grep -q 'master BR' && ! ip link show other && ! ip link show pnthother";
@@ -130,19 +130,19 @@ fn drifts(testbed: &Testbed) {
     shell(testbed, "ip link del elsewhere").ok();
     repaired("bridge link set dev TWO isolated off", "bridge -d link show dev TWO | grep -q 'isolated on'");
     repaired("bridge link set dev ONE hairpin off", "bridge -d link show dev ONE | grep -q 'hairpin on'");
-    // addresses
+    // Addresses.
     repaired("ip address del 10.141.0.1/24 dev BR", "ip address show BR | grep -q 10.141.0.1/24");
     repaired("ip address del fd41::1/64 dev BR", "ip address show BR | grep -q fd41::1/64");
     repaired(
         "ip address flush dev BR",
         "ip address show BR | grep -q fd41::1/64 && ip address show BR | grep -q 10.141.0.1/24",
     );
-    // settings
+    // Settings.
     repaired("sysctl -w net.ipv4.ip_forward=0", "test $(cat /proc/sys/net/ipv4/ip_forward) != 0");
     let forwarding = "test $(cat /proc/sys/net/ipv6/conf/all/forwarding) != 0";
     repaired("sysctl -w net.ipv6.conf.all.forwarding=0", forwarding);
     repaired("sysctl -w net.ipv6.conf.BR.disable_ipv6=1", "test $(cat /proc/sys/net/ipv6/conf/BR/disable_ipv6) = 0");
-    // the firewall
+    // The firewall.
     let all = "nft list chain inet pontoon forward_filter | grep -q drop";
     repaired("nft delete table inet pontoon", all);
     repaired("nft delete table bridge pontoon", "nft list set bridge pontoon spoof_checked | grep -q ONE");
@@ -155,16 +155,16 @@ fn drifts(testbed: &Testbed) {
     repaired("iptables -F FORWARD", "test $(iptables -S FORWARD | grep -c pnt+) = 2");
     repaired("nft flush ruleset", all);
 
-    // nobody tells of this one
+    // There is no notification of this change.
     let setting = format!("net.ipv4.conf.{br}.route_localnet");
     let well = format!("test $(sysctl -n {setting}) = 1");
-    assert_eq!(patient.repaired_after(&format!("sysctl -w {setting}=0"), &well).1, 1, "it is logged once");
+    assert_eq!(check.repaired_after(&format!("sysctl -w {setting}=0"), &well).1, 1, "logged once");
     testbed.ping_soon("one", "192.168.77.254");
     testbed.ping_soon("two", "10.142.0.1");
 }
 
 #[test]
-fn a_link_that_cannot_be_made_again_takes_its_endpoint_and_nobody_elses() {
+fn a_lost_link_of_a_joined_endpoint_reaps_only_that_endpoint() {
     on_pontoon_with(Options::new(), deaths);
 }
 
@@ -184,12 +184,15 @@ fn deaths(testbed: &Testbed) {
     let host = host.expect("the host end with that address");
     assert!(ends().contains(&host), "{host}");
 
-    // joined: it cannot be made again, so its endpoint goes, once
+    // Joined: the link cannot be created again, so the endpoint is reaped, once.
     let reaped = metric(testbed, "pontoon_endpoints_reaped_total");
     shell(testbed, &format!("ip link del {host}")).ok();
     wait_until(SOON, "the end of the endpoint", || metric(testbed, "pontoon_endpoints_reaped_total") == reaped + 1);
-    wait_until(SOON, "its elements to go", || !shell(testbed, address).ok().contains("10.143.0.9"));
-    assert!(!shell(testbed, "nft list map inet pontoon published4").ok().contains("8080"), "its port is free");
+    wait_until(SOON, "its elements to be removed", || !shell(testbed, address).ok().contains("10.143.0.9"));
+    assert!(
+        !shell(testbed, "nft list map inet pontoon published4").ok().contains("8080"),
+        "its port is still published"
+    );
     let ours = format!("link={host}");
     assert_eq!(
         log(testbed)
@@ -204,9 +207,9 @@ fn deaths(testbed: &Testbed) {
     testbed.docker(&["rm", "-f", "next"]).ok();
     testbed.docker(&["restart", "-t", "1", "one"]).ok();
     testbed.names("other", "-4", "one");
-    assert_eq!(metric(testbed, "pontoon_endpoints_reaped_total"), reaped + 1, "one was enough");
+    assert_eq!(metric(testbed, "pontoon_endpoints_reaped_total"), reaped + 1, "reaped more than once");
 
-    // not joined yet: it is made again
+    // Not joined yet: the link is created again.
     let network = testbed.network_info("net")["Id"].as_str().expect("an id").to_owned();
     let call = |method: &str, body: String| {
         let url = format!("http://pontoon/NetworkDriver.{method}");
@@ -216,13 +219,13 @@ fn deaths(testbed: &Testbed) {
     let before = ends();
     call("CreateEndpoint", format!(r#"{{{endpoint},"Interface":{{"Address":"10.143.0.77/24"}}}}"#));
     let made = ends().lines().find(|end| !before.contains(end)).expect("a host end").to_owned();
-    Patient { testbed }
+    DriftCheck { testbed }
         .repaired(&format!("ip link del {made}"), &format!("ip link show {made} | grep -q 'master pntb'"));
     call("DeleteEndpoint", format!("{{{endpoint}}}"));
 }
 
 #[test]
-fn a_renamed_link_is_called_back_and_its_container_feels_nothing() {
+fn a_renamed_link_gets_its_name_back_without_packet_loss() {
     on_pontoon_with(Options::new(), renamings);
 }
 
@@ -237,34 +240,34 @@ fn renamings(testbed: &Testbed) {
     let was = shell(testbed, &index).ok();
     let rename = format!("ip link set {host} name mine");
     let well = format!("ip link show {host} | grep -q 'master pntb' && ! ip link show mine");
-    let patient = Patient { testbed };
-    patient.rests();
-    patient.repaired(&rename, &well);
-    stream.goes_on(testbed);
-    // While nobody looks: what `plan` prints may be typed, and the next start needs no telling.
-    for typed in [true, false] {
+    let check = DriftCheck { testbed };
+    check.wait_for_idle();
+    check.repaired(&rename, &well);
+    stream.assert_continues(testbed);
+    // While the daemon is down: the plan can be run by hand, or the next start does it.
+    for by_hand in [true, false] {
         testbed.kill_pontoon(Signal::Kill);
         shell(testbed, &rename).ok();
         let plan = shell(testbed, "pontoon plan").ok();
         let line = plan.lines().find(|line| line.contains(&format!("ip link set dev mine name {host}")));
         assert_eq!(line.map(|line| plan.trim() == line), Some(true), "{plan}");
-        if typed {
+        if by_hand {
             shell(testbed, &plan).ok();
-            assert!(patient.is(&well), "the line does it");
+            assert!(check.is(&well), "the printed command is not sufficient");
         }
-        stream.goes_on(testbed);
+        stream.assert_continues(testbed);
         testbed.start_pontoon(&binary(), &[]);
-        assert!(patient.is(&well), "{}", testbed.log_tail("pontoon"));
+        assert!(check.is(&well), "{}", testbed.log_tail("pontoon"));
     }
-    stream.goes_on(testbed);
+    stream.assert_continues(testbed);
     stream.lost_nothing(testbed);
-    assert_eq!((ends(), shell(testbed, &index).ok()), (before, was), "it is the same link");
+    assert_eq!((ends(), shell(testbed, &index).ok()), (before, was), "the link was replaced");
     assert_eq!(metric(testbed, "pontoon_endpoints_reaped_total"), 0);
     assert!(!log(testbed).contains("reaped an endpoint: its sandbox is gone"));
 }
 
 #[test]
-fn a_repair_that_fails_is_told_once_and_so_is_its_end() {
+fn a_failing_repair_and_its_end_are_logged_once() {
     on_pontoon_with(Options::new(), failures);
 }
 
@@ -273,25 +276,25 @@ fn failures(testbed: &Testbed) {
     testbed.run_container("one", &["--network", "net"]);
     let br = shell(testbed, "ip -o link show type bridge | grep -o 'pntb[0-9a-z]*' | head -1").ok();
     testbed.kill_pontoon(Signal::Kill);
-    // Somebody else's link has the name.
+    // A foreign link has the name.
     shell(testbed, &format!("ip link del {br} && ip link add {br} type veth peer name theirs")).ok();
     testbed.start_pontoon(&binary(), &[]);
-    let told = |words: &str| {
+    let logged = |words: &str| {
         log(testbed)
             .lines()
             .filter(|line| line.contains(words) && line.contains(&format!("create bridge {br}")))
             .count()
     };
-    // The start is one of them; the others come by themselves.
-    wait_until(LONG, "some more tries", || metric(testbed, "pontoon_reconcile_failures_total") >= 4);
+    // The start is one of the attempts; the others are retries.
+    wait_until(LONG, "some retries", || metric(testbed, "pontoon_reconcile_failures_total") >= 4);
     assert!(metric(testbed, "pontoon_repairs_failing") > 0);
     let (begins, ends) = ("repair failed; retrying with backoff", "repair succeeded or is no longer needed");
-    assert_eq!((told(begins), told(ends)), (1, 0), "{}", testbed.log_tail("pontoon"));
+    assert_eq!((logged(begins), logged(ends)), (1, 0), "{}", testbed.log_tail("pontoon"));
     let refused = shell(testbed, "pontoon repair").err();
     assert!(refused.contains(&br) && refused.contains("not Pontoon's"), "{refused}");
     shell(testbed, &format!("ip link del {br}")).ok();
     shell(testbed, "pontoon repair").ok();
-    assert_eq!((told(begins), told(ends)), (1, 1), "{}", testbed.log_tail("pontoon"));
+    assert_eq!((logged(begins), logged(ends)), (1, 1), "{}", testbed.log_tail("pontoon"));
     assert_eq!(metric(testbed, "pontoon_repairs_failing"), 0);
     testbed.ping_soon("one", "10.145.0.1");
 }

@@ -1,8 +1,9 @@
-//! The example driver of crates/libnetwork-plugin, which knows nothing of Pontoon, with a real engine.
+//! The example driver of crates/libnetwork-plugin, which does not depend on Pontoon, with a real engine.
 
-use crate::{
-    support::{Options, wait_until},
+use testkit::{
+    Options,
     testbed::{SOON, built},
+    wait_until,
 };
 
 #[test]
@@ -24,7 +25,7 @@ fn containers_of_the_example_driver_reach_each_other() {
         node.exec_in("two", &["ping", "-c1", "-W1", "one"]).success()
     });
     assert!(node.exec(&["ping", "-c1", "-W1", "10.77.0.11"]).success(), "{}", driver.log());
-    // The links go to the container and come back.
+    // The links are moved into the container and back.
     node.docker(&["restart", "-t", "0", "one"]).ok();
     node.ping_soon("two", "10.77.0.11");
     node.docker(&["rm", "-f", "one", "two"]).ok();

@@ -1,18 +1,19 @@
-//! Beside the engine's firewall: the way out, and what others do to the rules.
+//! Beside the engine's firewall: outgoing connections, and foreign changes of the rules.
 //!
-//! With the iptables back end, that is: the other one begins with engine 29, which no Debian suite has yet.
+//! With the iptables back end only: the nftables back end exists since engine 29, which no Debian suite has yet.
 
 use std::{fs, time::Duration};
 
-use crate::{
-    support::{Node, Options, Segment, Signal, wait_until},
+use testkit::{
+    Node, Options, Segment, Signal,
     testbed::{SOON, Testbed, fetches, on_both_with, on_pontoon_with},
+    wait_until,
 };
 
-/// For a repair.
+/// Deadline for a repair.
 const BRIEF: Duration = Duration::from_secs(2);
 
-/// Answers each request with the address it came from.
+/// Answers each request with the client's address.
 const WHO: &str = r#"
 use IO::Socket::IP;
 my $socket = IO::Socket::IP->new(LocalHost => "::", V6Only => 0, LocalPort => 8000, Listen => 9, ReuseAddr => 1) or die $@;
@@ -25,7 +26,7 @@ while (my $client = $socket->accept) {
 "#;
 
 /// A host on the segment, at 192.168.77.2 and fd77::2.
-fn outside(segment: &Segment) -> (Node, crate::support::Process) {
+fn outside(segment: &Segment) -> (Node, testkit::Process) {
     let node = Options::new().uplink(segment, 2).bare().up();
     fs::write(node.shared().join("who.pl"), WHO).expect("a file");
     let server = node.spawn(&["perl", "-e", "$| = 1; do '/lab/who.pl'; die $@ if $@"]);
@@ -33,20 +34,20 @@ fn outside(segment: &Segment) -> (Node, crate::support::Process) {
     (node, server)
 }
 
-/// Asks a server outside whom it sees.
+/// The client address that an outside server sees.
 fn who(testbed: &Testbed, from: &str, server: &str) -> Option<String> {
     let answer = testbed.exec_in(from, &["wget", "-q", "-T", "3", "-O", "-", &format!("http://{server}:8000/")]);
     answer.success().then(|| answer.ok().trim_start_matches("::ffff:").to_owned())
 }
 
 #[test]
-fn containers_talk_behind_the_engines_firewall() {
+fn containers_reach_each_other_behind_the_engines_firewall() {
     on_both_with(Options::new(), policy);
 }
 
 fn policy(testbed: &Testbed) {
     testbed.network("net", &["--subnet", "10.92.0.0/24", "--ipv6", "--subnet", "fd92::/64"]);
-    // what makes this hard; with its own tables the engine has no policy on other links
+    // The difficult case; an engine with its own tables has no policy on other links.
     let policy = testbed.exec(&["iptables", "-S", "FORWARD"]).ok().contains("-P FORWARD DROP");
     assert!(policy || testbed.exec(&["nft", "list", "table", "ip", "docker-bridges"]).success());
     assert_eq!(testbed.exec(&["cat", "/proc/sys/net/bridge/bridge-nf-call-iptables"]).ok(), "1");
@@ -66,7 +67,7 @@ fn policy(testbed: &Testbed) {
     }
 }
 
-/// To iptables our rules are ordinary ones.
+/// iptables reads Pontoon's rules as ordinary ones.
 fn readable(testbed: &Testbed) {
     for iptables in filters(testbed) {
         let rules = testbed.exec(&[iptables, "-S", "FORWARD"]).ok();
@@ -78,7 +79,7 @@ fn readable(testbed: &Testbed) {
     if filters(testbed).is_empty() {
         return;
     }
-    // and survive its taking the table apart and putting it back
+    // They survive a save and restore.
     testbed.exec(&["sh", "-c", "iptables-save >/tmp/saved && iptables-restore </tmp/saved"]).ok();
     wait_until(SOON, "the rules", || {
         testbed.exec(&["iptables", "-S", "FORWARD"]).ok().matches("-i pnt+ ").count() == 1
@@ -86,7 +87,7 @@ fn readable(testbed: &Testbed) {
     testbed.names("one", "-4", "two");
 }
 
-/// The engine's filters: the oldest one has none for IPv6 of its own accord.
+/// The engine's filters: the oldest one has none for IPv6 by default.
 fn filters(testbed: &Testbed) -> Vec<&'static str> {
     let families = [("ip", "iptables"), ("ip6", "ip6tables")];
     let there = families
@@ -100,10 +101,10 @@ fn the_outside_sees_the_hosts_address() {
     let segment = Segment::up();
     let node = Options::new().uplink(&segment, 1).up();
     let (outside, _server) = outside(&segment);
-    crate::testbed::try_on(&node, "bridge", masquerade);
+    testkit::testbed::try_on(&node, "bridge", masquerade);
     direct(&Testbed::new(&node, "bridge"), &outside);
-    node.start_pontoon(&crate::testbed::binary(), &[]);
-    crate::testbed::try_on(&node, "pontoon", masquerade);
+    node.start_pontoon(&testkit::testbed::binary(), &[]);
+    testkit::testbed::try_on(&node, "pontoon", masquerade);
     direct(&Testbed::new(&node, "pontoon"), &outside);
 }
 
@@ -112,7 +113,7 @@ fn masquerade(testbed: &Testbed) {
     testbed.run_container("one", &["--network", "net"]);
     testbed.ping_soon("one", "192.168.77.2");
     assert_eq!(who(testbed, "one", "192.168.77.2").as_deref(), Some("192.168.77.1"));
-    // before 27 the built-in driver translates IPv6 only when told to
+    // Before 27 the built-in driver does not masquerade IPv6 by default.
     if testbed.is_pontoon() || testbed.engine >= 27 {
         testbed.ping_soon("one", "fd77::2");
         assert_eq!(who(testbed, "one", "[fd77::2]").as_deref(), Some("fd77::1"));
@@ -120,10 +121,10 @@ fn masquerade(testbed: &Testbed) {
     testbed
         .network("plain", &["--subnet", "10.94.0.0/24", "-o", "com.docker.network.bridge.enable_ip_masquerade=false"]);
     testbed.run_container("bare", &["--network", "plain"]);
-    assert_eq!(who(testbed, "bare", "192.168.77.2"), None, "nobody out there knows the way back");
+    assert_eq!(who(testbed, "bare", "192.168.77.2"), None, "an outside host has a route back");
 }
 
-/// A neighbour who routes to the container's subnet himself.
+/// A neighbour with its own route to the container's subnet.
 fn direct(testbed: &Testbed, outside: &Node) {
     testbed.network("net", &["--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd93::/64"]);
     testbed.run_container("one", &["--network", "net", "--ip", "10.93.0.10", "--ip6", "fd93::10"]);
@@ -134,18 +135,18 @@ fn direct(testbed: &Testbed, outside: &Node) {
     testbed.host_gets("10.93.0.10:8080");
     testbed.host_gets("[fd93::10]:8080");
     for at in ["10.93.0.10:8080", "[fd93::10]:8080"] {
-        // before 27 the built-in driver leaves IPv6 to the host's own firewall
+        // Before 27 the built-in driver leaves IPv6 to the host's own firewall.
         if testbed.is_pontoon() || testbed.engine >= 27 || !at.starts_with('[') {
             assert!(!fetches(outside, at), "{at} is not published, driver {}", testbed.driver);
         }
     }
-    // the way out is open all the same
+    // Outgoing connections still work.
     assert!(who(testbed, "one", "192.168.77.2").is_some());
     testbed.sweep_names(&["one"], &["net"]);
 }
 
 #[test]
-fn what_others_do_to_the_rules_is_repaired() {
+fn foreign_changes_of_the_rules_are_repaired() {
     let segment = Segment::up();
     on_pontoon_with(Options::new().uplink(&segment, 1), repairs);
 }
@@ -187,10 +188,10 @@ fn repairs(testbed: &Testbed) {
         repaired("the restarted engine");
         works();
     }
-    // a firewall of the administrator's own, in the way of nothing
+    // An administrator's own rules.
     let drops = ["-s", "10.95.0.0/24", "-d", "192.168.77.254", "-j", "DROP"];
-    // an engine that keeps its own tables has no DOCKER-USER
+    // An engine with its own tables has no DOCKER-USER.
     let chain = if testbed.exec(&["iptables", "-S", "DOCKER-USER"]).success() { "DOCKER-USER" } else { "FORWARD" };
     testbed.exec(&[&["iptables", "-I", chain][..], &drops].concat()).ok();
-    assert!(!testbed.ping("one", "192.168.77.254"), "the administrator's rules come before ours");
+    assert!(!testbed.ping("one", "192.168.77.254"), "the administrator's rules have no effect");
 }

@@ -1,13 +1,13 @@
-//! Pools and addresses: Pontoon's for either driver, the engine's for Pontoon's networks.
+//! Pools and addresses: Pontoon's IPAM for both drivers, the engine's IPAM for Pontoon's networks.
 
 use std::collections::BTreeSet;
 
-use crate::{
-    support::{Options, Segment},
+use testkit::{
+    Options, Segment,
     testbed::{Testbed, on_both, on_pontoon, on_pontoon_with, text, traces},
 };
 
-/// Drivers of networks and of addresses, in all combinations that have Pontoon in them.
+/// Network and IPAM drivers, in all combinations that include Pontoon.
 fn pairs(testbed: &Testbed, each: fn(&Testbed, &str, &str)) {
     let before = traces(testbed);
     for (network, ipam) in
@@ -38,35 +38,35 @@ fn served(testbed: &Testbed, driver: &str, ipam: &str) {
     testbed.names("one", "-6", "two");
     let one = testbed.container_addr("one", "net");
     let last = one.v4.expect("an address").octets()[3];
-    assert!((128..254).contains(&last) && last != 129, "within the range, and not the printer's: {last}");
+    assert!((128..254).contains(&last) && last != 129, "within the range, and not the reserved one: {last}");
     assert_eq!(testbed.way_out("one", "-4").as_deref(), Some("10.104.0.254"));
     assert_eq!(testbed.way_out("one", "-6").as_deref(), Some("fda4::99"));
     testbed.ping_soon("one", "10.104.0.254");
 
-    // taken, and outside
+    // In use, and outside the subnet.
     for ip in ["10.104.0.7", "10.104.0.254", "10.105.0.1"] {
         testbed.docker(&["run", "--rm", "--name", "three", "--network", "net", "--ip", ip, "busybox", "true"]).err();
     }
-    // an address that was asked for stays over a stop, one that was given may move
+    // A requested address is kept across a stop, a chosen one may change.
     testbed.docker(&["restart", "-t", "5", "two"]).ok();
     assert_eq!(testbed.container_addr("two", "net").v4, "10.104.0.7".parse().ok());
-    // The built-in driver chooses another MAC from 28 on, and the engine announces it only with its own IPAM.
+    // From 28 on, the built-in driver chooses another MAC, and the engine announces it only with its own IPAM.
     if driver == "pontoon" || ipam == "default" {
         testbed.names("one", "-4", "two");
     }
-    // what overlaps is refused by either
+    // Both refuse overlapping subnets.
     let message = testbed.create_network(driver, "other", &["--ipam-driver", ipam, "--subnet", "10.104.0.0/16"]).err();
     assert!(message.to_lowercase().contains("overlap"), "{message}");
 }
 
 #[test]
-fn default_pools_keep_out_of_each_others_way() {
+fn default_pools_do_not_overlap() {
     let segment = Segment::up();
     on_pontoon_with(Options::new().uplink(&segment, 1), pools);
 }
 
 fn pools(testbed: &Testbed) {
-    // in the way: a route, a link, the engine's own pools
+    // Unavailable: a route, a link, the engine's own pools.
     testbed.exec(&["ip", "route", "add", "172.18.0.0/16", "via", "192.168.77.254"]).ok();
     testbed.exec(&["ip", "link", "add", "taken", "type", "bridge"]).ok();
     testbed.exec(&["ip", "address", "add", "172.20.5.1/30", "dev", "taken"]).ok();
@@ -83,8 +83,8 @@ fn pools(testbed: &Testbed) {
         let network = testbed.network_info(name);
         let subnet = text(&network["IPAM"]["Config"][0]["Subnet"]).to_owned();
         assert!(subnets.insert(subnet.clone()), "{subnet} twice");
-        assert!(!subnet.starts_with("172.20."), "{subnet} is a link's of this host");
-        // the engine's own looks at its host's neighbourhood only
+        assert!(!subnet.starts_with("172.20."), "{subnet} belongs to a link of this host");
+        // The engine's own IPAM considers only directly connected networks.
         assert!(ipam == "default" || !subnet.starts_with("172.18."), "{subnet} is routed elsewhere");
         testbed.run_container(name, &["--network", name]);
         let gateway = text(&network["IPAM"]["Config"][0]["Gateway"]).split('/').next().unwrap_or_default().to_owned();
@@ -104,7 +104,7 @@ fn pools(testbed: &Testbed) {
 }
 
 #[test]
-fn a_network_can_do_without_addresses() {
+fn a_network_can_have_no_addresses() {
     on_both(null);
 }
 
@@ -118,7 +118,7 @@ fn null(testbed: &Testbed) {
     testbed.run_container("one", &["--network", "net", "--cap-add", "NET_ADMIN"]);
     testbed.run_container("two", &["--network", "net", "--cap-add", "NET_ADMIN"]);
     assert_eq!(testbed.links_in("one"), ["eth0"]);
-    // a segment and nothing else: addresses of one's own work
+    // A mere segment: self-assigned addresses work.
     for (name, address) in [("one", "192.0.2.1/24"), ("two", "192.0.2.2/24")] {
         assert!(!testbed.exec_in(name, &["ip", "-4", "address", "show", "dev", "eth0"]).ok().contains("inet"));
         testbed.exec_in(name, &["ip", "address", "add", address, "dev", "eth0"]).ok();
@@ -127,7 +127,7 @@ fn null(testbed: &Testbed) {
 }
 
 #[test]
-fn half_a_network_is_none() {
+fn a_failed_creation_leaves_nothing() {
     on_pontoon(halves);
 }
 
@@ -140,18 +140,18 @@ fn halves(testbed: &Testbed) {
         testbed.try_network("net", &bad).err();
         let bad = ["--ipam-driver", ipam, "--subnet", "10.106.1.0/24", "--ip-range", "10.107.0.0/25"];
         let outcome = testbed.try_network("net", &bad);
-        // 20.10 with its own IPAM takes that
+        // 20.10 with its own IPAM accepts this.
         assert!(!outcome.success() || (ipam == "default" && testbed.engine < 28), "{outcome}");
         if outcome.success() {
             testbed.docker(&["network", "rm", "net"]).ok();
         }
-        // nothing of it is left
+        // Nothing of it is left.
         for subnet in ["10.106.1.0/24", "10.106.2.0/24"] {
             testbed.network("net", &["--ipam-driver", ipam, "--subnet", subnet]);
             testbed.docker(&["network", "rm", "net"]).ok();
         }
     }
-    // overlaps are found among all networks of ours, and named
+    // Overlaps with any network of Pontoon are found, and named.
     testbed.network("one", &["--ipam-driver", "pontoon", "--subnet", "10.108.0.0/24"]);
     let message = testbed.try_network("two", &["--ipam-driver", "pontoon", "--subnet", "10.108.0.128/25"]).err();
     assert!(message.contains("10.108.0.0/24") && message.contains("10.108.0.128/25"), "{message}");
@@ -160,7 +160,7 @@ fn halves(testbed: &Testbed) {
 }
 
 #[test]
-fn a_full_pool_says_so_and_a_freed_address_comes_last() {
+fn a_full_pool_is_reported_and_a_freed_address_is_reused_last() {
     on_pontoon(exhaustion);
 }
 
@@ -188,6 +188,6 @@ fn exhaustion(testbed: &Testbed) {
     testbed.run_container("w2", &["--network", "wide"]);
     testbed.docker(&["rm", "-f", "w1"]).ok();
     testbed.run_container("w3", &["--network", "wide"]);
-    assert_eq!([address("w2"), address("w3")], [3, 4], "an address that was just freed is not the next");
+    assert_eq!([address("w2"), address("w3")], [3, 4], "a released address was reused at once");
     testbed.names("w2", "-4", "w3");
 }

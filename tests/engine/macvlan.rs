@@ -1,10 +1,10 @@
-//! Containers on the host's own network, as children of a link: as the built-in driver has them, and what Pontoon
-//! refuses.
+//! Containers on the host's own network, as child links of a parent: like those of the built-in driver, and with
+//! Pontoon's refusals.
 
-use crate::support::{Options, Output, Segment, Signal, wait_until};
-use crate::testbed::{SOON, Testbed, binary, try_on};
+use testkit::testbed::{SOON, Testbed, binary, try_on};
+use testkit::{Options, Output, Segment, Signal, wait_until};
 
-/// A stretch of the segment's subnet for containers, with the segment's own address as their gateway.
+/// A range of the segment's subnet for containers, with the segment's own address as their gateway.
 const LAN: [&str; 6] = ["--subnet", "192.168.77.0/24", "--gateway", "192.168.77.254", "--ip-range", "192.168.77.64/26"];
 
 fn create(testbed: &Testbed, driver: &str, name: &str, options: &[&str]) -> Output {
@@ -14,7 +14,7 @@ fn create(testbed: &Testbed, driver: &str, name: &str, options: &[&str]) -> Outp
 
 /// Links are deleted in the background.
 #[track_caller]
-fn no_child_is_left(testbed: &Testbed) {
+fn expect_no_child_links(testbed: &Testbed) {
     wait_until(SOON, "all macvlan links to be deleted", || {
         testbed.exec(&["ip", "-oneline", "link", "show", "type", "macvlan"]).ok().is_empty()
     });
@@ -35,7 +35,7 @@ fn containers_are_on_the_network_of_their_parent() {
 }
 
 fn on_the_lan(testbed: &Testbed, segment: &Segment) {
-    // A new link's own address is tentative for a moment.
+    // The address of a new link is tentative for a moment.
     let uplink = || testbed.exec(&["ip", "-oneline", "address", "show", "eth0"]).ok().replace(" tentative", "");
     let before = uplink();
     create(testbed, testbed.driver, "lan", &["parent=eth0"]).ok();
@@ -44,7 +44,7 @@ fn on_the_lan(testbed: &Testbed, segment: &Segment) {
     let pings = |from: &str, to: &str| testbed.exec_in(from, &["ping", "-c1", "-W1", to]).success();
     let from_lan = |container: &str| {
         let address = testbed.container_addr(container, "lan").v4.expect("an address").to_string();
-        // Another container may have had the address a moment ago, and engines before 28 announce nothing.
+        // Another container may have had the address a moment ago, and engines before 28 send no announcement.
         segment.exec(&["ip", "neigh", "flush", "all"]);
         let what = format!("{container} with driver {} to be reached from the network", testbed.driver);
         let reached = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -59,7 +59,7 @@ fn on_the_lan(testbed: &Testbed, segment: &Segment) {
         }
         address
     };
-    // There and back, with their own addresses.
+    // In both directions, with their own addresses.
     testbed.ping_soon("one", "192.168.77.254");
     let one = from_lan("one");
     assert!(one.starts_with("192.168.77."), "{one}");
@@ -67,7 +67,7 @@ fn on_the_lan(testbed: &Testbed, segment: &Segment) {
     let mac = testbed.cat("one", "/sys/class/net/eth0/address");
     assert!(neighbour.contains(mac.trim()), "the container's own hardware address {mac}: {neighbour}");
     testbed.names("one", "-4", "two");
-    // Connected and disconnected while it runs, and started again.
+    // Connected and disconnected while it runs, and restarted.
     testbed.run_container("late", &["--network", "none"]);
     testbed.docker(&["network", "disconnect", "none", "late"]).ok();
     testbed.docker(&["network", "connect", "lan", "late"]).ok();
@@ -76,14 +76,14 @@ fn on_the_lan(testbed: &Testbed, segment: &Segment) {
     assert!(!pings("late", "192.168.77.254"));
     testbed.docker(&["restart", "-t", "1", "one"]).ok();
     from_lan("one");
-    assert_eq!(uplink(), before, "the parent is left alone");
+    assert_eq!(uplink(), before, "the parent changed");
     testbed.sweep_names(&["one", "two", "late"], &["lan"]);
-    no_child_is_left(testbed);
+    expect_no_child_links(testbed);
     assert_eq!(uplink(), before);
 }
 
 #[test]
-fn the_mode_says_whom_a_container_reaches() {
+fn the_mode_decides_what_a_container_reaches() {
     let segment = Segment::up();
     let node = Options::new().uplink(&segment, 1).up();
     try_on(&node, "macvlan", modes);
@@ -111,7 +111,7 @@ fn modes(testbed: &Testbed) {
 }
 
 #[test]
-fn a_container_on_a_parent_outlives_the_plugin_and_what_cannot_be_is_refused() {
+fn a_container_on_a_parent_survives_the_plugin_and_invalid_options_are_refused() {
     let segment = Segment::up();
     let node = Options::new().uplink(&segment, 1).up();
     node.start_pontoon(&binary(), &[]);
@@ -125,7 +125,7 @@ fn a_container_on_a_parent_outlives_the_plugin_and_what_cannot_be_is_refused() {
     assert!(testbed.ping("one", "192.168.77.254"), "with the next one");
     testbed.run_container("two", &["--network", "lan"]);
     testbed.names("two", "-4", "one");
-    // A port is not published, which the log says; by a second network it is.
+    // A port is not published, which is logged; through a second network it is.
     testbed.run_container("web", &["-p", "8080:80", "--network", "lan"]);
     let log = node.log_tail("pontoon");
     assert!(
@@ -140,7 +140,7 @@ fn a_container_on_a_parent_outlives_the_plugin_and_what_cannot_be_is_refused() {
     testbed.docker(&["network", "connect", "lan", "web"]).ok();
     testbed.docker(&["start", "web"]).ok();
     testbed.serve("web", 80);
-    // By its bridge. A client on the parent's network would be answered there directly, from another address.
+    // Through its bridge. A client on the parent's network would get the answer directly, from another address.
     testbed.host_gets("127.0.0.1:8080");
     for (option, says) in [
         ("parent=nosuch0", "this host has no link nosuch0"),
@@ -155,5 +155,5 @@ fn a_container_on_a_parent_outlives_the_plugin_and_what_cannot_be_is_refused() {
     let doctor = testbed.exec(&["/lab/pontoon", "doctor", "--docker=/lab/docker.sock"]);
     assert!(doctor.success(), "{}", doctor.ok());
     testbed.sweep_names(&["one", "two", "web"], &["lan", "a-net"]);
-    no_child_is_left(&testbed);
+    expect_no_child_links(&testbed);
 }

@@ -1,36 +1,32 @@
-//! Real engines over Pontoon's networks: packets decide.
+//! Real engines with Pontoon's networks, verified by packets.
 //!
-//! Each scenario takes its driver from a [`testbed::Testbed`]. Where behaviour should match it runs on the engine's own bridge
-//! driver first, so that a wrong expectation fails there, and then on Pontoon. `PONTOON_ENGINE` selects the engine.
-
-#[path = "../support/mod.rs"]
-mod support;
+//! Each scenario takes its driver from a [`testkit::testbed::Testbed`]. Where behaviour should match it runs on the
+//! engine's own bridge driver first, so that a wrong expectation fails there, and then on Pontoon. `PONTOON_ENGINE`
+//! selects the engine.
 
 mod activation;
 mod agreement;
 mod basics;
+mod dhcp;
 mod doctor;
 mod drift;
 mod example;
 mod firewall;
+mod host_link;
 mod ipam;
 mod isolation;
 mod lan;
-#[path = "../crash/ledger.rs"]
-#[allow(dead_code, reason = "each test uses a part of it")]
-mod ledger;
+mod limits;
 mod macvlan;
 mod managed;
+mod names;
 mod options;
 mod outage;
 mod pages;
 mod plug;
-#[path = "../crash/random.rs"]
-mod random;
 mod restarts;
 mod routes;
 mod scale;
 mod storm;
 mod stream;
-mod testbed;
 mod uninstall;

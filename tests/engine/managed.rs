@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::{
-    ledger, restarts, stream,
-    support::{Node, Options, Signal, wait_until},
+use crate::{restarts, stream};
+use testkit::{
+    Node, Options, Signal, ledger,
     testbed::{SOON, Testbed, plugin, text, traces},
+    wait_until,
 };
 
 const DRIVER: &str = "pontoon:latest";
@@ -15,11 +16,11 @@ const DRIVER: &str = "pontoon:latest";
 fn try_on(options: Options, scenario: fn(&Testbed)) {
     let node = options.up();
     node.install_plugin(&plugin());
-    crate::testbed::try_on(&node, DRIVER, scenario);
+    testkit::testbed::try_on(&node, DRIVER, scenario);
 }
 
 #[test]
-fn a_managed_plugin_does_the_job() {
+fn a_managed_plugin_provides_networks() {
     try_on(Options::new(), |testbed| {
         named(testbed);
         crate::basics::dual_stack(testbed);
@@ -31,7 +32,7 @@ fn a_managed_plugin_does_the_job() {
     });
 }
 
-/// The driver's name is the plugin's, with its tag; `docker network create -d pontoon` is another.
+/// The driver's name is the plugin's, with its tag; `docker network create -d pontoon` means another driver.
 fn named(testbed: &Testbed) {
     let message = testbed.create_network("pontoon", "net", &[]).err();
     assert!(message.contains("pontoon"), "{message}");
@@ -39,7 +40,7 @@ fn named(testbed: &Testbed) {
     testbed.docker(&["network", "rm", "net"]).ok();
 }
 
-/// No more than was asked for, and that is little.
+/// Only the requested privileges, which are few.
 fn privileges(testbed: &Testbed) {
     let config = &testbed.inspect(DRIVER)["Config"];
     assert_eq!(config["Network"]["Type"], "host");
@@ -54,9 +55,9 @@ fn privileges(testbed: &Testbed) {
     confined(testbed);
 }
 
-/// What Docker gave beyond that was dropped, in every thread: CAP_NET_ADMIN and CAP_NET_BIND_SERVICE are 0x1400.
+/// All other privileges from Docker were dropped, in every thread: CAP_NET_ADMIN and CAP_NET_BIND_SERVICE are 0x1400.
 fn confined(testbed: &Testbed) {
-    let script = format!("cat /proc/{}/task/*/status", process(testbed));
+    let script = format!("cat /proc/{}/task/*/status", process(testbed).expect("a process"));
     let status = testbed.exec(&["sh", "-c", &script]).ok();
     let values = |field: &str| -> BTreeSet<String> {
         let lines = status.lines().filter_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
@@ -74,14 +75,14 @@ fn confined(testbed: &Testbed) {
 }
 
 #[test]
-fn a_managed_plugin_has_its_doctor() {
+fn doctor_works_on_a_managed_plugin() {
     try_on(Options::new(), doctored);
 }
 
-/// The doctor of the page, from outside the plugin: all is well, and what is not is mended by the command that it says.
+/// Doctor as in docs, from outside the plugin: healthy at first, and defects are repaired by the printed command.
 fn doctored(testbed: &Testbed) {
-    // A plugin's /proc shows the machine's boot id, the node's shows the lab's: on a host they are the same.
-    testbed.copy_in(&crate::testbed::binary(), "pontoon.program");
+    // A plugin's /proc has the machine's boot id, the node's has that of the lab; on a real host they are equal.
+    testbed.copy_in(&testkit::testbed::binary(), "pontoon.program");
     let see = "umount /proc/sys/kernel/random/boot_id; exec /lab/pontoon.program \"$@\"";
     let script = format!("#!/bin/sh\nexec unshare -m sh -c '{see}' pontoon \"$@\"\n");
     std::fs::write(testbed.shared().join("pontoon"), script).expect("a script");
@@ -97,11 +98,11 @@ fn doctored(testbed: &Testbed) {
         let (_, findings) = crate::doctor::findings(testbed, &command);
         assert!(findings.iter().all(|finding| finding["level"] != "note"), "{command}: {findings:#?}");
     }
-    // Without words the commands find the plugin by themselves.
+    // Without arguments the commands find the plugin.
     for command in ["doctor", "check"] {
         crate::doctor::healthy(testbed, command);
     }
-    // The plugin is off: looked at by its ledger, broken, planned, mended, and on again.
+    // The plugin is disabled: its ledger is read, a defect is planned and repaired, and the plugin is enabled again.
     testbed.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
     let gone = crate::doctor::found(testbed, &format!("doctor {at}"), "daemon", "broken");
     let start = gone["remedy"].as_str().expect("a remedy").to_owned();
@@ -117,13 +118,13 @@ fn doctored(testbed: &Testbed) {
     testbed.docker(&["network", "rm", "net"]).ok();
 }
 
-/// The id of the process in the node.
-fn process(node: &Node) -> String {
-    node.exec(&["pgrep", "-x", "pontoon"]).ok()
+/// The id of the process in the node, if there is one.
+fn process(node: &Node) -> Option<String> {
+    node.exec(&["pgrep", "-x", "pontoon"]).answer()
 }
 
 #[test]
-fn a_killed_plugin_comes_back() {
+fn a_killed_plugin_is_restarted() {
     try_on(Options::new(), |testbed| {
         testbed.network("net", &["--ipam-driver", DRIVER]);
         testbed.run_container("one", &["--network", "net"]);
@@ -131,12 +132,10 @@ fn a_killed_plugin_comes_back() {
         let two = testbed.container_addr("two", "net").v4.expect("an address").to_string();
         let stream = stream::Stream::start(testbed, "one", &two);
         let before = traces(testbed);
-        let old = process(testbed);
+        let old = process(testbed).expect("a process");
         testbed.exec(&["kill", "-KILL", &old]).ok();
-        wait_until(SOON, "another process", || {
-            testbed.exec(&["pgrep", "-x", "pontoon"]).success() && process(testbed) != old
-        });
-        stream.goes_on(testbed);
+        wait_until(SOON, "another process", || process(testbed).is_some_and(|new| new != old));
+        stream.assert_continues(testbed);
         wait_until(SOON, "the plugin to work", || testbed.try_network("second", &["--ipam-driver", DRIVER]).success());
         testbed.docker(&["network", "rm", "second"]).ok();
         testbed.expect_traces(&before);
@@ -149,15 +148,15 @@ fn a_killed_plugin_comes_back() {
     });
 }
 
-/// Disabled, and enabled again, under running containers.
+/// Disabled and enabled again, with running containers.
 fn off_and_on(testbed: &Testbed) {
     let two = testbed.container_addr("two", "net").v4.expect("an address").to_string();
     let stream = stream::Stream::start(testbed, "one", &two);
     testbed.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
-    testbed.exec(&["pgrep", "-x", "pontoon"]).err();
-    stream.goes_on(testbed);
+    wait_until(SOON, "its process to end", || process(testbed).is_none());
+    stream.assert_continues(testbed);
     testbed.docker(&["plugin", "enable", "pontoon"]).ok();
-    stream.goes_on(testbed);
+    stream.assert_continues(testbed);
     stream.lost_nothing(testbed);
     testbed.run_container("four", &["--network", "net"]);
     testbed.names("one", "-4", "four");
@@ -170,7 +169,7 @@ fn a_managed_plugin_restarts_with_its_engine() {
 }
 
 #[test]
-fn a_managed_plugin_lives_through_a_live_restore() {
+fn a_managed_plugin_survives_a_live_restore() {
     try_on(Options::new().flag("--live-restore"), restarts::live_restore);
 }
 
@@ -187,7 +186,8 @@ fn a_managed_plugin_rebuilds_after_a_reboot() {
     });
 }
 
-/// A node with two builds of the plugin in a registry, the one numbered `first` installed; and their names.
+/// A node with two builds of the plugin in a registry, of which number `first` is installed; returns the node and their
+/// names.
 fn with_two_builds(first: usize) -> (Node, [String; 2]) {
     let node = Node::up();
     let registry = node.start_registry();
@@ -204,7 +204,7 @@ fn with_two_builds(first: usize) -> (Node, [String; 2]) {
     (node, builds)
 }
 
-/// Another build in place of the one that runs, while `meanwhile` happens to the files.
+/// Replaces the running build by another one, while `meanwhile` changes the files.
 fn change_build(node: &Node, to: &str, meanwhile: impl FnOnce()) {
     node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
     meanwhile();
@@ -218,7 +218,7 @@ fn change_build(node: &Node, to: &str, meanwhile: impl FnOnce()) {
 #[test]
 fn an_upgrade_keeps_the_state() {
     let (node, [_, second]) = with_two_builds(0);
-    crate::testbed::try_on(&node, DRIVER, |testbed| {
+    testkit::testbed::try_on(&node, DRIVER, |testbed| {
         testbed.network("net", &["--ipam-driver", DRIVER, "--subnet", "10.120.0.0/24"]);
         testbed.run_container("one", &["--network", "net"]);
         testbed.run_container("two", &["--network", "net"]);
@@ -231,7 +231,7 @@ fn an_upgrade_keeps_the_state() {
     let two = testbed.container_addr("two", "net").v4.expect("an address").to_string();
     let stream = stream::Stream::start(&testbed, "one", &two);
     change_build(&node, &second, || ());
-    stream.goes_on(&testbed);
+    stream.assert_continues(&testbed);
     stream.lost_nothing(&testbed);
     assert_eq!(traces(&node), running);
     testbed.run_container("three", &["--network", "net"]);
@@ -242,7 +242,7 @@ fn an_upgrade_keeps_the_state() {
 }
 
 #[test]
-fn a_downgrade_keeps_the_state_or_leaves_it_alone() {
+fn a_downgrade_keeps_the_state_or_does_not_touch_it() {
     let (node, [older, newer]) = with_two_builds(1);
     let testbed = Testbed::new(&node, DRIVER);
     testbed.network("net", &["--ipam-driver", DRIVER, "--subnet", "10.121.0.0/24"]);
@@ -255,9 +255,9 @@ fn a_downgrade_keeps_the_state_or_leaves_it_alone() {
     let stream = stream::Stream::start(&testbed, "one", &two);
     let running = traces(&node);
 
-    // A build that reads what the newer one wrote goes on with it.
+    // A build that can read the newer format continues with it.
     change_build(&node, &older, || ());
-    stream.goes_on(&testbed);
+    stream.assert_continues(&testbed);
     assert_eq!(traces(&node), running);
     testbed.host_gets("127.0.0.1:8080");
     testbed.run_container("three", &["--network", "net"]);
@@ -266,7 +266,7 @@ fn a_downgrade_keeps_the_state_or_leaves_it_alone() {
     testbed.expect_traces(&running);
     change_build(&node, &newer, || ());
 
-    // One that cannot read it touches nothing and says why.
+    // A build that cannot read it changes nothing and reports the reason.
     let mut written = Vec::new();
     change_build(&node, &older, || written = set_format(&node, 99));
     let foreign = std::fs::read(ledger_of(&node)).expect("a ledger");
@@ -280,14 +280,14 @@ fn a_downgrade_keeps_the_state_or_leaves_it_alone() {
         assert!(words.contains("install the newer release again"), "{words}");
     }
     testbed.docker(&["rm", "-f", "late", "later"]).ok();
-    stream.goes_on(&testbed);
-    assert_eq!(traces(&node), running, "nothing of what runs is touched");
+    stream.assert_continues(&testbed);
+    assert_eq!(traces(&node), running, "a running object changed");
     testbed.host_gets("127.0.0.1:8080");
-    assert_eq!(std::fs::read(ledger_of(&node)).expect("a ledger"), foreign, "nor is the ledger");
+    assert_eq!(std::fs::read(ledger_of(&node)).expect("a ledger"), foreign, "the ledger changed");
 
-    // And the way back finds everything.
+    // After the upgrade, everything is there.
     change_build(&node, &newer, || std::fs::write(ledger_of(&node), &written).expect("the ledger is restored"));
-    stream.goes_on(&testbed);
+    stream.assert_continues(&testbed);
     stream.lost_nothing(&testbed);
     assert_eq!(traces(&node), running);
     testbed.host_gets("127.0.0.1:8080");
@@ -300,13 +300,13 @@ fn a_downgrade_keeps_the_state_or_leaves_it_alone() {
     testbed.sweep();
 }
 
-/// The plugin's ledger, as this machine reaches it.
+/// The plugin's ledger, at its path on this machine.
 fn ledger_of(node: &Node) -> PathBuf {
     let id = node.inspect("pontoon")["Id"].as_str().expect("an id").to_owned();
     node.path(&format!("/var/lib/docker/plugins/{id}/propagated-mount/ledger"))
 }
 
-/// Makes the ledger one of another format; returns what it was.
+/// Changes the format number of the ledger; returns its previous content.
 fn set_format(node: &Node, version: u32) -> Vec<u8> {
     let path = ledger_of(node);
     let written = std::fs::read(&path).expect("a ledger");

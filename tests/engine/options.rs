@@ -1,6 +1,6 @@
-//! What is written after `-o`, and what is refused.
+//! Valid and invalid values of `-o`.
 
-use crate::testbed::{Testbed, on_both, on_pontoon, traces};
+use testkit::testbed::{Testbed, on_both, on_pontoon, traces};
 
 #[test]
 fn a_wrong_option_is_refused_by_name() {
@@ -26,21 +26,46 @@ fn refusals(testbed: &Testbed) {
     }
     let args = ["--ipv6", "--subnet", "fd99::/64", "-o", "com.docker.network.driver.mtu=1279"];
     assert!(testbed.try_network("net", &args).err().contains("1280"));
-    // nothing is left of all that
+    // The refused networks left nothing.
     testbed.network("net", &["--subnet", "10.99.0.0/24"]);
     testbed.run_container("one", &["--network", "net"]);
     testbed.ping_soon("one", "10.99.0.1");
-    // an endpoint's options likewise
+    // Options of an endpoint, likewise.
     testbed.network("second", &[]);
     let message = testbed.docker(&["network", "connect", "--driver-opt", "colour=red", "second", "one"]).err();
     assert!(message.contains("colour"), "{message}");
     assert_eq!(testbed.links_in("one"), ["eth0"]);
     testbed.docker(&["network", "connect", "second", "one"]).ok();
     assert_eq!(testbed.links_in("one").len(), 2);
+    crate::limits::hold(testbed);
+    allow_lists(testbed);
+}
+
+/// As typed in docs/access.md.
+fn allow_lists(testbed: &Testbed) {
+    let refused = ["-o", "pontoon.ingress.allow=tcp:443@api.example.com"];
+    assert!(testbed.try_network("box", &refused).err().contains("api.example.com"));
+    testbed.network("box", &["--subnet", "10.98.0.0/24", "-o", "pontoon.policy=deny-egress"]);
+    testbed.run_container("closed", &["--network", "box"]);
+    testbed.run_container(
+        "agent",
+        &["--network", "name=box,driver-opt=pontoon.egress.allow=icmp@host+tcp:443@192.0.2.0/24!192.0.2.8/29+dns"],
+    );
+    testbed.ping_soon("agent", "10.98.0.1");
+    for (from, to) in [("closed", "10.98.0.1"), ("agent", "10.99.0.1"), ("agent", "10.98.0.2"), ("closed", "10.98.0.3")]
+    {
+        let answered = testbed.docker(&["exec", from, "ping", "-c", "1", "-W", "1", to]);
+        // Every address of the host is the host.
+        assert_eq!(answered.success(), (from, to) == ("agent", "10.99.0.1"), "{from} to {to}");
+    }
+    testbed.docker(&["network", "disconnect", "box", "closed"]).ok();
+    testbed.docker(&["network", "connect", "--driver-opt", "pontoon.egress.allow=net;icmp@host", "box", "closed"]).ok();
+    testbed.ping_soon("closed", "10.98.0.1");
+    testbed.ping_soon("closed", "10.98.0.3");
 }
 
 #[test]
-fn a_bridge_of_the_users_own_is_used_and_left_alone() {
+fn a_user_bridge_is_used_and_not_changed() {
     on_both(users_bridge);
 }
 
@@ -75,7 +100,7 @@ fn users_bridge(testbed: &Testbed) {
 }
 
 #[test]
-fn a_named_bridge_is_made_and_removed() {
+fn a_named_bridge_is_created_and_removed() {
     on_both(named_bridge);
 }
 
@@ -87,19 +112,19 @@ fn named_bridge(testbed: &Testbed) {
     testbed.run_container("two", &["--network", "net"]);
     testbed.names("one", "-4", "two");
     assert_eq!(testbed.exec(&["ls", "/sys/class/net/br-named/brif"]).ok().lines().count(), 2);
-    // one bridge is one network
+    // A bridge created by Pontoon carries only one network.
     let message = testbed.try_network("other", &named).err();
     assert!(message.contains("br-named"), "{message}");
     testbed.network("next", &["--subnet", "10.101.1.0/24"]);
     testbed.run_container("three", &["--network", "next"]);
     let one = testbed.container_addr("one", "net").v4.expect("an address").to_string();
-    assert!(!testbed.ping("three", &one), "a name of the user's choice is no way around the isolation");
+    assert!(!testbed.ping("three", &one), "a user-defined name bypasses the isolation");
     testbed.sweep_names(&["one", "two", "three"], &["net", "next"]);
     testbed.exec(&["ip", "link", "show", "br-named"]).err();
 }
 
 #[test]
-fn a_bridge_can_go_without_its_address() {
+fn a_bridge_can_have_no_address() {
     on_both(inhibit);
 }
 
@@ -114,11 +139,11 @@ fn inhibit(testbed: &Testbed) {
 }
 
 #[test]
-fn a_port_is_published_and_a_conflict_is_refused_in_plain_words() {
+fn a_port_is_published_and_a_conflict_is_refused() {
     on_pontoon(publish);
 }
 
-/// The rest of publishing has tests of its own (tests/publish).
+/// Publishing has more tests in tests/publish.
 pub fn publish(testbed: &Testbed) {
     testbed.network("net", &["--subnet", "10.103.0.0/24"]);
     testbed.docker(&["run", "-d", "--name", "one", "--network", "net", "-p", "8085:8080", "busybox"]).ok();
@@ -132,7 +157,7 @@ pub fn publish(testbed: &Testbed) {
     assert_eq!(testbed.members("net"), ["one".to_owned()].into());
     testbed.expect_traces(&before);
     testbed.docker(&["rm", "web"]).ok();
-    // its address is free
+    // Its address is free.
     testbed.run_container("web", &["--network", "net", "--ip", "10.103.0.80"]);
     testbed.names("one", "-4", "web");
 }

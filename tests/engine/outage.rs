@@ -1,18 +1,18 @@
-//! While Pontoon was away.
+//! Changes while Pontoon was down.
 
 use std::time::Duration;
 
-use crate::{
-    support::Signal,
+use testkit::{
+    Signal,
     testbed::{Testbed, binary, on_pontoon, traces},
 };
 
 #[test]
-fn what_was_removed_meanwhile_is_cleaned_up() {
+fn objects_removed_during_an_outage_are_cleaned_up() {
     on_pontoon(removed);
 }
 
-/// The engine gives up after 45 seconds and forgets the container.
+/// The engine gives up after 45 seconds and drops the container.
 fn removed(testbed: &Testbed) {
     testbed.network("net", &["--ipam-driver", "pontoon", "--subnet", "10.116.0.0/24"]);
     testbed.run_container("two", &["--network", "net"]);
@@ -28,7 +28,7 @@ fn removed(testbed: &Testbed) {
 }
 
 #[test]
-fn a_link_that_vanished_meanwhile_harms_nobody_else() {
+fn a_lost_link_affects_only_its_endpoint() {
     on_pontoon(vanished);
 }
 
@@ -46,7 +46,7 @@ fn vanished(testbed: &Testbed) {
     testbed.names("two", "-4", "three");
     testbed.docker(&["restart", "-t", "5", "one"]).ok();
     testbed.names("two", "-4", "one");
-    // and while it runs
+    // And while Pontoon runs.
     let host: Vec<_> = traces(testbed).difference(&before).filter(|trace| trace.starts_with("pnth")).cloned().collect();
     testbed.exec(&["ip", "link", "delete", &host[0]]).ok();
     testbed.docker(&["rm", "-f", "one"]).ok();
@@ -54,7 +54,7 @@ fn vanished(testbed: &Testbed) {
 }
 
 #[test]
-fn a_bridge_that_was_deleted_comes_back_with_its_ports() {
+fn a_deleted_bridge_is_restored_with_its_ports() {
     on_pontoon(bridge);
 }
 
@@ -71,7 +71,7 @@ fn bridge(testbed: &Testbed) {
     testbed.ping_soon("one", "10.118.0.1");
     testbed.exec(&["ip", "link", "set", &bridge, "down"]).ok();
     testbed.names("one", "-4", "two");
-    // and while nobody looks
+    // And while Pontoon is down.
     testbed.kill_pontoon(Signal::Kill);
     testbed.exec(&["ip", "link", "delete", &bridge]).ok();
     testbed.start_pontoon(&binary(), &[]);

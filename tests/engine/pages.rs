@@ -1,16 +1,17 @@
-//! The task pages of docs/: every ```` ```sh ```` block as it stands there, on a real engine.
+//! The task pages of docs/: every ```` ```sh ```` block runs unmodified on a real engine.
 //!
-//! The pages assume the source tree as working directory. A node has it at `/lab/source`, already built: `make TARGET` runs
-//! the script that the Makefile's target of that name runs.
+//! The pages assume the source tree as working directory. A node has it at `/lab/source`, already built: `make TARGET`
+//! runs the script of the Makefile's target with that name.
 
 use std::path::Path;
 
-use crate::{
-    support::{Node, Options, Segment, Signal, wait_until},
+use testkit::{
+    Node, Options, Segment, Signal,
     testbed::{SOON, binary, plugin, traces},
+    wait_until,
 };
 
-/// What `make` is in a node: the targets of the pages, without a build.
+/// `make` in a node: the targets of the pages, without a build.
 const MAKE: &str = r#"#!/bin/sh
 for word; do
     case $word in
@@ -21,7 +22,7 @@ done
 exec plugin/setup.sh "$target"
 "#;
 
-/// A plugin's /proc shows the machine's boot id, that of a node the lab's. On a host they are the same.
+/// A plugin's /proc has the machine's boot id, a node's has that of the lab. On a real host they are equal.
 const PONTOON: &str = r#"#!/bin/sh
 exec unshare -m sh -c 'umount /proc/sys/kernel/random/boot_id; exec /lab/source/pontoon.program "$@"' pontoon "$@"
 "#;
@@ -32,7 +33,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// A node with the source tree, and the page in hand.
+    /// A node with the source tree, and the text of a page.
     fn of(page: &str, options: Options) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let node = options.up();
@@ -49,7 +50,7 @@ impl Reader {
         Self { node, page }
     }
 
-    /// Runs the blocks of a section in their order. What reaches a server is tried until that has started.
+    /// Runs the blocks of a section in order. Commands that reach a server are retried until it has started.
     #[track_caller]
     fn section(&self, heading: &str) {
         let (_, rest) =
@@ -84,14 +85,14 @@ impl Reader {
         self.node.exec(&["bash", "-c", script]).ok()
     }
 
-    /// Nothing of Pontoon's is left in the node.
+    /// Nothing of Pontoon is left in the node.
     #[track_caller]
     fn nothing_left(&self) {
         let seen = self.run("ip -o link show; nft list tables; iptables-save; ip6tables-save");
         assert!(!seen.contains(": pnt") && !seen.contains("pontoon"), "{seen}");
     }
 
-    /// Two containers on a network, as the pages have them: a server with a published port, and a client.
+    /// Two containers on a network, as on the pages: a server with a published port, and a client.
     #[track_caller]
     fn web_and_client(&self, network: &str, web: &str) {
         self.run(&format!("docker run -d --name web --network {network} {web} busybox httpd -f -h /etc"));
@@ -99,7 +100,7 @@ impl Reader {
     }
 }
 
-/// A LAN with the page's host on it, whose router is the segment's own address, and another machine.
+/// A LAN with the page's host, the segment's own address as router, and another machine.
 fn on_a_lan(page: &str) -> (Reader, Node, Segment) {
     let segment = Segment::up();
     let reader = Reader::of(page, Options::new().full().uplink(&segment, 11));
@@ -107,7 +108,7 @@ fn on_a_lan(page: &str) -> (Reader, Node, Segment) {
     (reader, other, segment)
 }
 
-/// The container of the page is reached from another machine, and so are others from it; the host has moved to its bridge.
+/// The container of the page and another machine reach each other; the host's address is on the bridge.
 #[track_caller]
 fn part_of_the_lan(reader: &Reader, other: &Node) {
     let url = "http://192.168.77.200/hostname";
@@ -121,7 +122,7 @@ fn part_of_the_lan(reader: &Reader, other: &Node) {
     let routes =
         reader.run("ip route show default; ip -br address show dev br-lan; pgrep -f 'sleep 12[0]; ip link' || true");
     assert!(routes.contains("via 192.168.77.254 dev br-lan") && routes.contains("192.168.77.11/24"), "{routes}");
-    assert_eq!(routes.lines().count(), 2, "the timer is off: {routes}");
+    assert_eq!(routes.lines().count(), 2, "the fallback timer is not off: {routes}");
 }
 
 #[test]
@@ -134,7 +135,35 @@ fn quick_start() {
     part_of_the_lan(&reader, &other);
     let before = reader.run("ip -br address show dev br-lan");
     reader.run("docker rm -f web; docker network rm lan");
-    assert_eq!(reader.run("ip -br address show dev br-lan"), before, "the bridge is the user's");
+    assert_eq!(reader.run("ip -br address show dev br-lan"), before, "the user's bridge changed");
+}
+
+#[test]
+fn home_lan() {
+    let (reader, other, _segment) = on_a_lan("lan");
+    let uplink =
+        || reader.run("ip -o address show dev eth0; ip route; ip -6 route show dev eth0").replace(" tentative", "");
+    reader.section("Install");
+    reader.section("Look at your LAN");
+    let before = uplink();
+    let learned = || {
+        other.exec(&["ping", "-c1", "-W1", "192.168.77.11"]).ok();
+        other.exec(&["ip", "neigh", "show", "192.168.77.11"]).ok().split(' ').nth(4).map(str::to_owned)
+    };
+    let mac = learned();
+    reader.section("Create the network");
+    reader.section("Check it");
+    for url in ["http://192.168.77.200/hostname", "http://192.168.77.11:8080/hostname"] {
+        wait_until(SOON, url, || other.exec(&["curl", "-sf", "--max-time", "1", url]).success());
+    }
+    other.exec(&["ip", "neigh", "flush", "all"]);
+    assert_eq!(learned(), mac, "for the LAN the host has the hardware address that it had");
+    let text =
+        reader.node.docker(&["run", "--rm", "--network", "lan", "--ip", "192.168.77.12", "busybox", "true"]).err();
+    assert!(text.contains("192.168.77.12"), "another machine has the address: {text}");
+    reader.section("Undo it");
+    assert_eq!(uplink(), before, "the host's network is as it was");
+    wait_until(SOON, "no link to be left", || !reader.run("ip -o link show").contains(": pnt"));
 }
 
 #[test]
@@ -145,7 +174,7 @@ fn migrate() {
     reader.web_and_client("shop", "-p 8080:80");
     let id = reader.node.inspect("web")["State"]["StartedAt"].clone();
     reader.section("From the built-in bridge, without restarting containers");
-    assert_eq!(reader.node.inspect("web")["State"]["StartedAt"], id, "not restarted");
+    assert_eq!(reader.node.inspect("web")["State"]["StartedAt"], id, "the container was restarted");
     let reached = || other.exec(&["curl", "-sf", "--max-time", "1", "http://192.168.77.11:8080/hostname"]).success();
     wait_until(SOON, "the published port", reached);
     assert!(reader.run("cd /lab/source && target/pontoon ports --docker").contains("shop-new"));
@@ -175,7 +204,7 @@ fn upgrade() {
     reader.section("Managed plugin, from the source tree");
     reader.section("Verify");
     assert_eq!(traces(&reader.node), running);
-    // A release is installed from the registry and upgraded from there.
+    // A release is installed from a registry and upgraded from there.
     reader.run("docker rm -f web client; docker network rm net; cd /lab/source && make uninstall");
     let first = "127.0.0.1:5000/pontoon:0.1.0";
     reader.run(&format!("cd /lab/source && docker plugin create {first} target/plugin && docker plugin push {first}"));
@@ -212,7 +241,8 @@ fn uninstall() {
     reader.section("Without the source tree");
     reader.nothing_left();
 
-    // Without systemd the program is started and ended here. The state directory of a node is a mount, that of a host is none.
+    // Without systemd, the program is started and stopped here. The state directory of a node is a mount, on a real
+    // host it is not.
     reader.run("umount /var/lib/pontoon");
     reader.run("cp /lab/source/pontoon.program /lab/source/target/pontoon; cd /lab/source && make install-socket");
     reader.node.start_pontoon(&binary(), &[]);

@@ -1,8 +1,8 @@
-//! Containers that come, go and change their networks.
+//! Containers that are started, stopped, and connected to other networks.
 
-use crate::{
-    support::wait_until,
+use testkit::{
     testbed::{SOON, Testbed, on_both},
+    wait_until,
 };
 
 #[test]
@@ -32,7 +32,7 @@ pub fn hot_plug(testbed: &Testbed) {
     testbed.names("one", "-4", "at-b");
     testbed.nameless("one", "at-a");
 
-    // and back, several times
+    // And back, several times.
     for _ in 0..3 {
         testbed.docker(&["network", "connect", "net-a", "one"]).ok();
         testbed.names("one", "-4", "at-a");
@@ -71,18 +71,18 @@ fn cold_plug(testbed: &Testbed) {
     testbed.docker(&["start", "one"]).ok();
     assert_eq!(testbed.links_in("one").len(), 1);
     testbed.names("one", "-4", "at-b");
-    // its network goes while it is stopped
+    // Its network is removed while it is stopped.
     testbed.docker(&["stop", "-t", "5", "one", "at-b"]).ok();
     testbed.docker(&["network", "rm", "net-b"]).ok();
     testbed.docker(&["start", "one"]).err();
 }
 
 #[test]
-fn a_container_starts_and_stops_in_every_way() {
-    on_both(lives);
+fn every_way_to_start_and_stop_a_container() {
+    on_both(starts_and_stops);
 }
 
-fn lives(testbed: &Testbed) {
+fn starts_and_stops(testbed: &Testbed) {
     testbed.network("net", &["--subnet", "10.87.0.0/24"]);
     testbed.run_container("peer", &["--network", "net"]);
     testbed.run_container("one", &["--network", "net", "--ip", "10.87.0.50"]);
@@ -95,7 +95,7 @@ fn lives(testbed: &Testbed) {
     testbed.docker(&["restart", "-t", "5", "one"]).ok();
     reachable();
     testbed.docker(&["kill", "one"]).ok();
-    wait_until(SOON, "its end", || testbed.inspect("one")["State"]["Running"] == false);
+    wait_until(SOON, "the end of the container", || testbed.inspect("one")["State"]["Running"] == false);
     testbed.docker(&["start", "one"]).ok();
     reachable();
     testbed.docker(&["pause", "one"]).ok();
@@ -105,16 +105,16 @@ fn lives(testbed: &Testbed) {
     assert!(!testbed.ping("peer", "10.87.0.50"));
     testbed.run_container("one", &["--network", "net", "--ip", "10.87.0.50"]);
     reachable();
-    // a program that is not there
+    // A missing program.
     testbed.docker(&["run", "--name", "none", "--network", "net", "--ip", "10.87.0.51", "busybox", "/none"]).err();
     testbed.run_container("some", &["--network", "net", "--ip", "10.87.0.51"]);
     testbed.names("peer", "-4", "some");
-    // and one that ends at once
+    // And one that ends at once.
     assert_eq!(testbed.docker(&["run", "--rm", "--network", "net", "busybox", "echo", "hello"]).ok(), "hello");
 }
 
 #[test]
-fn a_killed_container_restarts_by_itself() {
+fn a_killed_container_is_restarted() {
     on_both(restart_policy);
 }
 
@@ -125,7 +125,7 @@ fn restart_policy(testbed: &Testbed) {
     for _ in 0..2 {
         let old = testbed.inspect("one")["State"]["Pid"].clone();
         testbed.exec(&["kill", "-KILL", &old.to_string()]).ok();
-        wait_until(SOON, "another life", || {
+        wait_until(SOON, "a restart", || {
             let state = &testbed.inspect("one")["State"];
             state["Running"] == true && state["Pid"] != old
         });
@@ -135,7 +135,7 @@ fn restart_policy(testbed: &Testbed) {
 }
 
 #[test]
-fn shared_and_foreign_namespaces_are_left_alone() {
+fn shared_and_host_namespaces_are_unaffected() {
     on_both(namespaces);
 }
 
@@ -153,7 +153,7 @@ fn namespaces(testbed: &Testbed) {
 
     testbed.run_container("hosts", &["--network", "host"]);
     testbed.run_container("alone", &["--network", "none"]);
-    assert!(testbed.ping("hosts", "10.88.0.11"), "as the host itself");
+    assert!(testbed.ping("hosts", "10.88.0.11"), "from the host's namespace");
     assert_eq!(testbed.links_in("alone"), Vec::<String>::new());
     assert!(!testbed.ping("alone", "10.88.0.11"));
 }

@@ -1,7 +1,7 @@
-//! The way out of a container with several networks.
+//! The default route of a container with several networks.
 
-use crate::{
-    support::{Options, Segment},
+use testkit::{
+    Options, Segment,
     testbed::{Testbed, on_both_with, text},
 };
 
@@ -12,7 +12,7 @@ fn the_default_route_follows_the_networks() {
 }
 
 fn choice(testbed: &Testbed) {
-    // created, and connected, in an order of their own: it is the name that counts
+    // Created and connected in different orders: the names decide.
     testbed.network("mid", &["--subnet", "10.89.2.0/24"]);
     testbed.network("zed", &["--subnet", "10.89.3.0/24"]);
     testbed.network("abe", &["--subnet", "10.89.1.0/24"]);
@@ -47,16 +47,16 @@ fn choice(testbed: &Testbed) {
         testbed.docker(&["network", "disconnect", network, "one"]);
     }
     if testbed.is_pontoon() || testbed.engine >= 26 {
-        assert_eq!(testbed.way_out("one", "-4"), None, "an internal network has no way out");
+        assert_eq!(testbed.way_out("one", "-4"), None, "an internal network has a default route");
     }
 }
 
 #[test]
-fn each_family_finds_its_way() {
+fn each_family_has_its_own_default_route() {
     on_both_with(Options::new(), families);
 }
 
-/// One network has IPv4, another has both: the two families may leave by different ones.
+/// One network has IPv4, another has both: the families may use different default routes.
 fn families(testbed: &Testbed) {
     testbed.network("four", &["--subnet", "10.90.1.0/24"]);
     testbed.network("both", &["--subnet", "10.90.2.0/24", "--ipv6", "--subnet", "fd90:2::/64"]);
@@ -81,7 +81,7 @@ fn router(testbed: &Testbed) {
     testbed.run_container("one", &["--network", "net"]);
     assert_eq!(testbed.way_out("one", "-4").as_deref(), Some("10.91.0.7"));
     assert_eq!(testbed.way_out("one", "-6").as_deref(), Some("fd91::7"));
-    // the bridge has its address all the same
+    // The bridge nevertheless has its address.
     testbed.ping_soon("one", "10.91.0.1");
     testbed.ping_soon("one", "fd91::1");
     let one = &testbed.inspect("one")["NetworkSettings"]["Networks"]["net"];

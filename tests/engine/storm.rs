@@ -1,5 +1,5 @@
-//! dockerd is killed at random moments, Pontoon with it, before it, alone, while clients work: with live-restore and
-//! without. Afterwards everybody agrees: see [`agreement`](crate::agreement).
+//! dockerd and Pontoon are killed at random moments, together, one after the other, or alone, under load, with and
+//! without live-restore. Afterwards all states are equal: see [`agreement`](crate::agreement).
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,16 +9,19 @@ use std::{
 
 use crate::{
     agreement::{self, LONG},
-    random::Random,
     stream::Stream,
-    support::{Options, Signal, wait_until},
+};
+use testkit::{
+    Options, Signal,
+    random::Random,
     testbed::{Testbed, binary, on_pontoon_with},
+    wait_until,
 };
 
-/// Clients at work at the same time, each with containers of its own.
+/// Concurrent clients, each with its own containers.
 const CLIENTS: u64 = 3;
 
-/// Kills in everyday tests; `ENGINE_KILLS` says otherwise.
+/// Kills in a regular run; `ENGINE_KILLS` overrides it.
 const KILLS: u64 = 4;
 
 /// Kills between two comparisons of everything.
@@ -28,17 +31,17 @@ const BETWEEN: u64 = 5;
 const LIFE: u64 = 1200;
 
 #[test]
-fn an_engine_that_dies_under_load_comes_back_to_what_it_had() {
+fn an_engine_killed_under_load_recovers_its_containers() {
     on_pontoon_with(Options::new(), |testbed| storm(testbed, false));
 }
 
 #[test]
-fn an_engine_that_dies_under_load_leaves_live_restored_containers_alone() {
+fn an_engine_killed_under_load_keeps_live_restored_containers() {
     on_pontoon_with(Options::new().flag("--live-restore"), |testbed| storm(testbed, true));
 }
 
 fn storm(testbed: &Testbed, live: bool) {
-    // Engines tell of a gateway only when it was named.
+    // Engines report a gateway only if it was specified.
     for (net, subnet, gateway) in [("net", "10.150.0.0/24", "10.150.0.1"), ("second", "10.151.0.0/24", "10.151.0.1")] {
         testbed.network(net, &["--ipam-driver", "pontoon", "--subnet", subnet, "--gateway", gateway]);
     }
@@ -57,18 +60,18 @@ fn storm(testbed: &Testbed, live: bool) {
         killed += round;
         agreement::reached(testbed, "still");
         if let Some(stream) = &stream {
-            stream.goes_on(testbed);
+            stream.assert_continues(testbed);
         }
     }
-    back_by_itself(testbed);
+    recovers_without_intervention(testbed);
     println!("{killed} kills with live-restore {live}, {done} commands succeeded meanwhile");
-    assert!(done > 0, "the clients get nothing done");
+    assert!(done > 0, "the clients make no progress");
     if let Some(stream) = stream {
         stream.lost_nothing(testbed);
     }
 }
 
-/// Ends the clients when the one who watches them does, however that is.
+/// Stops the clients when dropped, also during a panic.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -77,7 +80,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Clients work until `count` kills are survived; returns how many of their commands succeeded.
+/// Lets clients work during `count` kills; returns how many of their commands succeeded.
 fn work_under_kills(testbed: &Testbed, first: u64, count: u64, random: &mut Random) -> u64 {
     let (over, done) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -93,18 +96,18 @@ fn work_under_kills(testbed: &Testbed, first: u64, count: u64, random: &mut Rand
         }
         for kill in first..first + count {
             thread::sleep(Duration::from_millis(random.below(LIFE)));
-            // The first is one of dockerd alone.
-            strike(testbed, if kill == 0 { 0 } else { random.below(5) });
+            // The first kill is of dockerd only.
+            kill_and_restart(testbed, if kill == 0 { 0 } else { random.below(5) });
         }
-        // What was begun comes to its end, and something is done by the last of the engines.
+        // Running commands complete, and at least one succeeds on the last engine.
         let before = done.load(Ordering::Relaxed);
         wait_until(LONG, "a command to succeed", || done.load(Ordering::Relaxed) > before);
     });
     done.into_inner()
 }
 
-/// Somebody dies and comes back.
-fn strike(testbed: &Testbed, roll: u64) {
+/// Kills and restarts one or both of the daemons.
+fn kill_and_restart(testbed: &Testbed, roll: u64) {
     match roll {
         0 | 1 => testbed.restart_dockerd(Signal::Kill),
         2 => {
@@ -117,7 +120,7 @@ fn strike(testbed: &Testbed, roll: u64) {
             testbed.start_pontoon(&binary(), &[]);
             testbed.start_dockerd();
         }
-        // The engine comes back first, and waits for its driver.
+        // The engine starts first, and waits for its driver.
         _ => {
             testbed.kill_pontoon(Signal::Kill);
             testbed.kill_dockerd();
@@ -129,13 +132,13 @@ fn strike(testbed: &Testbed, roll: u64) {
     }
 }
 
-/// When nobody works and Pontoon lives, all containers that ran are back without a word of anybody's.
-fn back_by_itself(testbed: &Testbed) {
+/// Without load and with a running Pontoon, all running containers are restarted without intervention.
+fn recovers_without_intervention(testbed: &Testbed) {
     let before = agreement::running(testbed);
     assert!(before.contains("still") && before.contains("other"), "{before:?}");
     testbed.restart_dockerd(Signal::Kill);
     let gone = || before.difference(&agreement::running(testbed)).cloned().collect::<Vec<_>>();
-    wait_until(LONG, "all containers that ran to run", || gone().is_empty());
+    wait_until(LONG, "all previously running containers to run", || gone().is_empty());
     agreement::reached(testbed, "still");
 }
 
@@ -146,8 +149,8 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// One thing that a user does; whether it succeeded. Much fails: what it is about is not there, or the engine is
-    /// not.
+    /// One action of a user; whether it succeeded. Many fail, because the object or the engine does not exist at that
+    /// moment.
     fn acts(&mut self) -> bool {
         let n = self.random.below(2);
         let name = format!("c{}-{n}", self.number);

@@ -1,11 +1,12 @@
-//! Uninstalling with `plugin/setup.sh`, as `make uninstall` does: nothing of Pontoon's stays in the kernel, and
-//! what is the user's or the engine's does not change.
+//! Uninstalling with `plugin/setup.sh`, as `make uninstall` does: no object of Pontoon is left in the kernel, and no
+//! object of the user or the engine changes.
 
 use std::{fs, path::Path};
 
-use crate::{
-    support::{Node, Options, Segment, wait_until},
+use testkit::{
+    Node, Options, Segment,
     testbed::{SOON, Testbed, binary, plugin},
+    wait_until,
 };
 
 const DRIVER: &str = "pontoon:latest";
@@ -24,7 +25,7 @@ fn shell(node: &Node, script: &str) -> String {
     node.exec(&["sh", "-c", script]).ok()
 }
 
-/// What `setup.sh` finds beside itself in a checkout.
+/// The files that `setup.sh` finds beside itself in a checkout.
 fn copy_checkout(node: &Node) {
     let checkout = node.shared().join("checkout");
     fs::create_dir_all(checkout.join("target")).expect("a directory");
@@ -33,7 +34,7 @@ fn copy_checkout(node: &Node) {
     node.copy_in(&binary(), "checkout/target/pontoon");
 }
 
-/// Every kind of network that leaves something of its own in the kernel, and a container on each.
+/// Every kind of network that leaves its own objects in the kernel, and a container on each.
 fn populate(testbed: &Testbed) {
     testbed.network("net", &["--subnet", "10.138.1.0/24", "--ipv6", "--subnet", "fd38:1::/64"]);
     testbed.network("inside", &["--subnet", "10.138.2.0/24", "--internal"]);
@@ -60,12 +61,12 @@ fn populate(testbed: &Testbed) {
     }
 }
 
-/// Waits until the host is what it was; the carrier of the user's bridge follows its ports a moment later.
+/// Waits until the host is in its previous state; a user's bridge loses its carrier a moment after its last port.
 #[track_caller]
 fn expect_as_before(node: &Node, before: &str) {
     let mut after = String::new();
     let same = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        wait_until(SOON, "the host to be as it was", || {
+        wait_until(SOON, "the host to be in its previous state", || {
             after = shell(node, SEEN);
             after == before
         });
@@ -77,7 +78,7 @@ fn expect_as_before(node: &Node, before: &str) {
 }
 
 #[test]
-fn an_uninstalled_plugin_leaves_nothing() {
+fn an_uninstalled_plugin_leaves_nothing_behind() {
     let segment = Segment::up();
     let node = Options::new().uplink(&segment, 1).up();
     copy_checkout(&node);
@@ -87,23 +88,23 @@ fn an_uninstalled_plugin_leaves_nothing() {
     setup("/lab/checkout/plugin/setup.sh install").ok();
     let testbed = Testbed::new(&node, DRIVER);
 
-    // Not under networks, of which it says the names.
+    // Refused while networks exist, with their names.
     populate(&testbed);
     let refused = setup("/lab/checkout/plugin/setup.sh uninstall");
     assert!(!refused.success(), "{refused}");
     for network in ["net", "inside", "own", "fleet"] {
         assert!(refused.stdout.contains(network), "{network} is not named: {refused}");
     }
-    assert!(testbed.host_fetches("127.0.0.1:8380"), "a refusal changes nothing");
+    assert!(testbed.host_fetches("127.0.0.1:8380"), "the refusal changed something");
 
-    // With its networks removed, as the refusal asks for.
+    // With its networks removed, as the refusal demands.
     let members = ["web", "two", "at-inside", "at-own", "at-fleet"];
     testbed.sweep_names(&members, &["net", "inside", "own", "fleet"]);
     let said = setup("/lab/checkout/plugin/setup.sh uninstall").ok();
     assert!(said.contains("and its state are removed"), "{said}");
     expect_as_before(&node, &before);
 
-    // And by force, under networks and running containers.
+    // And by force, with networks and running containers.
     setup("/lab/checkout/plugin/setup.sh install").ok();
     populate(&testbed);
     let said = setup("FORCE=1 /lab/checkout/plugin/setup.sh uninstall").ok();

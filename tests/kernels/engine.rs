@@ -1,24 +1,44 @@
-//! Real engines on that kernel, with Pontoon as a managed plugin.
+//! A real engine on that kernel, which the scenarios share in turn: see [`on_host`].
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::support::{Guest, KERNEL, Node, Options, Segment, Signal, wait_until};
+use testkit::{KERNEL, Node, Options, Segment, Signal, in_guest, wait_until};
 
 const DRIVER: &str = "pontoon:latest";
-/// For what should happen by itself, on a slow machine.
-const SOON: Duration = Duration::from_secs(90);
+/// Deadline for changes in the background, on a slow machine.
+pub const SOON: Duration = Duration::from_secs(90);
 
-/// A guest that has room for engines.
-fn guest() -> Guest {
-    Guest::new(KERNEL).memory("6G").deadline(Duration::from_secs(600))
+/// Runs a scenario in the guest on a host with an engine and an uplink `eth0`, 192.168.77.11, on a segment. Starting an
+/// engine takes longer than most scenarios, so all use the same one in turn, and leave it as they found it: no
+/// containers, no networks, no Pontoon. After a failed scenario the next one gets a new host.
+pub fn on_host(scenario: impl FnOnce(&Segment, &Node)) {
+    static HOST: Mutex<Option<(Segment, Node)>> = Mutex::new(None);
+    in_guest(KERNEL, || {
+        let mut host = HOST.lock().unwrap_or_else(|failed| {
+            let mut host = failed.into_inner();
+            *host = None;
+            HOST.clear_poison();
+            host
+        });
+        let (segment, node) = host.get_or_insert_with(|| {
+            let segment = Segment::up();
+            let node = Options::new().uplink(&segment, 11).up();
+            (segment, node)
+        });
+        scenario(segment, node);
+        let left = node.docker(&["ps", "-aq"]).ok() + &node.docker(&["network", "ls", "-q", "-f", "type=custom"]).ok();
+        assert_eq!(left, "", "the scenario left something behind");
+        assert!(!node.pontoon_runs(), "Pontoon still runs");
+    });
 }
 
 fn plugin() -> PathBuf {
     built("plugin", "make plugin")
 }
 
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     built("pontoon", "make build")
 }
 
@@ -37,50 +57,50 @@ fn fetches(node: &Node, at: &str) -> bool {
     node.exec(&["curl", "-sf", "--max-time", "3", "-o", "/dev/null", &format!("http://{at}/hosts")]).success()
 }
 
-/// The main job: addresses, names, a published port from outside the host, and all of it again after a restart.
+/// The main function: addresses, names, a published port from outside the host, and all of it again after a restart.
 #[test]
 fn an_engine_runs_containers_on_the_managed_plugin() {
-    guest().run(|| {
-        let segment = Segment::up();
-        let node = Options::new().uplink(&segment, 11).up();
+    on_host(|segment, node| {
         node.install_plugin(&plugin());
         node.docker(&["network", "create", "-d", DRIVER, "--ipam-driver", DRIVER, "net"]).ok();
         node.run_container("server", &["--network", "net", "-p", "8080:80"]);
         node.run_container("client", &["--network", "net"]);
         node.ping_soon("client", "server");
-        serve(&node, "server");
-        wait_until(SOON, "the published port on the host", || fetches(&node, "127.0.0.1:8080"));
+        serve(node, "server");
+        wait_until(SOON, "the published port on the host", || fetches(node, "127.0.0.1:8080"));
         let outside = ["curl", "-sf", "--max-time", "3", "http://192.168.77.11:8080/hosts"];
         wait_until(SOON, "the published port from outside", || segment.exec(&outside).success());
         node.docker(&["restart", "-t", "1", "server"]).ok();
-        serve(&node, "server");
+        serve(node, "server");
         node.ping_soon("client", "server");
         wait_until(SOON, "the published port after a restart", || segment.exec(&outside).success());
         node.docker(&["rm", "-f", "server", "client"]).ok();
         node.docker(&["network", "rm", "net"]).ok();
         assert_eq!(node.exec(&["sh", "-c", "ip -o link | grep -c pnt || true"]).ok(), "0");
+        node.docker(&["plugin", "disable", "pontoon"]).ok();
+        node.docker(&["plugin", "rm", "pontoon"]).ok();
     });
 }
 
-/// Containers on VLAN 40 of the uplink, by a parent that the driver creates, and as ipvlan children of the uplink: as the
-/// built-in drivers have them.
+/// Containers on VLAN 40 of the uplink through a parent that the driver creates, and as ipvlan children of the uplink:
+/// equal to the built-in drivers.
 #[test]
 fn containers_are_on_a_vlan_of_the_parent_and_share_its_address_with_ipvlan() {
-    guest().run(|| {
-        let segment = Segment::up();
+    on_host(|segment, node| {
         let on_segment = |script: &str| segment.exec(&["sh", "-c", script]).ok();
         on_segment("ip link add link br0 name lan40 up type vlan id 40; ip address add 10.40.0.254/24 dev lan40");
-        let node = Options::new().uplink(&segment, 11).up();
         let uplink = || node.exec(&["sh", "-c", "ip -d link show eth0; ip address show eth0"]).ok();
         let before = uplink();
         for pontoon in [false, true] {
             if pontoon {
                 node.start_pontoon(&binary(), &[]);
             }
-            on_a_vlan(&node, if pontoon { "pontoon" } else { "macvlan" });
-            with_ipvlan(&node, &segment, if pontoon { "pontoon" } else { "ipvlan" });
-            assert_eq!(uplink(), before, "the parent is left alone");
+            on_a_vlan(node, if pontoon { "pontoon" } else { "macvlan" });
+            with_ipvlan(node, segment, if pontoon { "pontoon" } else { "ipvlan" });
+            assert_eq!(uplink(), before, "the parent changed");
         }
+        node.kill_pontoon(Signal::Term);
+        on_segment("ip link del lan40");
     });
 }
 
@@ -92,7 +112,7 @@ fn on_a_vlan(node: &Node, driver: &str) {
     };
     let vlan = || node.exec(&["ip", "-d", "link", "show", "eth0.40"]);
     create("v40", "10.40.0.0/24", "10.40.0.254");
-    // The built-in driver of 20.10 has one network for each parent.
+    // The built-in driver of 20.10 allows only one network for each parent.
     if driver == "pontoon" {
         create("side", "10.41.0.0/24", "10.41.0.254");
     }
@@ -104,12 +124,12 @@ fn on_a_vlan(node: &Node, driver: &str) {
         node.ping_soon("one", "10.40.0.254");
     }
     if driver == "pontoon" {
-        // Its link ends with the parent; the parent comes back before the socket answers.
+        // A container's link is removed with the parent; the parent is created again before the socket answers.
         node.kill_pontoon(Signal::Kill);
         node.docker(&["rm", "-f", "one"]);
         node.exec(&["ip", "link", "del", "eth0.40"]).ok();
         node.start_pontoon(&binary(), &[]);
-        assert!(vlan().success(), "the parent is back");
+        assert!(vlan().success(), "the parent is missing");
         node.docker(&["rm", "-f", "one"]);
         node.run_container("two", &["--network", "v40"]);
         node.ping_soon("two", "10.40.0.254");
@@ -144,7 +164,7 @@ fn with_ipvlan(node: &Node, segment: &Segment, driver: &str) {
     }
     node.docker(&["rm", "-f", "one"]).ok();
     node.docker(&["network", "rm", "l2"]).ok();
-    // Layer 3: the segment needs a route by this host.
+    // Layer 3: the segment needs a route via this host.
     segment.exec(&["ip", "route", "replace", "10.60.0.0/24", "via", "192.168.77.11"]).ok();
     create(&["parent=eth0", "ipvlan_mode=l3"], "10.60.0.0/24", "l3").ok();
     node.run_container("three", &["--network", "l3"]);

@@ -1,8 +1,8 @@
 //! Firewall and traffic control: flowtables, connection tracking on a bridge, netem.
 
-use crate::netns_support::Netns;
-use crate::support::{KERNEL, in_guest};
 use crate::wire::{counted, plug, stream};
+use testkit::netns::Netns;
+use testkit::{KERNEL, in_guest};
 
 /// A router with two hosts; the second address of each pair is the router's.
 fn routed() -> (Netns, [Netns; 2]) {
@@ -16,9 +16,9 @@ fn routed() -> (Netns, [Netns; 2]) {
     (router, hosts)
 }
 
-/// The chain forward sees the first packets of a connection, the flowtable the others.
+/// The forward chain sees the first packets of a connection, the flowtable the others.
 #[test]
-fn a_flowtable_takes_connections_past_the_firewall() {
+fn a_flowtable_bypasses_the_forward_chain() {
     in_guest(KERNEL, || {
         let (router, [client, server]) = routed();
         let rules = |offload: &str| {
@@ -46,7 +46,7 @@ fn a_flowtable_takes_connections_past_the_firewall() {
     });
 }
 
-/// Answers pass a bridge, and nothing else towards that port.
+/// A bridge forwards answers to that port, and nothing else.
 #[test]
 fn a_bridge_tracks_connections() {
     in_guest(KERNEL, || {
@@ -74,7 +74,7 @@ fn a_bridge_tracks_connections() {
     });
 }
 
-/// Half the packets are lost, and the others are late.
+/// Half of the packets are lost, the others are delayed.
 #[test]
 fn netem_delays_and_drops() {
     in_guest(KERNEL, || {

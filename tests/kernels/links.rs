@@ -1,8 +1,8 @@
 //! Links: VLANs on a bridge and beside one, ipvlan, WireGuard.
 
-use crate::netns_support::{Netns, wait_for};
-use crate::support::{KERNEL, in_guest};
 use crate::wire::plug;
+use testkit::netns::{Netns, wait_for};
+use testkit::{KERNEL, in_guest};
 
 /// Access ports of two VLANs and a trunk with one of them.
 #[test]
@@ -33,17 +33,17 @@ fn a_bridge_keeps_vlans_apart() {
         assert!(!first.pings("10.10.0.3"), "two VLANs");
         assert!(!other.pings("10.20.0.4"), "the trunk does not carry VLAN 20");
         switch.run("bridge vlan add dev port4 vid 20");
-        assert!(other.pings("10.20.0.4"), "now it does");
-        // The host itself takes part through a link of its own, once the bridge is a member.
+        assert!(other.pings("10.20.0.4"), "the trunk carries VLAN 20");
+        // The host itself takes part through its own link, once the bridge is a member of the VLAN.
         switch.run("ip link add link br0 name br0.10 up type vlan id 10; ip address add 10.10.0.5/24 dev br0.10");
-        assert!(!first.pings("10.10.0.5"), "the bridge is not a member yet");
+        assert!(!first.pings("10.10.0.5"), "the bridge is no member yet");
         switch.run("bridge vlan add dev br0 vid 10 self");
         assert!(first.pings("10.10.0.5"));
     });
 }
 
 #[test]
-fn a_tagged_link_talks_to_its_own_vlan_only() {
+fn a_tagged_link_reaches_only_its_own_vlan() {
     in_guest(KERNEL, || {
         let (one, two) = (Netns::new(), Netns::new());
         plug(&one, "eth1", &two, "");
@@ -53,16 +53,16 @@ fn a_tagged_link_talks_to_its_own_vlan_only() {
         assert!(one.pings("10.7.0.2"));
         two.run("ip address add 10.8.0.2/24 dev tagged");
         assert!(!one.pings("10.8.0.2"), "VLAN 8 has no link there");
-        // a parent that is a dummy, as for a network without a way out
+        // A dummy as the parent, for a network without an uplink.
         one.run("ip link add dummy0 up type dummy; ip link add link dummy0 name dummy0.9 up type vlan id 9");
         one.run("ip address add 10.9.0.1/24 dev dummy0.9");
         assert!(one.pings("10.9.0.1"));
     });
 }
 
-/// Children of one parent reach each other and what is behind the parent, with the parent's hardware address.
+/// Children of one parent reach each other and the parent's network, with the parent's MAC address.
 #[test]
-fn ipvlan_shares_its_parents_address() {
+fn ipvlan_shares_its_parents_mac_address() {
     in_guest(KERNEL, || {
         let (outside, host) = (Netns::new(), Netns::new());
         plug(&outside, "eth1", &host, "");
@@ -84,7 +84,7 @@ fn ipvlan_shares_its_parents_address() {
     });
 }
 
-/// Packets pass encrypted, and only with the right key.
+/// Packets are encrypted, and accepted only with the right key.
 #[test]
 fn wireguard_carries_packets_between_hosts() {
     in_guest(KERNEL, || {

@@ -1,15 +1,14 @@
-//! What Pontoon's features need of a kernel, with packets, on a kernel that has it all; and Pontoon itself on it.
+//! The kernel features that Pontoon needs, with packets, on a kernel that has all of them; and Pontoon itself on it.
 //!
-//! This machine's kernel may have none of it: each test runs in a guest (`support/guest.rs`). `make kernel` builds the
-//! kernel.
-
-#[path = "../netns_support/mod.rs"]
-mod netns_support;
-#[path = "../support/mod.rs"]
-mod support;
+//! The kernel of this machine may have none of them: the tests run in a shared guest ([`testkit::in_guest`]), and those
+//! with an engine share an engine as well ([`engine::on_host`]), from all modules. Only `boot` starts its own guests.
+//! `make kernel` builds the kernel.
 
 mod boot;
+mod dhcp;
 mod engine;
 mod filter;
+mod ipvlan_host;
 mod links;
+mod vlan;
 mod wire;

@@ -1,15 +1,15 @@
-//! Cables between namespaces, and streams over them.
+//! Cables between namespaces, and TCP streams over them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::netns_support::Netns;
+use testkit::netns::Netns;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A cable from `port` in one namespace to `eth0` in another, both up; with an address for `eth0` unless it is empty.
+/// A cable from `port` in one namespace to `eth0` in another, both up; `eth0` gets an address unless it is empty.
 pub fn plug(from: &Netns, port: &str, to: &Netns, address: &str) {
     from.run(&format!("ip link add {port} type veth peer name eth0 netns {}", to.tid()));
     from.run(&format!("ip link set {port} up"));
@@ -47,7 +47,7 @@ pub fn stream<T: Send>(from: &Netns, to: &Netns, address: &str, bytes: usize, mi
     })
 }
 
-/// The packets that a counter of nftables with this comment has counted.
+/// The packet count of the nftables counter with this comment.
 pub fn counted(netns: &Netns, table: &str, comment: &str) -> u64 {
     let rules = netns.run(&format!("nft list table {table}"));
     let rule = rules.lines().find(|line| line.contains(comment)).unwrap_or_else(|| panic!("no {comment} in {rules}"));

@@ -1,23 +1,22 @@
-//! Shortcuts with packets: what goes past the bridge of an overlay network and the host's firewall
-//! there, what does not, and how they are made, lost and made again.
+//! The fast path with packets: which frames bypass the bridge of an overlay network and the host's firewall there,
+//! which do not, and how the rules are created, lost and restored.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use pontoon::datapath::fastpath::Leftover;
 use pontoon::datapath::{FastPath, Kernel, ObjectKind, Protected, Step, diff};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
-use crate::netns_support::*;
 use crate::overlay::{Container, Host, hosts};
-use crate::topology::{TCP, UDP, ip};
+use testkit::netns::*;
+use testkit::topology::{TCP, UDP, ip};
 
 fn network() -> FastPath {
     FastPath::Network { tunnel: name("pntxover"), gateway: Mac::derive("bridge", "over") }
 }
 
-/// The shortcut of container `id` with address .N; of one that is not checked without addresses.
+/// The fast path of container `id` with address .N; without addresses if its source is not validated.
 fn port(id: &str, n: Option<u32>) -> FastPath {
     let addresses = n.map(|n| [ip(&format!("10.9.0.{n}")), ip(&format!("fd09::{n}"))]);
     let addresses = addresses.into_iter().flatten().collect();
@@ -32,7 +31,7 @@ fn held(kernel: &LinuxKernel) -> BTreeSet<FastPath> {
     observe(kernel).fastpath.unwrap()
 }
 
-/// The host's firewall sees bridged frames, as Docker has it, and lets none through.
+/// The host's firewall drops all bridged frames, which it sees as with Docker.
 fn close(host: &Host) {
     host.netns.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1");
     host.netns.run(
@@ -44,8 +43,8 @@ fn open(host: &Host) {
     host.netns.run("nft delete table inet theirs");
 }
 
-/// Two hosts, `a` (.11) and `c` (.13) on the first and `b` (.12) on the second, all with shortcuts and
-/// acquainted; both firewalls closed.
+/// Two hosts, `a` (.11) and `c` (.13) on the first and `b` (.12) on the second, all with a fast path and resolved
+/// neighbours; both firewalls closed.
 fn checked_topology() -> (Vec<Host>, [Container; 3]) {
     let hosts = hosts(2, false);
     let containers = [(0, "a", 11), (1, "b", 12), (0, "c", 13)].map(|(host, id, n)| {
@@ -58,7 +57,7 @@ fn checked_topology() -> (Vec<Host>, [Container; 3]) {
             assert!(containers[from].netns.pings(&format!("{subnet}{to}")), "{from} to {to}");
         }
     }
-    // Neighbour discovery will go by closed bridges.
+    // Neighbour discovery would use the closed bridges.
     for container in &containers {
         let known = "ip neigh show dev eth0 nud reachable nud stale nud delay nud probe";
         container.netns.run(&format!(
@@ -70,11 +69,11 @@ fn checked_topology() -> (Vec<Host>, [Container; 3]) {
 }
 
 #[test]
-fn frames_between_containers_go_past_the_bridge() {
+fn frames_between_containers_bypass_the_bridge() {
     in_netns(|_| {
         let (hosts, [a, b, c]) = checked_topology();
         for container in [&a, &b, &c] {
-            crate::topology::serve(&container.netns);
+            testkit::topology::serve(&container.netns);
         }
         for (from, to, who) in [(&a, 12, 11), (&b, 11, 12), (&a, 13, 11), (&b, 13, 12)] {
             assert_eq!(from.netns.ask(TCP, &format!("10.9.0.{to}:80")), Some(format!("10.9.0.{who}")));
@@ -84,7 +83,7 @@ fn frames_between_containers_go_past_the_bridge() {
         }
         let full = "ping -n -c 1 -W 2 -M do -s 1372 10.9.0.12";
         assert!(a.netns.enter(|| succeeds(full)), "as large as the network's MTU");
-        // Without them all goes by the bridges, which are closed.
+        // Without the fast path, everything uses the bridges, which are closed.
         for (host, id, n) in [(0, "a", 11), (1, "b", 12), (0, "c", 13)] {
             hosts[host].do_in(|kernel| change(kernel, &[], &[port(id, Some(n))]));
         }
@@ -96,19 +95,19 @@ fn frames_between_containers_go_past_the_bridge() {
 }
 
 #[test]
-fn what_is_not_surely_right_is_left_to_the_bridge() {
+fn unvalidated_frames_use_the_bridge() {
     in_netns(|_| {
         let (hosts, [a, _b, c]) = checked_topology();
         let ping =
             |from: &Container, options: &str| from.netns.enter(|| succeeds(&format!("ping -n -c 1 -W 1 {options}")));
         assert!(ping(&a, "10.9.0.12") && ping(&a, "10.9.0.13"));
-        // Neighbour discovery is ICMPv6, and that goes by the bridge.
+        // Neighbour discovery is ICMPv6, which uses the bridge.
         assert!(!ping(&a, "fd09::12"), "ICMPv6");
         a.netns.run("ip addr add 10.9.0.99/24 dev eth0");
         assert!(!ping(&a, "-I 10.9.0.99 10.9.0.12") && !ping(&a, "-I 10.9.0.99 10.9.0.13"), "another's address");
-        // The gateway is the bridge, and what it forwards is the firewall's to judge; what it says itself is not.
+        // The gateway is the bridge: forwarded packets are filtered by the firewall, its own are not.
         assert!(ping(&a, "10.9.0.1"));
-        // Nor does another host's gateway come by, which has the same addresses.
+        // Packets of another host's gateway, which has the same addresses, do not arrive.
         let own = Mac::derive("peer", "a");
         hosts[1].netns.run(&format!("ip neigh replace 10.9.0.11 lladdr {own} dev pntbover nud permanent"));
         let came = |to: &Container| {
@@ -136,7 +135,7 @@ fn what_is_not_surely_right_is_left_to_the_bridge() {
             std::thread::sleep(std::time::Duration::from_millis(100));
             assert_eq!(came(&c) - before, arrives, "from {mac}");
         }
-        // Who is not checked speaks by the bridge.
+        // A container without source validation sends through the bridge.
         hosts[0].do_in(|kernel| change(kernel, &[port("a", None)], &[port("a", Some(11))]));
         assert!(!ping(&a, "10.9.0.13") && !ping(&c, "10.9.0.11"));
         hosts.iter().for_each(open);
@@ -144,9 +143,9 @@ fn what_is_not_surely_right_is_left_to_the_bridge() {
     });
 }
 
-/// Somebody moves and takes the hardware address along, as only a user's own does.
+/// A container moves with its MAC address, as only a user-defined one does.
 #[test]
-fn who_moves_is_found_where_they_are() {
+fn a_moved_container_is_found_at_its_new_host() {
     in_netns(|_| {
         let (hosts, [a, b, _c]) = checked_topology();
         hosts.iter().for_each(open);
@@ -158,7 +157,7 @@ fn who_moves_is_found_where_they_are() {
             settle(kernel);
         });
         drop(b);
-        // First to the other host, not checked: nothing says where it is but its own word.
+        // First to the other host, without source validation: only its own frames tell where it is.
         let unchecked = FastPath::Port {
             tunnel: name("pntxover"),
             port: host.clone(),
@@ -171,9 +170,9 @@ fn who_moves_is_found_where_they_are() {
         });
         let moved = Netns::new();
         hosts[0].netns.enter(|| moved.take(pair.peer.as_str(), "10.9.0.12/24", "10.9.0.1"));
-        assert!(moved.pings("10.9.0.11"), "it speaks");
-        assert!(a.netns.pings("10.9.0.12"), "and is found");
-        // Then it is checked, there and back again.
+        assert!(moved.pings("10.9.0.11"), "frames from the moved container");
+        assert!(a.netns.pings("10.9.0.12"), "frames to the moved container");
+        // Then with source validation, there and back again.
         let checked = match &unchecked {
             FastPath::Port { tunnel, port, mac, .. } => FastPath::Port {
                 tunnel: tunnel.clone(),
@@ -190,7 +189,7 @@ fn who_moves_is_found_where_they_are() {
 }
 
 #[test]
-fn shortcuts_are_made_lost_and_made_again() {
+fn fast_paths_are_created_lost_and_restored() {
     in_netns(|_| {
         let (hosts, _containers) = checked_topology();
         let all = BTreeSet::from([network(), port("a", Some(11)), port("c", Some(13))]);
@@ -206,7 +205,7 @@ fn shortcuts_are_made_lost_and_made_again() {
                 plan.steps
             };
             assert_eq!(mend("nothing"), []);
-            // Again, and removal twice.
+            // Repeated, and a repeated removal.
             for _ in 0..2 {
                 change(kernel, &[network(), port("a", Some(11)), port("c", Some(13))], &[]);
                 assert_eq!(held(kernel), all);
@@ -216,7 +215,7 @@ fn shortcuts_are_made_lost_and_made_again() {
                 assert_eq!(held(kernel), [network(), port("a", Some(11))].into());
             }
             mend("removal");
-            // Another address, while the chain of the one before is gone.
+            // Another address, while the chain of the previous one is missing.
             run(&format!("nft delete chain netdev pontoon {}", veth("a", "pntbover").0));
             change(kernel, &[port("a", Some(15))], &[port("a", Some(11))]);
             assert_eq!(held(kernel), [network(), port("a", Some(15)), port("c", Some(13))].into());
@@ -250,7 +249,7 @@ fn shortcuts_are_made_lost_and_made_again() {
                 assert_ne!(held(kernel), all, "{damage}");
                 assert!(!mend(&damage).is_empty());
             }
-            // A tunnel that is made anew, and a container that is gone with its place left.
+            // A tunnel that is created again, and a removed container with a leftover entry.
             let tunnel = observe(kernel).vxlans()[&name("pntxover")].clone();
             kernel.apply(&[Step::Delete(name("pntxover"), ObjectKind::Vxlan), Step::create(name("pntxover"), tunnel)]).unwrap();
             settle(kernel);
@@ -272,9 +271,9 @@ fn shortcuts_are_made_lost_and_made_again() {
     });
 }
 
-/// What `pontoon plan` prints does what Pontoon does, once and twice.
+/// The commands printed by `pontoon plan` have the effect of Pontoon's steps, once and twice.
 #[test]
-fn typed_by_hand_they_are_the_same() {
+fn the_printed_commands_have_the_same_effect() {
     in_netns(|_| {
         let (hosts, [a, _b, _c]) = checked_topology();
         hosts[0].do_in(|kernel| {
@@ -306,15 +305,15 @@ fn typed_by_hand_they_are_the_same() {
                 run(&format!("set -e\n{script}"));
                 assert_eq!(held(kernel), [].into(), "{script}");
             }
-            assert!(!a.netns.pings("10.9.0.13"), "the bridge is closed");
+            assert!(!a.netns.pings("10.9.0.13"), "frames pass the closed bridge");
         });
     });
 }
 
-/// The text with the links' numbers of a kernel without tunnels of its own (tunl0, sit0 ...) in each namespace.
+/// The text with the link indices of a kernel without default tunnels (tunl0, sit0 ...) in each namespace.
 fn numbered(text: &str) -> String {
     let links = ["pntxover", "pntha", "pnthc"].map(|link| run(&format!("ip -o link show dev {link} | cut -d : -f 1")));
-    // Behind the network's name is the number of its link, or of the port.
+    // The network's name is followed by the index of its link, or of the port.
     let words = ["network", "port", "port"].map(|word| format!("\"{word} pntxover "));
     let mut text = text.to_owned();
     for ((word, link), number) in words.iter().zip(&links).zip([4, 6, 8]) {
@@ -325,7 +324,7 @@ fn numbered(text: &str) -> String {
 
 /// As an administrator reads it.
 #[test]
-fn the_table_is_as_written_down() {
+fn the_table_equals_the_golden_file() {
     in_netns(|_| {
         let (hosts, _containers) = checked_topology();
         let text = hosts[0].do_in(|kernel| {
@@ -334,10 +333,6 @@ fn the_table_is_as_written_down() {
             run(&format!("nft delete table netdev pontoon; nft -c -f - <<'EOF'\n{text}\nEOF"));
             numbered(&text)
         });
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fastpath.txt");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "UPDATE_GOLDEN=1 writes it again");
+        testkit::golden::file("tests/golden/fastpath.txt", &text);
     });
 }

@@ -1,13 +1,13 @@
-//! The table, the accepting rules, and what packets make of them.
+//! The table, the accept rules, and their effect on packets.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use pontoon::datapath::{Change, ForwardRule, Kernel, LinkMatch, Policy, Step};
+use pontoon::datapath::{Change, ForwardRule, Kernel, LinkMatch, LinkProperty, Policy, Step};
 use pontoon::model::Family;
 
-use crate::netns_support::*;
-use crate::topology::{TCP, ip, port};
+use testkit::netns::*;
+use testkit::topology::{TCP, ip, port};
 
 fn elements(kernel: &impl Kernel) -> Option<BTreeSet<Policy>> {
     kernel.observe_firewall().unwrap().policy
@@ -18,18 +18,18 @@ fn masquerade(text: &str) -> Policy {
 }
 
 #[test]
-fn the_table_reads_back_and_every_damage_is_noticed() {
+fn the_table_reads_back_and_every_damage_is_detected() {
     in_netns(|kernel| {
         assert_eq!(elements(kernel), None);
         let error =
             kernel.apply(&[Step::ChangeFirewall { add: vec![masquerade("10.0.0.0/24")], remove: vec![] }]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT));
         let all = vec![
-            Policy::ProtectedBridge(name("pntbone")),
-            Policy::ProtectedBridge(name("pntbtwo")),
-            Policy::Internal(name("pntbtwo")),
+            Policy::Link(LinkProperty::ProtectedBridge, name("pntbone")),
+            Policy::Link(LinkProperty::ProtectedBridge, name("pntbtwo")),
+            Policy::Link(LinkProperty::Internal, name("pntbtwo")),
             Policy::IntraNetwork(name("pntbone")),
-            Policy::EngineBridge(name("docker0")),
+            Policy::Link(LinkProperty::EngineBridge, name("docker0")),
             masquerade("10.0.0.0/24"),
             masquerade("10.0.1.0/24"),
             masquerade("0.0.0.0/8"),
@@ -72,14 +72,14 @@ fn the_table_reads_back_and_every_damage_is_noticed() {
             assert_eq!(elements(kernel), Some(wanted.clone()), "{damage}");
         }
         run("nft delete element inet pontoon bridges '{ \"pntbone\" }'");
-        assert!(!elements(kernel).unwrap().contains(&Policy::ProtectedBridge(name("pntbone"))));
+        assert!(!elements(kernel).unwrap().contains(&Policy::Link(LinkProperty::ProtectedBridge, name("pntbone"))));
         run("nft add element inet pontoon masquerade4 '{ 172.16.0.1-172.16.0.9 }'");
-        assert_eq!(elements(kernel), None, "an element that Pontoon would never write");
+        assert_eq!(elements(kernel), None, "an element that Pontoon never writes");
     });
 }
 
 #[test]
-fn a_ruleset_of_an_earlier_release_is_read_by_its_former_names_and_replaced() {
+fn a_ruleset_of_an_earlier_release_is_read_and_replaced() {
     in_netns(|kernel| {
         run("nft -f - <<'EOF'
             table inet pontoon {
@@ -97,7 +97,7 @@ fn a_ruleset_of_an_earlier_release_is_read_by_its_former_names_and_replaced() {
             Policy::BridgeAddress(ip("10.0.0.1")),
             masquerade("10.0.0.0/24"),
             port(TCP, "0.0.0.0", 8080, "10.0.0.2"),
-            Policy::SpoofChecked(name("pnth1")),
+            Policy::Link(LinkProperty::SpoofChecked, name("pnth1")),
         ]);
         assert_eq!((seen.policy, seen.former_policy), (None, before.clone()));
         kernel.apply(&[Step::CreateFirewall(before.iter().cloned().collect())]).unwrap();
@@ -107,7 +107,7 @@ fn a_ruleset_of_an_earlier_release_is_read_by_its_former_names_and_replaced() {
 }
 
 #[test]
-fn a_kernel_that_cannot_refuse_has_the_rest() {
+fn a_kernel_without_reject_has_all_other_rules() {
     in_netns(|kernel| {
         let all = BTreeSet::from([masquerade("10.0.0.0/24")]);
         let ports = pontoon::linux::netlink::OwnPorts::default().into();
@@ -126,25 +126,26 @@ fn a_kernel_that_cannot_refuse_has_the_rest() {
 }
 
 #[test]
-fn elements_are_changed_idempotently_and_in_any_number() {
+fn element_changes_are_idempotent_and_of_any_number() {
     in_netns(|kernel| {
         kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
         assert_eq!(elements(kernel), Some(BTreeSet::new()));
         let add = |list: &[Policy]| Step::ChangeFirewall { add: list.to_vec(), remove: vec![] };
         let remove = |list: &[Policy]| Step::ChangeFirewall { add: vec![], remove: list.to_vec() };
         let one = [
-            Policy::ProtectedBridge(name("pntbone")),
+            Policy::Link(LinkProperty::ProtectedBridge, name("pntbone")),
             Policy::IntraNetwork(name("pntbone")),
             masquerade("10.0.0.0/24"),
         ];
         twice(kernel, &[add(&one)]);
         assert_eq!(elements(kernel), Some(one.iter().cloned().collect()));
-        // One that is there and one that is not, both ways.
-        let two = [one[0].clone(), Policy::ProtectedBridge(name("pntbtwo")), masquerade("10.0.1.0/24")];
+        // An existing one and a missing one, in both directions.
+        let two =
+            [one[0].clone(), Policy::Link(LinkProperty::ProtectedBridge, name("pntbtwo")), masquerade("10.0.1.0/24")];
         twice(kernel, &[add(&two)]);
         twice(kernel, &[remove(&two)]);
         assert_eq!(elements(kernel), Some([one[1].clone(), one[2].clone()].into()));
-        // A subnet around another one, which is then part of it, and back.
+        // A subnet that contains another one, and back.
         twice(kernel, &[add(&[masquerade("10.0.0.0/16")]), add(&[masquerade("10.0.0.0/24")])]);
         assert_eq!(elements(kernel), Some([one[1].clone(), masquerade("10.0.0.0/16")].into()));
         twice(kernel, &[remove(&[masquerade("10.0.0.0/24")]), remove(&[masquerade("10.0.0.0/16")])]);
@@ -159,7 +160,7 @@ fn elements_are_changed_idempotently_and_in_any_number() {
                 let link = name(&format!("pntb{n}"));
                 let subnet = format!("10.{}.{}.0/24", n / 250, n % 250);
                 [
-                    Policy::ProtectedBridge(link.clone()),
+                    Policy::Link(LinkProperty::ProtectedBridge, link.clone()),
                     Policy::IntraNetwork(link),
                     masquerade(&subnet),
                     masquerade(&format!("fd00:{n:x}::/64")),
@@ -170,7 +171,7 @@ fn elements_are_changed_idempotently_and_in_any_number() {
         kernel.apply(&[Step::CreateFirewall(many.clone())]).unwrap();
         let made = begun.elapsed();
         assert_eq!(elements(kernel), Some(many.iter().cloned().collect()));
-        eprintln!("table of 1000 networks made in {made:?}, read in {:?}", begun.elapsed() - made);
+        eprintln!("table of 1000 networks created in {made:?}, read in {:?}", begun.elapsed() - made);
         kernel.apply(&[remove(&many)]).unwrap();
         assert_eq!(elements(kernel), Some(BTreeSet::new()));
         twice(kernel, &[add(&many)]);
@@ -178,7 +179,7 @@ fn elements_are_changed_idempotently_and_in_any_number() {
 }
 
 #[test]
-fn accepting_rules_are_ordinary_ones_to_iptables() {
+fn iptables_reads_the_accept_rules_as_ordinary_ones() {
     in_netns(|kernel| {
         let seen = kernel.observe_firewall().unwrap();
         assert_eq!((seen.forward4, seen.forward6), (None, None));
@@ -189,7 +190,7 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
             ForwardRule::From(LinkMatch::Name(name("br0"))),
         ];
         twice(kernel, &[Step::ForwardRules { family: Family::V4, rules: rules.clone() }]);
-        assert_eq!(kernel.observe_firewall().unwrap().forward4, None, "the chain is not ours to make");
+        assert_eq!(kernel.observe_firewall().unwrap().forward4, None, "the chain belongs to iptables");
         for (family, iptables) in [(Family::V4, "iptables-nft"), (Family::V6, "ip6tables-nft")] {
             run(&format!("{iptables} -P FORWARD DROP; {iptables} -A FORWARD -i eth0 -j ACCEPT"));
             twice(kernel, &[Step::ForwardRules { family, rules: rules.clone() }]);
@@ -210,15 +211,16 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
                 family.choose(seen.forward4, seen.forward6)
             };
             assert_eq!(read(kernel), Some(rules.iter().cloned().collect()));
-            // Saved and restored by iptables they are ours still, and no more than before.
+            // After a save and restore by iptables they are still recognised, without duplicates.
             run(&format!("{iptables}-save | {iptables}-restore"));
             twice(kernel, &[Step::ForwardRules { family, rules: rules.clone() }]);
             assert_eq!(run(&format!("{iptables} -S FORWARD")), text);
-            // A flush is noticed; a rule too many goes; the user's stay.
+            // A flush is detected; a duplicate is removed; the user's rules are kept.
             run(&format!(
                 "{iptables} -D FORWARD -i pnt+ -m comment --comment pontoon -j ACCEPT; {iptables} -A FORWARD -o other -j DROP"
             ));
-            // those that somebody's rule came after would accept what it drops: they count as missing, and go behind it
+            // Accept rules in front of a later foreign rule would accept what it drops: they count as missing, and are
+            // moved behind it.
             assert_eq!(read(kernel), Some(BTreeSet::new()));
             twice(kernel, &[Step::ForwardRules { family, rules: rules[..2].to_vec() }]);
             let text = run(&format!("{iptables} -S FORWARD"));
@@ -240,9 +242,9 @@ fn accepting_rules_are_ordinary_ones_to_iptables() {
 }
 
 #[test]
-fn packets_pass_and_are_dropped_as_the_rules_say() {
+fn packets_are_accepted_and_dropped_by_the_rules() {
     in_netns(|kernel| {
-        // Two networks, an internal one, one of the engine's, and a host outside.
+        // Two networks, an internal one, one of the engine, and a host outside.
         let outside = Netns::new();
         run("ip link add up0 type veth peer name up1; ip addr add 192.0.2.1/24 dev up0; ip link set up0 up");
         outside.take("up1", "192.0.2.2/24", "");
@@ -258,17 +260,17 @@ fn packets_pass_and_are_dropped_as_the_rules_say() {
             }
         }
         steps.push(Step::CreateFirewall(vec![
-            Policy::ProtectedBridge(name("pntbone")),
-            Policy::ProtectedBridge(name("pntbtwo")),
+            Policy::Link(LinkProperty::ProtectedBridge, name("pntbone")),
+            Policy::Link(LinkProperty::ProtectedBridge, name("pntbtwo")),
             Policy::IntraNetwork(name("pntbone")),
             Policy::IntraNetwork(name("pntbtwo")),
             Policy::IntraNetwork(name("pntbinside")),
-            Policy::ProtectedBridge(name("pntbinside")),
-            Policy::Internal(name("pntbinside")),
-            Policy::EngineBridge(name("docker0")),
+            Policy::Link(LinkProperty::ProtectedBridge, name("pntbinside")),
+            Policy::Link(LinkProperty::Internal, name("pntbinside")),
+            Policy::Link(LinkProperty::EngineBridge, name("docker0")),
             masquerade("10.1.0.0/24"),
         ]));
-        // Of the engine's own there is none here: what it forwards is somebody else's decision.
+        // No engine rules exist here: forwarding for its bridge is not Pontoon's decision.
         run("sysctl -qw net.ipv4.ip_forward=1");
         kernel.apply(&steps).unwrap();
         run("ip link add docker0 type bridge; ip addr add 10.9.0.1/24 dev docker0; ip link set docker0 up");
@@ -285,18 +287,18 @@ fn packets_pass_and_are_dropped_as_the_rules_say() {
             .collect();
         let [one, _one_b, two, _two_b, inside, _inside_b] = &sandboxes[..] else { panic!() };
         assert!(one.pings("10.1.0.3"), "within a network");
-        assert!(one.pings("10.1.0.1"), "its gateway");
-        // Outside has no route back: only a masqueraded source is answered.
+        assert!(one.pings("10.1.0.1"), "the gateway");
+        // The outside host has no route back: only a masqueraded source is answered.
         assert!(one.pings("192.0.2.2"), "masqueraded");
         assert!(!two.pings("192.0.2.2"), "not masqueraded");
         outside.run("ip route add 10.0.0.0/8 via 192.0.2.1");
-        assert!(two.pings("192.0.2.2"), "answers come back");
-        assert!(!outside.pings("10.2.0.2"), "nobody enters from outside");
-        assert!(!two.pings("10.1.0.2") && !one.pings("10.2.0.2"), "nor from another network");
-        assert!(inside.pings("10.3.0.3") && inside.pings("10.3.0.1"), "an internal network within");
-        assert!(!inside.pings("192.0.2.2"), "but nothing leaves it");
-        assert!(!one.pings("10.9.0.2"), "nothing unpublished of the engine's is reached");
-        assert!(!engine.pings("10.1.0.2"), "nor the reverse");
+        assert!(two.pings("192.0.2.2"), "answers to outgoing requests");
+        assert!(!outside.pings("10.2.0.2"), "from outside");
+        assert!(!two.pings("10.1.0.2") && !one.pings("10.2.0.2"), "from another network");
+        assert!(inside.pings("10.3.0.3") && inside.pings("10.3.0.1"), "within an internal network");
+        assert!(!inside.pings("192.0.2.2"), "out of an internal network");
+        assert!(!one.pings("10.9.0.2"), "to an unpublished port of the engine's network");
+        assert!(!engine.pings("10.1.0.2"), "from the engine's network");
         let drops = run("nft list chain inet pontoon forward_filter");
         assert!(
             !drops.contains("counter packets 0 bytes 0 drop comment \"all other traffic into a network\""),
@@ -306,7 +308,7 @@ fn packets_pass_and_are_dropped_as_the_rules_say() {
 }
 
 #[test]
-fn isolated_ports_reach_the_bridge_and_not_each_other() {
+fn isolated_ports_reach_only_the_bridge() {
     in_netns(|kernel| {
         kernel.apply(&[Step::create(name("pntbone"), bridge("one", &["10.1.0.1/24"]))]).unwrap();
         let sandboxes: Vec<_> = [2, 3]

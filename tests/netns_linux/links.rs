@@ -6,10 +6,10 @@ use std::thread;
 use pontoon::datapath::{Change, EngineBridges, GROUP_LIVE, Kernel, KernelError, ObjectKind, Step, Veth};
 use pontoon::model::Family;
 
-use crate::netns_support::*;
+use testkit::netns::*;
 
 #[test]
-fn a_bridge_is_made_as_wanted_and_reads_back() {
+fn a_bridge_is_created_as_requested_and_reads_back() {
     in_netns(|kernel| {
         let br = name("pntbone");
         let mut wanted = bridge("one", &["10.1.0.1/24", "fd00:1::1/64"]);
@@ -26,7 +26,7 @@ fn a_bridge_is_made_as_wanted_and_reads_back() {
         assert_eq!((info.kind.as_str(), info.mtu, info.group, info.mac), ("bridge", 1500, GROUP_LIVE, wanted.mac));
         assert_eq!(kernel.link(&name("nothere")).unwrap(), None);
 
-        // Its MTU does not follow that of its ports, neither the default one nor another.
+        // Its MTU does not follow that of its ports, whether it is the default or not.
         let (host, mut pair) = veth("small", "pntbone");
         pair.mtu = 1280;
         kernel.apply(&[Step::create(host.clone(), pair)]).unwrap();
@@ -34,7 +34,7 @@ fn a_bridge_is_made_as_wanted_and_reads_back() {
         twice(kernel, &[Step::Change(br.clone(), Change::Mtu(9000)), Step::Change(host, Change::Mtu(1400))]);
         assert_eq!(kernel.link(&br).unwrap().unwrap().mtu, 9000);
 
-        // What drifted is repaired by the same step.
+        // The same step repairs drift.
         run(
             "ip link set pntbone down mtu 1600 alias other; ip addr flush dev pntbone; ip link set pntbone address 02:00:00:00:00:01",
         );
@@ -67,7 +67,7 @@ fn addresses_and_settings_are_idempotent() {
         let seen = observe(kernel);
         assert!(seen.forwarding.v4 && seen.forwarding.v6 && seen.bridges()[&br].ipv6);
         let expected: BTreeSet<_> = ["10.1.0.1/24", "fd00:1::1/64", "fe80::1/64"].map(net).into();
-        assert_eq!(seen.bridges()[&br].addresses, expected, "without the one that the kernel made");
+        assert_eq!(seen.bridges()[&br].addresses, expected, "without the link-local one of the kernel");
         // The same address with another prefix length.
         twice(kernel, &[Step::Change(br.clone(), Change::AddAddress(net("fd00:1::1/80")))]);
         twice(
@@ -83,7 +83,7 @@ fn addresses_and_settings_are_idempotent() {
 }
 
 #[test]
-fn a_veth_is_made_as_wanted_and_reads_back() {
+fn a_veth_is_created_as_requested_and_reads_back() {
     in_netns(|kernel| {
         let br = name("pntbone");
         kernel.apply(&[Step::create(br.clone(), bridge("one", &[]))]).unwrap();
@@ -94,7 +94,7 @@ fn a_veth_is_made_as_wanted_and_reads_back() {
         assert!(run("ip -d link show pntcabc").contains(&pair.peer_mac.unwrap().to_string()));
         assert!(run("ip -d link show pntcabc").contains("mtu 1300"));
         assert!(run("ip -d link show pnthabc").contains("mtu 1400"));
-        // A kernel for one processor has no number of receive queues.
+        // A kernel for one processor does not print the number of receive queues.
         let details = run("ip -d link show pntcabc");
         let received = details.split("numrxqueues ").nth(1).is_none_or(|rest| rest.starts_with("1 "));
         assert!(details.contains("numtxqueues 1 ") && received, "{details}");
@@ -113,7 +113,7 @@ fn a_veth_is_made_as_wanted_and_reads_back() {
         let seen = observe(kernel);
         assert!(seen.veths()[&host].isolated && !seen.veths()[&isolated].isolated);
 
-        // What drifted is repaired by the same step, on both ends.
+        // The same step repairs drift, on both ends.
         run("ip link set pnthabc down nomaster mtu 1300; ip link set pntcabc mtu 1200");
         twice(kernel, &[Step::create(host.clone(), pair.clone())]);
         assert_eq!(observe(kernel).veths().get(&host), Some(&read_back(&pair)));
@@ -124,13 +124,13 @@ fn a_veth_is_made_as_wanted_and_reads_back() {
         );
         assert_eq!(observe(kernel).veths().get(&host), Some(&read_back(&pair)));
 
-        // A peer out of sight has the name that it was given, and its MTU is not compared.
+        // A peer in another namespace has its requested name, and its MTU is not compared.
         let sandbox = Netns::new();
         sandbox.take("pntcabc", "10.1.0.2/24", "");
         let out_of_sight = Veth { peer_mtu: pair.mtu, ..read_back(&pair) };
         assert_eq!(observe(kernel).veths().get(&host), Some(&out_of_sight));
 
-        // The bridge was made anew by somebody: its index is another.
+        // Another program created the bridge again: its index is different.
         run("ip link del pntbone");
         kernel.apply(&[Step::create(name("pntbtwo"), bridge("two", &[]))]).unwrap();
         run(&format!("ip link add pntbone group {GROUP_LIVE} type bridge"));
@@ -140,7 +140,7 @@ fn a_veth_is_made_as_wanted_and_reads_back() {
 }
 
 #[test]
-fn a_foreign_link_is_never_taken_for_ours() {
+fn a_foreign_link_is_never_treated_as_pontoons() {
     in_netns(|kernel| {
         run(
             "ip link add pntbone type bridge; ip link add pnthabc type veth peer name x1; ip link add x2 type veth peer name pntcdef",
@@ -163,7 +163,7 @@ fn a_foreign_link_is_never_taken_for_ours() {
         let named = kernel.observe(&[name("pntbone")].into()).unwrap();
         assert!(!named.bridges()[&name("pntbone")].owned);
 
-        // Ports of a foreign bridge are fine, a missing bridge is named, the kernel's words are passed on.
+        // Ports of a foreign bridge are allowed, a missing bridge is named, the kernel's message is passed on.
         let (host, mut pair) = veth("ghi", "pntbone");
         twice(kernel, &[Step::create(host.clone(), pair.clone())]);
         assert_eq!(observe(kernel).veths()[&host].bridge, Some(name("pntbone")));
@@ -178,7 +178,7 @@ fn a_foreign_link_is_never_taken_for_ours() {
 }
 
 #[test]
-fn looks_at_the_hosts_own_links_and_routes() {
+fn the_hosts_links_and_routes_are_read() {
     in_netns(|kernel| {
         assert_eq!(kernel.uplink_mtu().unwrap(), None);
         assert!(kernel.surroundings().unwrap().ways.is_empty());
@@ -224,13 +224,13 @@ fn looks_at_the_hosts_own_links_and_routes() {
             EngineBridges { links, guarded }
         };
         assert_eq!(kernel.engine_bridges().unwrap(), bridges(false));
-        // From 28 on the engine protects its own, and tells so in both families.
+        // From 28 on the engine protects its own bridges, and its chain tells so for each family.
         run("iptables -N DOCKER-FORWARD");
-        assert_eq!(kernel.engine_bridges().unwrap(), bridges(false), "IPv6 is left to us");
+        assert_eq!(kernel.engine_bridges().unwrap(), bridges(false), "IPv6 is left to Pontoon");
         run("ip6tables -N DOCKER-FORWARD");
         assert_eq!(kernel.engine_bridges().unwrap(), bridges(true));
         run("iptables -X DOCKER-FORWARD; ip6tables -X DOCKER-FORWARD; nft add table ip docker-bridges");
-        assert_eq!(kernel.engine_bridges().unwrap(), bridges(false), "IPv6 is left to us");
+        assert_eq!(kernel.engine_bridges().unwrap(), bridges(false), "IPv6 is left to Pontoon");
         run("nft add table ip6 docker-bridges");
         assert_eq!(kernel.engine_bridges().unwrap(), bridges(true));
     });
@@ -240,7 +240,7 @@ fn looks_at_the_hosts_own_links_and_routes() {
 fn without_the_privilege_the_error_names_it() {
     let unprivileged = thread::spawn(|| {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this test needs root");
-        // SAFETY: a raw system call that changes the user of this thread alone.
+        // SAFETY: a raw system call that changes the user of this thread only.
         assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) }, 0);
         pontoon::linux::LinuxKernel::new(pontoon::linux::Options::default()).map(drop)
     });

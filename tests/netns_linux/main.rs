@@ -1,15 +1,18 @@
-//! `LinuxKernel` on the real kernel: every test in a network namespace of its own, as root. A test
-//! that cannot have one fails.
+//! `LinuxKernel` on the real kernel: each test runs in its own network namespace, as root. Without one, the test fails.
 
-#[path = "../netns_support/mod.rs"]
-mod netns_support;
-
+mod access;
+mod commands;
+mod conflicts;
+mod dhcp;
+mod explain;
 mod fastpath;
 mod firewall;
 mod golden;
+mod limits;
 mod links;
 mod measure;
 mod multicast;
+mod names;
 mod overlay;
 mod parsers;
 mod paths;
@@ -18,6 +21,4 @@ mod reaper;
 mod reserve;
 mod services;
 mod spoof;
-mod topology;
 mod watch;
-mod words;

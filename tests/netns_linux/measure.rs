@@ -1,13 +1,13 @@
-//! Not tests: how long things take.
+//! Measurements, not tests.
 
 use std::time::Instant;
 
-use pontoon::datapath::{GROUP_LIVE, Kernel, ObjectKind, Policy, Step};
+use pontoon::datapath::{GROUP_LIVE, Kernel, LinkProperty, ObjectKind, Policy, Step};
 use pontoon::model::Mac;
 
-use crate::netns_support::*;
+use testkit::netns::*;
 
-/// Not a test: how far the typed builders and our socket are from the bare system calls.
+/// Compares the typed builders and Pontoon's socket with the bare system calls.
 #[test]
 #[ignore = "a measurement: cargo test --test netns_linux -- --ignored --nocapture"]
 fn measure_the_creation_of_a_pair() {
@@ -73,7 +73,7 @@ fn measure_observing_many_links() {
             .collect();
         times.sort_unstable();
         eprintln!("observe with 1002 links: median {} us", times[10]);
-        let element = pontoon::datapath::Policy::ProtectedBridge(name("pntbone"));
+        let element = Policy::Link(LinkProperty::ProtectedBridge, name("pntbone"));
         let mut times: Vec<_> = (0..201)
             .map(|_| {
                 let begun = Instant::now();
@@ -94,12 +94,12 @@ fn measure_observing_many_links() {
     });
 }
 
-/// 200 ports of a container, of those of which there may be thousands.
+/// 200 ports of a container, with the elements of which thousands may exist.
 fn ports(container: u32) -> Vec<Policy> {
     (0..200u16)
         .map(|n| {
             let address = format!("10.{}.{}.2", container / 250, container % 250);
-            crate::topology::port(crate::topology::TCP, "0.0.0.0", 1 + n + 200 * container as u16, &address)
+            testkit::topology::port(testkit::topology::TCP, "0.0.0.0", 1 + n + 200 * container as u16, &address)
         })
         .collect()
 }
@@ -118,7 +118,7 @@ fn measure_published_ports() {
             let read = begun.elapsed();
             let mut times: [Vec<f64>; 4] = Default::default();
             let all = ports(0);
-            // One by one first: the kernel frees what a big batch removed in the background.
+            // Single changes first: the kernel frees the elements of a big batch in the background.
             for (at, round) in (0..500).map(|round| (0, round % 200)).chain((0..100).map(|_| (2, 0))) {
                 let some = if at == 0 { &all[round..=round] } else { &all[..] };
                 let (add, remove) = (some.to_vec(), some.to_vec());
@@ -161,7 +161,7 @@ fn measure_published_ports() {
 
 #[test]
 #[ignore = "a measurement: cargo test --test netns_linux -- --ignored --nocapture"]
-fn measure_forgetting_and_reserving() {
+fn measure_flushing_and_reserving() {
     in_netns(|kernel| {
         run(
             "ip addr add 10.1.0.1/32 dev lo; nft 'table inet t { chain c { type filter hook input priority 0; ct state new; }; }'",
@@ -178,7 +178,7 @@ fn measure_forgetting_and_reserving() {
         let asked = begun.elapsed();
         settle(kernel);
         let none = begun.elapsed();
-        let udp = |n: u16| match crate::topology::port(crate::topology::UDP, "0.0.0.0", 80 + n, "10.1.0.9") {
+        let udp = |n: u16| match testkit::topology::port(testkit::topology::UDP, "0.0.0.0", 80 + n, "10.1.0.9") {
             Policy::Published(port) => port,
             other => panic!("{other:?}"),
         };
@@ -186,7 +186,7 @@ fn measure_forgetting_and_reserving() {
             let begun = Instant::now();
             kernel.apply(&[Step::FlushStaleConntrack((0..count).map(udp).collect())]).unwrap();
             settle(kernel);
-            eprintln!("{count} UDP ports: none misled after {:?}", begun.elapsed());
+            eprintln!("{count} UDP ports: no stale flow after {:?}", begun.elapsed());
         }
         let spare = || pontoon::linux::netlink::OwnPorts::default().into();
         let mut raw =
@@ -198,7 +198,7 @@ fn measure_forgetting_and_reserving() {
         kernel.apply(&[Step::FlushConntrack(vec!["10.1.0.1".parse().unwrap()])]).unwrap();
         settle(kernel);
         eprintln!(
-            "{before} flows: asked in {asked:?}, none of them forgotten after {none:?}, {} left after {:?}",
+            "{before} flows: requested in {asked:?}, no match flushed after {none:?}, {} left after {:?}",
             count(),
             begun.elapsed()
         );

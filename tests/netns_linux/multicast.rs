@@ -1,14 +1,14 @@
-//! Broadcasts and multicasts of an overlay network, with packets: they reach every host, or, where
-//! the network says so, stay on their own, and addresses are found all the same.
+//! Broadcasts and multicasts of an overlay network, with packets: they reach every host or, if the network disables
+//! them, only their own, while neighbour resolution still works.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::time::Duration;
 
-use pontoon::datapath::{Kernel, Policy, Step};
+use pontoon::datapath::{Kernel, LinkProperty, Policy, Step};
 
-use crate::netns_support::*;
 use crate::overlay::{Container, Host, hosts};
+use testkit::netns::*;
 
 /// mDNS (RFC 6762).
 const PORT: u16 = 5353;
@@ -28,7 +28,7 @@ fn topology(hosts: &[Host]) -> Vec<Container> {
     containers.into()
 }
 
-/// Who answers a few pings to a group: last numbers of their addresses.
+/// The last numbers of the addresses that answer a few pings to a group.
 fn answers(from: &Container, target: &str) -> BTreeSet<String> {
     let text = from.netns.run(&format!("ping -n -c 3 -i 0.2 -W 1 {target} || true"));
     let who = text.lines().filter_map(|line| line.split("bytes from ").nth(1)?.split_whitespace().next());
@@ -38,8 +38,8 @@ fn answers(from: &Container, target: &str) -> BTreeSet<String> {
 /// The three kinds of groups.
 const TARGETS: [&str; 3] = ["-b 10.9.0.255", "224.0.0.1", "-6 -I fd09::11 ff02::1%eth0"];
 
-/// Binds, once nobody else has the port: what another test starts has this process's sockets, those
-/// that were closed here too, until it is the program that it should be.
+/// Binds once the port is free: a process forked by another test briefly holds this process's sockets, even closed
+/// ones, until its exec.
 fn bind(address: IpAddr) -> UdpSocket {
     let mut bound = None;
     wait_for("the port", || {
@@ -49,7 +49,7 @@ fn bind(address: IpAddr) -> UdpSocket {
     bound.unwrap()
 }
 
-/// A socket on the port of mDNS in a container, in both of its groups.
+/// A socket on the port of mDNS in a container, joined to both of its groups.
 fn listener(container: &Container, v6: bool) -> UdpSocket {
     let socket = container.netns.enter(|| {
         if v6 {
@@ -73,7 +73,7 @@ fn group(container: &Container, v6: bool) -> SocketAddr {
     if v6 { SocketAddrV6::new(GROUP6, PORT, 0, eth0()).into() } else { (GROUP4, PORT).into() }
 }
 
-/// The name `there.local`, as it stands in a message.
+/// The name `there.local`, as encoded in a message.
 const NAME: &[u8] = b"\x05there\x05local\0";
 
 /// A question for the address of that name, or an answer with one.
@@ -89,7 +89,7 @@ fn message(address: Option<[u8; 4]>) -> Vec<u8> {
     bytes
 }
 
-/// Whether a message of this form comes within a few moments.
+/// Whether a message of this form arrives within a few moments.
 fn comes(socket: &UdpSocket, is: impl Fn(&[u8]) -> bool) -> bool {
     let mut bytes = [0; 512];
     while let Ok(len) = socket.recv(&mut bytes) {
@@ -104,7 +104,7 @@ const fn is_question(bytes: &[u8]) -> bool {
     bytes[2] & 0x80 == 0
 }
 
-/// One container asks, another one answers, both to everybody. True when both were heard.
+/// One container asks, another one answers, both by multicast. True if both messages arrived.
 fn resolves(asks: &Container, knows: &Container, v6: bool) -> bool {
     let (here, there) = (listener(asks, v6), listener(knows, v6));
     here.send_to(&message(None), group(asks, v6)).unwrap();
@@ -133,31 +133,34 @@ fn broadcasts_and_multicasts_reach_every_host() {
 }
 
 #[test]
-fn a_quiet_network_keeps_them_on_their_host_and_finds_addresses_all_the_same() {
+fn without_multicast_they_stay_on_their_host_and_addresses_resolve() {
     in_netns(|_| {
         let hosts = hosts(3, false);
         let containers = topology(&hosts);
         for host in &hosts {
-            let step = Step::ChangeFirewall { add: vec![Policy::NoMulticast(name("pntxover"))], remove: vec![] };
+            let step = Step::ChangeFirewall {
+                add: vec![Policy::Link(LinkProperty::NoMulticast, name("pntxover"))],
+                remove: vec![],
+            };
             host.do_in(|kernel| kernel.apply(&[step]).unwrap());
         }
         for target in TARGETS {
-            // the neighbour on the own host is the proof that there was something to be heard
-            let mut heard = BTreeSet::new();
+            // The neighbour on the own host shows that the group was pinged.
+            let mut answered = BTreeSet::new();
             wait_for(target, || {
-                heard = answers(&containers[0], target);
-                heard.contains("14")
+                answered = answers(&containers[0], target);
+                answered.contains("14")
             });
-            assert!(!heard.contains("12") && !heard.contains("13"), "{target}: {heard:?}");
+            assert!(!answered.contains("12") && !answered.contains("13"), "{target}: {answered:?}");
         }
         for v6 in [false, true] {
             wait_for("mDNS on the own host", || resolves(&containers[0], &containers[1], v6));
-            assert!(!resolves(&containers[0], &containers[3], v6), "mDNS got through");
+            assert!(!resolves(&containers[0], &containers[3], v6), "mDNS reached another host");
         }
         let chain = hosts[0].netns.run("nft list chain bridge pontoon postrouting_tunnel");
         let dropped = chain.split("counter packets ").nth(1).unwrap().split(' ').next().unwrap();
         assert!(dropped.parse::<u32>().unwrap() >= 6, "{chain}");
-        // Nobody is remembered any more, and everybody is found.
+        // With empty neighbour tables, everyone is found.
         for (at, container) in containers.iter().enumerate() {
             container.netns.run("ip neigh flush all; ip -6 neigh flush all");
             for to in 11..15 {

@@ -1,16 +1,16 @@
-//! Overlay networks with packets: each namespace is a host with a bridge, a tunnel and a
-//! container, and a switch between them.
+//! Overlay networks with packets: each namespace is a host with a bridge, a tunnel and a container, and a switch
+//! connects them.
 
 use std::net::IpAddr;
 
-use pontoon::datapath::{Announcement, Change, Kernel, ObjectKind, Policy, Step, Underlay, Vxlan, tunnel};
+use pontoon::datapath::{Announcement, Change, Kernel, ObjectKind, Policy, Step, Underlay, Vxlan, Wire, tunnel};
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{
     DataPath, IfName, LinkRole, Mac, Network, NetworkId, NetworkKind, NetworkOptions, NetworkSpec, Overlay, Subnet, Vni,
 };
 
-use crate::netns_support::*;
-use crate::topology::ip;
+use testkit::netns::*;
+use testkit::topology::ip;
 
 const PORT: u16 = 4789;
 
@@ -40,7 +40,7 @@ fn own(n: usize, v6: bool) -> IpAddr {
     ip(&if v6 { format!("2001:db8::{n}") } else { format!("192.0.2.{n}") })
 }
 
-/// Hosts 1 to `count` on one switch, each knowing the others. `v6`: the tunnels go over IPv6.
+/// Hosts 1 to `count` on one switch, each with the others as peers. `v6`: the tunnels use IPv6.
 pub fn hosts(count: usize, v6: bool) -> Vec<Host> {
     run("ip link add switch type bridge; ip link set switch up");
     let hosts = (1..=count).map(|n| {
@@ -74,7 +74,7 @@ pub fn hosts(count: usize, v6: bool) -> Vec<Host> {
     hosts
 }
 
-/// A container: its namespace and what is announced of it.
+/// A container: its namespace and its announcement.
 pub struct Container {
     pub netns: Netns,
     place: Announcement,
@@ -85,13 +85,17 @@ impl Host {
         self.netns.enter(|| act(&self.kernel))
     }
 
-    /// Starts a container with addresses .N and ::N; its MAC is its own.
+    /// Starts a container with addresses .N and ::N and a MAC address of its own.
     pub fn container(&self, id: &str, n: u32) -> Container {
         let (host, mut pair) = veth(id, "pntbover");
         (pair.mtu, pair.peer_mac) = (1400, Some(Mac::derive("peer", id)));
         let addresses = vec![ip(&format!("10.9.0.{n}")), ip(&format!("fd09::{n}"))];
-        let place =
-            Announcement { bridge: name("pntbover"), host: host.clone(), mac: Mac::derive("peer", id), addresses };
+        let place = Announcement {
+            link: name("pntbover"),
+            port: Some(host.clone()),
+            mac: Some(Mac::derive("peer", id)),
+            addresses,
+        };
         self.do_in(|kernel| kernel.apply(&[Step::create(host.clone(), pair.clone())]).unwrap());
         let netns = Netns::new();
         self.netns.enter(|| netns.take(pair.peer.as_str(), &format!("10.9.0.{n}/24"), "10.9.0.1"));
@@ -105,7 +109,7 @@ impl Host {
 
     fn stop(&self, container: &Container) {
         self.do_in(|kernel| {
-            kernel.apply(&[Step::Delete(container.place.host.clone(), ObjectKind::Veth)]).unwrap();
+            kernel.apply(&[Step::Delete(container.place.port.clone().unwrap(), ObjectKind::Veth)]).unwrap();
             settle(kernel);
         });
     }
@@ -123,10 +127,10 @@ fn containers_of_three_hosts_reach_each_other_over_either_family() {
                     assert!(container.netns.pings(&format!("fd09::{to}")), "{from} to {to}");
                 }
             }
-            // As large as the network's MTU, and not to be fragmented.
+            // As large as the network's MTU, without fragmentation.
             let full = "ping -n -c 1 -W 2 -M do -s 1372 10.9.0.12";
             assert!(containers[0].netns.enter(|| succeeds(full)));
-            // What was learned of the others is what their peers are judged by.
+            // The learned entries determine which peers count as alive.
             let heard = hosts[0].do_in(|kernel| kernel.heard().unwrap());
             assert_eq!(heard.keys().copied().collect::<Vec<_>>(), [own(2, v6), own(3, v6)]);
             assert!(heard.values().all(|age| age.as_secs() < 10), "{heard:?}");
@@ -139,12 +143,12 @@ fn each_host_is_the_gateway_of_its_own_containers() {
     in_netns(|_| {
         let hosts = hosts(2, false);
         let (a, b) = (hosts[0].container("a", 11), hosts[1].container("b", 12));
-        // What one gateway says stays on its host, such as who it asks for: whoever hears a question
-        // remembers who asked.
+        // A gateway's packets stay on its host, also its neighbour requests: a receiver of a request would learn the
+        // sender.
         assert!(!hosts[1].netns.pings("10.9.0.11") && !hosts[1].netns.pings("fd09::11"));
         let heard = a.netns.run("ip neigh");
         assert!(!heard.contains("10.9.0.1 ") && !heard.contains("fd09::1 "), "{heard}");
-        // Every host answers for the gateway; only the own one is heard.
+        // Every host answers for the gateway; only the answer of the own host arrives.
         for address in ["10.9.0.1", "fd09::1"] {
             assert!(a.netns.pings(address) && b.netns.pings(address));
         }
@@ -154,7 +158,7 @@ fn each_host_is_the_gateway_of_its_own_containers() {
             let learned = table.lines().any(|l| l.contains(&gateway) && l.contains("pntxover") && l.contains("master"));
             assert!(!learned, "{table}");
         }
-        // Nor is the other host asked: who was asked for an address remembers who asked.
+        // The other host gets no request either: a host that was asked learns the sender.
         for (host, own, other) in [(&hosts[0], 11, 12), (&hosts[1], 12, 11)] {
             let asked = host.netns.run("ip neigh show dev pntbover");
             let by = |who: String| asked.lines().any(|line| line.starts_with(&who) && line.contains("lladdr"));
@@ -163,7 +167,7 @@ fn each_host_is_the_gateway_of_its_own_containers() {
                 assert!(!by(format!("{subnet}{other} ")), "host {}: {asked}", host.n);
             }
         }
-        // Only one of the two counts the ping, whichever it is sent to.
+        // Only the own host counts the ping, whichever host it is on.
         let echoes = |host: &Host| {
             let text = host.netns.run("cat /proc/net/snmp");
             text.lines()
@@ -179,14 +183,14 @@ fn each_host_is_the_gateway_of_its_own_containers() {
         let before = [echoes(&hosts[0]), echoes(&hosts[1])];
         a.netns.run("ip neigh flush all; ping -n -c 3 -i 0.01 10.9.0.1");
         assert_eq!([echoes(&hosts[0]) - before[0], echoes(&hosts[1]) - before[1]], [3, 0]);
-        // Nor do the gateways see each other's link-local address as their own, twice.
+        // Duplicate address detection does not see the other gateway's equal link-local address.
         let doubled = hosts[0].netns.run("ip -6 addr show dev pntbover");
         assert!(!doubled.contains("dadfailed"), "{doubled}");
     });
 }
 
 #[test]
-fn only_peers_speak_on_a_tunnel_and_others_may_share_its_port() {
+fn only_peers_are_accepted_on_a_tunnel_and_foreign_tunnels_share_its_port() {
     in_netns(|_| {
         let hosts = hosts(3, false);
         let (a, c) = (hosts[0].container("a", 11), hosts[2].container("c", 13));
@@ -197,12 +201,12 @@ fn only_peers_speak_on_a_tunnel_and_others_may_share_its_port() {
             hosts[0].do_in(|kernel| kernel.apply(&[step]).unwrap());
         };
         change(&[], std::slice::from_ref(&third));
-        assert!(!c.netns.pings("10.9.0.11"), "a host that is no peer gets through");
+        assert!(!c.netns.pings("10.9.0.11"), "packets of a host that is no peer arrive");
         let dropped = hosts[0].netns.run("nft list chain inet pontoon input_filter");
         let rule = dropped.lines().find(|line| line.contains("\"IPv4 senders that are not peers")).unwrap();
         let count = rule.split("counter packets ").nth(1).unwrap().split(' ').next().unwrap();
         assert_ne!(count, "0", "{dropped}");
-        // Somebody else's tunnel at the same port, with another number, is nobody's business here.
+        // A foreign tunnel on the same port, with another VNI, is not affected.
         for (host, to) in [(0, 3), (2, 1)] {
             let n = hosts[host].n;
             hosts[host].netns.run(&format!(
@@ -233,45 +237,42 @@ fn an_isolated_network_is_isolated_across_hosts() {
     });
 }
 
-/// An address goes from host to host within milliseconds, many times. After the announcement
-/// every other container finds it at once: no entry is stale, anywhere.
+/// An address moves between hosts within milliseconds, many times. After the announcement every other container reaches
+/// it at once: no entry is stale.
 #[test]
-fn an_address_that_moves_leaves_nothing_stale() {
+fn a_moved_address_leaves_no_stale_entry() {
     in_netns(|_| {
         let hosts = hosts(3, false);
         let watchers: Vec<_> = hosts.iter().map(|h| h.container(&format!("w{}", h.n), 20 + h.n as u32)).collect();
         let mut at = hosts[0].container("life0", 7);
         for life in 1..=12 {
-            // Everybody, and every host, knows the address where it is now.
+            // Every container and every host has learned the current location of the address.
             for watcher in &watchers {
-                assert!(
-                    watcher.netns.pings("10.9.0.7") && watcher.netns.pings("fd09::7"),
-                    "life {life}: before the move"
-                );
+                assert!(watcher.netns.pings("10.9.0.7") && watcher.netns.pings("fd09::7"), "move {life}: before it");
             }
             let old = &hosts[(life - 1) % 3];
             old.netns.pings("10.9.0.7");
             old.stop(&at);
             let host = &hosts[life % 3];
             at = host.container(&format!("life{life}"), 7);
-            // IPv6 of a new link begins when the kernel gets round to it; that is nobody's staleness.
+            // IPv6 of a new link becomes ready with a delay of the kernel, which does not count as stale.
             wait_for("IPv6 of the new container", || at.netns.pings("fd09::1"));
             host.announce(&at);
             for (n, watcher) in watchers.iter().enumerate() {
-                // A single try: a stale neighbour would take seconds to be found out.
+                // A single packet, which a stale neighbour would drop, however long the ping waits for the answer.
                 for address in ["10.9.0.7", "fd09::7"] {
-                    let probe = format!("ping -n -c 1 -W 1 {address}");
-                    assert!(watcher.netns.enter(|| succeeds(&probe)), "life {life}: watcher {n} to {address}");
+                    let probe = format!("ping -n -c 1 -W 4 {address}");
+                    assert!(watcher.netns.enter(|| succeeds(&probe)), "move {life}: watcher {n} to {address}");
                 }
             }
-            assert!(host.netns.enter(|| succeeds("ping -n -c 1 -W 1 10.9.0.7")), "life {life}: its own host");
+            assert!(host.netns.enter(|| succeeds("ping -n -c 1 -W 4 10.9.0.7")), "move {life}: its own host");
         }
     });
 }
 
-/// The same on one host, with a hardware address that the user chose and that moves along.
+/// The same on one host, with a user-defined MAC address that moves along.
 #[test]
-fn a_chosen_hardware_address_moves_along() {
+fn a_user_defined_mac_address_moves_along() {
     in_netns(|_| {
         let hosts = hosts(2, false);
         let watchers: Vec<_> = hosts.iter().map(|h| h.container(&format!("w{}", h.n), 20 + h.n as u32)).collect();
@@ -281,11 +282,11 @@ fn a_chosen_hardware_address_moves_along() {
             let mut at = host.container(&format!("life{life}"), 7);
             at.netns.run(&format!("ip link set eth0 address {mac}"));
             at.netns.run("ip -6 addr replace fd09::7/64 dev eth0 nodad");
-            at.place.mac = mac;
+            at.place.mac = Some(mac);
             host.announce(&at);
             for watcher in &watchers {
-                let probe = "ping -n -c 1 -W 1 10.9.0.7";
-                assert!(watcher.netns.enter(|| succeeds(probe)), "life {life}");
+                let probe = "ping -n -c 1 -W 4 10.9.0.7";
+                assert!(watcher.netns.enter(|| succeeds(probe)), "move {life}");
             }
             host.stop(&at);
         }
@@ -306,7 +307,7 @@ fn the_underlay_is_found_by_address_link_and_default_route() {
         assert_eq!(find(DataPath::Address(ip("198.51.100.9"))), found("198.51.100.9", 65536));
         assert_eq!(find(DataPath::Address(ip("203.0.113.1"))), None);
         assert_eq!(find(DataPath::Link(name("up0"))), found("10.200.0.1", 1480));
-        assert_eq!(find(DataPath::Link(name("up1"))), None, "a link-local address is none");
+        assert_eq!(find(DataPath::Link(name("up1"))), None, "a link-local address does not count");
         assert_eq!(find(DataPath::Link(name("nowhere"))), None);
         run("ip -6 route add default via 2001:db8:77::2 dev up0");
         assert_eq!(find(DataPath::DefaultRoute), found("2001:db8:77::1", 1480));
@@ -315,9 +316,9 @@ fn the_underlay_is_found_by_address_link_and_default_route() {
     });
 }
 
-/// The addresses that the default route is looked up with may be thrown away, or in use after all.
+/// The addresses used to look up the default route may be blackholed, or in use.
 #[test]
-fn the_default_route_is_found_whatever_becomes_of_documentation_addresses() {
+fn the_default_route_is_found_with_any_route_for_documentation_addresses() {
     in_netns(|kernel| {
         let find = || kernel.underlay(&DataPath::DefaultRoute).unwrap().map(|found| found.address.to_string());
         run("ip link set lo up");
@@ -327,37 +328,37 @@ fn the_default_route_is_found_whatever_becomes_of_documentation_addresses() {
             ));
             run(&format!("ip addr add 10.200.{n}.1/24 dev up{n}; ip addr add 2001:db8:{n}::1/64 dev up{n} nodad"));
         }
-        // Neither family has one.
+        // Neither family has a default route.
         assert_eq!((find(), kernel.uplink_mtu().unwrap()), (None, None));
-        // Only IPv6 has one, and what IPv4 does with those addresses is nobody's business.
+        // Only IPv6 has one; the IPv4 routes for those addresses are irrelevant.
         run("ip -6 route add default via 2001:db8:0::2 dev up0; ip route add blackhole 192.0.2.0/24");
         assert_eq!(find().unwrap(), "2001:db8::1");
         run("ip route replace 192.0.2.0/24 dev up1");
         assert_eq!(find().unwrap(), "2001:db8::1");
-        // A temporary address beside it would be the kernel's choice for what it sends.
+        // A temporary address beside it would be the kernel's source address.
         run(
             "ip addr add 2001:db8:0::99/64 dev up0 nodad preferred_lft 0; ip -6 route replace default via 2001:db8:0::2 dev up0 src 2001:db8:0::99",
         );
         assert_eq!(find().unwrap(), "2001:db8::1");
-        // Both have one, of two the one with the smaller metric.
+        // Both have one; of two, the one with the smaller metric counts.
         run("ip route add default via 10.200.1.2 metric 50; ip route add default via 10.200.0.2 metric 20");
         assert_eq!(find().unwrap(), "10.200.0.1");
         for throw in ["blackhole", "unreachable", "prohibit"] {
             run(&format!("ip route replace {throw} 192.0.2.0/24"));
             assert_eq!(find().unwrap(), "10.200.0.1", "{throw}");
         }
-        // IPv6 throws them away too.
+        // The addresses are blackholed for IPv6, too.
         run("ip route del default metric 20; ip route del default metric 50; ip route del 192.0.2.0/24");
         run("ip -6 route add unreachable 2001:db8::/32");
         assert_eq!(find().unwrap(), "2001:db8::1");
-        // Two halves in place of a default route.
+        // Two halves instead of a default route.
         run("ip -6 route del default; ip route add 0.0.0.0/1 via 10.200.1.2; ip route add 128.0.0.0/1 via 10.200.1.2");
         assert_eq!(find().unwrap(), "10.200.1.1");
     });
 }
 
 #[test]
-fn a_number_that_somebody_else_has_is_said_so() {
+fn a_vni_in_use_is_reported() {
     in_netns(|kernel| {
         run("ip link add theirs type vxlan id 70000 local 127.0.0.1 dstport 4789");
         let network = network();

@@ -1,4 +1,4 @@
-//! The parsers on bytes that no kernel would send: they return, whatever they are given.
+//! The parsers on bytes that no kernel would send: they return for any input.
 
 use nft::element::parse_entries;
 use nft::{Direction, Expressions, message};
@@ -7,8 +7,11 @@ use pontoon::linux::firewall::forward_accept;
 use pontoon::linux::frame::{Frames, Listing, verdict};
 use pontoon::linux::tlv::{Attributes, Writer};
 use pontoon::linux::{addr, conntrack, forward, link, route};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 
-/// Everything that reads what the kernel sent.
+/// All parsers of kernel messages.
 fn parse_all(bytes: &[u8]) {
     for frame in Frames::new(bytes) {
         let _ = verdict(&frame);
@@ -28,19 +31,8 @@ fn parse_all(bytes: &[u8]) {
     }
 }
 
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below.max(1) as u64) as usize
-    }
-}
-
-#[test]
-fn damaged_messages_never_make_a_parser_panic() {
+/// Messages as written by the kernel and by Pontoon.
+fn messages() -> Vec<Vec<u8>> {
     let mut whole = Writer::with_header(&[0, 0, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
     whole.text(3, "pnthx").native(4, 1450).bytes(1, &[2, 0, 0, 0, 0, 1]).nest(18, |info| {
         info.text(1, "veth").text(4, "bridge").nest(5, |port| {
@@ -55,16 +47,27 @@ fn damaged_messages_never_make_a_parser_panic() {
         let (set, entries) = (set_of(&policy).spec(), entries(&policy));
         seeds.extend(message::elements("pontoon", &set, &entries, true).into_iter().map(|r| r.body));
     }
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..30_000 {
-        let mut bytes = seeds[dice.roll(seeds.len())].clone();
-        for _ in 0..dice.roll(6) {
-            let at = dice.roll(bytes.len());
-            bytes[at] = dice.roll(256) as u8;
+    seeds
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #[test]
+    fn damaged_messages_never_make_a_parser_panic(
+        mut bytes in select(messages()),
+        damage in vec((any::<Index>(), any::<u8>()), 0..6),
+        end in any::<Index>(),
+    ) {
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
         }
-        bytes.truncate(dice.roll(bytes.len() + 1));
+        bytes.truncate(end.index(bytes.len() + 1));
         parse_all(&bytes);
-        let noise: Vec<u8> = (0..dice.roll(64)).map(|_| dice.roll(48) as u8).collect();
-        parse_all(&noise);
+    }
+
+    #[test]
+    fn noise_never_makes_a_parser_panic(bytes in vec(0..48u8, 0..64)) {
+        parse_all(&bytes);
     }
 }

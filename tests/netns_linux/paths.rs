@@ -1,5 +1,5 @@
-//! What the doctor sees of the way to other hosts, and of firewalls that nf_tables knows nothing
-//! of: with real routers, real packets and real tables.
+//! The doctor's view of the paths to other hosts, and of firewalls outside nf_tables: with real routers, packets and
+//! tables.
 
 use std::net::{IpAddr, UdpSocket};
 
@@ -8,8 +8,8 @@ use pontoon::linux::Options;
 use pontoon::linux::survey::Survey;
 use pontoon::model::Family;
 
-use crate::netns_support::*;
-use crate::topology::ip;
+use testkit::netns::*;
+use testkit::topology::ip;
 
 /// Two hosts and a router between them: 10.5.1.1 and 10.5.2.1, with an IPv6 address each.
 fn line() -> [Netns; 3] {
@@ -36,49 +36,49 @@ fn arrives(here: &Netns, from: &str, to: &str) -> Arrival {
 }
 
 #[test]
-fn a_way_is_whole_narrow_swallows_or_is_silent() {
+fn a_path_is_whole_narrow_swallows_or_is_silent() {
     in_netns(|_| {
         let [here, router, there] = line();
         for (from, to) in [("10.5.1.1", "10.5.2.1"), ("fd05:1::1", "fd05:2::1")] {
-            wait_for("the way", || here.pings(to));
+            wait_for("the path", || here.pings(to));
             wait_for("full packets to arrive", || arrives(&here, from, to) == Arrival::Whole);
         }
-        let way = |peer: &str| {
+        let path = |peer: &str| {
             let peers = [ip(peer)];
             let paths = here.enter(|| Survey::open(Options::default()).unwrap().paths(ip("10.5.1.1"), &peers).unwrap());
             assert_eq!(paths.link.as_deref(), Some("eth0"));
-            // A veth takes tunnels' packets as they are.
+            // A veth accepts tunnel packets without segmentation.
             assert!(paths.offloads.iter().any(|name| name == "tx-udp_tnl-segmentation"), "{:?}", paths.offloads);
             paths.peers.into_iter().next().unwrap()
         };
-        assert_eq!((way("10.5.2.1").link.as_deref(), way("10.5.2.1").mtu), (Some("eth0"), Some(1500)));
+        assert_eq!((path("10.5.2.1").link.as_deref(), path("10.5.2.1").mtu), (Some("eth0"), Some(1500)));
 
-        // Somebody says that it is too narrow; and what the host learned of it is seen.
+        // The router reports that the next link is too narrow, and the learned MTU is read.
         router.run("ip link set to2 mtu 1400");
         for (from, to) in [("10.5.1.1", "10.5.2.1"), ("fd05:1::1", "fd05:2::1")] {
-            wait_for("the way to be narrow", || arrives(&here, from, to) == Arrival::TooLarge);
+            wait_for("the path to be narrow", || arrives(&here, from, to) == Arrival::TooLarge);
         }
-        wait_for("the route to tell", || way("10.5.2.1").mtu == Some(1400));
+        wait_for("the learned MTU of the route", || path("10.5.2.1").mtu == Some(1400));
 
-        // Nobody says so.
+        // The router sends no report.
         here.run("ip route flush cache; ip -6 route flush cache");
         router.run("nft add table inet t; nft add chain inet t o '{ type filter hook output priority 0; }'");
         router.run("nft add rule inet t o icmp type destination-unreachable drop; nft add rule inet t o icmpv6 type packet-too-big drop");
         for (from, to) in [("10.5.1.1", "10.5.2.1"), ("fd05:1::1", "fd05:2::1")] {
-            wait_for("the way to swallow", || arrives(&here, from, to) == Arrival::Swallowed);
+            wait_for("the path to swallow large packets", || arrives(&here, from, to) == Arrival::Swallowed);
         }
         there.run("nft add table inet t; nft add chain inet t i '{ type filter hook input priority 0; policy drop; }'");
         assert_eq!(arrives(&here, "10.5.1.1", "10.5.2.1"), Arrival::Silent);
         here.run("ip route replace unreachable 10.5.2.1");
-        assert_eq!(way("10.5.2.1").link, None);
+        assert_eq!(path("10.5.2.1").link, None);
     });
 }
 
 #[test]
-fn a_process_that_has_the_tunnels_port_is_told_from_the_tunnels() {
+fn a_process_on_the_tunnel_port_is_distinguished_from_tunnels() {
     in_netns(|_| {
         run("ip link add vx type vxlan id 7 local 127.0.0.1 dstport 4789; ip link set vx up");
-        assert_eq!(holders(4789), [""; 0], "the kernel's own socket is nobody's");
+        assert_eq!(holders(4789), [""; 0], "the kernel's own socket has no process");
         run("ip link del vx");
         let socket = UdpSocket::bind("127.0.0.1:4789").unwrap();
         assert_eq!(holders(4789).len(), 1);
@@ -95,10 +95,10 @@ fn a_process_that_has_the_tunnels_port_is_told_from_the_tunnels() {
 }
 
 #[test]
-fn chains_of_iptables_legacy_are_seen() {
+fn chains_of_iptables_legacy_are_read() {
     in_netns(|_| {
         let chains = || Survey::open(Options::default()).unwrap().host().unwrap().legacy;
-        assert!(chains().is_empty(), "nothing is made by looking");
+        assert!(chains().is_empty(), "reading created a table");
         run("iptables-legacy -P FORWARD DROP; iptables-legacy -A INPUT -i pnt+ -j ACCEPT");
         let [four] = chains()[..] else { panic!("one table") };
         assert!(four.drops && !four.names_ours && four.family == Family::V4, "{four:?}");

@@ -1,10 +1,10 @@
-//! Published ports, as packets see them: from outside, from the host, from containers.
+//! Published ports, with packets: from outside, from the host, from containers.
 
 use pontoon::datapath::{Change, Kernel, Policy, Step};
 use pontoon::model::{Family, Protocol};
 
-use crate::netns_support::*;
-use crate::topology::*;
+use testkit::netns::*;
+use testkit::topology::*;
 
 fn seen(by: &str) -> Option<String> {
     Some(by.to_owned())
@@ -92,14 +92,14 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
             assert_eq!(ask(protocol, "192.0.2.1:8080"), None, "{protocol:?} only on loopback");
             assert_eq!(topology.outside.ask(protocol, "192.0.2.1:8080"), None, "{protocol:?} from outside");
         }
-        // Somebody outside and a container send packets to 127.0.0.1 to the host: they must not
-        // arrive, even where the host takes such packets.
+        // An outside host and a container send packets for 127.0.0.1 to the host: they must not arrive, even where the
+        // host accepts such packets.
         for who in [&topology.outside, &topology.c] {
             who.run("sysctl -qw net.ipv4.conf.all.route_localnet=1; ip link set lo down; ip addr flush dev lo");
             who.run("ip route del local 127.0.0.0/8 table local 2>/dev/null; ip route add 127.0.0.1/32 via $(ip route show default | cut -d' ' -f3)");
         }
-        // The same with ::1, which the kernel refuses by itself; our rules for its answers do not
-        // help anybody in, wherever packets are translated.
+        // The same with ::1, which the kernel drops by itself; Pontoon's rules for answers from ::1 let nothing in,
+        // wherever packets are translated.
         let own = std::net::TcpListener::bind("[::1]:9999").unwrap();
         for (who, whose) in [(&topology.c, "container"), (&topology.outside, "outside")] {
             who.run("ip -6 route del local ::1 table local; ip -6 route add ::1 via $(ip -6 route show default | cut -d' ' -f3)");
@@ -127,7 +127,7 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
                     let to = "127.0.0.1:9999".parse().unwrap();
                     std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300)).is_ok()
                 });
-                // The owner of up0 asked for it there; on our bridges it was us, and it must not.
+                // The owner of up0 enabled it there; on Pontoon's bridges Pontoon did, and must not let them in.
                 assert_eq!(reached, taken == "1" && whose == "outside", "{whose} {taken}: the host's own services");
             }
         }
@@ -138,7 +138,7 @@ fn the_host_reaches_ports_over_both_loopback_addresses() {
 }
 
 #[test]
-fn one_address_of_the_host_goes_before_all() {
+fn a_port_on_one_host_address_has_precedence_over_all() {
     in_netns(|kernel| {
         run("ip addr add 192.0.2.10/32 dev lo");
         let ports = [port(TCP, "0.0.0.0", 8080, "10.1.0.2"), port(TCP, "192.0.2.10", 8080, "10.2.0.2")];
@@ -179,7 +179,7 @@ fn only_allowed_sources_reach_a_guarded_container() {
 }
 
 #[test]
-fn gateway_modes_let_in_what_they_say() {
+fn gateway_modes_accept_the_specified_packets() {
     in_netns(|kernel| {
         let mut elements = with(&[]);
         let (one, two) = (name("pntbone"), name("pntbtwo"));
@@ -188,21 +188,21 @@ fn gateway_modes_let_in_what_they_say() {
         elements.push(Policy::OpenPort(TCP, ip("10.2.0.2"), 80));
         elements.push(Policy::TrustedLink(name("up0"), two));
         let topology = Topology::new(kernel, elements);
-        assert_eq!(topology.outside.ask(TCP, "10.1.0.2:80"), seen("192.0.2.2"), "without protection");
-        assert_eq!(topology.c.ask(UDP, "10.1.0.2:80"), seen("10.1.0.1"), "without protection");
-        assert_eq!(topology.outside.ask(TCP, "[fd00:1::2]:80"), None, "only IPv4 is");
+        assert_eq!(topology.outside.ask(TCP, "10.1.0.2:80"), seen("192.0.2.2"), "unprotected");
+        assert_eq!(topology.c.ask(UDP, "10.1.0.2:80"), seen("10.1.0.1"), "unprotected");
+        assert_eq!(topology.outside.ask(TCP, "[fd00:1::2]:80"), None, "only IPv4 is unprotected");
         assert_eq!(topology.outside.ask(TCP, "[fd00:2::2]:80"), seen("2001:db8::2"), "routed and open");
         assert_eq!(topology.outside.ask(UDP, "[fd00:2::2]:80"), None, "routed and not open");
         assert!(topology.outside.pings("fd00:2::2"), "routed");
         assert_eq!(topology.outside.ask(TCP, "10.2.0.2:80"), seen("192.0.2.2"), "a trusted link, open");
         assert_eq!(topology.outside.ask(UDP, "10.2.0.2:80"), None, "a trusted link, not open");
-        assert_eq!(topology.a.ask(TCP, "10.2.0.2:80"), None, "open is not enough");
-        assert!(!topology.outside.pings("10.2.0.2"), "nor trusted");
+        assert_eq!(topology.a.ask(TCP, "10.2.0.2:80"), None, "an open port without a trusted link");
+        assert!(!topology.outside.pings("10.2.0.2"), "ICMP from a trusted link");
     });
 }
 
 #[test]
-fn a_chosen_source_address_goes_before_masquerading() {
+fn a_chosen_source_address_has_precedence_over_masquerading() {
     in_netns(|kernel| {
         run("ip addr add 192.0.2.77/32 dev lo; ip -6 addr add 2001:db8::77/128 dev lo nodad");
         let mut elements = with(&[port(TCP, "0.0.0.0", 8080, "10.2.0.2")]);
@@ -212,7 +212,7 @@ fn a_chosen_source_address_goes_before_masquerading() {
         serve(&topology.outside);
         assert_eq!(topology.a.ask(TCP, "192.0.2.2:80"), seen("192.0.2.77"));
         assert_eq!(topology.c.ask(UDP, "192.0.2.2:80"), seen("192.0.2.1"), "the other network");
-        // Neighbour discovery for an address on lo is not answered: routed instead.
+        // An address on lo is not answered in neighbour discovery: add a route instead.
         topology
             .outside
             .run("ip -6 route add 2001:db8::77/128 via 2001:db8::1; ip route add 192.0.2.77/32 via 192.0.2.1");
@@ -222,7 +222,7 @@ fn a_chosen_source_address_goes_before_masquerading() {
 }
 
 #[test]
-fn forgetting_cuts_what_stuck_to_a_container() {
+fn flushing_ends_stale_flows_of_a_container() {
     in_netns(|kernel| {
         let published = port(UDP, "0.0.0.0", 8080, "10.1.0.2");
         let topology = Topology::new(kernel, with(std::slice::from_ref(&published)));
@@ -239,17 +239,17 @@ fn forgetting_cuts_what_stuck_to_a_container() {
         };
         assert!(answered());
         kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: vec![published.clone()] }]).unwrap();
-        assert!(answered(), "the flow sticks");
+        assert!(answered(), "the flow persists");
         let flows = || run("grep -c 'dport=8080' /proc/net/nf_conntrack || true").trim().to_owned();
         assert_eq!(flows(), "1");
         kernel.apply(&[Step::FlushConntrack(vec![ip("10.1.0.9"), ip("fd00:1::2")])]).unwrap();
         settle(kernel);
-        assert!(answered(), "not others' flows");
+        assert!(answered(), "only flows of the given addresses are flushed");
         twice(kernel, &[Step::FlushConntrack(vec![ip("10.1.0.2"), ip("fd00:1::2")])]);
         settle(kernel);
         assert_eq!(flows(), "0");
-        assert!(!answered(), "the flow is cut");
-        // The same as an older kernel wants it done.
+        assert!(!answered(), "the flow persists");
+        // The same by listing, as an older kernel requires.
         assert_eq!(topology.c.ask(UDP, "10.1.0.2:80"), None);
         assert!(topology.a.ask(UDP, "192.0.2.1:80").is_none());
         let before = run("grep -c 'src=10.1.0.2' /proc/net/nf_conntrack");
@@ -264,10 +264,10 @@ fn forgetting_cuts_what_stuck_to_a_container() {
     });
 }
 
-/// A client that keeps its source port, and whom the kernel would go on treating as it did first.
-struct Faithful(std::net::UdpSocket);
+/// A client that keeps its source port, so that the kernel keeps treating its packets like the first one.
+struct FixedPortClient(std::net::UdpSocket);
 
-impl Faithful {
+impl FixedPortClient {
     fn new(from: &str, to: &str) -> Self {
         let socket = std::net::UdpSocket::bind(from).unwrap();
         socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
@@ -278,35 +278,35 @@ impl Faithful {
     fn is_answered(&self) -> bool {
         let _ = self.0.send(b"who");
         let mut buffer = [0; 64];
-        // A refusal of an earlier datagram is reported first.
+        // An ICMP error for an earlier datagram is reported first.
         (0..2).any(|_| self.0.recv(&mut buffer).is_ok())
     }
 }
 
 #[test]
-fn a_client_that_came_before_the_port_was_published_gets_there() {
+fn a_client_that_was_active_before_the_publication_gets_through() {
     in_netns(|kernel| {
         let topology = Topology::new(kernel, with(&[]));
         serve(&topology.outside);
         let mut clients = topology.outside.enter(|| {
             vec![
-                ("IPv4", Faithful::new("192.0.2.2:5555", "192.0.2.1:8080")),
-                ("IPv6", Faithful::new("[2001:db8::2]:5555", "[2001:db8::1]:8080")),
-                ("one address", Faithful::new("192.0.2.2:5556", "192.0.2.1:8082")),
+                ("IPv4", FixedPortClient::new("192.0.2.2:5555", "192.0.2.1:8080")),
+                ("IPv6", FixedPortClient::new("[2001:db8::2]:5555", "[2001:db8::1]:8080")),
+                ("one address", FixedPortClient::new("192.0.2.2:5556", "192.0.2.1:8082")),
             ]
         });
-        clients.push(("the host", Faithful::new("127.0.0.1:5557", "127.0.0.1:8080")));
-        clients.push(("a container", topology.c.enter(|| Faithful::new("10.2.0.2:5558", "10.2.0.1:8080"))));
-        // Two that nothing of this concerns: one passes through, to the same port elsewhere.
-        let passing = topology.a.enter(|| Faithful::new("10.1.0.2:5559", "192.0.2.2:80"));
+        clients.push(("the host", FixedPortClient::new("127.0.0.1:5557", "127.0.0.1:8080")));
+        clients.push(("a container", topology.c.enter(|| FixedPortClient::new("10.2.0.2:5558", "10.2.0.1:8080"))));
+        // Two unaffected flows: one is forwarded to the same port elsewhere, the other ends at the host.
+        let passing = topology.a.enter(|| FixedPortClient::new("10.1.0.2:5559", "192.0.2.2:80"));
         let host = std::net::UdpSocket::bind("192.0.2.1:8083").unwrap();
-        let staying = topology.outside.enter(|| Faithful::new("192.0.2.2:5560", "192.0.2.1:8083"));
+        let staying = topology.outside.enter(|| FixedPortClient::new("192.0.2.2:5560", "192.0.2.1:8083"));
         let _ = staying.is_answered();
         assert!(passing.is_answered());
         for (who, client) in &clients {
-            assert!(!client.is_answered(), "{who}, before there is a port");
+            assert!(!client.is_answered(), "{who}, before the publication");
         }
-        let before = kept(5559);
+        let before = entries(5559);
         let publish = |container4: &str, container6: &str| {
             let sctp = Protocol::Sctp;
             let add = vec![
@@ -326,16 +326,16 @@ fn a_client_that_came_before_the_port_was_published_gets_there() {
         for (who, client) in &clients {
             assert!(client.is_answered(), "{who}, published");
         }
-        // Another container takes the ports: nobody stays with the first.
+        // Another container takes the ports: no client stays with the first.
         publish("10.1.0.3", "fd00:1::3");
         assert_eq!(run("grep -c 'dport=808[02] .*src=10.1.0.2 ' /proc/net/nf_conntrack || true").trim(), "0");
         for (who, client) in &clients {
-            assert!(client.is_answered(), "{who}, published anew");
+            assert!(client.is_answered(), "{who}, published again");
         }
-        assert_eq!((before, kept(5560)), (kept(5559), "1".to_owned()), "others' flows are left alone");
+        assert_eq!((before, entries(5560)), (entries(5559), "1".to_owned()), "unrelated flows are kept");
         drop(host);
-        // One port alone, which the kernel is asked for by number.
-        let late = Faithful::new("127.0.0.1:5561", "127.0.0.1:8090");
+        // A single port, which the kernel can filter by number.
+        let late = FixedPortClient::new("127.0.0.1:5561", "127.0.0.1:8090");
         assert!(!late.is_answered());
         let add = port(UDP, "0.0.0.0", 8090, "10.1.0.2");
         let Policy::Published(one) = add else { unreachable!() };
@@ -347,13 +347,13 @@ fn a_client_that_came_before_the_port_was_published_gets_there() {
     });
 }
 
-/// How many entries a client's port has.
-fn kept(port: u16) -> String {
+/// The number of entries with a client's port.
+fn entries(port: u16) -> String {
     run(&format!("grep -c 'sport={port} ' /proc/net/nf_conntrack || true")).trim().to_owned()
 }
 
 #[test]
-fn containers_that_are_isolated_reach_each_other_at_published_ports_only() {
+fn isolated_containers_reach_each_other_only_at_published_ports() {
     in_netns(|kernel| {
         let topology = Topology::new(kernel, with(&[port(TCP, "0.0.0.0", 8080, "10.1.0.2")]));
         let isolate = topology.ends.clone().map(|end| Step::Change(end, Change::Isolate(true)));
@@ -366,8 +366,8 @@ fn containers_that_are_isolated_reach_each_other_at_published_ports_only() {
         assert_eq!(topology.b.ask(TCP, "192.0.2.1:8080"), seen("10.1.0.1"), "published");
         assert_eq!(topology.a.ask(TCP, "192.0.2.1:8080"), seen("10.1.0.1"), "itself");
         bridges_call_iptables(true);
-        // Translated on the bridge, the frame goes from port to port, which isolation forbids, also
-        // from a port to itself. A limit, not a promise.
+        // After translation on the bridge, the frame goes from port to port, which isolation forbids, even from a port
+        // to itself. This is a limitation, not a guarantee.
         eprintln!("published, while bridges call iptables: {:?}", topology.b.ask(TCP, "192.0.2.1:8080"));
         eprintln!("itself, while bridges call iptables: {:?}", topology.a.ask(TCP, "192.0.2.1:8080"));
     });

@@ -1,13 +1,13 @@
-//! Deletion in the background: bounded, batched, and never of what is not ours.
+//! Deletion in the background: bounded, batched, and never of foreign links.
 
 use std::time::Instant;
 
 use pontoon::datapath::{GROUP_DEAD, Kernel, ObjectKind, Step};
 
-use crate::netns_support::*;
+use testkit::netns::*;
 
 #[test]
-fn retired_links_go_in_batches_and_names_are_free_again() {
+fn retired_links_are_deleted_in_batches_and_names_are_free_again() {
     in_netns(|kernel| {
         let br = name("pntbone");
         kernel.apply(&[Step::create(br.clone(), bridge("one", &["10.1.0.1/24"]))]).unwrap();
@@ -32,7 +32,7 @@ fn retired_links_go_in_batches_and_names_are_free_again() {
         assert!(observe(kernel).veths().is_empty());
         assert!(!run("ip link").contains("pntc"));
 
-        // At once again under the same name, and it stays.
+        // Created again at once under the same name, and not deleted.
         let (host, pair) = &pairs[0];
         for _ in 0..3 {
             kernel
@@ -47,7 +47,7 @@ fn retired_links_go_in_batches_and_names_are_free_again() {
         kernel.apply(&[Step::create(br.clone(), wanted.clone())]).unwrap();
         settle(kernel);
         assert_eq!(observe(kernel).bridges().get(&br), Some(&wanted));
-        // Routes vanish with the call, not with the deletion.
+        // Routes are removed with the call, not with the deletion.
         kernel.apply(&[Step::Delete(br.clone(), ObjectKind::Bridge)]).unwrap();
         assert!(!run("ip route").contains("10.1.0.0/24"));
         assert!(observe(kernel).bridges().is_empty());
@@ -77,10 +77,10 @@ fn a_foreign_link_in_the_group_for_deletion_survives() {
 }
 
 #[test]
-fn a_former_lifes_leftovers_are_deleted_at_start() {
+fn leftovers_of_the_previous_process_are_deleted_at_start() {
     in_netns(|_| {
         run(&format!("ip link add pnthold group {GROUP_DEAD} type veth peer name pntcold"));
-        // The names of these were the user's choice.
+        // Links with a name chosen by the user.
         run(&format!(
             "ip link add custom0 group {GROUP_DEAD} type bridge; ip link set custom0 alias 'pontoon network a'"
         ));
@@ -96,6 +96,6 @@ fn a_former_lifes_leftovers_are_deleted_at_start() {
         pair.bridge = None;
         kernel.apply(&[Step::create(host.clone(), pair), Step::Delete(host.clone(), ObjectKind::Veth)]).unwrap();
         drop(kernel);
-        assert!(!succeeds(&format!("ip link show {host}")), "the queue is drained before the end");
+        assert!(!succeeds(&format!("ip link show {host}")), "the queue was not drained before the end");
     });
 }

@@ -1,4 +1,4 @@
-//! The host's ports: taken all or none, conflicts found by whoever comes second.
+//! Reservation of host ports: all or none, with an error for the later one in a conflict.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use pontoon::datapath::{Kernel, ReserveError};
 use pontoon::model::{HostPort, Protocol};
 
-use crate::netns_support::*;
+use testkit::netns::*;
 
 fn port(protocol: Protocol, address: &str, port: u16) -> HostPort {
     HostPort { protocol, address: address.parse().unwrap(), port }
 }
 
 #[test]
-fn ports_are_taken_all_or_none() {
+fn ports_are_reserved_all_or_none() {
     in_netns(|kernel| {
         use Protocol::{Sctp, Tcp, Udp};
         let all = [port(Tcp, "0.0.0.0", 80), port(Tcp, "::", 80), port(Udp, "0.0.0.0", 80), port(Sctp, "0.0.0.0", 80)];
@@ -21,19 +21,19 @@ fn ports_are_taken_all_or_none() {
         kernel.reserve(&all).unwrap();
         assert!(TcpListener::bind("127.0.0.1:80").is_err() && TcpListener::bind("[::1]:80").is_err());
         assert!(UdpSocket::bind("127.0.0.1:80").is_err() && UdpSocket::bind("[::1]:80").is_ok());
-        assert!(!answers("127.0.0.1:80"), "what comes in is dropped, not reset");
+        assert!(!answers("127.0.0.1:80"), "a connection is reset instead of dropped");
 
         let taken = TcpListener::bind("127.0.0.1:83").unwrap();
         let wanted = [port(Tcp, "127.0.0.1", 81), port(Udp, "127.0.0.1", 82), port(Tcp, "0.0.0.0", 83)];
         let error = kernel.reserve(&wanted).unwrap_err();
         assert!(matches!(error, ReserveError::Taken { port } if port == wanted[2]), "{error}");
         assert_eq!(error.to_string(), "port 0.0.0.0:83/tcp is already in use on this host");
-        // What another test starts has this process's sockets for a moment, those closed here too.
+        // A process forked by another test briefly holds this process's sockets, even closed ones.
         wait_for("port 81", || TcpListener::bind("127.0.0.1:81").is_ok());
         wait_for("port 82", || UdpSocket::bind("127.0.0.1:82").is_ok());
         drop(taken);
         wait_for("the ports", || kernel.reserve(&wanted).is_ok());
-        // Our own are conflicts too, also of a protocol that this kernel does not have.
+        // Pontoon's own ports are conflicts, too, also of a protocol that this kernel does not have.
         for port in [port(Tcp, "127.0.0.1", 80), port(Sctp, "127.0.0.1", 80)] {
             assert!(matches!(kernel.reserve(&[port]), Err(ReserveError::Taken { .. })), "{port}");
         }
@@ -42,22 +42,22 @@ fn ports_are_taken_all_or_none() {
         kernel.release(&all);
         kernel.release(&all);
         wait_for("port 80", || TcpListener::bind("0.0.0.0:80").is_ok());
-        assert!(TcpListener::bind("127.0.0.1:81").is_err(), "the others are held");
+        assert!(TcpListener::bind("127.0.0.1:81").is_err(), "the others are not reserved");
         let (range, _) = kernel.ephemeral_ports().unwrap();
         assert!(range.contains(&40000), "{range:?}");
     });
 }
 
 #[test]
-fn remains_of_old_connections_are_no_conflict() {
+fn connections_in_time_wait_are_no_conflict() {
     in_netns(|kernel| {
         let server = TcpListener::bind("127.0.0.1:85").unwrap();
         let client = TcpStream::connect("127.0.0.1:85").unwrap();
         let (accepted, _) = server.accept().unwrap();
-        // Who closes first keeps the remains.
+        // The end that closes first stays in TIME-WAIT.
         drop((accepted, server));
         drop(client);
-        wait_for("the remains", || run("ss -tan state time-wait").contains(":85"));
+        wait_for("a connection in TIME-WAIT", || run("ss -tan state time-wait").contains(":85"));
         wait_for("the port", || kernel.reserve(&[port(Protocol::Tcp, "0.0.0.0", 85)]).is_ok());
         assert!(TcpListener::bind("127.0.0.1:85").is_err());
         assert!(!answers("127.0.0.1:85"));

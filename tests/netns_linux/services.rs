@@ -1,5 +1,5 @@
-//! Service addresses in a container's namespace, which is the test's own here: packets, connections
-//! that stand, flows that must move, and a connection that came too early.
+//! Service addresses in a container's namespace, here the test's own: packets, established connections, flows that have
+//! to move, and a connection that was too early.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -11,24 +11,24 @@ use std::time::{Duration, Instant};
 use pontoon::linux::balance::Backends;
 use pontoon::linux::sandbox;
 
-use crate::netns_support::*;
+use testkit::netns::*;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 100);
-/// For one answer; nothing that is expected to come takes as long.
+/// For one answer; longer than any expected delay.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// A neighbour with two addresses, and servers at both that say which of them was reached.
+/// A neighbour with two addresses, and servers at both that answer with their number.
 fn neighbour() -> Netns {
     let servers = Netns::new();
     run("ip link add c type veth peer name s");
     servers.take("s", "10.9.0.11/24", "");
     servers.run("ip addr add 10.9.0.12/24 dev eth0");
     run("ip addr add 10.9.0.2/24 dev c && ip link set c up");
-    // The engine translates in every container, to its name server: connections are tracked there, and
-    // what was translated is so to its end, with our table or without.
+    // The engine translates in every container, towards its name server: connection tracking is active there, and a
+    // translated connection stays translated until its end, with or without Pontoon's table.
     run("nft add table ip engine && nft add chain ip engine out '{ type nat hook output priority -100; }' \
          && nft add rule ip engine out ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:5353");
-    // So that nobody gives up while a busy machine is slow.
+    // Neighbour resolution must not fail on a busy machine.
     run("echo 100 > /proc/sys/net/ipv4/neigh/c/mcast_solicit");
     for last in [11, 12] {
         let at = SocketAddr::from((Ipv4Addr::new(10, 9, 0, last), 7));
@@ -44,7 +44,7 @@ fn neighbour() -> Netns {
             }
         });
     }
-    // A new link is slow to carry anything on a busy machine.
+    // A new link may need a while on a busy machine.
     let end = Instant::now() + PATIENCE;
     while !succeeds("ping -n -c 1 -W 1 10.9.0.11") {
         assert!(Instant::now() < end, "the link carries nothing");
@@ -52,7 +52,7 @@ fn neighbour() -> Netns {
     servers
 }
 
-/// Answers every byte with the server's own.
+/// Answers every byte with the server's number.
 fn echo(mut stream: TcpStream, own: u8) {
     while stream.read_exact(&mut [0]).is_ok() && stream.write_all(&[own]).is_ok() {}
 }
@@ -74,7 +74,7 @@ fn lead(last: &[u8]) -> Backends {
 }
 
 #[test]
-fn connections_are_drawn_and_stay_where_they_are() {
+fn connections_are_balanced_and_stay_with_their_backend() {
     in_netns(|_| {
         let _servers = neighbour();
         let none = Backends::new();
@@ -83,7 +83,7 @@ fn connections_are_drawn_and_stay_where_they_are() {
         assert_eq!(ask(&mut old), 11);
         sandbox::balance(&lead(&[11]), &lead(&[12])).unwrap();
         assert_eq!((ask(&mut connect()), ask(&mut old)), (12, 11));
-        // Another process, which knows nothing of what was before.
+        // Another process, which does not know the previous state.
         sandbox::balance(&none, &lead(&[11, 12])).unwrap();
         let drawn: BTreeSet<u8> = (0..64).map(|_| ask(&mut connect())).collect();
         assert_eq!((drawn, ask(&mut old)), (BTreeSet::from([11, 12]), 11));
@@ -112,19 +112,19 @@ fn a_udp_client_is_given_another_backend() {
         };
         assert_eq!(ask(), 11);
         sandbox::balance(&lead(&[11]), &lead(&[11, 12])).unwrap();
-        assert_eq!(ask(), 11, "its backend serves still");
+        assert_eq!(ask(), 11, "its backend still serves");
         sandbox::balance(&lead(&[11, 12]), &lead(&[12])).unwrap();
         assert_eq!(ask(), 12);
     });
 }
 
 #[test]
-fn a_connection_that_was_too_early_finds_its_way() {
+fn a_connection_started_before_the_rules_reaches_a_backend() {
     in_netns(|_| {
         let _servers = neighbour();
         thread::scope(|scope| {
             let early = scope.spawn(|| ask(&mut connect()));
-            wait_for("it to wait for its neighbour", || run("ip neigh show dev c").contains("10.9.0.100"));
+            wait_for("the connection to wait for its neighbour", || run("ip neigh show dev c").contains("10.9.0.100"));
             sandbox::balance(&Backends::new(), &lead(&[11])).unwrap();
             assert_eq!(early.join().unwrap(), 11);
         });
@@ -132,7 +132,7 @@ fn a_connection_that_was_too_early_finds_its_way() {
 }
 
 #[test]
-fn work_is_done_in_the_sandbox_and_nothing_stays_there() {
+fn work_in_a_sandbox_returns_to_the_own_namespace() {
     let sandbox = Netns::new();
     sandbox.run("ip addr add 10.9.0.5/24 dev lo");
     let file = PathBuf::from(format!("/proc/{}/ns/net", sandbox.tid()));

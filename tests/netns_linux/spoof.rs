@@ -1,16 +1,16 @@
-//! What a checked port may send: its own addresses pass, another's do not.
+//! Source validation of a port: its own addresses pass, others do not.
 
-use pontoon::datapath::{Kernel, Policy, Step};
+use pontoon::datapath::{Kernel, LinkProperty, Policy, Step};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
-use crate::netns_support::*;
-use crate::topology::*;
+use testkit::netns::*;
+use testkit::topology::*;
 
 fn checked(topology: &Topology) -> Vec<Policy> {
     let mut policy = Vec::new();
     for (end, id, n) in [(&topology.ends[0], "a", 2), (&topology.ends[1], "b", 3)] {
-        policy.push(Policy::SpoofChecked(end.clone()));
+        policy.push(Policy::Link(LinkProperty::SpoofChecked, end.clone()));
         policy.push(Policy::SourceMac(end.clone(), Mac::derive("peer", id)));
         policy.push(Policy::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
         policy.push(Policy::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
@@ -22,7 +22,7 @@ fn add(kernel: &LinuxKernel, policy: Vec<Policy>) {
     kernel.apply(&[Step::ChangeFirewall { add: policy, remove: vec![] }]).unwrap();
 }
 
-/// Packets that the rule with this comment dropped.
+/// The number of packets that the rule with this comment dropped.
 fn dropped(comment: &str) -> u64 {
     let text = run("nft list chain bridge pontoon prerouting_source");
     let line = text.lines().find(|line| line.contains(&format!("\"{comment}\""))).expect(comment);
@@ -38,7 +38,7 @@ fn send_frame(from: &Netns, frame: &[u8]) {
 }
 
 #[test]
-fn own_addresses_pass_and_anothers_do_not() {
+fn own_addresses_pass_and_foreign_ones_do_not() {
     in_netns(|kernel| {
         let topology = Topology::new(kernel, basics());
         serve(&topology.outside);
@@ -59,19 +59,19 @@ fn own_addresses_pass_and_anothers_do_not() {
         let before = dropped("foreign IPv4 address");
         assert!(!ping_from("10.1.0.9", "10.1.0.3"));
         assert!(dropped("foreign IPv4 address") > before);
-        assert!(!topology.b.pings("10.1.0.9"), "nor is it announced");
+        assert!(!topology.b.pings("10.1.0.9"), "the address was announced");
         assert!(dropped("foreign IPv4 address in ARP") > 0);
         assert!(!ping_from("fd00:1::9", "fd00:1::3"));
         assert!(dropped("foreign IPv6 address") > 0);
-        assert!(!topology.b.pings("fd00:1::9"), "nor is it announced");
+        assert!(!topology.b.pings("fd00:1::9"), "the address was announced");
         assert!(dropped("foreign IPv6 address in a neighbour advertisement") > 0);
-        // The gateway's addresses, announced without being asked.
+        // The gateway's addresses, in gratuitous announcements.
         topology.a.run("ip addr add 10.1.0.1/32 dev eth0 2>/dev/null; arping -c 1 -U -I eth0 -s 10.1.0.1 10.1.0.1 2>/dev/null || true");
         topology.b.run("ip neigh flush all");
         assert!(topology.b.pings("10.1.0.1"));
         assert!(!topology.b.run("ip neigh show 10.1.0.1").contains(&Mac::derive("peer", "a").to_string()));
 
-        // Another hardware address: in the frame, then only in ARP.
+        // Another MAC address: in the frame, then only in ARP.
         let mac = Mac::derive("peer", "a").bytes();
         let arp = |frame_source: [u8; 6], sender: [u8; 6], address: [u8; 4]| {
             let mut frame = vec![0xff; 6];
@@ -93,7 +93,7 @@ fn own_addresses_pass_and_anothers_do_not() {
             send_frame(&topology.a, &frame);
             assert_eq!(dropped(comment), before + 1, "{comment}");
         }
-        // A frame for the neighbour with somebody's source, hidden behind tags of VLAN 0.
+        // A frame to the neighbour with a foreign source, hidden behind tags of VLAN 0.
         let packet = || {
             let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 7, 10, 1, 0, 3];
             packet.extend([0, 80, 0, 80, 0, 8, 0, 0]);
@@ -104,7 +104,7 @@ fn own_addresses_pass_and_anothers_do_not() {
             (0..tags).for_each(|_| frame.extend([0x81, 0, 0, 0]));
             frame.extend([8, 0]);
             frame.extend(packet());
-            // Linux 7 reads the packet behind two tags, as if they were not there.
+            // Linux 7 parses the packet behind two tags as if they were absent.
             let counters: &[&str] = match tags {
                 0 => &["foreign IPv4 address"],
                 2 => &["foreign IPv4 address", "802.1Q tag"],
@@ -127,14 +127,14 @@ fn own_addresses_pass_and_anothers_do_not() {
 }
 
 #[test]
-fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
+fn a_port_without_addresses_can_use_any_but_keeps_its_mac() {
     in_netns(|kernel| {
         let topology = Topology::new(kernel, basics());
         let end = topology.ends[0].clone();
         add(
             kernel,
             vec![
-                Policy::SpoofChecked(end.clone()),
+                Policy::Link(LinkProperty::SpoofChecked, end.clone()),
                 Policy::SourceMac(end.clone(), Mac::derive("peer", "a")),
                 Policy::SourceAddress(end.clone(), ip("0.0.0.0")),
                 Policy::SourceAddress(end.clone(), ip("fd00:1::2")),
@@ -152,6 +152,6 @@ fn a_port_without_addresses_may_use_any_but_keeps_its_mac() {
         assert!(!topology.b.pings("10.1.0.9"));
         add(kernel, vec![Policy::SourceAddress(end, ip("0.0.0.0"))]);
         topology.a.run("ip link set eth0 down; ip link set eth0 address 02:00:00:00:00:09; ip link set eth0 up");
-        assert!(!topology.b.pings("10.1.0.9"), "another hardware address");
+        assert!(!topology.b.pings("10.1.0.9"), "another MAC address");
     });
 }

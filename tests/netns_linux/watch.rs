@@ -1,16 +1,16 @@
-//! Who else changes the kernel, and not we ourselves.
+//! Changes by other programs are reported, Pontoon's own are not.
 
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pontoon::datapath::{Change, Kernel, ObjectKind, Policy, Step};
+use pontoon::datapath::{Change, Kernel, LinkProperty, ObjectKind, Policy, Step};
 use pontoon::linux::watch::Event;
 
-use crate::netns_support::*;
+use testkit::netns::*;
 
 #[test]
-fn a_watcher_reports_others_and_not_ourselves() {
+fn a_watcher_reports_foreign_changes_only() {
     in_netns(|kernel| {
         let (send, events) = mpsc::channel();
         let watch = kernel.watch(Box::new(move |event| drop(send.send(event)))).unwrap();
@@ -21,8 +21,9 @@ fn a_watcher_reports_others_and_not_ourselves() {
             Step::CreateFirewall(vec![]),
             Step::create(br.clone(), bridge("one", &["10.1.0.1/24", "fd00:1::1/64"])),
             Step::create(host.clone(), pair.clone()),
-            Step::ChangeFirewall { add: vec![Policy::ProtectedBridge(br.clone())], remove: vec![] },
+            Step::ChangeFirewall { add: vec![Policy::Link(LinkProperty::ProtectedBridge, br.clone())], remove: vec![] },
         ];
+        let began = Instant::now();
         twice(kernel, &make);
         let own = [
             Step::Change(br.clone(), Change::Mtu(1400)),
@@ -33,10 +34,15 @@ fn a_watcher_reports_others_and_not_ourselves() {
         ];
         kernel.apply(&own).unwrap();
         settle(kernel);
-        assert_eq!(events.recv_timeout(Duration::from_millis(300)), Err(mpsc::RecvTimeoutError::Timeout));
+        while let Ok(event) = events.recv_timeout(Duration::from_millis(300)) {
+            // A second after a change by Pontoon, the link is checked: another program may have changed it, too. A slow
+            // machine is still at work by then.
+            let late = began.elapsed() > Duration::from_secs(1);
+            assert!(late && event == Event::LinkChanged(host.clone()), "{event:?}");
+        }
 
         kernel.apply(&make).unwrap();
-        // By now a change of this link is nobody's echo.
+        // By now a change of this link cannot be an echo of Pontoon's own.
         thread::sleep(Duration::from_millis(1100));
         let expect = |what: &str, wanted: Event| {
             run(what);
@@ -62,6 +68,8 @@ fn a_watcher_reports_others_and_not_ourselves() {
         expect("ip link set pntbone mtu 1300", Event::LinkChanged(br.clone()));
         expect("ip addr del 10.1.0.1/24 dev pntbone", Event::AddressGone(br.clone()));
         expect("ip link add br-0123456789ab type bridge", Event::LinkNew(name("br-0123456789ab")));
+        expect("ip link add name late type veth peer name later", Event::LinkAppeared(name("later")));
+        expect("ip link set late name eth7", Event::LinkAppeared(name("eth7")));
         expect("ip link del br-0123456789ab", Event::LinkGone(name("br-0123456789ab")));
         expect("ip link set pntbone down; ip link set pntbone name other", Event::LinkGone(br.clone()));
         expect("ip link del pnthabc", Event::LinkGone(host.clone()));
@@ -73,10 +81,10 @@ fn a_watcher_reports_others_and_not_ourselves() {
 }
 
 #[test]
-fn a_flood_of_notifications_is_an_overrun_and_watching_goes_on() {
+fn a_flood_of_notifications_is_an_overrun_and_watching_continues() {
     in_netns(|kernel| {
         let (send, events) = mpsc::channel();
-        // As long as the callback does not return, notifications pile up.
+        // Notifications pile up until the callback returns.
         let (open, gate) = mpsc::channel::<()>();
         let deliver = move |event| {
             let _ = send.send(event);

@@ -1,12 +1,6 @@
-//! More than the engine would ever ask for: the real program, over its socket, with the real
-//! kernel of a network namespace. It answers, or refuses in words; its memory, its descriptors
-//! and the time that others wait stay bounded. Needs root.
-
-#[path = "../rig/daemon.rs"]
-#[allow(dead_code)]
-mod daemon;
-#[path = "../rig/mod.rs"]
-mod rig;
+//! More load than an engine would produce: the real program, over its socket, on the real kernel in a network
+//! namespace. It answers, or refuses with a reason; its memory, its descriptors and the latency of others stay bounded.
+//! Needs root.
 
 mod connections;
 mod requests;
@@ -17,18 +11,19 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use daemon::Daemon;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
+use testkit::daemon::Daemon;
+use testkit::harness;
 
-/// Most memory that any of this may take, in kB: most goes to bodies that are made to grow when
-/// they are decoded, all of them together 8 MiB before that.
+/// Maximum memory in these tests, in kB: most is used by bodies designed to grow when they are decoded, with 8 MiB in
+/// total before that.
 const MEMORY: u64 = 256 * 1024;
 
-/// Longest that one request of a well-behaved client may wait meanwhile.
+/// Maximum latency of a well-behaved client's request during the load.
 const LATENCY: Duration = Duration::from_secs(8);
 
-/// Lets this process open thousands of connections.
+/// Raises the limit of open files for thousands of connections.
 fn many_descriptors() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if soft < hard {
@@ -46,35 +41,35 @@ fn connect(socket: &Path) -> UnixStream {
     stream
 }
 
-/// One request as a well-behaved client makes it, which has to be answered in time.
+/// A request of a well-behaved client, which has to be answered in time.
 fn well_behaved(daemon: &Daemon, method: &str, body: &Value) -> String {
     let began = Instant::now();
-    let reply = rig::request(&daemon.socket, "POST", &format!("/{method}"), body.to_string().as_bytes());
+    let reply = harness::request(&daemon.socket, "POST", &format!("/{method}"), body.to_string().as_bytes());
     let took = began.elapsed();
     assert!(reply.status == 200 && !reply.body.contains("\"Err"), "{method}: {}\n{}", reply.body, daemon.log());
     assert!(took < LATENCY, "{method} took {took:?}");
     reply.body
 }
 
-/// What has to be true when all is over: memory bounded, descriptors back where they were.
-fn calm(daemon: &mut Daemon, descriptors: usize) {
+/// Verifies the state after the load: bounded memory, and descriptors back at their previous number.
+fn assert_bounded(daemon: &mut Daemon, descriptors: usize) {
     daemon.until("its descriptors to be closed", |daemon| daemon.descriptors() <= descriptors);
     let peak = daemon.kilobytes("VmHWM");
-    assert!(peak < MEMORY, "it took {peak} kB");
+    assert!(peak < MEMORY, "memory peak {peak} kB");
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
     println!("peak {peak} kB, {descriptors} descriptors, {} threads", daemon.of_threads("Name").len());
 }
 
-/// A body of CreateNetwork with room for thousands of addresses.
+/// A body of CreateNetwork with a subnet of thousands of addresses.
 fn large_network(id: &str, n: u8) -> Value {
-    let mut body = rig::network(id, n, false);
+    let mut body = harness::network(id, n, false);
     body["IPv4Data"] =
         json!([{"AddressSpace": "x", "Pool": format!("10.{n}.0.0/16"), "Gateway": format!("10.{n}.0.1/16")}]);
     body
 }
 
-/// A body of CreateEndpoint in one of those.
+/// A body of CreateEndpoint for such a network.
 fn endpoint(network: &str, n: u8, number: usize) -> Value {
     let address = format!("10.{n}.{}.{}/16", 1 + number / 200, 1 + number % 200);
-    rig::endpoint(network, &format!("{network}{number:04}"), &address)
+    harness::endpoint(network, &format!("{network}{number:04}"), &address)
 }

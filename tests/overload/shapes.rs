@@ -1,20 +1,20 @@
-//! Requests of odd shapes: too large, too many in one write, from clients that have said all.
+//! Unusual requests: too large, many in one write, from clients that half-closed the connection.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
-use crate::daemon::Daemon;
-use crate::rig::{Dir, read_reply};
-use crate::{calm, connect, endpoint, head, large_network, many_descriptors, well_behaved};
+use crate::{assert_bounded, connect, endpoint, head, large_network, many_descriptors, well_behaved};
+use testkit::daemon::Daemon;
+use testkit::harness::{Dir, read_reply};
 
 #[test]
-fn huge_bodies_and_heads_take_no_memory() {
+fn huge_bodies_and_heads_use_bounded_memory() {
     many_descriptors();
     let dir = Dir::new();
     let mut daemon = Daemon::start(&dir.0, &["--log", "error"]);
     well_behaved(&daemon, "NetworkDriver.CreateNetwork", &large_network("aa", 1));
     let descriptors = daemon.descriptors();
-    // Just as large as is allowed, and made to take as much as possible once it is decoded.
+    // Of the maximum size, and designed to use as much memory as possible once it is decoded.
     let mut body = r#"{"NetworkID":"aa","EndpointID":"e","Options":{"x":["#.to_owned();
     body.push_str(&"0,".repeat(((1 << 20) - body.len() - 4) / 2));
     body.push_str("0]}}");
@@ -24,7 +24,7 @@ fn huge_bodies_and_heads_take_no_memory() {
                 let (socket, body) = (&daemon.socket, &body);
                 scope.spawn(move || {
                     let mut stream = connect(socket);
-                    // One that is refused may be closed before all of it is out.
+                    // A refused connection may be closed before all of it is sent.
                     let _ = write!(stream, "{}{body}", head("NetworkDriver.CreateEndpoint", body.len()));
                     read_reply(&mut stream).map_or(0, |reply| reply.status)
                 })
@@ -40,7 +40,7 @@ fn huge_bodies_and_heads_take_no_memory() {
         (format!("POST /NetworkDriver.Join HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(5_000)), 431),
         (format!("POST /{} HTTP/1.1\r\n\r\n", "x".repeat(500_000)), 431),
         (head("NetworkDriver.Leave", 2 << 20) + &"x".repeat(2 << 20), 413),
-        // A container's published ports are told here, so it takes more; not without bound.
+        // Join contains a container's published ports, so its limit is higher, but not unbounded.
         (head("NetworkDriver.Join", 17 << 20) + &"x".repeat(17 << 20), 413),
     ] {
         let mut stream = connect(&daemon.socket);
@@ -50,7 +50,7 @@ fn huge_bodies_and_heads_take_no_memory() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{expected}: {answer}");
     }
     well_behaved(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", 1, 1));
-    calm(&mut daemon, descriptors);
+    assert_bounded(&mut daemon, descriptors);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn requests_in_one_write_are_answered_in_order() {
         text += &head("IpamDriver.GetCapabilities", 0);
     }
     stream.write_all(text.as_bytes()).unwrap();
-    // It has said all that it will say, and wants its answers.
+    // The client half-closes the connection and waits for its answers.
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
@@ -79,7 +79,7 @@ fn requests_in_one_write_are_answered_in_order() {
 }
 
 #[test]
-fn who_leaves_early_leaves_nothing_open() {
+fn clients_that_disconnect_early_leave_nothing_open() {
     let dir = Dir::new();
     let mut daemon = Daemon::start(&dir.0, &["--log", "error"]);
     well_behaved(&daemon, "NetworkDriver.CreateNetwork", &large_network("aa", 1));
@@ -99,5 +99,5 @@ fn who_leaves_early_leaves_nothing_open() {
         }
     }
     well_behaved(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", 1, 1));
-    calm(&mut daemon, descriptors);
+    assert_bounded(&mut daemon, descriptors);
 }

@@ -1,5 +1,4 @@
-//! A network whose verbs are stuck holds up no other. The kernel here is the fake one, which can
-//! be told to stall.
+//! A network with stuck requests does not delay others. Uses the fake kernel, which can be made to stall.
 
 use pontoon::datapath::ObjectKind;
 use std::io::Write;
@@ -8,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use pontoon::datapath::fake::Fault;
 
-use crate::rig::{Rig, endpoint, network, read_reply};
 use crate::{connect, head};
+use testkit::harness::{Harness, endpoint, network, read_reply};
 
 #[test]
 fn a_stuck_network_starves_no_other() {
     const STUCK: usize = 300;
-    let rig = Rig::new();
-    rig.ok("NetworkDriver.CreateNetwork", network("stuck", 1, false));
-    rig.ok("NetworkDriver.CreateNetwork", network("free", 2, false));
+    let harness = Harness::new();
+    harness.ok("NetworkDriver.CreateNetwork", network("stuck", 1, false));
+    harness.ok("NetworkDriver.CreateNetwork", network("free", 2, false));
     let stall = Duration::from_secs(4);
-    rig.kernel.inject(|step| step.creates(ObjectKind::Veth), Fault::Stall(stall));
-    // One holds the network's lock and waits for the kernel; all others wait for the lock.
+    harness.kernel.inject(|step| step.creates(ObjectKind::Veth), Fault::Stall(stall));
+    // One request holds the network's lock and waits for the kernel; all others wait for the lock.
     let began = Instant::now();
-    let mut streams: Vec<_> = (0..STUCK).map(|_| connect(&rig.life().socket)).collect();
+    let mut streams: Vec<_> = (0..STUCK).map(|_| connect(&harness.life().socket)).collect();
     for (number, stream) in streams.iter_mut().enumerate() {
         let body = endpoint("stuck", &format!("s{number:03}"), &format!("10.1.0.{}/24", 2 + number % 250)).to_string();
         write!(stream, "{}{body}", head("NetworkDriver.CreateEndpoint", body.len())).unwrap();
@@ -38,12 +37,12 @@ fn a_stuck_network_starves_no_other() {
         for number in 0..20 {
             let asked = Instant::now();
             let id = format!("f{number}");
-            rig.ok("NetworkDriver.CreateEndpoint", endpoint("free", &id, &format!("10.2.0.{}/24", 2 + number)));
-            rig.ok("NetworkDriver.DeleteEndpoint", crate::rig::of("free", &id));
+            harness.ok("NetworkDriver.CreateEndpoint", endpoint("free", &id, &format!("10.2.0.{}/24", 2 + number)));
+            harness.ok("NetworkDriver.DeleteEndpoint", testkit::harness::of("free", &id));
             slowest = slowest.max(asked.elapsed());
         }
-        assert!(!OVER.load(Ordering::SeqCst) && began.elapsed() < stall, "the others were not stuck all the while");
+        assert!(!OVER.load(Ordering::SeqCst) && began.elapsed() < stall, "the others did not stay stuck");
         assert!(slowest < Duration::from_secs(1), "an endpoint took {slowest:?}");
-        println!("slowest pair of verbs beside {STUCK} stuck ones: {slowest:?}");
+        println!("slowest pair of requests beside {STUCK} stuck ones: {slowest:?}");
     });
 }

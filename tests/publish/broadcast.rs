@@ -1,11 +1,9 @@
-//! Broadcasts to a published UDP port, and what is not led to the container.
+//! Broadcasts to a published UDP port, and packets that are not forwarded to the container.
 
-use crate::{
-    support::wait_until,
-    topology::{NODE4, NODE6, SOON, on_both},
-};
+use crate::topology::{NODE4, NODE6, SOON, on_both};
+use testkit::wait_until;
 
-/// Asks by UDP from the host outside: who answers.
+/// Sends a UDP request from the host outside; prints the address that answered.
 const CALL: &str = r#"use IO::Socket::INET; use IO::Select;
 my $s = IO::Socket::INET->new(Proto => "udp", LocalAddr => "192.168.77.2", Broadcast => 1) or die $!;
 $s->send("who\n", 0, pack_sockaddr_in(8310, inet_aton($ARGV[0]))) or die $!;
@@ -13,7 +11,7 @@ IO::Select->new($s)->can_read(1) or die "silence\n";
 $s->recv(my $answer, 100) // die $!;
 print $s->peerhost, ":", $s->peerport;"#;
 
-/// Connects by TCP over IPv6: what becomes of it within a second.
+/// Connects by TCP over IPv6; prints the result within a second.
 const CONNECT: &str = r#"use Socket qw(:all); use IO::Select; use Errno;
 my ($error, $to) = getaddrinfo($ARGV[0], $ARGV[1], {socktype => SOCK_STREAM, flags => AI_NUMERICHOST});
 socket(my $s, $to->{family}, SOCK_STREAM, 0) or die $!;
@@ -36,9 +34,9 @@ fn broadcasts_reach_a_published_udp_port() {
     });
 }
 
-/// The built-in driver answers these by its proxy; Pontoon has none, and must not keep anybody waiting.
+/// The built-in driver answers these by its proxy. Pontoon has none, and must reject them at once.
 #[test]
-fn what_only_a_proxy_could_serve_is_refused_at_once() {
+fn packets_that_need_a_proxy_are_rejected_at_once() {
     on_both(|scenario| {
         scenario.network("net", &["--subnet", "10.141.1.0/24"]);
         scenario.serve("web", &["tcp:80"], &["--network", "net", "-p", "8311:80"]);

@@ -1,15 +1,15 @@
-//! Ports that somebody has: a clear error, and nothing is left.
+//! Ports in use: a clear error without leftovers.
 
 use crate::{
     probe::{
         Expect::{By, Closed},
         From::{Host, Outside},
     },
-    testbed::traces,
     topology::{Scenario, on_both, on_pontoon},
 };
+use testkit::testbed::traces;
 
-/// Tries to start a container that must not start, and looks for what it left.
+/// Tries to start a container that must be refused, and checks for leftovers.
 #[track_caller]
 fn refused(scenario: &Scenario, network: &str, publish: &[&str], port: &str) -> String {
     let before = traces(scenario);
@@ -24,7 +24,7 @@ fn refused(scenario: &Scenario, network: &str, publish: &[&str], port: &str) -> 
     said
 }
 
-/// And what starts.
+/// Starts a container that must not be refused.
 #[track_caller]
 fn starts(scenario: &Scenario, network: &str, publish: &str, port: &str) {
     scenario.serve("late", &["tcp:80", "udp:80"], &["--network", network, "-p", publish]);
@@ -42,16 +42,13 @@ fn process(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.124.1.0/24", "--ipv6", "--subnet", "fd24:1::/64"]);
     let any = scenario.take("tcp", "0.0.0.0", "8100");
     refused(scenario, "net", &["8100:80"], "8100");
-    // all or nothing
+    // All or nothing.
     refused(scenario, "net", &["8101:80", "8100:80", "8102:80/udp"], "8100");
     for (protocol, port) in [("tcp", "8101"), ("udp", "8102")] {
-        assert!(
-            scenario.free(protocol, "0.0.0.0", port) && scenario.free(protocol, "::", port),
-            "{port} is given back"
-        );
+        assert!(scenario.free(protocol, "0.0.0.0", port) && scenario.free(protocol, "::", port), "{port} is released");
     }
     starts(scenario, "net", "8101:80", "8101");
-    // another protocol is another port
+    // The same number with another protocol does not conflict.
     starts(scenario, "net", "8100:80/udp", "8100");
     drop(any);
     starts(scenario, "net", "8100:80", "8100");
@@ -63,7 +60,7 @@ fn process(scenario: &Scenario) {
     refused(scenario, "net", &["8104:80"], "8104");
     drop(six);
     starts(scenario, "net", "8104:80", "8104");
-    // and the other way round
+    // In the other direction.
     scenario.serve("web", &["tcp:80"], &["--network", "net", "-p", "8105:80", "-p", "127.0.0.1:8106:80"]);
     assert!(!scenario.free("tcp", "0.0.0.0", "8105") && !scenario.free("tcp", "::", "8105"));
     assert!(!scenario.free("tcp", "127.0.0.1", "8106") && scenario.free("tcp", "192.168.77.1", "8106"));
@@ -102,7 +99,7 @@ fn endpoint(scenario: &Scenario) {
     scenario.not_ready("web");
     scenario.docker(&["start", "web"]).ok();
     scenario.listens("web");
-    // newer engines start it without asking any driver for anything, their own as little as ours
+    // Newer engines start it without calling any driver, including their own.
     if scenario.engine < 29 {
         scenario.expect(&[(Outside, "tcp,192.168.77.1,8110", By("web:80"))]);
     }
@@ -129,7 +126,7 @@ fn both_drivers(scenario: &Scenario) {
         starts(scenario, late, "8114:80", "8114");
         starts(scenario, late, "8115:80/udp", "8115");
     }
-    // side by side
+    // Both drivers at once.
     scenario.serve("one", &["tcp:80"], &["--network", "ours", "-p", "8117:80"]);
     scenario.serve("two", &["tcp:80"], &["--network", "theirs", "-p", "8118:80"]);
     scenario

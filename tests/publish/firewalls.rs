@@ -1,6 +1,6 @@
-//! firewalld and ufw, Debian's packages as they are, beside Docker's own networks and beside Pontoon's.
+//! firewalld and ufw, as packaged by Debian, beside Docker's own networks and beside Pontoon's.
 //!
-//! `docs/neighbours.md` tells people what to do; what it tells is what is run here.
+//! The instructions of `docs/neighbours.md` are run here.
 
 use std::{fs, time::Duration};
 
@@ -9,9 +9,9 @@ use crate::{
         Expect::{self, By, Closed, Is},
         From::{self, Host, In, Outside},
     },
-    support::{Options, Process, Signal, wait_until},
     topology::{Held, SOON, Scenario, Topology},
 };
+use testkit::{Options, Process, Signal, wait_until};
 
 const BUS: &str = r#"
 <busconfig>
@@ -23,25 +23,25 @@ const BUS: &str = r#"
 </busconfig>
 "#;
 
-/// The built-in driver, then Pontoon, each on a node of its own: a firewall leaves traces.
+/// The built-in driver, then Pontoon, each on its own node: a firewall leaves rules behind.
 fn on_each(run: fn(&Scenario)) {
     for driver in ["bridge", "pontoon"] {
         let topology = Topology::up(Options::new().full());
         if driver == "pontoon" {
             topology.start_pontoon();
         }
-        topology.play(driver, run);
+        topology.run_scenario(driver, run);
     }
 }
 
-/// Two networks, a published port, somebody outside, and a server on the node that nobody but containers may reach.
-struct Town<'a> {
+/// Two networks, a published port, a host outside, and a server on the node that only containers may reach.
+struct Deployment<'a> {
     scenario: &'a Scenario<'a>,
     _host: Process,
     _remote: Process,
 }
 
-impl<'a> Town<'a> {
+impl<'a> Deployment<'a> {
     fn up(scenario: &'a Scenario<'a>) -> Self {
         scenario.network("net", &["--subnet", "10.180.1.0/24", "--ipv6", "--subnet", "fd80:1::/64"]);
         scenario.network("other", &["--subnet", "10.180.2.0/24"]);
@@ -56,7 +56,7 @@ impl<'a> Town<'a> {
         Self { scenario, _host: host, _remote: scenario.serve_outside("remote", &["tcp:80"]) }
     }
 
-    /// What holds whatever the firewall is told.
+    /// Expectations that hold with any firewall configuration.
     fn always(&self) -> Vec<(From<'static>, &'static str, Expect<'static>)> {
         let mut rows = vec![
             (Outside, "tcp,192.168.77.1,8700", Is("web:80 192.168.77.2")),
@@ -65,11 +65,11 @@ impl<'a> Town<'a> {
             (Outside, "tcp,10.180.1.10,82", Closed),
             (Host, "tcp,192.168.77.1,8700", By("web:80")),
             (Host, "tcp,127.0.0.1,8702", By("web:80")),
-            // the firewall itself is at work
+            // The firewall itself is active.
             (Outside, "tcp,192.168.77.1,7070", Closed),
         ];
         if self.scenario.is_pontoon() {
-            // the built-in driver has it the other way round, at times
+            // The built-in driver sometimes has the opposite result here.
             rows.push((In("away"), "tcp,192.168.77.1,8700", By("web:80")));
             rows.push((In("away"), "tcp,10.180.1.10,80", Closed));
         }
@@ -79,7 +79,7 @@ impl<'a> Town<'a> {
         rows
     }
 
-    /// What passes the firewall from containers.
+    /// Traffic of containers through the firewall.
     fn containers_get_out(&self, open: bool) {
         let expect = |by| if open { By(by) } else { Closed };
         self.scenario.expect(&[
@@ -88,7 +88,7 @@ impl<'a> Town<'a> {
         ]);
     }
 
-    /// Connections that what follows must not hurt, in and out.
+    /// Connections in both directions that must survive the following changes.
     fn held(&self) -> Vec<Held> {
         let scenario = self.scenario;
         let mut held = vec![scenario.hold(scenario.outside, "192.168.77.1", 8700)];
@@ -99,23 +99,23 @@ impl<'a> Town<'a> {
         held
     }
 
-    /// The firewall throws its rules away and makes them again, while connections are held; `harmful` if it takes or
-    /// overtakes rules of ours too.
-    fn harmed(&self, held: &[Held], harmful: bool, commands: &[&[&str]]) {
+    /// The firewall reloads its rules while connections are held; `harmful` if that also removes or overtakes Pontoon's
+    /// rules.
+    fn damage(&self, held: &[Held], harmful: bool, commands: &[&[&str]]) {
         let scenario = self.scenario;
         let mut took = Vec::new();
         let before = if scenario.is_pontoon() { scenario.repairs() } else { 0 };
         for command in commands {
             if scenario.is_pontoon() {
-                took.push(scenario.harm(command));
-                println!("{}: whole {:?} after its end", command.join(" "), took[took.len() - 1]);
+                took.push(scenario.damage_firewall(command));
+                println!("{}: repaired {:?} after its end", command.join(" "), took[took.len() - 1]);
             } else {
                 scenario.exec(command).ok();
             }
-            held.iter().for_each(Held::goes_on);
+            held.iter().for_each(Held::assert_continues);
         }
         if let Some(best) = took.iter().min() {
-            assert!(!harmful || scenario.repairs() > before, "they needed repair, and it is counted");
+            assert!(!harmful || scenario.repairs() > before, "the repair was not counted");
             assert!(*best < Duration::from_secs(1), "repaired within a second: {took:?}");
         }
     }
@@ -133,34 +133,35 @@ fn firewalld(scenario: &Scenario) {
                  firewalld --log-target file --log-file /lab/firewalld.log";
     scenario.exec(&["bash", "-c", start]).ok();
     wait_until(SOON, "firewalld", || scenario.exec(&["firewall-cmd", "--state"]).success());
-    // an engine asks at its start whether there is a firewalld, and puts its bridges into the zone `docker`
+    // At its start, an engine detects firewalld, and adds its bridges to the zone `docker`.
     scenario.restart_dockerd(Signal::Term);
-    let town = Town::up(scenario);
-    scenario.expect(&town.always());
+    let deployment = Deployment::up(scenario);
+    scenario.expect(&deployment.always());
     if scenario.is_pontoon() {
-        // a zone of the user's decides about links that nobody has put into another one: nothing leaves it
-        town.containers_get_out(false);
+        // The user's default zone applies to links without a zone: no traffic leaves it.
+        deployment.containers_get_out(false);
         scenario.expect(&[(In("peer"), "tcp,192.168.77.1,7070", Closed)]);
         for permanent in [&["--permanent"][..], &[]] {
             cmd(&[permanent, &["--zone=docker", "--add-interface=pnt+"]].concat());
         }
     }
-    town.containers_get_out(true);
+    deployment.containers_get_out(true);
     scenario.expect(&[(In("peer"), "tcp,192.168.77.1,7070", By("host:7070"))]);
-    scenario.expect(&town.always());
-    let held = town.held();
-    // the second version leaves iptables alone
+    scenario.expect(&deployment.always());
+    scenario.explained(&deployment.always());
+    let held = deployment.held();
+    // The second version does not touch iptables.
     let first = cmd(&["--version"]).starts_with('1');
-    town.harmed(&held, first, &[&["firewall-cmd", "--reload"]]);
-    scenario.expect(&town.always());
+    deployment.damage(&held, first, &[&["firewall-cmd", "--reload"]]);
+    scenario.expect(&deployment.always());
     if scenario.is_pontoon() {
-        // modes without translation: firewalld has no reason to let them in but a policy
+        // In modes without translation, firewalld needs a policy to accept packets.
         let mode = "com.docker.network.bridge.gateway_mode_ipv4=routed";
         scenario.network("routed", &["--subnet", "10.180.3.0/24", "-o", mode]);
         scenario.serve("plain", &["tcp:80-81"], &["--network", "routed", "--ip", "10.180.3.10", "-p", "80"]);
         scenario.route_from_outside(&["10.180.3.0/24"]);
         if scenario.engine < 25 {
-            // newer ones have made such a policy for themselves
+            // Newer engines create such a policy.
             scenario.expect(&[(Outside, "tcp,10.180.3.10,80", Closed)]);
         }
         cmd(&["--permanent", "--new-policy=pontoon"]);
@@ -168,13 +169,14 @@ fn firewalld(scenario: &Scenario) {
         for part in both {
             cmd(&["--permanent", "--policy=pontoon", part]);
         }
-        town.harmed(&held, first, &[&["firewall-cmd", "--reload"]]);
+        deployment.damage(&held, first, &[&["firewall-cmd", "--reload"]]);
         scenario.expect(&[(Outside, "tcp,10.180.3.10,80", By("plain:80")), (Outside, "tcp,10.180.3.10,81", Closed)]);
-        // what firewalld's user drops stays dropped
+        // What a user of firewalld drops stays dropped.
         let rule = ["ipv4", "filter", "FORWARD", "0", "-p", "tcp", "-s", "192.168.77.2", "--dport", "81", "-j", "DROP"];
         cmd(&[&["--direct", "--add-rule"][..], &rule].concat());
-        scenario
-            .expect(&[(Outside, "tcp,192.168.77.1,8701", Closed), (Outside, "tcp,192.168.77.1,8700", By("web:80"))]);
+        let dropped = [(Outside, "tcp,192.168.77.1,8701", Closed), (Outside, "tcp,192.168.77.1,8700", By("web:80"))];
+        scenario.expect(&dropped);
+        scenario.explained(&dropped);
     }
 }
 
@@ -185,21 +187,22 @@ fn ufw_and_published_ports() {
 
 fn ufw(scenario: &Scenario) {
     let ufw = |args: &[&str]| scenario.exec(&[&["ufw"][..], args].concat()).ok();
-    let town = Town::up(scenario);
-    town.containers_get_out(true);
-    let held = town.held();
+    let deployment = Deployment::up(scenario);
+    deployment.containers_get_out(true);
+    let held = deployment.held();
     let enable = ["ufw", "--force", "enable"];
-    town.harmed(&held, true, &[&enable, &["ufw", "reload"], &["ufw", "disable"], &enable]);
-    scenario.expect(&town.always());
-    town.containers_get_out(true);
-    // ufw refuses what is for the host, from containers too, until it is told otherwise
+    deployment.damage(&held, true, &[&enable, &["ufw", "reload"], &["ufw", "disable"], &enable]);
+    scenario.expect(&deployment.always());
+    scenario.explained(&deployment.always());
+    deployment.containers_get_out(true);
+    // By default ufw rejects traffic to the host, also from containers.
     scenario.expect(&[(In("peer"), "tcp,192.168.77.1,7070", Closed)]);
     let allow = ["allow", "from", "10.180.1.0/24", "to", "any", "port", "7070", "proto", "tcp"];
     ufw(&allow);
     scenario
         .expect(&[(In("peer"), "tcp,192.168.77.1,7070", By("host:7070")), (Outside, "tcp,192.168.77.1,7070", Closed)]);
     ufw(&[&["delete"][..], &allow].concat());
-    // a route that is denied: by the container's port, as ufw sees packets once they are translated
+    // A denied route: by the container's port, since ufw sees packets after translation.
     let deny = ["route", "deny", "proto", "tcp", "from", "192.168.77.2", "to", "any", "port", "81"];
     ufw(&deny);
     if scenario.is_pontoon() {
@@ -209,7 +212,8 @@ fn ufw(scenario: &Scenario) {
             (Host, "tcp,192.168.77.1,8701", By("web:81")),
         ];
         scenario.expect(&denied);
-        // nor does it depend on who came last
+        scenario.explained(&denied);
+        // The order of starts does not matter.
         for command in [&["reload"][..], &["disable"], &["--force", "enable"]] {
             ufw(command);
         }
@@ -219,7 +223,7 @@ fn ufw(scenario: &Scenario) {
         println!("a denied route to a published port of Docker's own: {answer}");
     }
     ufw(&["route", "delete", "deny", "proto", "tcp", "from", "192.168.77.2", "to", "any", "port", "81"]);
-    held.iter().for_each(Held::goes_on);
-    scenario.expect(&town.always());
+    held.iter().for_each(Held::assert_continues);
+    scenario.expect(&deployment.always());
     ufw(&["disable"]);
 }

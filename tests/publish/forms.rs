@@ -1,16 +1,16 @@
-//! The forms of `-p`, and from where a published port is reached.
+//! The forms of `-p`, and the sources from which a published port is reached.
 
 use crate::{
     probe::{
         Expect::{By, Closed, Is},
         From::{Host, In, Outside},
     },
-    support::Output,
     topology::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, Scenario, on_both},
 };
+use testkit::Output;
 
 #[test]
-fn every_form_is_reached_from_everywhere_it_should() {
+fn every_form_is_reached_from_every_expected_source() {
     on_both(forms);
 }
 
@@ -38,7 +38,7 @@ fn forms(scenario: &Scenario) {
     from_containers(scenario);
     the_same_range_again(scenario);
     from_the_loopback_of_six(scenario);
-    // what is gone is closed, and another may have it
+    // A removed port is closed, and free for another container.
     scenario.docker(&["rm", "-f", "web"]).ok();
     scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8080", Closed),
@@ -58,7 +58,7 @@ fn from_outside(scenario: &Scenario) {
     let web4 = format!("web:80 {OUTSIDE4}");
     let udp4 = format!("web:53 {OUTSIDE4}");
     let (web6, udp6) = (format!("web:80 {OUTSIDE6}"), format!("web:53 {OUTSIDE6}"));
-    // a proxy hides who it is
+    // A proxy hides the client's address.
     let six = |text| if scenario.has_six() { Is(text) } else { By(&text[..6]) };
     scenario.expect(&[
         (Outside, "tcp,192.168.77.1,8080", Is(&web4)),
@@ -78,7 +78,7 @@ fn from_outside(scenario: &Scenario) {
         (Outside, "tcp,192.168.77.1,8084", Closed),
         (Outside, "tcp,fd77::1,8084", six(&web6)),
         (Outside, "tcp,fd77::1,8085", Closed),
-        // nothing but what is published
+        // Only published ports are open.
         (Outside, "tcp,192.168.77.1,80", Closed),
         (Outside, "udp,192.168.77.1,53", Closed),
         (Outside, "tcp,192.168.77.1,8053", Closed),
@@ -131,13 +131,13 @@ fn from_containers(scenario: &Scenario) {
             (In(from), "tcp,fd77::1,8080", By("web:80")),
             (In(from), "tcp,fd77::1,8084", By("web:80")),
             (In(from), "tcp,fd77::1,8085", Closed),
-            // by the gateway, which is the host
+            // Via the gateway, which is the host.
             (In(from), "tcp,10.120.1.1,8080", By("web:80")),
             (In(from), "tcp,10.120.2.1,8080", By("web:80")),
             (In(from), "tcp,fd20:1::1,8080", By("web:80")),
             (In(from), "tcp,127.0.0.1,8080", Closed),
         ]);
-        // the engine's proxy answers these from another address
+        // The engine's proxy answers these from another address.
         if scenario.is_pontoon() {
             rows.push((In(from), "udp,192.168.77.1,8053", By("web:53")));
             rows.push((In(from), "udp,fd77::1,8053", By("web:53")));
@@ -146,7 +146,7 @@ fn from_containers(scenario: &Scenario) {
     scenario.expect(&rows);
 }
 
-/// A range is shared, each container has a port of it.
+/// Two containers with the same range: each gets a port of it.
 fn the_same_range_again(scenario: &Scenario) {
     scenario.serve("second", &["tcp:80"], &["--network", "net", "-p", "8090-8091:80"]);
     scenario.expect(&[
@@ -165,7 +165,7 @@ fn chosen_ports_are_ephemeral_and_kept() {
 
 fn ephemeral(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.121.1.0/24", "--ipv6", "--subnet", "fd21:1::/64"]);
-    // what is reserved is never chosen; the engine reads this once, when it starts
+    // Reserved ports are never chosen; the engine reads this setting once, at its start.
     if scenario.is_pontoon() {
         scenario.exec(&["sysctl", "-qw", "net.ipv4.ip_local_port_range=41000 41020"]).ok();
         scenario.exec(&["sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=41000-41008"]).ok();
@@ -194,7 +194,7 @@ fn ephemeral(scenario: &Scenario) {
         }
         for (addr, number) in &ways {
             if scenario.is_pontoon() {
-                assert!((41010..=41020).contains(number), "{name} {port}: {number} is not one to choose");
+                assert!((41010..=41020).contains(number), "{name} {port}: {number} is reserved");
             }
             let probe = |at: &str| format!("{},{at},{number}", &port[3..]);
             match addr.as_str() {
@@ -214,7 +214,7 @@ fn ephemeral(scenario: &Scenario) {
 }
 
 #[test]
-fn the_default_address_is_the_networks() {
+fn the_default_address_is_set_by_the_network() {
     on_both(default_address);
 }
 
@@ -236,7 +236,7 @@ fn default_address(scenario: &Scenario) {
 }
 
 #[test]
-fn a_host_address_needs_to_exist() {
+fn a_host_address_has_to_exist() {
     on_both(foreign_address);
 }
 

@@ -1,23 +1,23 @@
-//! Packets made by hand, and what they must not reach.
+//! Forged packets, and the destinations that they must not reach.
 //!
-//! Each is also sent where nothing guards, to a network in mode `nat-unprotected` beside the guarded one: it arrives
-//! there, so it is one that could.
+//! Each is also sent to an unprotected network in mode `nat-unprotected` beside the protected one: it arrives there, so
+//! the attack is effective.
 
 use crate::{
     probe::{
         Expect::{By, Closed, Is},
         From::{Host, In, Outside},
     },
-    support::{Node, wait_until},
     topology::{SOON, Scenario, on_pontoon},
 };
+use testkit::{Node, wait_until};
 
 const WEB: &str = "10.164.1.10";
 const BARE: &str = "10.164.2.10";
 const UNPROTECTED: &str = "com.docker.network.bridge.gateway_mode_ipv4=nat-unprotected";
 
-/// `web` is guarded, with 8550 leading to its UDP port 53, `bare` is not; both have ports 53 and 54.
-fn town(scenario: &Scenario) {
+/// `web` is protected, with 8550 published for its UDP port 53, `bare` is not; both have ports 53 and 54.
+fn deploy(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.164.1.0/24", "--ipv6", "--subnet", "fd64:1::/64"]);
     scenario.network("open", &["--subnet", "10.164.2.0/24", "-o", UNPROTECTED]);
     let publish = ["-p", "8550:53/udp", "-p", "8550:80/tcp"];
@@ -25,14 +25,14 @@ fn town(scenario: &Scenario) {
     scenario.serve("web", &ports, &[&["--network", "net", "--ip", WEB][..], &publish].concat());
     scenario.serve("bare", &ports, &["--network", "open", "--ip", BARE]);
     scenario.route_from_outside(&["10.164.1.0/24", "10.164.2.0/24", "fd64:1::/64"]);
-    // the first packet of all finds the neighbours known
+    // Resolves the neighbours before the first packet.
     scenario.expect(&[
         (Outside, "udp,192.168.77.1,8550", Is("web:53 192.168.77.2")),
         (Outside, "udp,10.164.2.10,54", Is("bare:54 192.168.77.2")),
     ]);
 }
 
-/// Whether a server got a datagram with this text.
+/// Whether a server received a datagram with this text.
 fn got(scenario: &Scenario, name: &str, text: &str) -> bool {
     scenario.docker(&["logs", name]).ok().lines().any(|line| line.starts_with("got") && line.ends_with(text))
 }
@@ -48,35 +48,35 @@ fn fragments_open_no_port() {
 }
 
 fn fragments(scenario: &Scenario) {
-    town(scenario);
+    deploy(scenario);
     for kind in ["plain", "tiny", "late"] {
         send(scenario.outside, &[kind, "192.168.77.2", WEB, "54", kind]);
         send(scenario.outside, &[kind, "192.168.77.2", BARE, "54", kind]);
-        wait_until(SOON, &format!("{kind} to arrive where nothing guards"), || got(scenario, "bare", kind));
-        assert!(!got(scenario, "web", kind), "{kind} came in");
-        // what is published is, in whatever pieces it comes
+        wait_until(SOON, &format!("{kind} to arrive at the unprotected network"), || got(scenario, "bare", kind));
+        assert!(!got(scenario, "web", kind), "{kind} arrived");
+        // The published port is reached, however the packet is fragmented.
         let published = format!("{kind}-published");
         send(scenario.outside, &[kind, "192.168.77.2", "192.168.77.1", "8550", &published]);
         wait_until(SOON, &format!("{kind} to arrive at the published port"), || got(scenario, "web", &published));
     }
-    // two first fragments, of which the second one says another port: nobody believes either
+    // Two first fragments with different ports: both are dropped.
     for (at, port) in [(WEB, "54"), (BARE, "54"), ("192.168.77.1", "8550")] {
         send(scenario.outside, &["overlap", "192.168.77.2", at, port, "overlap"]);
     }
     send(scenario.outside, &["plain", "192.168.77.2", "192.168.77.1", "8550", "after"]);
-    wait_until(SOON, "what was sent later", || got(scenario, "web", "after"));
+    wait_until(SOON, "a later datagram", || got(scenario, "web", "after"));
     assert!(!got(scenario, "web", "overlap"));
 }
 
 #[test]
-fn nobody_outside_is_somebody_inside() {
+fn sources_of_the_inside_are_dropped_from_outside() {
     on_pontoon(sources);
 }
 
-/// Sources that nobody outside can have, to the published port, and where the host itself would be let in.
+/// Sources that an outside host cannot have, to the published port and to ports that the host itself could reach.
 fn sources(scenario: &Scenario) {
-    town(scenario);
-    // as bad as an administrator can make it
+    deploy(scenario);
+    // The most permissive settings of an administrator.
     for key in ["all.route_localnet", "eth0.route_localnet", "all.accept_source_route", "eth0.accept_source_route"] {
         scenario.exec(&["sysctl", "-qw", &format!("net.ipv4.conf.{key}=1")]).ok();
     }
@@ -92,12 +92,12 @@ fn sources(scenario: &Scenario) {
         send(scenario.outside, &["plain", source, WEB, "54", &text]);
         send(scenario.outside, &["plain", source, WEB, "53", &text]);
     }
-    // through the host by a source route: at the hook its destination is the host still
+    // Through the host by source routing: at the hook, the destination is still the host.
     send(scenario.outside, &["steered", "192.168.77.2", "192.168.77.1", "54", "steered", WEB]);
     send(scenario.outside, &["steered", "192.168.77.2", "192.168.77.1", "54", "steered", BARE]);
-    wait_until(SOON, "a steered datagram to arrive where nothing guards", || got(scenario, "bare", "steered"));
-    send(scenario.outside, &["plain", "192.168.77.2", "192.168.77.1", "8550", "honest"]);
-    wait_until(SOON, "an honest datagram", || got(scenario, "web", "honest"));
+    wait_until(SOON, "a steered datagram to arrive at the unprotected network", || got(scenario, "bare", "steered"));
+    send(scenario.outside, &["plain", "192.168.77.2", "192.168.77.1", "8550", "regular"]);
+    wait_until(SOON, "a regular datagram", || got(scenario, "web", "regular"));
     for (at, source) in own.into_iter().enumerate() {
         assert!(!got(scenario, "web", &format!("own-{at}")), "from {source} outside");
     }
@@ -109,9 +109,9 @@ fn redirects_from_outside_change_no_route() {
     on_pontoon(redirects);
 }
 
-/// An ICMP redirect for a flow of the container's belongs to that flow, and passes. Its gateway could send one too.
+/// An ICMP redirect for a flow of the container belongs to that flow, and passes. Its gateway could send one as well.
 fn redirects(scenario: &Scenario) {
-    town(scenario);
+    deploy(scenario);
     scenario.serve("peer", &["tcp:80"], &["--network", "net", "--ip", "10.164.1.66"]);
     let _remote = scenario.serve_outside("remote", &["udp:53"]);
     let stick = ["bash", "-c", "exec nsenter -t $(docker inspect -f '{{.State.Pid}}' web) -n perl /lab/tool.pl \"$@\""];
@@ -134,9 +134,9 @@ fn redirects(scenario: &Scenario) {
         redirect(scenario.outside, [from, WEB, "10.164.1.66", WEB]);
     }
     scenario.expect(&[(Outside, "udp,192.168.77.1,8550", By("web:53"))]);
-    assert!(!turned(), "somebody outside has changed the container's route");
+    assert!(!turned(), "an outside host changed the container's route");
     redirect(scenario, ["10.164.1.1", WEB, "10.164.1.66", WEB]);
-    wait_until(SOON, "the gateway's own redirect to be heeded", turned);
+    wait_until(SOON, "the gateway's own redirect to be accepted", turned);
 }
 
 #[test]
@@ -144,9 +144,9 @@ fn link_local_sources_reach_no_published_port() {
     on_pontoon(link_local);
 }
 
-/// Pontoon does not translate them; if it did, the kernel would not forward them.
+/// Pontoon does not translate them; after a translation, the kernel would not forward them.
 fn link_local(scenario: &Scenario) {
-    town(scenario);
+    deploy(scenario);
     let fe80 = |node: &Node| {
         let text = node.exec(&["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).ok();
         let address = text.split_whitespace().skip_while(|word| *word != "inet6").nth(1).map(str::to_owned);
@@ -157,7 +157,7 @@ fn link_local(scenario: &Scenario) {
     let _host = scenario.spawn(&["perl", "/lab/tool.pl", "serve", "host", "tcp:7070"]);
     scenario.listens("host");
     scenario.expect(&[
-        // the way is there
+        // The path works.
         (Outside, &format!("tcp,{node}%eth0,7070"), By("host:7070")),
         (Outside, &format!("tcp,fd77::1,7070,{outside}%eth0"), By("host:7070")),
         (Outside, "tcp,fd77::1,8550", By("web:80")),
@@ -171,12 +171,12 @@ fn link_local(scenario: &Scenario) {
 }
 
 #[test]
-fn dockers_networks_and_pontoons_meet_at_published_ports_only() {
+fn dockers_and_pontoons_networks_reach_each_other_only_at_published_ports() {
     on_pontoon(both_kinds);
 }
 
 fn both_kinds(scenario: &Scenario) {
-    town(scenario);
+    deploy(scenario);
     scenario.create_network("bridge", "theirs", &["--subnet", "10.164.3.0/24"]).ok();
     let ports = ["udp:53-54", "tcp:80-81"];
     let publish = ["-p", "8551:80", "-p", "8551:53/udp"];
@@ -188,14 +188,14 @@ fn both_kinds(scenario: &Scenario) {
         (Outside, "tcp,192.168.77.1,8551", By("their:80")),
         (Host, "tcp,10.164.3.10,81", By("their:81")),
         (Host, "tcp,10.164.1.10,81", By("web:81")),
-        // at published ports
+        // At published ports.
         (In("their"), "tcp,192.168.77.1,8550", By("web:80")),
         (In("their"), "udp,192.168.77.1,8550", By("web:53")),
         (In("default"), "tcp,192.168.77.1,8550", By("web:80")),
         (In("web"), "tcp,192.168.77.1,8551", By("their:80")),
         (In("web"), "udp,192.168.77.1,8551", By("their:53")),
         (In("web"), "tcp,192.168.77.1,8552", By("default:80")),
-        // and nowhere else
+        // Nowhere else.
         (In("their"), "tcp,10.164.1.10,80", Closed),
         (In("their"), "tcp,10.164.1.10,81", Closed),
         (In("their"), "udp,10.164.1.10,53", Closed),

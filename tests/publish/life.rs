@@ -1,17 +1,16 @@
-//! Ends and new lives with published ports: the container's, Pontoon's, the engine's.
+//! Published ports across restarts of the container, of Pontoon and of the engine.
 
 use crate::{
     probe::{
         Expect::{By, Closed},
         From::{Host, Outside},
     },
-    support::{Options, Signal, wait_until},
-    testbed::traces,
     topology::{NODE4, SOON, Scenario, on_both, on_both_with, on_pontoon},
 };
+use testkit::{Options, Signal, testbed::traces, wait_until};
 
 #[test]
-fn a_container_that_starts_again_has_its_ports() {
+fn a_restarted_container_has_its_ports() {
     on_both(container);
 }
 
@@ -34,7 +33,7 @@ fn container(scenario: &Scenario) {
     open(scenario);
     scenario.docker(&["stop", "-t", "5", "web"]).ok();
     scenario.expect(&[(Outside, "tcp,192.168.77.1,8200", Closed), (Outside, "udp,192.168.77.1,8201", Closed)]);
-    assert!(scenario.free("tcp", "0.0.0.0", "8200"), "a stopped container has no ports");
+    assert!(scenario.free("tcp", "0.0.0.0", "8200"), "the port of a stopped container is still reserved");
     scenario.not_ready("web");
     scenario.docker(&["start", "web"]).ok();
     open(scenario);
@@ -43,14 +42,14 @@ fn container(scenario: &Scenario) {
     open(scenario);
     scenario.not_ready("web");
     scenario.docker(&["kill", "web"]).ok();
-    wait_until(SOON, "a killed container to give its ports back", || scenario.free("tcp", "0.0.0.0", "8200"));
+    wait_until(SOON, "a killed container to release its ports", || scenario.free("tcp", "0.0.0.0", "8200"));
     scenario.docker(&["start", "web"]).ok();
     open(scenario);
-    wait_until(SOON, "nothing to pile up", || traces(scenario).len() == before.len());
+    wait_until(SOON, "leftovers to be removed", || traces(scenario).len() == before.len());
 }
 
 #[test]
-fn published_ports_outlive_pontoon() {
+fn published_ports_survive_a_crash_of_pontoon() {
     on_pontoon(crash);
 }
 
@@ -73,13 +72,13 @@ fn crash(scenario: &Scenario) {
             (Host, "tcp,127.0.0.1,8212", By("web:80")),
         ]);
         for held in [&four, &six, &local] {
-            held.goes_on();
+            held.assert_continues();
         }
     };
     for signal in [Signal::Kill, Signal::Term, Signal::Kill] {
         scenario.kill_pontoon(signal);
         open();
-        scenario.start_pontoon(&crate::testbed::binary(), &[]);
+        scenario.start_pontoon(&testkit::testbed::binary(), &[]);
         open();
         for (protocol, port) in [("tcp", "8210"), ("udp", "8211"), ("tcp", &*number.to_string())] {
             assert!(!scenario.free(protocol, "0.0.0.0", port), "{port}/{protocol} is reserved again");
@@ -94,14 +93,14 @@ fn crash(scenario: &Scenario) {
     scenario.docker(&["rm", "-f", "late", "web"]).ok();
     scenario.serve("late", &["tcp:80"], &["--network", "net", "-p", "8210:80"]);
     scenario.expect(&[(Outside, "tcp,192.168.77.1,8210", By("late:80"))]);
-    a_thief_in_the_meantime(scenario);
+    port_taken_while_pontoon_is_down(scenario);
 }
 
-/// Somebody takes the port while nobody holds it: the rules are in force and Pontoon starts.
-fn a_thief_in_the_meantime(scenario: &Scenario) {
+/// Another process takes the port while it is not reserved: the rules still apply, and Pontoon starts.
+fn port_taken_while_pontoon_is_down(scenario: &Scenario) {
     scenario.kill_pontoon(Signal::Kill);
     let thief = scenario.take("tcp", "0.0.0.0", "8210");
-    scenario.start_pontoon(&crate::testbed::binary(), &[]);
+    scenario.start_pontoon(&testkit::testbed::binary(), &[]);
     scenario.expect(&[(Outside, "tcp,192.168.77.1,8210", By("late:80"))]);
     drop(thief);
     scenario.docker(&["rm", "-f", "late"]).ok();
@@ -109,7 +108,7 @@ fn a_thief_in_the_meantime(scenario: &Scenario) {
 }
 
 #[test]
-fn published_ports_come_back_with_the_engine() {
+fn published_ports_survive_a_restart_of_the_engine() {
     on_both(engine);
 }
 
@@ -127,7 +126,9 @@ fn engine(scenario: &Scenario) {
             (Outside, "tcp,fd77::1,8220", By("web:80")),
             (Outside, "udp,192.168.77.1,8221", By("web:53")),
         ]);
-        wait_until(SOON, "the port of a container that stays down", || scenario.free("tcp", "0.0.0.0", "8222"));
+        wait_until(SOON, "the release of the port of a container that stays down", || {
+            scenario.free("tcp", "0.0.0.0", "8222")
+        });
         assert!(!scenario.free("tcp", "0.0.0.0", "8220"));
         scenario.not_ready("never");
         scenario.docker(&["start", "never"]).ok();
@@ -137,7 +138,7 @@ fn engine(scenario: &Scenario) {
 }
 
 #[test]
-fn live_restored_ports_feel_nothing() {
+fn live_restore_does_not_interrupt_ports() {
     on_both_with(Options::new().flag("--live-restore"), live_restore);
 }
 
@@ -152,7 +153,7 @@ fn live_restore(scenario: &Scenario) {
             scenario.expect(&[(Outside, "tcp,192.168.77.1,8230", By("web:80"))]);
         }
         scenario.start_dockerd();
-        held.goes_on();
+        held.assert_continues();
         scenario.expect(&[
             (Outside, "tcp,192.168.77.1,8230", By("web:80")),
             (Outside, "udp,192.168.77.1,8231", By("web:53")),

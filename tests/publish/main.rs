@@ -1,14 +1,8 @@
-//! Published ports, gateway modes and isolation over real engines: packets decide.
+//! Published ports, gateway modes and isolation with real engines, verified by packets.
 //!
 //! Where behaviour should match, a scenario runs on the engine's own bridge driver first, so that a wrong expectation
-//! fails there, and then on Pontoon. `PONTOON_ENGINE` selects the engine. Servers and clients are `tool.pl`, run in
-//! the containers, in their network namespaces, on the node and on a host outside.
-
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../engine/testbed.rs"]
-#[allow(dead_code, reason = "it is the engine tests' first")]
-mod testbed;
+//! fails there, and then on Pontoon. `PONTOON_ENGINE` selects the engine. Servers and clients are `tool.pl`, run in the
+//! containers, in their network namespaces, on the node and on a host outside.
 
 mod allow;
 mod broadcast;

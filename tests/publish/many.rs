@@ -17,7 +17,7 @@ fn two_hundred_ports_on_one_container() {
 
 fn many(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.141.1.0/24", "--ipv6", "--subnet", "fd41:1::/64"]);
-    // a proxy each is too much for the oldest engines on a small machine
+    // One proxy for each port is too much for the oldest engines on a small machine.
     let (range, count) = if scenario.is_pontoon() { ("9100-9299:9100-9299", 200) } else { ("9100-9119:9100-9119", 20) };
     let last = 9099 + count;
     let before = spent(scenario);
@@ -47,11 +47,11 @@ fn many(scenario: &Scenario) {
     let closed: Vec<_> = rows.iter().map(|(from, probe, _)| (*from, *probe, Closed)).collect();
     scenario.expect(&closed);
     for port in sample {
-        assert!(!scenario.is_pontoon() || scenario.free("tcp", "::", &port.to_string()), "{port} is given back");
+        assert!(!scenario.is_pontoon() || scenario.free("tcp", "::", &port.to_string()), "{port} is released");
     }
 }
 
-/// Seconds that Pontoon spent with publishing, as its metrics say.
+/// Seconds that Pontoon spent on publishing, according to its metrics.
 fn spent(scenario: &Scenario) -> Option<f64> {
     let socket = "/run/docker/plugins/pontoon.sock";
     let metrics = scenario.exec(&["curl", "-sf", "--unix-socket", socket, "http://pontoon/metrics"]);
@@ -65,8 +65,8 @@ fn spent(scenario: &Scenario) -> Option<f64> {
     Some(text.lines().find(sum).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0))
 }
 
-/// Media servers (coturn, FreePBX, Jitsi) publish ranges like this one. The engine names each port of it in
-/// every request, so that these are some megabytes long.
+/// Media servers (coturn, FreePBX, Jitsi) publish ranges like this one. The engine lists each port in every request,
+/// which is therefore some megabytes long.
 #[test]
 fn ten_thousand_udp_ports_on_one_container() {
     on_pontoon(range);
@@ -100,6 +100,6 @@ fn range(scenario: &Scenario) {
     let closed: Vec<_> = rows.iter().map(|(from, probe, _)| (*from, probe.as_str(), Closed)).collect();
     scenario.expect(&closed);
     for port in SERVED {
-        assert!(scenario.free("udp", "0.0.0.0", &port.to_string()), "{port} is given back");
+        assert!(scenario.free("udp", "0.0.0.0", &port.to_string()), "{port} is released");
     }
 }

@@ -1,15 +1,15 @@
 //! The matrix: mode x family x source x destination, on Pontoon and on the built-in driver of the same engine.
 //!
-//! What should be is [`expected`], from the table of the built-in driver's isolation (protocol.md 7.4). Pontoon has to
-//! meet it in every cell. Where the built-in driver does not, [`DIFFERENCES`] says why.
+//! The expected result is [`expected`], from the table of the built-in driver's isolation (protocol.md 7.4). Pontoon
+//! has to match it in every cell. [`DIFFERENCES`] lists the deviations of the built-in driver with their reasons.
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path, thread};
 
 use crate::{
     probe::{From, is_closed},
-    support::Options,
-    topology::{NODE4, NODE6, Scenario, Topology},
+    topology::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, Scenario, Topology},
 };
+use testkit::Options;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Mode {
@@ -81,7 +81,7 @@ const TARGETS: [(To, &str); 4] = [
     (To::Ping, "ICMP, container's address"),
 ];
 
-/// Whether something should come through.
+/// Whether a connection should succeed.
 fn expected(cell: Cell) -> bool {
     let translated = matches!(cell.mode, Mode::Nat | Mode::Unprotected);
     match (cell.source, cell.to) {
@@ -97,11 +97,11 @@ fn expected(cell: Cell) -> bool {
     }
 }
 
-/// Where the built-in driver does otherwise.
+/// A deviation of the built-in driver.
 struct Difference {
     /// First and last major version of the engine.
     engines: (u32, u32),
-    /// None: both families.
+    /// `None` for both families.
     six: Option<bool>,
     modes: &'static [Mode],
     sources: &'static [Source],
@@ -116,8 +116,8 @@ const DIFFERENCES: &[Difference] = &[
         modes: &[Mode::Nat],
         sources: &[Source::Outside],
         to: &[To::Published],
-        reason: "Before 28 the built-in driver accepts whoever routes to a published port at the container's own \
-                 address (no rule in raw PREROUTING). Pontoon closes that way on every engine.",
+        reason: "Before 28 the built-in driver accepts direct connections to a published port at the container's \
+                 own address (no rule in raw PREROUTING). Pontoon drops them on every engine.",
     },
     Difference {
         engines: (0, 26),
@@ -125,8 +125,8 @@ const DIFFERENCES: &[Difference] = &[
         modes: &[Mode::Nat],
         sources: &[Source::Outside, Source::Other],
         to: &[To::Published, To::Unpublished, To::Ping],
-        reason: "Before 27 the built-in driver does not filter IPv6 unless ip6tables is switched on. Pontoon does on \
-                 every engine.",
+        reason: "Before 27 the built-in driver does not filter IPv6 unless ip6tables is enabled. Pontoon does on every \
+                 engine.",
     },
     Difference {
         engines: (0, 25),
@@ -134,7 +134,8 @@ const DIFFERENCES: &[Difference] = &[
         modes: &[Mode::Internal],
         sources: &[Source::Outside, Source::Other],
         to: &[To::Published, To::Unpublished, To::Ping],
-        reason: "The oldest engine leaves IPv6 of internal networks open, for want of ip6tables. Pontoon does not.",
+        reason: "The oldest engine leaves IPv6 of internal networks open, because ip6tables is disabled. Pontoon \
+                 does not.",
     },
     Difference {
         engines: (28, 28),
@@ -142,8 +143,8 @@ const DIFFERENCES: &[Difference] = &[
         modes: &[Mode::Unprotected],
         sources: &[Source::Other],
         to: &[To::Published, To::Unpublished, To::Ping],
-        reason: "28 still has the isolation chains between its bridges, and they come first in this mode too; they are \
-                 gone in later engines. Pontoon opens the mode to other networks on every engine, as those do.",
+        reason: "28 still has the isolation chains between its bridges, which also apply in this mode; later engines \
+                 have none. Pontoon opens the mode to other networks on every engine, as later engines do.",
     },
     Difference {
         engines: (27, 27),
@@ -151,8 +152,8 @@ const DIFFERENCES: &[Difference] = &[
         modes: &[Mode::Routed],
         sources: &[Source::Foreign],
         to: &[To::Published, To::Ping],
-        reason: "Before 28 the built-in driver leaves it to a policy who enters its networks, so Pontoon keeps its \
-                 containers out, but for published ports at the host's address; it does not know their modes.",
+        reason: "Before 28 the built-in driver filters access to its networks by a policy only, so Pontoon drops its \
+                 containers' packets, except to published ports at the host's address; it does not know their modes.",
     },
 ];
 
@@ -166,7 +167,7 @@ fn difference(engine: u32, cell: Cell) -> Option<&'static Difference> {
     })
 }
 
-/// One network with a target and, beside it, a source.
+/// One network with a target and a source on it.
 struct Place {
     driver: Driver,
     mode: Mode,
@@ -181,7 +182,7 @@ struct Place {
 fn every_cell_is_as_documented() {
     let topology = Topology::up(Options::new());
     topology.start_pontoon();
-    topology.play("pontoon", matrix);
+    topology.run_scenario("pontoon", matrix);
 }
 
 fn matrix(scenario: &Scenario) {
@@ -194,17 +195,23 @@ fn matrix(scenario: &Scenario) {
         });
         asked.into_iter().for_each(|more| answers.extend(more));
     }
+    let disagreements: Vec<String> = places
+        .iter()
+        .filter(|place| place.driver == Pontoon)
+        .flat_map(|place| explained(scenario, place, &answers))
+        .collect();
+    assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
     let text = show(scenario, &places, &answers);
     println!("{text}");
     let engine = std::env::var("PONTOON_ENGINE").unwrap_or_else(|_| scenario.engine.to_string());
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(format!("matrix-{engine}.md"));
     fs::write(&file, &text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let wrong = judge(scenario, &answers);
+    let wrong = unexpected(scenario, &answers);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The engine's driver knows a mode from this version on.
-fn since(mode: Mode) -> u32 {
+/// The first version whose driver has this mode.
+fn introduced_in(mode: Mode) -> u32 {
     match mode {
         Mode::Nat | Mode::Internal => 0,
         Mode::Routed => 27,
@@ -217,7 +224,7 @@ fn build(scenario: &Scenario) -> Vec<Place> {
     for (driver, name, net) in [(Pontoon, "pontoon", 0), (BuiltIn, "bridge", 1)] {
         let letter = &name[..1];
         for (index, (mode, word)) in MODES.iter().enumerate() {
-            if driver == BuiltIn && scenario.engine < since(*mode) {
+            if driver == BuiltIn && scenario.engine < introduced_in(*mode) {
                 continue;
             }
             let (network, target, peer) =
@@ -252,7 +259,7 @@ fn build(scenario: &Scenario) -> Vec<Place> {
 
 type Answers = BTreeMap<(Driver, Cell), bool>;
 
-/// All destinations of a place from one source. What is not as it should be is asked again.
+/// Probes all destinations of a network from one source. Unexpected results are probed again.
 fn ask(scenario: &Scenario, place: &Place, source: Source) -> Answers {
     let mut answers = Answers::new();
     let other = |driver| if driver == Pontoon { "p-other" } else { "b-other" };
@@ -283,7 +290,7 @@ fn ask(scenario: &Scenario, place: &Place, source: Source) -> Answers {
             assert!(ours || is_closed(&answer), "{cell:?}: {answer}");
             answers.insert((place.driver, *cell), ours);
         }
-        // what the built-in driver is known to do otherwise is not asked again
+        // Known deviations of the built-in driver are not probed again.
         cells.retain(|(cell, _)| {
             let known = place.driver == BuiltIn && difference(scenario.engine, *cell).is_some();
             answers[&(place.driver, *cell)] != expected(*cell) && !known
@@ -295,7 +302,48 @@ fn ask(scenario: &Scenario, place: &Place, source: Source) -> Answers {
     answers
 }
 
-fn judge(scenario: &Scenario, answers: &Answers) -> Vec<String> {
+/// Cells for which `pontoon explain` says something else than the packets did.
+fn explained(scenario: &Scenario, place: &Place, answers: &Answers) -> Vec<String> {
+    let mut questions = Vec::new();
+    for (source, _) in SOURCES {
+        for six in [false, true] {
+            let from = match source {
+                Source::Outside => {
+                    if six {
+                        OUTSIDE6
+                    } else {
+                        OUTSIDE4
+                    }
+                }
+                Source::Host => "host",
+                Source::Same => &place.peer,
+                Source::Other => "p-other",
+                Source::Foreign => "b-other",
+            };
+            let bare = |address: &str| if six { format!("[{address}]") } else { address.to_owned() };
+            let (host, container) = if six { (NODE6, &place.six) } else { (NODE4, &place.four) };
+            for (to, _) in TARGETS {
+                let at = match to {
+                    To::Host => format!("{}:{}", bare(host), place.port),
+                    To::Published => format!("{}:80", bare(container)),
+                    To::Unpublished => format!("{}:81", bare(container)),
+                    To::Ping => container.clone(),
+                };
+                questions.push((Cell { mode: place.mode, six, source, to }, format!("{from} '{at}'")));
+            }
+        }
+    }
+    let asked: Vec<String> = questions.iter().map(|(_, question)| question.clone()).collect();
+    let said = scenario.explain(&asked);
+    let disagrees = |((cell, question), answer): (&(Cell, String), serde_json::Value)| {
+        let open = answers[&(Pontoon, *cell)];
+        let agrees = (answer["verdict"] == "ACCEPTED") == open && answer["verdict"] != "UNKNOWN";
+        (!agrees).then(|| format!("{cell:?} is {}, but explain {question}: {answer:#}", word(open)))
+    };
+    questions.iter().zip(said).filter_map(disagrees).collect()
+}
+
+fn unexpected(scenario: &Scenario, answers: &Answers) -> Vec<String> {
     let mut wrong = Vec::new();
     for ((driver, cell), open) in answers {
         let known = difference(scenario.engine, *cell).filter(|_| *driver == BuiltIn);

@@ -1,4 +1,4 @@
-//! Published ports move with the container's way out; and what `pontoon ports` shows.
+//! Published ports follow the container's default route; and the output of `pontoon ports`.
 
 use crate::{
     probe::{
@@ -19,18 +19,18 @@ fn ports_follow_the_gateway_between_networks() {
     on_both(networks);
 }
 
-/// The gateway is on the network whose name comes first.
+/// The default gateway is on the network whose name comes first.
 fn networks(scenario: &Scenario) {
     scenario.network("b-net", &["--subnet", "10.134.2.0/24", "--ipv6", "--subnet", "fd34:2::/64"]);
     scenario.network("a-net", &["--subnet", "10.134.1.0/24", "--ipv6", "--subnet", "fd34:1::/64"]);
     scenario.network("c-net", &["--internal", "--subnet", "10.134.3.0/24"]);
     scenario.serve("web", &["tcp:80", "udp:53"], &["--network", "b-net", "-p", "8240:80", "-p", "8241:53/udp"]);
-    moving(scenario, "a-net", "b-net", ["10.134.1.", "10.134.2."]);
-    // a network without a way out changes nothing
+    move_gateway(scenario, "a-net", "b-net", ["10.134.1.", "10.134.2."]);
+    // A network without a gateway changes nothing.
     scenario.docker(&["network", "connect", "c-net", "web"]).ok();
     scenario.expect(&OPEN);
     scenario.docker(&["network", "disconnect", "b-net", "web"]).ok();
-    // the oldest engine's proxy leads into an internal network too
+    // The oldest engine's proxy also reaches into an internal network.
     if scenario.is_pontoon() || scenario.engine >= 26 {
         scenario.expect(&[(Outside, "tcp,192.168.77.1,8240", Closed)]);
         assert!(scenario.free("tcp", "0.0.0.0", "8240"));
@@ -49,7 +49,7 @@ fn drivers(scenario: &Scenario) {
         scenario.create_network(first, "a-net", &["--subnet", "10.135.1.0/24"]).ok();
         scenario.create_network(second, "b-net", &["--subnet", "10.135.2.0/24"]).ok();
         scenario.serve("web", &["tcp:80", "udp:53"], &["--network", "b-net", "-p", "8240:80", "-p", "8241:53/udp"]);
-        moving(scenario, "a-net", "b-net", ["10.135.1.", "10.135.2."]);
+        move_gateway(scenario, "a-net", "b-net", ["10.135.1.", "10.135.2."]);
         scenario.docker(&["network", "connect", "a-net", "web"]).ok();
         scenario.not_ready("web");
         scenario.docker(&["restart", "-t", "5", "web"]).ok();
@@ -62,35 +62,35 @@ fn drivers(scenario: &Scenario) {
     }
 }
 
-/// The container is on `second`; `first` takes over and gives back, several times.
-fn moving(scenario: &Scenario, first: &str, second: &str, subnets: [&str; 2]) {
+/// The container is on `second`; the default route moves to `first` and back, several times.
+fn move_gateway(scenario: &Scenario, first: &str, second: &str, subnets: [&str; 2]) {
     scenario.expect(&OPEN);
     for _ in 0..2 {
         scenario.docker(&["network", "connect", first, "web"]).ok();
         scenario.expect(&OPEN);
-        at(scenario, subnets[0]);
+        assert_published_in(scenario, subnets[0]);
         scenario.docker(&["network", "disconnect", first, "web"]).ok();
         scenario.expect(&OPEN);
-        at(scenario, subnets[1]);
+        assert_published_in(scenario, subnets[1]);
     }
     scenario.docker(&["network", "connect", first, "web"]).ok();
     scenario.docker(&["network", "disconnect", second, "web"]).ok();
     scenario.expect(&OPEN);
-    at(scenario, subnets[0]);
+    assert_published_in(scenario, subnets[0]);
     scenario.docker(&["network", "connect", second, "web"]).ok();
     scenario.expect(&OPEN);
     scenario.docker(&["network", "disconnect", first, "web"]).ok();
     scenario.expect(&OPEN);
 }
 
-/// Where Pontoon says that the port leads, if it is Pontoon's.
-fn at(scenario: &Scenario, subnet: &str) {
+/// Asserts that Pontoon, if it publishes the port, publishes it for this subnet.
+fn assert_published_in(scenario: &Scenario, subnet: &str) {
     if !scenario.is_pontoon() {
         return;
     }
     for line in scenario.ports() {
         let container = line["container"].as_str().unwrap_or_default();
-        assert!(container.contains(':') || container.starts_with(subnet), "{line} is not at {subnet}");
+        assert!(container.contains(':') || container.starts_with(subnet), "{line} is not in {subnet}");
     }
 }
 
@@ -121,7 +121,7 @@ fn shows(scenario: &Scenario) {
     for part in ["web", "local", "0.0.0.0:8250/tcp", "[::]:8250/tcp", "127.0.0.1:8251/tcp", &chosen[0].1.to_string()] {
         assert!(table.contains(part), "{part}: {table}");
     }
-    // without the engine's socket there are no names
+    // Without the engine's socket there are no names.
     let bare = scenario.exec(&["/lab/pontoon", "ports", "--socket", socket]).ok();
     assert!(bare.contains("0.0.0.0:8250/tcp") && !bare.contains("web"), "{bare}");
     let network = scenario.network_info("other")["Id"].as_str().unwrap_or_default().to_owned();

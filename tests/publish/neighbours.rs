@@ -1,4 +1,4 @@
-//! Others at the rules: what they flush is repaired, what they drop stays dropped.
+//! Other programs and firewall rules: what they flush is restored, what they drop stays dropped.
 
 use std::{
     fs, thread,
@@ -10,15 +10,15 @@ use crate::{
         Expect::{By, Closed},
         From::{Host, In, Outside},
     },
-    support::Signal,
     topology::{Scenario, on_pontoon},
 };
+use testkit::Signal;
 
-/// For a repair, and for a client's first retransmission on a loaded machine.
+/// Time for a repair, and for a client's first retransmission on a loaded machine.
 const REPAIR: Duration = Duration::from_secs(4);
 
 #[test]
-fn what_others_flush_is_repaired_under_a_connection() {
+fn flushed_rules_are_restored_under_open_connections() {
     on_pontoon(flushed);
 }
 
@@ -33,7 +33,7 @@ fn flushed(scenario: &Scenario) {
     let four = scenario.hold(scenario.outside, "192.168.77.1", 8320);
     let six = scenario.hold(scenario.outside, "fd77::1", 8320);
     let local = scenario.hold(scenario, "127.0.0.1", 8322);
-    let whole = |what: &str| {
+    let assert_restored = |what: &str| {
         let began = Instant::now();
         scenario.expect_within(
             REPAIR,
@@ -45,42 +45,42 @@ fn flushed(scenario: &Scenario) {
                 (In("away"), "tcp,192.168.77.1,8320", By("web:80")),
             ],
         );
-        println!("after {what}: whole within {:.1?}", began.elapsed());
+        println!("after {what}: restored within {:.1?}", began.elapsed());
         scenario.expect(&[(Outside, "tcp,192.168.77.1,8322", Closed), (In("away"), "tcp,10.143.1.2,80", Closed)]);
     };
-    whole("the start");
+    assert_restored("the start");
     let mut took = Vec::new();
     let harm: [&[&str]; 6] = [
         &["iptables", "-F"],
         &["iptables", "-t", "nat", "-F"],
-        // what was saved before there were networks
+        // A dump from before the networks were created.
         &["iptables-restore", "/lab/saved"],
         &["nft", "delete", "table", "inet", "pontoon"],
         &["nft", "flush", "table", "inet", "pontoon"],
         &["nft", "flush", "ruleset"],
     ];
     for command in harm {
-        // While no rules are there, no translation is either: an answer to the masqueraded host would be for nobody,
-        // and be reset. The connections from outside are resumed by TCP, this one may be silent for that moment.
+        // Without rules there is no translation, so an answer to the masqueraded host would find no socket and be
+        // reset. TCP resumes the connections from outside; this one pauses for that moment.
         let pause = scenario.shared().join("pause");
         fs::write(&pause, "").expect("a file");
         thread::sleep(Duration::from_millis(300));
         let before = scenario.repairs();
-        took.push(scenario.harm(command));
-        whole(&command.join(" "));
-        // an engine with tables of its own has no chain that ours are in
+        took.push(scenario.damage_firewall(command));
+        assert_restored(&command.join(" "));
+        // With an engine that uses its own tables, no chain contains Pontoon's rules.
         let ours = command[0] == "nft" || scenario.user_chain() == "DOCKER-USER";
         if ours && !command.contains(&"nat") {
-            assert!(scenario.repairs() > before, "{command:?} is counted");
+            assert!(scenario.repairs() > before, "the repair after {command:?} was not counted");
         }
-        fs::remove_file(&pause).expect("it was made");
+        fs::remove_file(&pause).expect("the file exists");
         for held in [&four, &six, &local] {
-            held.goes_on();
+            held.assert_continues();
         }
     }
-    println!("from the end of the harm to whole rules: {took:?}");
-    assert!(took.iter().min() < Some(&Duration::from_secs(1)), "within a second: {took:?}");
-    // the engine ends its containers, and with them their connections
+    println!("from the end of the command to restored rules: {took:?}");
+    assert!(took.iter().min() < Some(&Duration::from_secs(1)), "repaired within a second: {took:?}");
+    // The engine ends its containers and therefore their connections.
     drop((four, six, local));
     for signal in [Signal::Term, Signal::Kill] {
         for name in ["web", "away"] {
@@ -90,7 +90,7 @@ fn flushed(scenario: &Scenario) {
         for name in ["web", "away"] {
             scenario.listens(name);
         }
-        whole("a restart of the engine");
+        assert_restored("a restart of the engine");
     }
 }
 
@@ -108,7 +108,7 @@ fn drops(scenario: &Scenario) {
         (Outside, "tcp,fd77::1,8330", By("web:80")),
     ];
     scenario.expect(&open);
-    // by what the documentation of Docker tells: the original port, and the container's
+    // As Docker's documentation describes: by the original port, and by the container's.
     let original = ["-m", "conntrack", "--ctorigdstport", "8330", "--ctdir", "ORIGINAL"];
     for matches in [&original[..], &["--dport", "80"], &["-s", "192.168.77.2", "--dport", "80"]] {
         let rule =
@@ -122,7 +122,7 @@ fn drops(scenario: &Scenario) {
         scenario.exec(&rule("-D")).ok();
         scenario.expect(&open);
     }
-    // a table of one's own, before and after ours
+    // In a separate table, before and after Pontoon's.
     for priority in ["-150", "-10", "0", "10", "150"] {
         let table = format!(
             "table inet mine {{\nchain forward {{\ntype filter hook forward priority {priority};\n\
@@ -136,7 +136,7 @@ fn drops(scenario: &Scenario) {
         ]);
         scenario.exec(&["nft", "delete", "table", "inet", "mine"]).ok();
     }
-    // by the port that the client asked for, as docs/firewall.md has it
+    // By the port that the client requested, as in docs/firewall.md.
     let asked = "table inet mine {\nchain forward {\ntype filter hook forward priority filter - 10; policy accept;\n\
                  oifname \"pnt*\" ct direction original meta l4proto tcp ct original proto-dst 8330 \
                  ip saddr != 192.0.2.0/24 drop\n}\n}\n";
@@ -156,11 +156,11 @@ fn drops(scenario: &Scenario) {
 }
 
 #[test]
-fn rules_that_come_later_are_asked_first() {
+fn user_rules_added_later_take_precedence() {
     on_pontoon(later);
 }
 
-/// What docs/neighbours.md tells about rules of one's own.
+/// The instructions of docs/neighbours.md for a user's own rules.
 fn later(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.145.1.0/24"]);
     let publish = ["--network", "net", "--ip", "10.145.1.10", "-p", "8340:80", "-p", "8341:81"];
@@ -181,7 +181,7 @@ fn later(scenario: &Scenario) {
         (In("peer"), "tcp,10.145.1.10,80", By("web:80")),
     ];
     scenario.expect(&open);
-    // by the link, in DOCKER-USER; appended to FORWARD
+    // By link, in DOCKER-USER; and appended to FORWARD.
     for (chain, verb) in [(scenario.user_chain(), "-I"), ("FORWARD", "-A")] {
         let rule = |verb| {
             let drop = ["-o", "pnt+", "-s", "192.168.77.2", "-p", "tcp", "--dport", "80", "-j", "DROP"];
@@ -192,7 +192,7 @@ fn later(scenario: &Scenario) {
         rule("-D");
         scenario.expect(&open);
     }
-    // all that is left is rejected, unless it is accepted before; what is not published is not, even then
+    // All other traffic is rejected, unless it is accepted earlier; unpublished ports stay closed even then.
     let iptables = |rule: &str| scenario.exec(&["bash", "-c", &format!("iptables {rule}")]).ok();
     iptables("-A FORWARD -j REJECT");
     scenario.expect(&open.clone().map(|(from, probe, _)| (from, probe, Closed)));
@@ -205,7 +205,7 @@ fn later(scenario: &Scenario) {
     scenario.expect(&open);
     accept("-D");
     iptables("-D FORWARD -j REJECT");
-    // a chain that drops by its policy
+    // A chain with policy drop.
     let table = |accepts: &str| {
         let chain = "type filter hook forward priority 10; policy drop; ct state established,related accept;";
         scenario.exec(&["nft", &format!("table inet mine {{\nchain forward {{\n{chain}\n{accepts}\n}}\n}}\n")]).ok();

@@ -1,13 +1,15 @@
-//! Probes: who answers whom.
+//! Probes: which server answers which client.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-use crate::topology::Scenario;
+use serde_json::Value;
 
-/// Where a probe starts.
+use crate::topology::{OUTSIDE4, OUTSIDE6, Scenario};
+
+/// The source of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum From<'a> {
     /// The host outside.
@@ -18,21 +20,21 @@ pub enum From<'a> {
     In(&'a str),
 }
 
-/// What should come of it.
+/// The expected result.
 #[derive(Clone, Debug)]
 pub enum Expect<'a> {
-    /// This very answer: `NAME:PORT PEER`.
+    /// Exactly this answer: `NAME:PORT PEER`.
     Is(&'a str),
-    /// An answer of this server, whoever it sees.
+    /// An answer of this server, with any peer address.
     By(&'a str),
-    /// None.
+    /// No answer.
     Closed,
 }
 
 use Expect::{By, Closed, Is};
 
 impl Expect<'_> {
-    fn holds(&self, answer: &str) -> bool {
+    fn matches(&self, answer: &str) -> bool {
         match self {
             Is(text) => answer == *text,
             By(name) => answer.split_once(' ').map_or(answer, |(who, _)| who) == *name,
@@ -42,15 +44,15 @@ impl Expect<'_> {
 }
 
 pub fn is_closed(answer: &str) -> bool {
-    // a proxy of the engine's takes the connection before it has one itself
+    // A proxy of the engine accepts the connection before it has one to the container.
     ["timeout", "refused", "closed"].contains(&answer) || answer.starts_with("unreachable")
 }
 
-/// How long nothing may come back until it counts as closed.
+/// The time without an answer after which a port counts as closed.
 const PATIENCE: &str = "1";
 
 impl Scenario<'_> {
-    /// Runs probes (`tcp,ADDR,PORT`, `udp,ADDR,PORT`, `icmp,ADDR,SIZE`) at once; an answer each.
+    /// Runs probes (`tcp,ADDR,PORT`, `udp,ADDR,PORT`, `icmp,ADDR,SIZE`) in parallel; returns an answer for each.
     #[track_caller]
     pub fn ask(&self, from: From, probes: &[&str]) -> Vec<String> {
         if probes.is_empty() {
@@ -69,7 +71,7 @@ impl Scenario<'_> {
     }
 
     /// Runs a command of the node in the network namespace of a container.
-    pub fn exec_beside(&self, container: &str, command: &[&str]) -> crate::support::Output {
+    pub fn exec_beside(&self, container: &str, command: &[&str]) -> testkit::Output {
         let script = "pid=$(docker inspect -f '{{.State.Pid}}' \"$0\") && exec nsenter -t $pid -n \"$@\"";
         self.exec(&[&["bash", "-c", script, container][..], command].concat())
     }
@@ -80,8 +82,8 @@ impl Scenario<'_> {
         self.ask(from, &[probe]).remove(0)
     }
 
-    /// Asks until all is as expected, and says what is not. What is open may take a moment, and so may a loaded
-    /// machine: what came out wrong is tried again.
+    /// Probes until all results are as expected, or fails with those that are not. Opening a port, or a loaded machine,
+    /// may take a moment, so unexpected results are probed again.
     #[track_caller]
     pub fn expect(&self, rows: &[(From, &str, Expect)]) {
         self.expect_within(Duration::from_secs(6), rows);
@@ -93,12 +95,12 @@ impl Scenario<'_> {
         let mut open: Vec<usize> = (0..rows.len()).collect();
         loop {
             let late = began.elapsed() > deadline;
-            let wrong = self.wrong(rows, &open);
-            if wrong.is_empty() {
+            let unexpected = self.unexpected(rows, &open);
+            if unexpected.is_empty() {
                 return;
             }
             if late {
-                let lines: Vec<_> = wrong
+                let lines: Vec<_> = unexpected
                     .iter()
                     .map(|(at, answer)| {
                         let (from, probe, expect) = &rows[*at];
@@ -107,13 +109,60 @@ impl Scenario<'_> {
                     .collect();
                 panic!("with driver {} on engine {}:\n{}", self.driver, self.engine, lines.join("\n"));
             }
-            open = wrong.into_iter().map(|(at, _)| at).collect();
+            open = unexpected.into_iter().map(|(at, _)| at).collect();
         }
     }
 
-    /// Rows that are not as expected, with what came instead.
+    /// What `pontoon explain` answers, asked in one go: a sender and a receiver each.
     #[track_caller]
-    fn wrong(&self, rows: &[(From, &str, Expect)], open: &[usize]) -> Vec<(usize, String)> {
+    pub fn explain(&self, questions: &[String]) -> Vec<Value> {
+        let ask = |question: &String| {
+            format!("pontoon explain {question} --docker /lab/docker.sock --json 2>&1 | tr -d '\\n'; echo")
+        };
+        let script = questions.iter().map(ask).collect::<Vec<_>>().join("\n");
+        let output = self.exec(&["bash", "-c", &format!("PATH=/lab:$PATH\n{script}")]).ok();
+        let answers =
+            output.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+        let answers: Vec<Value> = answers.collect();
+        assert_eq!(answers.len(), questions.len(), "{output}");
+        answers
+    }
+
+    /// On Pontoon: `pontoon explain` says of each row what the packets did.
+    #[track_caller]
+    pub fn explained(&self, rows: &[(From, &str, Expect)]) {
+        if !self.is_pontoon() {
+            return;
+        }
+        let question = |(from, probe, _): &(From, &str, Expect)| {
+            let mut parts = probe.split(',');
+            let (protocol, address, port) = (parts.next()?, parts.next()?, parts.next()?);
+            let v6 = address.contains(':');
+            if !["tcp", "udp"].contains(&protocol) {
+                return None;
+            }
+            let from = match from {
+                From::Outside if probe.split(',').count() == 4 => parts.next()?,
+                From::Outside if v6 => OUTSIDE6,
+                From::Outside => OUTSIDE4,
+                From::Host => "host",
+                From::In(name) => name,
+            };
+            let at = if v6 { format!("[{address}]") } else { address.to_owned() };
+            Some(format!("{from} '{at}:{port}/{protocol}'"))
+        };
+        let (asked, rows): (Vec<String>, Vec<_>) = rows.iter().filter_map(|row| Some((question(row)?, row))).unzip();
+        assert!(!asked.is_empty(), "no row can be asked");
+        for ((question, answer), (.., expect)) in asked.iter().zip(self.explain(&asked)).zip(rows) {
+            let closed = matches!(expect, Closed);
+            let agrees = (answer["verdict"] == "ACCEPTED") != closed && answer["verdict"] != "UNKNOWN";
+            assert!(agrees, "expected {expect:?}, but explain {question}: {answer:#}");
+        }
+    }
+
+    /// Rows with an unexpected result, and that result.
+    #[track_caller]
+    fn unexpected(&self, rows: &[(From, &str, Expect)], open: &[usize]) -> Vec<(usize, String)> {
         let mut sources: Vec<From> = open.iter().map(|at| rows[*at].0).collect();
         sources.sort_unstable();
         sources.dedup();
@@ -121,7 +170,7 @@ impl Scenario<'_> {
             let here: Vec<usize> = open.iter().copied().filter(|at| rows[*at].0 == source).collect();
             let probes: Vec<&str> = here.iter().map(|at| rows[*at].1).collect();
             let answers = self.ask(source, &probes);
-            here.into_iter().zip(answers).filter(|(at, answer)| !rows[*at].2.holds(answer)).collect::<Vec<_>>()
+            here.into_iter().zip(answers).filter(|(at, answer)| !rows[*at].2.matches(answer)).collect::<Vec<_>>()
         };
         thread::scope(|scope| {
             let one = &one;

@@ -1,5 +1,5 @@
-//! SCTP through published ports. Nothing here needs a kernel with SCTP sockets: both ends are made by hand, with their
-//! tags and checksums, so that a translation that forgets either is found.
+//! SCTP through published ports. No kernel support for SCTP sockets is needed: both ends build packets with tags and
+//! checksums themselves, so that a translation that does not update either is detected.
 
 use crate::{
     probe::{
@@ -28,7 +28,7 @@ fn association(scenario: &Scenario) {
         (Outside, "sctp,192.168.77.1,8124", Is("assoc:80 192.168.77.2")),
         (Outside, "sctp,fd77::1,9", Is("assoc:9 fd77::2")),
         (Outside, "sctp,fd77::1,8124", Is("assoc:80 fd77::2")),
-        // these are masqueraded besides
+        // These are also masqueraded.
         (Host, "sctp,127.0.0.1,8125", Is("assoc:80 10.123.1.1")),
         (Host, "sctp,127.0.0.1,9", Is("assoc:9 10.123.1.1")),
         (In("away"), "sctp,192.168.77.1,8124", Is("assoc:80 10.123.1.1")),
@@ -38,11 +38,12 @@ fn association(scenario: &Scenario) {
         (Outside, &format!("sctp,{four},81"), Closed),
         (Outside, &format!("sctp,{six},81"), Closed),
         (In("away"), &format!("sctp,{four},80"), Closed),
-        // the same number is another port with another protocol
+        // The same number is another port with another protocol.
         (Outside, "tcp,192.168.77.1,8124", Closed),
         (Outside, "udp,192.168.77.1,8124", Closed),
     ]);
-    // what connection tracking does not believe is not translated, and thus not repaired either
+    // Packets that connection tracking regards as invalid are not translated, so their checksums are not repaired
+    // either.
     scenario
         .expect(&[(Outside, "sctp,192.168.77.1,8124,damaged", Closed), (Outside, "sctp,fd77::1,9,damaged", Closed)]);
     let log = scenario.docker(&["logs", "assoc"]).ok();

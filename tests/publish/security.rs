@@ -1,13 +1,13 @@
-//! Ways in that must not exist.
+//! Paths that must be closed.
 
 use crate::{
     probe::{
         Expect::{By, Closed, Is},
         From::{Host, In, Outside},
     },
-    support::wait_until,
     topology::{SOON, Scenario, on_both, on_pontoon},
 };
+use testkit::wait_until;
 
 #[test]
 fn loopback_bindings_are_not_reached_from_the_wire() {
@@ -20,7 +20,7 @@ fn loopback(scenario: &Scenario) {
     scenario.serve("web", &["tcp:80", "udp:53"], &[&["--network", "net"][..], &publish].concat());
     scenario.serve("root", &["tcp:80"], &["--network", "net", "--cap-add", "NET_ADMIN"]);
     let _local = scenario.take("tcp", "127.0.0.1", "7777");
-    // both ends believe that 127.0.0.0/8 is out there
+    // Both ends route 127.0.0.0/8 to the wire.
     let foreign = |prefix: &str, via: &str| {
         format!(
             "sysctl -qw net.ipv4.conf.all.route_localnet=1 && \
@@ -34,10 +34,10 @@ fn loopback(scenario: &Scenario) {
     scenario.outside.exec(&["bash", "-c", &foreign("", "192.168.77.1"), "fd77::1"]).ok();
     scenario.exec_beside("root", &["bash", "-c", &foreign("", "10.160.1.1"), "fd60:1::1"]).ok();
     for localnet in ["0", "1"] {
-        // with 1 the administrator asks for trouble, as some load balancers do
+        // With 1 the administrator enables the attack, as some load balancers do.
         scenario.exec(&["sysctl", "-qw", &format!("net.ipv4.conf.eth0.route_localnet={localnet}")]).ok();
         println!("{}, route_localnet={localnet} on eth0", scenario.driver);
-        // before 28 the built-in driver lets this attack through, so it is one
+        // Before 28 the built-in driver does not stop this attack, so it is effective.
         let wire = |by| if scenario.is_pontoon() || scenario.engine >= 28 { Closed } else { By(by) };
         scenario.expect(&[
             (Host, "tcp,127.0.0.1,8500", By("web:80")),
@@ -50,7 +50,7 @@ fn loopback(scenario: &Scenario) {
         ]);
     }
     scenario.exec(&["sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=0"]).ok();
-    // nor from a container, and nothing else of the host's loopback either
+    // Not from a container either, and no other port on the host's loopback.
     let own = scenario.container_addr("root", "net").v4.expect("an address");
     let probes =
         [format!("tcp,127.0.0.1,8500,{own}"), format!("udp,127.0.0.1,8501,{own}"), format!("tcp,127.0.0.1,7777,{own}")];
@@ -60,11 +60,11 @@ fn loopback(scenario: &Scenario) {
 }
 
 #[test]
-fn what_is_not_published_is_not_reached() {
+fn unpublished_ports_are_not_reached() {
     on_both(direct);
 }
 
-/// A host outside that routes to the containers, with addresses that it should not have.
+/// An outside host with a route to the containers, and with spoofed addresses.
 fn direct(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.161.1.0/24", "--ipv6", "--subnet", "fd61:1::/64"]);
     scenario.network("other", &["--subnet", "10.161.2.0/24", "--ipv6", "--subnet", "fd61:2::/64"]);
@@ -82,7 +82,7 @@ fn direct(scenario: &Scenario) {
         (In("away"), "icmp,10.161.1.10,56", Closed),
         (Outside, "big,10.161.1.10,54", Closed),
         (Outside, "icmp,10.161.1.10,3000", Closed),
-        // fragments of what is published come through, and the host answers for itself
+        // Fragments for published ports pass, and the host answers pings to itself.
         (Outside, "big,192.168.77.1,8511", Is("web:53 192.168.77.2")),
         (Outside, "icmp,192.168.77.1,3000", Is("pong")),
         (Outside, "icmp,fd77::1,3000", Is("pong")),
@@ -100,7 +100,7 @@ fn direct(scenario: &Scenario) {
             (In("away"), "tcp,fd61:1::10,80", Closed),
         ]);
     }
-    // before 28 the built-in driver lets who routes to it reach the published port directly
+    // Before 28 the built-in driver accepts direct connections to the published port.
     if scenario.is_pontoon() || scenario.engine >= 28 {
         rows.extend([
             (Outside, "tcp,10.161.1.10,80", Closed),
@@ -113,7 +113,7 @@ fn direct(scenario: &Scenario) {
     spoofed_from_outside(scenario);
 }
 
-/// Addresses of the inside that come in from the outside: nobody can answer them, so what counts is what arrives.
+/// Inside addresses as sources of packets from outside: there can be no answer, so arrivals count.
 fn spoofed_from_outside(scenario: &Scenario) {
     let arrived = || scenario.docker(&["logs", "web"]).ok();
     let before = arrived().len();
@@ -124,7 +124,7 @@ fn spoofed_from_outside(scenario: &Scenario) {
     }
     let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
     let answers = scenario.ask(Outside, &probes);
-    assert!(answers.iter().all(|answer| answer == "timeout"), "they are sent: {answers:?}");
+    assert!(answers.iter().all(|answer| answer == "timeout"), "no answer to spoofed datagrams: {answers:?}");
     let text = arrived();
     assert!(
         !text[before..].contains("got 54"),
@@ -135,7 +135,7 @@ fn spoofed_from_outside(scenario: &Scenario) {
 }
 
 #[test]
-fn link_local_addresses_lead_nowhere_else() {
+fn link_local_addresses_reach_no_other_network() {
     on_both(link_local);
 }
 
@@ -164,11 +164,11 @@ fn link_local(scenario: &Scenario) {
 }
 
 #[test]
-fn the_neighbours_cannot_be_reached_by_detours() {
+fn other_networks_cannot_be_reached_by_detours() {
     on_pontoon(detours);
 }
 
-/// A container that may change its routes, links and addresses, and a host outside that sends packets back.
+/// A container that may change its routes, links and addresses, and an outside host that sends packets back.
 fn detours(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.163.1.0/24", "--ipv6", "--subnet", "fd63:1::/64"]);
     scenario.network("other", &["--subnet", "10.163.2.0/24", "--ipv6", "--subnet", "fd63:2::/64"]);
@@ -189,7 +189,7 @@ fn detours(scenario: &Scenario) {
     }
     let rows: Vec<_> = probes.iter().map(|probe| (In("root"), probe.as_str(), Closed)).collect();
     scenario.expect(&rows);
-    // through the host outside: its policy routes send everything back
+    // Through the outside host, to which policy routes send everything back.
     for table in
         [["10.163.2.0/24", "192.168.77.2"], ["10.163.3.0/24", "192.168.77.2"], ["10.163.4.0/24", "192.168.77.2"]]
     {
@@ -199,7 +199,7 @@ fn detours(scenario: &Scenario) {
     let four: Vec<_> = rows.iter().filter(|(_, probe, _)| !probe.contains("fd63")).cloned().collect();
     scenario.expect(&four);
     scenario.exec(&["ip", "rule", "del", "priority", "77"]).ok();
-    // the internal network's own container with a route of its own making
+    // A container of the internal network with a default route that it added.
     scenario.serve("inmate", &["tcp:80"], &["--network", "inner", "--cap-add", "NET_ADMIN"]);
     scenario.exec_in("inmate", &["ip", "route", "replace", "default", "via", "10.163.3.1"]).ok();
     scenario.exec_in("inmate", &["ip", "-6", "route", "replace", "default", "via", "fd63:3::1"]).ok();
@@ -211,5 +211,5 @@ fn detours(scenario: &Scenario) {
         (In("root"), "tcp,192.168.77.2,80", Is("remote:80 192.168.77.1")),
         (In("root"), "tcp,fd77::2,80", Is("remote:80 fd77::1")),
     ]);
-    wait_until(SOON, "the table to stay", || scenario.exec(&["nft", "list", "table", "inet", "pontoon"]).success());
+    wait_until(SOON, "the table", || scenario.exec(&["nft", "list", "table", "inet", "pontoon"]).success());
 }

@@ -1,16 +1,13 @@
-//! Well-known servers behind published ports, and their own clients: Debian's packages, as they are.
+//! Well-known servers behind published ports, and their clients: Debian packages, unmodified.
 
 use std::fs;
 
 use serde_json::Value;
 
-use crate::{
-    support::{Node, Options, Signal, wait_until},
-    testbed::binary,
-    topology::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, SOON, Scenario, on_both_with, on_pontoon_with},
-};
+use crate::topology::{NODE4, NODE6, OUTSIDE4, OUTSIDE6, SOON, Scenario, on_both_with, on_pontoon_with};
+use testkit::{Node, Options, Signal, testbed::binary, wait_until};
 
-/// What a container needs to run a program of the node's.
+/// The mounts with which a container can run a program of the node.
 const MOUNTS: [&str; 8] = [
     "-v",
     "/usr:/usr:ro",
@@ -23,7 +20,7 @@ const MOUNTS: [&str; 8] = [
 ];
 
 impl Scenario<'_> {
-    /// Runs a program of the node's in a container of network `net`.
+    /// Runs a program of the node in a container of network `net`.
     #[track_caller]
     fn run_server(&self, name: &str, publish: &[&str], program: &[&str]) {
         let mut run = vec!["run", "-d", "--name", name, "--network", "net"];
@@ -34,13 +31,13 @@ impl Scenario<'_> {
         self.docker(&run).ok();
     }
 
-    /// Network `net` of both families.
+    /// Network `net` with both families.
     #[track_caller]
     fn two_families(&self, four: &str, six: &str) {
         self.network("net", &["--subnet", four, "--ipv6", "--subnet", six]);
     }
 
-    /// The addresses of the node that lead a client there to a published port, from outside and from the node itself.
+    /// The node's addresses at which a client reaches a published port, from outside and from the node itself.
     fn ways_in(&self) -> Vec<(&Node, &'static str)> {
         let mut ways = vec![(self.outside, NODE4), (self.node, NODE4), (self.node, "127.0.0.1")];
         if self.has_six() {
@@ -50,7 +47,7 @@ impl Scenario<'_> {
     }
 }
 
-/// What a client prints once there is an answer.
+/// The output of a client once there is an answer.
 #[track_caller]
 fn answer(client: &Node, command: &[&str]) -> String {
     let mut said = String::new();
@@ -107,8 +104,8 @@ fn web(scenario: &Scenario) {
         let into = ["-o", "/lab/got", "-w", "%{http_code} %{size_download}"];
         let size = client.exec(&[&curl[..], &into, &[&format!("{url}/page")]].concat()).ok();
         assert_eq!(size, format!("200 {}", page.len()));
-        assert!(fs::read(client.shared().join("got")).expect("what was got") == page, "the page is whole");
-        // forty connections, a dozen at a time
+        assert!(fs::read(client.shared().join("got")).expect("the received page") == page, "the page is complete");
+        // Forty connections, a dozen at a time.
         let many = [&curl[..], &["-Z", "--parallel-max", "12", "--no-keepalive", "-H", "Connection: close"]].concat();
         let whos = client.exec(&[&many[..], &[&format!("{url}/who?[1-40]")]].concat()).ok();
         assert_eq!(whos, who.repeat(40));
@@ -120,7 +117,7 @@ fn a_resolver_and_dnsmasq() {
     on_both_with(Options::new().full(), names);
 }
 
-/// UDP, UDP in fragments, UDP cut short with TCP after it, TCP alone.
+/// UDP, fragmented UDP, truncated UDP followed by TCP, TCP only.
 fn names(scenario: &Scenario) {
     scenario.two_families("10.171.1.0/24", "fd71:1::/64");
     let texts: Vec<String> = (0..14).map(|at| format!("{at:->240}")).collect();
@@ -141,7 +138,7 @@ fn names(scenario: &Scenario) {
         };
         assert_eq!(dig(&["+short", "www.test", "A"]), "192.0.2.80");
         assert_eq!(dig(&["+short", "+tcp", "www.test", "AAAA"]), "2001:db8::80");
-        // 3,400 bytes in one datagram
+        // 3,400 bytes in one datagram.
         let fragments = dig(&["+bufsize=4096", "+ignore", "big.test", "TXT"]);
         assert!(texts.iter().all(|text| fragments.contains(text)), "{fragments}");
         assert!(fragments.contains("(UDP)") && !fragments.contains("tc"), "{fragments}");
@@ -164,7 +161,7 @@ fn iperf(scenario: &Scenario) {
         let mut report = Value::Null;
         wait_until(SOON, &format!("iperf3 to {addr}"), || {
             let output = client.exec(&[&["iperf3", "-J", "-c", addr, "-p", "8620"][..], more].concat());
-            // a server that has just begun, or is busy with the end of the last run
+            // A server that has just started, or is still busy with the end of the last run.
             report = serde_json::from_str(&output.stdout).unwrap_or_default();
             output.success()
         });
@@ -176,10 +173,10 @@ fn iperf(scenario: &Scenario) {
     for (client, addr) in scenario.ways_in() {
         for direction in [&[][..], &["-R"]] {
             let end = run(client, addr, &[&["-n", "200M"], direction].concat());
-            // the receiver closes its account when the control connection says so, while buffers full of bytes, more
-            // than ten megabytes, are on their way
+            // The receiver reports when the control connection requests it, while buffers with more than ten megabytes
+            // are still in transit.
             assert!(bytes(&end) >= 100 << 20, "{addr}: {end}");
-            // a busy machine loses some; a rule that is wrong loses all, or all but the first
+            // A busy machine loses some datagrams; a wrong rule loses all, or all but the first.
             let end = run(client, addr, &[&["-u", "-b", "20M", "-k", "800", "-l", "1200"], direction].concat());
             let (sent, lost) = (end["sum"]["packets"].as_u64(), end["sum"]["lost_packets"].as_u64());
             assert!(sent >= Some(500) && lost < sent.map(|sent| sent / 2), "{addr}: {end}");
@@ -208,12 +205,12 @@ fn redis(scenario: &Scenario) {
     }
     let counted = 2000 * scenario.ways_in().len();
     assert_eq!(cli(scenario, NODE4, &["GET", "counter:__rand_int__"]), counted.to_string(), "each counts once");
-    // somebody listens for a long time, while Pontoon dies and comes back
-    let heard = scenario.outside.spawn(&["redis-cli", "-h", NODE6, "-p", "8630", "SUBSCRIBE", "news"]);
+    // A subscriber stays connected while Pontoon crashes and is restarted.
+    let subscriber = scenario.outside.spawn(&["redis-cli", "-h", NODE6, "-p", "8630", "SUBSCRIBE", "news"]);
     for news in ["before", "meanwhile", "after"] {
-        let told = || cli(scenario, NODE4, &["PUBLISH", "news", news]) == "1";
-        wait_until(SOON, "one who listens", told);
-        wait_until(SOON, &format!("{news} to be heard"), || heard.log().contains(news));
+        let published = || cli(scenario, NODE4, &["PUBLISH", "news", news]) == "1";
+        wait_until(SOON, "a subscriber", published);
+        wait_until(SOON, &format!("{news} to be received"), || subscriber.log().contains(news));
         match news {
             "before" => scenario.kill_pontoon(Signal::Kill),
             "meanwhile" => drop(scenario.start_pontoon(&binary(), &[])),

@@ -1,5 +1,5 @@
 //! A container on several networks: its published ports are reached from all of them, and its port on a routed network
-//! without being its way out there. And what an administrator translates goes before what the driver does.
+//! also if that is not its default route. And an administrator's NAT rules have precedence over the driver's.
 
 use crate::{
     probe::{
@@ -14,7 +14,7 @@ fn a_server_on_two_networks_is_reached_from_both() {
     on_both(two_networks);
 }
 
-/// The way out is on the network whose name comes first.
+/// The default gateway is on the network whose name comes first.
 fn two_networks(scenario: &Scenario) {
     scenario.network("a-net", &["--subnet", "10.171.1.0/24", "--ipv6", "--subnet", "fd71:1::/64"]);
     scenario.network("b-net", &["--subnet", "10.171.2.0/24", "--ipv6", "--subnet", "fd71:2::/64"]);
@@ -43,7 +43,7 @@ fn two_networks(scenario: &Scenario) {
         ]);
     }
     if scenario.is_pontoon() {
-        // A proxy answers from another address than it was asked at, as UDP.
+        // A proxy answers from an address other than the requested one, if it is UDP.
         rows.push((In("near"), "udp,192.168.77.1,8411", By("web:53")));
         rows.push((In("near"), "udp,fd77::1,8411", By("web:53")));
         rows.push((In("near"), "tcp,192.168.77.1,8410", Is("web:80 10.171.1.1")));
@@ -69,7 +69,7 @@ fn beside_the_engines(scenario: &Scenario) {
         (In("near"), "tcp,10.172.2.1,8412", By("web:80")),
         (Outside, "tcp,192.168.77.1,8412", By("web:80")),
     ]);
-    // The other way round: the engine's network is the way out.
+    // The other way round: the engine's network provides the default route.
     scenario.create_network("bridge", "0-net", &["--subnet", "10.172.3.0/24"]).ok();
     scenario.serve("site", &["tcp:80"], &["--network", "0-net", "-p", "8414:80"]);
     scenario.docker(&["network", "connect", "a-net", "site"]).ok();
@@ -81,12 +81,12 @@ fn beside_the_engines(scenario: &Scenario) {
 }
 
 #[test]
-fn a_routed_network_that_is_not_the_way_out_has_its_port_open() {
+fn a_routed_network_without_the_default_route_has_its_port_open() {
     on_both(routed);
 }
 
 fn routed(scenario: &Scenario) {
-    // The built-in driver has had it since it has a choice of the way out.
+    // The built-in driver supports this since the gateway can be chosen.
     if !scenario.is_pontoon() && scenario.engine < 28 {
         return;
     }
@@ -108,7 +108,7 @@ fn routed(scenario: &Scenario) {
         (Outside, "tcp,10.173.2.2,81", Closed),
     ];
     scenario.expect(&open);
-    // The way out moves there and back: it is open all the time.
+    // The default route moves there and back: the port stays open.
     scenario.docker(&["network", "disconnect", "a-net", "web"]).ok();
     scenario.expect(&[(Outside, "tcp,10.173.2.2,80", By("web:80")), (Outside, "tcp,192.168.77.1,8415", Closed)]);
     scenario.docker(&["network", "connect", "a-net", "web"]).ok();
@@ -119,7 +119,7 @@ fn routed(scenario: &Scenario) {
 }
 
 #[test]
-fn an_administrators_translations_go_first() {
+fn an_administrators_nat_rules_have_precedence() {
     on_both(translations);
 }
 
@@ -153,7 +153,8 @@ fn translations(scenario: &Scenario) {
     nat(&[&["-I"][..], &away].concat());
     scenario.expect(&[(Outside, "tcp,192.168.77.1,8416", By("other:80"))]);
     nat(&[&["-D"][..], &away].concat());
-    // To a port that nobody serves on the host itself: whoever reserves it refuses, and nobody is led on.
+    // To a port without a server on the host: the socket that reserves it rejects the connection, and it is not
+    // forwarded.
     nat(&[&["-I"][..], &redirect].concat());
     if scenario.is_pontoon() {
         scenario.expect(&[(Outside, "tcp,192.168.77.1,8416", Closed)]);

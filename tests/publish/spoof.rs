@@ -1,7 +1,7 @@
-//! What a container may claim to be: other addresses, another MAC, the gateway.
+//! Identities that a container can claim: other addresses, another MAC, the gateway.
 //!
-//! Each attack works where nobody checks: on the built-in driver, and with `pontoon.spoofcheck=false`. So it is known
-//! to be one.
+//! Each attack succeeds without validation, on the built-in driver and with `pontoon.spoofcheck=false`, which shows
+//! that it is effective.
 
 use std::thread;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::{
 const OFF: &str = "pontoon.spoofcheck=false";
 
 /// A victim and an attacker on a network 10.170.N.0/24, fd70:N::/64.
-struct Cast<'a> {
+struct Actors<'a> {
     scenario: &'a Scenario<'a>,
     n: u8,
     victim: String,
     evil: String,
 }
 
-impl<'a> Cast<'a> {
+impl<'a> Actors<'a> {
     #[track_caller]
     fn on(scenario: &'a Scenario<'a>, n: u8, network: &[&str], evil_on: &str) -> Self {
         let subnets = [format!("10.170.{n}.0/24"), format!("fd70:{n}::/64")];
@@ -44,7 +44,7 @@ impl<'a> Cast<'a> {
         format!("fd70:{}::{host}", self.n)
     }
 
-    /// In the attacker's network namespace, with the node's tools.
+    /// Runs a tool of the node in the attacker's network namespace.
     #[track_caller]
     fn evil(&self, command: &str) -> String {
         self.scenario.exec_beside(&self.evil, &["bash", "-c", command]).ok()
@@ -66,7 +66,7 @@ impl<'a> Cast<'a> {
         vec![format!("udp,{v4},53"), format!("tcp,{v4},80"), format!("udp,{v6},53"), format!("icmp,{v6},56")]
     }
 
-    /// Sends from addresses that are not its own, set on its link as if they were.
+    /// Sends from foreign addresses that are configured on the attacker's link.
     fn other_addresses(&self) -> Vec<bool> {
         let (a4, a6) = (self.v4(99), self.v6("99"));
         self.evil(&format!("ip address add {a4}/24 dev eth0; ip -6 address add {a6}/64 dev eth0 nodad"));
@@ -81,14 +81,14 @@ impl<'a> Cast<'a> {
         open
     }
 
-    /// The victim's own address, and one of nobody's network: what arrives counts, nobody can answer.
+    /// The gateway's address, and one of an unknown network: there can be no answer, so arrivals count.
     fn blind(&self) -> bool {
         let before = self.scenario.docker(&["logs", &self.victim]).ok().len();
         let to = self.v4(10);
         let probes = [format!("udp,{to},53,192.0.2.1"), format!("udp,{to},53,{}", self.v4(1))];
         let probes: Vec<&str> = probes.iter().map(String::as_str).collect();
         let answers = self.scenario.ask(In(&self.evil), &probes);
-        assert!(answers.iter().all(|answer| answer == "timeout"), "they are sent: {answers:?}");
+        assert!(answers.iter().all(|answer| answer == "timeout"), "no answer to spoofed datagrams: {answers:?}");
         let text = self.scenario.docker(&["logs", &self.victim]).ok();
         text[before..].contains("got 53")
     }
@@ -117,37 +117,35 @@ impl<'a> Cast<'a> {
         learnt
     }
 
-    /// Takes the gateway's addresses, answers for them and says so unasked; whether the victim believes it.
+    /// Claims the gateway's addresses by answers and by gratuitous ARP; returns whether the victim learns the
+    /// attacker's MAC, per family.
     fn gateway(&self) -> [bool; 2] {
         let mac =
             |text: &str| text.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned);
         let own = mac(&self.evil("ip -o link show eth0")).expect("a MAC");
         let (g4, g6) = (self.v4(1), self.v6("1"));
         self.evil(&format!("ip address add {g4}/24 dev eth0; ip -6 address add {g6}/64 dev eth0 nodad"));
-        // the real gateway is silent for a moment: only a liar could answer now
+        // Any answer other than the gateway's is forged.
         let bridge =
             self.scenario.network_info(&format!("net{}", self.n))["Id"].as_str().unwrap_or_default().to_owned();
-        let mut believed = [false; 2];
+        let mut learned = [false; 2];
         for (at, address) in [&g4, &g6].into_iter().enumerate() {
-            believed[at] = self.learns(address).contains(&own);
+            learned[at] = self.learns(address).contains(&own);
         }
-        // unasked
+        // Gratuitous ARP.
         self.victim(&format!("ping -c1 -W1 {g4} >/dev/null || true"));
         self.scenario.exec_in(&self.evil, &["arping", "-U", "-c", "2", "-I", "eth0", "-s", &g4, &g4]);
         self.scenario.exec_in(&self.evil, &["arping", "-A", "-c", "2", "-I", "eth0", "-s", &g4, &g4]);
-        let told = self.victim(&format!("ip neigh show {g4} dev eth0"));
-        believed[0] |= told.contains(&own);
+        let table = self.victim(&format!("ip neigh show {g4} dev eth0"));
+        learned[0] |= table.contains(&own);
         self.evil(&format!("ip address del {g4}/24 dev eth0; ip -6 address del {g6}/64 dev eth0"));
-        println!(
-            "{} net{} ({bridge:.12}): gateway believed to be the attacker: {believed:?}",
-            self.scenario.driver, self.n
-        );
-        believed
+        println!("{} net{} ({bridge:.12}): attacker learned as the gateway: {learned:?}", self.scenario.driver, self.n);
+        learned
     }
 
-    /// The attacker as an honest container.
+    /// The attacker as a regular container.
     #[track_caller]
-    fn honest(&self) {
+    fn assert_regular_traffic(&self) {
         let mut open = Vec::new();
         for _ in 0..3 {
             self.victim("ip neigh flush dev eth0");
@@ -157,36 +155,36 @@ impl<'a> Cast<'a> {
                 return;
             }
         }
-        panic!("with {} an honest container of net{} is cut off: {open:?}", self.scenario.driver, self.n);
+        panic!("with {} a regular container of net{} is cut off: {open:?}", self.scenario.driver, self.n);
     }
 }
 
 #[test]
-fn a_container_is_only_itself() {
+fn a_container_cannot_claim_another_identity() {
     on_both(itself);
 }
 
 fn itself(scenario: &Scenario) {
-    let cast = Cast::on(scenario, 1, &[], "");
-    cast.honest();
+    let actors = Actors::on(scenario, 1, &[], "");
+    actors.assert_regular_traffic();
     let unchecked = !scenario.is_pontoon();
-    assert!(cast.other_addresses().iter().all(|open| *open == unchecked), "an address that is not its own");
-    assert_eq!(cast.blind(), unchecked, "an address that cannot be answered");
-    cast.honest();
-    let open = cast.other_mac();
-    // the IPv4 answers to a changed MAC need no more than ARP
+    assert!(actors.other_addresses().iter().all(|open| *open == unchecked), "an address that is not its own");
+    assert_eq!(actors.blind(), unchecked, "an address that cannot be answered");
+    actors.assert_regular_traffic();
+    let open = actors.other_mac();
+    // The IPv4 answers to a changed MAC need only ARP.
     assert!(open[..2].iter().all(|open| *open == unchecked), "a MAC that is not its own: {open:?}");
     assert!(unchecked || !open[2] && !open[3], "a MAC that is not its own: {open:?}");
-    cast.gateway_is_safe(unchecked);
-    cast.honest();
+    actors.gateway_is_safe(unchecked);
+    actors.assert_regular_traffic();
 }
 
-impl Cast<'_> {
+impl Actors<'_> {
     #[track_caller]
     fn gateway_is_safe(&self, unchecked: bool) {
         if unchecked {
-            // whoever answers first is believed, and that may be the real one
-            assert!((0..6).any(|_| self.gateway()[0]), "the attack is one");
+            // The first answer counts, which may be the gateway's.
+            assert!((0..6).any(|_| self.gateway()[0]), "the attack is not effective");
         } else {
             assert_eq!(self.gateway(), [false, false], "the gateway is impersonated");
         }
@@ -194,26 +192,26 @@ impl Cast<'_> {
 }
 
 #[test]
-fn spoofing_checks_can_be_turned_off() {
+fn source_validation_can_be_disabled() {
     on_pontoon(off);
 }
 
 fn off(scenario: &Scenario) {
-    let network = Cast::on(scenario, 2, &["-o", OFF], "");
-    network.honest();
-    assert!(network.other_addresses().iter().all(|open| *open), "the network does not check");
+    let network = Actors::on(scenario, 2, &["-o", OFF], "");
+    network.assert_regular_traffic();
+    assert!(network.other_addresses().iter().all(|open| *open), "the network does not validate");
     assert!(network.blind());
     assert!(network.other_mac()[..2].iter().all(|open| *open));
     network.gateway_is_safe(true);
-    // one container of a network that checks
-    let endpoint = Cast::on(scenario, 3, &[], OFF);
-    endpoint.honest();
-    assert!(endpoint.other_addresses().iter().all(|open| *open), "the endpoint is not checked");
+    // One container of a network with validation.
+    let endpoint = Actors::on(scenario, 3, &[], OFF);
+    endpoint.assert_regular_traffic();
+    assert!(endpoint.other_addresses().iter().all(|open| *open), "the endpoint is not validated");
     assert!(endpoint.blind());
-    // and one that is checked on a network that does not
-    let strict = Cast::on(scenario, 4, &["-o", OFF], "pontoon.spoofcheck=true");
-    strict.honest();
-    assert!(strict.other_addresses().iter().all(|open| !*open), "the endpoint is checked");
+    // And one with validation on a network without.
+    let strict = Actors::on(scenario, 4, &["-o", OFF], "pontoon.spoofcheck=true");
+    strict.assert_regular_traffic();
+    assert!(strict.other_addresses().iter().all(|open| !*open), "the endpoint is validated");
     assert!(!strict.blind());
     strict.gateway_is_safe(false);
     let wrong = scenario.try_network("bad", &["-o", "pontoon.spoofcheck=perhaps"]).err();

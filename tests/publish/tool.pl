@@ -2,18 +2,18 @@
 #
 #   serve NAME SPEC...            tcp:PORT, tcp:FIRST-LAST, udp:PORT, sctp:PORT; answers "NAME:PORT PEER", then echoes
 #   ask SECONDS PROBE...          tcp,ADDR,PORT[,SOURCE[,SOURCEPORT]] udp,... icmp,ADDR,SIZE
-#                                 sctp,ADDR,PORT: an association, by hand; sctp,ADDR,PORT,damaged: checksums are wrong
-#                                 big,... is UDP in fragments; all at once, a line each
-#   hold ADDR PORT                a TCP connection: 8,000 bytes twenty times a second, and all back; none while /lab/pause
-#                                 is there
-#   stick ADDR PORT SOURCEPORT    UDP from one port: a datagram ten times a second, prints who answers
+#                                 sctp,ADDR,PORT: an association, without kernel support; with ,damaged: wrong checksums
+#                                 big,... is UDP in fragments; in parallel, a line each
+#   hold ADDR PORT                a TCP connection: 8,000 bytes twenty times a second, all echoed; none while /lab/pause
+#                                 exists
+#   stick ADDR PORT SOURCEPORT    UDP from one port: a datagram ten times a second, prints the server that answers
 #   send KIND SRC DST PORT TEXT [VIA]
-#                                 a UDP datagram made by hand: plain, tiny (first fragment), late (last one first),
-#                                 overlap (the port is another in the second of the first fragments), steered (source
+#                                 a hand-made UDP datagram: plain, tiny (first fragment), late (last one first),
+#                                 overlap (two first fragments with different ports), steered (source
 #                                 route through VIA, whose port it is)
 #   redirect FROM TO GATEWAY INNER-SRC INNER-DST SPORT DPORT
 #                                 an ICMP redirect for a UDP flow
-#   take PROTOCOL ADDR PORT [once] a process that has the port
+#   take PROTOCOL ADDR PORT [once] a process that holds the port
 use strict;
 use Socket qw(:all);
 use IO::Select;
@@ -127,7 +127,7 @@ sub probe {
     socket(my $socket, $family, $type, 0) or die "socket: $!";
     if ($source) {
         setsockopt($socket, SOL_SOCKET, SO_REUSEADDR, 1);
-        # IP_TRANSPARENT and its brother: any address may be said to be ours
+        # IP_TRANSPARENT and IPV6_TRANSPARENT: allow any source address.
         setsockopt($socket, $family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, $family == AF_INET ? 19 : 75, 1);
         my (undef, $from) = resolve($source, $sport || 0, $type);
         bind($socket, $from) or die "bind: $!";
@@ -184,7 +184,7 @@ sub sctp_send {
     return send($socket, $head . pack('V', $crc) . $chunk, 0, $to);
 }
 
-# Receives one: ports, verification tag, type, value, whether the checksum is right, and the sender.
+# Receives a chunk: ports, verification tag, type, value, whether the checksum is right, and the sender.
 sub sctp_receive {
     my ($socket) = @_;
     my $from = recv($socket, my $packet, 9000, 0);
@@ -195,10 +195,10 @@ sub sctp_receive {
     return ($sport, $dport, $tag, $type, substr($packet, 16, $size - 4), crc32c($packet) == $crc, $from);
 }
 
-# What both say in INIT and INIT ACK: my tag, window, streams, first number.
+# Common content of INIT and INIT ACK: own tag, window, streams, first number.
 sub sctp_hello { return pack('NNnnN', $_[0], 65535, 1, 1, 1) }
 
-# The server's half. The cookie has the client's tag, as it should: there is no other state.
+# The server side. The cookie contains the client's tag: there is no other state.
 sub sctp_answer {
     my ($socket, $port, $name) = @_;
     my ($sport, $dport, $tag, $type, $value, $right, $from) = sctp_receive($socket) or return;
@@ -262,7 +262,7 @@ sub hold {
         alarm 0;
         select(undef, undef, undef, 0.02) while -e '/lab/pause';
         alarm 8;
-        # all of it has to come back, each byte in its place
+        # Everything has to be echoed in order.
         my ($there, $back) = (pack('N*', map { $turn * 4096 + $_ } 1 .. 2000), '');
         syswrite($socket, $there) == length $there or do { print "lost: $!\n"; exit 1 };
         while (length $back < length $there) {
@@ -297,7 +297,7 @@ sub ones_complement {
     return ~$sum & 0xffff;
 }
 
-# An IPv4 packet or a part of one, at an offset in bytes.
+# An IPv4 packet or a fragment of one, at an offset in bytes.
 sub packet {
     my ($protocol, $source, $target, $id, $offset, $more, $options, $payload) = @_;
     my $size = 20 + length $options;

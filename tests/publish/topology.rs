@@ -4,14 +4,15 @@ use std::{fs, ops::Deref, time::Duration};
 
 use serde_json::Value;
 
-use crate::{
-    support::{Node, Options, Output, Segment, wait_until},
+use testkit::{
+    Node, Options, Output, Segment,
     testbed::{Testbed, binary},
+    wait_until,
 };
 
-/// For what should happen by itself.
+/// Deadline for changes that happen in the background.
 pub const SOON: Duration = Duration::from_secs(15);
-/// The node's own addresses; the outside host is .2 and ::2.
+/// The node's own addresses; the outside host has .2 and ::2.
 pub const NODE4: &str = "192.168.77.1";
 pub const NODE6: &str = "fd77::1";
 pub const OUTSIDE4: &str = "192.168.77.2";
@@ -42,9 +43,9 @@ impl Topology {
         Scenario { testbed: Testbed::new(&self.node, driver), outside: &self.outside }
     }
 
-    /// Runs a scenario with a driver, removes what it made, and asks for the node to be as it was.
+    /// Runs a scenario with a driver, removes its objects, and verifies that the node is in its previous state.
     #[track_caller]
-    pub fn play(&self, driver: &str, run: fn(&Scenario)) {
+    pub fn run_scenario(&self, driver: &str, run: fn(&Scenario)) {
         let scenario = self.scenario(driver);
         run(&scenario);
         scenario.sweep();
@@ -62,15 +63,15 @@ pub fn on_both(run: fn(&Scenario)) {
 
 pub fn on_both_with(options: Options, run: fn(&Scenario)) {
     let topology = Topology::up(options);
-    // for the work on the tests themselves: one of them alone
+    // While working on the tests: run one of them only.
     let only = std::env::var("PONTOON_ONLY_DRIVER").ok();
     let wanted = |driver| only.as_deref().is_none_or(|only| only == driver);
     if wanted("bridge") {
-        topology.play("bridge", run);
+        topology.run_scenario("bridge", run);
     }
     if wanted("pontoon") {
         topology.start_pontoon();
-        topology.play("pontoon", run);
+        topology.run_scenario("pontoon", run);
     }
 }
 
@@ -82,10 +83,10 @@ pub fn on_pontoon(run: fn(&Scenario)) {
 pub fn on_pontoon_with(options: Options, run: fn(&Scenario)) {
     let topology = Topology::up(options);
     topology.start_pontoon();
-    topology.play("pontoon", run);
+    topology.run_scenario("pontoon", run);
 }
 
-/// A driver to try, the node and the host outside.
+/// A driver under test, the node and the outside host.
 pub struct Scenario<'a> {
     testbed: Testbed<'a>,
     pub outside: &'a Node,
@@ -99,7 +100,7 @@ impl<'a> Deref for Scenario<'a> {
     }
 }
 
-/// What a container needs to run the tool with the node's perl.
+/// The mounts with which a container can run the tool with the node's perl.
 const MOUNTS: [&str; 10] = [
     "-v",
     "/usr/bin/perl:/usr/bin/perl:ro",
@@ -136,7 +137,7 @@ impl Scenario<'_> {
         self.docker(&run)
     }
 
-    /// To be called before a server starts again.
+    /// Call this before a server starts again.
     pub fn not_ready(&self, name: &str) {
         let _ = fs::remove_file(self.shared().join(format!("ready-{name}")));
     }
@@ -148,9 +149,9 @@ impl Scenario<'_> {
         wait_until(SOON, &format!("{name} to listen"), || file.exists());
     }
 
-    /// Starts a server that somebody outside runs.
+    /// Starts a server on the outside host.
     #[track_caller]
-    pub fn serve_outside(&self, name: &str, specs: &[&str]) -> crate::support::Process {
+    pub fn serve_outside(&self, name: &str, specs: &[&str]) -> testkit::Process {
         let ready = self.outside.shared().join(format!("ready-{name}"));
         let _ = fs::remove_file(&ready);
         let server = self.outside.spawn(&[&["perl", "/lab/tool.pl", "serve", name][..], specs].concat());
@@ -158,7 +159,7 @@ impl Scenario<'_> {
         server
     }
 
-    /// The host outside routes these subnets to the node.
+    /// Adds routes for these subnets on the outside host via the node.
     #[track_caller]
     pub fn route_from_outside(&self, subnets: &[&str]) {
         for subnet in subnets {
@@ -167,9 +168,9 @@ impl Scenario<'_> {
         }
     }
 
-    /// A process of the node takes a port, as long as the value lives.
+    /// A process of the node holds a port until the value is dropped.
     #[track_caller]
-    pub fn take(&self, protocol: &str, addr: &str, port: &str) -> crate::support::Process {
+    pub fn take(&self, protocol: &str, addr: &str, port: &str) -> testkit::Process {
         let process = self.spawn(&["perl", "/lab/tool.pl", "take", protocol, addr, port]);
         wait_until(SOON, &format!("{addr}:{port}/{protocol} to be taken"), || {
             let log = process.log();
@@ -179,14 +180,14 @@ impl Scenario<'_> {
         process
     }
 
-    /// Whether a process of the node could have a port.
+    /// Whether a port of the node is free.
     pub fn free(&self, protocol: &str, addr: &str, port: &str) -> bool {
         let text = self.exec(&["perl", "/lab/tool.pl", "take", protocol, addr, port, "once"]);
         assert!(text.stdout.contains("taken") != text.stdout.contains("busy"), "{text}");
         text.stdout.contains("taken")
     }
 
-    /// Host addresses and ports that lead to a container's port (`80/tcp`), as the operator can see them.
+    /// Host addresses and ports of a container's port (`80/tcp`), as an operator sees them.
     #[track_caller]
     pub fn published(&self, container: &str, port: &str) -> Vec<(String, u16)> {
         if self.is_pontoon() {
@@ -213,19 +214,19 @@ impl Scenario<'_> {
         text.lines().map(one).collect()
     }
 
-    /// What `pontoon ports --json` prints, with names.
+    /// The output of `pontoon ports --json`, with names.
     #[track_caller]
     pub fn ports(&self) -> Vec<Value> {
         let list = ["/lab/pontoon", "ports", "--json", "--docker", "/run/docker.sock"];
         self.exec(&list).json().as_array().cloned().unwrap_or_default()
     }
 
-    /// Where iptables has an administrator's rules; an engine that keeps tables of its own has no chain for them.
+    /// The chain for an administrator's iptables rules; an engine with its own tables has none.
     pub fn user_chain(&self) -> &'static str {
         if self.exec(&["iptables", "-S", "DOCKER-USER"]).success() { "DOCKER-USER" } else { "FORWARD" }
     }
 
-    /// How many steps of repair Pontoon has counted.
+    /// The number of repair steps that Pontoon has counted.
     #[track_caller]
     pub fn repairs(&self) -> u64 {
         let curl = ["curl", "-sf", "--unix-socket", "/run/docker/plugins/pontoon.sock", "http://pontoon/metrics"];
@@ -234,10 +235,10 @@ impl Scenario<'_> {
         line.and_then(|count| count.parse().ok()).expect("a count of repairs")
     }
 
-    /// Runs a command that harms the firewall; how long it took from its end until Pontoon's rules were whole again.
+    /// Runs a command that damages the firewall; returns the time from its end until Pontoon's rules were restored.
     #[track_caller]
-    pub fn harm(&self, command: &[&str]) -> Duration {
-        // of the accepting rules the last has to be the chain's last, where there is such a chain
+    pub fn damage_firewall(&self, command: &[&str]) -> Duration {
+        // Where the chain exists, the last accept rule has to be the last of the chain.
         let script = r#"
             last() { ! nft list chain $1 filter FORWARD || nft list chain $1 filter FORWARD | tail -n 3 | grep 'oifname "pnt.*pontoon'; }
             "$@" >&2 || exit
@@ -250,37 +251,37 @@ impl Scenario<'_> {
         Duration::from_millis(millis.parse().expect("a number"))
     }
 
-    /// Connects from a container, and stays connected as long as the value lives.
+    /// Connects from a container, and stays connected until the value is dropped.
     #[track_caller]
     pub fn hold_in(&self, container: &str, addr: &str, port: u16) -> Held {
         let script = "pid=$(docker inspect -f '{{.State.Pid}}' \"$0\") && exec nsenter -t $pid -n \"$@\"";
         let hold = ["perl", "/lab/tool.pl", "hold", addr, &port.to_string()];
         let process = self.spawn(&[&["bash", "-c", script, container][..], &hold].concat());
         let held = Held { to: format!("{addr} port {port} from {container}"), process };
-        held.goes_on();
+        held.assert_continues();
         held
     }
 
-    /// Connects from outside, and stays connected as long as the value lives.
+    /// Connects from outside, and stays connected until the value is dropped.
     #[track_caller]
     pub fn hold(&self, from: &Node, addr: &str, port: u16) -> Held {
         let process = from.spawn(&["perl", "/lab/tool.pl", "hold", addr, &port.to_string()]);
         let held = Held { to: format!("{addr} port {port}"), process };
-        held.goes_on();
+        held.assert_continues();
         held
     }
 }
 
-/// A TCP connection on which something goes back and forth.
+/// A TCP connection with continuous traffic in both directions.
 pub struct Held {
     to: String,
-    process: crate::support::Process,
+    process: testkit::Process,
 }
 
 impl Held {
-    /// Waits for some more turns.
+    /// Waits for some more round trips.
     #[track_caller]
-    pub fn goes_on(&self) {
+    pub fn assert_continues(&self) {
         let turns = || {
             let log = self.process.log();
             assert!(
@@ -292,6 +293,6 @@ impl Held {
             log.lines().filter(|line| line.starts_with("turn ")).count()
         };
         let before = turns();
-        wait_until(SOON, "the connection to go on", || turns() > before + 2);
+        wait_until(SOON, "the connection to continue", || turns() > before + 2);
     }
 }

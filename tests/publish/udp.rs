@@ -1,19 +1,17 @@
 //! UDP from one source port, while the server behind a published port is replaced.
 
-use crate::{
-    support::wait_until,
-    topology::{SOON, Scenario, on_both},
-};
+use crate::topology::{SOON, Scenario, on_both};
+use testkit::wait_until;
 
 #[test]
-fn a_udp_client_is_not_stuck_to_a_dead_container() {
+fn a_udp_client_reaches_the_replacement_of_a_container() {
     on_both(replaced);
 }
 
 fn replaced(scenario: &Scenario) {
     scenario.network("net", &["--subnet", "10.140.1.0/24", "--ipv6", "--subnet", "fd40:1::/64"]);
     let publish = ["--network", "net", "-p", "8300:53/udp"];
-    // a later container has another address
+    // Each later container has another address.
     scenario.serve("first", &["udp:53"], &[&publish[..], &["--ip", "10.140.1.11", "--ip6", "fd40:1::11"]].concat());
     let stick = |addr, port| scenario.outside.spawn(&["perl", "/lab/tool.pl", "stick", addr, "8300", port]);
     let four = stick("192.168.77.1", "5300");
@@ -31,17 +29,17 @@ fn replaced(scenario: &Scenario) {
         }
     };
     answers("first");
-    // one gone, another in its place
+    // Replaced by another container.
     scenario.docker(&["rm", "-f", "first"]).ok();
     scenario.serve("second", &["udp:53"], &[&publish[..], &["--ip", "10.140.1.12", "--ip6", "fd40:1::12"]].concat());
     answers("second");
-    // and a crash of the server, which starts again at another address
+    // A crash of the server, which is started again at another address.
     scenario.docker(&["kill", "second"]).ok();
     scenario.serve("filler", &["udp:53"], &["--network", "net", "--ip", "10.140.1.13"]);
     scenario.docker(&["rm", "second"]).ok();
     scenario.serve("third", &["udp:53"], &[&publish[..], &["--ip", "10.140.1.14", "--ip6", "fd40:1::14"]].concat());
     answers("third");
-    // the other way: the clients are let through to the host, and the port is published only then
+    // The reverse: the clients first reach the host, and the port is published afterwards.
     scenario.docker(&["rm", "-f", "third"]).ok();
     for (what, source) in [("IPv4 from outside", "5300"), ("IPv6 from outside", "5306"), ("from the host", "5301")] {
         if what.contains('6') && !scenario.has_six() {

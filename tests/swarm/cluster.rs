@@ -1,18 +1,18 @@
-//! The cluster: three nodes with the managed plugin, made a Swarm by the commands of docs/swarm.md.
+//! The cluster: three nodes with the managed plugin, made a Swarm with the commands of docs/swarm.md.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::consistency;
 use crate::place::Places;
 use crate::probe::Probes;
 use crate::shuffle::Shuffle;
-use crate::support::{Node, Options, Output, Segment, Signal, wait_for, wait_until};
-use crate::truth;
+use testkit::{Node, Options, Output, Segment, Signal, wait_for, wait_until};
 
-/// For what a Swarm does by itself.
+/// Deadline for what a Swarm does in the background.
 pub const SOON: Duration = Duration::from_secs(120);
 
-/// Where each machine reaches the registry.
+/// The registry's address on each machine.
 pub const REGISTRY: &str = "127.0.0.1:5000";
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
@@ -23,7 +23,7 @@ pub struct Cluster {
     segment: Segment,
 }
 
-/// A running task: on which node, and where it is reached.
+/// A running task: its node and address.
 #[derive(Debug)]
 pub struct Task {
     pub node: usize,
@@ -32,7 +32,7 @@ pub struct Task {
 }
 
 impl Cluster {
-    /// Three nodes, the plugin on each, and a Swarm of them.
+    /// Three nodes with the plugin, and a Swarm of them.
     pub fn up() -> Self {
         let cluster = Self::machines(3, &Options::new());
         cluster.carry_out("Install the plugin");
@@ -50,7 +50,7 @@ impl Cluster {
         cluster
     }
 
-    /// Machines as the reader of a page has them: the plugin's directory is there, and that is all.
+    /// Machines in the state that a page assumes: the plugin's directory exists, nothing else.
     pub fn machines(count: u8, options: &Options) -> Self {
         let segment = Segment::up();
         let nodes: Vec<Node> = (11..11 + count).map(|n| options.clone().uplink(&segment, n).up()).collect();
@@ -59,12 +59,12 @@ impl Cluster {
         Self { nodes, page: page("swarm"), segment }
     }
 
-    /// Goes on with another page.
-    pub fn turn_to(&mut self, name: &str) {
+    /// Continues with another page.
+    pub fn open_page(&mut self, name: &str) {
         self.page = page(name);
     }
 
-    /// The machines, with the names that they have on the pages.
+    /// The machines with their names on the pages.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &Node)> {
         NAMES.into_iter().zip(&self.nodes)
     }
@@ -78,7 +78,7 @@ impl Cluster {
         &self.nodes
     }
 
-    /// Where the others reach a node.
+    /// The address at which the other nodes reach a node.
     pub fn address(&self, at: usize) -> String {
         format!("192.168.77.{}", 11 + at)
     }
@@ -88,7 +88,7 @@ impl Cluster {
         self.node(name).docker(&["info", "--format", "{{.Swarm.NodeID}}"]).ok()
     }
 
-    /// The log of a node's engine, and of the plugin in it.
+    /// The log of a node's engine, which contains that of the plugin.
     pub fn log(&self, name: &str) -> String {
         let log = std::fs::read(self.node(name).shared().join("dockerd.log")).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
@@ -99,7 +99,7 @@ impl Cluster {
         self.nodes[0].docker(args).ok()
     }
 
-    /// Carries out the commands of the page that follow a text, up to the end of their block.
+    /// Runs the commands of the page that follow a text, up to the end of their block.
     #[track_caller]
     pub fn carry_out(&self, after: &str) {
         let (_, rest) =
@@ -110,7 +110,7 @@ impl Cluster {
             let node = self.node(machine);
             let command = self.as_typed(node, command);
             let run = || node.exec(&["sh", "-c", &format!("cd /lab && {command}")]);
-            // What looks at a service waits until that has started.
+            // Commands that access a service are retried until it has started.
             if ["docker exec ", "docker compose exec ", "docker-compose exec ", "curl "]
                 .iter()
                 .any(|w| command.starts_with(w))
@@ -122,7 +122,7 @@ impl Cluster {
         }
     }
 
-    /// The reader puts in the token and the registry; and machines are called by their names there.
+    /// Replaces the placeholders for token and registry, and the machine names of the page.
     fn as_typed(&self, node: &Node, command: &str) -> String {
         let mut command = command.replace("REGISTRY", REGISTRY);
         if command.starts_with("docker compose ") && !node.docker(&["compose", "version"]).success() {
@@ -138,10 +138,10 @@ impl Cluster {
         command
     }
 
-    /// Waits until so many nodes are ready.
+    /// Waits until this number of nodes is ready.
     #[track_caller]
     pub fn ready(&self, count: usize) {
-        // Managers that were parted may elect a leader a few times.
+        // Managers that were partitioned may elect a leader several times.
         wait_until(SOON * 4, "all nodes to be ready", || self.are_ready(count));
     }
 
@@ -152,17 +152,17 @@ impl Cluster {
 
     /// Starts the engine of a node after a crash, and waits until all nodes are ready again.
     ///
-    /// A manager may go on listing such a node as down although it has registered it anew: the end
-    /// of the session from before the crash comes later and counts. That is decided between engines, no
-    /// plugin is asked. Starting the engine once more is what its users do then, and so does this.
+    /// A manager may keep listing such a node as down after its registration: the end of the session from before the
+    /// crash is processed later and wins. That happens between engines, without any plugin. Users then restart the
+    /// engine, and so does this.
     #[track_caller]
-    pub fn revive(&self, name: &str, count: usize) {
+    pub fn restart_engine(&self, name: &str, count: usize) {
         let node = self.node(name);
         node.revive_dockerd();
         let deadline = Instant::now() + SOON;
         while !self.are_ready(count) {
             if Instant::now() > deadline {
-                // It runs, and says so itself: then it is the manager who does not know.
+                // The engine considers itself active: only the manager's state is wrong.
                 let state = node.docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]).ok();
                 assert_eq!(state, "active", "the engine of {name}");
                 eprintln!("{name} registered and is listed as down, its engine starts once more");
@@ -174,9 +174,9 @@ impl Cluster {
         }
     }
 
-    /// Waits until an update is over.
+    /// Waits until an update is complete.
     #[track_caller]
-    pub fn settled(&self, service: &str, deadline: Duration) {
+    pub fn wait_for_update(&self, service: &str, deadline: Duration) {
         let state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}";
         wait_until(deadline, "the update to complete", || {
             let state = self.nodes[0].docker(&["service", "inspect", "--format", state, service]);
@@ -209,17 +209,16 @@ impl Cluster {
         self.tasks(service, "fleet").iter().filter(|task| NAMES[task.node] == name).count()
     }
 
-    /// Whether a name leads a task to all of these; if not, what it was told.
+    /// Whether a name resolves to all of these tasks for a task; otherwise, the answer.
     pub fn resolves(&self, asker: &Task, name: &str, tasks: &[Task]) -> Result<(), String> {
-        let told = self.nodes[asker.node].exec_in(&asker.container, &["nslookup", name]);
-        let all = tasks.iter().all(|task| told.stdout.contains(&task.address));
-        if all { Ok(()) } else { Err(format!("{tasks:?}: {told}")) }
+        let answer = self.nodes[asker.node].exec_in(&asker.container, &["nslookup", name]);
+        let all = tasks.iter().all(|task| answer.stdout.contains(&task.address));
+        if all { Ok(()) } else { Err(format!("{tasks:?}: {answer}")) }
     }
 
-    /// Waits until so many tasks run and no other, and until each container of the network answered
-    /// each other.
+    /// Waits until exactly this number of tasks runs, and each container of the network got an answer from every other.
     #[track_caller]
-    pub fn all_answer_all(&self, service: &str, network: &str, count: usize, when: &str) {
+    pub fn wait_until_all_reach_all(&self, service: &str, network: &str, count: usize, when: &str) {
         let (mut places, mut probes) = (Places::of(self, network), Probes::default());
         let mut seen = (0, Vec::new());
         let mut answered = || {
@@ -240,20 +239,20 @@ impl Cluster {
         assert!(held.is_ok(), "{when}: {} tasks; not reached: {:#?}\n{}", seen.0, seen.1, self.forwarding());
     }
 
-    /// Waits until everything that is remembered of the containers of the one network is true.
+    /// Waits until all learned state about the containers of the only network is correct.
     #[track_caller]
-    pub fn settle(&self, network: &str, what: &str) {
+    pub fn wait_for_consistency(&self, network: &str, what: &str) {
         let mut wrong = Vec::new();
         let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_until(SOON * 2, what, || {
-                wrong = truth::wrong(self, &Places::of(self, network).look());
+                wrong = consistency::errors(self, &Places::of(self, network).look());
                 wrong.is_empty()
             });
         }));
         assert!(held.is_ok(), "{what}: {wrong:#?}\n{}", self.forwarding());
     }
 
-    /// Removes a network as soon as nothing is on it.
+    /// Removes a network as soon as it is unused.
     #[track_caller]
     pub fn remove_network(&self, network: &str) {
         wait_until(SOON, &format!("{network} to be removed"), || {
@@ -261,21 +260,21 @@ impl Cluster {
         });
     }
 
-    /// A number that the plugin on a node tells of itself.
+    /// The value of a metric of the plugin on a node.
     pub fn metric(&self, at: usize, name: &str) -> Option<usize> {
         let ask = "curl -sf --unix-socket /run/docker/plugins/*/pontoon.sock http://pontoon/metrics";
-        let told = self.nodes[at].exec(&["sh", "-c", ask]);
-        let line = told.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        let answer = self.nodes[at].exec(&["sh", "-c", ask]);
+        let line = answer.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         line.trim().parse().ok()
     }
 
-    /// Pulls a cable out of the switch, or puts it in again: `up` or `down`.
+    /// Sets a switch port `up` or `down`.
     #[track_caller]
     pub fn cable(&self, port: &str, way: &str) {
         self.segment.exec(&["ip", "link", "set", port, way]).ok();
     }
 
-    /// Has the switch lose so many of a hundred packets between tunnels, by chance.
+    /// Makes the switch drop this percentage of the packets between tunnels.
     #[track_caller]
     pub fn lose(&self, percent: u32) {
         let rules = format!(
@@ -286,14 +285,14 @@ impl Cluster {
         self.segment.exec(&["nft", &rules]).ok();
     }
 
-    /// Has the switch bring packets out of order until that is ended.
+    /// Makes the switch reorder packets until the returned value is dropped.
     #[track_caller]
     pub fn shuffle(&self) -> Shuffle<'_> {
         Shuffle::begin(&self.segment, &[11, 12, 13])
     }
 
-    /// Waits until so many tasks run and no other, then has each fetch something from every other:
-    /// once, because what is only slow to be found was remembered wrongly.
+    /// Waits until exactly this number of tasks runs, then lets each fetch something from every other: only once, since
+    /// a delay would mean that learned state was wrong.
     #[track_caller]
     pub fn all_reach_all(&self, service: &str, network: &str, count: usize) {
         let mut tasks = Vec::new();
@@ -319,9 +318,9 @@ impl Cluster {
         }
     }
 
-    /// An engine that removes a network with the last task on its node while it starts the next one
-    /// there tries that start again (moby#25550), and the second time it may run the container without
-    /// the network: no driver was asked for anything. The Swarm puts another in its place.
+    /// If an engine removes a network with the last task on its node while it starts the next task there, it retries
+    /// that start (moby#25550), and may then run the container without the network, without calling any driver. Remove
+    /// such a task, so that the Swarm replaces it.
     fn replace_lost(&self, tasks: &[Task]) {
         for task in tasks.iter().filter(|task| task.address.is_empty()) {
             eprintln!("the engine runs {} without its network", task.container);
@@ -329,7 +328,7 @@ impl Cluster {
         }
     }
 
-    /// Whether the manager sees what should be: a task that is about to be replaced is none.
+    /// Whether the manager sees the expected number of tasks, not counting a task that is about to be replaced.
     fn is_steady(&self, service: &str, count: usize) -> bool {
         let format = ["service", "ps", "--filter", "desired-state=running", "--format", "{{.CurrentState}}", service];
         let listed = self.nodes[0].docker(&format);
@@ -343,7 +342,7 @@ impl Cluster {
         wait_until(SOON, &format!("the tasks of {service} to end"), || self.tasks(service, "own").is_empty());
     }
 
-    /// What every machine knows of hardware addresses, for people.
+    /// The forwarding tables of all machines, for a failure message.
     fn forwarding(&self) -> String {
         let show = "ip -br link | grep pnt; bridge fdb show | grep 'pnt.* \\(self\\|master\\)'; nft list set inet pontoon peers4; \
                     nft list chain inet pontoon input_filter; iptables -vnL FORWARD";
@@ -352,12 +351,12 @@ impl Cluster {
         shown.collect::<Vec<_>>().join("\n")
     }
 
-    /// Tunnels of a machine.
+    /// The tunnels of a machine.
     pub fn tunnels(&self, name: &str) -> Vec<String> {
         links(self.node(name)).into_iter().filter(|link| link.starts_with("pntx")).collect()
     }
 
-    /// No link and no element of a network is left on any node.
+    /// Asserts that no link and no element of a network is left on any node.
     #[track_caller]
     pub fn nothing_left(&self) {
         for (node, name) in self.nodes.iter().zip(NAMES) {
@@ -369,7 +368,7 @@ impl Cluster {
                 );
             }
             let began = Instant::now();
-            let left = wait_for(2 * SOON, "what is left", || {
+            let left = wait_for(2 * SOON, "leftovers to be removed", || {
                 let tunnels = node.exec(&["nft", "list", "set", "inet", "pontoon", "vnis"]).ok();
                 let mut left = links(node);
                 left.extend(tunnels.lines().filter(|line| line.contains("elements")).map(str::to_owned));
@@ -384,7 +383,7 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/{name}.md"))).unwrap()
 }
 
-/// Names of Pontoon's links.
+/// The names of Pontoon's links.
 pub fn links(node: &Node) -> Vec<String> {
     let listed: Output = node.exec(&["ip", "-o", "link", "show"]);
     let names = listed.ok();

@@ -1,31 +1,28 @@
-//! The compose file: one machine, and another that asks it.
+//! The compose file: one machine, and another one as client.
 
 use serde_json::Value;
 
-use crate::{
-    cluster::Cluster,
-    install::example,
-    support::{Node, Options},
-};
+use crate::{cluster::Cluster, install::example};
+use testkit::{Node, Options};
 
 #[test]
 fn a_compose_file_on_one_host() {
     let mut cluster = Cluster::machines(2, &Options::new().full());
-    cluster.turn_to("compose");
+    cluster.open_page("compose");
     for (_, node) in cluster.named() {
         node.docker(&["plugin", "create", "pontoon", "/lab/plugin"]).ok();
         node.docker(&["plugin", "enable", "pontoon"]).ok();
     }
     cluster.node("one").copy_in(&example("compose.yml"), "compose.yml");
     cluster.carry_out("A test runs these");
-    made_as_written(cluster.node("one"));
-    reached_as_written(&cluster);
+    assert_options_applied(cluster.node("one"));
+    assert_published_as_specified(&cluster);
     cluster.carry_out("Take it down");
     cluster.nothing_left();
 }
 
-/// Every line of the file has its effect.
-fn made_as_written(node: &Node) {
+/// Verifies that every line of the file has its effect.
+fn assert_options_applied(node: &Node) {
     let network = node.inspect("lab_lan");
     assert_eq!((&network["Driver"], &network["IPAM"]["Driver"]), (&"pontoon:latest".into(), &"pontoon:latest".into()));
     let (web, client) = (of_service(node, "web"), of_service(node, "client"));
@@ -41,8 +38,8 @@ fn of_service(node: &Node, service: &str) -> Value {
     node.inspect(&node.docker(&["ps", "-q", "--filter", &label]).ok())
 }
 
-/// The published port is open to the subnet in the file, and to nobody else.
-fn reached_as_written(cluster: &Cluster) {
+/// The published port is open only to the subnet in the file.
+fn assert_published_as_specified(cluster: &Cluster) {
     let (one, two) = (cluster.node("one"), cluster.node("two"));
     let url = "http://192.168.77.11:8080/hostname";
     two.exec(&["curl", "-sf", "--max-time", "20", url]).ok();

@@ -1,20 +1,18 @@
-//! What `pontoon doctor` says of tunnels and of a Swarm, and what `plan` and `repair` make of tunnels without a daemon.
+//! The findings of `pontoon doctor` about tunnels and a Swarm, and `plan` and `repair` of tunnels without a daemon.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{
-    cluster::{Cluster, SOON, built},
-    support::{Node, Output, Signal, wait_for, wait_until},
-};
+use crate::cluster::{Cluster, SOON, built};
+use testkit::{Node, Output, Signal, wait_for, wait_until};
 
-/// Runs in the node, where `pontoon` is the program under test.
+/// Runs a script in the node, where `pontoon` is the program under test.
 fn shell(node: &Node, script: &str) -> Output {
     node.exec(&["bash", "-c", &format!("PATH=/lab:$PATH; {script}")])
 }
 
-/// The findings of a check, once one of them is at this level.
+/// The findings of a check, once one of them has this level.
 #[track_caller]
 fn finds(node: &Node, command: &str, check: &str, level: &str) -> Vec<Value> {
     wait_for(SOON, &format!("{command} to find {check} {level}"), || {
@@ -29,13 +27,13 @@ fn text(findings: &[Value]) -> String {
     findings.iter().map(Value::to_string).collect()
 }
 
-/// A UDP datagram from one container to another with a wrong checksum, as a link makes them that is broken.
+/// A UDP datagram from one container to another with a wrong checksum, as a broken link would produce.
 const DAMAGED: &str = "use Socket; my ($to) = @ARGV; socket(my $s, PF_INET, SOCK_RAW, 17) or die; \
                        send $s, pack('nnnn', 999, 999, 12, 0x1234) . 'abcd', 0, pack_sockaddr_in(0, inet_aton($to)) or die";
 
-/// Between plain engines, on a port that is not the usual one.
+/// With plain engines, on a non-default port.
 #[test]
-fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
+fn tunnel_defects_are_reported_and_repaired_without_a_daemon() {
     let cluster = Cluster::plain(2);
     let port = ["--vxlan-port", "4790"];
     for (name, peer, range) in [("one", "192.168.77.12", "32"), ("two", "192.168.77.11", "64")] {
@@ -61,7 +59,7 @@ fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
 
     ailments(one, two, &address(two, "two"), &port);
 
-    // The daemon is away, and so is the tunnel.
+    // The daemon is down, and the tunnel is removed.
     one.kill_pontoon(Signal::Kill);
     let tunnel = cluster.tunnels("one").remove(0);
     let break_all = format!("ip link del {tunnel}; nft delete element inet pontoon vnis '{{ 0x{:08x} }}'", 4646 << 8);
@@ -78,7 +76,7 @@ fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
         assert!(left.starts_with("# nothing to do"), "after {plan} there is {left}");
         one.ping_soon("one", &address(two, "two"));
     }
-    // Somebody takes the port meanwhile.
+    // Another program takes the port meanwhile.
     shell(one, &format!("ip link del {tunnel}")).ok();
     let listen = "use IO::Socket::INET; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 4790) or die; \
                   $SIG{ALRM} = sub { exit }; alarm 120; sleep 1 while 1";
@@ -87,28 +85,28 @@ fn what_is_wrong_with_tunnels_is_named_and_mended_without_a_daemon() {
     assert!(held.contains("4790") && held.contains("ss -lnup"), "{held}");
 }
 
-/// What others break, one by one, and that it is seen.
+/// Breaks one thing after the other, and expects the finding.
 fn ailments(one: &Node, two: &Node, far: &str, port: &[&str]) {
-    // the link of the data path
+    // The link of the data path.
     shell(one, "ip link set eth0 mtu 1400").ok();
     let narrow = text(&finds(one, "doctor", "tunnel_mtu", "degraded"));
     assert!(narrow.contains("driver.mtu=1350"), "{narrow}");
     shell(one, "ip link set eth0 mtu 1500").ok();
     finds(one, "doctor", "tunnel_mtu", "ok");
-    // the way to a peer
+    // The path to a peer.
     shell(one, "ip route add unreachable 192.168.77.12").ok();
     assert!(text(&finds(one, "doctor", "peers", "degraded")).contains("ip route get 192.168.77.12"));
     shell(one, "ip route del unreachable 192.168.77.12").ok();
-    // another's tunnel
+    // A foreign tunnel.
     shell(one, "ip link add theirs type vxlan external dstport 4790").ok();
     assert!(text(&finds(one, "doctor", "tunnel_port", "broken")).contains("theirs"));
     shell(one, "ip link del theirs").ok();
-    // checksums
+    // Checksums.
     let pid = one.docker(&["inspect", "--format", "{{.State.Pid}}", "one"]).ok();
     one.exec(&["nsenter", "-t", &pid, "-n", "perl", "-e", DAMAGED, far]).ok();
     let damaged = text(&finds(two, "doctor", "offload", "degraded"));
     assert!(damaged.contains(far) && damaged.contains("ethtool -K eth0"), "{damaged}");
-    // a privilege
+    // A capability.
     one.kill_pontoon(Signal::Term);
     let serve = format!(
         "mkdir -p /run/docker/plugins; setsid setpriv --bounding-set -net_raw /lab/pontoon serve \
@@ -118,12 +116,12 @@ fn ailments(one: &Node, two: &Node, far: &str, port: &[&str]) {
     shell(one, &serve).ok();
     finds(one, "doctor", "announcing", "degraded");
     shell(one, "kill $(pgrep -x pontoon)").ok();
-    wait_until(SOON, "its end", || !shell(one, "pgrep -x pontoon").success());
+    wait_until(SOON, "the end of the daemon", || !shell(one, "pgrep -x pontoon").success());
     one.start_pontoon(&built("pontoon"), port);
     finds(one, "doctor", "announcing", "ok");
 }
 
-/// On a manager: what the Swarm does that no container can make up for.
+/// On a manager: Swarm features that containers cannot use.
 pub fn in_a_swarm(cluster: &Cluster) {
     let one = cluster.node("one");
     one.copy_in(Path::new(&built("pontoon")), "pontoon");

@@ -1,19 +1,18 @@
-//! Faults: nodes, engines, plugins and cables that fail while a service runs. After each the nodes
-//! come together by themselves: all tasks reach all, nothing is remembered wrongly, and nothing is
-//! left of what was.
+//! Faults: nodes, engines, plugins and cables fail while a service runs. After each fault the nodes recover without
+//! intervention: all tasks reach each other, no learned state is wrong, and nothing is left over.
 
 use std::time::Duration;
 
 use crate::cluster::{Cluster, SOON};
-use crate::support::{wait_for, wait_until};
+use testkit::{wait_for, wait_until};
 
 const TASKS: usize = 6;
 
-/// How the engine tells a plugin's log to its own.
+/// The engine's log message for a node that left.
 const LATE: &str = "Swarm reports that a peer left";
 
 impl Cluster {
-    /// A service on a network of its own. A node counts as down sooner than by default.
+    /// Creates a service on its own network. A node counts as down earlier than by default.
     fn serve(&self) {
         self.manager(&["swarm", "update", "--dispatcher-heartbeat", "2s"]);
         self.manager(&["network", "create", "-d", "pontoon:latest", "--attachable", "fleet"]);
@@ -23,14 +22,14 @@ impl Cluster {
         self.converges("after the start");
     }
 
-    /// Everything anew, half at a time, so that each node has its share again.
+    /// Replaces all tasks, half at a time, so that each node gets its share again.
     fn redeploy(&self) {
         let how = ["--update-parallelism", "3", "--update-monitor", "1s"];
         self.manager(&[&["service", "update", "--detach", "--force"], &how[..], &["web"]].concat());
-        self.settled("web", Duration::from_secs(90));
+        self.wait_for_update("web", Duration::from_secs(90));
     }
 
-    /// The same while the Swarm is not whole. Whether it gets that far is its own matter.
+    /// The same while the Swarm is incomplete. Completion is up to the Swarm.
     fn redeploy_if_it_can(&self) {
         let redeploy = || self.redeploy();
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(redeploy)).is_err() {
@@ -40,8 +39,8 @@ impl Cluster {
 
     #[track_caller]
     fn converges(&self, when: &str) {
-        self.all_answer_all("web", "fleet", TASKS, when);
-        self.settle("fleet", &format!("what is remembered to be true {when}"));
+        self.wait_until_all_reach_all("web", "fleet", TASKS, when);
+        self.wait_for_consistency("fleet", &format!("learned state to be correct {when}"));
     }
 
     fn end(&self) {
@@ -55,7 +54,7 @@ impl Cluster {
         self.manager(&["node", "update", "--availability", availability, &self.node_id(name)]);
     }
 
-    /// Waits until the manager `asked` sees this node so.
+    /// Waits until the manager `asked` lists this node with this status.
     #[track_caller]
     fn seen(&self, asked: &str, id: &str, status: &str) {
         let format = ["node", "ls", "--format", "{{.ID}} {{.Status}}"];
@@ -66,21 +65,21 @@ impl Cluster {
     }
 }
 
-/// Workers: drained, gone and back, their engine killed, their plugin switched off, the power cut.
+/// Workers: drained, removed and added again, their engine killed, their plugin disabled, a power cut.
 #[test]
-fn workers_come_and_go() {
+fn workers_fail_and_return() {
     let cluster = Cluster::up();
     cluster.serve();
     let three = cluster.node("three");
 
     cluster.availability("three", "drain");
-    wait_until(SOON, "nothing of the network on a drained node", || cluster.tunnels("three").is_empty());
+    wait_until(SOON, "the network to be removed from a drained node", || cluster.tunnels("three").is_empty());
     cluster.converges("without a drained node");
     cluster.availability("three", "active");
     cluster.redeploy();
     cluster.converges("with the node back");
 
-    // It leaves, and joins as another node with the same address.
+    // The node leaves, and joins as another node with the same address.
     let id = cluster.node_id("three");
     three.docker(&["swarm", "leave"]).ok();
     cluster.seen("one", &id, "Down");
@@ -93,18 +92,18 @@ fn workers_come_and_go() {
     cluster.redeploy();
     cluster.converges("after it joined again");
 
-    // Back so quickly that its end is told after its return.
+    // It returns so quickly that its departure is reported after its return.
     three.kill_dockerd();
-    cluster.revive("three", 3);
+    cluster.restart_engine("three", 3);
     cluster.redeploy();
     cluster.converges("after an engine was killed");
 
-    // What runs keeps its network while there is no plugin.
+    // Running containers keep their network without the plugin.
     let two = cluster.node("two");
     two.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
-    cluster.all_answer_all("web", "fleet", TASKS, "without the plugin on a node");
+    cluster.wait_until_all_reach_all("web", "fleet", TASKS, "without the plugin on a node");
     two.docker(&["plugin", "enable", "pontoon"]).ok();
-    cluster.settle("fleet", "the plugin to take up what it had");
+    cluster.wait_for_consistency("fleet", "the plugin to restore its state");
     cluster.redeploy();
     cluster.converges("with the plugin back");
 
@@ -113,14 +112,14 @@ fn workers_come_and_go() {
     cluster.redeploy();
     cluster.converges("after the power was cut");
 
-    // The engine said of a node that it left, at least once, and no tunnel was cut for it.
-    let told = ["one", "two"].iter().any(|name| cluster.log(name).contains(LATE));
-    assert!(told, "no engine told of a node that left: nothing was tried");
+    // At least once an engine reported that a node had left, and no tunnel was removed for that.
+    let reported = ["one", "two"].iter().any(|name| cluster.log(name).contains(LATE));
+    assert!(reported, "no engine reported a departure: the case was not tested");
     cluster.end();
 }
 
-/// Managers: the leader's engine killed, a node cut off for longer than it may be silent, and a
-/// segment that loses a quarter of all packets between hosts, or brings them out of order.
+/// Managers: the leader's engine killed, a node disconnected beyond its heartbeat period, and a segment that loses a
+/// quarter of all packets between hosts, or reorders them.
 #[test]
 fn managers_and_cables_fail() {
     let cluster = Cluster::up();
@@ -140,7 +139,7 @@ fn managers_and_cables_fail() {
             .then(|| seen.ok())
             .and_then(|text| text.split_once(' ').map(|(n, id)| (n.to_owned(), id.to_owned())))
     };
-    let (vni, _) = number("one", "fleet").expect("it has a number");
+    let (vni, _) = number("one", "fleet").expect("the network has a VNI");
 
     let one = cluster.node("one");
     one.kill_dockerd();
@@ -151,24 +150,24 @@ fn managers_and_cables_fail() {
         };
         ["two", "three"].iter().find(leads).copied()
     });
-    // It knows the numbers that the one before it gave: one that is taken is refused, and said so.
+    // It knows the VNIs that its predecessor allocated: one in use is refused with the reason.
     let of_new = |args: &[&str]| {
         let create = [&["network", "create", "-d", "pontoon:latest"], args].concat();
-        wait_until(SOON, "a network of the new leader's", || cluster.node(leader).docker(&create).success());
+        wait_until(SOON, "a network on the new leader", || cluster.node(leader).docker(&create).success());
     };
     of_new(&["-o", &format!("pontoon.vni={vni}"), "clash"]);
     of_new(&["--attachable", "after"]);
-    let (other, _) = wait_for(SOON, "a number for the new network", || {
+    let (other, _) = wait_for(SOON, "a VNI for the new network", || {
         number(leader, "after").filter(|(_, allocated)| !allocated.is_empty() && allocated != "<no value>")
     });
     assert_ne!(other, vni);
-    wait_until(SOON, "the refusal of a number", || cluster.log(leader).contains(&format!("VNI {vni} belongs to")));
+    wait_until(SOON, "the refusal of a VNI", || cluster.log(leader).contains(&format!("VNI {vni} belongs to")));
     let clash = number(leader, "clash").map(|(_, allocated)| allocated).unwrap_or_default();
-    assert!(clash.is_empty() || clash == "<no value>", "two networks of one number: {clash}");
+    assert!(clash.is_empty() || clash == "<no value>", "two networks with one VNI: {clash}");
     let from = cluster.node(leader);
     from.run_container("here", &["--network", "after"]);
-    cluster.revive("one", 3);
-    wait_until(SOON, "a container of the old leader's", || {
+    cluster.restart_engine("one", 3);
+    wait_until(SOON, "a container on the old leader", || {
         one.docker(&["rm", "-f", "there"]);
         one.docker(&["run", "-d", "--name", "there", "--network", "after", "busybox"]).success()
     });
@@ -181,8 +180,8 @@ fn managers_and_cables_fail() {
     cluster.redeploy();
     cluster.converges("after the leader was killed");
 
-    // The others take its tasks over; it goes on with its own, until it hears of that. Not the leader:
-    // engines that lose theirs may stand still until the cable is back.
+    // The other nodes take over its tasks; it keeps running its own until it is informed. Do not choose the leader: an
+    // engine that loses its leader may block until the cable is back.
     let cut = if leader == "two" { "three" } else { "two" };
     let port = if cut == "two" { "port12" } else { "port13" };
     cluster.cable(port, "down");
@@ -204,7 +203,7 @@ fn managers_and_cables_fail() {
     cluster.redeploy();
     cluster.converges("while packets overtake each other");
     let overtaken = shuffle.end();
-    assert!(overtaken > 50, "{overtaken} packets were overtaken: hardly anything was tried");
+    assert!(overtaken > 50, "only {overtaken} packets were overtaken");
     cluster.converges("once they are in order again");
     cluster.end();
 }

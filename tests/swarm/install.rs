@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    cluster::{Cluster, REGISTRY},
-    support::Options,
-};
+use crate::cluster::{Cluster, REGISTRY};
+use testkit::Options;
 
-/// What the registry serves. Each machine has one on its own loopback, and all of them the same storage.
+/// The registry's storage. Each machine has a registry on its own loopback, and all share this storage.
 struct Storage(PathBuf);
 
 impl Storage {
@@ -42,10 +40,10 @@ fn a_registry_serves_a_swarm_and_a_stack_runs_on_it() {
     cluster.carry_out("Make them a Swarm");
     cluster.ready(3);
     stack(&mut cluster);
-    by_its_long_name(&cluster);
+    with_the_full_reference(&cluster);
 }
 
-/// The example runs as the page says, and is what its file says.
+/// The example runs as described on the page, and matches its file.
 fn stack(cluster: &mut Cluster) {
     cluster.node("one").copy_in(&example("stack.yml"), "stack.yml");
     cluster.carry_out("## A stack");
@@ -58,7 +56,7 @@ fn stack(cluster: &mut Cluster) {
         assert!(task.address.starts_with("10.44.0."), "{task:?}");
         assert_eq!(node.exec_in(&task.container, &["cat", "/sys/class/net/eth0/mtu"]).ok(), "1400");
     }
-    // The port is each machine's, and what answers there asks tasks of others, too.
+    // The port is open on each machine, and tasks of other machines answer there, too.
     let hosts: std::collections::BTreeSet<String> = (0..30)
         .map(|_| {
             cluster.node("two").exec(&["curl", "-sf", "--max-time", "20", "http://192.168.77.13:8080/cgi-bin/app"]).ok()
@@ -69,8 +67,8 @@ fn stack(cluster: &mut Cluster) {
     cluster.nothing_left();
 }
 
-/// Without `--alias` the driver is called by where it came from.
-fn by_its_long_name(cluster: &Cluster) {
+/// Without `--alias`, the driver's name is the full image reference.
+fn with_the_full_reference(cluster: &Cluster) {
     let node = cluster.node("three");
     node.docker(&["plugin", "rm", "-f", "pontoon"]).ok();
     node.docker(&["plugin", "install", "--grant-all-permissions", &format!("{REGISTRY}/pontoon")]).ok();

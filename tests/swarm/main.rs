@@ -1,35 +1,31 @@
-//! Three engines, a Swarm, and Pontoon between them: the commands of docs/swarm.md as they stand
-//! there, and after each part every task asked by every other.
-
-#[path = "../support/mod.rs"]
-mod support;
+//! Three engines, a Swarm, and Pontoon between them: runs the commands of docs/swarm.md unmodified, and after each part
+//! every task contacts every other.
 
 mod cluster;
 mod compose;
+mod consistency;
 mod doctor;
 mod faults;
 mod ingress;
 mod install;
+mod lan;
 mod multicast;
 mod place;
 mod probe;
-#[path = "../crash/random.rs"]
-mod random;
 mod ranges;
 mod redeploy;
 mod settings;
 mod shuffle;
 mod socket;
 mod stale;
-mod truth;
 mod vip;
 
 use std::time::Duration;
 
 use cluster::Cluster;
-use support::{Options, Signal};
+use testkit::{Options, Signal};
 
-/// From three machines to a service, through everything that may happen to it, to nothing.
+/// The life cycle of a service, from three machines to its removal.
 #[test]
 fn a_service_across_nodes() {
     let cluster = Cluster::up();
@@ -38,32 +34,33 @@ fn a_service_across_nodes() {
     cluster.carry_out("Scale it");
     cluster.all_reach_all("web", "fleet", 9);
 
-    beside_the_engines_own(&cluster);
+    beside_the_built_in_overlay(&cluster);
     multicast::in_a_swarm(&cluster);
     doctor::in_a_swarm(&cluster);
 
-    // A worker's engine dies with all its tasks, which come back, on the same network.
+    // A worker's engine crashes with all its tasks, which are started again on the same network.
     let three = cluster.node("three");
     assert_eq!(cluster.tunnels("three").len(), usize::from(cluster.tasks_on("three", "web") > 0));
     three.kill_dockerd();
-    cluster.revive("three", 3);
+    cluster.restart_engine("three", 3);
     cluster.all_reach_all("web", "fleet", 9);
 
-    // Every task anew, on the addresses of those before.
+    // Replaces all tasks; they reuse the addresses.
     cluster.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "0", "web"]);
-    cluster.settled("web", Duration::from_secs(60));
+    cluster.wait_for_update("web", Duration::from_secs(60));
     cluster.all_reach_all("web", "fleet", 9);
 
-    both_of_pontoons(&cluster);
+    with_pontoons_ipam(&cluster);
+    lan::one_pool_for_all_machines(&cluster);
     cluster.carry_out("Take it down");
     cluster.nothing_left();
 }
 
-/// What docs/quick-start.md promises.
+/// The commands of docs/quick-start.md.
 #[test]
 fn a_swarm_in_ten_lines() {
     let mut cluster = Cluster::machines(3, &Options::new());
-    cluster.turn_to("quick-start");
+    cluster.open_page("quick-start");
     cluster.carry_out("## Swarm in ten lines");
     cluster.ready(3);
     cluster.all_reach_all("web", "fleet", 6);
@@ -74,8 +71,8 @@ fn a_swarm_in_ten_lines() {
     cluster.nothing_left();
 }
 
-/// The engine's own overlay uses the same port, and is left in peace.
-fn beside_the_engines_own(cluster: &Cluster) {
+/// The engine's own overlay uses the same port, and is not disturbed.
+fn beside_the_built_in_overlay(cluster: &Cluster) {
     cluster.manager(&["network", "create", "-d", "overlay", "--attachable", "builtin"]);
     cluster.node("one").run_container("here", &["--network", "builtin"]);
     cluster.node("two").run_container("there", &["--network", "builtin"]);
@@ -86,8 +83,8 @@ fn beside_the_engines_own(cluster: &Cluster) {
     cluster.manager(&["network", "rm", "builtin"]);
 }
 
-/// Pontoon's IPAM as well: the manager's side gives out addresses, and each node's takes them.
-fn both_of_pontoons(cluster: &Cluster) {
+/// With Pontoon's IPAM as well: the manager assigns addresses, and each node uses them.
+fn with_pontoons_ipam(cluster: &Cluster) {
     let (driver, own) = ("pontoon:latest", ["service", "create", "--detach", "--name", "own", "--network", "own"]);
     cluster.manager(&["network", "create", "-d", driver, "--ipam-driver", driver, "own"]);
     let more = [
@@ -110,12 +107,12 @@ fn both_of_pontoons(cluster: &Cluster) {
     cluster.manager(&["network", "rm", "own"]);
 }
 
-/// The same without a Swarm: numbers and peers by hand.
+/// The same without a Swarm: VNIs and peers are configured by hand.
 #[test]
 fn containers_of_two_plain_engines() {
     let cluster = Cluster::plain(2);
     cluster.carry_out("The same overlay on plain engines");
-    // Pontoon remembers, and so does the kernel.
+    // Pontoon and the kernel keep the configuration.
     for name in ["one", "two"] {
         cluster.node(name).kill_pontoon(Signal::Kill);
         cluster.node(name).exec(&["ip", "link", "del", &cluster.tunnels(name)[0]]).ok();

@@ -1,4 +1,4 @@
-# mDNS with the perl that every engine root has: one who knows a name, and one who asks for it, both to everybody.
+# mDNS with the perl that every engine root has: a responder and a querier, both by multicast.
 #
 #   know ADDRESS     answers questions for there.local with this IPv4 address
 #   ask FAMILY       asks over IPv4 (4) or IPv6 (6) until there is an answer, and prints the address
@@ -53,4 +53,4 @@ for (1 .. 130) {
         exit;
     }
 }
-die "nobody answers\n";
+die "no answer\n";

@@ -1,9 +1,7 @@
-//! What is said to everybody on a network reaches the other hosts, or stays, as the network says.
+//! Multicasts and broadcasts on a network reach the other hosts, or stay on their host if the network disables them.
 
-use crate::{
-    cluster::{Cluster, SOON},
-    support::{Node, Output, wait_until},
-};
+use crate::cluster::{Cluster, SOON};
+use testkit::{Node, Output, wait_until};
 
 const MDNS: &str = include_str!("mdns.pl");
 
@@ -19,9 +17,9 @@ fn run(node: &Node, container: &str, command: &[&str]) -> Output {
     node.exec(&all)
 }
 
-/// A container on `one` hears the one on `two`: by a name of mDNS, and when it pings everybody.
+/// A container on `one` gets answers of the one on `two`: to an mDNS query, and to pings to all nodes.
 #[track_caller]
-pub fn heard(cluster: &Cluster, here: &str, there: &str, address: &str, families: &[&str]) {
+pub fn assert_received(cluster: &Cluster, here: &str, there: &str, address: &str, families: &[&str]) {
     let (one, two) = (cluster.node("one"), cluster.node("two"));
     run(two, there, &["sysctl", "-qw", "net.ipv4.icmp_echo_ignore_broadcasts=0"]).ok();
     let within = within(two, there);
@@ -38,14 +36,14 @@ pub fn heard(cluster: &Cluster, here: &str, there: &str, address: &str, families
                 ("ff02::1%eth0", link.split_whitespace().nth(3).and_then(|a| a.split('/').next()).expect("an address"))
             }
         };
-        wait_until(SOON, &format!("{expected} to answer who pings {group}"), || {
+        wait_until(SOON, &format!("{expected} to answer pings to {group}"), || {
             let output = run(one, here, &["ping", "-n", "-c", "3", "-i", "0.3", "-W", "1", group]);
             output.stdout.contains(&format!("from {expected}"))
         });
     }
 }
 
-/// Between plain engines, with IPv6; and a network that keeps to its hosts.
+/// Between plain engines, with IPv6; and a network without multicast between hosts.
 pub fn between_plain_engines(cluster: &Cluster) {
     for (name, vni, quiet) in [("loud", "4343", "true"), ("quiet", "4344", "false")] {
         for (node, peer, range) in [("one", "192.168.77.12", "32"), ("two", "192.168.77.11", "64")] {
@@ -62,7 +60,7 @@ pub fn between_plain_engines(cluster: &Cluster) {
     }
     let ends = [("one", "here", 2), ("two", "there", 3)];
     for (node, container, last) in ends {
-        // IPv6 addresses are not divided between the hosts, so they are named.
+        // IPv6 addresses are not divided between the hosts, so they are specified.
         cluster.node(node).run_container(container, &["--network", "loud", "--ip6", &format!("fd43::{last}")]);
         let also = format!("also-{container}");
         cluster.node(node).run_container(&also, &["--network", "quiet", "--ip6", &format!("fd44::{last}")]);
@@ -70,13 +68,13 @@ pub fn between_plain_engines(cluster: &Cluster) {
     let address = |container: &str, network: &str| {
         cluster.node("two").container_addr(container, network).v4.expect("an address").to_string()
     };
-    heard(cluster, "here", "there", &address("there", "loud"), &["4", "6"]);
+    assert_received(cluster, "here", "there", &address("there", "loud"), &["4", "6"]);
 
     let one = cluster.node("one");
     let quiet = address("also-there", "quiet");
     run(one, "also-here", &["ping", "-n", "-c", "2", "-i", "0.2", "ff02::1%eth0"]);
     let chain = one.exec(&["nft", "list", "chain", "bridge", "pontoon", "postrouting_tunnel"]).ok();
-    assert!(!chain.contains("counter packets 0 "), "nothing was kept back: {chain}");
+    assert!(!chain.contains("counter packets 0 "), "nothing was dropped: {chain}");
     one.ping_soon("also-here", &quiet);
     one.ping_soon("also-here", "fd44::3");
 
@@ -95,7 +93,7 @@ pub fn in_a_swarm(cluster: &Cluster) {
         cluster.node(node).run_container(container, &["--network", "fleet"]);
     }
     let there = cluster.node("two").container_addr("there", "fleet").v4.expect("an address").to_string();
-    heard(cluster, "here", "there", &there, &["4"]);
+    assert_received(cluster, "here", "there", &there, &["4"]);
     cluster.node("one").docker(&["rm", "-f", "here"]).ok();
     cluster.node("two").docker(&["rm", "-f", "there"]).ok();
 }

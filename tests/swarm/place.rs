@@ -1,5 +1,5 @@
-//! Places: where the containers of a network are, as their engines say. Asked over the engines'
-//! sockets, because that is done many times a second.
+//! The locations of a network's containers according to their engines. Queries use the engines' sockets directly,
+//! because they are sent many times a second.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::cluster::Cluster;
 /// A running container of a network.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// Which node, from 0.
+    /// The index of the node.
     pub node: usize,
     /// The container's id.
     pub id: String,
@@ -25,12 +25,12 @@ pub struct Place {
     pub service: Option<String>,
     pub address: Ipv4Addr,
     pub mac: String,
-    /// Its network namespace, as this machine reaches it.
+    /// Its network namespace, as a path on this machine.
     pub netns: PathBuf,
     pub started: SystemTime,
 }
 
-/// Looks for the containers of one network, and asks about each once.
+/// Lists the containers of one network; inspects each only once.
 pub struct Places<'a> {
     cluster: &'a Cluster,
     network: &'a str,
@@ -42,7 +42,7 @@ impl<'a> Places<'a> {
         Self { cluster, network, known: BTreeMap::new() }
     }
 
-    /// Those that run now, on all nodes whose engine answers.
+    /// The running containers on all nodes whose engine answers.
     pub fn look(&mut self) -> Vec<Place> {
         let mut found = Vec::new();
         for node in 0..self.cluster.nodes().len() {
@@ -90,14 +90,14 @@ impl<'a> Places<'a> {
     }
 }
 
-/// A time as engines write it: `2026-11-21T11:33:01.123456789Z`.
+/// A time in the engines' format: `2026-11-21T11:33:01.123456789Z`.
 fn time(text: &str) -> Option<SystemTime> {
     let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.split('-').map(str::parse::<u64>);
     let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
     let mut clock = clock.split(':').map(str::parse::<f64>);
     let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
-    // Years from March on, so that leap days come last.
+    // Years start in March, so that leap days come last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let seconds = days.checked_sub(719_468)? as f64 * 86_400.0 + hour * 3600.0 + minute * 60.0 + second;
@@ -105,7 +105,7 @@ fn time(text: &str) -> Option<SystemTime> {
 }
 
 #[test]
-fn reads_an_engines_time() {
+fn an_engines_time_is_parsed() {
     let read = time("2026-11-21T11:33:01.5Z").unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(read, Duration::from_millis(1_795_260_781_500));
     assert_eq!(time("0001-01-01T00:00:00Z"), None);

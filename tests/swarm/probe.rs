@@ -1,6 +1,5 @@
-//! Probes: echo requests from inside containers, sent by this process through sockets that it
-//! opens in their network namespaces. So every pair can be asked many times a second, and the
-//! same way whoever's network it is.
+//! Probes: echo requests from inside containers, sent by this process through sockets opened in their network
+//! namespaces. This allows probing every pair many times a second, in the same way for every driver.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,13 +18,13 @@ use crate::socket::{self, inside, raw};
 /// `ICMP_FILTER` (include/uapi/linux/icmp.h).
 const ICMP_FILTER: libc::c_int = 1;
 
-/// What was not answered is asked again after so long.
+/// Interval of retries without an answer.
 const AGAIN: Duration = Duration::from_millis(20);
 
 struct End {
     place: Rc<Place>,
     socket: OwnedFd,
-    /// Whom it asked.
+    /// The probed addresses.
     asked: BTreeMap<Ipv4Addr, Question>,
 }
 
@@ -35,33 +34,32 @@ struct Question {
     answer: Option<Answer>,
 }
 
-/// How long it took until one reached another.
+/// The time until one container reached another.
 #[derive(Clone, Copy)]
 struct Answer {
-    /// After both ran.
+    /// Since both were running.
     running: Duration,
-    /// After it was asked for the first time, which is as soon as the engines told of both.
+    /// Since the first probe, which is sent as soon as the engines list both.
     asked: Duration,
 }
 
-/// How long it took until a container was reached by all others, in its slowest pair.
+/// The time until a container was reached by all others, in its slowest pair.
 #[derive(Clone, Copy, Default)]
 pub struct Arrival {
-    /// After it ran, the time included that the engine takes to tell.
+    /// Since it was running, including the time until the engine listed it.
     pub running: Duration,
-    /// After it was asked for the first time.
+    /// Since the first probe.
     pub asked: Duration,
 }
 
-/// The ends between which it is asked, and what came of it.
+/// The containers between which probes are sent, and the results.
 #[derive(Default)]
 pub struct Probes {
     ends: BTreeMap<String, End>,
 }
 
 impl Probes {
-    /// Takes new containers in and lets those go that are there no longer. One whose namespace
-    /// has gone meanwhile is left out.
+    /// Adds new containers and removes those that ended. Skips one whose namespace is gone.
     pub fn follow(&mut self, places: &[Place]) {
         let ids: BTreeSet<_> = places.iter().map(|place| &place.id).collect();
         self.ends.retain(|id, _| ids.contains(id));
@@ -79,7 +77,7 @@ impl Probes {
         }
     }
 
-    /// Asks for every pair that was not reached yet, and takes the answers that are there.
+    /// Sends probes for every pair without an answer yet, and reads the answers.
     pub fn ask(&mut self) {
         let all: Vec<_> = self.ends.values().map(|end| Rc::clone(&end.place)).collect();
         for end in self.ends.values_mut() {
@@ -115,8 +113,7 @@ impl Probes {
             .collect()
     }
 
-    /// When each container that `counts` was reached by all others: its slowest pair in which it
-    /// is the younger.
+    /// The arrival of each container that `counts`: the slowest of the pairs in which it is the younger one.
     pub fn arrivals(&self, counts: impl Fn(&Place) -> bool) -> Vec<Arrival> {
         let mut slowest: BTreeMap<&str, Arrival> = BTreeMap::new();
         for (from, to, answer) in self.pairs() {
@@ -139,13 +136,13 @@ impl Probes {
     }
 }
 
-/// Whether the first is to ask the second. What was there before is asked by nobody who came
-/// after: the question would tell it what it should know already.
+/// Whether the first probes the second. A younger container does not probe an older one: the probe would inform the
+/// older one about the address, which is what is tested.
 fn asks(from: &Place, to: &Place) -> bool {
     from.id != to.id && (from.service.is_none() || to.service.is_some())
 }
 
-/// A raw socket that hears echo replies only, and when they came.
+/// A raw socket that receives only echo replies, with timestamps.
 fn open(place: &Place) -> Option<OwnedFd> {
     inside(&place.netns, || {
         let socket = raw(AddressFamily::Inet, Some(SockProtocol::Icmp));
@@ -155,7 +152,7 @@ fn open(place: &Place) -> Option<OwnedFd> {
     })
 }
 
-/// What cannot be sent now is sent again anyway.
+/// Ignores errors: the probe is repeated.
 fn send(socket: &OwnedFd, to: Ipv4Addr) {
     let mut packet = [8, 0, 0, 0, b'p', b'n', 0, 1];
     let words = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
@@ -175,7 +172,7 @@ fn send(socket: &OwnedFd, to: Ipv4Addr) {
     }
 }
 
-/// Who answered, and when that came to the kernel; `None` when there is no more.
+/// The address that answered, and the time at which the kernel received it; `None` if there is no more.
 fn receive(socket: &OwnedFd) -> Option<(Ipv4Addr, SystemTime)> {
     let mut packet = [0u8; 128];
     let mut told = nix::cmsg_space!(libc::timespec);

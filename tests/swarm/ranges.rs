@@ -1,13 +1,11 @@
-//! Networks of a Swarm that are each host's own: the Swarm has the name, each host the addresses.
+//! Swarm networks of scope local: the Swarm has the name, each host the addresses.
 
 use std::time::Duration;
 
-use crate::{
-    cluster::{Cluster, SOON},
-    support::{Node, Options, Signal, wait_until},
-};
+use crate::cluster::{Cluster, SOON};
+use testkit::{Node, Options, Signal, wait_until};
 
-/// The subnets from which each machine gives addresses, on the LAN and on the overlay.
+/// The subnets from which each machine assigns addresses, on the LAN and on the overlay.
 const RANGES: [(&str, u8, u8); 3] = [("one", 32, 1), ("two", 64, 2), ("three", 96, 3)];
 
 #[test]
@@ -32,7 +30,7 @@ fn each_host_has_its_own_range() {
     cluster.nothing_left();
 }
 
-/// A machine whose address is that of a bridge, as distributions configure it.
+/// Moves a machine's address to a bridge, as distributions configure it.
 fn bridged(node: &Node) {
     let script = "set -e
         addresses=$(ip -o address show dev eth0 scope global | awk '{print $4}')
@@ -51,7 +49,7 @@ fn on_the_lan(cluster: &Cluster) {
         let (name, start, _) = RANGES[task.node];
         let last: u8 = task.address.strip_prefix("192.168.77.").expect("of the LAN").parse().expect("a number");
         assert!((start..start + 32).contains(&last), "{name}: {task:?}");
-        // The LAN itself reaches it, and it the LAN.
+        // The LAN reaches the task, and the task reaches the LAN.
         let (_, node) = cluster.named().nth(task.node).expect("a machine");
         wait_until(SOON, "the router", || node.ping(&task.container, "192.168.77.254"));
     }
@@ -67,7 +65,7 @@ fn as_an_overlay(cluster: &Cluster) {
         let (name, _, third) = RANGES[task.node];
         assert!(task.address.starts_with(&format!("10.9.{third}.")), "{name}: {task:?}");
     }
-    // Nobody named the hosts but the Swarm.
+    // The hosts were discovered through the Swarm only.
     for (name, node) in cluster.named() {
         let tunnels = cluster.tunnels(name);
         assert_eq!(tunnels.len(), 1, "{name}");
@@ -76,7 +74,7 @@ fn as_an_overlay(cluster: &Cluster) {
     }
 }
 
-/// Tasks, services and containers are found by name from every host.
+/// Tasks, services and containers are resolved from every host.
 fn names_reach_everywhere(cluster: &Cluster) {
     for (service, network) in [("web", "lan"), ("across", "fleet")] {
         let tasks = cluster.tasks(service, network);
@@ -98,26 +96,26 @@ fn names_reach_everywhere(cluster: &Cluster) {
     }
 }
 
-/// The engine forgets those networks and their endpoints when it crashes, and asks for them anew.
+/// After a crash the engine does not know those networks and their endpoints, and requests them again.
 fn an_engine_crashes(cluster: &Cluster) {
     let three = cluster.node("three");
     three.stop_dockerd(Signal::Kill);
-    cluster.revive("three", 3);
+    cluster.restart_engine("three", 3);
     cluster.all_reach_all("web", "lan", 6);
     cluster.all_reach_all("across", "fleet", 6);
-    // Wherever the tasks went: it is part of both networks again.
+    // Wherever the tasks were placed, the node is part of both networks again.
     for (container, network, other) in [("at-lan", "lan", "probe"), ("at-fleet", "fleet", "surveyor")] {
         three.run_container(container, &["--network", network]);
         wait_until(SOON, other, || three.ping(container, other));
     }
     cluster.manager(&["service", "update", "--detach", "--force", "--update-parallelism", "0", "across"]);
-    cluster.settled("across", Duration::from_secs(120));
+    cluster.wait_for_update("across", Duration::from_secs(120));
     cluster.all_reach_all("across", "fleet", 6);
     names_reach_everywhere(cluster);
     three.docker(&["rm", "-f", "at-lan", "at-fleet"]).ok();
 }
 
-/// A network without `--scope swarm` is as ever.
+/// A network without `--scope swarm` is unchanged.
 fn beside_a_local_network(node: &Node) {
     node.docker(&["network", "create", "-d", "pontoon:latest", "alone"]).ok();
     node.run_container("left", &["--network", "alone"]);

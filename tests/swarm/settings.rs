@@ -1,11 +1,9 @@
-//! Every setting of the managed plugin, and that it does what docs say.
+//! Every setting of the managed plugin has its documented effect.
 
 use serde_json::Value;
 
-use crate::{
-    cluster::Cluster,
-    support::{Node, Options},
-};
+use crate::cluster::Cluster;
+use testkit::{Node, Options};
 
 #[test]
 fn every_setting_has_its_effect() {
@@ -22,7 +20,7 @@ fn every_setting_has_its_effect() {
     a_wrong_value(one);
 }
 
-/// Changes settings of the plugin as the pages say.
+/// Changes settings of the plugin with the commands of the pages.
 fn set(node: &Node, settings: &[&str]) {
     node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
     node.docker(&[&["plugin", "set", "pontoon"], settings].concat()).ok();
@@ -36,7 +34,7 @@ fn data_path_port_and_peers(cluster: &mut Cluster) {
         assert_eq!((&made["port"], &made["local6"]), (&8472.into(), &own.into()), "{name}: {made}");
         assert_eq!(floods(cluster, name), [peer]);
     }
-    // The network is there, and its containers run: it moves to what is said now. A link is its first address.
+    // The network exists, and its containers run: it is changed to the new settings. A link means its first address.
     set(cluster.node("one"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=eth0", "PONTOON_PEERS=192.168.77.12"]);
     set(cluster.node("two"), &["PONTOON_VXLAN_PORT=4789", "PONTOON_DATA_PATH=", "PONTOON_PEERS=192.168.77.11"]);
     cluster.node("one").ping_soon("probe", "10.9.0.80");
@@ -47,14 +45,14 @@ fn data_path_port_and_peers(cluster: &mut Cluster) {
     }
 }
 
-/// What the kernel says of the one tunnel of a machine.
+/// The kernel's attributes of the only tunnel of a machine.
 fn tunnel(cluster: &Cluster, name: &str) -> Value {
     let links = cluster.node(name).exec(&["ip", "-d", "-json", "link", "show", "type", "vxlan"]).json();
     assert_eq!(links.as_array().map(Vec::len), Some(1), "{links}");
     links[0]["linkinfo"]["info_data"].clone()
 }
 
-/// To whom the one tunnel of a machine floods.
+/// The addresses that the only tunnel of a machine floods to.
 fn floods(cluster: &Cluster, name: &str) -> Vec<String> {
     let listed = cluster.node(name).exec(&["bridge", "fdb", "show", "dev", &cluster.tunnels(name)[0]]).ok();
     let floods = listed.lines().filter(|line| line.starts_with("00:00:00:00:00:00 "));
@@ -79,7 +77,7 @@ fn log_and_pools(cluster: &mut Cluster) {
     assert!(subnet.as_str().is_some_and(|s| s.starts_with("10.96.") && s.ends_with("/26")), "{subnet}");
 }
 
-/// What a network reaches is what the setting says when the network is made.
+/// The setting at the time of the creation determines the scope of a network.
 fn scope(node: &Node) {
     node.docker(&["swarm", "init", "--advertise-addr", "192.168.77.11"]).ok();
     for (setting, scope) in [("global", "swarm"), ("local", "local")] {
@@ -98,12 +96,12 @@ fn confinement(node: &Node) {
     }
 }
 
-/// Docker takes any value; Pontoon does not start with it, and says why where Docker logs.
+/// Docker accepts any value; Pontoon reports an invalid one where Docker logs it.
 fn a_wrong_value(node: &Node) {
     node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();
     node.docker(&["plugin", "set", "pontoon", "PONTOON_SCOPE=galactic"]).ok();
     node.docker(&["plugin", "enable", "pontoon"]).ok();
-    // It serves, and whoever needs the setting is told of it by Docker.
+    // The plugin serves, and a request that needs the setting gets the reason through Docker.
     let refused = node.docker(&["network", "create", "-d", "pontoon:latest", "again"]).err();
     assert!(refused.contains("PONTOON_SCOPE") && refused.contains("galactic"), "{refused}");
     node.docker(&["plugin", "disable", "-f", "pontoon"]).ok();

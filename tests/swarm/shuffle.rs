@@ -1,6 +1,6 @@
-//! Shuffle: a switch that brings packets out of order. Each UDP packet between two nodes is held for
-//! a time of its own, so that tunnels and gossip see what was sent later come first. By hand, as not
-//! every kernel has a queueing discipline for it.
+//! A switch that reorders packets. Each UDP packet between two nodes is delayed by a different time, so that tunnels
+//! and gossip receive later packets first. It is implemented here, since not every kernel has a queueing discipline for
+//! it.
 
 use std::{
     cmp::Reverse,
@@ -19,20 +19,20 @@ use nix::{
     sys::socket::AddressFamily,
 };
 
-use crate::random::Random;
 use crate::socket::{self, inside, raw};
-use crate::support::Segment;
+use testkit::Segment;
+use testkit::random::Random;
 
-/// For so long a packet is held at most: enough for a hundred that come after it.
+/// Maximum delay of a packet: enough for a hundred later ones.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// What a socket of this family is told (include/uapi/linux/if_packet.h).
+/// Socket options of this family (include/uapi/linux/if_packet.h).
 const PACKET_VNET_HDR: libc::c_int = 15;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
-/// The header of those packets: checksums that are still to be made are so on the other side, too.
+/// The header of those packets, which preserves checksum offload across the switch.
 const VNET_HDR: usize = 10;
 
-/// Goes on until it is ended.
+/// Reorders packets until it is ended.
 pub struct Shuffle<'a> {
     segment: &'a Segment,
     ended: Arc<AtomicBool>,
@@ -48,7 +48,7 @@ impl<'a> Shuffle<'a> {
         let ended = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ended);
         let thread = thread::spawn(move || shuffle(&ports, &end));
-        // What is held is not switched as well.
+        // The switch itself must not forward these packets.
         let rules = "add table bridge shuffle; \
                      add chain bridge shuffle forward { type filter hook forward priority 0; }; \
                      add rule bridge shuffle forward ether type ip ip protocol udp drop";
@@ -56,9 +56,9 @@ impl<'a> Shuffle<'a> {
         Self { segment, ended, thread: Some(thread) }
     }
 
-    /// Switches as before. How many packets were overtaken by a later one to the same host.
+    /// Ends the reordering; returns how many packets were overtaken by a later one to the same host.
     pub fn end(mut self) -> u64 {
-        self.stop().expect("it was not ended before")
+        self.stop().expect("not ended before")
     }
 
     fn stop(&mut self) -> Option<u64> {
@@ -81,7 +81,7 @@ struct Port {
     socket: OwnedFd,
 }
 
-/// By when it goes out, and in which order it came.
+/// The departure time, and the order of arrival.
 type Held = Reverse<(Instant, u64, Vec<u8>)>;
 
 fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
@@ -101,7 +101,7 @@ fn shuffle(ports: &[Port], ended: &AtomicBool) -> u64 {
         }
         while held.peek().is_some_and(|Reverse((due, ..))| *due <= Instant::now()) {
             let Some(Reverse((_, order, frame))) = held.pop() else { break };
-            // The hardware address that the lab gives a host ends like the address.
+            // The lab's MAC addresses end with the last byte of the host's address.
             let host = frame[VNET_HDR + 5];
             let newest = &mut newest[usize::from(host)];
             overtaken += u64::from(order < *newest);
@@ -119,7 +119,7 @@ impl Port {
         let socket = raw(AddressFamily::Packet, None);
         socket::set(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1);
         socket::set(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1);
-        // EtherType IPv4 and protocol UDP, whole; of anything else nothing.
+        // IPv4 and UDP only, whole packets.
         let step = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
         let mut program = [
             step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 12),
@@ -146,8 +146,8 @@ impl Port {
         Self { host, socket }
     }
 
-    /// A packet with its header; `None` when there is no more. What cannot be told, as it is to be
-    /// cut into several by the card, is lost.
+    /// A packet with its header; `None` if there is no more. Packets that the card would have to segment cannot be
+    /// forwarded, and are lost.
     fn receive(&self, buffer: &mut [u8]) -> Option<Vec<u8>> {
         loop {
             // SAFETY: the pointer is to a live buffer of the given length.

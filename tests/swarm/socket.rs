@@ -1,4 +1,4 @@
-//! Raw sockets of this process, in the network namespaces of others.
+//! Raw sockets of this process in other network namespaces.
 
 use std::{
     fs::File,
@@ -13,7 +13,8 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
 };
 
-/// Does something in a network namespace; `None` when that is gone. A socket stays where it was opened.
+/// Runs a closure in a network namespace; `None` if it no longer exists. A socket stays in the namespace where it was
+/// opened.
 pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> Option<T> {
     let file = File::open(netns).ok()?;
     thread::scope(|scope| {
@@ -25,12 +26,12 @@ pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> Option<
     })
 }
 
-/// One that never waits.
+/// A non-blocking raw socket.
 pub fn raw(family: AddressFamily, protocol: Option<SockProtocol>) -> OwnedFd {
     socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol).expect("a raw socket")
 }
 
-/// Sets an option, whose value has the layout that the kernel has for it.
+/// Sets an option; `T` must have the kernel's layout of the value.
 pub fn set<T>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int, value: &T) {
     // SAFETY: the pointer is to a live value of the given length, which the kernel only reads.
     let set = unsafe {

@@ -1,29 +1,29 @@
-//! Service addresses: the commands of docs/vip.md as they stand there, and after each thing that may
-//! happen to a service, who answers at its address.
+//! Service addresses: runs the commands of docs/vip.md unmodified, and after each change of a service checks which
+//! containers answer at its address.
 
 use std::collections::BTreeSet;
 
 use crate::cluster::{Cluster, SOON};
-use crate::support::wait_until;
+use testkit::wait_until;
 
-/// Connections in a row: with six backends, to miss one of them is one in ten thousand.
+/// Consecutive connections: with six backends, the probability to miss one of them is 1:10,000.
 const DRAWS: usize = 60;
 
 #[test]
-fn a_service_address_leads_to_the_tasks_that_serve() {
+fn a_service_address_leads_to_the_running_tasks() {
     let mut cluster = Cluster::up();
-    cluster.turn_to("vip");
+    cluster.open_page("vip");
     cluster.carry_out("On each machine of the Swarm make an image");
     cluster.carry_out("From now on service names work");
-    leads_to_all(&cluster, 6);
+    assert_reaches_all(&cluster, 6);
     a_client_that_is_a_backend(&cluster);
 
-    let mut conversation = Conversation::begin(&cluster);
+    let mut conversation = LongConnection::begin(&cluster);
     cluster.manager(&["service", "scale", "--detach", "web=9"]);
-    leads_to_all(&cluster, 9);
+    assert_reaches_all(&cluster, 9);
     while_they_are_being_stopped(&cluster);
     without_the_agent(&cluster);
-    conversation.goes_on();
+    conversation.assert_continues();
 
     new_containers(&cluster);
     a_machine_dies(&cluster);
@@ -33,42 +33,41 @@ fn a_service_address_leads_to_the_tasks_that_serve() {
     let key = probe["NetworkSettings"]["SandboxKey"].as_str().expect("a sandbox");
     let tables = cluster.node("one").exec(&["nsenter", &format!("--net={key}"), "nft", "list", "tables"]).ok();
     assert!(!tables.contains("pontoon_vip"), "{tables}");
-    assert_eq!(drawn(&cluster, "one", "probe", 1), BTreeSet::from(["failed".to_owned()]));
+    assert_eq!(backends(&cluster, "one", "probe", 1), BTreeSet::from(["failed".to_owned()]));
 }
 
-/// A task asks for its own service: itself is drawn as well.
+/// A task connects to its own service: it can be its own backend.
 fn a_client_that_is_a_backend(cluster: &Cluster) {
     for machine in ["two", "three"] {
         let listed = cluster.node(machine).docker(&["ps", "-q", "--filter", "label=com.docker.swarm.service.name=web"]);
         let task = listed.ok().lines().next().map(str::to_owned).expect("a task");
-        leads(cluster, machine, &task, 6);
+        assert_reaches(cluster, machine, &task, 6);
     }
 }
 
-/// A server that goes on serving to the end of its grace, as these do, gets nothing new from the
-/// beginning of it.
+/// A server that serves until the end of its grace period gets no new connection after the beginning of it.
 fn while_they_are_being_stopped(cluster: &Cluster) {
     cluster.manager(&["service", "scale", "--detach", "web=2"]);
-    leads_to_all(cluster, 2);
+    assert_reaches_all(cluster, 2);
     let running: usize = ["one", "two", "three"].map(|machine| cluster.tasks_on(machine, "web")).iter().sum();
-    assert!(running > 2, "all were gone before anything could be seen");
+    assert!(running > 2, "all tasks ended before the check");
 }
 
-/// Killed on a machine: what is there stays, and the next one finds out what it missed.
+/// The agent is killed on a machine: existing rules stay, and the next agent catches up.
 fn without_the_agent(cluster: &Cluster) {
     let one = cluster.node("one");
     let agent = || one.docker(&["ps", "-q", "--filter", "label=com.docker.swarm.service.name=vips"]).ok();
     let before = agent();
     one.docker(&["kill", &before]).ok();
     cluster.manager(&["service", "scale", "--detach", "web=5"]);
-    wait_until(SOON, "the agent to come back", || {
+    wait_until(SOON, "a new agent", || {
         let now = agent();
         !now.is_empty() && now != before
     });
-    leads_to_all(cluster, 5);
+    assert_reaches_all(cluster, 5);
 }
 
-/// Fresh ones, and one that starts again.
+/// New containers, and one that is restarted.
 fn new_containers(cluster: &Cluster) {
     let two = cluster.node("two");
     for _ in 0..3 {
@@ -77,45 +76,45 @@ fn new_containers(cluster: &Cluster) {
         assert_eq!(said.ok().len(), 12);
     }
     cluster.node("one").docker(&["restart", "-t", "1", "probe"]).ok();
-    leads_to_all(cluster, 5);
+    assert_reaches_all(cluster, 5);
 }
 
-/// Its tasks are backends until the Swarm notices, and no longer.
+/// The tasks of a crashed machine are backends until the Swarm notices the crash.
 fn a_machine_dies(cluster: &Cluster) {
     cluster.node("three").reboot_bare();
-    wait_until(SOON, "nobody to be led to the dead machine", || {
+    wait_until(SOON, "no connection to the crashed machine", || {
         let alive = containers(cluster, &["one", "two"], None);
-        let drawn = drawn(cluster, "one", "probe", DRAWS / 2);
-        !drawn.is_empty() && drawn.is_subset(&alive)
+        let backends = backends(cluster, "one", "probe", DRAWS / 2);
+        !backends.is_empty() && backends.is_subset(&alive)
     });
-    cluster.revive("three", 3);
+    cluster.restart_engine("three", 3);
     cluster.manager(&["service", "scale", "--detach", "web=6"]);
-    leads_to_all(cluster, 6);
+    assert_reaches_all(cluster, 6);
 }
 
-/// One connection, over all that happens to others.
-struct Conversation<'a> {
+/// One connection that stays open during the changes.
+struct LongConnection<'a> {
     cluster: &'a Cluster,
     said: String,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> LongConnection<'a> {
     fn begin(cluster: &'a Cluster) -> Self {
         let create = ["service", "create", "--detach", "--name", "echo", "--network", "fleet", "--replicas", "3"];
         cluster.manager(&[&create[..], &["busybox", "nc", "-ll", "-p", "7", "-e", "cat"]].concat());
         let mut conversation = Self { cluster, said: String::new() };
-        wait_until(SOON, "a connection to stand", || {
+        wait_until(SOON, "the connection to be established", || {
             let talk = "rm -f /in; mkfifo /in && exec 3<>/in && exec nc echo 7 <&3 >/out";
             let probe = cluster.node("one");
             probe.docker(&["exec", "-d", "probe", "sh", "-c", talk]).ok();
             probe.exec_in("probe", &["sh", "-c", "sleep 0.5; netstat -tn | grep ':7 .*ESTABLISHED'"]).success()
         });
-        conversation.goes_on();
+        conversation.assert_continues();
         conversation
     }
 
     #[track_caller]
-    fn goes_on(&mut self) {
+    fn assert_continues(&mut self) {
         let word = format!("word{}", self.said.len());
         let probe = self.cluster.node("one");
         probe.exec_in("probe", &["sh", "-c", &format!("echo {word} >/in")]).ok();
@@ -126,30 +125,30 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// From the container `probe`.
+/// Runs in the container `probe`.
 #[track_caller]
-fn leads_to_all(cluster: &Cluster, count: usize) {
-    leads(cluster, "one", "probe", count);
+fn assert_reaches_all(cluster: &Cluster, count: usize) {
+    assert_reaches(cluster, "one", "probe", count);
 }
 
-/// Waits until a container is led to all tasks of `web` that should run, and to no other.
+/// Waits until a container reaches exactly the tasks of `web` that should run.
 #[track_caller]
-fn leads(cluster: &Cluster, machine: &str, container: &str, count: usize) {
+fn assert_reaches(cluster: &Cluster, machine: &str, container: &str, count: usize) {
     let (mut wanted, mut seen) = (BTreeSet::new(), BTreeSet::new());
     let complete = || {
         let list = ["service", "ps", "-q", "--no-trunc", "--filter", "desired-state=running", "web"];
         let tasks = cluster.manager(&list).lines().map(str::to_owned).collect();
         wanted = containers(cluster, &["one", "two", "three"], Some(&tasks));
-        seen = drawn(cluster, machine, container, DRAWS);
+        seen = backends(cluster, machine, container, DRAWS);
         wanted.len() == count && seen == wanted
     };
-    wait_until(SOON, &format!("{container} on {machine} to be led to all of {count} tasks"), complete);
-    // That was the moment; and so it stays.
-    let again = drawn(cluster, machine, container, DRAWS);
-    assert!(again.is_subset(&wanted), "{container} on {machine} is led to {again:?}, which should be {wanted:?}");
+    wait_until(SOON, &format!("{container} on {machine} to reach all of {count} tasks"), complete);
+    // From then on it must stay that way.
+    let again = backends(cluster, machine, container, DRAWS);
+    assert!(again.is_subset(&wanted), "{container} on {machine} reaches {again:?} instead of {wanted:?}");
 }
 
-/// Containers of `web` on these machines, of these tasks or of all.
+/// The containers of `web` on these machines, optionally of these tasks only.
 fn containers(cluster: &Cluster, machines: &[&str], tasks: Option<&BTreeSet<String>>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for machine in machines {
@@ -162,10 +161,10 @@ fn containers(cluster: &Cluster, machines: &[&str], tasks: Option<&BTreeSet<Stri
     found
 }
 
-/// Who answers at `web`, connection after connection; a container's hostname is its id.
-fn drawn(cluster: &Cluster, machine: &str, container: &str, count: usize) -> BTreeSet<String> {
+/// The containers that answer at `web`; a container's hostname is its id.
+fn backends(cluster: &Cluster, machine: &str, container: &str, count: usize) -> BTreeSet<String> {
     let get = "wget -q -T 2 -O - http://web/hostname 2>/dev/null || echo failed";
-    // After three failures there is no more to learn.
+    // After three failures further attempts are pointless.
     let script = format!(
         "n=0; for i in $(seq {count}); do a=$({get}); echo $a; [ $a != failed ] || n=$((n + 1)); [ $n -lt 3 ] || break; done"
     );

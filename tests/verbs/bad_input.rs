@@ -1,5 +1,4 @@
-//! Bodies, paths and connections that no engine sends: answered in words, never with a panic, and
-//! nothing is left behind.
+//! Invalid bodies, paths and connections: answered with an error message, never with a panic, and without side effects.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -8,36 +7,36 @@ use std::time::Duration;
 use pontoon::api::Method;
 use serde_json::json;
 
-use super::rig::{Rig, endpoint, network, read_reply, request};
+use testkit::harness::{Harness, endpoint, network, read_reply, request};
 
 #[test]
 fn malformed_bodies_are_400_with_err() {
-    let rig = Rig::new();
+    let harness = Harness::new();
     for (method, path, _) in Method::ALL {
         if method.has_no_body() {
             continue;
         }
         for body in [&b"{"[..], b"null", b"[]", b"7", b"\"x\"", b"{\"NetworkID\":7}", b"\xff\xfe", b"{}{}", b" "] {
-            let reply = request(&rig.life().socket, "POST", path, body);
+            let reply = request(&harness.life().socket, "POST", path, body);
             let text = reply.json()["Err"].as_str().map(str::to_owned);
             let shown = String::from_utf8_lossy(body);
             match reply.status {
                 400 => assert!(text.unwrap().contains(path), "{path} {shown}"),
-                // A body of the right form that lacks every field may also be refused by the verb,
-                // or be harmless (EndpointOperInfo).
+                // A well-formed body without any field may also be refused by the handler, or be harmless
+                // (EndpointOperInfo).
                 200 => {}
                 other => panic!("{path} {shown}: {other} {}", reply.body),
             }
         }
     }
-    assert_eq!(rig.life().driver.sizes(), (0, 0));
+    assert_eq!(harness.life().driver.sizes(), (0, 0));
 }
 
 #[test]
-fn an_empty_body_is_the_engines_repetition_and_never_a_request() {
-    let rig = Rig::new();
+fn an_empty_body_is_an_engine_retry_and_is_refused() {
+    let harness = Harness::new();
     for (method, path, _) in Method::ALL {
-        let reply = request(&rig.life().socket, "POST", path, b"");
+        let reply = request(&harness.life().socket, "POST", path, b"");
         if method.has_no_body() {
             assert_eq!(reply.status, 200, "{path}");
         } else {
@@ -49,8 +48,8 @@ fn an_empty_body_is_the_engines_repetition_and_never_a_request() {
 
 #[test]
 fn unknown_paths_and_verbs() {
-    let rig = Rig::new();
-    let socket = &rig.life().socket;
+    let harness = Harness::new();
+    let socket = &harness.life().socket;
     for path in
         ["/", "/NetworkDriver.Nope", "/../etc/passwd", "/VolumeDriver.Create", &format!("/{}", "x".repeat(5000))]
     {
@@ -66,36 +65,36 @@ fn unknown_paths_and_verbs() {
 
 #[test]
 fn oversized_bodies_are_413() {
-    let rig = Rig::new();
+    let harness = Harness::new();
     let mut body = network("aa", 1, false).to_string();
     body.push_str(&" ".repeat(2 << 20));
-    let reply = request(&rig.life().socket, "POST", "/NetworkDriver.CreateNetwork", body.as_bytes());
+    let reply = request(&harness.life().socket, "POST", "/NetworkDriver.CreateNetwork", body.as_bytes());
     assert_eq!(reply.status, 413);
     assert!(reply.json()["Err"].as_str().unwrap().contains("1048576"));
     let deep = format!("{{\"NetworkID\":\"aa\",\"Options\":{}1{}}}", "{\"a\":".repeat(5000), "}".repeat(5000));
-    assert_eq!(request(&rig.life().socket, "POST", "/NetworkDriver.CreateNetwork", deep.as_bytes()).status, 400);
-    assert_eq!(rig.life().driver.sizes().0, 0);
+    assert_eq!(request(&harness.life().socket, "POST", "/NetworkDriver.CreateNetwork", deep.as_bytes()).status, 400);
+    assert_eq!(harness.life().driver.sizes().0, 0);
 }
 
 #[test]
-fn slow_and_silent_clients_hold_up_nobody() {
-    let rig = Rig::new();
-    let idle: Vec<_> = (0..100).map(|_| UnixStream::connect(&rig.life().socket).unwrap()).collect();
-    let mut slow = UnixStream::connect(&rig.life().socket).unwrap();
+fn slow_and_silent_clients_block_no_other_client() {
+    let harness = Harness::new();
+    let idle: Vec<_> = (0..100).map(|_| UnixStream::connect(&harness.life().socket).unwrap()).collect();
+    let mut slow = UnixStream::connect(&harness.life().socket).unwrap();
     slow.write_all(b"POST /NetworkDriver.CreateNetwork HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
-    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    harness.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
     drop(slow);
     drop(idle);
-    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
 }
 
 #[test]
-fn one_connection_serves_many_requests_and_no_host_is_needed() {
-    let rig = Rig::new();
-    let mut stream = UnixStream::connect(&rig.life().socket).unwrap();
+fn one_connection_serves_many_requests_without_a_host_header() {
+    let harness = Harness::new();
+    let mut stream = UnixStream::connect(&harness.life().socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     for _ in 0..3 {
-        // As engine 20.10 writes it: an empty Host, no Content-Type.
+        // As written by engine 20.10: an empty Host, no Content-Type.
         stream
             .write_all(b"POST /NetworkDriver.GetCapabilities HTTP/1.1\r\nHost: \r\nContent-Length: 0\r\n\r\n")
             .unwrap();
@@ -107,10 +106,10 @@ fn one_connection_serves_many_requests_and_no_host_is_needed() {
 }
 
 #[test]
-fn a_client_that_hangs_up_does_not_stop_its_verb() {
-    let rig = Rig::new();
+fn a_disconnect_does_not_cancel_the_request() {
+    let harness = Harness::new();
     let body = network("aa", 1, false).to_string();
-    let mut stream = UnixStream::connect(&rig.life().socket).unwrap();
+    let mut stream = UnixStream::connect(&harness.life().socket).unwrap();
     write!(
         stream,
         "POST /NetworkDriver.CreateNetwork HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
@@ -119,20 +118,20 @@ fn a_client_that_hangs_up_does_not_stop_its_verb() {
     .unwrap();
     drop(stream);
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while rig.life().driver.sizes().0 == 0 || rig.kernel.datapath().bridges().is_empty() {
-        assert!(std::time::Instant::now() < deadline, "the verb never ran");
+    while harness.life().driver.sizes().0 == 0 || harness.kernel.datapath().bridges().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the request was never handled");
         std::thread::sleep(Duration::from_millis(5));
     }
-    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    harness.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
 }
 
 #[test]
 fn a_thousand_clients_are_served_at_once() {
     allow_descriptors();
-    let rig = Rig::new();
+    let harness = Harness::new();
     let ask = b"POST /NetworkDriver.GetCapabilities HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
     let before = resident();
-    let mut clients: Vec<_> = (0..1000).map(|_| UnixStream::connect(&rig.life().socket).unwrap()).collect();
+    let mut clients: Vec<_> = (0..1000).map(|_| UnixStream::connect(&harness.life().socket).unwrap()).collect();
     for _ in 0..2 {
         for client in &mut clients {
             client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -145,7 +144,7 @@ fn a_thousand_clients_are_served_at_once() {
     let each = (resident() - before) / 1000;
     eprintln!("{each} kB for each connection");
     assert!(each < 100, "{each} kB for each connection");
-    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+    harness.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
 }
 
 /// Resident memory of this process, in kilobytes.
@@ -155,7 +154,7 @@ fn resident() -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// As many open files as the system allows: both ends of all connections are in this process.
+/// Raises the limit of open files: both ends of all connections are in this process.
 fn allow_descriptors() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live structure.
@@ -167,9 +166,9 @@ fn allow_descriptors() {
 }
 
 #[test]
-fn absurd_values_are_named_and_leave_nothing() {
-    let rig = Rig::new();
-    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
+fn invalid_values_are_named_and_have_no_effect() {
+    let harness = Harness::new();
+    harness.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
     let mut mac = endpoint("aa", "e1", "10.1.0.2/24");
     mac["Interface"]["MacAddress"] = json!("ff:ff:ff:ff:ff:ff");
     for (body, says) in [
@@ -181,10 +180,10 @@ fn absurd_values_are_named_and_leave_nothing() {
         (endpoint("aa", "", "10.1.0.2/24"), "EndpointID"),
         (mac, "multicast"),
     ] {
-        let text = rig.err("NetworkDriver.CreateEndpoint", body);
+        let text = harness.err("NetworkDriver.CreateEndpoint", body);
         assert!(text.contains(says) && text.len() < 300, "{text}");
     }
-    assert!(rig.kernel.datapath().veths().is_empty());
+    assert!(harness.kernel.datapath().veths().is_empty());
 }
 
 /// A body of CreateNetwork with other subnets and options.
@@ -204,8 +203,8 @@ fn shaped(v4: &serde_json::Value, v6: &serde_json::Value, options: &serde_json::
 }
 
 #[test]
-fn networks_that_cannot_work_are_refused_with_a_remedy_and_leave_nothing() {
-    let rig = Rig::new();
+fn unusable_networks_are_refused_with_a_remedy() {
+    let harness = Harness::new();
     let (none, plain) = (json!({}), json!({"Pool": "10.9.0.0/24", "Gateway": "10.9.0.1/24"}));
     let pool = |pool: &str| json!({"Pool": pool});
     let null = serde_json::Value::Null;
@@ -267,13 +266,13 @@ fn networks_that_cannot_work_are_refused_with_a_remedy_and_leave_nothing() {
         cases.push((plain.clone(), null.clone(), json!({ key: value }), says));
     }
     for (v4, v6, options, says) in cases {
-        let text = rig.err("NetworkDriver.CreateNetwork", shaped(&v4, &v6, &options));
+        let text = harness.err("NetworkDriver.CreateNetwork", shaped(&v4, &v6, &options));
         let line = text.contains(says) && text.len() < 300 && !text.contains('\n');
         assert!(line, "{v4} {v6} {options}: {text}");
     }
-    assert_eq!(rig.life().driver.sizes(), (0, 0));
-    assert!(rig.kernel.datapath().bridges().is_empty());
-    // What looks odd and works.
+    assert_eq!(harness.life().driver.sizes(), (0, 0));
+    assert!(harness.kernel.datapath().bridges().is_empty());
+    // Unusual but valid combinations.
     let routed_alone = json!({"com.docker.network.bridge.gateway_mode_ipv6": "routed"});
     for (v4, options) in [
         (json!({"Pool": "169.254.170.0/24", "Gateway": "169.254.170.1/24"}), none.clone()),
@@ -282,31 +281,31 @@ fn networks_that_cannot_work_are_refused_with_a_remedy_and_leave_nothing() {
         (plain.clone(), json!({"internal": true, "pontoon.publish.allow": "10.0.0.0/8"})),
         (plain.clone(), json!({"com.docker.network.bridge.trusted_host_interfaces": "eth0:eth1"})),
     ] {
-        rig.ok("NetworkDriver.CreateNetwork", shaped(&v4, &null, &options));
-        rig.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "bb"}));
+        harness.ok("NetworkDriver.CreateNetwork", shaped(&v4, &null, &options));
+        harness.ok("NetworkDriver.DeleteNetwork", json!({"NetworkID": "bb"}));
     }
 }
 
 #[test]
-fn subnets_that_cannot_work_are_refused_by_the_ipam_too() {
-    let rig = Rig::new();
+fn unusable_subnets_are_refused_by_the_ipam_too() {
+    let harness = Harness::new();
     let ask = |pool: &str| json!({"AddressSpace": "pontoon-local", "Pool": pool, "SubPool": "", "Options": {}, "V6": pool.contains("::")});
     for pool in ["127.0.0.0/8", "255.255.255.0/24", "239.0.0.0/24", "::1/128", "fe80::/64", "ff00::/64"] {
-        let text = rig.err("IpamDriver.RequestPool", ask(pool));
+        let text = harness.err("IpamDriver.RequestPool", ask(pool));
         assert!(text.contains("--subnet") && text.contains("addresses of"), "{pool}: {text}");
     }
-    let pool = rig.ok("IpamDriver.RequestPool", ask("10.9.0.0/24"))["PoolID"].clone();
+    let pool = harness.ok("IpamDriver.RequestPool", ask("10.9.0.0/24"))["PoolID"].clone();
     for (address, says) in [("10.9.0.0", "network"), ("10.9.0.255", "broadcast"), ("10.8.0.1", "not in pool")] {
         let body = json!({"PoolID": pool, "Address": address, "Options": {"RequestAddressType": "com.docker.network.gateway"}});
-        let text = rig.err("IpamDriver.RequestAddress", body);
+        let text = harness.err("IpamDriver.RequestAddress", body);
         assert!(text.contains(says), "{text}");
     }
 }
 
 #[test]
-fn endpoints_have_addresses_of_their_own() {
-    let rig = Rig::new();
-    rig.ok("NetworkDriver.CreateNetwork", network("aa", 1, true));
+fn endpoints_cannot_have_reserved_addresses() {
+    let harness = Harness::new();
+    harness.ok("NetworkDriver.CreateNetwork", network("aa", 1, true));
     let mut six = endpoint("aa", "e1", "10.1.0.2/24");
     six["Interface"]["AddressIPv6"] = json!("fd01::1/64");
     for (body, says) in [
@@ -316,33 +315,33 @@ fn endpoints_have_addresses_of_their_own() {
         (endpoint("aa", "e1", "10.2.0.2/24"), "not in network"),
         (six, "gateway of the network"),
     ] {
-        let text = rig.err("NetworkDriver.CreateEndpoint", body);
+        let text = harness.err("NetworkDriver.CreateEndpoint", body);
         assert!(text.contains(says) && text.contains("choose another") | text.contains("not in"), "{text}");
     }
-    assert!(rig.kernel.datapath().veths().is_empty());
-    // Where the bridge does not have the gateway's address, a container may be the router.
+    assert!(harness.kernel.datapath().veths().is_empty());
+    // Where the bridge does not have the gateway's address, a container can be the router.
     let mut inhibited = network("bb", 2, false);
     inhibited["Options"]["com.docker.network.generic"] = json!({"com.docker.network.bridge.inhibit_ipv4": "true"});
-    rig.ok("NetworkDriver.CreateNetwork", inhibited);
-    rig.ok("NetworkDriver.CreateEndpoint", endpoint("bb", "e1", "10.2.0.1/24"));
+    harness.ok("NetworkDriver.CreateNetwork", inhibited);
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("bb", "e1", "10.2.0.1/24"));
 }
 
 #[test]
 fn a_default_host_address_that_publishes_nothing_is_refused() {
-    let rig = Rig::new();
+    let harness = Harness::new();
     let mut body = network("aa", 1, false);
     body["Options"]["com.docker.network.generic"] = json!({"com.docker.network.bridge.host_binding_ipv4": "::1"});
-    rig.ok("NetworkDriver.CreateNetwork", body);
-    rig.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
+    harness.ok("NetworkDriver.CreateNetwork", body);
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
     let mut program = endpoint("aa", "e1", "10.1.0.2/24");
     program["Options"]["com.docker.network.portmap"] =
         json!([{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080}]);
-    let text = rig.err("NetworkDriver.ProgramExternalConnectivity", program);
+    let text = harness.err("NetworkDriver.ProgramExternalConnectivity", program);
     assert!(text.contains("::1") && text.contains("--ipv6"), "{text}");
 }
 
 #[test]
-fn what_a_port_cannot_be_taken_for_has_its_own_remedy() {
+fn each_cause_of_a_failed_reservation_has_its_own_remedy() {
     use pontoon::datapath::ReserveError;
     use pontoon::driver::Error;
     use pontoon::model::{HostPort, Protocol};

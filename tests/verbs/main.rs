@@ -1,20 +1,23 @@
-//! The verbs over a real Unix socket on the fake kernel: what they answer, what they leave in the
-//! kernel and in the ledger, and that each may be repeated, lost or come in any order.
-
-#[path = "../rig/mod.rs"]
-mod rig;
+//! The plugin's methods over a real Unix socket on the fake kernel: their answers, their effect on kernel and ledger,
+//! and their behaviour when repeated, lost or reordered.
 
 mod again;
 mod backlog;
 mod bad_input;
+mod choice;
+mod conflicts;
+mod dhcp;
 mod endpoints;
 mod failures;
+mod host_link;
 mod ipam;
-mod lives;
+mod limits;
 mod macvlan;
 mod networks;
 mod overlay;
 mod parents;
 mod policy;
 mod ports;
+mod restarts;
 mod status;
+mod vlan;

@@ -1,54 +1,54 @@
-//! What an operator's command is told and may ask for, beside the engine's methods.
+//! Status and repair: the requests of operator commands, beside the engine's methods.
 
-use pontoon::admin::status::{PlanLines, Status};
+use pontoon::admin::status::{PlanStatus, Status};
 use pontoon::datapath::ObjectKind;
 
-use super::rig::{Rig, endpoint, join, network, of, request};
+use testkit::harness::{Harness, endpoint, join, network, of, request};
 
-fn status(rig: &Rig) -> Status {
-    let reply = request(&rig.life().socket, "GET", "/status", b"");
+fn status(harness: &Harness) -> Status {
+    let reply = request(&harness.life().socket, "GET", "/status", b"");
     assert_eq!(reply.status, 200, "{}", reply.body);
     serde_json::from_str(&reply.body).unwrap()
 }
 
-fn repair(rig: &Rig) -> PlanLines {
-    let reply = request(&rig.life().socket, "POST", "/repair", b"");
+fn repair(harness: &Harness) -> PlanStatus {
+    let reply = request(&harness.life().socket, "POST", "/repair", b"");
     assert_eq!(reply.status, 200, "{}", reply.body);
     serde_json::from_str(&reply.body).unwrap()
 }
 
 #[test]
-fn the_status_tells_what_is_held_and_a_repair_closes_what_it_tells() {
-    let rig = Rig::new();
-    rig.ok("NetworkDriver.CreateNetwork", network("net1", 1, true));
-    rig.ok("NetworkDriver.CreateEndpoint", endpoint("net1", "one", "10.1.0.2/24"));
-    rig.ok("NetworkDriver.Join", join("net1", "one"));
-    let well = status(&rig);
+fn the_status_reports_drift_and_a_repair_removes_it() {
+    let harness = Harness::new();
+    harness.ok("NetworkDriver.CreateNetwork", network("net1", 1, true));
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("net1", "one", "10.1.0.2/24"));
+    harness.ok("NetworkDriver.Join", join("net1", "one"));
+    let well = status(&harness);
     assert!(well.plan.is_empty() && well.blind.is_none(), "{:?}", well.plan);
     assert_eq!((well.networks.len(), well.networks[0].endpoints.len()), (1, 1));
     assert_eq!(well.networks[0].subnets.len(), 2);
-    rig.kernel.take_steps();
+    harness.kernel.take_steps();
 
-    // Asking changes nothing; what is told is what a repair does.
-    rig.kernel.meddle(|d| {
+    // A status request changes nothing; a repair does exactly what it reports.
+    harness.kernel.meddle(|d| {
         d.objects.retain(|_, object| object.kind() != ObjectKind::Bridge);
         d.forwarding.v4 = false;
     });
-    let told = status(&rig).plan;
-    assert_eq!(told.commands.len(), 2, "{told:?}");
-    assert_eq!(rig.kernel.take_steps(), []);
-    assert_eq!(repair(&rig), told);
-    assert!(status(&rig).plan.is_empty());
-    assert!(repair(&rig).is_empty(), "nothing is left");
+    let reported = status(&harness).plan;
+    assert_eq!(reported.commands.len(), 2, "{reported:?}");
+    assert_eq!(harness.kernel.take_steps(), []);
+    assert_eq!(repair(&harness), reported);
+    assert!(status(&harness).plan.is_empty());
+    assert!(repair(&harness).is_empty(), "nothing is left");
 
-    // An endpoint whose link is gone: told, and removed by the repair.
-    rig.kernel.meddle(|d| d.objects.retain(|_, object| object.kind() != ObjectKind::Veth));
-    let told = status(&rig).plan;
-    assert_eq!(told.dead.len(), 1, "{told:?}");
-    repair(&rig);
-    assert!(status(&rig).networks[0].endpoints.is_empty());
-    rig.ok("NetworkDriver.DeleteEndpoint", of("net1", "one"));
+    // An endpoint whose link was removed: reported, and reaped by the repair.
+    harness.kernel.meddle(|d| d.objects.retain(|_, object| object.kind() != ObjectKind::Veth));
+    let reported = status(&harness).plan;
+    assert_eq!(reported.dead.len(), 1, "{reported:?}");
+    repair(&harness);
+    assert!(status(&harness).networks[0].endpoints.is_empty());
+    harness.ok("NetworkDriver.DeleteEndpoint", of("net1", "one"));
     for (verb, path) in [("POST", "/status"), ("GET", "/repair")] {
-        assert_eq!(request(&rig.life().socket, verb, path, b"").status, 404, "{verb} {path}");
+        assert_eq!(request(&harness.life().socket, verb, path, b"").status, 404, "{verb} {path}");
     }
 }

@@ -14,7 +14,7 @@ use libnetwork_plugin::{InterfaceAnswer, JoinAnswer, NetworkDriver, PluginSocket
 
 struct Bridge;
 
-/// The name of a link, from an id: the same at every call, so nothing has to be remembered.
+/// The name of a link, derived from an id: equal in every call, so nothing has to be stored.
 fn link(kind: &str, id: &str) -> String {
     format!("{kind}{id:.11}")
 }
@@ -23,12 +23,12 @@ fn run(command: &str) -> Result<(), Refusal> {
     let mut words = command.split(' ');
     let output = Command::new(words.next().unwrap_or_default()).args(words).output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
-    // Idempotent: what exists is created, and what does not is deleted.
+    // Idempotent: an existing link counts as created, and a missing one as deleted.
     let is_done = ["File exists", "Cannot find device"].iter().any(|already| complaint.contains(already));
     if output.status.success() || is_done { Ok(()) } else { Err(Refusal::new(format!("{command}: {complaint}"))) }
 }
 
-/// The engine's firewall drops frames between ports of a bridge that it does not know: lets them pass.
+/// The engine's firewall drops frames between ports of an unknown bridge: accept them.
 fn accept(bridge: &str, action: &str) -> Result<(), Refusal> {
     run(&format!("iptables --wait {action} DOCKER-USER -i {bridge} -o {bridge} -j ACCEPT"))
 }
@@ -46,7 +46,7 @@ impl NetworkDriver for Bridge {
 
     fn delete_network(&self, request: NetworkRequest) -> Result<(), Refusal> {
         let bridge = link("exb", &request.network_id);
-        // Fails if it is not there.
+        // Fails if it does not exist.
         let _ = accept(&bridge, "--delete");
         run(&format!("ip link delete {bridge}"))
     }
@@ -64,7 +64,7 @@ impl NetworkDriver for Bridge {
 
     fn join(&self, request: JoinRequest) -> Result<JoinAnswer, Refusal> {
         let answer = JoinAnswer::link(&link("exc", &request.endpoint_id), "eth")?;
-        // A driver that routes would remember the gateway of CreateNetwork; this one is for neighbours.
+        // A driver that routes would store the gateway of CreateNetwork; this one only connects neighbours.
         Ok(answer.disable_gateway_service())
     }
 }

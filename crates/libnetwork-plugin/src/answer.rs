@@ -9,16 +9,14 @@ use crate::wire::network::{CreateEndpointResponse, Interface, InterfaceName, Joi
 /// Longest name of a link, in bytes.
 const LINK_NAME: usize = 15;
 
-/// Longest prefix of a link's name, in bytes: it must leave room for one digit.
+/// Longest prefix of a link's name, in bytes: one digit has to fit behind it.
 const LINK_PREFIX: usize = LINK_NAME - 1;
 
 /// The values that a driver assigns to an endpoint: the MAC address, and IP addresses if no IPAM driver assigned
 /// any.
 ///
-/// The engine refuses an answer with a value that the request already set, even the same value. So the server
-/// sends only those that the request left blank; a driver may always set the values that the endpoint really
-/// has.
-/// driver may always set the values that the endpoint really has.
+/// The engine refuses an answer with a value that the request already set, even the same value. So the server sends
+/// only those that the request left blank; a driver may always set the values that the endpoint really has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InterfaceAnswer {
     mac: Option<MacAddress>,

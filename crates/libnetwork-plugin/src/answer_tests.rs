@@ -10,7 +10,7 @@ fn interface(address: &str, address_ipv6: &str, mac_address: &str) -> Interface 
 }
 
 #[test]
-fn what_the_engine_set_is_never_returned() {
+fn values_set_by_the_engine_are_never_returned() {
     let given = |address, v6, mac| Given::of(&interface(address, v6, mac));
     let blank = all().response(given("", "", "")).interface;
     assert_eq!(blank, Some(interface("10.0.0.2/24", "fd00::2/64", "02:00:00:00:00:01")));
@@ -34,7 +34,7 @@ fn wire_forms_are_checked() {
 }
 
 #[test]
-fn a_link_has_a_name_that_the_kernel_takes() {
+fn a_link_has_a_name_that_the_kernel_accepts() {
     let destination: Cidr = "10.9.0.0/16".parse().unwrap();
     let answer = JoinAnswer::link("veth0123456789a", "eth").unwrap().gateway([10, 0, 0, 1].into());
     assert!(answer.clone().route(destination, Some("fd00::1".parse().unwrap())).is_err());

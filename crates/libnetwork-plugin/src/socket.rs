@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_left_alone() {
+    fn an_existing_file_is_not_replaced() {
         let dir = dir("file");
         let path = dir.join("plugin.sock");
         std::fs::write(&path, "precious").unwrap();

@@ -1,4 +1,4 @@
-//! A driver behind a real socket gets what engines sent, and answers what engines take.
+//! Replays recorded requests to a driver behind a real socket, and verifies that engines would accept the answers.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ mod recorded;
 
 use recorded::{ENGINES, fixtures_of};
 
-/// Answers everything there is to answer, and misbehaves on request.
+/// Answers every request, and fails on request.
 #[derive(Default)]
 struct Model {
     created: AtomicU32,
@@ -86,7 +86,7 @@ impl IpamDriver for Model {
     }
 }
 
-/// A path of the plugin's own.
+/// A path outside the protocol.
 struct Echo;
 
 impl Routes for Echo {
@@ -162,7 +162,7 @@ fn write(stream: &mut UnixStream, method: &str, path: &str, body: &[u8]) {
     stream.write_all(body).unwrap();
 }
 
-/// Reads a response with a Content-Length, as every response must have one.
+/// Reads a response with a Content-Length, which every response must have.
 fn read(stream: &mut UnixStream) -> (u16, String) {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -186,8 +186,8 @@ fn both(model: Model) -> Server {
     Server::new().network(Arc::<Model>::clone(&model)).ipam(model)
 }
 
-/// What the engine sent may not come back (moby endpoint_info.go).
-fn engine_takes(sent: &Value, answer: &Value, at: &str) {
+/// Values that the engine set must not be returned (moby endpoint_info.go).
+fn assert_accepted(sent: &Value, answer: &Value, at: &str) {
     for field in ["Address", "AddressIPv6", "MacAddress"] {
         let given = sent["Interface"][field].as_str().unwrap_or_default();
         let answered = answer["Interface"][field].as_str().unwrap_or_default();
@@ -196,7 +196,7 @@ fn engine_takes(sent: &Value, answer: &Value, at: &str) {
 }
 
 #[test]
-fn every_engine_gets_answers_that_it_takes() {
+fn every_engine_gets_valid_answers() {
     let counts = Arc::new(Mutex::new(BTreeMap::<&str, usize>::new()));
     let seen = Arc::clone(&counts);
     let observer = move |method: Method, _: Duration, outcome: Outcome| {
@@ -221,7 +221,7 @@ fn every_engine_gets_answers_that_it_takes() {
             assert_eq!(status, 200, "{at}");
             assert!(answer.get("Err").is_none() && answer.get("Error").is_none(), "{at}");
             match method {
-                Method::CreateEndpoint => engine_takes(&sent.body(), &answer, &at),
+                Method::CreateEndpoint => assert_accepted(&sent.body(), &answer, &at),
                 Method::EndpointOperInfo => assert_eq!(answer, json!({"Value": {}}), "{at}"),
                 Method::Join => assert_eq!(answer["InterfaceName"], json!({"SrcName": "veth7", "DstPrefix": "eth"})),
                 Method::AllocateNetwork => assert_eq!(answer["Options"], sent.body()["Options"], "{at}"),
@@ -234,7 +234,7 @@ fn every_engine_gets_answers_that_it_takes() {
 }
 
 #[test]
-fn errors_have_the_form_that_engines_read() {
+fn errors_have_the_expected_form() {
     let server = Running::start(both(Model::default()).routes(Arc::new(Echo)));
     let create = "/NetworkDriver.CreateNetwork";
     assert_eq!(server.post(create, &json!({"NetworkID": "refused"})), (200, json!({"Err": "first line second line"})));
@@ -242,7 +242,7 @@ fn errors_have_the_form_that_engines_read() {
     assert_eq!((status, answer), (200, json!({"Error": "pool 192.0.2.0/25 is taken: choose another"})));
     let (status, answer) = server.post(create, &json!({"NetworkID": "panic"}));
     assert!(status == 200 && answer["Err"].as_str().unwrap().contains("internal error"), "{answer}");
-    // It goes on after a panic.
+    // It still serves after a panic.
     assert_eq!(server.post(create, &json!({"NetworkID": "n"})), (200, json!({})));
 
     for (method, path, body, status, part) in [
@@ -262,7 +262,7 @@ fn errors_have_the_form_that_engines_read() {
 }
 
 #[test]
-fn a_plugin_says_what_it_is() {
+fn a_plugin_reports_its_type() {
     let network = Running::start(Server::new().network(Arc::new(Model::default())));
     assert_eq!(network.send("POST", "/Plugin.Activate", b"").1, r#"{"Implements":["NetworkDriver"]}"#);
     assert_eq!(network.send("POST", "/IpamDriver.GetCapabilities", b"").0, 404);
@@ -275,7 +275,7 @@ fn a_plugin_says_what_it_is() {
 }
 
 #[test]
-fn a_plugin_that_cannot_serve_says_why() {
+fn a_plugin_that_cannot_serve_reports_the_reason() {
     let refusing = Arc::new(Unavailable {
         reason: "the state cannot be read: mount its disk".into(),
         network: CapabilitiesResponse::default(),
@@ -326,7 +326,7 @@ fn a_request_under_way_is_answered_before_the_server_ends() {
     write(&mut stream, "POST", "/NetworkDriver.CreateNetwork", br#"{"NetworkID":"slow"}"#);
     gate.wait();
     drop(server.stop.take());
-    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "an idle connection ends at once");
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "the idle connection did not end at once");
     gate.wait();
     assert_eq!(read(&mut stream), (200, "{}".to_owned()));
     server.shut_down();
@@ -334,14 +334,14 @@ fn a_request_under_way_is_answered_before_the_server_ends() {
 }
 
 #[test]
-fn an_idle_connection_makes_room_for_another() {
+fn an_idle_connection_is_evicted_for_a_new_one() {
     let server = Running::start(both(Model::default()).max_connections(2));
     let (mut used, mut silent) = (server.connect(), server.connect());
     assert_eq!(ask(&mut used, "POST", "/Plugin.Activate", b"").0, 200);
     // The silent one was accepted after the first, and before this one.
     let mut third = server.connect();
     assert_eq!(ask(&mut third, "POST", "/Plugin.Activate", b"").0, 200);
-    assert_eq!(silent.read(&mut [0]).unwrap(), 0, "the silent connection was evicted");
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0, "the silent connection was not evicted");
     assert_eq!(ask(&mut used, "POST", "/Plugin.Activate", b"").0, 200);
 }
 
@@ -352,10 +352,10 @@ fn a_body_has_a_limit() {
     let mut stream = server.connect();
     write!(stream, "POST /NetworkDriver.CreateNetwork HTTP/1.1\r\nHost: \r\nContent-Length: {}\r\n\r\n", large.len())
         .unwrap();
-    // The server may answer and close before all of it is written.
+    // The server may answer and close before the whole body is written.
     let _ = stream.write_all(&large);
     assert_eq!(read(&mut stream).0, 413);
-    // Requests with published ports have a larger one.
+    // Requests with published ports have a larger limit.
     let body = [b"{".to_vec(), large, b"}".to_vec()].concat();
     assert_eq!(server.send("POST", "/NetworkDriver.Join", &body).0, 200);
 }

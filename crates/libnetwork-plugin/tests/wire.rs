@@ -1,8 +1,7 @@
-//! Decoding of what engines send and encoding of what they take.
+//! Decoding of the engines' requests and encoding of answers.
 //!
-//! Every recorded request must decode, without loss, into the type of its method. With
-//! `PLUGIN_CAPTURES=<dir>` in the environment the same is asked of every request line in every
-//! *.jsonl file below that directory.
+//! Every recorded request must decode, without loss, into the type of its method. With `PLUGIN_CAPTURES=<dir>` in the
+//! environment, so must every request line in every *.jsonl file below that directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,10 +18,10 @@ mod recorded;
 use recorded::decode::{Decoded, decode};
 use recorded::{ENGINES, Sent, fixtures, fixtures_of, requests};
 
-/// Engines whose lost connections were captured, and with them the retries without a body.
+/// Engines whose lost connections were recorded, including the retries without a body.
 const FAULTED: [&str; 3] = ["20.10.24+dfsg1", "28.5.2+dfsg4", "29.7.2"];
 
-/// Where `sent` says something that `kept` does not. Null and the zero value are one, as in Go.
+/// The first difference of `kept` from `sent`. Null and the zero value are equal, as in Go.
 fn lost(sent: &Value, kept: &Value, at: &str) -> Option<String> {
     match (sent, kept) {
         (Value::Object(sent), Value::Object(kept)) => sent
@@ -37,7 +36,7 @@ fn lost(sent: &Value, kept: &Value, at: &str) -> Option<String> {
     }
 }
 
-/// Checks one request all the way and says what it was.
+/// Checks one request completely and returns its decoded form.
 fn check(sent: &Sent) -> Decoded {
     let method = sent.method();
     let decoded = sent.decoded();
@@ -72,7 +71,7 @@ fn every_fixture_decodes_without_loss() {
 }
 
 #[test]
-fn every_capture_decodes_when_they_are_at_hand() {
+fn every_available_capture_decodes() {
     let Some(dir) = std::env::var_os("PLUGIN_CAPTURES") else { return };
     let (mut dirs, mut files) = (vec![PathBuf::from(dir)], Vec::new());
     while let Some(dir) = dirs.pop() {
@@ -125,7 +124,7 @@ fn methods_come_from_the_engines_that_have_them() {
 }
 
 #[test]
-fn only_lost_connections_leave_a_body_out() {
+fn only_retries_have_no_body() {
     for (version, _) in ENGINES {
         let expected = match FAULTED.contains(&version) {
             true => BTreeMap::from([("create_network", 1), ("create_endpoint", 1), ("join", 1)]),
@@ -135,7 +134,7 @@ fn only_lost_connections_leave_a_body_out() {
     }
 }
 
-/// What a request can say that tells engines apart: name, the engines that say it, the test.
+/// A property of requests that depends on the engine's version: name, versions, test.
 type Trait = (&'static str, fn(&str) -> bool, fn(Method, &Value) -> bool);
 
 fn since(version: &str, first: &str) -> bool {
@@ -144,7 +143,7 @@ fn since(version: &str, first: &str) -> bool {
 
 const TRAITS: &[Trait] = &[
     (
-        "IPv4 can be off, and whether it is stands in the options",
+        "IPv4 can be disabled, and the options contain that",
         |version| since(version, "28"),
         |method, body| method == Method::CreateNetwork && body["Options"].get(key::ENABLE_IPV4).is_some(),
     ),
@@ -154,7 +153,7 @@ const TRAITS: &[Trait] = &[
         |method, body| method == Method::CreateNetwork && body["IPv4Data"] == json!([]),
     ),
     (
-        "Program says whether to proxy IPv6 to IPv4",
+        "Program contains whether to proxy IPv6 to IPv4",
         |version| since(version, "28"),
         |method, body| {
             method == Method::ProgramExternalConnectivity
@@ -199,7 +198,7 @@ const TRAITS: &[Trait] = &[
 ];
 
 #[test]
-fn what_tells_engines_apart_is_in_the_fixtures() {
+fn differences_between_engines_are_in_the_fixtures() {
     for (version, _) in ENGINES {
         let sent: Vec<(Method, Value)> = fixtures_of(version).iter().map(|one| (one.method(), one.body())).collect();
         for (what, says, is) in TRAITS {
@@ -251,7 +250,7 @@ fn wrong_types_and_broken_bodies_are_errors() {
         for (field, value) in zero.as_object().unwrap() {
             for wrong in [json!(1.5), json!("x"), json!([1]), json!({"a": 1}), json!(true)] {
                 let same_type = std::mem::discriminant(value) == std::mem::discriminant(&wrong);
-                // Options keep values of any type; DiscoveryData is kept as it is.
+                // Options keep values of any type; DiscoveryData is stored unchanged.
                 if same_type || field == "DiscoveryData" {
                     continue;
                 }
@@ -263,7 +262,7 @@ fn wrong_types_and_broken_bodies_are_errors() {
             assert!(decode(method, broken.as_bytes()).is_err(), "{method:?} {broken:?}");
         }
         assert!(decode(method, &[0xff, 0xfe]).is_err());
-        // A bottomless value is refused where it would be kept, and passed over where it would not.
+        // An infinitely nested value is refused where it would be stored, and skipped elsewhere.
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for field in ["Options", "DiscoveryData"].iter().filter(|field| zero.get(field).is_some()) {
             let body = format!("{{\"{field}\":{{\"a\":{deep}}}}}");
@@ -274,7 +273,7 @@ fn wrong_types_and_broken_bodies_are_errors() {
 }
 
 #[test]
-fn published_ports_decode_as_engines_write_them() {
+fn published_ports_decode_in_the_engines_format() {
     let one = r#"{"Proto":17,"IP":"","Port":90,"HostIP":"127.0.0.1","HostPort":9000,"HostPortEnd":9001}"#;
     let expected =
         PortBinding { proto: 17, port: 90, host_ip: "127.0.0.1".into(), host_port: 9000, host_port_end: 9001 };
@@ -284,7 +283,7 @@ fn published_ports_decode_as_engines_write_them() {
     }
 }
 
-/// Holds an answer to the exact text the engine is to get, and reads it back.
+/// Compares an answer with the exact text for the engine, and reads it back.
 fn golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(answer: T, text: &str) {
     assert_eq!(serde_json::to_string(&answer).unwrap(), text);
     assert_eq!(serde_json::from_str::<T>(text).unwrap(), answer);
@@ -313,7 +312,7 @@ fn answers_of_the_network_half() {
 }
 
 #[test]
-fn an_endpoint_answers_only_what_was_left_blank() {
+fn an_endpoint_answer_has_only_blank_fields() {
     golden(network::CreateEndpointResponse { interface: None }, "{}");
     let mac = network::Interface { mac_address: "02:42:0a:00:00:02".into(), ..Default::default() };
     golden(
@@ -323,7 +322,7 @@ fn an_endpoint_answers_only_what_was_left_blank() {
 }
 
 #[test]
-fn join_leaves_out_what_it_does_not_set() {
+fn join_omits_unset_fields() {
     let interface_name = network::InterfaceName { src_name: "veth0123".into(), dst_prefix: "eth".into() };
     let mut answer = network::JoinResponse {
         interface_name,
@@ -367,7 +366,7 @@ fn answers_of_the_ipam_half() {
 }
 
 #[test]
-fn the_check_for_loss_finds_loss() {
+fn the_check_for_loss_detects_loss() {
     let sent = json!({"a": [{"b": null, "c": 1}], "d": ""});
     assert_eq!(lost(&sent, &json!({"a": [{"b": "", "c": 1}], "d": "", "e": 0}), ""), None);
     for kept in [

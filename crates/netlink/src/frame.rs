@@ -1,5 +1,5 @@
-//! Framing of netlink: messages within a datagram, errors with the kernel's own message, and
-//! when a listing is complete, unfinished or torn (include/uapi/linux/netlink.h).
+//! Framing of netlink: messages within a datagram, errors with the kernel's own message, and whether a listing is
+//! complete, unfinished or torn (include/uapi/linux/netlink.h).
 
 use crate::tlv::{Attributes, native16, native32, text};
 
@@ -168,6 +168,9 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frame(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_kernels_words() {
+    fn reads_the_kernels_message() {
         let mut payload = (-17i32).to_ne_bytes().to_vec();
         payload.extend([0; HEADER]);
         payload.extend([4 + 6u8, 0, 1, 0]);
@@ -212,19 +215,9 @@ mod tests {
         assert_eq!(read, Some(Verdict { errno: 17, message: "words".into() }));
     }
 
-    #[test]
-    fn no_bytes_make_it_panic() {
-        let mut state = 0x1234_5678_9abc_def0u64;
-        for round in 0..20_000usize {
-            let bytes: Vec<u8> = (0..round % 90)
-                .map(|_| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    // Small numbers make plausible lengths likely.
-                    if state & 0x300 == 0 { state as u8 } else { state as u8 & 0x1f }
-                })
-                .collect();
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in vec(prop_oneof![7 => 0..32u8, 1 => any::<u8>()], 0..90)) {
             for frame in Frames::new(&bytes) {
                 let _ = verdict(&frame);
             }

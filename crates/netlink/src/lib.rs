@@ -7,6 +7,18 @@
 //! - A [`Socket`] sends requests and waits for their answers, on the calling thread.
 //! - [`open_fd`] and [`receive`] are for receivers of notifications.
 
+// Messages name the object and the remedy instead; clippy.toml lists the methods.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unwrap_used
+    )
+)]
 #![deny(missing_docs)]
 
 mod descriptor;
@@ -15,4 +27,6 @@ mod socket;
 pub mod tlv;
 
 pub use descriptor::{Protocol, open_fd, receive};
-pub use socket::{ACK, APPEND, CREATE, DEADLINE, EXCLUSIVE, Failure, OwnPorts, Request, Socket, TRIES, retry_torn};
+pub use socket::{
+    ACK, APPEND, CREATE, DEADLINE, EXCLUSIVE, Failure, OwnPorts, REPLACE, Request, Socket, TRIES, retry_torn,
+};

@@ -26,6 +26,8 @@ const BUFFER: usize = 64 * 1024;
 const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`.
 pub const ACK: u16 = 0x4;
+/// `NLM_F_REPLACE`.
+pub const REPLACE: u16 = 0x100;
 /// `NLM_F_EXCL`.
 pub const EXCLUSIVE: u16 = 0x200;
 /// `NLM_F_CREATE`.

@@ -7,7 +7,7 @@ fn index(payload: &[u8]) -> Option<u32> {
 }
 
 #[test]
-fn a_torn_listing_is_tried_again_and_never_returned() {
+fn a_torn_listing_is_retried_and_never_returned() {
     let mut answers = vec![Ok(3), Err(Failure::Torn), Err(Failure::Torn)];
     assert_eq!(retry_torn(|| answers.pop().unwrap()), Ok(3));
     let mut tries = 0;
@@ -21,7 +21,7 @@ fn a_torn_listing_is_tried_again_and_never_returned() {
 }
 
 #[test]
-fn a_stale_answer_is_skipped_and_a_lost_one_costs_the_socket() {
+fn a_stale_answer_is_skipped_and_a_lost_one_replaces_the_socket() {
     let ports = Arc::new(OwnPorts::default());
     let mut socket = Socket::open(Protocol::Route, ports.clone()).unwrap();
     let loopback = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

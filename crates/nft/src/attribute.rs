@@ -68,6 +68,7 @@ pub const SET_DESC_SIZE: u16 = 1;
 pub const SET_DESC_CONCAT: u16 = 2;
 pub const SET_ID: u16 = 10;
 pub const SET_USERDATA: u16 = 13;
+pub const SET_EXPRESSION: u16 = 17;
 pub const ELEMENTS_SET: u16 = 2;
 pub const ELEMENTS_LIST: u16 = 3;
 pub const ELEMENTS_SET_ID: u16 = 4;
@@ -75,6 +76,10 @@ pub const LIST_ITEM: u16 = 1;
 pub const ELEMENT_KEY: u16 = 1;
 pub const ELEMENT_DATA: u16 = 2;
 pub const ELEMENT_FLAGS: u16 = 3;
+// Milliseconds: the whole time of an element, and what is left of it.
+pub const ELEMENT_TIMEOUT: u16 = 4;
+pub const ELEMENT_EXPIRATION: u16 = 5;
+pub const ELEMENT_EXPRESSION: u16 = 7;
 pub const ELEMENT_KEY_END: u16 = 10;
 pub const DATA_VALUE: u16 = 1;
 // `NFT_SET_ELEM_INTERVAL_END`.

@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netlink::tlv::{Attributes, big32, text};
 
 use crate::message::{
-    DATA_VALUE, ELEMENT_DATA, ELEMENT_FLAGS, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENTS_LIST, INTERVAL_END, LIST_ITEM,
-    attributes,
+    DATA_VALUE, ELEMENT_DATA, ELEMENT_EXPIRATION, ELEMENT_EXPRESSION, ELEMENT_FLAGS, ELEMENT_KEY, ELEMENT_KEY_END,
+    ELEMENTS_LIST, INTERVAL_END, LIST_ITEM, attributes,
 };
 use crate::set::DataType;
+use crate::stateful::Stateful;
 
 /// One field of a key or value. Its display is nft's syntax.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,12 @@ pub enum Value<'a> {
     Address(IpAddr),
     /// A subnet, as address and prefix length: the last field of a key with ranges.
     Subnet(IpAddr, u8),
+    /// First and last address of a range, in a key of several fields with ranges.
+    Addresses(IpAddr, IpAddr),
+    /// First and last number of a range of transport protocols, in a key of several fields with ranges.
+    Protocols(u8, u8),
+    /// First and last port of a range, in a key of several fields with ranges.
+    Ports(u16, u16),
     /// A MAC address.
     Mac([u8; 6]),
     /// A transport protocol's number.
@@ -38,6 +45,12 @@ impl fmt::Display for Value<'_> {
             Value::Link(name) => write!(f, "\"{name}\""),
             Value::Address(address) => write!(f, "{address}"),
             Value::Subnet(address, prefix) => write!(f, "{address}/{prefix}"),
+            Value::Addresses(first, last) if first == last => write!(f, "{first}"),
+            Value::Addresses(first, last) => write!(f, "{first}-{last}"),
+            Value::Protocols(first, last) if first == last => write!(f, "{}", Value::Protocol(first)),
+            Value::Protocols(first, last) => write!(f, "{first}-{last}"),
+            Value::Ports(first, last) if first == last => write!(f, "{first}"),
+            Value::Ports(first, last) => write!(f, "{first}-{last}"),
             Value::Mac([a, b, c, d, e, g]) => write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"),
             Value::Protocol(6) => f.write_str("tcp"),
             Value::Protocol(17) => f.write_str("udp"),
@@ -51,6 +64,10 @@ impl fmt::Display for Value<'_> {
 }
 
 impl Value<'_> {
+    fn is_range(&self) -> bool {
+        matches!(self, Value::Subnet(..) | Value::Addresses(..) | Value::Protocols(..) | Value::Ports(..))
+    }
+
     /// Appends its bytes, of a subnet those of its first address, or of its last.
     fn write(&self, bytes: &mut Vec<u8>, last: bool) {
         match *self {
@@ -62,6 +79,9 @@ impl Value<'_> {
             Value::Address(IpAddr::V4(ip)) => bytes.extend_from_slice(&ip.octets()),
             Value::Address(IpAddr::V6(ip)) => bytes.extend_from_slice(&ip.octets()),
             Value::Subnet(address, prefix) => Value::Address(end_of(address, prefix, last)).write(bytes, last),
+            Value::Addresses(from, to) => Value::Address(if last { to } else { from }).write(bytes, last),
+            Value::Protocols(from, to) => bytes.push(if last { to } else { from }),
+            Value::Ports(from, to) => Value::Port(if last { to } else { from }).write(bytes, last),
             Value::Mac(mac) => bytes.extend_from_slice(&mac),
             Value::Protocol(number) => bytes.push(number),
             Value::Port(port) => bytes.extend_from_slice(&port.to_be_bytes()),
@@ -94,15 +114,15 @@ fn next(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Up to three concatenated fields.
+/// Up to four concatenated fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Values<'a> {
-    values: [Option<Value<'a>>; 3],
+    values: [Option<Value<'a>>; 4],
 }
 
 impl<'a> Values<'a> {
     /// No fields: the value of an element of a set.
-    pub const NONE: Values<'static> = Values { values: [None; 3] };
+    pub const NONE: Values<'static> = Values { values: [None; 4] };
 
     /// The fields in order.
     pub fn iter(&self) -> impl Iterator<Item = &Value<'a>> {
@@ -124,18 +144,24 @@ impl<'a> Values<'a> {
 
 impl<'a> From<Value<'a>> for Values<'a> {
     fn from(value: Value<'a>) -> Self {
-        Self { values: [Some(value), None, None] }
+        Self { values: [Some(value), None, None, None] }
     }
 }
 
 impl<'a> From<[Value<'a>; 2]> for Values<'a> {
     fn from([one, two]: [Value<'a>; 2]) -> Self {
-        Self { values: [Some(one), Some(two), None] }
+        Self { values: [Some(one), Some(two), None, None] }
     }
 }
 
 impl<'a> From<[Value<'a>; 3]> for Values<'a> {
-    fn from(values: [Value<'a>; 3]) -> Self {
+    fn from([one, two, three]: [Value<'a>; 3]) -> Self {
+        Self { values: [Some(one), Some(two), Some(three), None] }
+    }
+}
+
+impl<'a> From<[Value<'a>; 4]> for Values<'a> {
+    fn from(values: [Value<'a>; 4]) -> Self {
         Self { values: values.map(Some) }
     }
 }
@@ -156,24 +182,32 @@ pub struct Element<'a> {
     pub key: Values<'a>,
     /// The value.
     pub value: Values<'a>,
+    /// Its limit, in a set whose elements have one.
+    pub limit: Option<Stateful>,
 }
 
 impl fmt::Display for Element<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.value == Values::NONE { "" } else { " : " };
-        write!(f, "{}{separator}{}", self.key, self.value)
+        write!(f, "{}{separator}{}", self.key, self.value)?;
+        self.limit.map_or(Ok(()), |limit| write!(f, " {limit}"))
     }
 }
 
 impl<'a> Element<'a> {
     /// An element of a set.
     pub fn of_set(key: impl Into<Values<'a>>) -> Self {
-        Self { key: key.into(), value: Values::NONE }
+        Self { key: key.into(), value: Values::NONE, limit: None }
     }
 
     /// An element of a map.
     pub fn of_map(key: impl Into<Values<'a>>, value: impl Into<Values<'a>>) -> Self {
-        Self { key: key.into(), value: value.into() }
+        Self { key: key.into(), value: value.into(), limit: None }
+    }
+
+    /// An element of a set whose elements have a limit.
+    pub fn limited(key: impl Into<Values<'a>>, limit: Stateful) -> Self {
+        Self { limit: Some(limit), ..Self::of_set(key) }
     }
 
     /// Appends the entries that represent it: two for a range that is the whole key, unless it ends with the last
@@ -184,8 +218,10 @@ impl<'a> Element<'a> {
             _ => None,
         });
         let concatenated = self.key.values[1].is_some();
-        let last = (subnet.is_some() && concatenated).then(|| self.key.pack(true));
-        entries.push(Entry { key: self.key.pack(false), last, value: self.value.pack(false), end: false });
+        let ranges = self.key.iter().any(Value::is_range);
+        let last = (ranges && concatenated).then(|| self.key.pack(true));
+        let (key, value) = (self.key.pack(false), self.value.pack(false));
+        entries.push(Entry { key, last, value, limit: self.limit, end: false });
         let behind = subnet.filter(|_| !concatenated).and_then(|(address, prefix)| next(end_of(address, prefix, true)));
         entries.extend(behind.map(|address| Entry {
             key: Values::from(Value::Address(address)).pack(false),
@@ -204,6 +240,8 @@ pub struct Entry {
     pub last: Option<Vec<u8>>,
     /// The value, in a map.
     pub value: Vec<u8>,
+    /// Its limit, in a set whose elements have one.
+    pub limit: Option<Stateful>,
     /// Whether it is not an element but the first key after a range.
     pub end: bool,
 }
@@ -218,10 +256,17 @@ pub fn parse_entries(payload: &[u8]) -> Vec<Entry> {
             key: part(ELEMENT_KEY)?,
             last: part(ELEMENT_KEY_END),
             value: part(ELEMENT_DATA).unwrap_or_default(),
+            limit: element.find(ELEMENT_EXPRESSION).and_then(Stateful::parse),
             end: element.find(ELEMENT_FLAGS).and_then(big32).unwrap_or(0) & INTERVAL_END != 0,
         })
     };
     list.filter(|(kind, _)| *kind == LIST_ITEM).filter_map(|(_, item)| entry(item)).collect()
+}
+
+/// The time in milliseconds that is left to the first element of a reply; `None` if it does not expire.
+pub fn expiration(payload: &[u8]) -> Option<u64> {
+    let item = Attributes::new(attributes(payload).find(ELEMENTS_LIST)?).find(LIST_ITEM)?;
+    Attributes::new(item).find(ELEMENT_EXPIRATION)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Reads the fields of a key or value.
@@ -317,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_have_an_end_unless_nothing_follows() {
+    fn ranges_have_an_end_unless_they_end_with_the_last_address() {
         let ends = |address: &str, prefix| {
             let mut entries = Vec::new();
             Element::of_set(Value::Subnet(ip(address), prefix)).write(&mut entries);

@@ -26,7 +26,7 @@ pub const REGISTER_VERDICT: u32 = 0;
 /// The first of the four-byte registers: a concatenated key takes several consecutive ones.
 pub const REGISTERS: u32 = 8;
 
-const CT_STATE: u32 = 0;
+pub(crate) const CT_STATE: u32 = 0;
 const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
 const CT_SOURCE_V6: u32 = 21;
@@ -300,7 +300,8 @@ impl Expressions {
         self
     }
 
-    fn lookup(mut self, set: impl Into<Set<'static>>, inverted: bool) -> Self {
+    /// Matches when what was loaded is in the set, or is not if inverted.
+    pub fn lookup(mut self, set: impl Into<Set<'static>>, inverted: bool) -> Self {
         let set = set.into();
         self.push("lookup", |data| {
             data.text(1, set.name).big(2, REGISTERS);
@@ -351,7 +352,7 @@ impl Expressions {
     }
 
     /// Compares `ct KEY & mask` with zero; connection bits are in host byte order.
-    fn connection(self, key: u32, mask: u32, operation: u32) -> Self {
+    pub(crate) fn connection(self, key: u32, mask: u32, operation: u32) -> Self {
         self.connected(key, None).mask(&mask.to_ne_bytes()).compare(operation, &[0; 4])
     }
 

@@ -94,6 +94,10 @@ impl Field {
     /// EtherType in the frame's header (`ether type`): of a tagged frame the first tag, also where the kernel
     /// has already stripped it.
     pub const FRAME_TYPE: Field = Field::payload(0, 12, 2);
+    /// The tag of a frame with one: three bits of priority, one that permits to drop the frame, and the VLAN id.
+    pub const TAG: Field = Field::payload(0, 14, 2);
+    /// The EtherType behind the first tag.
+    pub const TAGGED_TYPE: Field = Field::payload(0, 16, 2);
     /// Type of the link that it came in by (`meta iiftype`), in host byte order.
     pub const LINK_TYPE: Field = Field::meta(8, 2);
     /// Destination port of TCP, UDP and SCTP.
@@ -134,6 +138,17 @@ impl Field {
     pub const LINK_KIND: Field = Field::meta(26, 16);
     /// Name of the link that it came in by.
     pub const LINK: Field = Field::meta(META_IIFNAME, 16);
+
+    /// Type of an ICMP message.
+    pub const ICMP_TYPE: Field = Field::payload(2, 0, 1);
+    /// Time to live of an IPv4 packet.
+    pub const TIME_TO_LIVE: Field = Field::header(8, 1);
+    /// Hop limit of an IPv6 packet.
+    pub const HOP_LIMIT: Field = Field::header(7, 1);
+    /// Length of an IPv4 packet, in bytes.
+    pub const LENGTH4: Field = Field::header(2, 2);
+    /// Length of what follows the header of an IPv6 packet, in bytes.
+    pub const LENGTH6: Field = Field::header(4, 2);
 
     const fn meta(key: u32, len: u32) -> Self {
         Self { from: From::Meta(key), len }

@@ -2,15 +2,19 @@
 //! (include/uapi/linux/netfilter/nf_tables.h).
 
 use crate::expression::{
-    CMP_DIFFERENT, CMP_EQUAL, DATA_VALUE, DATA_VERDICT, Expressions, REGISTER_VERDICT, REGISTERS, VERDICT_CODE,
+    CMP_DIFFERENT, CMP_EQUAL, CT_STATE, DATA_VALUE, DATA_VERDICT, Expressions, REGISTER_VERDICT, REGISTERS,
+    VERDICT_CODE,
 };
 use crate::field::{Direction, Field, META_PACKET_TYPE, Side};
 use crate::set::Set;
+use crate::stateful::Stateful;
 
 /// `NFT_GOTO`.
 const GOTO: i32 = -4;
 /// `NFTA_VERDICT_CHAIN`.
 const VERDICT_CHAIN: u16 = 2;
+/// `new`, as bit of the connection's state.
+const NEW: u32 = 1 << 3;
 /// `NFT_CMP_GT`.
 const CMP_GREATER: u32 = 4;
 /// `PACKET_HOST` (include/uapi/linux/if_packet.h).
@@ -37,6 +41,16 @@ impl Expressions {
     /// Matches when a field of the frame is in the set.
     pub fn named_set_has(self, part: Field, set: &str) -> Self {
         self.looked_up(part, set, false)
+    }
+
+    /// Adds the concatenation of these fields to the set, or restarts its timeout, with this timeout in milliseconds.
+    /// When the set is full it adds nothing, and the rest of the rule is not evaluated.
+    pub fn update_in(self, parts: &[Field], set: impl Into<Set<'static>>, milliseconds: u64) -> Self {
+        let (mut rule, set) = (self.load(parts), set.into());
+        rule.push("dynset", |data| {
+            data.text(1, set.name).big(3, Update::Add as u32).big(4, REGISTERS).bytes(6, &milliseconds.to_be_bytes());
+        });
+        rule
     }
 
     /// Forwards the frame to the link with this index.
@@ -114,6 +128,17 @@ impl Expressions {
         self.push("meta", |data| {
             data.big(2, META_PACKET_TYPE).big(3, REGISTERS);
         });
+        self
+    }
+
+    /// Matches when the packet does not open a connection: it belongs to one, or is not tracked.
+    pub fn is_not_new(self) -> Self {
+        self.connection(CT_STATE, NEW, CMP_EQUAL)
+    }
+
+    /// Matches packets that exceed a rate, of all that are evaluated here.
+    pub fn exceeds(mut self, limit: Stateful) -> Self {
+        self.push(limit.name(), |data| limit.fill(data));
         self
     }
 

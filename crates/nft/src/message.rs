@@ -26,6 +26,17 @@ pub struct Chain {
     pub comment: &'static str,
 }
 
+/// A family of tables as nft names it.
+pub fn family_name(family: u8) -> &'static str {
+    match family {
+        IPV4 => "ip",
+        IPV6 => "ip6",
+        BRIDGE => "bridge",
+        NETDEV => "netdev",
+        _ => "inet",
+    }
+}
+
 /// The message type on the wire.
 pub fn wire(kind: u16) -> u16 {
     SUBSYSTEM | kind
@@ -90,8 +101,12 @@ pub fn new_set(table: &str, set: &Set<'_>, id: u32) -> Request {
     if set.is_map() {
         data.extend(order_data(UDATA_SET_DATA_ORDER, set.value_order()));
     }
+    data.extend(set.typeof_key);
     data.extend(comment_data(UDATA_SET_COMMENT, set.comment));
     message.bytes(SET_USERDATA, &data);
+    if let Some(limit) = &set.stateful {
+        limit.write(&mut message, SET_EXPRESSION);
+    }
     request(NEW_SET, CREATE, message)
 }
 
@@ -113,8 +128,17 @@ pub fn elements(table: &str, set: &Set<'_>, entries: &[Entry], add: bool) -> Vec
     entries.chunks(CHUNK).map(chunk).collect()
 }
 
-/// A message about some entries of a set, with or without their values.
+/// Adds an entry of a set whose elements expire, with its own timeout.
+pub fn expiring_element(table: &str, set: &Set<'_>, entry: &Entry, milliseconds: u64) -> Request {
+    request(NEW_ELEMENTS, CREATE, list(table, set, std::slice::from_ref(entry), true, Some(milliseconds)))
+}
+
+/// A message about some entries of a set, with or without their values and limits.
 pub fn listed(table: &str, set: &Set<'_>, entries: &[Entry], values: bool) -> Writer {
+    list(table, set, entries, values, None)
+}
+
+fn list(table: &str, set: &Set<'_>, entries: &[Entry], values: bool, timeout: Option<u64>) -> Writer {
     let data = |element: &mut Writer, kind: u16, bytes: &[u8]| {
         element.nest(kind, |data| {
             data.bytes(DATA_VALUE, bytes);
@@ -131,8 +155,14 @@ pub fn listed(table: &str, set: &Set<'_>, entries: &[Entry], values: bool) -> Wr
                 if values && !entry.value.is_empty() {
                     data(element, ELEMENT_DATA, &entry.value);
                 }
+                if let Some(limit) = entry.limit.filter(|_| values) {
+                    limit.write(element, ELEMENT_EXPRESSION);
+                }
                 if entry.end {
                     element.big(ELEMENT_FLAGS, INTERVAL_END);
+                }
+                if let Some(milliseconds) = timeout {
+                    element.bytes(ELEMENT_TIMEOUT, &milliseconds.to_be_bytes());
                 }
             });
         }

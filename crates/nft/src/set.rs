@@ -1,13 +1,15 @@
 //! Descriptions of sets and maps.
 
 use crate::message::INET;
+use crate::stateful::Stateful;
 
 /// `NFT_SET_INTERVAL`, `NFT_SET_MAP` and `NFT_SET_CONCAT`.
 const FLAG_INTERVAL: u32 = 0x4;
 const FLAG_MAP: u32 = 0x8;
 const FLAG_CONCAT: u32 = 0x80;
-/// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`: packets add elements, which expire.
-const FLAG_DYNAMIC: u32 = 0x10 | 0x20;
+/// `NFT_SET_TIMEOUT`: elements expire. `NFT_SET_EVAL`: packets add them, which sets of ranges do not support.
+const FLAG_TIMEOUT: u32 = 0x10;
+const FLAG_EVAL: u32 = 0x20;
 
 /// nft's numbers for byte orders.
 pub(crate) const ORDER_HOST: u32 = 1;
@@ -34,6 +36,8 @@ pub enum DataType {
     Mark,
     /// A family of packets.
     Family,
+    /// A VLAN id, 12 bits: nft prints sets with one only by [`Set::printed_as`].
+    Vlan,
 }
 
 impl DataType {
@@ -44,7 +48,7 @@ impl DataType {
             DataType::V4 | DataType::Mark | DataType::Index => 4,
             DataType::Mac => 6,
             DataType::Protocol | DataType::Family => 1,
-            DataType::Port => 2,
+            DataType::Port | DataType::Vlan => 2,
         }
     }
 
@@ -52,6 +56,7 @@ impl DataType {
     fn number(self) -> u32 {
         match self {
             DataType::Family => 2,
+            DataType::Vlan => 4,
             DataType::V4 => 7,
             DataType::V6 => 8,
             DataType::Mac => 9,
@@ -92,14 +97,29 @@ pub struct Set<'a> {
     pub value: &'a [DataType],
     /// Whether the last field of the key is a range of addresses.
     pub interval: bool,
-    /// For a set to which rules add elements: its maximum size, and the timeout of an element in milliseconds.
+    /// For a set whose elements expire: its maximum size, and the timeout of an element in milliseconds.
     pub dynamic: Option<(u32, u64)>,
+    /// What nft prints instead of the type, as it stores that itself (`typeof`); empty for most sets.
+    pub typeof_key: &'a [u8],
+    /// The kind of limit that its elements have, each with numbers of its own; those given here are for elements without
+    /// any.
+    pub stateful: Option<Stateful>,
 }
 
 impl<'a> Set<'a> {
     /// A set of family `inet`.
     pub const fn new(name: &'a str, key: &'a [DataType], comment: &'a str) -> Self {
-        Self { family: INET, name, comment, key, value: &[], interval: false, dynamic: None }
+        Self {
+            family: INET,
+            name,
+            comment,
+            key,
+            value: &[],
+            interval: false,
+            dynamic: None,
+            typeof_key: &[],
+            stateful: None,
+        }
     }
 
     /// The same as a map with values of these types.
@@ -112,9 +132,19 @@ impl<'a> Set<'a> {
         Self { interval: true, ..self }
     }
 
-    /// The same, filled by rules.
+    /// The same with elements that expire. Rules add them, unless they are ranges.
     pub const fn dynamic(self, size: u32, milliseconds: u64) -> Self {
         Self { dynamic: Some((size, milliseconds)), ..self }
+    }
+
+    /// The same with a key whose types nft prints as these expressions, in nft's own encoding.
+    pub const fn printed_as(self, typeof_key: &'a [u8]) -> Self {
+        Self { typeof_key, ..self }
+    }
+
+    /// The same with a limit in each element.
+    pub const fn limited(self, default: Stateful) -> Self {
+        Self { stateful: Some(default), ..self }
     }
 
     /// The same in another family.
@@ -127,13 +157,19 @@ impl<'a> Set<'a> {
         let flag = |on: bool, flag| if on { flag } else { 0 };
         flag(self.interval, FLAG_INTERVAL)
             | flag(self.is_map(), FLAG_MAP)
-            | flag(self.dynamic.is_some(), FLAG_DYNAMIC)
+            | flag(self.dynamic.is_some(), FLAG_TIMEOUT)
+            | flag(self.dynamic.is_some() && !self.interval, FLAG_EVAL)
             | flag(self.is_concatenated(), FLAG_CONCAT)
     }
 
     /// Whether its keys have values.
     pub fn is_map(&self) -> bool {
         !self.value.is_empty()
+    }
+
+    /// Whether its keys have values or limits: two elements with one key cannot coexist.
+    pub fn has_values(&self) -> bool {
+        self.is_map() || self.stateful.is_some()
     }
 
     /// Whether its keys have several fields.

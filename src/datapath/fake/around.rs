@@ -4,6 +4,7 @@ use ipnetwork::IpNetwork;
 
 use super::FakeKernel;
 use crate::datapath::{Surroundings, surroundings::Route};
+use crate::model::IfName;
 
 impl FakeKernel {
     /// Adds a route to the host.
@@ -15,6 +16,19 @@ impl FakeKernel {
     /// Changes the surroundings of the host.
     pub fn surround(&self, change: impl FnOnce(&mut Surroundings)) {
         change(&mut self.world().surroundings);
+    }
+
+    /// Removes a link that is not Pontoon's, and with it the links on it.
+    pub fn remove_link(&self, name: &IfName) {
+        let world = &mut *self.world();
+        world.foreign.remove(name);
+        let objects = &mut world.datapath.objects;
+        let mut gone = vec![name.clone()];
+        while let Some(parent) = gone.pop() {
+            gone.extend(objects.iter().filter(|(_, on)| on.parent() == Some(&parent)).map(|(name, _)| name.clone()));
+            objects.retain(|_, on| on.parent() != Some(&parent));
+            world.datapath.stations.retain(|station| station.link != parent);
+        }
     }
 
     /// Sets the MTU of the default route's link.

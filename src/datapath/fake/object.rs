@@ -1,7 +1,7 @@
 //! Objects of the fake: how they are created, changed, renamed and deleted.
 
 use super::{World, refused};
-use crate::datapath::{BRIDGE_PORTS, Change, KernelError, Object, ObjectKind, Vxlan};
+use crate::datapath::{BRIDGE_PORTS, Change, KernelError, Object, ObjectKind, Station, Vxlan};
 use crate::model::IfName;
 
 impl World {
@@ -34,7 +34,7 @@ impl World {
 
     /// Changing a setting that this kind of object does not have fails as if the link did not exist.
     pub(super) fn change(&mut self, name: &IfName, change: &Change) -> Result<(), KernelError> {
-        if let Change::Master(bridge) = change {
+        if let Change::Master(bridge) | Change::JoinVlans { bridge, .. } = change {
             self.port_of(bridge)?;
         }
         let missing = || refused("change", name, libc::ENODEV);
@@ -49,11 +49,27 @@ impl World {
             return;
         }
         self.datapath.objects.remove(name);
+        self.datapath.stations.retain(|station| station.link != *name);
         for bridge in self.datapath.objects.values_mut().filter_map(Object::master_mut) {
             if bridge.as_ref() == Some(name) {
                 *bridge = None;
             }
         }
+    }
+
+    /// An address has one entry on a link.
+    pub(super) fn change_stations(&mut self, add: &[Station], remove: &[Station]) -> Result<(), KernelError> {
+        let stations = &mut self.datapath.stations;
+        stations.retain(|one| !remove.iter().any(|less| (&less.link, less.address) == (&one.link, one.address)));
+        for station in add {
+            if self.datapath.object(&station.link, ObjectKind::HostLink).is_none() {
+                return Err(refused("find host link", &station.link, libc::ENODEV));
+            }
+            let stations = &mut self.datapath.stations;
+            stations.retain(|one| (&one.link, one.address) != (&station.link, station.address));
+            stations.insert(station.clone());
+        }
+        Ok(())
     }
 
     fn port_of(&self, bridge: &IfName) -> Result<(), KernelError> {

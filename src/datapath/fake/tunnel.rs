@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{FakeKernel, World};
 use crate::datapath::fastpath;
-use crate::datapath::{Announcement, FastPath, Underlay};
+use crate::datapath::{FastPath, Underlay};
 use crate::model::{DataPath, IfName};
 
 /// What the fake knows about other hosts.
@@ -14,7 +14,6 @@ use crate::model::{DataPath, IfName};
 pub(super) struct Beyond {
     pub underlays: BTreeMap<Option<IfName>, Underlay>,
     pub heard: BTreeMap<IpAddr, Duration>,
-    pub announced: Vec<Announcement>,
     pub addresses: BTreeSet<IpAddr>,
 }
 
@@ -55,11 +54,6 @@ impl FakeKernel {
     /// Records a forwarding entry that was learned from a packet of another host this long ago.
     pub fn hear(&self, peer: IpAddr, age: Duration) {
         self.world().beyond.heard.insert(peer, age);
-    }
-
-    /// Returns and clears the announcements sent so far.
-    pub fn take_announced(&self) -> Vec<Announcement> {
-        std::mem::take(&mut self.world().beyond.announced)
     }
 }
 

@@ -4,9 +4,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Kind, Refusal, forwarding, links};
+use ipnetwork::IpNetwork;
+
+use super::{Kind, Refusal, access, forwarding, limits, links, service, vlan};
 use crate::datapath::{
-    ALIAS, BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, Policy, Veth, fastpath,
+    ALIAS, BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, LinkProperty, Policy, Sharer, Veth,
+    fastpath,
 };
 use crate::model::options;
 use crate::model::{
@@ -38,6 +41,9 @@ impl Kind for Bridges {
     }
 
     fn check_endpoint(&self, network: &Network, endpoint: &EndpointSpec) -> Result<(), Refusal> {
+        vlan::check_endpoint(network, endpoint)?;
+        access::check(network, endpoint)?;
+        limits::check(network, endpoint)?;
         if network.kind.owns_bridge() || endpoint.options.allow.is_none() {
             return Ok(());
         }
@@ -48,6 +54,15 @@ impl Kind for Bridges {
         )))
     }
 
+    /// The bridge itself: what the host sends there reaches every port. It does not reach the ports of a VLAN, unless the
+    /// user made the bridge itself a member.
+    fn lan<'a>(&self, network: &'a Network) -> Option<&'a IfName> {
+        match &network.kind {
+            NetworkKind::UserBridge { bridge, .. } => Some(bridge).filter(|_| network.spec.options.vlan.is_none()),
+            _ => None,
+        }
+    }
+
     fn check_published(&self, _: &Network) -> Result<(), Refusal> {
         Ok(())
     }
@@ -55,12 +70,7 @@ impl Kind for Bridges {
 
 fn network(network: &Network, name: &IfName) -> Datapath {
     let spec = &network.spec;
-    let mut addresses = BTreeSet::new();
-    if network.kind.owns_bridge() {
-        let v4 = spec.v4.iter().filter(|_| !spec.options.inhibit_ipv4 && spec.options.mode4 != GatewayMode::Isolated);
-        let v6 = spec.v6.iter().filter(|_| spec.options.mode6 != GatewayMode::Isolated);
-        addresses.extend(v4.chain(v6).filter_map(|subnet| subnet.gateway_net()));
-    }
+    let addresses = host_addresses(network);
     let bridge = Bridge {
         owned: network.kind.owns_bridge(),
         mac: network.kind.owns_bridge().then(|| Mac::of_bridge(spec.id.as_str())),
@@ -70,10 +80,12 @@ fn network(network: &Network, name: &IfName) -> Datapath {
         ipv6: spec.v6.is_some(),
         localnet: network.kind.owns_bridge() && spec.subnets().next().is_some() && !spec.internal,
         hardened: true,
+        filters_vlans: false,
         up: true,
     };
+    let service = service::of(network).map(|(port, pair)| (port, pair.into()));
     Datapath {
-        objects: [(name.clone(), bridge.into())].into(),
+        objects: [(name.clone(), bridge.into())].into_iter().chain(service).collect(),
         forwarding: forwarding(spec),
         policy: Some(policy(network, name)),
         forward4: Some(forward_rules(name)),
@@ -82,19 +94,36 @@ fn network(network: &Network, name: &IfName) -> Datapath {
     }
 }
 
+/// The addresses of the host on the bridge of a network, with their prefix lengths.
+pub(super) fn host_addresses(network: &Network) -> BTreeSet<IpNetwork> {
+    let spec = &network.spec;
+    if !network.kind.owns_bridge() {
+        return BTreeSet::new();
+    }
+    let v4 = spec.v4.iter().filter(|_| !spec.options.inhibit_ipv4 && spec.options.mode4 != GatewayMode::Isolated);
+    let v6 = spec.v6.iter().filter(|_| spec.options.mode6 != GatewayMode::Isolated);
+    v4.chain(v6).filter_map(|subnet| subnet.gateway_net()).collect()
+}
+
 fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName), endpoint: &Endpoint) -> Datapath {
+    let vlans = vlan::of_port(network, &endpoint.spec.options);
+    let sharer = || Sharer::Endpoint(network.spec.id.clone(), endpoint.spec.id.clone());
+    let sharer = vlans.is_some().then(sharer);
+    let mtu = match network.kind {
+        NetworkKind::UserBridge { bridge_mtu: Some(mtu), .. } => mtu,
+        _ => network.mtu,
+    };
     let veth = Veth {
         peer: peer.clone(),
         host_mac: Mac::derive_port(endpoint.spec.id.as_str()),
         peer_mac: Some(endpoint.mac),
-        mtu: match network.kind {
-            NetworkKind::UserBridge { bridge_mtu: Some(mtu), .. } => mtu,
-            _ => network.mtu,
-        },
-        peer_mtu: network.mtu,
+        mtu,
+        peer_mtu: endpoint.mtu(network.mtu),
         bridge: Some(bridge.clone()),
         isolated: !network.spec.options.icc,
         hairpin: !endpoint.published.is_empty(),
+        vlans,
+        shape: limits::inward(network, &endpoint.spec, mtu),
         arp: false,
         up: true,
     };
@@ -103,16 +132,33 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
     if !network.kind.owns_bridge() && (!network.spec.internal || !network.spec.options.icc) {
         policy.extend(endpoint.spec.addresses().filter(|ip| !ip.is_unspecified()).map(Policy::UserBridgeContainer));
     }
-    let mut fastpath = fastpath::of_endpoint(network, host, endpoint, !checks.is_empty());
+    let outward = limits::outward(network, &endpoint.spec, host, mtu);
+    // Frames that bypass the bridge would bypass its rules, and those on the fast path the limit.
+    let mut fastpath = match access::is_restricted(network, &endpoint.spec) || outward.is_some() {
+        true => BTreeSet::new(),
+        false => fastpath::of_endpoint(network, host, endpoint, !checks.is_empty()),
+    };
     if !network.kind.owns_bridge() && !checks.is_empty() {
         fastpath.insert(FastPath::Guard { port: host.clone() });
     }
     policy.extend(checks);
-    Datapath { policy: Some(policy), fastpath: Some(fastpath), ..links(endpoint, [(host.clone(), veth.into())]) }
+    policy.extend(access::statements(network, host, endpoint));
+    policy.extend(limits::statements(network, &endpoint.spec));
+    fastpath.extend(limits::packets(network, &endpoint.spec, host));
+    policy.extend(
+        network.spec.options.refuses_ra.then(|| Policy::Link(LinkProperty::NoRouterAdvertisements, host.clone())),
+    );
+    let mut links = links(endpoint, [(host.clone(), veth.into())]);
+    if let Some((name, ifb, rule)) = outward {
+        // It stays on the host, and can be created again.
+        links.objects.insert(name, ifb.into());
+        fastpath.insert(rule);
+    }
+    Datapath { sharer, policy: Some(policy), fastpath: Some(fastpath), ..links }
 }
 
 /// Elements that decide which traffic from outside its network may reach the endpoint.
-fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Policy> {
+pub(super) fn reach(network: &Network, endpoint: &Endpoint) -> BTreeSet<Policy> {
     let options = &network.spec.options;
     let mut set: BTreeSet<Policy> = endpoint.published.iter().copied().map(Policy::Published).collect();
     let all_of_v4 = |p: &&Published| p.host.protocol == Protocol::Udp && p.host.address == Ipv4Addr::UNSPECIFIED;
@@ -144,18 +190,24 @@ fn checks(network: &Network, host: &IfName, endpoint: &Endpoint) -> BTreeSet<Pol
         return BTreeSet::new();
     }
     let host = || host.clone();
-    let mut set = BTreeSet::from([Policy::SpoofChecked(host()), Policy::SourceMac(host(), endpoint.mac)]);
+    let mut set =
+        BTreeSet::from([Policy::Link(LinkProperty::SpoofChecked, host()), Policy::SourceMac(host(), endpoint.mac)]);
     // The kernel derives the link-local address from the hardware address; no IPAM driver assigns it.
     let link_local = IpAddr::V6(endpoint.mac.link_local());
     let addresses = endpoint.spec.addresses().chain([link_local]);
     set.extend(addresses.map(|address| Policy::SourceAddress(host(), address)));
+    set.extend(endpoint.spec.options.trunk.iter().map(|vid| Policy::TrunkVlan(host(), vid)));
     set
 }
 
 /// Whether source address validation is on for the endpoint.
 pub fn is_checked(network: &Network, endpoint: &Endpoint) -> bool {
-    let wanted = endpoint.spec.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
-    wanted && endpoint.spec.addresses().next().is_some()
+    wants_check(network, &endpoint.spec)
+}
+
+pub(super) fn wants_check(network: &Network, endpoint: &EndpointSpec) -> bool {
+    let wanted = endpoint.options.spoofcheck.unwrap_or(network.spec.options.spoofcheck);
+    wanted && endpoint.addresses().next().is_some()
 }
 
 /// On a bridge that the user provides, the user's own filtering stays in charge: Pontoon adds only what its
@@ -173,10 +225,10 @@ fn policy(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
     // address as source.
     set.extend(spec.subnets().filter_map(|subnet| subnet.gateway).map(Policy::BridgeAddress));
     if network.kind.owns_bridge() {
-        set.insert(Policy::ProtectedBridge(bridge()));
-        set.insert(Policy::ContainerBridge(bridge()));
+        set.insert(Policy::Link(LinkProperty::ProtectedBridge, bridge()));
+        set.insert(Policy::Link(LinkProperty::ContainerBridge, bridge()));
         if spec.internal {
-            set.insert(Policy::Internal(bridge()));
+            set.insert(Policy::Link(LinkProperty::Internal, bridge()));
         }
     }
     for subnet in spec.subnets().filter(|_| !spec.internal) {
@@ -199,6 +251,7 @@ fn policy(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
             set.extend(options.trusted.iter().map(|link| Policy::TrustedLink(link.clone(), bridge())));
         }
     }
+    set.extend(access::statements_of_network(network));
     set
 }
 

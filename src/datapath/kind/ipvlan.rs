@@ -1,7 +1,7 @@
 //! Networks whose containers are attached to a link of the host by ipvlan: they share the hardware address of that
 //! link. In the modes l2 and l3 the host's firewall does not see their packets.
 
-use super::{Kind, Refusal, links, parent};
+use super::{Kind, Refusal, host_access, links, parent};
 use crate::datapath::Datapath;
 use crate::datapath::object::Ipvlan;
 use crate::model::kind::IpvlanMode;
@@ -21,8 +21,8 @@ impl Kind for Children {
         else {
             return Datapath::empty();
         };
-        let child = Ipvlan { parent: parent.clone(), mode: *mode, flag: *flag, mtu: network.mtu };
-        links(endpoint, [(link.clone(), child.into())])
+        let child = Ipvlan { parent: parent.clone(), mode: *mode, flag: *flag, mtu: endpoint.mtu(network.mtu) };
+        host_access::endpoint(network, endpoint, links(endpoint, [(link.clone(), child.into())]))
     }
 
     fn attach(&self, name: &mut dyn FnMut(LinkRole) -> IfName) -> Attachment {
@@ -50,7 +50,12 @@ impl Kind for Children {
         matches!(network.kind, NetworkKind::Ipvlan { mode: IpvlanMode::L3 | IpvlanMode::L3s, .. })
     }
 
+    /// The parent. Its frames do not reach the other children, which are in the pool. Only l2 has stations.
+    fn lan<'a>(&self, network: &'a Network) -> Option<&'a IfName> {
+        network.kind.parent().filter(|_| !self.routes_on_link(network))
+    }
+
     fn check_published(&self, network: &Network) -> Result<(), Refusal> {
-        Err(parent::publishes_nothing(network))
+        host_access::check_published(network)
     }
 }

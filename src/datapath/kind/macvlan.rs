@@ -1,7 +1,7 @@
 //! Networks whose containers are attached to a link of the host by macvlan: they are directly on that link's
 //! network, and the host's firewall does not see their packets.
 
-use super::{Kind, Refusal, links, parent};
+use super::{Kind, Refusal, host_access, links, parent};
 use crate::datapath::Datapath;
 use crate::datapath::object::Macvlan;
 use crate::model::kind::MacvlanMode;
@@ -21,8 +21,8 @@ impl Kind for Children {
         else {
             return Datapath::empty();
         };
-        let child = Macvlan { parent: parent.clone(), mode: *mode, mac: endpoint.mac, mtu: network.mtu };
-        links(endpoint, [(link.clone(), child.into())])
+        let child = Macvlan { parent: parent.clone(), mode: *mode, mac: endpoint.mac, mtu: endpoint.mtu(network.mtu) };
+        host_access::endpoint(network, endpoint, links(endpoint, [(link.clone(), child.into())]))
     }
 
     fn attach(&self, name: &mut dyn FnMut(LinkRole) -> IfName) -> Attachment {
@@ -40,7 +40,12 @@ impl Kind for Children {
         parent::check_endpoint(network, endpoint)
     }
 
+    /// The parent. Its frames do not reach the other children, which are in the pool.
+    fn lan<'a>(&self, network: &'a Network) -> Option<&'a IfName> {
+        network.kind.parent()
+    }
+
     fn check_published(&self, network: &Network) -> Result<(), Refusal> {
-        Err(parent::publishes_nothing(network))
+        host_access::check_published(network)
     }
 }

@@ -3,10 +3,16 @@
 //! Pure. Change this module when the form of a rule or link changes; creating, removing and repairing follow
 //! from the difference between the desired and the observed datapath.
 
+pub mod access;
 mod bridge;
+pub mod choice;
+mod host_access;
 mod ipvlan;
+pub mod limits;
 mod macvlan;
 mod parent;
+pub mod service;
+pub mod vlan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +20,8 @@ pub use bridge::is_checked;
 
 use super::reconcile::merge;
 use super::{
-    Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_DEAD, KernelError, LinkInfo, LinkMatch, Object, Policy,
+    Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_DEAD, KernelError, LinkInfo, LinkMatch, LinkProperty,
+    Object, Policy, Sharer,
 };
 use crate::model::{
     Attachment, Endpoint, EndpointSpec, IfName, LinkRole, Network, NetworkKind, NetworkSpec, Phase, ifname,
@@ -45,6 +52,11 @@ pub trait Kind {
         false
     }
 
+    /// The link of the host through which its containers reach other hosts as stations of one network, if they are.
+    fn lan<'a>(&self, _: &'a Network) -> Option<&'a IfName> {
+        None
+    }
+
     /// Refuses published ports where this kind cannot have any.
     ///
     /// # Errors
@@ -66,28 +78,31 @@ pub fn of(kind: &NetworkKind) -> &'static dyn Kind {
     }
 }
 
-/// Looks up a link of the host by name.
-pub type FindLink<'a, E> = &'a mut dyn FnMut(&IfName) -> Result<Option<LinkInfo>, E>;
+/// The link through which frames of the host reach the same stations as those of the network's containers; `None` for
+/// a network that has only containers.
+pub fn lan(network: &Network) -> Option<&IfName> {
+    of(&network.kind).lan(network)
+}
 
 /// The kind of a network that needs no bridge, and its MTU in bytes; `None` when the options ask for a
 /// bridge.
 ///
 /// # Errors
-/// Errors of `find`, and a [`Refusal`] when the host or the kind does not provide what the options ask for.
+/// Errors of the kernel, and a [`Refusal`] when the host or the kind does not provide what the options ask for.
 pub fn without_bridge<E: From<Refusal>>(
     spec: &NetworkSpec,
-    find: FindLink<'_, E>,
+    host: &mut choice::Host<'_, E>,
 ) -> Result<Option<(NetworkKind, u32)>, E> {
     let options = &spec.options.kind;
     if options.has_bridge() {
         return Ok(None);
     }
-    parent::chosen(spec, options, find).map(Some)
+    parent::chosen(spec, options, host).map(Some)
 }
 
 /// The part of the datapath that a network without endpoints needs.
 pub fn network(network: &Network) -> Datapath {
-    Datapath { network: Some(network.spec.id.clone()), ..of(&network.kind).network(network) }
+    Datapath { sharer: Some(Sharer::Network(network.spec.id.clone())), ..of(&network.kind).network(network) }
 }
 
 /// The part of the datapath that an endpoint needs, on top of its network's.
@@ -159,6 +174,7 @@ pub fn add(to: &mut Datapath, more: Datapath) {
     merge(&mut to.fastpath, &more.fastpath);
     to.objects.extend(more.objects);
     to.sandboxed.extend(more.sandboxed);
+    to.stations.extend(more.stations);
     // Forwarding is never turned off: other programs on the host may rely on it by now.
     to.forwarding.v4 |= more.forwarding.v4;
     to.forwarding.v6 |= more.forwarding.v6;
@@ -168,8 +184,8 @@ pub fn add(to: &mut Datapath, more: Datapath) {
 /// engine itself protects them, Pontoon's containers must not reach unpublished ports there.
 pub fn engine_bridges(engine: &EngineBridges) -> BTreeSet<Policy> {
     let links = || engine.links.iter().cloned();
-    let closed = links().filter(|_| !engine.guarded).map(Policy::EngineBridge);
-    links().map(Policy::ContainerBridge).chain(closed).collect()
+    let closed = links().filter(|_| !engine.guarded).map(|link| Policy::Link(LinkProperty::EngineBridge, link));
+    links().map(|link| Policy::Link(LinkProperty::ContainerBridge, link)).chain(closed).collect()
 }
 
 fn prefix() -> LinkMatch {

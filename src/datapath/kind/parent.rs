@@ -1,7 +1,8 @@
 //! What networks on a parent link of the host have in common: the choice of the parent and of the kind, the VLAN link
 //! that Pontoon creates to be a parent, and what the host's firewall cannot do for them.
 
-use super::{FindLink, Refusal};
+use super::choice::Host;
+use super::{Refusal, host_access};
 use crate::datapath::object::Vlan;
 use crate::datapath::{Datapath, LinkInfo};
 use crate::model::kind::{KindOptions, ParentVlan};
@@ -11,7 +12,7 @@ use crate::model::{EndpointSpec, IfName, Network, NetworkKind, NetworkSpec, opti
 pub(super) fn chosen<E: From<Refusal>>(
     spec: &NetworkSpec,
     chosen: &KindOptions,
-    find: FindLink<'_, E>,
+    host: &mut Host<'_, E>,
 ) -> Result<(NetworkKind, u32), E> {
     let refuse = |text: String| Err(E::from(Refusal(format!("network {}: {text}", spec.id))));
     let ipvlan = chosen.ipvlan_mode.is_some() || chosen.ipvlan_flag.is_some();
@@ -19,13 +20,21 @@ pub(super) fn chosen<E: From<Refusal>>(
         return refuse("macvlan_mode and ipvlan_mode exclude each other: remove one of them".to_owned());
     }
     let word = if ipvlan { "ipvlan" } else { "macvlan" };
-    let Some(parent) = &chosen.parent else {
+    let Some(choice) = &chosen.parent else {
+        if !ipvlan && chosen.macvlan_mode.is_none() {
+            return refuse(format!(
+                "{} is for networks with a parent, and this host reaches the containers on a bridge: remove it, or add \
+                 -o parent=LINK",
+                options::HOST
+            ));
+        }
         return refuse(format!("{word}_mode needs a parent: add -o parent=LINK, a link of this host"));
     };
     if let Some(option) = spec.options.of_bridges() {
         return Err(no_effect(spec, option, word).into());
     }
-    let (vlan, link) = match find_parent(spec, parent, find)? {
+    let parent = &host.choose(spec, choice)?;
+    let (vlan, link) = match find_parent(spec, parent, host)? {
         (vlan, link) if link.mac.is_some() && parent.as_str() != "lo" => (vlan, link),
         _ => return refuse(format!("{parent} is not an Ethernet link: choose another parent")),
     };
@@ -38,12 +47,14 @@ pub(super) fn chosen<E: From<Refusal>>(
         ));
     }
     let parent = parent.clone();
-    let kind = match ipvlan {
-        true => {
-            let (mode, flag) = (chosen.ipvlan_mode.unwrap_or_default(), chosen.ipvlan_flag.unwrap_or_default());
-            NetworkKind::Ipvlan { parent, mode, flag, vlan }
-        }
-        false => NetworkKind::Macvlan { parent, mode: chosen.macvlan_mode.unwrap_or_default(), vlan },
+    let kind = if ipvlan {
+        let (mode, flag) = (chosen.ipvlan_mode.unwrap_or_default(), chosen.ipvlan_flag.unwrap_or_default());
+        let host = host_access::of_ipvlan(spec, mode, flag)?;
+        NetworkKind::Ipvlan { parent, mode, flag, vlan, host }
+    } else {
+        let mode = chosen.macvlan_mode.unwrap_or_default();
+        let host = host_access::of_macvlan(spec, mode, &parent, link.mac)?;
+        NetworkKind::Macvlan { parent, mode, vlan, host }
     };
     Ok((kind, mtu))
 }
@@ -52,10 +63,10 @@ pub(super) fn chosen<E: From<Refusal>>(
 fn find_parent<E: From<Refusal>>(
     spec: &NetworkSpec,
     parent: &IfName,
-    find: FindLink<'_, E>,
+    host: &mut Host<'_, E>,
 ) -> Result<(Option<ParentVlan>, LinkInfo), E> {
     let refuse = |text: String| Err(E::from(Refusal(format!("network {}: {text}", spec.id))));
-    let found = find(parent)?;
+    let found = (host.find)(parent)?;
     if let Some(link) = found {
         return match (link.is_ours(), ParentVlan::of(parent)) {
             (false, _) => Ok((None, link)),
@@ -68,7 +79,7 @@ fn find_parent<E: From<Refusal>>(
             "this host has no link {parent} to be the parent: name one that `ip link` shows, or NAME.VID for a VLAN"
         ));
     };
-    match find(&vlan.below)? {
+    match (host.find)(&vlan.below)? {
         Some(below) => Ok((Some(vlan), below)),
         None => refuse(format!(
             "this host has no link {parent} to be the parent, and no link {} to create it on: name one that \
@@ -78,15 +89,18 @@ fn find_parent<E: From<Refusal>>(
     }
 }
 
-/// The VLAN link that the network needs as parent, if Pontoon creates it.
+/// The VLAN link that the network needs as parent, if Pontoon creates it, and the host link.
 pub(super) fn network(network: &Network) -> Datapath {
-    let (NetworkKind::Macvlan { parent, vlan: Some(vlan), .. } | NetworkKind::Ipvlan { parent, vlan: Some(vlan), .. }) =
-        &network.kind
-    else {
-        return Datapath::empty();
+    let (parent, vlan) = match &network.kind {
+        NetworkKind::Macvlan { parent, vlan, .. } | NetworkKind::Ipvlan { parent, vlan, .. } => (parent, vlan),
+        _ => return Datapath::empty(),
     };
-    let link = Vlan { below: vlan.below.clone(), vid: vlan.vid, up: true };
-    Datapath { objects: [(parent.clone(), link.into())].into(), ..Datapath::empty() }
+    let mut needs = host_access::network(network);
+    if let Some(ParentVlan { below, vid }) = vlan {
+        let link = Vlan { below: below.clone(), vid: *vid, up: true };
+        needs.objects.insert(parent.clone(), link.into());
+    }
+    needs
 }
 
 /// Refuses options of an endpoint that need the host's firewall.
@@ -94,20 +108,14 @@ pub(super) fn check_endpoint(network: &Network, endpoint: &EndpointSpec) -> Resu
     let without_effect = [
         (endpoint.options.allow.is_some(), options::ALLOW),
         (endpoint.options.spoofcheck == Some(true), options::SPOOFCHECK),
+        (endpoint.options.vlan.is_some(), options::VLAN),
+        (!endpoint.options.trunk.is_empty(), options::TRUNK),
     ];
     let given = without_effect.iter().find_map(|(given, option)| given.then_some(*option));
-    given.map_or(Ok(()), |option| Err(no_effect(&network.spec, option, network.kind.word())))
-}
-
-/// Why the network publishes no ports.
-pub(super) fn publishes_nothing(network: &Network) -> Refusal {
-    Refusal(format!(
-        "network {} is {} network, which publishes no ports: its containers are reached at their own addresses on \
-         {}; remove -p, or connect the container to a bridge network as well",
-        network.spec.id,
-        with_article(network.kind.word()),
-        network.kind.link()
-    ))
+    match given.or(endpoint.options.access.given()).or(endpoint.options.limits.given()) {
+        Some(option) => Err(no_effect(&network.spec, option, network.kind.word())),
+        None => host_access::check_endpoint(network, endpoint),
+    }
 }
 
 fn no_effect(spec: &NetworkSpec, option: &str, word: &str) -> Refusal {
@@ -117,6 +125,7 @@ fn no_effect(spec: &NetworkSpec, option: &str, word: &str) -> Refusal {
     ))
 }
 
-fn with_article(word: &str) -> String {
+/// A word with its indefinite article.
+pub(super) fn with_article(word: &str) -> String {
     format!("{} {word}", if word.starts_with('i') { "an" } else { "a" })
 }

@@ -27,6 +27,8 @@ pub struct Bridge {
     /// Whether it learns nothing from frames to 01:80:c2:00:00:0x, floods multicasts regardless of queries
     /// and reports, and limits the number of learned hardware addresses. Not compared for a foreign bridge.
     pub hardened: bool,
+    /// Whether it filters VLANs. Only observed: Pontoon changes it for no bridge.
+    pub filters_vlans: bool,
     /// Whether it is administratively up.
     pub up: bool,
 }

@@ -6,6 +6,8 @@
 //! `crate::linux::object` that creates and reads it.
 
 mod bridge;
+mod host_link;
+mod ifb;
 mod ipvlan;
 mod macvlan;
 mod veth;
@@ -17,13 +19,16 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 pub use bridge::Bridge;
+pub use host_link::{HostChild, HostLink};
+pub use ifb::Ifb;
 pub use ipvlan::Ipvlan;
 pub use macvlan::Macvlan;
 pub use veth::Veth;
 pub use vlan::Vlan;
 pub use vxlan::Vxlan;
 
-use crate::model::{IfName, Mac};
+use super::Shape;
+use crate::model::{IfName, Mac, PortVlans};
 
 /// Kinds of objects, in order of creation: ports after their bridges. They are deleted in reverse order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +37,8 @@ pub enum ObjectKind {
     Bridge,
     /// A VLAN link.
     Vlan,
+    /// A host link.
+    HostLink,
     /// A VXLAN link.
     Vxlan,
     /// A veth pair.
@@ -40,11 +47,14 @@ pub enum ObjectKind {
     Macvlan,
     /// An ipvlan link.
     Ipvlan,
+    /// An ifb link.
+    Ifb,
 }
 
 impl ObjectKind {
     /// All kinds, in order.
-    pub const ALL: [Self; 6] = [Self::Bridge, Self::Vlan, Self::Vxlan, Self::Veth, Self::Macvlan, Self::Ipvlan];
+    pub const ALL: [Self; 8] =
+        [Self::Bridge, Self::Vlan, Self::HostLink, Self::Vxlan, Self::Veth, Self::Macvlan, Self::Ipvlan, Self::Ifb];
 
     /// Its name in messages.
     pub fn word(self) -> &'static str {
@@ -55,6 +65,8 @@ impl ObjectKind {
             Self::Macvlan => "macvlan link",
             Self::Ipvlan => "ipvlan link",
             Self::Vlan => "VLAN link",
+            Self::HostLink => "host link",
+            Self::Ifb => "ifb link",
         }
     }
 }
@@ -74,6 +86,10 @@ pub enum Object {
     Ipvlan(Ipvlan),
     /// A VLAN link.
     Vlan(Vlan),
+    /// A host link.
+    HostLink(HostLink),
+    /// An ifb link.
+    Ifb(Ifb),
 }
 
 /// One idempotent change of an existing object.
@@ -104,11 +120,27 @@ pub enum Change {
     },
     /// Makes the link a port of this bridge.
     Master(IfName),
+    /// Makes the link a port of this bridge with exactly these VLANs, and brings it up. It is down in between: no frame
+    /// of another VLAN passes.
+    JoinVlans {
+        /// The bridge.
+        bridge: IfName,
+        /// The VLANs.
+        vlans: PortVlans,
+    },
+    /// Gives a port exactly these VLANs.
+    Vlans(PortVlans),
     /// Sets or clears isolation of a port.
     Isolate(bool),
     /// Lets a port send frames back where they came from (hairpin), for a container that reaches itself
     /// through its published port while br_netfilter translates on the bridge.
     Hairpin,
+    /// Limits what a link sends; `None` removes the limit. For a pair, of the host end: what the container receives.
+    Shape(Option<Shape>),
+    /// Makes a host link quiet: [`HostLink::quiet`].
+    Quiet,
+    /// Gives a host link the addresses of its parent, and removes others.
+    CopyAddresses,
     /// Lets the host reach published ports over 127.0.0.1: `route_localnet` = 1 on a bridge.
     RouteLocalnet,
 }
@@ -123,6 +155,8 @@ impl Object {
             Object::Macvlan(_) => ObjectKind::Macvlan,
             Object::Ipvlan(_) => ObjectKind::Ipvlan,
             Object::Vlan(_) => ObjectKind::Vlan,
+            Object::HostLink(_) => ObjectKind::HostLink,
+            Object::Ifb(_) => ObjectKind::Ifb,
         }
     }
 
@@ -133,9 +167,10 @@ impl Object {
             Object::Bridge(bridge) => bridge.mac.filter(|_| bridge.owned),
             Object::Vxlan(vxlan) => Some(vxlan.mac),
             Object::Veth(veth) => Some(veth.host_mac),
+            Object::Ifb(ifb) => Some(ifb.mac),
             // Its address is derived from the network and the container's IP address, which another container
             // may get next.
-            Object::Macvlan(_) => None,
+            Object::Macvlan(_) | Object::HostLink(_) => None,
             // They have the address of the link below.
             Object::Ipvlan(_) | Object::Vlan(_) => None,
         }
@@ -145,7 +180,9 @@ impl Object {
     pub fn is_ours(&self, name: &IfName) -> bool {
         match self {
             Object::Bridge(bridge) => bridge.owned,
-            Object::Vxlan(_) | Object::Macvlan(_) | Object::Ipvlan(_) => name.has_prefix(),
+            Object::Vxlan(_) | Object::Macvlan(_) | Object::Ipvlan(_) | Object::HostLink(_) | Object::Ifb(_) => {
+                name.has_prefix()
+            }
             // Its name is chosen by the user; only those in Pontoon's group are observed.
             Object::Vlan(_) => true,
             // A pair without one of Pontoon's names at either end may belong to another program.
@@ -162,18 +199,29 @@ impl Object {
     /// The bridge whose port it is; the outer `None` for kinds that are never ports.
     pub fn master_mut(&mut self) -> Option<&mut Option<IfName>> {
         match self {
-            Object::Bridge(_) | Object::Macvlan(_) | Object::Ipvlan(_) | Object::Vlan(_) => None,
             Object::Vxlan(vxlan) => Some(&mut vxlan.bridge),
             Object::Veth(veth) => Some(&mut veth.bridge),
+            _ => None,
         }
     }
 
     /// The bridge whose port it is, if any.
     pub fn master(&self) -> Option<&IfName> {
         match self {
-            Object::Bridge(_) | Object::Macvlan(_) | Object::Ipvlan(_) | Object::Vlan(_) => None,
             Object::Vxlan(vxlan) => vxlan.bridge.as_ref(),
             Object::Veth(veth) => veth.bridge.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The link of the host on which it is, for kinds that need one.
+    pub fn parent(&self) -> Option<&IfName> {
+        match self {
+            Object::Macvlan(link) => Some(&link.parent),
+            Object::Ipvlan(link) => Some(&link.parent),
+            Object::HostLink(link) => Some(&link.parent),
+            Object::Vlan(link) => Some(&link.below),
+            Object::Bridge(_) | Object::Vxlan(_) | Object::Veth(_) | Object::Ifb(_) => None,
         }
     }
 
@@ -187,6 +235,8 @@ impl Object {
             (Object::Macvlan(have), Object::Macvlan(want)) => have.changes(want),
             (Object::Ipvlan(have), Object::Ipvlan(want)) => have.changes(want),
             (Object::Vlan(have), Object::Vlan(want)) => have.changes(want),
+            (Object::HostLink(have), Object::HostLink(want)) => have.changes(want),
+            (Object::Ifb(have), Object::Ifb(want)) => have.changes(want),
             _ => None,
         }
     }
@@ -200,6 +250,8 @@ impl Object {
             Object::Macvlan(macvlan) => macvlan.apply(change),
             Object::Ipvlan(ipvlan) => ipvlan.apply(change),
             Object::Vlan(vlan) => vlan.apply(change),
+            Object::HostLink(link) => link.apply(change),
+            Object::Ifb(ifb) => ifb.apply(change),
         }
     }
 
@@ -210,6 +262,9 @@ impl Object {
             Object::Vxlan(vxlan) => ("vxlan", vxlan.mtu, Some(vxlan.mac)),
             Object::Veth(veth) => ("veth", veth.mtu, Some(veth.host_mac)),
             Object::Macvlan(macvlan) => ("macvlan", macvlan.mtu, Some(macvlan.mac)),
+            Object::Ifb(ifb) => ("ifb", 1500, Some(ifb.mac)),
+            // The MTU is that of the parent, which only the kernel knows.
+            Object::HostLink(link) => ("macvlan", 1500, link.mac()),
             Object::Ipvlan(ipvlan) => ("ipvlan", ipvlan.mtu, None),
             // Both are those of the link below, which only the kernel knows.
             Object::Vlan(vlan) => ("vlan", 1500, Some(Mac::derive("link", vlan.below.as_str()))),
@@ -260,6 +315,18 @@ impl From<Ipvlan> for Object {
 impl From<Vlan> for Object {
     fn from(vlan: Vlan) -> Self {
         Object::Vlan(vlan)
+    }
+}
+
+impl From<HostLink> for Object {
+    fn from(link: HostLink) -> Self {
+        Object::HostLink(link)
+    }
+}
+
+impl From<Ifb> for Object {
+    fn from(ifb: Ifb) -> Self {
+        Object::Ifb(ifb)
     }
 }
 

@@ -45,7 +45,9 @@ impl Overlays {
 
     /// Whether a network with these settings spans hosts.
     pub fn spans_hosts(&self, spec: &NetworkSpec) -> Result<bool, Error> {
-        let overlay = spec.options.vni.is_some() || self.settings.scope == Scope::Global;
+        // A VLAN is one of a bridge that leads to the other hosts by itself.
+        let global = self.settings.scope == Scope::Global && spec.options.vlan.is_none();
+        let overlay = spec.options.vni.is_some() || global;
         match spec.options.of_overlays() {
             Some(option) if !overlay => Err(Error::WithoutVni { network: spec.id.clone(), option }),
             _ => Ok(overlay),

@@ -1,12 +1,21 @@
-//! Announces endpoints of overlay networks to neighbours that may hold a stale entry for their address. Runs on
-//! the announcer's thread, never on the request path.
+//! Announces endpoints of networks with other hosts, overlays and local networks, to neighbours that may hold a stale
+//! entry for their address. Runs on the announcer's thread, never on the request path.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::datapath::{Announcement, Kernel, KernelError};
+use crate::datapath::{Announcement, Kernel, KernelError, kind};
 use crate::driver::{Driver, Event};
 use crate::model::{Endpoint, EndpointId, Network, NetworkId, Phase};
 use crate::state::table::{Held, lock};
+
+/// Who hears announcements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// The other hosts of an overlay network.
+    Overlay,
+    /// The local network of a link.
+    Lan,
+}
 
 /// The failures of announcements.
 #[derive(Default)]
@@ -37,25 +46,22 @@ impl Announcements {
 impl Driver {
     /// Requests announcements of an endpoint that joined its sandbox.
     pub(in crate::driver) fn request_announcement(&self, network: &Network, id: &EndpointId) {
-        if network.kind.overlay().is_some() {
+        if audience(network).is_some() {
             self.events.send(Event::Arrival(network.spec.id.clone(), id.clone()));
         }
     }
 
-    /// Announces one endpoint; returns false if it no longer exists.
+    /// Announces one endpoint. Returns who was told; `None` if it no longer exists.
     ///
     /// Runs under the network's lock, so an endpoint that leaves concurrently is not announced after it left.
-    pub fn announce(&self, network: &NetworkId, id: &EndpointId) -> bool {
-        let Some(slot) = self.networks.table.find(network) else { return false };
+    pub fn announce(&self, network: &NetworkId, id: &EndpointId) -> Option<Audience> {
+        let slot = self.networks.table.find(network)?;
         let place = lock(&slot);
-        let Some(held) = place.as_ref() else { return false };
-        let Some(endpoint) = held.endpoints.get(id).filter(|endpoint| endpoint.phase == Phase::Joined) else {
-            return false;
-        };
-        if let Some(announcement) = announcement(held, endpoint) {
-            self.announcements.send(self.kernel(), &announcement);
-        }
-        true
+        let held = place.as_ref()?;
+        let endpoint = held.endpoints.get(id).filter(|endpoint| endpoint.phase == Phase::Joined)?;
+        let audience = audience(&held.network)?;
+        self.announcements.send(self.kernel(), &announcement(held, endpoint));
+        Some(audience)
     }
 
     /// Endpoints of overlay networks that are in their sandboxes now.
@@ -71,8 +77,14 @@ impl Driver {
     }
 }
 
-fn announcement(held: &Held, endpoint: &Endpoint) -> Option<Announcement> {
+fn audience(network: &Network) -> Option<Audience> {
+    let overlay = network.kind.overlay().map(|_| Audience::Overlay);
+    overlay.or_else(|| kind::lan(network).map(|_| Audience::Lan))
+}
+
+fn announcement(held: &Held, endpoint: &Endpoint) -> Announcement {
     let addresses = endpoint.spec.addresses().collect();
-    let (bridge, host) = (held.network.kind.bridge()?.clone(), endpoint.attachment.host()?.clone());
-    Some(Announcement { bridge, host, mac: endpoint.mac, addresses })
+    let port = endpoint.attachment.host().cloned();
+    let mac = endpoint.attachment.has_mac().then_some(endpoint.mac);
+    Announcement { link: held.network.kind.link().clone(), port, mac, addresses }
 }

@@ -2,6 +2,7 @@
 //! Runs on background threads, except where a verb calls it.
 
 pub(super) mod announce;
+mod parents;
 mod start;
 mod swarm;
 pub mod unknown;

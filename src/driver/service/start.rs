@@ -9,7 +9,9 @@ impl Driver {
     pub fn start(&self) -> Result<(), KernelError> {
         self.overlays.record_settings();
         self.overlays.desire();
+        self.choose_parents();
         self.restore_ports();
+        self.restore_leases();
         self.applier.reconciler.find_host()?;
         let repaired = self.repair();
         self.protect_unknown(&repaired.plan.unknown);
@@ -34,6 +36,15 @@ impl Driver {
             }
         });
         shortage.log();
+    }
+
+    fn restore_leases(&self) {
+        let mut used = std::collections::BTreeMap::new();
+        self.networks.each(|held| {
+            let leased = held.endpoints.values().filter_map(|endpoint| Some((endpoint, endpoint.lease.as_ref()?)));
+            used.extend(leased.map(|(of, lease)| ((of.spec.network.clone(), of.spec.id.clone()), lease.address)));
+        });
+        self.leases.settle(|network, endpoint| used.get(&(network.clone(), endpoint.clone())).copied());
     }
 
     fn resume_flows(&self) {

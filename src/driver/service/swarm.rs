@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use crate::datapath::kind::{self, Presence};
 use crate::driver::{Driver, Error};
-use crate::model::{Endpoint, Network, NetworkId, NetworkSpec, Phase};
+use crate::model::{Endpoint, Network, NetworkId, NetworkOptions, NetworkSpec, Phase};
 use crate::state::record::Record;
 use crate::state::table::Held;
 
@@ -34,6 +34,7 @@ impl Driver {
             let owner = match &error {
                 Error::SubnetOverlap { owner, .. }
                 | Error::BridgeTaken { owner, .. }
+                | Error::LinkTerms { owner, .. }
                 | Error::VniTaken { owner, .. } => owner.clone(),
                 _ => return Err(error),
             };
@@ -65,8 +66,9 @@ impl Driver {
         drop(slot);
         self.networks.table.forget_if_empty(id);
         let mut index = self.addresses.lock();
+        let vlan = held.network.spec.options.vlan;
         let records: Vec<Record> =
-            held.network.spec.subnets().flat_map(|subnet| index.release_subnet(&subnet.pool)).collect();
+            held.network.spec.subnets().flat_map(|subnet| index.release_subnet(&subnet.pool, vlan)).collect();
         index.commit(&records)?;
         Ok(true)
     }
@@ -93,7 +95,8 @@ impl Driver {
         let old = held.network.clone();
         // A network that has no bridge, or is to have none, cannot move under its endpoints.
         let bridges = spec.options.kind.has_bridge() && old.spec.options.kind.has_bridge();
-        if !bridges || spec.options.bridge_name != old.spec.options.bridge_name {
+        let stays = |options: &NetworkOptions| (options.bridge_name.clone(), options.vlan);
+        if !bridges || stays(&spec.options) != stays(&old.spec.options) {
             return Err(Error::NetworkDiffers { network: spec.id, endpoints: held.endpoints.len() });
         }
         self.networks.claim_subnets(&spec)?;

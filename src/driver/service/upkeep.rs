@@ -37,6 +37,7 @@ impl Driver {
 
     /// Reconciles everything with the kernel and reaps dead endpoints.
     pub fn repair(&self) -> Repair {
+        self.choose_parents();
         let repair = self.applier.reconciler.reconcile();
         let plan = &repair.plan;
         if !plan.steps.is_empty() {

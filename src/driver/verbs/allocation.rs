@@ -1,7 +1,7 @@
 //! The verbs of a Swarm's managers: allocate_network and free_network. With local scope they succeed without effect.
 
 use crate::driver::settings::Affected;
-use crate::driver::{Driver, Error, now};
+use crate::driver::{Driver, Error, now, sanity};
 use crate::model::{NetworkId, NetworkOptions, Scope, Vni, overlay};
 
 /// What all nodes must know about a network of the Swarm.
@@ -26,9 +26,15 @@ impl Driver {
     /// options. That answer then takes precedence: another manager may have reassigned the VNI, and this one is
     /// never told that its former owner is gone.
     ///
-    /// `None` for a network that needs no allocation.
-    pub fn allocate_network(&self, id: &NetworkId, options: &NetworkOptions) -> Result<Option<Allocation>, Error> {
-        if !self.allocates() || !options.kind.has_bridge() {
+    /// `None` for a network that needs no allocation: on a LAN, the LAN itself leads to the other hosts.
+    pub fn allocate_network(
+        &self,
+        id: &NetworkId,
+        options: &NetworkOptions,
+        has_v6: bool,
+    ) -> Result<Option<Allocation>, Error> {
+        sanity::mtu(options, has_v6)?;
+        if !self.allocates() || !options.kind.has_bridge() || options.vlan.is_some() {
             return Ok(None);
         }
         let repeated = options.allocated.as_ref() == Some(id);

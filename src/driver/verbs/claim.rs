@@ -1,10 +1,11 @@
 //! Reserves what a network needs before it is created (links, subnets, VNI) and runs the checks against the host
 //! that these require.
 
+use crate::datapath::kind::choice::Host;
 use crate::datapath::{LinkInfo, kind};
 use crate::driver::settings::Affected;
 use crate::driver::{Driver, Error};
-use crate::model::{GatewayMode, LinkRole, Network, NetworkKind, NetworkSpec, Overlay, options};
+use crate::model::{GatewayMode, IfName, LinkRole, Network, NetworkKind, NetworkSpec, Overlay, options};
 use crate::state::table::LinkOwner;
 
 /// MTU in bytes, used when there is no default route to take it from.
@@ -15,14 +16,30 @@ impl Driver {
     /// After an error nothing is reserved.
     pub(in crate::driver) fn claim(&self, spec: &NetworkSpec) -> Result<Network, Error> {
         self.unusable.check(&[Affected::Networks], || format!("network {}", spec.id))?;
-        let kernel = |source| Error::of_network(&spec.id, source);
-        let chosen = kind::without_bridge(spec, &mut |name| self.kernel().link(name).map_err(kernel))?;
+        let chosen = self.without_bridge(spec)?;
         let Some((kind, mtu)) = chosen else { return self.claim_bridge(spec) };
         self.networks.share_link(spec, &kind)?;
         self.networks
             .claim_subnets(spec)
             .inspect_err(|_| self.networks.table.release_link_of(kind.link(), &spec.id))?;
         Ok(Network { spec: spec.clone(), kind, mtu })
+    }
+
+    /// The kind and the MTU of a network with a parent, on this host at present; `None` for one with a bridge.
+    pub(in crate::driver) fn without_bridge(&self, spec: &NetworkSpec) -> Result<Option<(NetworkKind, u32)>, Error> {
+        self.on_host(spec, &mut |host| kind::without_bridge(spec, host))
+    }
+
+    /// Looks at this host for a network with a parent.
+    pub(in crate::driver) fn on_host<T>(
+        &self,
+        spec: &NetworkSpec,
+        look: &mut dyn FnMut(&mut Host<'_, Error>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let kernel = |source| Error::of_network(&spec.id, source);
+        let mut find = |name: &IfName| self.kernel().link(name).map_err(kernel);
+        let mut around = || self.kernel().surroundings().map_err(kernel);
+        look(&mut Host { find: &mut find, around: &mut around })
     }
 
     fn claim_bridge(&self, spec: &NetworkSpec) -> Result<Network, Error> {
@@ -51,6 +68,9 @@ impl Driver {
         };
         if let Some(option) = spec.options.needs_rules().filter(|_| !owns_bridge) {
             return release(Error::ForeignBridge { bridge: bridge.clone(), option });
+        }
+        if let Err(error) = self.check_vlan(spec, &bridge, found.as_ref().filter(|_| !owns_bridge)) {
+            return release(error);
         }
         if let Some(error) = self.unforwarded(spec).filter(|_| owns_bridge) {
             return release(error);

@@ -1,36 +1,100 @@
 //! The endpoint verbs outside a sandbox: create_endpoint and delete_endpoint.
 
+use ipnetwork::IpNetwork;
+
 use crate::datapath::{Datapath, kind};
-use crate::driver::{Driver, Error, now, sanity, subnets_of};
-use crate::model::{Endpoint, EndpointId, EndpointSpec, Mac, Network, NetworkId, Phase};
+use crate::driver::conflicts::Lan;
+use crate::driver::leases::Leased;
+use crate::driver::{Driver, Error, LeaseError, now, sanity, subnets_of};
+use crate::model::{Endpoint, EndpointId, EndpointSpec, Mac, Network, NetworkId, Phase, lease};
 use crate::state::record::{Holder, Record};
-use crate::state::table::{LinkOwner, lock};
+use crate::state::table::{Held, LinkOwner, Slot, lock};
+
+/// What CreateEndpoint answers: what the request left to Pontoon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    /// The MAC.
+    pub mac: Option<Mac>,
+    /// The address of its lease, with the prefix length.
+    pub v4: Option<IpNetwork>,
+}
 
 impl Driver {
     /// CreateEndpoint. When this returns, the veth pair exists and its host end is a port of the bridge. A known
     /// endpoint with the same addresses gets the recorded answer.
     ///
-    /// Returns the MAC if the request left it to Pontoon.
-    pub fn create_endpoint(&self, spec: EndpointSpec) -> Result<Option<Mac>, Error> {
+    /// On a network with DHCP it waits for a lease; `fingerprint` reads what the engine says about the container.
+    pub fn create_endpoint(&self, spec: EndpointSpec, fingerprint: &dyn Fn() -> String) -> Result<Created, Error> {
         let slot = self.networks.existing(&spec.network)?;
-        let mut place = lock(&slot);
-        let held = place.as_mut().ok_or_else(|| Error::UnknownNetwork { network: spec.network.clone() })?;
-        if let Some(endpoint) = held.endpoints.get(&spec.id) {
-            return if endpoint.spec == spec {
-                Ok(answer(endpoint))
-            } else {
-                Err(Error::EndpointDiffers { network: spec.network, endpoint: spec.id })
-            };
+        let unknown = || Error::UnknownNetwork { network: spec.network.clone() };
+        let with_dhcp = {
+            let place = lock(&slot);
+            let held = place.as_ref().ok_or_else(unknown)?;
+            if let Some(answered) = repeated(held, &spec) {
+                return answered;
+            }
+            let dhcp = held.network.spec.options.dhcp.v4;
+            if let Some(option) = spec.options.dhcp.given().filter(|_| !dhcp) {
+                return Err(LeaseError::NoEffect { network: spec.network, option }.into());
+            }
+            if dhcp {
+                self.leases.check_endpoint(&spec)?;
+                kind::of(&held.network.kind).check_endpoint(&held.network, &spec)?;
+            }
+            dhcp.then(|| held.network.clone())
+        };
+        let Some(network) = with_dhcp else { return self.create_with(&slot, spec, None) };
+        let id = spec.id.clone();
+        let leased = self.lease_endpoint(&network, &spec, fingerprint);
+        let created = leased.and_then(|leased| self.create_with(&slot, spec, leased));
+        let exists = || lock(&slot).as_ref().is_some_and(|held| held.endpoints.contains_key(&id));
+        if created.is_err() && !exists() {
+            self.leases.park(&id);
+        }
+        created
+    }
+
+    fn create_with(&self, slot: &Slot, spec: EndpointSpec, leased: Option<Leased>) -> Result<Created, Error> {
+        let unknown = || Error::UnknownNetwork { network: spec.network.clone() };
+        let lan = {
+            let place = lock(slot);
+            let held = place.as_ref().ok_or_else(unknown)?;
+            if let Some(answered) = repeated(held, &spec) {
+                return answered;
+            }
+            check_addresses(&held.network, &spec)?;
+            Lan::of(&held.network)
+        };
+        // Other verbs of this network are not held up, and may create the same endpoint.
+        if let Some(lan) = &lan {
+            self.conflicts.check_endpoint(lan, &spec)?;
+        }
+        let mut place = lock(slot);
+        let held = place.as_mut().ok_or_else(unknown)?;
+        if let Some(answered) = repeated(held, &spec) {
+            return answered;
         }
         let kind = kind::of(&held.network.kind);
         let capacity = kind.capacity(&held.network);
         if held.endpoints.len() >= capacity {
             return Err(Error::Full { network: spec.network, capacity });
         }
-        check_addresses(&held.network, &spec)?;
         kind.check_endpoint(&held.network, &spec)?;
-        let endpoint = self.name_endpoint(&held.network, spec);
-        self.persist_and_apply(&held.network, &endpoint).inspect_err(|_| self.release_names(&endpoint))?;
+        self.check_port_vlans(&held.network, &spec)?;
+        let endpoint = self.name_endpoint(&held.network, spec, leased.as_ref());
+        // Before the first query.
+        self.names.add(&held.network, &endpoint);
+        self.persist_and_apply(&held.network, &endpoint).inspect_err(|_| {
+            self.names.remove(&endpoint);
+            self.release_names(&endpoint);
+        })?;
+        self.conflicts.add_endpoint(&held.network, &endpoint);
+        if let Some(lan) = &lan {
+            self.conflicts.ask_late(lan, &endpoint.spec);
+        }
+        if let Some(leased) = &leased {
+            self.use_lease(leased);
+        }
         let answer = answer(&endpoint);
         held.endpoints.insert(endpoint.spec.id.clone(), endpoint);
         Ok(answer)
@@ -53,13 +117,18 @@ impl Driver {
         Ok(())
     }
 
-    fn name_endpoint(&self, network: &Network, spec: EndpointSpec) -> Endpoint {
+    fn name_endpoint(&self, network: &Network, mut spec: EndpointSpec, leased: Option<&Leased>) -> Endpoint {
         let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
         let attachment =
             kind::of(&network.kind).attach(&mut |role| self.networks.table.claim_link(role, spec.id.as_str(), owner()));
-        let mac = spec.mac.unwrap_or_else(|| hardware_address(network, &spec));
+        let of_lease = leased.map(|(_, mac, _)| *mac);
+        let mac = spec.mac.or(of_lease).unwrap_or_else(|| hardware_address(network, &spec));
+        if let Some((.., lease)) = leased {
+            spec.v4 = lease::network_of(lease);
+        }
         Endpoint {
             spec,
+            lease: leased.map(|(.., lease)| Box::new(lease.clone())),
             attachment,
             mac,
             phase: Phase::Ready,
@@ -104,6 +173,11 @@ impl Driver {
         next: &Holder,
     ) -> Result<(), Error> {
         self.containers.left(endpoint);
+        self.conflicts.remove_endpoint(&endpoint.spec.id);
+        self.names.remove(endpoint);
+        if endpoint.lease.is_some() {
+            self.leases.park(&endpoint.spec.id);
+        }
         let object = format_args!("endpoint {}", endpoint.spec.id);
         self.applier.apply_or_defer(&kind::endpoint(network, endpoint), &Datapath::empty(), "delete links", object);
         self.flows.flush(&endpoint.spec.addresses().collect::<Vec<_>>());
@@ -134,9 +208,17 @@ fn hardware_address(network: &Network, spec: &EndpointSpec) -> Mac {
     }
 }
 
-/// The MAC that the request left to Pontoon: the engine rejects an answer that overrides its values.
-fn answer(endpoint: &Endpoint) -> Option<Mac> {
-    (endpoint.spec.mac.is_none() && endpoint.attachment.has_mac()).then_some(endpoint.mac)
+/// The answer to a request for an endpoint that exists.
+fn repeated(held: &Held, spec: &EndpointSpec) -> Option<Result<Created, Error>> {
+    let endpoint = held.endpoints.get(&spec.id)?;
+    let differs = || Error::EndpointDiffers { network: spec.network.clone(), endpoint: spec.id.clone() };
+    Some(if endpoint.answers(spec) { Ok(answer(endpoint)) } else { Err(differs()) })
+}
+
+/// What the request left to Pontoon: the engine rejects an answer that overrides its values.
+fn answer(endpoint: &Endpoint) -> Created {
+    let mac = (endpoint.spec.mac.is_none() && endpoint.attachment.has_mac()).then_some(endpoint.mac);
+    Created { mac, v4: endpoint.spec.v4.filter(|_| endpoint.lease.is_some()) }
 }
 
 fn check_addresses(network: &Network, spec: &EndpointSpec) -> Result<(), Error> {

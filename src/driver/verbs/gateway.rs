@@ -5,7 +5,8 @@ use crate::model::{GatewayMode, NetworkOptions};
 /// The families for which a network needs no gateway address: its bridge has none. IPv4 first.
 pub fn without_gateway(options: &NetworkOptions, internal: bool) -> (bool, bool) {
     let bridge = options.kind.has_bridge();
-    let v4 = !bridge || internal && (options.inhibit_ipv4 || options.mode4 == GatewayMode::Isolated);
+    // The router is that of the DHCP server.
+    let v4 = !bridge || options.dhcp.v4 || internal && (options.inhibit_ipv4 || options.mode4 == GatewayMode::Isolated);
     let v6 = !bridge || internal && options.mode6 == GatewayMode::Isolated;
     (v4, v6)
 }

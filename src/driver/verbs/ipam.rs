@@ -64,8 +64,15 @@ impl Driver {
         Ok(index.commit(&records)?)
     }
 
-    /// RequestAddress: an address of the pool, `asked` if given. Returns it with the pool's prefix length.
+    /// RequestAddress: an address of the pool, `asked` if given. Returns it with the pool's prefix length. Waits for
+    /// answers of other hosts if the pool is that of a network with such hosts and they were not asked in advance.
     pub fn request_address(&self, pool: &str, asked: Option<IpAddr>, is_gateway: bool) -> Result<IpNetwork, Error> {
+        if asked.is_none()
+            && !is_gateway
+            && let Some(address) = self.request_silent_address(pool)?
+        {
+            return Ok(address);
+        }
         let mut index = self.addresses.lock();
         let (address, records) = index.request_address(pool, asked, is_gateway, now())?;
         index.commit(&records)?;

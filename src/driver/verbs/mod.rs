@@ -10,9 +10,11 @@ mod gateway;
 mod ipam;
 mod network;
 mod sandbox;
+mod vlan;
 
 pub use allocation::Allocation;
 pub use discovery::Node;
+pub use endpoint::Created;
 pub use external::Publication;
 pub use gateway::without_gateway;
 pub use ipam::Pool;

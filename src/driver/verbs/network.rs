@@ -35,7 +35,10 @@ impl Driver {
         }
         let created = sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim_from_stale(&spec)).and_then(
             |network| {
-                self.create(&network).inspect_err(|_| self.release(&network))?;
+                let possible = self.conflicts.check_network(&network).map_err(Error::from);
+                let possible = possible.and_then(|()| Ok(self.leases.check_network(&network)?));
+                possible.and_then(|()| self.create(&network)).inspect_err(|_| self.release(&network))?;
+                self.conflicts.add_network(&network);
                 Ok(network)
             },
         );
@@ -88,6 +91,7 @@ impl Driver {
     fn create(&self, network: &Network) -> Result<(), Error> {
         {
             let mut index = self.addresses.lock();
+            index.check_vlan(&network.spec)?;
             let mut records = vec![Record::Network(Box::new(network.clone()))];
             records.extend(index.claim(network));
             index.commit(&records)?;
@@ -132,6 +136,7 @@ impl Driver {
     fn destroy(&self, network: &Network) -> Result<(), Error> {
         let id = &network.spec.id;
         let written = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
+        self.leases.end_network(id);
         self.overlays.delete_tunnel(network);
         let object = format_args!("network {id}");
         self.applier.apply_or_defer(&kind::network(network), &Datapath::empty(), "delete links and rules", object);
@@ -140,6 +145,7 @@ impl Driver {
         {
             self.applier.defer(&error, "delete rules", object);
         }
+        self.conflicts.remove_network(id);
         self.release(network);
         Ok(written?)
     }

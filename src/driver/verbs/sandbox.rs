@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 
 use crate::datapath::kind;
-use crate::driver::{Driver, Error, PortMapError, now};
+use crate::driver::{Driver, Error, PortMapError, leases, now};
 use crate::model::{Binding, Endpoint, EndpointId, IfName, Network, NetworkId, Phase, Subnet};
 use crate::state::record::Record;
 use crate::state::table::{Held, lock};
@@ -35,6 +35,8 @@ pub struct Joined {
     pub gateway_v6: Option<IpAddr>,
     /// Destinations that the sandbox reaches on the link itself, without a gateway.
     pub on_link: Vec<IpNetwork>,
+    /// Destinations that the sandbox reaches by a router on the link.
+    pub routes: Vec<(IpNetwork, IpAddr)>,
 }
 
 impl Driver {
@@ -113,19 +115,38 @@ impl Driver {
 }
 
 fn answer(network: &Network, endpoint: &Endpoint) -> Joined {
-    let gateway = |subnet: &Option<Subnet>, has_address: bool| {
-        let gateway = subnet.as_ref().and_then(|s| s.default_gateway.or(s.gateway));
-        gateway.filter(|_| has_address && !network.spec.internal)
-    };
-    let (has_v4, has_v6) = (endpoint.spec.v4.is_some(), endpoint.spec.v6.is_some());
+    let (internal, spec) = (network.spec.internal, &network.spec);
     let routes_on_link = kind::of(&network.kind).routes_on_link(network);
-    let defaults = [(has_v4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), (has_v6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
-    let on_link = defaults.into_iter().filter(|(has, _)| *has && routes_on_link && !network.spec.internal);
+    let (mut gateways, mut on_link, mut routes) = ([None; 2], Vec::new(), Vec::new());
+    let families: [(_, &Option<Subnet>, IpAddr); 2] = [
+        (endpoint.spec.v4.is_some(), &spec.v4, Ipv4Addr::UNSPECIFIED.into()),
+        (endpoint.spec.v6.is_some(), &spec.v6, Ipv6Addr::UNSPECIFIED.into()),
+    ];
+    for (gateway, (has_address, subnet, any)) in gateways.iter_mut().zip(families) {
+        if !has_address || internal {
+            continue;
+        }
+        // The link routes to any gateway. With an address of the host as gateway, engines let the endpoint publish
+        // ports: earlier than 28 they do so only for endpoints with a gateway.
+        let own = network.kind.host_addresses().find(|own| routes_on_link && own.is_ipv6() == any.is_ipv6());
+        match own {
+            None if routes_on_link => on_link.extend(IpNetwork::new(any, 0)),
+            None => *gateway = subnet.as_ref().and_then(|subnet| subnet.default_gateway.or(subnet.gateway)),
+            own => *gateway = own,
+        }
+    }
+    if let Some(lease) = &endpoint.lease {
+        let (gateway, more_on_link, more) = leases::routes(lease);
+        gateways[0] = gateways[0].or(gateway.filter(|_| !internal));
+        on_link.extend(more_on_link);
+        routes.extend(more);
+    }
     Joined {
         link: endpoint.attachment.sandbox_link().clone(),
-        prefix: network.spec.options.iface_prefix.clone(),
-        gateway: gateway(&network.spec.v4, has_v4 && !routes_on_link),
-        gateway_v6: gateway(&network.spec.v6, has_v6 && !routes_on_link),
-        on_link: on_link.filter_map(|(_, any)| IpNetwork::new(any, 0).ok()).collect(),
+        prefix: spec.options.iface_prefix.clone(),
+        gateway: gateways[0],
+        gateway_v6: gateways[1],
+        on_link,
+        routes,
     }
 }

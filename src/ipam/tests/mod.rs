@@ -2,6 +2,7 @@
 
 mod addresses;
 mod claims;
+mod model;
 mod pools;
 
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 const HOST: HostView = HostView { routes: &[], yielding: &[], resolvers: &[], ula_seed: [1, 2, 3, 4, 5] };
-const ANY: PoolAsk = PoolAsk { space: LOCAL_SPACE, pool: None, prefix_only: None, range: None, v6: false };
+const ANY: PoolAsk = PoolAsk { space: LOCAL_SPACE, pool: None, prefix_only: None, range: None, vlan: None, v6: false };
 
 fn named(subnet: &str) -> PoolAsk<'static> {
     PoolAsk { pool: Some(net(subnet)), ..ANY }

@@ -44,6 +44,8 @@ pub(super) const IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
 const VLAN: [u8; 2] = 0x8100u16.to_be_bytes();
 const VLAN_SERVICE: [u8; 2] = 0x88a8u16.to_be_bytes();
 const VLAN_OLD_SERVICE: [u8; 2] = 0x9100u16.to_be_bytes();
+/// The bits of a tag that are the VLAN id; the others are its priority.
+const VLAN_ID: [u8; 2] = 0x0fffu16.to_be_bytes();
 
 /// `PACKET_MULTICAST`: a frame to a group address that is not the broadcast address.
 const FOR_SEVERAL: u8 = 2;
@@ -116,8 +118,14 @@ const fn leaving(comment: &'static str, write: fn(Expressions) -> Expressions) -
 }
 
 /// Rules for frames that leave by a port, in order. Nearly every frame is unicast, and leaves the chain at
-/// the first rule.
-pub static LEAVING: [Rule; 6] = [
+/// the first rule, or the third with IPv6: routers may send unicast advertisements (RFC 4861, 6.2.6).
+pub static LEAVING: [Rule; 8] = [
+    leaving("unicast, not IPv6", |rule| {
+        rule.is_not(Field::CARRIES, &IPV6).without_bits(Field::FRAME_TARGET, &SEVERAL).accept()
+    }),
+    leaving("router advertisements with pontoon.ra=refuse", |rule| {
+        message(rule, ROUTER_ADVERTISEMENT).link_in(Direction::Out, Set::NoRouterAdvertisements).drop()
+    }),
     leaving("unicast", |rule| rule.without_bits(Field::FRAME_TARGET, &SEVERAL).accept()),
     leaving("ports other than tunnels with pontoon.multicast=false", |rule| {
         rule.link_not_in(Direction::Out, Set::NoMulticast).accept()
@@ -129,7 +137,7 @@ pub static LEAVING: [Rule; 6] = [
 ];
 
 /// Rules for frames that enter by a port, in order.
-pub static RULES: [Rule; 36] = [
+pub static RULES: [Rule; 37] = [
     // Nearly every frame matches, after two look-ups; all rules that follow would accept it as well.
     rule("own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
     rule("ports without source address validation", |rule| {
@@ -169,6 +177,13 @@ pub static RULES: [Rule; 36] = [
     }),
     // With spanning tree off, or if its owner configures it so, a bridge forwards these frames.
     rule("link-local frames to bridges (STP, LLDP)", |rule| to_bridges(rule).counter().drop()),
+    // The bridge takes them by their tag alone, and its VLANs have addresses that Pontoon does not know.
+    rule("802.1Q tag of a VLAN that the port carries", |rule| {
+        let single = [VLAN, VLAN_SERVICE, VLAN_OLD_SERVICE];
+        let rule = rule.is(Field::FRAME_TYPE, &VLAN);
+        let rule = single.iter().fold(rule, |rule, tag| rule.is_not(Field::TAGGED_TYPE, tag));
+        rule.load(&[Field::TAG, Field::LINK]).mask(&VLAN_ID).lookup(Set::TrunkVlans, false).accept()
+    }),
     // A receiver strips any number of tags (VLAN 0), and these rules may not see what is behind one. On a
     // bridge of the user a tag leads into another network.
     rule("802.1Q tag", |rule| rule.is(Field::FRAME_TYPE, &VLAN).counter().drop()),

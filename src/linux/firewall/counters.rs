@@ -11,6 +11,7 @@ use nft::expression::{EXPR_DATA, EXPR_NAME, LIST_ITEM};
 use nft::message::{self, BRIDGE, GET_RULE, INET, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, wire};
 use nft::table;
 
+use super::limit_rules;
 use super::ruleset::{FAMILIES, TABLE};
 use super::schema;
 use super::sets::Set;
@@ -24,14 +25,18 @@ const COUNTER_PACKETS: u16 = 2;
 /// Every rule that dropped packets, with its count.
 pub fn dropped(socket: &mut Socket) -> Result<Vec<Dropped>, Failure> {
     let mut all = Vec::new();
-    for family in FAMILIES {
+    for family in FAMILIES.into_iter().chain(limit_rules::FAMILIES) {
         let counts = socket.list(wire(GET_RULE), &schema::query(family), |_, payload| {
             let rule = schema::ours(payload, family)?;
             let packets = counted(rule.find(RULE_EXPRESSIONS)?)?;
             let named = rule.find(RULE_USERDATA).and_then(message::comment).unwrap_or_default();
             let chain = rule.find(RULE_CHAIN).and_then(text)?.to_owned();
-            let of_inet = family == INET;
-            (packets > 0).then(|| Dropped { of_inet, chain, rule: named.to_owned(), packets })
+            (packets > 0).then(|| Dropped {
+                family: message::family_name(family),
+                chain,
+                rule: named.to_owned(),
+                packets,
+            })
         })?;
         all.extend(counts);
     }

@@ -7,21 +7,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use nft::element::{Entry, Reader};
-use nft::{Element, Value};
+use nft::{Element, Stateful, Value};
 
+use super::access_elements;
 pub use super::sets::Set;
 use crate::datapath::Policy;
+use crate::datapath::policy::Limit;
 use crate::model::prefix::{self, of_span, span};
-use crate::model::{Family, HostPort, IfName, Mac, Protocol, Published, Vni};
+use crate::model::{Family, HostPort, IfName, Mac, Protocol, Published, Vid, Vni};
 
 /// The element of a set that a statement of the policy is.
 pub fn element(policy: &Policy) -> (Set, Element<'_>) {
     let either = |address: &IpAddr, four: Set, six: Set| Family::of(address).choose(four, six);
     match policy {
-        Policy::ProtectedBridge(bridge) => (Set::Bridges, Element::of_set(name(bridge))),
-        Policy::Internal(bridge) => (Set::Internal, Element::of_set(name(bridge))),
-        Policy::EngineBridge(bridge) => (Set::EngineBridges, Element::of_set(name(bridge))),
-        Policy::ContainerBridge(bridge) => (Set::ContainerBridges, Element::of_set(name(bridge))),
+        Policy::Link(property, link) => (Set::of_property(*property), Element::of_set(name(link))),
         Policy::IntraNetwork(bridge) => (Set::IntraNetwork, Element::of_set([name(bridge), name(bridge)])),
         Policy::Isolated(bridge) => (Set::Isolated, Element::of_set([name(bridge), name(bridge)])),
         Policy::BridgeAddress(address) => {
@@ -65,7 +64,6 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
             either(address, Set::AllowedSource4, Set::AllowedSource6),
             Element::of_set([Value::Address(*address), network(source)]),
         ),
-        Policy::SpoofChecked(port) => (Set::SpoofChecked, Element::of_set(name(port))),
         Policy::SourceMac(port, mac) => (Set::Macs, Element::of_set([name(port), Value::Mac(mac.bytes())])),
         Policy::SourceAddress(port, address) if address.is_unspecified() => {
             (either(address, Set::AnyAddr4, Set::AnyAddr6), Element::of_set(name(port)))
@@ -73,6 +71,7 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
         Policy::SourceAddress(port, address) => {
             (either(address, Set::Addr4, Set::Addr6), Element::of_set([name(port), Value::Address(*address)]))
         }
+        Policy::TrunkVlan(port, vid) => (Set::TrunkVlans, Element::of_set([Value::Port(vid.get()), name(port)])),
         Policy::TunnelPort(port) => (Set::TunnelPorts, Element::of_set(Value::Port(*port))),
         Policy::Tunnel(vni) => (Set::Tunnels, Element::of_set(Value::Mark(vni.get() << 8))),
         Policy::Peer(address) => (either(address, Set::Peers4, Set::Peers6), Element::of_set(Value::Address(*address))),
@@ -83,7 +82,6 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
         Policy::GatewayAddress(tunnel, address) => {
             (either(address, Set::Gateway4, Set::Gateway6), Element::of_set([name(tunnel), Value::Address(*address)]))
         }
-        Policy::NoMulticast(tunnel) => (Set::NoMulticast, Element::of_set(name(tunnel))),
         Policy::BroadcastPort(port) => {
             let udp = Value::Protocol(Protocol::Udp.number());
             (Set::BroadcastPorts, Element::of_set([udp, Value::Port(*port)]))
@@ -95,6 +93,19 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
         Policy::LimitedForwarding(family) => (Set::LimitedForwarding, Element::of_set(Value::Family(family.is_v6()))),
         Policy::ForwardingLink(link, family) => {
             (family.choose(Set::ForwardingLink4, Set::ForwardingLink6), Element::of_set(name(link)))
+        }
+        Policy::Station(address) => {
+            (either(address, Set::Station4, Set::Station6), Element::of_set(Value::Address(*address)))
+        }
+        Policy::Access(access) => access_elements::element(access),
+        Policy::Limited(address, limit) => {
+            let (four, six, limit) = match *limit {
+                Limit::Connections(count) => (Set::ConnMax4, Set::ConnMax6, Stateful::Connections(count)),
+                Limit::ConnectionRate { rate, burst } => {
+                    (Set::ConnRate4, Set::ConnRate6, Stateful::Packets { rate, burst })
+                }
+            };
+            (either(address, four, six), Element::limited(Value::Address(*address), limit))
         }
         Policy::UserBridgeContainer(address) => (
             either(address, Set::UserBridgeContainer4, Set::UserBridgeContainer6),
@@ -148,13 +159,15 @@ pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Policy>> {
 
 /// The statement that one entry represents, in a set whose ranges are single entries.
 fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
+    if let Some(access) = access_elements::decode(set, entry) {
+        return Some(Policy::Access(access));
+    }
+    if let Some(property) = set.property() {
+        return Reader::all(&entry.key, link).map(|link| Policy::Link(property, link));
+    }
     let v6 = set.v6();
     let policy = Reader::all(&entry.key, |key| {
         Some(match set {
-            Set::Bridges => Policy::ProtectedBridge(link(key)?),
-            Set::Internal => Policy::Internal(link(key)?),
-            Set::EngineBridges => Policy::EngineBridge(link(key)?),
-            Set::ContainerBridges => Policy::ContainerBridge(link(key)?),
             Set::IntraNetwork => Policy::IntraNetwork(twice(key)?),
             Set::Isolated => Policy::Isolated(twice(key)?),
             Set::BridgeAddress4 | Set::BridgeAddress6 => Policy::BridgeAddress(key.address(v6)?),
@@ -177,9 +190,12 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
                     Reader::all(entry.last.as_deref()?, |last| Some((last.address(v6)?, last.address(v6)?)))?;
                 (of == container).then_some(Policy::AllowedSource(container, between(first, last)?))?
             }
-            Set::SpoofChecked => Policy::SpoofChecked(link(key)?),
             Set::Macs => Policy::SourceMac(link(key)?, Mac::from_bytes(key.mac()?)),
             Set::Addr4 | Set::Addr6 => Policy::SourceAddress(link(key)?, key.address(v6)?),
+            Set::TrunkVlans => {
+                let vid = Vid::new(key.port()?).ok()?;
+                Policy::TrunkVlan(link(key)?, vid)
+            }
             Set::TunnelPorts => Policy::TunnelPort(key.port()?),
             Set::Tunnels => {
                 let mark = key.mark()?;
@@ -189,7 +205,6 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
             Set::TunnelAddress4 | Set::TunnelAddress6 => Policy::TunnelAddress(key.address(v6)?),
             Set::Gateways => Policy::Gateway(link(key)?, Mac::from_bytes(key.mac()?)),
             Set::Gateway4 | Set::Gateway6 => Policy::GatewayAddress(link(key)?, key.address(v6)?),
-            Set::NoMulticast => Policy::NoMulticast(link(key)?),
             Set::BroadcastPorts => {
                 protocol(key)?;
                 Policy::BroadcastPort(key.port()?)
@@ -201,15 +216,17 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
             Set::LimitedForwarding => Policy::LimitedForwarding(if key.family()? { Family::V6 } else { Family::V4 }),
             Set::ForwardingLink4 | Set::ForwardingLink6 => Policy::ForwardingLink(link(key)?, set.family()),
             Set::UserBridgeContainer4 | Set::UserBridgeContainer6 => Policy::UserBridgeContainer(key.address(v6)?),
+            Set::Station4 | Set::Station6 => Policy::Station(key.address(v6)?),
             Set::AnyAddr4 | Set::AnyAddr6 => Policy::SourceAddress(link(key)?, unspecified(v6)),
-            Set::Masq4 | Set::Masq6 | Set::Snat4 | Set::Snat6 => return None,
-            Set::PrivilegedSender4
-            | Set::PrivilegedSender6
-            | Set::UnknownSender4
-            | Set::UnknownSender6
-            | Set::Announced4
-            | Set::Announced6
-            | Set::ForeignBridge => return None,
+            Set::ConnMax4 | Set::ConnMax6 | Set::ConnRate4 | Set::ConnRate6 => {
+                let limit = match entry.limit? {
+                    Stateful::Connections(count) => Limit::Connections(count),
+                    Stateful::Packets { rate, burst } => Limit::ConnectionRate { rate, burst },
+                };
+                Policy::Limited(key.address(v6)?, limit)
+            }
+            // Sets of ranges, sets that rules fill, and those that were decoded above.
+            _ => return None,
         })
     })?;
     (set_of(&policy) == set).then_some(policy)

@@ -1,6 +1,9 @@
 use nft::element::parse_entries;
 
 use super::*;
+use crate::datapath::LinkProperty;
+use crate::datapath::access::{Access, Place, Way};
+use crate::model::access::Transport;
 
 fn masquerade(text: &str) -> Policy {
     Policy::Masquerade(text.parse().unwrap())
@@ -26,14 +29,19 @@ fn elements_read_back_whatever_their_neighbours() {
     all.extend(["0.0.0.0/0", "::/0", "fd00::/64", "ffff::/16", "::1/128"].map(masquerade));
     let (one, two) = (|| link("pntbadec5e726bb"), || link("eth0"));
     all.extend([
-        Policy::ProtectedBridge(one()),
+        Policy::Link(LinkProperty::ProtectedBridge, one()),
         Policy::IntraNetwork(one()),
-        Policy::EngineBridge(one()),
-        Policy::Internal(two()),
+        Policy::Link(LinkProperty::EngineBridge, one()),
+        Policy::Link(LinkProperty::Internal, two()),
     ]);
-    all.extend([Policy::Isolated(one()), Policy::ContainerBridge(two())]);
+    all.extend([Policy::Isolated(one()), Policy::Link(LinkProperty::ContainerBridge, two())]);
     all.extend([port("0.0.0.0", "10.0.0.2"), port("::", "fd00::2"), port("127.0.0.1", "10.0.0.2")]);
-    all.extend([port("::1", "fd00::2"), Policy::TrustedLink(two(), one()), Policy::SpoofChecked(one())]);
+    all.extend([
+        port("::1", "fd00::2"),
+        Policy::TrustedLink(two(), one()),
+        Policy::Link(LinkProperty::SpoofChecked, one()),
+        Policy::Link(LinkProperty::NoRouterAdvertisements, one()),
+    ]);
     all.push(Policy::SourceMac(one(), Mac::derive("peer", "x")));
     for (address, subnet) in [("10.0.0.2", "192.0.2.0/24"), ("fd00::2", "2001:db8::/33")] {
         let family = Family::of(&ip(address));
@@ -50,11 +58,13 @@ fn elements_read_back_whatever_their_neighbours() {
         all.push(Policy::TunnelAddress(ip(address)));
         all.extend([Policy::Peer(ip(address)), Policy::GatewayAddress(one(), ip(address))]);
         all.extend([Policy::BridgeAddress(ip(address)), Policy::UserBridgeContainer(ip(address))]);
+        all.push(Policy::Station(ip(address)));
     }
     all.extend([Policy::TunnelPort(4789), Policy::Tunnel(Vni::MAX), Policy::Tunnel(Vni::new(1).unwrap())]);
-    all.extend([Policy::Gateway(one(), Mac::derive("bridge", "x")), Policy::NoMulticast(one())]);
+    all.extend([Policy::Gateway(one(), Mac::derive("bridge", "x")), Policy::Link(LinkProperty::NoMulticast, one())]);
     let v4 = |text: &str| text.parse().unwrap();
     all.push(Policy::BroadcastPort(8080));
+    all.push(Policy::TrunkVlan(one(), Vid::new(4094).unwrap()));
     all.push(Policy::Broadcast(two(), v4("192.0.2.255"), v4("192.0.2.1")));
     for family in Family::ALL {
         all.extend([
@@ -62,6 +72,27 @@ fn elements_read_back_whatever_their_neighbours() {
             Policy::ForwardingLink(two(), family),
             Policy::UserBridgeContainer(unspecified(family.is_v6())),
         ]);
+    }
+    all.push(Policy::Access(Access::TrackedPort(one())));
+    for way in Way::ALL {
+        all.push(Policy::Access(Access::RestrictedPort(way, one())));
+        for (first, last) in [("10.0.0.0", "10.0.0.255"), ("10.0.0.2", "10.0.0.2"), ("fd00::", "fd00::9")] {
+            let (own, all_ports) = ((ip(first), ip(last)), Transport { protocols: (0, 255), ports: (0, 65535) });
+            if way == Way::Egress {
+                all.push(Policy::Access(Access::Redirected(one(), own.1, own.0)));
+            }
+            all.extend([Access::Restricted(way, own.0), Access::AllowedHost(way, own, all_ports)].map(Policy::Access));
+            for place in Place::ALL {
+                let transport = Transport { protocols: (6, 6), ports: (80, 90) };
+                let any = if own.0.is_ipv4() { ("0.0.0.0", "255.255.255.255") } else { ("::", "ffff::1") };
+                let any = (ip(any.0), ip(any.1));
+                all.extend([transport, all_ports].map(|t| Policy::Access(Access::Allowed(place, way, own, t, any))));
+            }
+        }
+    }
+    for address in ["10.0.0.2", "fd00::2"].map(ip) {
+        all.push(Policy::Limited(address, Limit::Connections(500)));
+        all.push(Policy::Limited(address, Limit::ConnectionRate { rate: 50, burst: 7 }));
     }
     let sets: BTreeSet<Set> = all.iter().map(set_of).collect();
     let held = Set::ALL.iter().filter(|set| set.spec().dynamic.is_none());

@@ -1,16 +1,24 @@
 //! The firewall: tables `inet pontoon`, `bridge pontoon` and `netdev pontoon`, in the messages of the crate `nft`.
 //!
 //! `sets` defines the sets and `elements` translates the policy into their elements; `ruleset`, `source_nat`,
-//! `reject`, `tunnel_rules` and `bridge_rules` define the rules; `tables` writes and reads the first two tables;
+//! `reject`, `tunnel_rules`, `access_rules`, `name_rules`, `bridge_flows` and `bridge_rules` define the rules; `names` has the addresses of DNS names, and `expiring` removes
+//! what expires; `tables` writes and reads the first two tables;
 //! `schema` checks whether they are those of this release; `counters` reads what the rules counted; `fastpath`
 //! manages the third table, whose chains depend on links; `forward_accept` parses rules of other programs. Nothing
 //! here runs a program. Called by `LinuxKernel`, by `observe` and by `forward`.
 
+mod access_elements;
+mod access_rules;
+mod bridge_flows;
 mod bridge_rules;
 pub mod counters;
 pub mod elements;
+pub mod expiring;
 pub mod fastpath;
 pub mod forward_accept;
+pub(super) mod limit_rules;
+mod name_rules;
+pub mod names;
 mod reject;
 pub mod ruleset;
 mod schema;

@@ -14,20 +14,14 @@ use nft::message::{BRIDGE, Chain, INET};
 use nft::{Direction, Expressions, Field, Side};
 
 use super::sets::Set;
-use super::{bridge_rules, reject, source_nat, tunnel_rules};
+use super::{access_rules, bridge_rules, reject, source_nat, tunnel_rules};
+use crate::model::ifname::HOST_LINK;
 
 /// Name of the tables.
 pub const TABLE: &str = "pontoon";
 
 /// Families of the tables.
 pub const FAMILIES: [u8; 2] = [INET, BRIDGE];
-
-/// Comment of the tables. Incremented with every change of the schema: a table of another release has another
-/// comment, and is replaced as a whole.
-pub const SCHEMA: &str = "pontoon ruleset 7";
-
-/// The same for kernels without support for the rules that reject packets.
-pub const SCHEMA_WITHOUT_REJECT: &str = "pontoon ruleset 7, without reject";
 
 /// How much later than other NAT chains Pontoon's are evaluated. The kernel translates at one place of each
 /// hook, whatever priority a chain of type nat has: the priority only determines the order of such chains,
@@ -102,7 +96,10 @@ pub const LOOPBACK_IN: Chain = chain(
 pub const LOOPBACK_HERE: Chain =
     chain("input_loopback", "filter", libc::NF_INET_LOCAL_IN, libc::NF_IP_PRI_SECURITY, "replies to ::1, on delivery");
 
-/// All chains.
+/// The chains that exist while a container has a list of what it may send or receive.
+pub const ACCESS_CHAINS: [Chain; access_rules::CHAINS.len()] = access_rules::CHAINS;
+
+/// All other chains.
 pub const CHAINS: [Chain; 12] = [
     RAW,
     PREROUTING,
@@ -128,7 +125,12 @@ pub struct Rule {
     pub write: fn(Expressions) -> Expressions,
 }
 
-/// All rules, in order; those that not every kernel supports only if `wanted` is set.
+/// All rules of [`ACCESS_CHAINS`], in order; those that reject packets drop them if `wanted` is not set.
+pub fn access_rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
+    access_rules::rules(wanted)
+}
+
+/// All rules of [`CHAINS`], in order; those that not every kernel supports only if `wanted` is set.
 pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
     let rejecting: &[Rule] = if wanted { &reject::RULES } else { &[] };
     let all = [
@@ -164,7 +166,11 @@ pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0
 ///
 /// A bridge delivers frames to 01:80:c2:00:00:0x to the host's IP stack with their port as incoming link,
 /// bypassing all checks on the bridge. No other packet has a port as incoming link.
-static RAWS: [Rule; 5] = [
+///
+/// A host link receives all broadcasts and multicasts of its parent's network, which the host receives on the parent
+/// too. Nothing but packets of containers is for it: an answer to another station would tell that station the hardware
+/// address of the link for the host. These drops are not counted, because they are no loss.
+static RAWS: [Rule; 7] = [
     rule(RAW, "past the bridge, from a container port", |rule| {
         rule.link_name_starts(Direction::In, bridge_rules::PORT).counter().drop()
     }),
@@ -179,6 +185,8 @@ static RAWS: [Rule; 5] = [
         let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
     }),
+    rule(RAW, "IPv4 on a host link, not from a container", |rule| not_from_station(rule, Set::Station4).drop()),
+    rule(RAW, "IPv6 on a host link, not from a container", |rule| not_from_station(rule, Set::Station6).drop()),
     // With br_netfilter the forward chain also sees frames within foreign bridges, and cannot distinguish
     // them from routed packets by itself: it uses what is recorded here.
     rule(RAW, "record bridges of other programs", |rule| {
@@ -188,6 +196,11 @@ static RAWS: [Rule; 5] = [
         rule.link_not_in(Direction::In, Set::Bridges).add_to(&[name, name], Set::ForeignBridge)
     }),
 ];
+
+fn not_from_station(rule: Expressions, stations: Set) -> Expressions {
+    let rule = rule.link_name_starts(Direction::In, HOST_LINK.as_bytes()).family(stations.v6());
+    rule.key_not_in(&[Side::Source.address(stations.v6())], stations)
+}
 
 /// The lookup key of a published port.
 fn at(v6: bool) -> [Field; 3] {
@@ -289,7 +302,7 @@ fn between_guests(rule: Expressions, guests: Set) -> Expressions {
     rule.key_in(&[Side::Source.address(guests.v6())], guests).key_in(&[Side::Destination.address(guests.v6())], guests)
 }
 
-static FORWARDS: [Rule; 23] = [
+static FORWARDS: [Rule; 24] = [
     rule(FORWARD, "within one network", |rule| rule.links_in(Set::IntraNetwork).accept()),
     // Their ports are isolated from each other, but not from the host, which would forward packets sent to it
     // for a sibling. A published port of a sibling stays reachable.
@@ -313,6 +326,10 @@ static FORWARDS: [Rule; 23] = [
         rule.link_in(Direction::Out, Set::Bridges).counter().drop()
     }),
     rule(FORWARD, "established and related", |rule| rule.is_reply().accept()),
+    // The host is no router for the parent's network: only published ports are reached by a host link.
+    rule(FORWARD, "from a container on a parent, through the host", |rule| {
+        rule.link_name_starts(Direction::In, HOST_LINK.as_bytes()).is_not_dnat().counter().drop()
+    }),
     rule(FORWARD, "IPv4 source not in the allow list", |rule| {
         unwelcome(rule, Set::SourceFiltered4, Set::AllowedSource4).counter().drop()
     }),

@@ -3,32 +3,96 @@
 //!
 //! Reads only. Used by `tables`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
+use nft::Expressions;
 use nft::message::{
-    self, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, GET_CHAIN, GET_RULE, GET_SET, GET_TABLE, HOOK_NUMBER,
-    HOOK_PRIORITY, RULE_CHAIN, RULE_USERDATA, SET_DATA_TYPE, SET_FLAGS, SET_KEY_TYPE, SET_NAME, TABLE_FLAGS,
-    TABLE_USERDATA, attributes, wire,
+    self, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TYPE, Chain, GET_CHAIN, GET_RULE, GET_SET, GET_TABLE,
+    HOOK_NUMBER, HOOK_PRIORITY, RULE_CHAIN, RULE_USERDATA, SET_DATA_TYPE, SET_FLAGS, SET_KEY_TYPE, SET_NAME,
+    TABLE_FLAGS, TABLE_USERDATA, attributes, wire,
 };
 
-use super::ruleset::{CHAINS, FAMILIES, SCHEMA, SCHEMA_WITHOUT_REJECT, TABLE, rules};
+use super::ruleset::{ACCESS_CHAINS, CHAINS, FAMILIES, Rule, TABLE, access_rules, rules};
 use super::sets::Set;
-use crate::linux::netlink::{Failure, Socket};
+use crate::linux::netlink::{Failure, Request, Socket};
 use crate::linux::tlv::{Attributes, big32, text};
+use crate::model::digest::digest;
 
 /// `NFT_TABLE_F_DORMANT` and every other flag: Pontoon's tables have none.
 const NO_FLAGS: u32 = 0;
 
-/// Whether both tables exist and have this release's schema.
-pub fn fits(socket: &mut Socket) -> Result<bool, Failure> {
+/// The messages that make everything in the tables but elements and [`ACCESS_CHAINS`]: sets, chains and rules; with the
+/// rules that reject packets or without them.
+pub fn definition(rejecting: bool) -> Vec<Request> {
+    let mut messages: Vec<_> = sets().zip(1..).map(|(set, id)| message::new_set(TABLE, &set.spec(), id)).collect();
+    messages.extend(of_chains(&CHAINS, rules(rejecting)));
+    messages
+}
+
+fn sets() -> impl Iterator<Item = &'static Set> {
+    Set::ALL.iter().filter(|set| FAMILIES.contains(&set.spec().family))
+}
+
+/// The messages that make [`ACCESS_CHAINS`].
+pub fn access_definition(rejecting: bool) -> Vec<Request> {
+    of_chains(&ACCESS_CHAINS, access_rules(rejecting))
+}
+
+/// The messages that make these chains with their rules.
+pub(super) fn of_chains(chains: &[Chain], rules: impl Iterator<Item = &'static Rule>) -> Vec<Request> {
+    let mut messages: Vec<_> = chains.iter().map(|chain| message::new_chain(TABLE, chain)).collect();
+    messages.extend(rules.map(|rule| {
+        let expressions = (rule.write)(Expressions::default());
+        message::new_rule(rule.chain.family, TABLE, rule.chain.name, expressions, rule.comment)
+    }));
+    messages
+}
+
+/// Comment of the tables: a digest of what they are made of. A table of a release with another definition has another
+/// comment, and is replaced as a whole.
+pub fn comment(rejecting: bool) -> &'static str {
+    static COMMENTS: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
+    COMMENTS[usize::from(rejecting)].get_or_init(|| {
+        let definition = [definition(rejecting), access_definition(rejecting)].concat();
+        let digest = digest(definition.iter().map(|message| &message.body));
+        format!("pontoon ruleset {digest:016x}{}", if rejecting { "" } else { ", without reject" })
+    })
+}
+
+/// What tables of this release's schema have.
+#[derive(Debug, Clone, Copy)]
+pub struct Fit {
+    /// Whether [`ACCESS_CHAINS`] exist, with all their rules.
+    pub access_chains: bool,
+}
+
+/// Compares both tables with this release's schema; `None` if one is missing or differs.
+pub fn fits(socket: &mut Socket) -> Result<Option<Fit>, Failure> {
+    let mut fit = Vec::new();
     for family in FAMILIES {
-        let Some(rejecting) = table_fits(socket, family)? else { return Ok(false) };
-        let fits = chains_fit(socket, family)? && rules_fit(socket, family, rejecting)? && sets_fit(socket, family)?;
-        if !fits {
-            return Ok(false);
+        let Some(rejecting) = table_fits(socket, family)? else { return Ok(None) };
+        let Some(access_chains) = chains_fit(socket, family)? else { return Ok(None) };
+        if !rules_fit(socket, family, rejecting, access_chains)? || !sets_fit(socket, family)? {
+            return Ok(None);
         }
+        fit.push(access_chains);
     }
-    Ok(true)
+    let access_chains = fit.iter().all(|exist| *exist);
+    // Both tables get them in one transaction.
+    Ok((access_chains || !fit.contains(&true)).then_some(Fit { access_chains }))
+}
+
+/// Whether [`ACCESS_CHAINS`] are missing, and then whether the tables have the rules that reject packets. Asks for one
+/// chain: all of them are created in one transaction.
+pub fn access_chains_missing(socket: &mut Socket) -> Result<Option<bool>, Failure> {
+    let [chain, ..] = ACCESS_CHAINS;
+    let mut named = message::body(chain.family);
+    named.text(nft::message::TABLE_NAME, TABLE).text(CHAIN_NAME, chain.name);
+    match socket.get(wire(GET_CHAIN), &named.finish()) {
+        Err(failure) if failure.errno() == Some(libc::ENOENT) => table_fits(socket, chain.family),
+        result => result.map(|_| None),
+    }
 }
 
 /// The request that lists everything of one table.
@@ -44,30 +108,54 @@ fn table_fits(socket: &mut Socket, family: u8) -> Result<Option<bool>, Failure> 
     };
     let table = attributes(&payload);
     let rejecting = match table.find(TABLE_USERDATA).and_then(message::comment) {
-        Some(SCHEMA) => Some(true),
-        Some(SCHEMA_WITHOUT_REJECT) => Some(false),
+        Some(found) if found == comment(true) => Some(true),
+        Some(found) if found == comment(false) => Some(false),
         _ => None,
     };
-    Ok(rejecting.filter(|_| table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS))
+    Ok(rejecting.filter(|_| is_awake(&table)))
 }
 
-fn chains_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
-    let found = socket.list(wire(GET_CHAIN), &query(family), |_, payload| parse_chain(payload, family))?;
-    let wanted: BTreeSet<_> = CHAINS
-        .iter()
-        .filter(|chain| chain.family == family)
-        .map(|c| BaseChain {
-            name: c.name.to_owned(),
-            kind: c.kind.to_owned(),
-            hook: c.hook,
-            priority: c.priority,
-            policy: libc::NF_ACCEPT as u32,
-        })
-        .collect();
-    Ok(found.len() == wanted.len() && found.into_iter().collect::<BTreeSet<_>>() == wanted)
+/// Whether a table has no flags: with one, its rules may have no effect.
+pub(super) fn is_awake(table: &Attributes<'_>) -> bool {
+    table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Whether [`ACCESS_CHAINS`] exist, in addition to all others; `None` if one is missing or unknown.
+fn chains_fit(socket: &mut Socket, family: u8) -> Result<Option<bool>, Failure> {
+    let found = chains_of(socket, family)?;
+    let (always, all) = (base_chains(family, &CHAINS), base_chains(family, &[&CHAINS[..], &ACCESS_CHAINS].concat()));
+    Ok(match (found == always, found == all) {
+        (true, _) => Some(false),
+        (_, true) => Some(true),
+        _ => None,
+    })
+}
+
+/// Whether a table has exactly those of these chains that are of its family.
+pub(super) fn chains_are(socket: &mut Socket, family: u8, chains: &[Chain]) -> Result<bool, Failure> {
+    Ok(chains_of(socket, family)? == base_chains(family, chains))
+}
+
+fn chains_of(socket: &mut Socket, family: u8) -> Result<Vec<BaseChain>, Failure> {
+    let mut found = socket.list(wire(GET_CHAIN), &query(family), |_, payload| parse_chain(payload, family))?;
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn base_chains(family: u8, chains: &[Chain]) -> Vec<BaseChain> {
+    let base = |chain: &Chain| BaseChain {
+        name: chain.name.to_owned(),
+        kind: chain.kind.to_owned(),
+        hook: chain.hook,
+        priority: chain.priority,
+        policy: libc::NF_ACCEPT as u32,
+    };
+    let mut all: Vec<_> = chains.iter().filter(|chain| chain.family == family).map(base).collect();
+    all.sort_unstable();
+    all
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct BaseChain {
     name: String,
     kind: String,
@@ -99,18 +187,28 @@ pub(super) fn rules_of(socket: &mut Socket, family: u8) -> Result<Vec<(String, S
     })
 }
 
-fn rules_fit(socket: &mut Socket, family: u8, rejecting: bool) -> Result<bool, Failure> {
+fn rules_fit(socket: &mut Socket, family: u8, rejecting: bool, access_chains: bool) -> Result<bool, Failure> {
+    let access: &[Chain] = if access_chains { &ACCESS_CHAINS } else { &[] };
+    rules_are(socket, family, &[&CHAINS[..], access].concat(), rules(rejecting).chain(access_rules(rejecting)))
+}
+
+/// Whether those of these chains that are of the table's family have their rules, by their comments.
+pub(super) fn rules_are(
+    socket: &mut Socket,
+    family: u8,
+    chains: &[Chain],
+    rules: impl IntoIterator<Item = &'static Rule>,
+) -> Result<bool, Failure> {
     let found = rules_of(socket, family)?;
-    let in_chain = |name: &str| -> Vec<String> {
-        found.iter().filter(|(chain, _)| chain == name).map(|(_, comment)| comment.clone()).collect()
-    };
-    Ok(CHAINS.iter().filter(|chain| chain.family == family).all(|chain| {
-        let wanted: Vec<&str> = rules(rejecting).filter(|r| r.chain.name == chain.name).map(|r| r.comment).collect();
-        in_chain(chain.name) == wanted
+    let rules: Vec<&Rule> = rules.into_iter().filter(|rule| rule.chain.family == family).collect();
+    Ok(chains.iter().filter(|chain| chain.family == family).all(|chain| {
+        let found = found.iter().filter(|(name, _)| name == chain.name).map(|(_, comment)| comment.as_str());
+        found.eq(rules.iter().filter(|rule| rule.chain.name == chain.name).map(|rule| rule.comment))
     }))
 }
 
-fn sets_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
+/// Whether a table has exactly the sets of its family.
+pub(super) fn sets_fit(socket: &mut Socket, family: u8) -> Result<bool, Failure> {
     let found: BTreeMap<String, [u32; 3]> = socket
         .list(wire(GET_SET), &query(family), |_, payload| {
             let set = ours(payload, family)?;

@@ -2,10 +2,12 @@
 //!
 //! Pure. Used by `elements`, which has the policy that they hold, by the rules, and by `tables`.
 
-use nft::DataType::{Family, Link, Mac, Mark, Port, Protocol, V4, V6};
+use nft::DataType::{Family, Link, Mac, Mark, Port, Protocol, V4, V6, Vlan};
 use nft::Set as Spec;
-use nft::message::BRIDGE;
+use nft::Stateful;
+use nft::message::{BRIDGE, IPV4, IPV6};
 
+use crate::datapath::LinkProperty;
 use crate::model::{self, overlay::FDB_AGEING};
 
 const PUBLISHED: &str = "ports published on all addresses of the host, and their containers";
@@ -31,8 +33,39 @@ const HOUR: u64 = 3_600_000;
 const GATEWAYS: &str = "tunnel and the IP address of its network's gateway";
 const FORWARDING_LINKS: &str = "links that forwarded before Pontoon turned forwarding on";
 const USER_BRIDGE_CONTAINERS: &str = "containers on bridges of the user";
+const STATIONS: &str = "containers on a parent that the host reaches";
 const BRIDGE_ADDRESSES: &str = "addresses of the host on the bridges of networks";
 const ANY_ADDRESS: &str = "ports that may send from any address";
+
+const EGRESS: &str = "containers with an egress list";
+const INGRESS: &str = "containers with an ingress list";
+const EGRESS_ALLOWED: &str = "what containers may send, and to whom";
+const INGRESS_ALLOWED: &str = "what may be sent to containers, and by whom";
+const EGRESS_HOST: &str = "what containers may send to the host";
+const INGRESS_HOST: &str = "what the host may send to containers";
+const REDIRECTED: &str = "containers whose DNS queries Pontoon answers, and where";
+const EGRESS_NAMES: &str = "what containers may send to addresses of DNS names that they looked up";
+/// Maximum number of addresses of names, over all containers.
+const NAMES_MAX: u32 = 65_536;
+const CONN_MAX: &str = "containers, and how many connections they may have";
+const CONN_RATE: &str = "containers, and how many connections may be opened in a second";
+/// For an element without a limit of its own, which Pontoon never writes.
+const CONNECTIONS: Stateful = Stateful::Connections(1);
+const PACKETS: Stateful = Stateful::Packets { rate: 1, burst: 5 };
+const PARTNERS: &str = "addresses, and those from which packets within the bridge recently came";
+const FLOWS: &str = "flows within bridges that lists allowed, in both directions";
+/// Maximum number of entries, two a flow.
+const FLOWS_MAX: u32 = 262_144;
+/// How long a TCP connection within a bridge may be idle, in milliseconds.
+pub const FLOW_TIMEOUT: u64 = 3 * HOUR;
+
+/// `typeof vlan id . iifname`, as nft stores it: attributes of one byte each for type and length. A concatenation
+/// (`EXPR_CONCAT`) of a payload (`PROTO_DESC_VLAN`, its field for the id, 12 bits) and metadata (`NFT_META_IIFNAME`). A
+/// 12-bit number has no type that nft could read back.
+const VLAN_ID_AND_LINK: &[u8] = &[
+    3, 52, 0, 4, 13, 0, 0, 0, 1, 44, 0, 26, 0, 4, 7, 0, 0, 0, 1, 18, 0, 4, 16, 0, 0, 0, 1, 4, 4, 0, 0, 0, 4, 4, 12, 0,
+    0, 0, 1, 14, 0, 4, 9, 0, 0, 0, 1, 6, 0, 4, 6, 0, 0, 0,
+];
 
 /// Defines the sets: an enum, the list of all of them in order of creation, and their definitions.
 macro_rules! sets {
@@ -93,6 +126,7 @@ sets! {
     Addr6 => Spec::new("source_address6", &[Link, V6], SOURCE_ADDRESSES).of_family(BRIDGE),
     AnyAddr4 => Spec::new("any_address4", &[Link], ANY_ADDRESS).of_family(BRIDGE),
     AnyAddr6 => Spec::new("any_address6", &[Link], ANY_ADDRESS).of_family(BRIDGE),
+    TrunkVlans => Spec::new("trunk_vlans", &[Vlan, Link], "VLANs whose tag a port may send").printed_as(VLAN_ID_AND_LINK).of_family(BRIDGE),
     TunnelPorts => Spec::new("tunnel_ports", &[Port], "UDP ports that carry overlay networks"),
     Tunnels => Spec::new("vnis", &[Mark], "VNIs of overlay networks, followed by a zero byte"),
     Peers4 => Spec::new("peers4", &[V4], PEERS),
@@ -107,6 +141,7 @@ sets! {
     Gateway4 => Spec::new("gateway4", &[Link, V4], GATEWAYS).of_family(BRIDGE),
     Gateway6 => Spec::new("gateway6", &[Link, V6], GATEWAYS).of_family(BRIDGE),
     NoMulticast => Spec::new("no_multicast", &[Link], "tunnels with pontoon.multicast=false").of_family(BRIDGE),
+    NoRouterAdvertisements => Spec::new("no_router_advertisements", &[Link], "ports with pontoon.ra=refuse").of_family(BRIDGE),
     Announced4 => Spec::new("announced4", &[Link, V4], ANNOUNCED).dynamic(RECORDED_MAX, RECORDED_TIMEOUT).of_family(BRIDGE),
     Announced6 => Spec::new("announced6", &[Link, V6], ANNOUNCED).dynamic(RECORDED_MAX, RECORDED_TIMEOUT).of_family(BRIDGE),
     BroadcastPorts => Spec::new("broadcast_ports", &[Protocol, Port], "published UDP ports that receive broadcasts"),
@@ -116,8 +151,73 @@ sets! {
     ForwardingLink6 => Spec::new("forwarding_link6", &[Link], FORWARDING_LINKS),
     UserBridgeContainer4 => Spec::new("user_bridge_container4", &[V4], USER_BRIDGE_CONTAINERS),
     UserBridgeContainer6 => Spec::new("user_bridge_container6", &[V6], USER_BRIDGE_CONTAINERS),
+    Station4 => Spec::new("station4", &[V4], STATIONS),
+    Station6 => Spec::new("station6", &[V6], STATIONS),
+    EgressRestricted4 => Spec::new("egress_restricted4", &[V4], EGRESS),
+    EgressRestricted6 => Spec::new("egress_restricted6", &[V6], EGRESS),
+    EgressAllowed4 => Spec::new("egress_allowed4", &[V4, Protocol, Port, V4], EGRESS_ALLOWED).ranges(),
+    EgressAllowed6 => Spec::new("egress_allowed6", &[V6, Protocol, Port, V6], EGRESS_ALLOWED).ranges(),
+    EgressHost4 => Spec::new("egress_host4", &[V4, Protocol, Port], EGRESS_HOST).ranges(),
+    EgressHost6 => Spec::new("egress_host6", &[V6, Protocol, Port], EGRESS_HOST).ranges(),
+    Redirected4 => Spec::new("redirected_queries4", &[Link, V4], REDIRECTED).to(&[V4, Port]),
+    Redirected6 => Spec::new("redirected_queries6", &[Link, V6], REDIRECTED).to(&[V6, Port]),
+    EgressName4 => Spec::new("egress_names4", &[V4, Protocol, Port, V4], EGRESS_NAMES).ranges().dynamic(NAMES_MAX, HOUR),
+    EgressName6 => Spec::new("egress_names6", &[V6, Protocol, Port, V6], EGRESS_NAMES).ranges().dynamic(NAMES_MAX, HOUR),
+    IngressRestricted4 => Spec::new("ingress_restricted4", &[V4], INGRESS),
+    IngressRestricted6 => Spec::new("ingress_restricted6", &[V6], INGRESS),
+    IngressAllowed4 => Spec::new("ingress_allowed4", &[V4, Protocol, Port, V4], INGRESS_ALLOWED).ranges(),
+    IngressAllowed6 => Spec::new("ingress_allowed6", &[V6, Protocol, Port, V6], INGRESS_ALLOWED).ranges(),
+    IngressHost4 => Spec::new("ingress_host4", &[V4, Protocol, Port], INGRESS_HOST).ranges(),
+    IngressHost6 => Spec::new("ingress_host6", &[V6, Protocol, Port], INGRESS_HOST).ranges(),
+    EgressPorts => Spec::new("egress_ports", &[Link], "ports of containers with an egress list").of_family(BRIDGE),
+    BridgeEgress4 => Spec::new("egress_allowed4", &[V4, Protocol, Port, V4], EGRESS_ALLOWED).ranges().of_family(BRIDGE),
+    BridgeEgress6 => Spec::new("egress_allowed6", &[V6, Protocol, Port, V6], EGRESS_ALLOWED).ranges().of_family(BRIDGE),
+    IngressPorts => Spec::new("ingress_ports", &[Link], "ports of containers with an ingress list").of_family(BRIDGE),
+    BridgeIngress4 => Spec::new("ingress_allowed4", &[V4, Protocol, Port, V4], INGRESS_ALLOWED).ranges().of_family(BRIDGE),
+    BridgeIngress6 => Spec::new("ingress_allowed6", &[V6, Protocol, Port, V6], INGRESS_ALLOWED).ranges().of_family(BRIDGE),
+    TrackedPorts => Spec::new("tracked_ports", &[Link], "ports of containers with a list").of_family(BRIDGE),
+    Partners4 => Spec::new("partners4", &[V4, V4], PARTNERS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
+    Partners6 => Spec::new("partners6", &[V6, V6], PARTNERS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
+    Flows4 => Spec::new("flows4", &[V4, V4, Protocol, Port, Port], FLOWS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
+    Flows6 => Spec::new("flows6", &[V6, V6, Protocol, Port, Port], FLOWS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
+    ConnMax4 => Spec::new("conn_max4", &[V4], CONN_MAX).limited(CONNECTIONS).of_family(IPV4),
+    ConnMax6 => Spec::new("conn_max6", &[V6], CONN_MAX).limited(CONNECTIONS).of_family(IPV6),
+    ConnRate4 => Spec::new("conn_rate4", &[V4], CONN_RATE).limited(PACKETS).of_family(IPV4),
+    ConnRate6 => Spec::new("conn_rate6", &[V6], CONN_RATE).limited(PACKETS).of_family(IPV6),
     ForeignBridge => Spec::new("foreign_bridge", &[Link, Link], "bridges of other programs, which may forward internally")
                     .dynamic(RECORDED_MAX, HOUR),
+}
+
+/// Defines which set has the links with a property.
+macro_rules! link_sets {
+    ($($property:ident => $set:ident,)*) => {
+        impl Set {
+            /// The set of links with this property.
+            pub const fn of_property(property: LinkProperty) -> Self {
+                match property {
+                    $(LinkProperty::$property => Set::$set,)*
+                }
+            }
+
+            /// The property that the links in it have; `None` in a set of something else.
+            pub const fn property(self) -> Option<LinkProperty> {
+                match self {
+                    $(Set::$set => Some(LinkProperty::$property),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+link_sets! {
+    ProtectedBridge => Bridges,
+    Internal => Internal,
+    EngineBridge => EngineBridges,
+    ContainerBridge => ContainerBridges,
+    SpoofChecked => SpoofChecked,
+    NoMulticast => NoMulticast,
+    NoRouterAdvertisements => NoRouterAdvertisements,
 }
 
 impl From<Set> for Spec<'static> {

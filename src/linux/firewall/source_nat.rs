@@ -6,6 +6,7 @@ use nft::{Direction, Expressions, Side};
 
 use super::ruleset::{LOOPBACK4, LOOPBACK6, POSTROUTING, Rule, rule};
 use super::sets::Set;
+use crate::model::ifname::HOST_LINK;
 
 /// Matches a connection to a published port from this set of addresses.
 fn published_from(rule: Expressions, clients: Set) -> Expressions {
@@ -40,7 +41,7 @@ fn chosen(rule: Expressions, map: Set) -> Expressions {
 }
 
 /// All of them, in order.
-pub(super) static RULES: [Rule; 18] = [
+pub(super) static RULES: [Rule; 19] = [
     rule(POSTROUTING, "from 127.0.0.0/8 to published ports", |rule| {
         let rule = rule.link_in(Direction::Out, Set::Bridges).is_dnat().family(false);
         rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).masquerade()
@@ -48,6 +49,10 @@ pub(super) static RULES: [Rule; 18] = [
     rule(POSTROUTING, "from ::1 to published ports", |rule| {
         let rule = rule.link_in(Direction::Out, Set::Bridges).is_dnat().family(true);
         rule.is(Side::Source.address(true), &LOOPBACK6).masquerade()
+    }),
+    // A container on a parent would reply to the client directly, bypassing the translation.
+    rule(POSTROUTING, "to published ports on a host link", |rule| {
+        rule.link_name_starts(Direction::Out, HOST_LINK.as_bytes()).is_dnat().masquerade()
     }),
     // The container may be on the client's network as well, and would reply there directly, bypassing the
     // translation.

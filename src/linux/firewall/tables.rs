@@ -4,17 +4,21 @@
 //! Every write is one transaction: all of it or nothing. Called by `LinuxKernel` and `observe`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use nft::Set as Spec;
 use nft::batch::commit;
 use nft::element::{Entry, parse_entries};
 use nft::message::{self, CHUNK, GET_ELEMENTS, listed, wire};
 use nft::table::{self, consistent};
-use nft::{Expressions, Set as Spec};
 
 use super::elements::{self, Set, entries, set_of};
-use super::ruleset::{CHAINS, FAMILIES, SCHEMA, SCHEMA_WITHOUT_REJECT, TABLE, rules};
+use super::limit_rules::{self, Presence};
+use super::names;
+use super::ruleset::{FAMILIES, TABLE};
 use super::schema;
-use crate::datapath::Policy;
+use crate::datapath::{Access, Policy};
+use crate::linux::feature;
 use crate::linux::netlink::{Failure, Request, Socket};
 
 /// Creates the tables with exactly this policy and replaces existing tables of their names; without the rules
@@ -28,21 +32,57 @@ pub fn create(socket: &mut Socket, policy: &BTreeSet<Policy>) -> Result<(), Fail
 
 /// Creates them with or without the rules that reject packets.
 pub fn create_with(socket: &mut Socket, policy: &BTreeSet<Policy>, rejecting: bool) -> Result<(), Failure> {
-    let schema = if rejecting { SCHEMA } else { SCHEMA_WITHOUT_REJECT };
     let mut messages = Vec::new();
     for family in FAMILIES {
         // Deleting a missing table fails, creating an existing one does not.
-        let new = || message::new_table(family, TABLE, schema);
+        let new = || message::new_table(family, TABLE, schema::comment(rejecting));
         messages.extend([new(), message::delete_table(family, TABLE), new()]);
     }
-    messages.extend(Set::ALL.iter().zip(1..).map(|(set, id)| message::new_set(TABLE, &set.spec(), id)));
-    messages.extend(CHAINS.iter().map(|chain| message::new_chain(TABLE, chain)));
-    for rule in rules(rejecting) {
-        let expressions = (rule.write)(Expressions::default());
-        messages.push(message::new_rule(rule.chain.family, TABLE, rule.chain.name, expressions, rule.comment));
+    messages.extend(schema::definition(rejecting));
+    if policy.iter().any(restricts) {
+        messages.extend(schema::access_definition(rejecting));
+    }
+    messages.extend(limit_rules::removal());
+    if policy.iter().any(limits) {
+        messages.extend(limit_rules::definition());
     }
     messages.extend(of_elements(&elements::outermost(policy), true));
     commit(socket, &messages)
+}
+
+/// Whether the tables of [`limit_rules`] are needed because of a statement.
+fn limits(policy: &Policy) -> bool {
+    matches!(policy, Policy::Limited(..))
+}
+
+/// The messages that create the tables of [`limit_rules`] if they are needed and missing.
+fn missing_limits(socket: &mut Socket, add: &BTreeSet<Policy>) -> Result<Vec<Request>, Failure> {
+    let needed = add.iter().any(limits) && limit_rules::presence(socket)? != Presence::Whole;
+    Ok(if needed { [limit_rules::removal(), limit_rules::definition()].concat() } else { Vec::new() })
+}
+
+/// Whether [`super::ruleset::ACCESS_CHAINS`] are needed because of a statement.
+fn restricts(policy: &Policy) -> bool {
+    matches!(policy, Policy::Access(access) if access.restricts())
+}
+
+/// The address of the endpoint whose DNS queries a statement redirects.
+fn redirected(policy: &Policy) -> Option<IpAddr> {
+    match policy {
+        Policy::Access(Access::Redirected(_, own, _)) => Some(*own),
+        _ => None,
+    }
+}
+
+/// The messages that create [`super::ruleset::ACCESS_CHAINS`] if they are needed and missing.
+fn missing_chains(socket: &mut Socket, add: &BTreeSet<Policy>) -> Result<Vec<Request>, Failure> {
+    if !add.iter().any(restricts) {
+        return Ok(Vec::new());
+    }
+    Ok(match schema::access_chains_missing(socket)? {
+        Some(rejecting) => schema::access_definition(rejecting),
+        None => Vec::new(),
+    })
 }
 
 /// Removes policy and adds other; adding an existing element or removing a missing one is success. An added
@@ -56,8 +96,23 @@ pub fn create_with(socket: &mut Socket, policy: &BTreeSet<Policy>, rejecting: bo
 /// # Errors
 /// `ENOENT` when a table is missing.
 pub fn change(socket: &mut Socket, add: &BTreeSet<Policy>, remove: &BTreeSet<Policy>) -> Result<(), Failure> {
+    // Another endpoint may have had the address, or gets it next.
+    let redirected: BTreeSet<IpAddr> = add.iter().chain(remove).filter_map(redirected).collect();
+    if !redirected.is_empty() {
+        names::forget(socket, &redirected)?;
+    }
+    let limits = missing_limits(socket, add)?;
+    if !limits.is_empty() {
+        // On their own, so that an error is about them.
+        commit(socket, &limits).map_err(|failure| match failure.errno() {
+            Some(libc::ENOENT | libc::EOPNOTSUPP) => feature::lacking(feature::CONNECTION_LIMITS),
+            _ => failure,
+        })?;
+    }
+    let chains = missing_chains(socket, add)?;
     let objection = if removes_exactly(socket, add, remove)? {
-        let mut messages = of_elements(remove, false);
+        let mut messages = chains.clone();
+        messages.extend(of_elements(remove, false));
         messages.extend(of_elements(add, true));
         match commit(socket, &messages) {
             // Some element exists already, has another value, does not exist, or overlaps.
@@ -80,20 +135,21 @@ pub fn change(socket: &mut Socket, add: &BTreeSet<Policy>, remove: &BTreeSet<Pol
     let added: BTreeSet<_> = add.iter().filter_map(key).collect();
     let kept = present.difference(remove).filter(|element| key(element).is_none_or(|key| !added.contains(&key)));
     let wanted = elements::outermost(&kept.chain(add).cloned().collect());
-    let mut messages = of_elements(&present.difference(&wanted).cloned().collect(), false);
+    let mut messages = chains;
+    messages.extend(of_elements(&present.difference(&wanted).cloned().collect(), false));
     messages.extend(of_elements(&wanted.difference(&present).cloned().collect(), true));
     commit(socket, &messages)
 }
 
-/// The key that distinguishes an element of a map from the others; `None` in a set, where the whole element
-/// is the key.
+/// The key that distinguishes an element with a value or a limit from the others; `None` in other sets, where the whole
+/// element is the key.
 fn key(policy: &Policy) -> Option<(Set, Vec<u8>)> {
     let set = set_of(policy);
-    let entry = set.spec().is_map().then(|| entries(policy).into_iter().next())??;
+    let entry = set.spec().has_values().then(|| entries(policy).into_iter().next())??;
     Some((set, entry.key))
 }
 
-/// Whether every map element to remove exists with its value. The kernel removes by key alone; an element
+/// Whether every element with a value or a limit that is to be removed exists with it. The kernel removes by key alone; an element
 /// whose key gets a new value needs no query.
 fn removes_exactly(socket: &mut Socket, add: &BTreeSet<Policy>, remove: &BTreeSet<Policy>) -> Result<bool, Failure> {
     let added: BTreeSet<_> = add.iter().filter_map(key).collect();
@@ -149,7 +205,8 @@ fn read_sets(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
 }
 
 fn read_once(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSet<Policy>>, Failure> {
-    if !schema::fits(socket)? {
+    let Some(fit) = schema::fits(socket)? else { return Ok(None) };
+    if limit_rules::fits(socket)? == Presence::Damaged {
         return Ok(None);
     }
     let mut policy = BTreeSet::new();
@@ -158,6 +215,10 @@ fn read_once(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
             Some(decoded) => policy.extend(decoded),
             None => return Ok(None),
         }
+    }
+    // Lists without chains would allow everything.
+    if !fit.access_chains && policy.iter().any(restricts) {
+        return Ok(None);
     }
     Ok(Some(policy))
 }

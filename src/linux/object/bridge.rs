@@ -131,6 +131,7 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> 
         ipv6: sysctls.ipv6(name),
         localnet: sysctls.localnet(name),
         hardened: link.hardened,
+        filters_vlans: link.filters_vlans,
         up: link.up,
     })
 }

@@ -6,8 +6,8 @@ use super::super::apply::with_master;
 use super::super::link::{self, PortFlag};
 use super::super::netlink::Failure;
 use super::super::shell::{quoted, setting, word};
-use super::super::{LinuxKernel, addr, neighbour};
-use super::bridge;
+use super::super::{LinuxKernel, addr, neighbour, port_vlans, shaper};
+use super::{bridge, host_link, veth};
 use crate::datapath::Change;
 use crate::model::IfName;
 
@@ -41,8 +41,17 @@ impl LinuxKernel {
             Change::Master(bridge) => with_master(&mut self.route(), Some(bridge), |route, index| {
                 link::change(&mut route.socket, named().controller(index.unwrap_or(0)))
             }),
+            Change::JoinVlans { bridge, vlans } => veth::join(&mut self.route(), name, bridge, vlans),
+            Change::Vlans(vlans) => {
+                let socket = &mut self.route().socket;
+                let index = link::find(socket, name.as_str())?.ok_or_else(gone)?.index;
+                port_vlans::set(socket, index, vlans)
+            }
             Change::Isolate(on) => link::set_port(&mut self.route().socket, name, &[PortFlag::Isolated(*on)]),
             Change::Hairpin => link::set_port(&mut self.route().socket, name, &[PortFlag::Hairpin(true)]),
+            Change::Shape(shape) => self.shape(name, *shape),
+            Change::Quiet => self.sysctls.quiet(name),
+            Change::CopyAddresses => self.copy_addresses(name),
             Change::RouteLocalnet => {
                 link::find(&mut self.route().socket, name.as_str())?.ok_or_else(gone)?;
                 self.sysctls.route_localnet(name)
@@ -64,8 +73,14 @@ pub(in crate::linux) fn describe(name: &IfName, change: &Change) -> (&'static st
         Change::RemoveAddress(address) => ("remove address", format!("{address} from {name}")),
         Change::Flood { .. } => ("change floods of", name.to_string()),
         Change::Master(bridge) => ("make a port", format!("{name} of {bridge}")),
+        Change::JoinVlans { bridge, vlans } => ("make a port", format!("{name} of {bridge} in VLAN {}", vlans.all())),
+        Change::Vlans(vlans) => ("set VLANs of", format!("{name} to {}", vlans.all())),
         Change::Isolate(_) => ("set isolation of", name.to_string()),
         Change::Hairpin => ("turn on hairpin of", name.to_string()),
+        Change::Shape(Some(shape)) => ("limit", format!("{name} to {} bit/s", u64::from(shape.rate) * 8)),
+        Change::Shape(None) => ("remove the limit of", name.to_string()),
+        Change::Quiet => ("make quiet", name.to_string()),
+        Change::CopyAddresses => ("copy addresses of the parent to", name.to_string()),
         Change::RouteLocalnet => ("route loopback addresses on", name.to_string()),
     }
 }
@@ -90,8 +105,19 @@ pub(in crate::linux) fn commands(name: &IfName, change: &Change) -> Vec<String> 
             gone.chain(add.iter().map(|peer| flood("append", name, *peer))).collect()
         }
         Change::Master(bridge) => vec![format!("ip link set dev {link} master {}", word(bridge))],
+        Change::JoinVlans { bridge, vlans } => {
+            let mut lines =
+                vec![format!("ip link set dev {link} down"), format!("ip link set dev {link} master {}", word(bridge))];
+            lines.extend(veth::vlan_commands(name, vlans));
+            lines.push(format!("ip link set dev {link} up"));
+            lines
+        }
+        Change::Vlans(vlans) => veth::vlan_commands(name, vlans),
         Change::Isolate(on) => vec![port_flag(name, "isolated", *on)],
         Change::Hairpin => vec![port_flag(name, "hairpin", true)],
+        Change::Shape(shape) => shaper::commands(name, shape.as_ref()),
+        Change::Quiet => host_link::quiet_commands(name),
+        Change::CopyAddresses => host_link::copy_commands(name),
         Change::RouteLocalnet => vec![setting(&["ipv4", "conf", name.as_str(), "route_localnet"], "1")],
     }
 }

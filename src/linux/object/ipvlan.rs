@@ -35,11 +35,47 @@ fn number<T: PartialEq>(value: T, of: &[(T, u16)]) -> u16 {
     of.iter().find(|(other, _)| *other == value).map_or(0, |(_, number)| *number)
 }
 
+/// Reads the mode of an ipvlan link.
+pub(super) fn mode(link: &LinkRecord) -> Option<IpvlanMode> {
+    value(link, IFLA_IPVLAN_MODE, &MODES)
+}
+
 /// Reads an ipvlan link of Pontoon; `None` for one of a form that Pontoon never creates.
 pub(super) fn observe(around: &Around<'_>, link: &LinkRecord) -> Option<Ipvlan> {
     let parent = around.name_of(link.peer)?;
     let (mode, flag) = (value(link, IFLA_IPVLAN_MODE, &MODES)?, value(link, IFLA_IPVLAN_FLAGS, &FLAGS)?);
     link.live().then_some(Ipvlan { parent, mode, flag, mtu: link.mtu })
+}
+
+/// An ipvlan link with the MTU of its parent.
+pub(super) struct Unsized {
+    pub parent: IfName,
+    pub mode: IpvlanMode,
+    pub flag: IpvlanFlag,
+}
+
+impl Child for Unsized {
+    const KIND: &str = Ipvlan::KIND;
+
+    fn parent(&self) -> &IfName {
+        &self.parent
+    }
+
+    fn create(&self, socket: &mut Socket, name: &IfName, parent: u32) -> Result<(), Failure> {
+        create(socket, name, parent, (self.mode, self.flag), None)
+    }
+
+    fn matches(&self, found: &LinkRecord) -> bool {
+        matches(found, self.mode, self.flag)
+    }
+
+    fn reset(&self, _: &mut Socket, _: &IfName) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn explained(&self, failure: Failure) -> Failure {
+        explained(&self.parent, failure)
+    }
 }
 
 impl Child for Ipvlan {
@@ -51,37 +87,56 @@ impl Child for Ipvlan {
 
     /// The link stays down: the engine brings it up in the sandbox.
     fn create(&self, socket: &mut Socket, name: &IfName, parent: u32) -> Result<(), Failure> {
-        let mut body = Writer::with_header(&[0; HEADER]);
-        body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_MTU, self.mtu);
-        body.native(IFLA_GROUP, GROUP_LIVE);
-        body.nest(IFLA_LINKINFO, |info| {
-            info.text(IFLA_INFO_KIND, Self::KIND).nest(IFLA_INFO_DATA, |data| {
-                data.bytes(IFLA_IPVLAN_MODE, &number(self.mode, &MODES).to_ne_bytes());
-                data.bytes(IFLA_IPVLAN_FLAGS, &number(self.flag, &FLAGS).to_ne_bytes());
-            });
-        });
-        socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
+        create(socket, name, parent, (self.mode, self.flag), Some(self.mtu))
     }
 
     fn matches(&self, found: &LinkRecord) -> bool {
-        let held = (value(found, IFLA_IPVLAN_MODE, &MODES), value(found, IFLA_IPVLAN_FLAGS, &FLAGS));
-        held == (Some(self.mode), Some(self.flag))
+        matches(found, self.mode, self.flag)
     }
 
     fn reset(&self, socket: &mut Socket, name: &IfName) -> Result<(), Failure> {
         link::change(socket, link::named(name).mtu(self.mtu))
     }
 
-    /// The kernel does not explain why a link accepts no children (`ipvlan_link_new`,
-    /// drivers/net/ipvlan/ipvlan_main.c).
     fn explained(&self, failure: Failure) -> Failure {
-        let why = match failure.errno() {
-            Some(libc::EBUSY) => "is a bridge port, or has macvlan children",
-            Some(libc::EINVAL) => "is not an Ethernet link",
-            _ => return failure,
-        };
-        Failure::refused(failure.errno().unwrap_or_default(), &format!("{} {why}", self.parent))
+        explained(&self.parent, failure)
     }
+}
+
+fn create(
+    socket: &mut Socket,
+    name: &IfName,
+    parent: u32,
+    (mode, flag): (IpvlanMode, IpvlanFlag),
+    mtu: Option<u32>,
+) -> Result<(), Failure> {
+    let mut body = Writer::with_header(&[0; HEADER]);
+    body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_GROUP, GROUP_LIVE);
+    if let Some(mtu) = mtu {
+        body.native(IFLA_MTU, mtu);
+    }
+    body.nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, Ipvlan::KIND).nest(IFLA_INFO_DATA, |data| {
+            data.bytes(IFLA_IPVLAN_MODE, &number(mode, &MODES).to_ne_bytes());
+            data.bytes(IFLA_IPVLAN_FLAGS, &number(flag, &FLAGS).to_ne_bytes());
+        });
+    });
+    socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
+}
+
+fn matches(found: &LinkRecord, mode: IpvlanMode, flag: IpvlanFlag) -> bool {
+    (value(found, IFLA_IPVLAN_MODE, &MODES), value(found, IFLA_IPVLAN_FLAGS, &FLAGS)) == (Some(mode), Some(flag))
+}
+
+/// The kernel does not explain why a link accepts no children (`ipvlan_link_new`,
+/// drivers/net/ipvlan/ipvlan_main.c).
+fn explained(parent: &IfName, failure: Failure) -> Failure {
+    let why = match failure.errno() {
+        Some(libc::EBUSY) => "is a bridge port, or has macvlan children",
+        Some(libc::EINVAL) => "is not an Ethernet link",
+        _ => return failure,
+    };
+    Failure::refused(failure.errno().unwrap_or_default(), &format!("{parent} {why}"))
 }
 
 /// The commands that create an ipvlan link.

@@ -17,14 +17,20 @@ use crate::datapath::object::Macvlan;
 use crate::model::IfName;
 use crate::model::kind::MacvlanMode;
 
-const IFLA_MACVLAN_MODE: u16 = 1;
+/// `IFLA_MACVLAN_MODE`.
+pub(super) const IFLA_MACVLAN_MODE: u16 = 1;
 
 /// `MACVLAN_MODE_*`.
 const MODES: [(MacvlanMode, u32); 4] =
     [(MacvlanMode::Private, 1), (MacvlanMode::Vepa, 2), (MacvlanMode::Bridge, 4), (MacvlanMode::Passthru, 8)];
 
+/// The kernel's number of a mode.
+pub(super) fn number(mode: MacvlanMode) -> u32 {
+    MODES.iter().find(|(other, _)| *other == mode).map_or(0, |(_, number)| *number)
+}
+
 /// Reads the mode of a macvlan link.
-fn mode(link: &LinkRecord) -> Option<MacvlanMode> {
+pub(super) fn mode(link: &LinkRecord) -> Option<MacvlanMode> {
     let number = Attributes::new(&link.data).find(IFLA_MACVLAN_MODE).and_then(native32)?;
     MODES.iter().find(|(_, other)| *other == number).map(|(mode, _)| *mode)
 }
@@ -44,13 +50,12 @@ impl Child for Macvlan {
 
     /// The link stays down: the engine brings it up in the sandbox.
     fn create(&self, socket: &mut Socket, name: &IfName, parent: u32) -> Result<(), Failure> {
-        let number = MODES.iter().find(|(mode, _)| *mode == self.mode).map_or(0, |(_, number)| *number);
         let mut body = Writer::with_header(&[0; HEADER]);
         body.text(IFLA_IFNAME, name.as_str()).native(IFLA_LINK, parent).native(IFLA_MTU, self.mtu);
         body.native(IFLA_GROUP, GROUP_LIVE).bytes(IFLA_ADDRESS, &self.mac.bytes());
         body.nest(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, Self::KIND).nest(IFLA_INFO_DATA, |data| {
-                data.native(IFLA_MACVLAN_MODE, number);
+                data.native(IFLA_MACVLAN_MODE, number(self.mode));
             });
         });
         socket.execute(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &body.finish())
@@ -64,18 +69,22 @@ impl Child for Macvlan {
         link::change(socket, link::named(name).mtu(self.mtu).address(self.mac.bytes().to_vec()))
     }
 
-    /// The kernel does not explain why a link accepts no children (`macvlan_common_newlink`,
-    /// drivers/net/macvlan.c).
     fn explained(&self, failure: Failure) -> Failure {
-        let why = match failure.errno() {
-            Some(libc::EBUSY) => "is a bridge port, or has children of another kind",
-            Some(libc::EINVAL) => {
-                "accepts no further child: it is not an Ethernet link, or one of its children has mode passthru"
-            }
-            _ => return failure,
-        };
-        Failure::refused(failure.errno().unwrap_or_default(), &format!("{} {why}", self.parent))
+        explained(&self.parent, failure)
     }
+}
+
+/// Adds a reason to a refusal. The kernel does not explain why a link accepts no children (`macvlan_common_newlink`,
+/// drivers/net/macvlan.c).
+pub(super) fn explained(parent: &IfName, failure: Failure) -> Failure {
+    let why = match failure.errno() {
+        Some(libc::EBUSY) => "is a bridge port, or has children of another kind",
+        Some(libc::EINVAL) => {
+            "accepts no further child: it is not an Ethernet link, or one of its children has mode passthru"
+        }
+        _ => return failure,
+    };
+    Failure::refused(failure.errno().unwrap_or_default(), &format!("{parent} {why}"))
 }
 
 /// The commands that create a macvlan link.

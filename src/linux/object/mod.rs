@@ -4,6 +4,8 @@
 mod bridge;
 pub(super) mod change;
 mod child;
+mod host_link;
+mod ifb;
 mod ipvlan;
 mod macvlan;
 mod veth;
@@ -22,11 +24,11 @@ use super::feature;
 use super::link::LinkRecord;
 use super::netlink::{Failure, Socket};
 use super::sysctl::Sysctls;
-use crate::datapath::Object;
-use crate::model::IfName;
+use crate::datapath::{Object, Shape};
+use crate::model::{IfName, PortVlans};
 
 /// Kinds of links that Pontoon creates, as the kernel names them.
-pub(super) const KINDS: [&str; 6] = ["bridge", "ipvlan", "macvlan", "veth", "vlan", "vxlan"];
+pub(super) const KINDS: [&str; 7] = ["bridge", "ifb", "ipvlan", "macvlan", "veth", "vlan", "vxlan"];
 
 impl LinuxKernel {
     pub(super) fn create(&self, name: &IfName, object: &Object) -> Result<(), Failure> {
@@ -37,6 +39,8 @@ impl LinuxKernel {
             Object::Macvlan(macvlan) => self.create_child(name, macvlan),
             Object::Ipvlan(ipvlan) => self.create_child(name, ipvlan),
             Object::Vlan(vlan) => self.create_child(name, vlan),
+            Object::HostLink(link) => self.create_host_link(name, link),
+            Object::Ifb(ifb) => self.create_ifb(name, ifb),
         };
         created.map_err(|failure| feature::named(failure, object.kind()))
     }
@@ -54,6 +58,10 @@ pub(super) struct Around<'a> {
     pub addresses: &'a [AddressRecord],
     /// Names of links that Pontoon uses but did not create.
     pub foreign: &'a BTreeSet<IfName>,
+    /// VLANs of Pontoon's ports by index, if they were read; ports without any are left out.
+    pub vlans: Option<BTreeMap<u32, PortVlans>>,
+    /// Limits of Pontoon's links by index.
+    pub shapes: BTreeMap<u32, Shape>,
 }
 
 impl Around<'_> {
@@ -77,9 +85,13 @@ pub(super) fn observe(around: &mut Around<'_>, link: &LinkRecord, name: &IfName)
     Ok(match link.kind.as_str() {
         "bridge" => bridge::observe(around, link, name).map(Object::Bridge),
         "veth" => veth::observe(around, link, name).map(Object::Veth),
+        "macvlan" | "ipvlan" if host_link::is_host_link(name) => {
+            host_link::observe(around, link, name).map(Object::HostLink)
+        }
         "macvlan" => macvlan::observe(around, link).map(Object::Macvlan),
         "ipvlan" => ipvlan::observe(around, link).map(Object::Ipvlan),
         "vlan" => vlan::observe(around, link).map(Object::Vlan),
+        "ifb" => ifb::observe(around, link).map(Object::Ifb),
         "vxlan" => vxlan::observe(around, link)?.map(Object::Vxlan),
         _ => None,
     })
@@ -103,5 +115,7 @@ pub(super) fn commands(name: &IfName, object: &Object) -> Vec<String> {
         Object::Macvlan(macvlan) => macvlan::commands(name, macvlan),
         Object::Ipvlan(ipvlan) => ipvlan::commands(name, ipvlan),
         Object::Vlan(vlan) => vlan::commands(name, vlan),
+        Object::HostLink(link) => host_link::commands(name, link),
+        Object::Ifb(ifb) => ifb::commands(name, ifb),
     }
 }

@@ -10,16 +10,16 @@ use super::super::apply::{CREATE_ATTEMPTS, foreign, with_master};
 use super::super::link::{self, LinkRecord, PortFlag};
 use super::super::netlink::{CREATE, EXCLUSIVE, Failure, Request, Socket};
 use super::super::shell::{is_there, word};
-use super::super::{LinuxKernel, Route};
+use super::super::{LinuxKernel, Route, port_vlans, shaper};
 use super::Around;
 use super::change::port_flag;
 use crate::datapath::{GROUP_LIVE, Veth};
-use crate::model::ifname::PREFIX;
-use crate::model::{IfName, Mac};
+use crate::model::{IfName, LinkRole, Mac, PortVlans, Vids};
 
 /// Creates a pair: both names, addresses and MTUs, the host end up, in Pontoon's group and a port of
 /// `master`. One message; a second one in the same datagram when the port has flags, because the kernel
-/// ignores attributes of a port in the message that creates it.
+/// ignores attributes of a port in the message that creates it. A port with VLANs of its own comes up last: the
+/// kernel gives it the bridge's default VLAN first.
 ///
 /// # Errors
 /// `EEXIST` when either name is taken; the caller checks by which link. `EXFULL` when the bridge has no free
@@ -34,14 +34,40 @@ pub fn create(socket: &mut Socket, name: &IfName, veth: &Veth, master: Option<u3
         let flags: Vec<_> = flags.iter().filter(|(on, _)| *on).map(|(_, flag)| *flag).collect();
         requests.push(link::port_flags(name, &flags));
     }
-    let Err((index, failure)) = socket.execute_all(&requests) else { return Ok(()) };
+    let (index, failure) = match socket.execute_all(&requests) {
+        Ok(()) => match finish_vlans(socket, name, veth) {
+            Ok(()) => return Ok(()),
+            Err(failure) => (1, failure),
+        },
+        Err(failed) => failed,
+    };
     if index > 0
         && let Some(made) = link::find(socket, name.as_str())?
     {
-        // The pair was created and only its flags were rejected: it must not stay without them.
+        // The pair was created and only its flags or VLANs were rejected: it must not stay without them.
         link::delete(socket, made.index)?;
     }
     Err(failure)
+}
+
+/// Gives a port that is down its VLANs, if it has any of its own, and brings it up.
+fn finish_vlans(socket: &mut Socket, name: &IfName, veth: &Veth) -> Result<(), Failure> {
+    let Some(vlans) = &veth.vlans else { return Ok(()) };
+    let made = link::find(socket, name.as_str())?.ok_or_else(|| Failure::refused(libc::ENODEV, "gone again"))?;
+    port_vlans::set(socket, made.index, vlans)?;
+    if veth.up { link::change(socket, LinkUnspec::new_with_index(made.index).up()) } else { Ok(()) }
+}
+
+/// Makes a link a port of a bridge with exactly these VLANs. It is down until it has them, and stays down after an error.
+pub(super) fn join(route: &mut Route, name: &IfName, bridge: &IfName, vlans: &PortVlans) -> Result<(), Failure> {
+    let found = link::find(&mut route.socket, name.as_str())?.ok_or_else(|| Failure::refused(libc::ENODEV, ""))?;
+    let index = found.index;
+    link::change(&mut route.socket, LinkUnspec::new_with_index(index).down())?;
+    with_master(route, Some(bridge), |route, master| {
+        link::change(&mut route.socket, LinkUnspec::new_with_index(index).controller(master.unwrap_or(0)))
+    })?;
+    port_vlans::set(&mut route.socket, index, vlans)?;
+    link::change(&mut route.socket, LinkUnspec::new_with_index(index).up())
 }
 
 /// Completes an existing pair of Pontoon; the container end only as far as it is visible.
@@ -60,18 +86,25 @@ pub fn complete(
     if found.mtu != veth.mtu {
         (change, changed) = (change.mtu(veth.mtu), true);
     }
-    if found.master != master {
+    let joins = found.master != master;
+    if joins {
         (change, changed) = (change.controller(master.unwrap_or(0)), true);
     }
     if found.arp && !veth.arp {
         (change, changed) = (change.arp(false), true);
     }
-    if veth.up && !found.up {
+    if veth.vlans.is_some() {
+        if joins && found.up {
+            // Before anything else: the new bridge gives it a VLAN of its own choice.
+            link::change(socket, link::named(name).down())?;
+        }
+    } else if veth.up && !found.up {
         (change, changed) = (change.up(), true);
     }
     if changed {
         link::change(socket, change)?;
     }
+    finish_vlans(socket, name, veth)?;
     let differs = found.isolated != veth.isolated || found.hairpin != veth.hairpin;
     if master.is_some() && (differs || found.master != master) {
         link::set_port(socket, name, &[PortFlag::Isolated(veth.isolated), PortFlag::Hairpin(veth.hairpin)])?;
@@ -111,7 +144,7 @@ fn creation(name: &IfName, veth: &Veth, master: Option<u32>) -> LinkMessage {
     if let Some(master) = master {
         host = host.controller(master);
     }
-    if veth.up {
+    if veth.up && veth.vlans.is_none() {
         host = host.up();
     }
     host.build()
@@ -127,7 +160,7 @@ fn queues<T>(link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
 pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> Option<Veth> {
     let named = |index| around.name_of(index);
     link.live().then(|| Veth {
-        peer: named(link.peer).unwrap_or_else(|| peer_name(name)),
+        peer: named(link.peer).unwrap_or_else(|| name.beside_host_end(LinkRole::Peer)),
         // Every veth has an address; the kernel generates one if none was given.
         host_mac: link.mac.unwrap_or_else(|| Mac::from_bytes([0; 6])),
         peer_mac: None,
@@ -136,21 +169,21 @@ pub(super) fn observe(around: &Around<'_>, link: &LinkRecord, name: &IfName) -> 
         bridge: named(link.master),
         isolated: link.isolated,
         hairpin: link.hairpin,
+        vlans: around.vlans.as_ref().map(|all| all.get(&link.index).cloned().unwrap_or_default()),
+        shape: around.shapes.get(&link.index).copied(),
         arp: link.arp,
         up: link.up,
     })
 }
 
-/// The name that the container end was given, while it is invisible: the name of the host end with the letter
-/// of the other role (`pnth...`, `pntc...`), because [`IfName::derive`] derives both from the same id. A name
-/// of another form is returned unchanged.
-fn peer_name(host: &IfName) -> IfName {
-    let tail = host.as_str().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('h'));
-    tail.and_then(|tail| IfName::parse(&format!("{PREFIX}c{tail}")).ok()).unwrap_or_else(|| host.clone())
-}
-
 impl LinuxKernel {
+    /// No packet passes before its limit is in force: the container end is still down.
     pub(super) fn create_veth(&self, name: &IfName, veth: &Veth) -> Result<(), Failure> {
+        self.create_pair(name, veth)?;
+        if veth.shape.is_some() { self.shape(name, veth.shape) } else { Ok(()) }
+    }
+
+    fn create_pair(&self, name: &IfName, veth: &Veth) -> Result<(), Failure> {
         for _ in 0..CREATE_ATTEMPTS {
             self.await_gone(name)?;
             let mut route = self.route();
@@ -212,29 +245,26 @@ pub(super) fn commands(name: &IfName, veth: &Veth) -> Vec<String> {
         let flags = [("isolated", veth.isolated), ("hairpin", veth.hairpin)];
         lines.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| port_flag(name, flag, true)));
     }
+    lines.extend(veth.vlans.iter().flat_map(|vlans| vlan_commands(name, vlans)));
     if !veth.arp {
         lines.push(format!("ip link set dev {link} arp off"));
     }
     if veth.up {
         lines.push(format!("ip link set dev {link} up"));
     }
+    lines.extend(veth.shape.iter().flat_map(|shape| shaper::commands(name, Some(shape))));
     lines
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::LinkRole;
-
-    #[test]
-    fn a_peer_out_of_sight_has_the_name_it_was_given() {
-        for attempt in 0..2 {
-            let host = IfName::derive(LinkRole::Host, "adec5e726bb8", attempt);
-            if attempt == 0 {
-                assert_eq!(peer_name(&host), IfName::derive(LinkRole::Peer, "adec5e726bb8", attempt));
-            }
-        }
-        let odd = IfName::parse("eth0").unwrap();
-        assert_eq!(peer_name(&odd), odd);
-    }
+/// The commands that give a port exactly these VLANs.
+pub(super) fn vlan_commands(name: &IfName, vlans: &PortVlans) -> Vec<String> {
+    let link = word(name);
+    let mut lines = vec![format!("bridge vlan del dev {link} vid 1-4094")];
+    let ranges = |vids: &Vids| vids.ranges().into_iter().map(Vids::from).collect::<Vec<_>>();
+    lines.extend(ranges(&vlans.untagged).iter().map(|vid| {
+        let pvid = if vlans.untagged_in.map(Vids::from).as_ref() == Some(vid) { " pvid" } else { "" };
+        format!("bridge vlan add dev {link} vid {vid}{pvid} untagged")
+    }));
+    lines.extend(ranges(&vlans.tagged).iter().map(|vids| format!("bridge vlan add dev {link} vid {vids}")));
+    lines
 }

@@ -4,6 +4,11 @@
 //! An unknown key, or a value that does not parse, is an error that names the nearest known key or the
 //! expected form. Names of the built-in driver's options keep their meaning.
 
+mod conflict;
+mod dhcp;
+mod limits;
+mod markdown;
+mod suggestion;
 pub(super) mod table;
 mod value;
 
@@ -14,14 +19,21 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::overlay::Vni;
-use super::{IfName, KindOptions, NetworkId};
+use super::vlan::{self, Vid, Vids};
+use super::{
+    AccessOptions, ConflictOptions, DhcpEndpointOptions, DhcpOptions, IfName, KindOptions, LimitOptions, NetworkId,
+};
+pub use markdown::markdown;
+use suggestion::nearest;
 pub use table::{
-    ALLOCATED, ALLOW, ENDPOINT_OPTIONS, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST_BINDING, HOST_IPV4, HOST_IPV6, MTU,
-    MULTICAST, NETWORK_OPTIONS, OptionRow, SPOOFCHECK, Support, TRUSTED, VNI, markdown,
+    ALLOCATED, ALLOW, CONFLICT, CONFLICT_WAIT, CONN_MAX, CONN_RATE, DHCP, DHCP_ID, DHCP_SERVER, DHCP_TIMEOUT,
+    ENDPOINT_OPTIONS, GATEWAY_MODE_4, GATEWAY_MODE_6, HOST, HOST_BINDING, HOST_IPV4, HOST_IPV6, MTU, MULTICAST,
+    NETWORK_OPTIONS, OptionRow, PACKET_RATE, PARENT, RA, RATE_BURST, RATE_IN, RATE_OUT, SPOOFCHECK, Support, TRUNK,
+    TRUSTED, VLAN, VNI,
 };
 use table::{BRIDGE_NAME, ENABLE_ICC, ENABLE_MASQUERADE, IFACE_PREFIX, INHIBIT_IPV4, PEERS, SHORTCUT};
 pub(super) use value::refused;
-use value::{addresses, flag, iface_prefix, links, mode, shorten, subnets};
+use value::{addresses, flag, iface_prefix, links, mode, shorten, subnets, vid};
 
 /// Why options are rejected. Each message is one line with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +55,16 @@ pub enum OptionError {
         given: String,
         /// The form that the row requires.
         expected: String,
+    },
+    /// A list of incoming connections has a DNS name.
+    #[error(
+        "option {key}: the DNS name {name} is possible only in pontoon.egress.allow, because the names of clients are not looked up; use its addresses or a subnet instead"
+    )]
+    DnsName {
+        /// The key.
+        key: &'static str,
+        /// The name.
+        name: String,
     },
     /// The row is marked [`Support::NotYet`].
     #[error("option {key} is not supported by Pontoon {}; remove it ({help})", env!("CARGO_PKG_VERSION"))]
@@ -127,6 +149,9 @@ pub struct NetworkOptions {
     /// Whether source address validation is on.
     #[serde(default = "yes")]
     pub spoofcheck: bool,
+    /// Whether router advertisements are kept from the endpoints.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refuses_ra: bool,
     /// The VNI of an overlay network, if a user or a Swarm manager chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vni: Option<Vni>,
@@ -139,9 +164,24 @@ pub struct NetworkOptions {
     /// Whether frames between containers of this overlay network bypass the bridge.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub shortcut: bool,
+    /// The untagged VLAN of the endpoints' ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vid>,
     /// Options that choose the kind of the network.
     #[serde(default, skip_serializing_if = "KindOptions::is_default")]
     pub kind: KindOptions,
+    /// Options against address conflicts.
+    #[serde(default, skip_serializing_if = "ConflictOptions::is_default")]
+    pub conflict: ConflictOptions,
+    /// Options about who may talk to the endpoints.
+    #[serde(default, skip_serializing_if = "AccessOptions::is_default")]
+    pub access: AccessOptions,
+    /// Limits of each endpoint.
+    #[serde(default, skip_serializing_if = "LimitOptions::is_default")]
+    pub limits: LimitOptions,
+    /// Options for addresses from a DHCP server.
+    #[serde(default, skip_serializing_if = "DhcpOptions::is_default")]
+    pub dhcp: DhcpOptions,
     /// The network for which Pontoon allocated the VNI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<NetworkId>,
@@ -164,6 +204,24 @@ pub struct EndpointOptions {
     /// Whether source address validation is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spoofcheck: Option<bool>,
+    /// The untagged VLAN of its port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vid>,
+    /// The tagged VLANs of its port.
+    #[serde(default, skip_serializing_if = "Vids::is_empty")]
+    pub trunk: Vids,
+    /// Options about who may talk to it.
+    #[serde(default, skip_serializing_if = "AccessOptions::is_default")]
+    pub access: AccessOptions,
+    /// Its limits.
+    #[serde(default, skip_serializing_if = "LimitOptions::is_default")]
+    pub limits: LimitOptions,
+    /// Options for its address from a DHCP server.
+    #[serde(default, skip_serializing_if = "DhcpEndpointOptions::is_default")]
+    pub dhcp: DhcpEndpointOptions,
+    /// Name servers that the engine was told to use for it (`--dns`, or `dns` of the engine's configuration).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<IpAddr>,
 }
 
 impl EndpointOptions {
@@ -173,7 +231,9 @@ impl EndpointOptions {
         match row.key {
             ALLOW => self.allow = Some(subnets(row, given)?),
             SPOOFCHECK => self.spoofcheck = Some(flag(row, given)?),
-            _ => {}
+            VLAN => self.vlan = Some(vid(row, given)?),
+            TRUNK => self.trunk = given.parse().map_err(|_| refused(row, given, vlan::VIDS_FORM))?,
+            _ => drop(self.dhcp.take(row, given)? || self.access.take(row, given)? || self.limits.take(row, given)?),
         }
         Ok(())
     }
@@ -196,11 +256,17 @@ impl Default for NetworkOptions {
             host_ipv6: None,
             allow: Vec::new(),
             spoofcheck: true,
+            refuses_ra: false,
             vni: None,
             peers: Vec::new(),
             multicast: true,
             shortcut: true,
+            vlan: None,
             kind: KindOptions::default(),
+            conflict: ConflictOptions::default(),
+            access: AccessOptions::default(),
+            limits: LimitOptions::default(),
+            dhcp: DhcpOptions::default(),
             allocated: None,
         }
     }
@@ -231,6 +297,7 @@ impl NetworkOptions {
     /// The first option that has an effect on networks with a bridge only.
     pub fn of_bridges(&self) -> Option<&'static str> {
         let own = [
+            (self.vlan.is_some(), VLAN),
             (self.bridge_name.is_some(), BRIDGE_NAME),
             (!self.icc, ENABLE_ICC),
             (!self.masquerade, ENABLE_MASQUERADE),
@@ -238,8 +305,14 @@ impl NetworkOptions {
             (self.host_binding.is_some(), HOST_BINDING),
             (self.host_ipv4.is_some(), HOST_IPV4),
             (self.host_ipv6.is_some(), HOST_IPV6),
+            (self.refuses_ra, RA),
         ];
-        own.into_iter().find_map(|(given, key)| given.then_some(key)).or(self.needs_rules()).or(self.of_overlays())
+        own.into_iter()
+            .find_map(|(given, key)| given.then_some(key))
+            .or(self.needs_rules())
+            .or(self.of_overlays())
+            .or(self.access.given())
+            .or(self.limits.given())
     }
 
     /// Parses the map under `com.docker.network.generic`.
@@ -272,6 +345,10 @@ impl NetworkOptions {
                 HOST_IPV6 => options.host_ipv6 = Some(text.parse().map_err(|_| refused(row, given, row.value))?),
                 ALLOW => options.allow = subnets(row, given)?,
                 SPOOFCHECK => options.spoofcheck = flag(row, given)?,
+                RA => match text {
+                    "accept" | "refuse" => options.refuses_ra = text == "refuse",
+                    _ => return Err(refused(row, given, row.value)),
+                },
                 IFACE_PREFIX => options.iface_prefix = iface_prefix(row, given)?,
                 VNI => {
                     let vni = text.parse().ok().and_then(|number| Vni::new(number).ok());
@@ -279,15 +356,32 @@ impl NetworkOptions {
                 }
                 PEERS => options.peers = addresses(row, given)?,
                 MULTICAST => options.multicast = flag(row, given)?,
+                VLAN => options.vlan = Some(vid(row, given)?),
                 SHORTCUT => options.shortcut = flag(row, given)?,
                 ALLOCATED => {
                     options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }
-                _ => options.kind.take(row, given)?,
+                _ => {
+                    if !options.conflict.take(row, given)?
+                        && !options.access.take(row, given)?
+                        && !options.limits.take(row, given)?
+                        && !options.dhcp.take(row, given)?
+                    {
+                        options.kind.take(row, given)?;
+                    }
+                }
             }
         }
         Ok(options)
     }
+}
+
+/// Parses the VLAN in `--ipam-opt`.
+///
+/// # Errors
+/// The value is no VLAN id.
+pub fn pool_vlan(given: &str) -> Result<Vid, OptionError> {
+    vid(find(NETWORK_OPTIONS, VLAN)?, given)
 }
 
 fn find(rows: &'static [OptionRow], key: &str) -> Result<&'static OptionRow, OptionError> {
@@ -298,31 +392,6 @@ fn find(rows: &'static [OptionRow], key: &str) -> Result<&'static OptionRow, Opt
         Support::NotYet => Err(OptionError::NotYet { key: row.key, help: row.help }),
         Support::Pontoon | Support::Engine => Ok(row),
     }
-}
-
-/// Last words of the keys of many unrelated options; they do not identify an option.
-const SAYS_NOTHING: [&str; 2] = ["name", "mode"];
-
-/// The row that a mistyped key most likely meant: equal last words win, then edit distance. Never a row that
-/// only has the same last word from `SAYS_NOTHING`: a user who names a link with another option does not want
-/// a bridge.
-fn nearest(rows: &'static [OptionRow], key: &str) -> Option<&'static str> {
-    let key: String = key.chars().take(100).collect::<String>().to_ascii_lowercase();
-    let last = key.rsplit('.').next().unwrap_or(&key);
-    rows.iter()
-        .filter(|row| row.support != Support::NotYet)
-        .map(|row| {
-            let row_last = row.key.rsplit('.').next().unwrap_or(row.key);
-            let whole = strsim::levenshtein(&key, row.key);
-            let alike = !SAYS_NOTHING.contains(&last) && !SAYS_NOTHING.contains(&row_last);
-            let words = if alike { strsim::levenshtein(last, row_last) } else { usize::MAX / 2 };
-            // A key that equals the end of a row's key, starting after a dot, is an exact match.
-            let short = key.contains('.') && row.key.ends_with(&format!(".{key}"));
-            (if short { 0 } else { whole.min(words) }, row_last.len(), row.key)
-        })
-        .filter(|(distance, len, _)| *distance * 2 <= *len)
-        .min()
-        .map(|(_, _, key)| key)
 }
 
 #[cfg(test)]

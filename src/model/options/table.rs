@@ -1,6 +1,11 @@
 //! The table of options: every known key, the form of its value and what it does.
 
-use std::fmt::Write as _;
+pub use super::conflict::{CONFLICT, CONFLICT_WAIT};
+pub use super::dhcp::{DHCP, DHCP_HOSTNAME, DHCP_ID, DHCP_PARK, DHCP_REQUEST, DHCP_SERVER, DHCP_TIMEOUT};
+pub use super::limits::{CONN_MAX, CONN_RATE, PACKET_RATE, RATE_BURST, RATE_IN, RATE_OUT};
+use super::{conflict, dhcp, limits};
+use crate::model::access::options::{EGRESS_ALLOW, GROUP, INGRESS_ALLOW, POLICY};
+use crate::model::vlan::VID_FORM;
 
 /// Who implements an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +33,7 @@ pub struct OptionRow {
     pub help: &'static str,
 }
 
-const fn row(
+pub(super) const fn row(
     key: &'static str,
     value: &'static str,
     default: &'static str,
@@ -70,8 +75,14 @@ pub const MULTICAST: &str = "pontoon.multicast";
 pub(super) const SHORTCUT: &str = "pontoon.shortcut";
 /// Key of the option by which Pontoon recognises its own answers to the Swarm.
 pub const ALLOCATED: &str = "pontoon.allocated";
+/// Key of the option that keeps router advertisements from the containers.
+pub const RA: &str = "pontoon.ra";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
+/// Key of the option for the untagged VLAN of ports of a bridge, of a network or an endpoint; and in `--ipam-opt`.
+pub const VLAN: &str = "pontoon.vlan";
+/// Key of the option for the tagged VLANs of an endpoint's port.
+pub const TRUNK: &str = "pontoon.vlan.trunk";
 /// Key of the option for the parent of the endpoints' links.
 pub const PARENT: &str = "parent";
 /// Key of the option that chooses the mode of macvlan children.
@@ -80,6 +91,10 @@ pub const MACVLAN_MODE: &str = "macvlan_mode";
 pub const IPVLAN_MODE: &str = "ipvlan_mode";
 /// Key of the option that chooses which other children an ipvlan child reaches.
 pub const IPVLAN_FLAG: &str = "ipvlan_flag";
+
+/// Key of the option that lets the host and the containers on a parent reach each other.
+pub const HOST: &str = "pontoon.host";
+const ALLOW_LIST: &str = "[PROTOCOL[:PORTS]@]PEER joined by '+'";
 
 /// Options of `docker network create -o`.
 pub const NETWORK_OPTIONS: &[OptionRow] = &[
@@ -187,6 +202,13 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "Source address validation: containers can use only their own addresses, also in ARP and neighbour discovery.",
     ),
     row(
+        RA,
+        "accept or refuse",
+        "accept",
+        Support::Pontoon,
+        "Whether router advertisements reach the containers of a network with a bridge, of which they form addresses and routes of their own. Containers never send any (pontoon.spoofcheck).",
+    ),
+    row(
         VNI,
         "1 to 16777215",
         "none; with scope global derived from the network id",
@@ -215,11 +237,18 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "Whether frames between containers of this overlay bypass the host's firewall, as with the engine's overlay. With false they pass FORWARD if bridge-nf-call-iptables is set, and are a quarter slower.",
     ),
     row(
-        PARENT,
-        "link name",
+        VLAN,
+        VID_FORM,
         "",
         Support::Pontoon,
-        "Attaches containers to this link of the host as its macvlan or ipvlan children, directly on its network. Pontoon does not change it; if a link NAME.VID does not exist, Pontoon creates it on NAME for VLAN VID and deletes it with the last network.",
+        "Puts the containers into this VLAN of a bridge of your own that filters VLANs: their ports carry it without tags, and no other VLAN. The same in `--ipam-opt` lets networks of different VLANs have the same subnet.",
+    ),
+    row(
+        PARENT,
+        "link names, @default or @SUBNET, joined by ','",
+        "",
+        Support::Pontoon,
+        "Attaches containers to this link of the host as its macvlan or ipvlan children, directly on its network. Of several, each host uses the first that it has: a link of this name, that of the default route (@default), or that with an address in a subnet (@192.168.1.0/24). Pontoon does not change it; if a link NAME.VID does not exist, Pontoon creates it on NAME for VLAN VID and deletes it with the last network.",
     ),
     row(
         MACVLAN_MODE,
@@ -227,6 +256,13 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "bridge",
         Support::Pontoon,
         "Which other children of the parent a macvlan container reaches: bridge all, private none, vepa those reachable through an external switch; passthru gives the parent to one container.",
+    ),
+    row(
+        HOST,
+        "true, false, auto, or an address of each family joined by ','",
+        "false",
+        Support::Pontoon,
+        "Whether this host and its macvlan and ipvlan containers reach each other, and containers can publish ports: at the host's own addresses with macvlan and ipvlan_mode=l3 and l3s, at this address with ipvlan. true is refused where it is not possible; auto leaves it off there.",
     ),
     row(
         IPVLAN_MODE,
@@ -241,6 +277,39 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "bridge",
         Support::Pontoon,
         "Which other children of the parent an ipvlan container reaches: bridge all, private none, vepa those reachable through an external switch.",
+    ),
+    conflict::CONFLICT_ROW,
+    conflict::CONFLICT_WAIT_ROW,
+    dhcp::ROW,
+    dhcp::TIMEOUT_ROW,
+    dhcp::PARK_ROW,
+    dhcp::SERVER_ROW,
+    limits::IN_ROW,
+    limits::OUT_ROW,
+    limits::BURST_ROW,
+    limits::CONN_MAX_ROW,
+    limits::CONN_RATE_ROW,
+    limits::PACKET_RATE_ROW,
+    row(
+        POLICY,
+        "open, deny-egress, deny-ingress or deny",
+        "open",
+        Support::Pontoon,
+        "Restricts what the containers may send (egress), what may be sent to them (ingress), or both: only what an allow list of the network or the container says passes, and replies.",
+    ),
+    row(
+        EGRESS_ALLOW,
+        ALLOW_LIST,
+        "everything, unless pontoon.policy says otherwise",
+        Support::Pontoon,
+        "What the containers may reach, such as tcp:443@world+dns; nothing else passes. An empty value allows nothing.",
+    ),
+    row(
+        INGRESS_ALLOW,
+        ALLOW_LIST,
+        "everything, unless pontoon.policy says otherwise",
+        Support::Pontoon,
+        "What may reach the containers, such as tcp:5432@group:app; nothing else passes, also to published ports. An empty value allows nothing.",
     ),
     row(
         ALLOCATED,
@@ -261,6 +330,44 @@ pub const ENDPOINT_OPTIONS: &[OptionRow] = &[
         "Sources that may reach this container's published ports.",
     ),
     row(SPOOFCHECK, "true or false", "the network's", Support::Pontoon, "As for the network, for this container only."),
+    row(VLAN, VID_FORM, "the network's", Support::Pontoon, "As for the network, for this container only."),
+    row(
+        TRUNK,
+        "VLAN ids and ranges joined by ','",
+        "",
+        Support::Pontoon,
+        "VLANs that this container sends and receives with tags, such as 50-59,70, besides its untagged VLAN.",
+    ),
+    dhcp::ID_ROW,
+    dhcp::HOSTNAME_ROW,
+    dhcp::REQUEST_ROW,
+    limits::ENDPOINT_IN_ROW,
+    limits::ENDPOINT_OUT_ROW,
+    limits::ENDPOINT_BURST_ROW,
+    limits::ENDPOINT_CONN_MAX_ROW,
+    limits::ENDPOINT_CONN_RATE_ROW,
+    limits::ENDPOINT_PACKET_RATE_ROW,
+    row(
+        EGRESS_ALLOW,
+        ALLOW_LIST,
+        "the network's",
+        Support::Pontoon,
+        "What this container may reach, in addition to what the network's list allows.",
+    ),
+    row(
+        INGRESS_ALLOW,
+        ALLOW_LIST,
+        "the network's",
+        Support::Pontoon,
+        "What may reach this container, in addition to what the network's list allows.",
+    ),
+    row(
+        GROUP,
+        "group name",
+        "none",
+        Support::Pontoon,
+        "Group of this container, for allow lists of the network's containers.",
+    ),
     row(
         SYSCTLS,
         "sysctls joined by ','",
@@ -276,26 +383,3 @@ pub const ENDPOINT_OPTIONS: &[OptionRow] = &[
         "Name of the link in the container: engines before 29.8 do not pass it to remote drivers, use com.docker.network.container_iface_prefix.",
     ),
 ];
-
-/// The table as Markdown, for docs/options.md and `pontoon options`.
-pub fn markdown() -> String {
-    let mut text = String::new();
-    for (title, rows) in
-        [("Network options (`-o`)", NETWORK_OPTIONS), ("Endpoint options (`--driver-opt`)", ENDPOINT_OPTIONS)]
-    {
-        let _ = writeln!(
-            text,
-            "### {title}\n\n| option | value | default | honoured by | meaning |\n|---|---|---|---|---|"
-        );
-        for row in rows {
-            let who = match row.support {
-                Support::Pontoon => "Pontoon",
-                Support::Engine => "the engine",
-                Support::NotYet => "not yet: refused",
-            };
-            let _ = writeln!(text, "| `{}` | {} | {} | {who} | {} |", row.key, row.value, row.default, row.help);
-        }
-        text.push('\n');
-    }
-    text
-}

@@ -1,3 +1,7 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
 
 fn parse(pairs: &[(&str, &str)]) -> Result<NetworkOptions, OptionError> {
@@ -130,4 +134,37 @@ fn endpoint_options() {
     let mut refuse = |key: &str| options.take(key, "").unwrap_err().to_string();
     assert!(refuse("com.docker.network.endpoint.sysctl").contains(table::SYSCTLS));
     assert!(refuse("com.docker.network.endpoint.ifname").contains("container_iface_prefix"));
+}
+
+/// Keys of the table, and values of which some fit.
+fn given() -> impl Strategy<Value = (String, String)> {
+    let keys = NETWORK_OPTIONS.iter().chain(ENDPOINT_OPTIONS).map(|row| row.key.to_owned()).collect::<Vec<_>>();
+    let values = "true|false|0|7|1500|4095|eth0|eth0\\.40|routed|l3s|bridge|auto|accept|50-59,70|50mbit|32kb|50/s|10\\.0\\.0\\.0/8,fd00::/8|192\\.0\\.2\\.1";
+    (prop_oneof![9 => select(keys), 1 => "\\PC{0,40}"], prop_oneof![3 => values, 1 => "\\PC{0,200}"])
+}
+
+proptest! {
+    /// The ledger has what was parsed, and the engine shows the user one line.
+    #[test]
+    fn any_options_are_kept_or_refused_in_one_line(pairs in vec(given(), 0..6)) {
+        let pairs: BTreeMap<String, String> = pairs.into_iter().collect();
+        match NetworkOptions::parse(&pairs) {
+            Ok(options) => {
+                let written = serde_json::to_string(&options).unwrap();
+                prop_assert_eq!(serde_json::from_str::<NetworkOptions>(&written).unwrap(), options);
+            }
+            Err(error) => {
+                let text = error.to_string();
+                prop_assert!(!text.contains('\n') && text.len() < 1200, "{}", text);
+                prop_assert!(pairs.keys().any(|key| text.contains(&shorten(key)) || text.contains(&format!("{:?}", shorten(key)))), "{}", text);
+            }
+        }
+        for (key, value) in &pairs {
+            let mut options = EndpointOptions::default();
+            if options.take(key, value).is_ok() {
+                let written = serde_json::to_string(&options).unwrap();
+                prop_assert_eq!(serde_json::from_str::<EndpointOptions>(&written).unwrap(), options);
+            }
+        }
+    }
 }

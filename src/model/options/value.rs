@@ -6,7 +6,8 @@ use ipnetwork::IpNetwork;
 
 use super::table::OptionRow;
 use super::{GatewayMode, OptionError};
-use crate::model::IfName;
+use crate::model::vlan::VID_FORM;
+use crate::model::{IfName, Vid};
 
 pub(super) fn shorten(text: &str) -> String {
     if text.chars().count() <= 100 { text.to_owned() } else { text.chars().take(100).chain("...".chars()).collect() }
@@ -82,4 +83,8 @@ pub(super) fn iface_prefix(row: &OptionRow, given: &str) -> Result<String, Optio
         Ok(_) => Err(refused(row, given, row.value)),
         Err(e) => Err(refused(row, given, &e.to_string())),
     }
+}
+
+pub(super) fn vid(row: &OptionRow, given: &str) -> Result<Vid, OptionError> {
+    given.parse().map_err(|_| refused(row, given, VID_FORM))
 }

@@ -6,10 +6,13 @@ use super::{DecodeError, cidr};
 use crate::api::network::{CreateEndpointRequest, EndpointRequest, JoinRequest, ProgramRequest, key};
 use crate::api::options::Options;
 use crate::driver::{JoinSpec, PortMapError, Publication};
-use crate::model::{Binding, EndpointId, EndpointOptions, EndpointSpec, Mac, NetworkId, Protocol};
+use crate::model::{Binding, EndpointId, EndpointOptions, EndpointSpec, Mac, NetworkId, Protocol, lease};
 
 /// Longest name of a sandbox that is kept, in characters.
 const SANDBOX: usize = 256;
+
+/// Most name servers of an endpoint that are kept.
+const NAME_SERVERS: usize = 8;
 
 /// The endpoint of a request that names one.
 pub fn endpoint_id(request: &EndpointRequest) -> Result<(NetworkId, EndpointId), DecodeError> {
@@ -50,6 +53,10 @@ pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, DecodeE
             options.take(key, text)?;
         }
     }
+    if let Some(Value::Array(servers)) = request.options.get(key::DNS_SERVERS) {
+        let addresses = servers.iter().filter_map(|server| server.as_str()?.parse().ok());
+        options.name_servers = addresses.take(NAME_SERVERS).collect();
+    }
     Ok(EndpointSpec {
         network: NetworkId::parse(&request.network_id)?,
         id: EndpointId::parse(&request.endpoint_id)?,
@@ -58,6 +65,24 @@ pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, DecodeE
         mac: if interface.mac_address.is_empty() { None } else { Some(Mac::parse(&interface.mac_address)?) },
         options,
     })
+}
+
+/// What the engine says about a container whenever it starts, in one value: its ports, options and name servers.
+/// Containers of which it says the same cannot be distinguished.
+pub fn fingerprint(options: &Options) -> String {
+    let mut parts = Vec::new();
+    for (key, value) in options.without(&[key::MAC_ADDRESS, key::GENERIC]) {
+        match value {
+            // The order of ports is not stable from one request to the next (protocol.md 2.5).
+            Value::Array(values) => {
+                let mut texts: Vec<String> = values.iter().map(|value| format!("{key} {value}")).collect();
+                texts.sort();
+                parts.extend(texts);
+            }
+            value => parts.push(format!("{key} {value}")),
+        }
+    }
+    lease::fingerprint(&parts)
 }
 
 /// Parses the port map of a request. An unreadable list is refused: publishing half of it would be worse than

@@ -7,10 +7,13 @@ use ipnetwork::IpNetwork;
 use super::DecodeError;
 use crate::api::ipam::{ADDRESS_TYPE, GATEWAY, RequestAddressRequest, RequestPoolRequest};
 use crate::ipam::PoolAsk;
+use crate::model::options;
 
 /// RequestPool.
 pub fn pool(request: &RequestPoolRequest) -> Result<PoolAsk<'_>, DecodeError> {
-    let mut ask = PoolAsk { space: &request.address_space, pool: None, prefix_only: None, range: None, v6: request.v6 };
+    let vlan = request.options.get(options::VLAN).map(|given| options::pool_vlan(given)).transpose()?;
+    let space = &request.address_space;
+    let mut ask = PoolAsk { space, pool: None, prefix_only: None, range: None, vlan, v6: request.v6 };
     if !request.pool.is_empty() {
         let pool = subnet("subnet", &request.pool)?;
         // "Any subnet of this size". The family of the pool counts, not the flag: Swarm managers never set it

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
-pub use self::endpoint::{bindings, endpoint, endpoint_id, join, publication};
+pub use self::endpoint::{bindings, endpoint, endpoint_id, fingerprint, join, publication};
 pub use self::ipam::{address, address_request, pool};
 pub use self::network::{allocation, gateway_check, network, network_id};
 pub use self::node::node;
@@ -82,9 +82,6 @@ pub enum DecodeError {
         /// The subnet.
         pool: IpNetwork,
     },
-    /// Mode `isolated` on a network that is not internal.
-    #[error("gateway mode isolated is for internal networks: add --internal, or choose another mode")]
-    IsolatedNotInternal,
     /// A value that should be an address does not parse.
     #[error("{what} {text:?} is not an address")]
     NotAnAddress {
@@ -96,12 +93,6 @@ pub enum DecodeError {
     /// The port map is invalid.
     #[error(transparent)]
     PortMap(#[from] PortMapError),
-    /// IPv6 needs 1280 bytes (RFC 8200, 5).
-    #[error("an MTU of {mtu} is too small for IPv6: choose at least 1280 or leave IPv6 off")]
-    MtuForIpv6 {
-        /// The given MTU, in bytes.
-        mtu: u32,
-    },
 }
 
 /// Parses a boolean; `default` when the key is absent or null.

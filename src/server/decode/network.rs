@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{DecodeError, cidr, family, flag, generic};
 use crate::api::network::{AllocateNetworkRequest, CreateNetworkRequest, GwAllocCheckRequest, IpamData, key};
-use crate::model::{GatewayMode, NetworkId, NetworkOptions, NetworkSpec, Subnet};
+use crate::model::{NetworkId, NetworkOptions, NetworkSpec, Subnet};
 
 /// The network of a request that names one.
 pub fn network_id(text: &str) -> Result<NetworkId, DecodeError> {
@@ -28,28 +28,19 @@ pub fn network(request: &CreateNetworkRequest) -> Result<NetworkSpec, DecodeErro
     // Engines before 28 do not support networks without IPv4 and send no key.
     let v4 = if flag(&request.options, key::ENABLE_IPV4, true)? { subnet(&request.ipv4_data, false)? } else { None };
     let v6 = if flag(&request.options, key::ENABLE_IPV6, false)? { subnet(&request.ipv6_data, true)? } else { None };
-    if !internal && [options.mode4, options.mode6].contains(&GatewayMode::Isolated) {
-        return Err(DecodeError::IsolatedNotInternal);
-    }
-    if let (Some(_), Some(mtu @ 0..1280)) = (&v6, options.mtu) {
-        return Err(DecodeError::MtuForIpv6 { mtu });
-    }
     Ok(NetworkSpec { id, v4, v6, internal, options })
 }
 
-/// AllocateNetwork. The engine sends the pools of both families in one list.
-pub fn allocation(request: &AllocateNetworkRequest) -> Result<(NetworkId, NetworkOptions), DecodeError> {
+/// AllocateNetwork: the network, its options, and whether it has IPv6. The engine sends the pools of both families in
+/// one list.
+pub fn allocation(request: &AllocateNetworkRequest) -> Result<(NetworkId, NetworkOptions, bool), DecodeError> {
     let id = NetworkId::parse(&request.network_id)?;
     let options = NetworkOptions::parse(&request.options)?;
     let pools = request.ipv4_data.iter().chain(&request.ipv6_data).cloned();
     let (sixes, fours): (Vec<_>, Vec<_>) = pools.partition(|data| data.pool.contains(':'));
     subnet(&fours, false)?;
-    if subnet(&sixes, true)?.is_some()
-        && let Some(mtu @ 0..1280) = options.mtu
-    {
-        return Err(DecodeError::MtuForIpv6 { mtu });
-    }
-    Ok((id, options))
+    let has_v6 = subnet(&sixes, true)?.is_some();
+    Ok((id, options, has_v6))
 }
 
 fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, DecodeError> {
@@ -146,11 +137,6 @@ mod tests {
             (r#"{"NetworkID":"a","Options":{"com.docker.network.generic":{"x":["y"]}}}"#, "x"),
             (r#"{"NetworkID":"a","Options":{"com.docker.network.generic":7}}"#, "7"),
             (r#"{"NetworkID":"a","Options":{"com.docker.network.internal":"maybe"}}"#, "maybe"),
-            (
-                r#"{"NetworkID":"a","Options":{"com.docker.network.enable_ipv6":true,
-                "com.docker.network.generic":{"com.docker.network.driver.mtu":"1279"}},"IPv6Data":[{"Pool":"fd00::/64"}]}"#,
-                "1280",
-            ),
         ] {
             let text = create(json).unwrap_err().to_string();
             assert!(text.contains(says), "{text} should name {says}");

@@ -7,7 +7,7 @@ fn absent_then_loaded_in_order_of_the_last_put() {
     let (dir, _) = written();
     let opened = dir.open();
     assert_eq!(opened.outcome, Outcome::Loaded);
-    assert!(!opened.rebooted && opened.kept_aside.is_empty() && opened.unwritten.is_none());
+    assert!(!opened.rebooted && opened.quarantined.is_empty() && opened.unwritten.is_none());
     let story: Vec<Record> = story().concat();
     let held = story[8].clone();
     let expected = [&story[0], &story[1], &story[2], &story[3], &story[6], &held, &story[4], &story[7]];
@@ -111,7 +111,7 @@ fn no_flipped_bit_goes_unseen() {
 }
 
 #[test]
-fn damage_is_kept_aside_and_the_rest_salvaged() {
+fn damage_is_quarantined_and_the_rest_salvaged() {
     let (_dir, bytes) = written();
     let second = bytes.iter().position(|b| *b == b'\n').unwrap() + 20;
     let mut damaged = bytes.clone();
@@ -125,7 +125,7 @@ fn damage_is_kept_aside_and_the_rest_salvaged() {
     };
     assert_eq!((what.as_str(), named), ("its checksum does not match", &kept));
     assert_eq!(fs::read(&kept).unwrap(), damaged);
-    assert_eq!(opened.kept_aside, [dir.file("ledger.corrupt-1"), kept.clone()]);
+    assert_eq!(opened.quarantined, [dir.file("ledger.corrupt-1"), kept.clone()]);
     let salvaged: Vec<Record> =
         alive(9).into_iter().filter(|r| !matches!(r, Record::Ula { .. } | Record::Pool(_))).collect();
     assert_eq!(opened.records, salvaged);
@@ -133,7 +133,7 @@ fn damage_is_kept_aside_and_the_rest_salvaged() {
     drop(opened);
     // The degraded state persists across the restart until an operator has removed the file.
     let again = dir.open();
-    assert_eq!((again.outcome, again.kept_aside.len()), (Outcome::Loaded, 2));
+    assert_eq!((again.outcome, again.quarantined.len()), (Outcome::Loaded, 2));
     assert_eq!(fs::read(&kept).unwrap(), damaged);
 }
 

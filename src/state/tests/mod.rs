@@ -2,6 +2,7 @@
 
 mod found;
 mod promised;
+mod round_trip;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
@@ -49,7 +50,14 @@ impl Drop for TempDir {
 
 fn pool(id: &str) -> Record {
     let subnet = id.rsplit_once("local/").unwrap().1.parse().unwrap();
-    Record::Pool(PoolRecord { id: id.into(), space: "pontoon-local".into(), subnet, range: None, used: true })
+    Record::Pool(PoolRecord {
+        id: id.into(),
+        space: "pontoon-local".into(),
+        subnet,
+        range: None,
+        vlan: None,
+        used: true,
+    })
 }
 
 fn address(last: u8, holder: Holder) -> Record {

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::RETRY_PAUSE;
 
 /// All open connections.
 #[derive(Debug)]
@@ -56,11 +59,16 @@ impl Connections {
 
     /// Registers connection `number`, which must be unique; waits while the limit is reached and all are busy.
     pub async fn open(self: &Arc<Self>, number: u64) -> Option<Connection> {
-        if self.free.available_permits() == 0 {
-            self.evict_idle();
-        }
-        // The semaphore is never closed.
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        let permit = loop {
+            if self.free.available_permits() == 0 {
+                self.evict_idle();
+            }
+            // Retried after a pause: a connection that was busy may be idle by now, and stays open.
+            if let Ok(permit) = timeout(RETRY_PAUSE, Arc::clone(&self.free).acquire_owned()).await {
+                // The semaphore is never closed.
+                break permit.ok()?;
+            }
+        };
         let evict = Arc::new(Notify::new());
         let state =
             State { requests: 0, busy: false, evicted: false, since: Instant::now(), evict: Arc::clone(&evict) };
@@ -69,8 +77,14 @@ impl Connections {
     }
 
     /// Evicts an idle connection: one that never sent a request first, then the one idle longest.
+    ///
+    /// Only one at a time: until its thread has ended, the next one gains nothing, and the newest would soon be reached,
+    /// whose request nothing has read yet.
     pub fn evict_idle(&self) {
         let mut states = self.states();
+        if states.values().any(|state| state.evicted && !state.busy) {
+            return;
+        }
         let idle = states.values_mut().filter(|state| !state.busy && !state.evicted);
         if let Some(state) = idle.min_by_key(|state| (state.requests > 0, state.since)) {
             state.evicted = true;
@@ -144,11 +158,31 @@ mod tests {
         connections.evict_idle();
         assert_eq!(evicted(&[&served, &silent, &working]).await, Some(1));
         connections.evict_idle();
-        assert_eq!(evicted(&[&served, &silent, &working]).await, Some(0));
-        connections.evict_idle();
-        assert_eq!(evicted(&[&served, &silent, &working]).await, None, "a busy connection stays");
-        drop(busy);
+        assert_eq!(evicted(&[&served, &silent, &working]).await, None, "the evicted connection has not ended yet");
         drop(silent);
+        connections.evict_idle();
+        assert_eq!(evicted(&[&served, &working]).await, Some(0));
+        drop(served);
+        connections.evict_idle();
+        assert_eq!(evicted(&[&working]).await, None, "a busy connection stays");
+        drop(busy);
         assert!(connections.open(4).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_becomes_idle_is_evicted_for_a_waiting_one() {
+        let connections = Connections::new(1);
+        let working = connections.open(1).await.unwrap();
+        let busy = working.busy();
+        let waiting = tokio::spawn({
+            let connections = Arc::clone(&connections);
+            async move { connections.open(2).await.is_some() }
+        });
+        tokio::time::sleep(RETRY_PAUSE).await;
+        assert!(!waiting.is_finished(), "all are busy");
+        drop(busy);
+        assert!(working.evicted().await);
+        drop(working);
+        assert!(waiting.await.unwrap());
     }
 }

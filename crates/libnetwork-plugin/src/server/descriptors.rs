@@ -4,8 +4,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Descriptors of a connection: the two ends that share its socket, and its event loop's.
-const NEEDED: usize = 8;
+/// Descriptors of a connection: the two ends that share its socket, and its event loop's; and one for accepting it.
+const NEEDED: usize = 9;
 
 /// The reserve.
 #[derive(Debug, Default)]
@@ -23,7 +23,12 @@ impl DescriptorReserve {
         true
     }
 
-    /// Frees them for the connection that was just accepted.
+    /// Frees the descriptor needed for accepting.
+    pub fn spare(&mut self) {
+        self.0.pop();
+    }
+
+    /// Frees all of them for the connection that was just accepted.
     pub fn release(&mut self) {
         self.0.clear();
     }

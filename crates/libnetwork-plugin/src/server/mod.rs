@@ -183,6 +183,8 @@ impl Server {
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
+            // Another thread may use it first. Then accepting fails, and the reserve has to be filled again.
+            reserve.spare();
             let begun = match listener.accept().await {
                 Ok((stream, _)) => {
                     number += 1;
@@ -199,7 +201,7 @@ impl Server {
                 Err(error) => Err(error),
             };
             if let Err(error) = begun {
-                // No reason to stop listening.
+                // The server continues to listen.
                 tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }

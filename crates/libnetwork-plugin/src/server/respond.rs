@@ -21,7 +21,7 @@ use crate::refusal::{Refusal, RefusalKind};
 use crate::routes::{RouteAnswer, Routes};
 use crate::wire::Method;
 
-/// Who answers requests.
+/// The handlers of requests.
 #[derive(Clone, Default)]
 pub(super) struct Handlers {
     pub network: Option<Arc<dyn NetworkDriver>>,

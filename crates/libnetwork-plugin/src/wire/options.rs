@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_counted_and_only_as_many_kept_as_there_can_be() {
+    fn ports_are_counted_and_stored_up_to_the_maximum() {
         assert_eq!(options(3).ports("p").unwrap().len(), 3);
         assert!(options(3).ports("n").unwrap().is_empty() && options(3).ports("q").unwrap().is_empty());
         assert!(options(3).ports("t").is_err());

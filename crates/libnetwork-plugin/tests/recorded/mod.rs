@@ -1,6 +1,6 @@
-//! Requests that real engines sent, and their decoding. Also for Pontoon's own tests.
+//! Recorded requests of real engines, and their decoding. Also used by Pontoon's own tests.
 //!
-//! `fixtures/<version>.jsonl` has one request a line, chosen by `fixtures/collect.py`.
+//! `fixtures/<version>.jsonl` has one request a line, selected by `fixtures/collect.py`.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub mod decode;
@@ -12,7 +12,7 @@ use decode::{Decoded, decode};
 use libnetwork_plugin::Method;
 use serde_json::Value;
 
-/// Engines that were captured, oldest first, and whether a Swarm of them was.
+/// The recorded engines, oldest first, and whether the recording includes a Swarm.
 pub const ENGINES: [(&str, bool); 8] = [
     ("20.10.24+dfsg1", true),
     ("24.0.9", false),
@@ -24,7 +24,7 @@ pub const ENGINES: [(&str, bool); 8] = [
     ("head-b985e2313a", true),
 ];
 
-/// One request as an engine sent it.
+/// One recorded request.
 pub struct Sent {
     /// File and line.
     pub from: String,
@@ -43,13 +43,13 @@ impl Sent {
             .unwrap_or_else(|e| panic!("{}: {} does not decode: {e}\n{}", self.from, self.path, self.raw))
     }
 
-    /// The body itself, null when there is none.
+    /// The decoded body, null if there is none.
     pub fn body(&self) -> Value {
         if self.raw.is_empty() { Value::Null } else { serde_json::from_str(&self.raw).unwrap() }
     }
 }
 
-/// The request lines of a file; other lines of a capture (commands, events) are passed over.
+/// The request lines of a file; other lines of a capture (commands, events) are skipped.
 pub fn requests(file: &Path) -> Vec<Sent> {
     let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     text.lines()

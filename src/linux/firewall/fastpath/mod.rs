@@ -126,7 +126,9 @@ fn pieces(remove: &[FastPath]) -> Vec<Piece> {
             let place = (!addresses.is_empty()).then(|| Piece::Place(here(tunnel.as_str()), *mac));
             std::iter::once(Piece::Chain(port.as_str().to_owned())).chain(place).collect()
         }
-        FastPath::Guard { port } => vec![Piece::Chain(port.as_str().to_owned())],
+        FastPath::Guard { .. } | FastPath::Shaped { .. } | FastPath::PacketLimit { .. } => {
+            entry.chain().map(Piece::Chain).into_iter().collect()
+        }
         FastPath::Leftover(Leftover::Table) => vec![Piece::Table],
         FastPath::Leftover(Leftover::Chain(name)) => vec![Piece::Chain(name.clone())],
         FastPath::Leftover(Leftover::Place(tunnel, mac)) => vec![Piece::Place(here(tunnel), *mac)],

@@ -136,7 +136,7 @@ impl Found {
                 let placed = addresses.is_empty() || place == Some(&index);
                 placed && all(labels, rules::of_port(addresses))
             }
-            FastPath::Guard { .. } => all(labels, 1),
+            FastPath::Guard { .. } | FastPath::Shaped { .. } | FastPath::PacketLimit { .. } => all(labels, 1),
             FastPath::Leftover(_) => false,
         };
         (whole && self.is_at(&entry, index)).then_some(entry)

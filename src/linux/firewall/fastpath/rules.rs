@@ -11,7 +11,7 @@ use nft::message::{
     HOOK_NUMBER, HOOK_PRIORITY, NETDEV, NEW_CHAIN, NEW_ELEMENTS, RULE_CHAIN, TABLE_NAME, UDATA_COMMENT, body,
     comment_data, request,
 };
-use nft::{DataType, Expressions, Field, Set, Side, Update};
+use nft::{DataType, Expressions, Field, Set, Side, Stateful, Update};
 
 use super::{CREATE, FastPath, Indexes, Request, SCHEMA, TABLE, here, on, place, there};
 use crate::linux::firewall::bridge_rules::{IP, IPV6, carries, to_bridges};
@@ -38,6 +38,15 @@ pub fn of(entry: &FastPath, at: &Indexes) -> Vec<Request> {
             at.get(port).map(|index| self::port(tunnel, port, *index, *mac, addresses)).unwrap_or_default()
         }
         FastPath::Guard { port } => at.get(port).map(|index| guard(port, *index)).unwrap_or_default(),
+        FastPath::Shaped { port, ifb } => match (at.get(port), at.get(ifb)) {
+            (Some(_), Some(index)) => shaped(port, ifb, *index),
+            _ => Vec::new(),
+        },
+        FastPath::PacketLimit { port, rate, burst } => {
+            let packets = Stateful::Packets { rate: *rate, burst: *burst };
+            let name = entry.chain().unwrap_or_default();
+            at.get(port).map(|index| packet_limit(port, &name, *index, packets)).unwrap_or_default()
+        }
         FastPath::Leftover(_) => Vec::new(),
     }
 }
@@ -96,6 +105,23 @@ fn guard(port: &IfName, index: u32) -> Vec<Request> {
     messages
 }
 
+/// The chain has the name of the ifb link: a guard's has the port's.
+fn shaped(port: &IfName, ifb: &IfName, index: u32) -> Vec<Request> {
+    let mut messages = vec![message::new_table(NETDEV, TABLE, SCHEMA)];
+    messages.extend(chain_at(ifb.as_str(), Some((port, LAST)), "what the container sends is limited"));
+    let rule = Expressions::default().forward_to(index);
+    messages.push(message::new_rule(NETDEV, TABLE, ifb.as_str(), rule, &shaped_label(port, index)));
+    messages
+}
+
+fn packet_limit(port: &IfName, name: &str, index: u32, limit: Stateful) -> Vec<Request> {
+    let mut messages = vec![message::new_table(NETDEV, TABLE, SCHEMA)];
+    messages.extend(chain_at(name, Some((port, FIRST)), "how many packets the container sends is limited"));
+    let rule = Expressions::default().exceeds(limit).counter().drop();
+    messages.push(message::new_rule(NETDEV, TABLE, name, rule, &packets_label(port, index, limit)));
+    messages
+}
+
 /// Number of rules of a port's chain.
 pub fn of_port(addresses: &BTreeSet<IpAddr>) -> usize {
     addresses.iter().map(|address| if address.is_ipv4() { 1 } else { 2 }).sum::<usize>().max(1)
@@ -134,13 +160,24 @@ fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeS
     messages
 }
 
+/// Priority of a chain that drops frames above a rate.
+pub const FIRST: i32 = -10;
+
+/// Priority of a chain that leads frames to an ifb link: they come back past all chains, so it is the last one.
+pub const LAST: i32 = 10;
+
 /// An empty chain, at ingress of `link` if one is given.
 fn chain(name: &str, link: Option<&IfName>, comment: &str) -> Vec<Request> {
+    chain_at(name, link.map(|link| (link, libc::NF_IP_PRI_FILTER)), comment)
+}
+
+/// The same with a priority.
+fn chain_at(name: &str, link: Option<(&IfName, i32)>, comment: &str) -> Vec<Request> {
     let mut new = body(NETDEV);
     new.text(TABLE_NAME, TABLE).text(CHAIN_NAME, name);
-    if let Some(link) = link {
+    if let Some((link, priority)) = link {
         new.text(CHAIN_TYPE, "filter").nest(CHAIN_HOOK, |hook| {
-            hook.big(HOOK_NUMBER, INGRESS).big(HOOK_PRIORITY, libc::NF_IP_PRI_FILTER as u32);
+            hook.big(HOOK_NUMBER, INGRESS).big(HOOK_PRIORITY, priority as u32);
             hook.text(HOOK_LINK, link.as_str());
         });
         new.big(CHAIN_POLICY, libc::NF_ACCEPT as u32);
@@ -180,6 +217,19 @@ pub fn guard_label(index: u32) -> String {
     format!("guard {index}")
 }
 
+/// Label of the rule that leads to an ifb link.
+pub fn shaped_label(port: &IfName, index: u32) -> String {
+    format!("shaped {port} {index}")
+}
+
+/// Label of the rule that drops frames above a rate.
+pub fn packets_label(port: &IfName, index: u32, limit: Stateful) -> String {
+    match limit {
+        Stateful::Packets { rate, burst } => format!("packets {port} {index} {rate} {burst}"),
+        Stateful::Connections(_) => String::new(),
+    }
+}
+
 /// Parses the label of chain `name`: a fast path entry and the index of its link.
 pub fn parse_label(name: &str, label: &str) -> Option<(FastPath, u32)> {
     let mut words = label.split(' ');
@@ -190,6 +240,15 @@ pub fn parse_label(name: &str, label: &str) -> Option<(FastPath, u32)> {
     }
     let tunnel = IfName::parse(words.next()?).ok()?;
     let index = words.next()?.parse().ok()?;
+    if kind == "shaped" {
+        return Some((FastPath::Shaped { port: tunnel, ifb: IfName::parse(name).ok()? }, index));
+    }
+    if kind == "packets" {
+        let mut number = || words.next().and_then(|word| word.parse().ok());
+        let (rate, burst) = (number()?, number()?);
+        let entry = FastPath::PacketLimit { port: tunnel, rate, burst };
+        return (entry.chain().as_deref() == Some(name)).then_some((entry, index));
+    }
     let mac = Mac::parse(words.next()?).ok()?;
     let entry = match kind {
         "network" if name == tunnel.as_str() => FastPath::Network { tunnel, gateway: mac },
@@ -217,6 +276,12 @@ mod tests {
             let port = FastPath::Port { tunnel: tunnel.clone(), port: link.clone(), mac, addresses };
             assert_eq!(parse_label("pnth1", &label), Some((port, 8)));
         }
+        let shaped = FastPath::Shaped { port: link.clone(), ifb: IfName::parse("pntq1").unwrap() };
+        assert_eq!(parse_label("pntq1", &shaped_label(&link, 9)), Some((shaped, 9)));
+        let limit = FastPath::PacketLimit { port: link.clone(), rate: 100, burst: 10 };
+        let label = packets_label(&link, 9, Stateful::Packets { rate: 100, burst: 10 });
+        assert_eq!(parse_label("pnth1_packets", &label), Some((limit, 9)));
+        assert_eq!(parse_label("pnth2_packets", &label), None);
         assert_eq!(parse_label("pnth1", &guard_label(9)), Some((FastPath::Guard { port: link.clone() }, 9)));
         let text = network_label(&tunnel, 7, mac);
         for broken in ["", "network", "port pntx1 7", "network pntx1 x 02:00:00:00:00:01", &text.replace("net", "not")]

@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::rules::{LEARNED_MAX, guard_label, network_label, port_label};
+use super::rules::{FIRST, LAST, LEARNED_MAX, guard_label, network_label, packets_label, port_label, shaped_label};
 use super::{FastPath, Piece, SCHEMA, here, on, pieces, there};
 use crate::linux::shell::quoted;
 use crate::model::{IfName, Mac};
+use nft::Stateful;
 
 /// Placeholder for the index of the link until the shell looks it up.
 const INDEX: u32 = u32::MAX;
@@ -24,6 +25,11 @@ pub fn addition(entry: &FastPath) -> Option<String> {
         FastPath::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
         FastPath::Port { tunnel, port, mac, addresses } => (port, self::port(tunnel, port, *mac, addresses)),
         FastPath::Guard { port } => (port, guard(port)),
+        FastPath::Shaped { port, ifb } => (ifb, shaped(port, ifb)),
+        FastPath::PacketLimit { port, rate, burst } => {
+            let limit = Stateful::Packets { rate: *rate, burst: *burst };
+            (port, packet_limit(port, &entry.chain()?, limit))
+        }
         FastPath::Leftover(_) => return None,
     };
     // Names that Pontoon derives are always plain: nothing that the shell or nft would reject.
@@ -92,6 +98,27 @@ fn guard(port: &IfName) -> Vec<String> {
     let rule = "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop";
     script.push(format!("add rule netdev pontoon {port} {rule} {label}"));
     script
+}
+
+fn shaped(port: &IfName, ifb: &IfName) -> Vec<String> {
+    let hook = format!("type filter hook ingress device \"{port}\" priority {LAST}; policy accept;");
+    vec![
+        format!("add table netdev pontoon {{ comment \"{SCHEMA}\"; }}"),
+        format!("add chain netdev pontoon {ifb} {{ {hook} }}"),
+        format!("flush chain netdev pontoon {ifb}"),
+        format!("add rule netdev pontoon {ifb} fwd to \"{ifb}\" comment \"{}\"", shaped_label(port, INDEX)),
+    ]
+}
+
+fn packet_limit(port: &IfName, name: &str, limit: Stateful) -> Vec<String> {
+    let hook = format!("type filter hook ingress device \"{port}\" priority {FIRST}; policy accept;");
+    let label = packets_label(port, INDEX, limit);
+    vec![
+        format!("add table netdev pontoon {{ comment \"{SCHEMA}\"; }}"),
+        format!("add chain netdev pontoon {name} {{ {hook} }}"),
+        format!("flush chain netdev pontoon {name}"),
+        format!("add rule netdev pontoon {name} {limit} counter drop comment \"{label}\""),
+    ]
 }
 
 /// An empty chain at ingress of a link.

@@ -1,0 +1,132 @@
+//! Arguments of the commands that show what Pontoon and the kernel do.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{Asked, path};
+use crate::engine;
+
+/// Who sends to whom.
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// The sender: a container's name or id, an endpoint's id, a MAC address, an address, or `host`.
+    #[arg(value_name = "FROM")]
+    pub from: String,
+
+    /// The receiver, with a port, or without one for ICMP; an IPv6 address with a port in brackets.
+    #[arg(value_name = "TO[:PORT[/PROTOCOL]]")]
+    pub to: String,
+
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// Socket of the engine, which is asked for names for a second at most.
+    #[arg(long, value_name = "PATH", default_value = engine::SOCKET)]
+    pub docker: PathBuf,
+
+    /// Use IPv6 where both have addresses of both families.
+    #[arg(long)]
+    pub ipv6: bool,
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct Ports {
+    /// Plugin socket of the daemon [default: that of the installed Pontoon].
+    #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
+    pub socket: PathBuf,
+
+    /// Name of the managed plugin, if there are several.
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Option<String>,
+
+    /// Only networks whose id starts with this; with --docker, or the one of this name.
+    #[arg(long, value_name = "ID")]
+    pub network: Option<String>,
+
+    /// Only endpoints whose id starts with this; with --docker, or the container of this name.
+    #[arg(long, value_name = "ID")]
+    pub endpoint: Option<String>,
+
+    /// Show names of containers and networks, from the engine on this socket.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = engine::SOCKET)]
+    pub docker: Option<PathBuf>,
+
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which daemon is asked for its leases.
+#[derive(Debug, Args)]
+pub struct Leases {
+    /// Plugin socket of the daemon [default: that of the installed Pontoon].
+    #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
+    pub socket: PathBuf,
+
+    /// Name of the managed plugin, if there are several.
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Option<String>,
+
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    Table,
+    /// An object for programs.
+    Json,
+}
+
+/// Where facts and names are from.
+#[derive(Debug, Clone, Args)]
+pub struct View {
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// Form of the output; --json is the same as `-o json`.
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub output: Format,
+
+    /// Socket of the engine, which is asked for names for a second at most.
+    #[arg(long, value_name = "PATH", default_value = engine::SOCKET)]
+    pub docker: PathBuf,
+}
+
+impl View {
+    /// The form of the output.
+    pub fn format(&self) -> Format {
+        if self.asked.json { Format::Json } else { self.output }
+    }
+}
+
+/// What to inspect.
+#[derive(Debug, Clone, Args)]
+pub struct Inspect {
+    /// A container, an endpoint or a network: its name, the beginning of its id, an address or a MAC address.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Where facts and names are from.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// Which drops to show.
+#[derive(Debug, Clone, Args)]
+pub struct Drops {
+    /// Wait for this many seconds, and show what was dropped in that time.
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<u64>,
+
+    /// Form of the output.
+    #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "table")]
+    pub format: Format,
+}

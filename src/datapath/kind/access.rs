@@ -1,0 +1,164 @@
+//! Who may talk to the endpoints of a network with a bridge, and to whom they may talk: the statements for the firewall.
+//!
+//! As with network policies of Kubernetes: a direction is open until an option of the network or of the endpoint
+//! restricts it, lists add up, and replies pass.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{Refusal, bridge};
+use crate::datapath::Policy;
+use crate::datapath::access::{Access, Place, Range, Way};
+use crate::model::access::AccessOptions;
+use crate::model::access::expand::{Expanded, MOST_RANGES, expand, expand_beyond};
+use crate::model::access::names::{MOST_PIECES, NameRules};
+use crate::model::access::options::{EGRESS_ALLOW, GROUP, INGRESS_ALLOW};
+use crate::model::{AllowList, Endpoint, EndpointSpec, Family, IfName, Network, options};
+
+fn of_options(options: &AccessOptions, way: Way) -> Option<AllowList> {
+    way.choose(options.egress(), options.ingress())
+}
+
+/// What the options of a network allow its endpoints; `None` if they do not restrict the direction.
+fn of_network(network: &Network, way: Way) -> Option<AllowList> {
+    of_options(&network.spec.options.access, way)
+}
+
+/// What an endpoint may exchange in one direction; `None` if it is not restricted.
+pub fn list(network: &Network, endpoint: &EndpointSpec, way: Way) -> Option<AllowList> {
+    match (of_network(network, way), of_options(&endpoint.options.access, way)) {
+        (Some(one), Some(other)) => Some(one.union(&other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Whether an endpoint is restricted in any direction.
+pub fn is_restricted(network: &Network, endpoint: &EndpointSpec) -> bool {
+    Way::ALL.into_iter().any(|way| list(network, endpoint, way).is_some())
+}
+
+/// The statements for a network: what its options allow all endpoints that are restricted.
+pub(super) fn statements_of_network(network: &Network) -> BTreeSet<Policy> {
+    let mut set = BTreeSet::new();
+    let spec = &network.spec;
+    for way in Way::ALL {
+        let Some(list) = of_network(network, way) else { continue };
+        let list = expand(&list, spec);
+        for pool in spec.subnets().map(|subnet| subnet.pool) {
+            allowed(&list, way, (pool.network(), pool.broadcast()), &mut set);
+        }
+    }
+    set.into_iter().map(Policy::Access).collect()
+}
+
+/// The statements for an endpoint with this port.
+pub(super) fn statements(network: &Network, port: &IfName, endpoint: &Endpoint) -> BTreeSet<Policy> {
+    let mut set = BTreeSet::new();
+    let spec = &endpoint.spec;
+    for way in Way::ALL {
+        if list(network, spec, way).is_none() {
+            continue;
+        }
+        set.insert(Access::RestrictedPort(way, port.clone()));
+        set.insert(Access::TrackedPort(port.clone()));
+        set.extend(spec.addresses().map(|address| Access::Restricted(way, address)));
+        set.extend(redirected(network, spec, way));
+        let Some(own) = of_options(&spec.options.access, way) else { continue };
+        let own = expand_beyond(&own, &of_network(network, way).unwrap_or_default(), &network.spec);
+        spec.addresses().for_each(|address| allowed(&own, way, (address, address), &mut set));
+    }
+    set.into_iter().map(Policy::Access).collect()
+}
+
+/// The rules about DNS names of an endpoint's egress lists; `None` without any.
+pub fn names(network: &Network, endpoint: &EndpointSpec) -> Option<NameRules> {
+    NameRules::of(&list(network, endpoint, Way::Egress)?)
+}
+
+/// Where DNS queries of an endpoint whose egress lists have names are answered: at the address of the host on its
+/// bridge, in each family that has one.
+fn redirected(network: &Network, endpoint: &EndpointSpec, way: Way) -> Vec<Access> {
+    let (Way::Egress, Some(_), Some(bridge)) = (way, names(network, endpoint), network.kind.bridge()) else {
+        return Vec::new();
+    };
+    let here: Vec<IpAddr> = bridge::host_addresses(network).iter().map(|net| net.ip()).collect();
+    let of = |own: IpAddr| {
+        let here = here.iter().find(|here| here.is_ipv4() == own.is_ipv4())?;
+        Some(Access::Redirected(bridge.clone(), own, *here))
+    };
+    endpoint.addresses().filter_map(of).collect()
+}
+
+/// What a list allows endpoints with these addresses.
+fn allowed(list: &Expanded, way: Way, own: Range, set: &mut BTreeSet<Access>) {
+    let of_family = |address: &IpAddr| Family::of(address) == Family::of(&own.0);
+    for place in Place::ALL {
+        let peers = list.addresses.iter().filter(|(_, first, _)| of_family(first));
+        set.extend(peers.map(|(transport, first, last)| Access::Allowed(place, way, own, *transport, (*first, *last))));
+    }
+    set.extend(list.host.iter().map(|transport| Access::AllowedHost(way, own, *transport)));
+}
+
+/// Refuses names where the endpoint's queries cannot be answered here.
+fn check_names(network: &Network, endpoint: &EndpointSpec, name: &str) -> Result<(), Refusal> {
+    let refuse = |text: String| Err(Refusal(format!("endpoint {}: {EGRESS_ALLOW}: {text}", endpoint.id)));
+    if redirected(network, endpoint, Way::Egress).is_empty() {
+        return refuse(format!(
+            "the DNS name {name} needs a network whose gateway is this host, because Pontoon answers the container's DNS \
+             queries there: use a network with a gateway on a bridge that Pontoon makes, or addresses instead of names"
+        ));
+    }
+    let pieces = names(network, endpoint).map_or(0, |rules| rules.pieces());
+    if pieces > MOST_PIECES {
+        return refuse(format!(
+            "the protocols and ports of all rules with DNS names are {pieces} different ranges, more than {MOST_PIECES}: \
+             use fewer or wider ones"
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a policy that could not be enforced.
+///
+/// # Errors
+/// The endpoint, the option and the remedy.
+pub(super) fn check(network: &Network, endpoint: &EndpointSpec) -> Result<(), Refusal> {
+    let refuse = |text: String| Err(Refusal(format!("endpoint {}: {text}", endpoint.id)));
+    let access = [&network.spec.options.access, &endpoint.options.access];
+    let Some(given) = access.into_iter().find_map(|options| options.given()) else { return Ok(()) };
+    if network.spec.options.vlan.or(endpoint.options.vlan).is_some() || !endpoint.options.trunk.is_empty() {
+        return refuse(format!(
+            "{given} is not supported together with {} yet, because another VLAN may have the same addresses: remove one \
+             of them",
+            options::VLAN
+        ));
+    }
+    if !bridge::wants_check(network, endpoint) {
+        return refuse(format!(
+            "{given} needs source address validation, without which the container could use another's address: remove \
+             {}=false, and use an IPAM driver that assigns addresses",
+            options::SPOOFCHECK
+        ));
+    }
+    if endpoint.options.access.group.is_some() {
+        return refuse(format!("{GROUP} is not supported yet: remove it, and use subnets in allow lists"));
+    }
+    for way in Way::ALL {
+        let Some(list) = list(network, endpoint, way) else { continue };
+        let key = way.choose(EGRESS_ALLOW, INGRESS_ALLOW);
+        if let Some(group) = list.group() {
+            return refuse(format!("{key}: group:{} is not supported yet: use subnets instead", group.as_str()));
+        }
+        if let Some(name) = list.name() {
+            check_names(network, endpoint, name)?;
+        }
+        let ranges = expand(&list, &network.spec).ranges();
+        if ranges > MOST_RANGES {
+            return refuse(format!(
+                "{key} of the network and the container together are {ranges} ranges of ports and addresses, more than \
+                 {MOST_RANGES}: use fewer or wider ones"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Removes elements of sets whose elements expire: reconciliation does not know them, so what they are about takes them
+//! with it.
+//!
+//! Called by `names` and by the conntrack worker.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use nft::batch::commit;
+use nft::element::{Entry, Reader};
+use nft::{Set as Spec, message, table};
+
+use super::ruleset::TABLE;
+use super::sets::Set;
+use crate::linux::netlink::{Failure, Socket};
+
+/// How often a removal is tried while elements expire at the same time.
+const ATTEMPTS: u32 = 3;
+
+/// Removes the elements that are concerned. A missing table is success.
+pub fn remove(socket: &mut Socket, set: &Spec<'_>, concerned: impl Fn(&Entry) -> bool) -> Result<(), Failure> {
+    let is_gone = |failure: &Failure| failure.errno() == Some(libc::ENOENT);
+    let held = |socket: &mut Socket| -> Result<Vec<Entry>, Failure> {
+        let held = table::entries(socket, set.family, TABLE, set.name)?;
+        Ok(held.into_iter().filter(&concerned).collect())
+    };
+    for _ in 0..ATTEMPTS {
+        let held = held(socket)?;
+        match commit(socket, &message::elements(TABLE, set, &held, false)) {
+            // One expired in between, and none was removed.
+            Err(failure) if is_gone(&failure) => {}
+            result => return result,
+        }
+    }
+    for entry in held(socket)? {
+        match commit(socket, &message::elements(TABLE, set, &[entry], false)) {
+            Err(failure) if is_gone(&failure) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the flows within bridges from and to these addresses, and who may send them errors: the next container with
+/// such an address has a list of its own.
+pub fn forget_flows(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
+    for set in [Set::Flows4, Set::Flows6, Set::Partners4, Set::Partners6] {
+        let v6 = set.v6();
+        if addresses.iter().any(|address| address.is_ipv6() == v6) {
+            let size = if v6 { 16 } else { 4 };
+            remove(socket, &set.spec(), |entry| {
+                let ends = entry
+                    .key
+                    .get(..2 * size)
+                    .and_then(|ends| Reader::all(ends, |key| Some([key.address(v6)?, key.address(v6)?])));
+                ends.is_some_and(|ends| ends.iter().any(|end| addresses.contains(end)))
+            })?;
+        }
+    }
+    Ok(())
+}

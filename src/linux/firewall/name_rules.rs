@@ -1,0 +1,59 @@
+//! Rules about DNS names: queries of containers whose list has names are redirected to Pontoon, and the addresses that it
+//! answered are reachable for a time. Without such a container, their maps and sets are empty.
+//!
+//! The key of the redirection is the bridge and the source address, which source address validation has proven: so the
+//! answering process knows by the address alone which container asks.
+//!
+//! Pure. Part of `access_rules`.
+
+use nft::message::Chain;
+use nft::{Direction, Expressions, Field, Side};
+
+use super::ruleset::{Rule, chain, rule};
+use super::sets::Set;
+use crate::datapath::access::NAMES_PORT;
+
+const TCP: u8 = libc::IPPROTO_TCP as u8;
+const UDP: u8 = libc::IPPROTO_UDP as u8;
+const DNS: [u8; 2] = dns::PORT.to_be_bytes();
+const HERE: [u8; 2] = NAMES_PORT.to_be_bytes();
+
+/// Before published ports: port 53 of the host may be one.
+pub(super) const QUERIES: Chain = chain(
+    "prerouting_queries",
+    "nat",
+    libc::NF_INET_PRE_ROUTING,
+    libc::NF_IP_PRI_NAT_DST - 1,
+    "DNS queries of containers whose egress list has names",
+);
+
+fn redirected(rule: Expressions, transport: u8, v6: bool) -> Expressions {
+    let rule = rule.is(Field::TRANSPORT, &[transport]).is(Field::PORT, &DNS).family(v6);
+    let map = if v6 { Set::Redirected6 } else { Set::Redirected4 };
+    rule.dnat_to(&[Direction::In.name(), Side::Source.address(v6)], map)
+}
+
+/// Whichever server they are for.
+pub(super) static RULES: [Rule; 4] = [
+    rule(QUERIES, "IPv4, UDP", |rule| redirected(rule, UDP, false)),
+    rule(QUERIES, "IPv4, TCP", |rule| redirected(rule, TCP, false)),
+    rule(QUERIES, "IPv6, UDP", |rule| redirected(rule, UDP, true)),
+    rule(QUERIES, "IPv6, TCP", |rule| redirected(rule, TCP, true)),
+];
+
+/// Packets for the port at which Pontoon answers.
+pub(super) fn at_port(rule: Expressions, transport: u8) -> Expressions {
+    rule.is(Field::TRANSPORT, &[transport]).is(Field::PORT, &HERE)
+}
+
+/// Who was not redirected does not reach the port: neither other hosts nor containers without names. Before the rules by
+/// which these leave the chain.
+pub(super) fn not_redirected(rule: Expressions, transport: u8) -> Expressions {
+    at_port(rule, transport).is_not_dnat().counter().drop()
+}
+
+/// The addresses of names that the container looked up.
+pub(super) fn allowed(rule: Expressions, v6: bool) -> Expressions {
+    let key = [Side::Source.address(v6), Field::TRANSPORT, Field::PORT, Side::Destination.address(v6)];
+    rule.family(v6).key_in(&key, if v6 { Set::EgressName6 } else { Set::EgressName4 }).accept()
+}

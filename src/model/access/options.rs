@@ -1,0 +1,123 @@
+//! Options about who may talk to whom, of networks and of endpoints.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AllowList, GroupName};
+use crate::model::options::{OptionError, OptionRow, refused};
+
+/// Key of the option for the directions in which a network's endpoints are restricted.
+pub const POLICY: &str = "pontoon.policy";
+/// Key of the option for what endpoints may reach.
+pub const EGRESS_ALLOW: &str = "pontoon.egress.allow";
+/// Key of the option for what may reach endpoints.
+pub const INGRESS_ALLOW: &str = "pontoon.ingress.allow";
+/// Key of the option for the group of an endpoint.
+pub const GROUP: &str = "pontoon.group";
+
+/// Directions in which a network's endpoints are restricted although no list was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Denied {
+    /// None.
+    #[default]
+    Open,
+    /// What containers send.
+    DenyEgress,
+    /// What is sent to containers.
+    DenyIngress,
+    /// Both.
+    Deny,
+}
+
+impl Denied {
+    fn egress(self) -> bool {
+        matches!(self, Denied::DenyEgress | Denied::Deny)
+    }
+
+    fn ingress(self) -> bool {
+        matches!(self, Denied::DenyIngress | Denied::Deny)
+    }
+}
+
+/// See the module documentation. `None` as list means that these options do not restrict the direction.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AccessOptions {
+    /// What is restricted without a list; of networks only.
+    #[serde(default, skip_serializing_if = "is_open")]
+    pub denied: Denied,
+    /// What the endpoint may reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<AllowList>,
+    /// What may reach the endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<AllowList>,
+    /// The group that the endpoint is in; of endpoints only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
+}
+
+fn is_open(denied: &Denied) -> bool {
+    *denied == Denied::Open
+}
+
+impl AccessOptions {
+    /// Takes one of these options of the table; false if `row` is another.
+    ///
+    /// # Errors
+    /// The value does not have the form that the row requires, or has a DNS name for incoming connections.
+    pub fn take(&mut self, row: &OptionRow, given: &str) -> Result<bool, OptionError> {
+        match row.key {
+            EGRESS_ALLOW => self.egress = Some(list(row, given)?),
+            INGRESS_ALLOW => self.ingress = Some(list(row, given)?),
+            POLICY => {
+                self.denied = match given.trim() {
+                    "open" => Denied::Open,
+                    "deny-egress" => Denied::DenyEgress,
+                    "deny-ingress" => Denied::DenyIngress,
+                    "deny" => Denied::Deny,
+                    _ => return Err(refused(row, given, row.value)),
+                }
+            }
+            GROUP => {
+                let name = GroupName::parse(given.trim());
+                self.group = Some(name.ok_or_else(|| refused(row, given, row.value))?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Whether no option was given.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The first option that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.denied != Denied::Open, POLICY),
+            (self.egress.is_some(), EGRESS_ALLOW),
+            (self.ingress.is_some(), INGRESS_ALLOW),
+            (self.group.is_some(), GROUP),
+        ];
+        given.into_iter().find_map(|(given, key)| given.then_some(key))
+    }
+
+    /// What an endpoint with these options may reach; `None` if it is not restricted.
+    pub fn egress(&self) -> Option<AllowList> {
+        self.egress.clone().or_else(|| self.denied.egress().then(AllowList::default))
+    }
+
+    /// What may reach an endpoint with these options; `None` if it is not restricted.
+    pub fn ingress(&self) -> Option<AllowList> {
+        self.ingress.clone().or_else(|| self.denied.ingress().then(AllowList::default))
+    }
+}
+
+fn list(row: &OptionRow, given: &str) -> Result<AllowList, OptionError> {
+    let list: AllowList = given.parse().map_err(|error: super::ListError| refused(row, given, &error.to_string()))?;
+    match list.name().filter(|_| row.key == INGRESS_ALLOW) {
+        Some(name) => Err(OptionError::DnsName { key: row.key, name: name.to_owned() }),
+        None => Ok(list),
+    }
+}
