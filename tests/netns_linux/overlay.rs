@@ -100,6 +100,8 @@ impl Host {
         let netns = Netns::new();
         self.netns.enter(|| netns.take(pair.peer.as_str(), &format!("10.9.0.{n}/24"), "10.9.0.1"));
         netns.run(&format!("ip addr add fd09::{n}/64 dev eth0 nodad; ip -6 route add default via fd09::1"));
+        // IPv6 of a new link becomes ready with a delay of the kernel, which no test counts as a fault.
+        wait_for("IPv6 of the new container", || netns.pings("fd09::1"));
         Container { netns, place }
     }
 
@@ -255,8 +257,6 @@ fn a_moved_address_leaves_no_stale_entry() {
             old.stop(&at);
             let host = &hosts[life % 3];
             at = host.container(&format!("life{life}"), 7);
-            // IPv6 of a new link becomes ready with a delay of the kernel, which does not count as stale.
-            wait_for("IPv6 of the new container", || at.netns.pings("fd09::1"));
             host.announce(&at);
             for (n, watcher) in watchers.iter().enumerate() {
                 // A single packet, which a stale neighbour would drop, however long the ping waits for the answer.

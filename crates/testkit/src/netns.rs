@@ -76,11 +76,16 @@ impl Netns {
         self.enter(|| run(command))
     }
 
-    /// Moves a link of the calling thread's namespace into this one, as `eth0` with an address.
+    /// Moves a link of the calling thread's namespace into this one, as `eth0` with an address. Returns when the link
+    /// is ready: the kernel processes a new carrier later (net/core/link_watch.c), by seconds where many namespaces end.
     pub fn take(&self, link: &str, address: &str, gateway: &str) {
         run(&format!("ip link set {link} netns {} name eth0", self.tid));
         self.run(&format!("ip addr add {address} dev eth0"));
         self.run("ip link set eth0 up");
+        wait_for("a link that is ready", || {
+            let link = self.run("ip -o link show dev eth0");
+            !link.contains("LOWER_UP") || !(link.contains("state DOWN") || link.contains("state LOWERLAYERDOWN"))
+        });
         if !gateway.is_empty() {
             self.run(&format!("ip route add default via {gateway}"));
         }
