@@ -29,6 +29,9 @@ pub struct AddressConflict {
 pub struct ConflictStatus {
     /// Whether they can be found: whether the daemon was started with CAP_NET_RAW.
     pub found: bool,
+    /// Whether the process that opens packet sockets, `pontoon-packets`, has ended: no further link is listened to.
+    #[serde(default)]
+    pub deaf: bool,
     /// Those of the last ten minutes.
     pub present: Vec<AddressConflict>,
 }
@@ -40,5 +43,6 @@ pub fn of_daemon(driver: &Driver) -> Option<ConflictStatus> {
         let (of, link, address, other) = (conflict.of, conflict.link, conflict.address, conflict.other);
         AddressConflict { network: of.network, endpoint: of.endpoint, link, address, mac: of.mac, other }
     };
-    Some(ConflictStatus { found, present: driver.conflicts().into_iter().map(line).collect() })
+    let deaf = found && !driver.opens_sockets();
+    Some(ConflictStatus { found, deaf, present: driver.conflicts().into_iter().map(line).collect() })
 }

@@ -53,6 +53,11 @@ pub trait Wire: Send + Sync {
     /// Whether this process has the privilege that [`Wire::probe`] needs.
     fn probes(&self) -> bool;
 
+    /// Whether it can listen on further links: no longer after the process that opens packet sockets for it has ended.
+    fn opens_sockets(&self) -> bool {
+        self.probes()
+    }
+
     /// Asks on the network of a link who has these addresses, in a way from which no host learns anything. Does not wait
     /// for answers: they are sightings. Listens on the link from now on, if it did not.
     fn probe(&self, link: &IfName, addresses: &[IpAddr]) -> Result<(), KernelError>;
@@ -63,7 +68,7 @@ pub trait Wire: Send + Sync {
 
     /// Sends the message of a DHCP client on the network of a link, from the link's own hardware address: so the answer
     /// comes to the link, and no bridge or switch learns a wrong location of the client. Needs the same privilege as
-    /// [`Wire::probe`].
+    /// [`Wire::probe`]. Listens on the link from now on, if it did not: it may have been replaced.
     fn send_dhcp(&self, link: &IfName, message: &[u8], to: Destination) -> Result<(), KernelError>;
 
     /// Receives messages of DHCP servers on these links and no others; see [`Wire::listen`].

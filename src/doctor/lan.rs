@@ -15,10 +15,17 @@ pub(super) fn conflicts(facts: &Facts) -> Vec<Finding> {
             wiring::start(facts)
         ))];
     }
-    if status.present.is_empty() {
+    let mut findings: Vec<Finding> = status.present.iter().map(present).collect();
+    if status.deaf {
+        let title =
+            "further local networks are not listened to: there, address conflicts are not found, and DHCP fails";
+        let finding = Finding::new(Level::Degraded, title).seen("the process pontoon-packets has ended");
+        findings.push(finding.mended_by(wiring::start(facts)));
+    }
+    if findings.is_empty() {
         return vec![Finding::ok("no other host uses the address of a container")];
     }
-    status.present.iter().map(present).collect()
+    findings
 }
 
 fn present(conflict: &AddressConflict) -> Finding {
@@ -108,15 +115,18 @@ mod tests {
             mac: Some(Mac::parse("02:00:00:00:00:01").unwrap()),
             other: Mac::parse("02:00:00:00:00:02").unwrap(),
         };
-        facts.status.conflicts = Some(ConflictStatus { found: true, present: vec![line] });
+        facts.status.conflicts = Some(ConflictStatus { found: true, deaf: false, present: vec![line] });
         let [finding] = &conflicts(&facts)[..] else { panic!("one finding for one conflict") };
         let text = format!("{} {:?} {:?}", finding.title, finding.evidence, finding.remedy);
         for part in ["br-lan", "192.168.1.200", "02:00:00:00:00:01", "02:00:00:00:00:02", "e1", "--ip"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!(finding.level, Level::Degraded);
-        facts.status.conflicts = Some(ConflictStatus { found: false, present: Vec::new() });
+        facts.status.conflicts = Some(ConflictStatus { found: false, deaf: false, present: Vec::new() });
         assert!(conflicts(&facts)[0].remedy.as_ref().unwrap().contains("CAP_NET_RAW"));
+        facts.status.conflicts = Some(ConflictStatus { found: true, deaf: true, present: Vec::new() });
+        let [finding] = &conflicts(&facts)[..] else { panic!("one finding") };
+        assert!(finding.level == Level::Degraded && finding.evidence[0].contains("pontoon-packets"), "{finding:?}");
     }
 
     #[test]

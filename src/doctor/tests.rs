@@ -84,7 +84,7 @@ pub(super) fn well() -> Facts {
                 taken: 1,
                 unclaimed: Vec::new(),
             }],
-            conflicts: Some(ConflictStatus { found: true, present: Vec::new() }),
+            conflicts: Some(ConflictStatus { found: true, deaf: false, present: Vec::new() }),
             ..Status::default()
         },
         wiring: Wiring {

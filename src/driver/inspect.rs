@@ -48,6 +48,11 @@ impl Driver {
         self.conflicts.listens()
     }
 
+    /// Whether further networks with other hosts can be listened to; see [`crate::datapath::Wire::opens_sockets`].
+    pub fn opens_sockets(&self) -> bool {
+        self.kernel().opens_sockets()
+    }
+
     /// Of these ports, those that cannot be reserved on the host, each with the reason. Ports that this process
     /// already holds count as reserved.
     pub fn unreserved(&self, ports: impl Iterator<Item = HostPort>) -> Vec<(HostPort, String)> {

@@ -118,6 +118,11 @@ impl Listener {
         &self.place.packets.sender
     }
 
+    /// Whether it can listen on further links.
+    pub fn opens_sockets(&self) -> bool {
+        self.place.packets.has_receivers()
+    }
+
     /// Passes frames to `receiver`, on the thread; a second receiver is ignored.
     pub fn watch(&self, receiver: Receiver) {
         let _ = self.place.receiver.set(receiver);

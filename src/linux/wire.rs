@@ -15,10 +15,13 @@ use crate::datapath::wire::Watcher;
 use crate::datapath::{Announcement, DhcpWatcher, KernelError, Sighting, Wire};
 use crate::model::IfName;
 
+fn no_sockets() -> Failure {
+    Failure::refused(libc::EPERM, "Pontoon was started without CAP_NET_RAW")
+}
+
 impl LinuxKernel {
     fn listener(&self) -> Result<&Listener, Failure> {
-        let refused = || Failure::refused(libc::EPERM, "Pontoon was started without CAP_NET_RAW");
-        self.listener.as_ref().ok_or_else(refused)
+        self.listener.as_ref().ok_or_else(no_sockets)
     }
 
     fn find_heard(&self, name: &IfName) -> Result<Option<Heard>, Failure> {
@@ -61,9 +64,12 @@ impl LinuxKernel {
 
     fn send_to_server(&self, name: &IfName, message: &[u8], to: Destination) -> Result<(), Failure> {
         let gone = || Failure::refused(libc::ENODEV, "");
-        let Heard { index, mac } = self.find_heard(name)?.ok_or_else(gone)?;
-        let frame = dhcp::frame::to_server(message, mac.ok_or_else(gone)?.bytes(), to);
-        self.listener()?.sender().send(index, &frame)
+        let heard = self.find_heard(name)?.ok_or_else(gone)?;
+        let frame = dhcp::frame::to_server(message, heard.mac.ok_or_else(gone)?.bytes(), to);
+        let listener = self.dhcp.as_ref().ok_or_else(no_sockets)?;
+        // The link may have been replaced since `listen_dhcp`: the answer must not be missed.
+        listener.add(name, heard)?;
+        listener.sender().send(heard.index, &frame)
     }
 
     fn send_probes(&self, name: &IfName, addresses: &[IpAddr]) -> Result<(), Failure> {
@@ -99,6 +105,10 @@ impl Wire for LinuxKernel {
 
     fn probes(&self) -> bool {
         self.listener.is_some()
+    }
+
+    fn opens_sockets(&self) -> bool {
+        self.listener.as_ref().is_some_and(Listener::opens_sockets)
     }
 
     fn probe(&self, link: &IfName, addresses: &[IpAddr]) -> Result<(), KernelError> {

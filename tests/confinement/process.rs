@@ -51,17 +51,21 @@ fn every_thread_is_confined_and_verbs_work() {
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
 }
 
+/// The process that opens packet sockets: the only child, of the first thread, before there are others.
+fn opener(daemon: &Daemon) -> String {
+    let pid = daemon.pid();
+    daemon.shell(&format!("cat /proc/{pid}/task/{pid}/children")).trim().to_owned()
+}
+
 /// The process that opens packet sockets has that privilege and no other, does not have the daemon's files, and ends with
 /// the daemon.
 #[test]
 fn the_process_that_opens_packet_sockets_has_only_that_privilege() {
     let dir = Dir::new();
     let daemon = Daemon::start(&dir.0, &[]);
-    let parent = daemon.pid().to_string();
-    let children = daemon.shell(&format!("cat /proc/{parent}/task/*/children"));
-    let child = children.trim();
+    let child = opener(&daemon);
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default();
-    assert_eq!(read("comm").trim(), "pontoon-packets", "children: {children:?}");
+    assert_eq!(read("comm").trim(), "pontoon-packets", "child {child}");
     let status = read("status");
     let value = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
@@ -87,6 +91,25 @@ fn the_process_that_opens_packet_sockets_has_only_that_privilege() {
         let status = read("status");
         status.is_empty() || status.contains("State:\tZ")
     });
+}
+
+/// If it ends, existing networks keep working, and the daemon says what a new one lacks.
+#[test]
+fn a_daemon_without_the_process_that_opens_packet_sockets_says_so() {
+    let dir = Dir::new();
+    let daemon = Daemon::start(&dir.0, &[]);
+    daemon.shell("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up");
+    let mut on_a_parent = network("aa", 1, false);
+    on_a_parent["Options"]["com.docker.network.generic"] = serde_json::json!({"parent": "lan0"});
+    call(&daemon, "NetworkDriver.CreateNetwork", &on_a_parent);
+    let deaf = || {
+        let status = request(&daemon.socket, "GET", "/status", b"").body;
+        serde_json::from_str::<serde_json::Value>(&status).unwrap()["conflicts"]["deaf"] == true
+    };
+    assert!(!deaf(), "{}", daemon.log());
+    daemon.shell(&format!("kill -KILL {}", opener(&daemon)));
+    wait_until(Duration::from_secs(10), "the daemon to know", deaf);
+    call(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", "e1", "10.1.0.2/24"));
 }
 
 /// The kernel may evict and create inodes of /proc, and Landlock rules apply to inodes.

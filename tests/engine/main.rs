@@ -8,6 +8,7 @@ mod activation;
 mod agreement;
 mod basics;
 mod dhcp;
+mod dhcp_servers;
 mod doctor;
 mod drift;
 mod example;

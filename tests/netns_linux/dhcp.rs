@@ -58,3 +58,38 @@ fn a_service_port_speaks_with_a_server_and_shows_nothing_else() {
         assert!(!learned.contains("02:00:00:00:00:07"), "{learned}");
     });
 }
+
+/// Users replace their bridges, by hand or by what configures the host's network. The answer to the first message on the
+/// new one arrives.
+#[test]
+fn a_replaced_link_is_heard_with_the_first_message() {
+    in_netns(|kernel| {
+        let (send, received) = channel();
+        kernel.watch_dhcp(Box::new(move |link, _, message| {
+            let _ = send.send((link.clone(), Message::decode(message)));
+        }));
+        let bridge = name("br-lan");
+        for life in 1..=3 {
+            run("ip link add br-lan type bridge forward_delay 0 && ip link set br-lan up");
+            let lan = Netns::new();
+            run("ip link add lan0 type veth peer name far && ip link set lan0 master br-lan up");
+            lan.take("far", "192.168.1.1/24", "");
+            if life == 1 {
+                kernel.listen_dhcp(&BTreeSet::from([bridge.clone()])).unwrap();
+            }
+            let server = lan.enter(|| UdpSocket::bind("0.0.0.0:67").unwrap());
+            server.set_broadcast(true).unwrap();
+            server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let client = [2, 0, 0, 0, 0, 7];
+            let request = Message::of_client(Kind::Discover, life, client);
+            kernel.send_dhcp(&bridge, &request.encode(), Destination::Broadcast).unwrap();
+            server.recv_from(&mut [0; 1500]).expect("the server hears it");
+            let mut offer = Message::of_client(Kind::Offer, life, client);
+            offer.is_reply = true;
+            server.send_to(&offer.encode(), ("192.168.1.255", 68)).unwrap();
+            let heard = received.recv_timeout(Duration::from_secs(10)).expect("the answer arrives");
+            assert_eq!(heard, (bridge.clone(), Some(offer)), "life {life}");
+            run("ip link del br-lan; ip link del lan0");
+        }
+    });
+}

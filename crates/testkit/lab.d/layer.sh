@@ -2,7 +2,10 @@
 # The layer: additional programs of a host: well-known servers and their clients, and the firewalls of distributions. It
 # is mounted over the engine root in nodes that request it (`lab up --full`).
 
-layer_packages=(firewalld ufw dbus-daemon nginx dnsmasq-base knot-dnsutils redis-server iperf3 docker-compose)
+layer_packages=(
+    firewalld ufw dbus-daemon nginx dnsmasq-base knot-dnsutils redis-server iperf3 docker-compose
+    isc-dhcp-server kea-dhcp4-server udhcpd
+)
 # packages that a node without systemd does not need
 layer_skips='^(systemd|libsystemd-shared|libpam-|polkitd|libpolkit|libcryptsetup|libnm0|gir1.2-nm|dbus-session|sgml-base|xml-core)'
 

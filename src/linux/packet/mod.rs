@@ -146,9 +146,13 @@ impl Packets {
     /// Opens a socket that receives nothing until it is bound.
     ///
     /// # Errors
-    /// The system's. EPIPE or ECONNRESET if the process that opens them has ended, and EAGAIN if it did not answer
-    /// within a second.
+    /// The system's. EPIPE if the process that opens them has ended, and EAGAIN if it did not answer within a second.
     pub fn receiver(&self, filter: Filter) -> io::Result<PacketSocket> {
         self.opener.as_ref().map_or_else(|| PacketSocket::open(filter), |opener| opener.open(filter))
+    }
+
+    /// Whether there is still a process that opens them.
+    pub fn has_receivers(&self) -> bool {
+        self.opener.as_ref().is_none_or(Opener::is_alive)
     }
 }

@@ -5,15 +5,18 @@
 //! whenever a packet socket is closed, also by the end of its process, the kernel waits about 10 ms for a grace
 //! period of RCU (`packet_release`, net/packet/af_packet.c).
 //!
-//! The daemon asks for a socket with one of the locked filters; an attacker who controls the daemon gets no other socket. The process ends with the daemon, when the channel is closed.
+//! The daemon asks for a socket with one of the locked filters; an attacker who controls the daemon gets no other
+//! socket. The process ends with the daemon, when the channel is closed. If it ends earlier, for example for lack of
+//! memory, the daemon cannot start another one, and `pontoon doctor` asks for a restart.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, send, sendmsg,
@@ -69,8 +72,23 @@ impl Opener {
     /// Asks for a socket with this filter.
     ///
     /// # Errors
-    /// That of opening it, EPIPE or ECONNRESET if the process has ended, and EAGAIN after a second without an answer.
+    /// That of opening it, EPIPE if the process has ended, and EAGAIN after a second without an answer.
     pub fn open(&self, filter: Filter) -> io::Result<PacketSocket> {
+        self.ask(filter).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPIPE | libc::ECONNRESET) => Errno::EPIPE.into(),
+            _ => error,
+        })
+    }
+
+    /// Whether the process exists. Does not wait.
+    pub fn is_alive(&self) -> bool {
+        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fds = [PollFd::new(channel.socket.as_fd(), PollFlags::empty())];
+        // POLLHUP needs not be asked for: the other end is closed (unix_poll, net/unix/af_unix.c).
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+    }
+
+    fn ask(&self, filter: Filter) -> io::Result<PacketSocket> {
         let mut channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         channel.number = channel.number.wrapping_add(1);
         let at = Filter::ALL.iter().position(|known| *known == filter).unwrap_or_default();
