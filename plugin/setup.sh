@@ -18,6 +18,8 @@ destdir=${DESTDIR:-}
 socket=/run/docker/plugins/pontoon.sock
 state=/var/lib/pontoon
 units=/etc/systemd/system
+tmpfiles=/etc/tmpfiles.d
+operators=pontoon # the group that may read the status socket
 
 say() { echo "pontoon: $*"; }
 die() { echo "pontoon: $*" >&2; exit 1; }
@@ -127,8 +129,10 @@ install_socket() {
     mkdir -p "$destdir$units"
     cp "$here/systemd/pontoon.socket" "$destdir$units/"
     sed "s|/usr/local/bin/|$prefix/bin/|" "$here/systemd/pontoon.service" >"$destdir$units/pontoon.service"
+    install -D -m 644 "$here/systemd/pontoon.tmpfiles" "$destdir$tmpfiles/pontoon.conf"
     chmod 644 "$destdir$units"/pontoon.{socket,service}
     [ -z "$destdir" ] || return 0
+    prepare_operators
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
         systemctl enable --quiet --now pontoon.socket
@@ -142,6 +146,17 @@ install_socket() {
     else
         say "installed, but systemd is not running. Start this before dockerd, and keep it running:"
         say "  $prefix/bin/pontoon serve --socket $socket --state-dir $state"
+    fi
+}
+
+# The group whose members may run pontoon status without root, and the directory of its socket.
+prepare_operators() {
+    grep -q "^$operators:" /etc/group || groupadd --system "$operators" ||
+        say "there is no group $operators: only root can use the status socket"
+    install -d -m 755 /run/pontoon
+    if grep -q "^$operators:" /etc/group; then
+        chgrp "$operators" /run/pontoon
+        chmod 2755 /run/pontoon
     fi
 }
 
@@ -159,6 +174,8 @@ uninstall_socket() {
         remove_leftovers "$prefix/bin/pontoon" || die "the service is stopped, everything else stays; systemctl enable --now pontoon.socket starts it again"
     fi
     rm -f "$destdir$units"/pontoon.{socket,service} "$destdir$prefix/bin/pontoon" "$destdir$socket"
+    rm -f "$destdir$tmpfiles/pontoon.conf" "$destdir/run/pontoon/status.sock"
+    rmdir "$destdir/run/pontoon" 2>/dev/null || true
     [ -z "$destdir" ] || return 0
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
     if [ "${PURGE:-}" = 1 ]; then

@@ -6,6 +6,8 @@ mod begin;
 pub mod explain;
 pub mod gc;
 pub mod inspect;
+mod look;
+mod operators;
 mod settings;
 pub mod show;
 mod standby;
@@ -29,7 +31,7 @@ use crate::linux::singleton::SingletonError;
 use crate::linux::{LinuxKernel, watch::Event};
 use crate::metrics::Metrics;
 use crate::resolvers::Resolvers;
-use crate::server::{self, Service};
+use crate::server::{self, Operators, Service};
 use crate::state::StoreError;
 use crate::upkeep::{self, Cause};
 use crate::{announcer, malloc, resolver, rounds, telemetry};
@@ -85,6 +87,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         if let Some(socket) = socket {
             socket.remove();
         }
+        begin.operators.remove();
         return Ok(());
     };
     let settings = settings::of_driver(&options, &opened.records, begin.seed);
@@ -123,18 +126,22 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         let (networks, endpoints) = driver.sizes();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %options.socket.display(), networks, endpoints,
             start_ms = began.elapsed().as_millis() as u64, "listening");
+        let shown = Operators::new(driver, Arc::clone(&service.metrics), begin.operators.status());
+        let showing = begin.operators.serve(shown, stopped.clone());
         let serving = tokio::spawn(server::serve(listener, service, stopped));
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
         let _ = stop.send(true);
-        if tokio::time::timeout(GRACE, serving).await.is_err() {
+        let ended = async { drop((serving.await, showing.await)) };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!("stopping with requests in progress");
         }
         Ok(())
     });
     socket.remove();
+    begin.operators.remove();
     tracing::info!("stopped; links and firewall rules are kept");
     // Verbs that no client waits for any more: their ledger records make them repeatable.
     runtime.shutdown_timeout(Duration::from_millis(50));

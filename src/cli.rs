@@ -13,7 +13,7 @@ use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
 use crate::model::{DataPath, Scope};
-use crate::{client, engine, output, state};
+use crate::{client, engine, group, output, state};
 
 /// A network and IPAM driver plugin for Docker.
 #[derive(Debug, Parser)]
@@ -106,6 +106,14 @@ pub struct Serve {
     /// Unix socket to listen on; unused with systemd socket activation.
     #[arg(long, env = "PONTOON_SOCKET", default_value = client::SOCKET, value_name = "PATH")]
     pub socket: PathBuf,
+
+    /// Unix socket for operators, which only shows; `none` for none [default: that of the default --socket].
+    #[arg(long, env = "PONTOON_STATUS_SOCKET", value_name = "PATH|none")]
+    pub status_socket: Option<PathBuf>,
+
+    /// Group whose members may use the status socket, by name or number; without it root alone may.
+    #[arg(long, env = "PONTOON_STATUS_GROUP", default_value = group::OPERATORS, value_name = "GROUP")]
+    pub status_group: String,
 
     /// Directory of the ledger; created if missing.
     #[arg(long, env = "PONTOON_STATE_DIR", default_value = state::DIRECTORY, value_name = "DIR")]

@@ -16,8 +16,19 @@ use hyperlocal::{UnixConnector, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::group;
+
 /// The plugin socket of the daemon that systemd starts.
 pub const SOCKET: &str = "/run/docker/plugins/pontoon.sock";
+
+/// How messages of the system begin when this user may not use a socket.
+const DENIED: &str = "Permission denied";
+
+/// The flag that names the status socket.
+pub const STATUS_FLAG: &str = "status-socket";
+
+/// The status socket of that daemon.
+pub const STATUS_SOCKET: &str = "/run/pontoon/status.sock";
 
 /// How long an answer may take: a little more than the daemon's own deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
@@ -26,7 +37,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No connection, no answer, or an answer in another format.
-    #[error("{socket}: {what}; {}", reach_remedy(.what, .flag))]
+    #[error("{socket}: {what}; {}", reach_remedy(.what, .flag, .socket))]
     Unreachable {
         /// The socket.
         socket: String,
@@ -52,15 +63,28 @@ pub enum ClientError {
     System(#[from] std::io::Error),
 }
 
-fn reach_remedy(what: &str, flag: &str) -> String {
-    if what.starts_with("Permission denied") {
-        return "run this command as root".to_owned();
+fn reach_remedy(what: &str, flag: &str, socket: &str) -> String {
+    if what.starts_with(DENIED) {
+        let group = group::of_file(Path::new(socket)).filter(|_| flag == STATUS_FLAG);
+        let member = group.map(|group| format!(", or as a member of group {group}: adduser USER {group}"));
+        return format!("run this command as root{}", member.unwrap_or_default());
     }
     let whom = if flag == "docker" { "Docker" } else { "the daemon" };
     format!("check that {whom} is running and that --{flag} is its socket")
 }
 
 impl ClientError {
+    /// Whether nothing listens on the socket, or it does not exist.
+    pub fn is_absent(&self) -> bool {
+        let absent = |what: &str| what.starts_with("No such file") || what.starts_with("Connection refused");
+        matches!(self, ClientError::Unreachable { what, .. } if absent(what))
+    }
+
+    /// Whether this user may not use the socket.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, ClientError::Unreachable { what, .. } if what.starts_with(DENIED))
+    }
+
     /// Whether the error says that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, ClientError::Refused { status: 404, .. })

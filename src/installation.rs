@@ -11,6 +11,9 @@ use serde_json::Value;
 use crate::cli::Asked;
 use crate::{client, state};
 
+/// Name of a managed plugin's socket for operators, beside its plugin socket: config.json.
+const STATUS_SOCKET: &str = "status.sock";
+
 /// One installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
@@ -18,6 +21,8 @@ pub struct Installation {
     pub plugin: Option<String>,
     /// Its socket, existing or not.
     pub socket: PathBuf,
+    /// Its socket for operators, existing or not.
+    pub status_socket: PathBuf,
     /// Its state directory.
     pub state_dir: PathBuf,
     /// Whether it is enabled in Docker; the socket plugin always is.
@@ -79,6 +84,25 @@ impl Roots {
         Self { engines, socket: client::SOCKET.into(), state: state::DIRECTORY.into() }
     }
 
+    fn of_socket(&self) -> Installation {
+        let (socket, state_dir) = (self.socket.clone(), self.state.clone());
+        Installation { plugin: None, socket, status_socket: client::STATUS_SOCKET.into(), state_dir, enabled: true }
+    }
+
+    /// The status socket of the daemon that the options mean, existing or not; `None` if they name a daemon that is not
+    /// one of the installations.
+    ///
+    /// # Errors
+    /// As [`Roots::choose`].
+    pub fn status_socket(&self, asked: &Asked) -> Result<Option<PathBuf>, LocateError> {
+        let unset = |path: &Path| path.as_os_str().is_empty();
+        if asked.plugin.is_some() || unset(&asked.socket) && unset(&asked.state_dir) {
+            return self.choose(asked.plugin.as_deref()).map(|one| Some(one.status_socket));
+        }
+        let told = |one: &Installation| one.socket == asked.socket || one.state_dir == asked.state_dir;
+        Ok(self.installations()?.into_iter().find(told).map(|one| one.status_socket))
+    }
+
     /// All installations: the socket plugin first.
     ///
     /// # Errors
@@ -86,8 +110,7 @@ impl Roots {
     pub fn installations(&self) -> Result<Vec<Installation>, LocateError> {
         let mut found = Vec::new();
         if fs::symlink_metadata(&self.socket).is_ok() {
-            let (socket, state_dir) = (self.socket.clone(), self.state.clone());
-            found.push(Installation { plugin: None, socket, state_dir, enabled: true });
+            found.push(self.of_socket());
         }
         for (data, exec) in &self.engines {
             let dir = data.join("plugins");
@@ -126,12 +149,7 @@ impl Roots {
         match (found.as_slice(), enabled.as_slice()) {
             ([only], _) => Ok(only.clone()),
             (_, [only]) => Ok((*only).clone()),
-            ([], _) if self.state.join("ledger").exists() => Ok(Installation {
-                plugin: None,
-                socket: self.socket.clone(),
-                state_dir: self.state.clone(),
-                enabled: true,
-            }),
+            ([], _) if self.state.join("ledger").exists() => Ok(self.of_socket()),
             ([], _) => Err(LocateError::None),
             (several, _) => Err(LocateError::Several(several.iter().filter_map(|one| one.plugin.clone()).collect())),
         }
@@ -163,8 +181,7 @@ impl Roots {
             self.choose(asked.plugin.as_deref())?
         } else {
             // One path alone: the other is that of the same installation, or the default.
-            let (socket, state_dir) = (self.socket.clone(), self.state.clone());
-            of_path().unwrap_or(Installation { plugin: None, socket, state_dir, enabled: true })
+            of_path().unwrap_or_else(|| self.of_socket())
         };
         for (path, found) in [(&mut asked.socket, one.socket), (&mut asked.state_dir, one.state_dir)] {
             if path.as_os_str().is_empty() {
@@ -192,7 +209,8 @@ fn managed(config: &Value, dir: &Path, exec: &Path) -> Option<Installation> {
         id.as_str().map_or_else(|| dir.file_name().unwrap_or_default().to_string_lossy().into_owned(), str::to_owned);
     Some(Installation {
         plugin: field(plugin, ["Name", "name"]).as_str().map(str::to_owned),
-        socket: exec.join("plugins").join(id).join("pontoon.sock"),
+        socket: exec.join("plugins").join(&id).join("pontoon.sock"),
+        status_socket: exec.join("plugins").join(id).join(STATUS_SOCKET),
         state_dir: dir.join("propagated-mount"),
         enabled: field(plugin, ["Enabled", "enabled"]).as_bool().unwrap_or(false),
     })
@@ -260,6 +278,7 @@ mod tests {
         let one = roots.choose(None).unwrap();
         assert_eq!(one.state_dir, host.0.join("docker/plugins/1b/propagated-mount"));
         assert_eq!(one.socket, host.0.join("run/plugins/1b/pontoon.sock"));
+        assert_eq!(one.status_socket, host.0.join("run/plugins/1b/status.sock"));
         // A disabled one beside it is ignored; two enabled ones must be named.
         host.plugin("2c", "pontoon:old", false, "pontoon.sock");
         assert_eq!(roots.choose(None).unwrap(), one);
@@ -290,6 +309,12 @@ mod tests {
         assert_eq!(fill(one.socket.to_str().unwrap(), ""), (one.socket.clone(), one.state_dir.clone()));
         assert_eq!(fill("/x", ""), ("/x".into(), host.0.join("state")));
         assert_eq!(fill("/x", "/y"), ("/x".into(), "/y".into()));
+        let status = |socket: &str| {
+            let asked = Asked { socket: socket.into(), state_dir: "".into(), plugin: None, json: false };
+            roots.status_socket(&asked).unwrap()
+        };
+        let own = Some(one.status_socket.clone());
+        assert_eq!((status(""), status(one.socket.to_str().unwrap()), status("/x")), (own.clone(), own, None));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod engine;
 pub mod environment;
 pub mod explain;
 pub mod gc;
+pub mod group;
 pub mod installation;
 pub mod ipam;
 pub mod leases;

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("resolver", &["datapath", "driver"]),
     ("admin", &["model", "state", "datapath", "driver"]),
     ("server", &["api", "model", "ipam", "driver", "admin", "metrics"]),
-    ("cli", &["model", "state", "ipam", "client", "engine", "environment", "output"]),
+    ("cli", &["model", "state", "ipam", "client", "engine", "environment", "group", "output"]),
     ("explain", &["model", "datapath", "admin", "names", "output"]),
     ("show", &["model", "state", "datapath", "admin", "explain", "names", "output"]),
     ("doctor", &["model", "state", "datapath", "admin", "client", "engine", "gc"]),

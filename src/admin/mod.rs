@@ -6,6 +6,7 @@
 pub mod conflict;
 pub mod lease;
 pub mod names;
+pub mod objects;
 pub mod offline;
 pub mod overlay;
 pub mod ports;

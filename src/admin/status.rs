@@ -192,6 +192,17 @@ impl LedgerStatus {
     }
 }
 
+/// The socket for operators.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusSocket {
+    /// Its path, as the daemon sees it.
+    pub path: PathBuf,
+    /// The group whose members may use it, besides root.
+    pub group: Option<String>,
+    /// Why it is not served.
+    pub problem: Option<String>,
+}
+
 /// The complete status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -222,6 +233,9 @@ pub struct Status {
     pub blind: Option<String>,
     /// Published ports that could not be reserved on the host, and why.
     pub unreserved: Vec<(HostPort, String)>,
+    /// The daemon's status socket, if it has one; releases before 0.2.0 do not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_socket: Option<StatusSocket>,
     /// Settings that cannot be used.
     #[serde(default)]
     pub settings: Vec<UnusableSetting>,
@@ -246,6 +260,7 @@ pub fn of_daemon(driver: &Driver) -> Status {
         pid: std::process::id(),
         state: LedgerStatus::new(driver.health(), driver.is_degraded()),
         unreserved: driver.unreserved(ports),
+        status_socket: None,
         settings: driver.unusable_settings(),
         networks: network_lines(&networks, now()),
         pools: pool_lines(&driver.pools(), now()),

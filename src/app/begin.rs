@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AppError;
+use super::operators::{self, StatusListener};
 use crate::cli::{Confine, Serve};
 use crate::confinement::{self, AllowedPaths, Confinement};
 use crate::linux::packet::Packets;
@@ -21,6 +22,8 @@ pub(super) struct Begin {
     claim: Option<Singleton>,
     packets: Option<Arc<Packets>>,
     confined: Option<Option<Confinement>>,
+    /// The status socket, opened as long as a privilege is left to give it to its group.
+    pub operators: StatusListener,
 }
 
 /// What the daemon needs to serve.
@@ -37,7 +40,14 @@ impl Begin {
             Confine::Off => Packets::open(),
             _ => Packets::open_apart(confinement::keep_for_packets),
         };
-        Self { seed: random_seed(), boot: boot_id(), claim: None, packets: packets.map(Arc::new), confined: None }
+        Self {
+            seed: random_seed(),
+            boot: boot_id(),
+            claim: None,
+            packets: packets.map(Arc::new),
+            confined: None,
+            operators: StatusListener::default(),
+        }
     }
 
     /// Resumes at the step that failed last.
@@ -48,6 +58,7 @@ impl Begin {
         // Confinement precedes everything else that is opened, so that what it forbids fails now and not later;
         // and it precedes every permanent thread, because it applies to threads started after it.
         if self.confined.is_none() {
+            self.operators = StatusListener::open(options);
             self.confined = Some(confine(options)?);
         }
         let opened = Ledger::open(&options.state_dir, &self.boot)?;
@@ -70,7 +81,7 @@ fn confine(options: &Serve) -> Result<Option<Confinement>, AppError> {
     let _ = std::fs::create_dir_all(sockets);
     Ok(Some(confinement::enter(&AllowedPaths {
         state: options.state_dir.clone(),
-        sockets: sockets.to_owned(),
+        sockets: [Some(sockets.to_owned()), operators::directory(options)].into_iter().flatten().collect(),
         settings: options.sysctl_root.clone(),
         read: vec![Resolvers::reach(), "/proc/self".into(), "/proc/sys/kernel/random".into()],
     })))

@@ -149,9 +149,14 @@ fn facts(options: &Doctor, daemon: bool) -> Facts {
     let host = host.map_err(|error| error.to_string());
     let uplink = host.as_ref().ok().and_then(|host| host.uplink.clone());
     let held = ids(&status);
+    let wiring = Wiring::read(&asked.socket);
+    let wiring = match &status.status_socket {
+        Some(socket) => wiring.with_status_socket(&socket.path),
+        None => wiring,
+    };
     Facts {
         engine: options.docker.as_ref().map(|docker| Engine::ask(docker, &held).map_err(|error| error.to_string())),
-        wiring: Wiring::read(&asked.socket),
+        wiring,
         serves_vips: collect::serves_vips(),
         settings: Settings::read(&uplink.into_iter().collect::<Vec<_>>()),
         disk: Disk::read(&asked.state_dir),
@@ -214,15 +219,22 @@ pub(super) fn known_names(docker: &Path) -> Names {
     names
 }
 
-/// The status of the daemon, else the one of its ledger without the plan of a repair, and why the daemon did not answer.
+/// The status of the daemon, else the one of its ledger.
 ///
 /// # Errors
 /// Neither can be read.
 fn status_of(asked: &Asked) -> Result<(Status, Option<String>), String> {
-    let refused = match ask(asked) {
-        Ok(status) => return Ok((status, None)),
-        Err(refused) => refused,
-    };
+    match ask(asked) {
+        Ok(status) => Ok((status, None)),
+        Err(refused) => ledger_status(asked, refused),
+    }
+}
+
+/// The status of a ledger without the plan of a repair, and why the daemon did not answer.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn ledger_status(asked: &Asked, refused: ClientError) -> Result<(Status, Option<String>), String> {
     match Ledger::open_read_only(&asked.state_dir, &boot_id()) {
         Ok(seen) if matches!(seen.outcome, Outcome::Absent) => Err(no_ledger(asked).to_string()),
         Ok(seen) => {

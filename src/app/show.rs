@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::inspect::{BLIND, found_status, known_names};
+use super::inspect::{BLIND, known_names};
+use super::look::{self, Need};
 use crate::cli::{Drops, Format, Inspect, View};
 use crate::datapath::host::Dropped;
 use crate::doctor::drops;
@@ -49,13 +50,14 @@ fn print(shown: &Shown, format: Format) {
 }
 
 fn shown(view: &View, command: Command<'_>) -> Result<(Shown, u8), String> {
-    let (status, down) = found_status(&view.asked)?;
+    let need = if matches!(command, Command::Status) { Need::Comparison } else { Need::Objects };
+    let (status, down) = look::status(view, need)?;
     let names = known_names(&view.docker);
     let traffic = traffic();
     let facts = Facts { status: &status, names: &names, traffic: &traffic, down: down.as_deref() };
     Ok(match command {
         Command::Status => {
-            let dropped = host_view::dropped().ok().map(|all| all.iter().map(|one| one.packets).sum());
+            let dropped = look::dropped(view).ok().map(|all| all.iter().map(|one| one.packets).sum());
             (show::status(&facts, dropped, Style::of_stdout()), show::health(&facts).1)
         }
         Command::List => (show::endpoints(&facts), 0),
@@ -86,7 +88,7 @@ fn traffic() -> Traffic {
 
 /// `pontoon drops`.
 pub fn run_drops(options: &Drops) -> u8 {
-    let read = || host_view::dropped().map_err(|error| error.to_string());
+    let read = || look::dropped(&options.view);
     let both = || {
         let Some(seconds) = options.seconds else { return Ok((Vec::new(), read()?)) };
         let before = read()?;
@@ -95,11 +97,11 @@ pub fn run_drops(options: &Drops) -> u8 {
     };
     match both() {
         Ok((before, now)) => {
-            print(&show::drops(&before, &now, drops::meaning), options.format);
+            print(&show::drops(&before, &now, drops::meaning), options.view.format());
             0
         }
         Err(why) => {
-            output::note(&format!("pontoon: {why}; run this as root"));
+            output::note(&format!("pontoon: {why}"));
             BLIND
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::begin::{Begin, Ready};
 use super::{AppError, GRACE, settings, system};
 use crate::cli::Serve;
-use crate::server;
+use crate::server::{self, Operators};
 
 /// Time between two attempts.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -45,6 +45,7 @@ pub(super) fn wait(
             tracing::error!(error = %reason, "cannot serve; answering every request with this error");
             let listener = socket.listener.try_clone().map_err(system("listen"))?;
             let (stop, stopped) = watch::channel(false);
+            let showing = begin.operators.serve(Operators::Unready(reason.clone()), stopped.clone());
             let serving = tokio::spawn(server::refuse_all(listener, reason.clone(), capabilities, stopped));
             let next = loop {
                 tokio::select! {
@@ -58,7 +59,7 @@ pub(super) fn wait(
                 }
             };
             let _ = stop.send(true);
-            let _ = tokio::time::timeout(GRACE, serving).await;
+            let _ = tokio::time::timeout(GRACE, async { drop((serving.await, showing.await)) }).await;
             match next {
                 None => return Ok(None),
                 Some(Ok(ready)) => return Ok(Some(ready)),

@@ -95,6 +95,10 @@ pub struct View {
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Format,
 
+    /// Status socket of the daemon, which members of its group may use [default: that of the installed Pontoon].
+    #[arg(long, env = "PONTOON_STATUS_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
+    pub status_socket: PathBuf,
+
     /// Socket of the engine, which is asked for names for a second at most.
     #[arg(long, value_name = "PATH", default_value = engine::SOCKET)]
     pub docker: PathBuf,
@@ -126,7 +130,7 @@ pub struct Drops {
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
 
-    /// Form of the output.
-    #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "table")]
-    pub format: Format,
+    /// Where facts and names are from.
+    #[command(flatten)]
+    pub view: View,
 }

@@ -18,8 +18,8 @@ const NEWEST: ABI = ABI::V9;
 pub struct AllowedPaths {
     /// The ledger's directory, with full access.
     pub state: PathBuf,
-    /// The directory of the plugin socket.
-    pub sockets: PathBuf,
+    /// The directories of the sockets on which it listens.
+    pub sockets: Vec<PathBuf>,
     /// The `net.*` settings.
     pub settings: PathBuf,
     /// Files and directories with read access.
@@ -59,9 +59,10 @@ fn allow(mut ruleset: RulesetCreated, pins: &mut Pins, reach: &AllowedPaths) -> 
         write | AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir | AccessFs::Refer;
     // Testing whether a process listens on a stale socket needs a connection.
     let sockets = AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile | AccessFs::ResolveUnix;
-    let named = [(&reach.state, own), (&reach.sockets, sockets), (&reach.settings, write)];
+    let named = [(&reach.state, own), (&reach.settings, write)];
+    let sockets = reach.sockets.iter().map(|path| (path, sockets));
     let read = reach.read.iter().map(|path| (path, read));
-    for (path, access) in named.into_iter().chain(read) {
+    for (path, access) in named.into_iter().chain(sockets).chain(read) {
         // A missing path needs no rule; the code that needs it reports it.
         let Ok(pin) = PathFd::new(path) else { continue };
         ruleset = ruleset.add_rule(PathBeneath::new(&pin, fitting(path, access)))?;

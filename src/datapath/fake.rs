@@ -268,6 +268,10 @@ impl Kernel for FakeKernel {
         self.world().bridge_ports(bridge)
     }
 
+    fn dropped(&self) -> Result<Vec<super::host::Dropped>, KernelError> {
+        Ok(Vec::new())
+    }
+
     fn uplink_mtu(&self) -> Result<Option<u32>, KernelError> {
         Ok(self.world().uplink_mtu)
     }

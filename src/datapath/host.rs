@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use super::{BridgePort, ForwardRule};
 use crate::model::{Family, IfName};
@@ -49,10 +50,10 @@ pub struct HostTunnel {
 }
 
 /// A rule of Pontoon that dropped packets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
     /// Family of its table as nft names it: `inet`, `bridge`, `ip` or `ip6`.
-    pub family: &'static str,
+    pub family: String,
     /// Its chain.
     pub chain: String,
     /// Its purpose, taken from its comment.

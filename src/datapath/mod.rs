@@ -308,6 +308,9 @@ pub trait Kernel: Wire {
     /// exists, or removing what does not exist, is success.
     fn apply(&self, steps: &[Step]) -> Result<(), KernelError>;
 
+    /// Pontoon's rules that dropped packets since the tables were created.
+    fn dropped(&self) -> Result<Vec<host::Dropped>, KernelError>;
+
     /// Looks up one link by name, in constant time.
     fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError>;
 

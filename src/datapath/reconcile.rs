@@ -165,6 +165,9 @@ impl Reconciler {
             repair.plan = Plan { steps: repair.plan.steps, ..plan };
             repair.failed = failed;
         }
+        if repair.failed.is_none() {
+            *lock(&self.counts.in_order) = Some(Instant::now());
+        }
         repair
     }
 

@@ -1,6 +1,8 @@
 //! The result of a comparison of the desired with the observed kernel, and counters of all of them.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use super::{KernelError, Plan};
 
@@ -13,6 +15,8 @@ pub struct Counts {
     pub repairs: AtomicU64,
     /// Comparisons that failed.
     pub failures: AtomicU64,
+    /// When everything was last compared and nothing failed.
+    pub in_order: Mutex<Option<Instant>>,
 }
 
 /// Result of a comparison.

@@ -221,6 +221,8 @@ pub struct Wiring {
     pub specs: Vec<(PathBuf, String)>,
     /// Whether systemd has a unit for the socket.
     pub unit: bool,
+    /// The status socket on this host, and its permissions if it exists.
+    pub status: (PathBuf, Option<u32>),
 }
 
 impl Wiring {
@@ -252,7 +254,17 @@ impl Wiring {
                 .map(|path| (path.clone(), fs::read_to_string(&path).unwrap_or_default().trim().to_owned()))
                 .collect(),
             unit: units.iter().any(|dir| Path::new(dir).join("pontoon.socket").exists()),
+            status: Default::default(),
         }
+    }
+
+    /// Finds the status socket that the daemon sees at this path: a managed plugin has it beside its plugin socket.
+    pub fn with_status_socket(mut self, seen: &Path) -> Self {
+        let beside = self.socket.parent().zip(seen.file_name()).map(|(dir, name)| dir.join(name));
+        let path = beside.filter(|_| self.managed.contains(&self.socket)).unwrap_or_else(|| seen.to_owned());
+        let mode = fs::symlink_metadata(&path).ok().map(|found| found.permissions().mode() & 0o777);
+        self.status = (path, mode);
+        self
     }
 }
 

@@ -221,7 +221,7 @@ pub fn meaning_of(rule: &str) -> Option<(&'static str, &'static str)> {
 
 /// What the drops of a rule mean, and the remedy if the packets are wanted.
 pub fn meaning(dropped: &Dropped) -> (String, String) {
-    let table = dropped.family;
+    let table = &dropped.family;
     match meaning_of(&dropped.rule) {
         Some((what, help)) => (what.to_owned(), help.to_owned()),
         None => (

@@ -14,6 +14,7 @@ mod kernel;
 mod lan;
 mod lease;
 mod names;
+mod operators;
 pub mod path;
 mod peer;
 pub mod report;
@@ -162,6 +163,7 @@ pub const CHECKS: &[Check] = &[
     ("capabilities", "CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports below 1024", daemon::capabilities),
     ("descriptors", "file descriptors, one for each published port", daemon::descriptors),
     ("socket", "the plugin socket: exists, not stale, mode 0600, answers `Plugin.Activate`", wiring::socket),
+    ("status_socket", "the status socket: exists, and other users than its group's cannot use it", operators::socket),
     (
         "spec_files",
         "files in `/etc/docker/plugins` that direct Docker to another plugin of this name",

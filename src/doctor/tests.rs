@@ -198,6 +198,7 @@ fn each_check_finds_what_it_is_for() {
         ("descriptors", Level::Degraded, |f| f.process.as_mut().unwrap().open = Some(900)),
         ("descriptors", Level::Broken, |f| f.process.as_mut().unwrap().open = Some(1000)),
         ("socket", Level::Degraded, |f| f.wiring.mode = Some(0o660)),
+        ("status_socket", Level::Degraded, |f| f.status.status_socket = Some(Default::default())),
         ("socket", Level::Broken, |f| f.wiring.at_path = AtPath::Nothing),
         ("socket", Level::Broken, |f| f.wiring.at_path = AtPath::AnotherFile),
         ("socket", Level::Broken, |f| f.wiring.at_path = AtPath::Stale("refused".into())),
@@ -299,7 +300,7 @@ fn each_check_finds_what_it_is_for() {
         ("moved", Level::Note, |f| f.status.reach.as_mut().unwrap().told = Some(ip("192.0.2.9"))),
         ("drops", Level::Degraded, |f| host(f).unknown_senders = [(ip("192.0.2.9"), 70000)].into()),
         ("drops", Level::Note, |f| {
-            host(f).dropped = vec![Dropped { family: "inet", chain: "x".into(), rule: "x".into(), packets: 3 }];
+            host(f).dropped = vec![Dropped { family: "inet".into(), chain: "x".into(), rule: "x".into(), packets: 3 }];
         }),
         ("tunnel_port", Level::Broken, |f| tunnels(f).holders = vec!["inode 4711".into()]),
         ("tunnel_port", Level::Broken, |f| host(f).links.push(theirs(70000, 4789))),
@@ -345,7 +346,6 @@ fn each_check_finds_what_it_is_for() {
     assert_eq!(tried, all, "every check is broken here once");
 }
 
-/// The checks of overlay networks.
 const OVERLAY: &str = "subnets moved drops tunnel_mtu peers tunnel_port offload announcing service_vips allocation";
 
 fn theirs(vni: u32, port: u16) -> HostLink {

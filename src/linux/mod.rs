@@ -63,6 +63,7 @@ use std::time::{Duration, Instant};
 
 use rtnetlink::LinkUnspec;
 
+use crate::datapath::host::Dropped;
 use crate::datapath::{
     Admission, BridgePort, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, ReserveError,
     Step, Surroundings, Underlay,
@@ -242,6 +243,10 @@ impl Kernel for LinuxKernel {
 
     fn apply(&self, steps: &[Step]) -> Result<(), KernelError> {
         steps.iter().try_for_each(|step| self.carry_out(step))
+    }
+
+    fn dropped(&self) -> Result<Vec<Dropped>, KernelError> {
+        host_view::dropped()
     }
 
     fn link(&self, name: &IfName) -> Result<Option<LinkInfo>, KernelError> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use libnetwork_plugin::{RouteAnswer, Routes};
+use libnetwork_plugin::{RouteAnswer, RouteRequest, Routes};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::status::PlanStatus;
@@ -22,12 +22,12 @@ impl Routes for Admin {
         matches!((method, path), ("GET", "/metrics" | "/ports" | "/status") | ("POST", "/repair"))
     }
 
-    fn respond(&self, _: &str, path: &str, body: &[u8]) -> RouteAnswer {
-        match path {
+    fn respond(&self, request: RouteRequest<'_>) -> RouteAnswer {
+        match request.path {
             "/metrics" => RouteAnswer::text("text/plain; version=0.0.4", self.metrics.render(&self.driver)),
             "/ports" => json(&ports::of_daemon(&self.driver)),
             "/status" => json(&status::of_daemon(&self.driver)),
-            _ => repair(&self.driver, body),
+            _ => repair(&self.driver, request.body),
         }
     }
 }

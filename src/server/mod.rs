@@ -1,12 +1,14 @@
 //! Serves Pontoon on its plugin socket: the server of `libnetwork-plugin` with the driver's methods, metrics,
-//! and the paths of the operator's commands.
+//! and the paths of the operator's commands. A second socket shows without changing anything (`operators`).
 
 mod admin;
 pub mod decode;
 pub mod encode;
+mod operators;
 mod protocol;
 
 pub use libnetwork_plugin::server::{DEADLINE, MAX_BODY, MAX_CONNECTIONS, MAX_PORTS_BODY};
+pub use operators::{Operators, SCHEMA};
 pub use protocol::call_directly;
 
 use std::os::unix::net::UnixListener;
@@ -48,7 +50,13 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, stopped: watch
     run(server, listener, stopped).await;
 }
 
-/// The same for a daemon that cannot serve yet: each request is answered with the reason.
+/// Serves the status socket until `stopped` turns true.
+pub async fn serve_operators(listener: UnixListener, shown: Operators, stopped: watch::Receiver<bool>) {
+    let server = Server::new().read_only().routes(Arc::new(shown)).max_connections(operators::MAX_CONNECTIONS);
+    run(server, listener, stopped).await;
+}
+
+/// The same as [`serve`] for a daemon that cannot serve yet: each request is answered with the reason.
 pub async fn refuse_all(
     listener: UnixListener,
     reason: String,
@@ -66,6 +74,6 @@ pub async fn refuse_all(
 
 async fn run(server: Server, listener: UnixListener, mut stopped: watch::Receiver<bool>) {
     if let Err(error) = server.serve(listener, async move { drop(stopped.changed().await) }).await {
-        tracing::error!(%error, "cannot listen on the plugin socket");
+        tracing::error!(%error, "cannot listen on a socket");
     }
 }

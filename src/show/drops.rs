@@ -30,7 +30,7 @@ pub fn drops(before: &[Dropped], now: &[Dropped], meaning: impl Fn(&Dropped) -> 
         // Tables that were created again count from 0.
         let packets = dropped.packets.checked_sub(earlier).unwrap_or(dropped.packets);
         let (meaning, remedy) = meaning(dropped);
-        let table = dropped.family;
+        let table = &dropped.family;
         let chain = format!("{table} pontoon {}", dropped.chain);
         DropLine { packets, chain, rule: dropped.rule.clone(), meaning, remedy }
     };

@@ -121,7 +121,7 @@ fn a_port_on_which_no_program_listens_is_seen() {
 #[test]
 fn drops_are_those_since_the_first_look() {
     let dropped = |rule: &str, packets| Dropped {
-        family: "inet",
+        family: "inet".into(),
         chain: "forward_filter".to_owned(),
         rule: rule.to_owned(),
         packets,

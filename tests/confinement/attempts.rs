@@ -133,7 +133,7 @@ fn try_all(place: &str, dir: &Path) {
     let _confined = (place == "inside").then(|| {
         let confined = confinement::enter(&AllowedPaths {
             state: dir.join("state"),
-            sockets: dir.join("sockets"),
+            sockets: vec![dir.join("sockets")],
             settings: "/proc/sys/net".into(),
             read: ["/etc/resolv.conf", "/proc/self", "/proc/sys/kernel/random"].map(Into::into).into(),
         });

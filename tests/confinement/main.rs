@@ -2,4 +2,5 @@
 //! the refusals that a confined process gets. Needs root.
 
 mod attempts;
+mod operators;
 mod process;

@@ -92,7 +92,7 @@ pub use call::call;
 pub use driver::{IpamDriver, NetworkDriver};
 pub use observer::{Observer, Outcome};
 pub use refusal::{Refusal, RefusalKind};
-pub use routes::{RouteAnswer, Routes};
+pub use routes::{RouteAnswer, RouteRequest, Routes};
 pub use server::Server;
 pub use socket::{PluginSocket, SocketError, is_socket_activated, spec};
 pub use unavailable::Unavailable;

@@ -26,6 +26,8 @@ pub enum RefusalKind {
     NotFound,
     /// Not a POST request. Status 405.
     NotPost,
+    /// Not a GET request, on a server that only reads. Status 405.
+    NotGet,
     /// The body took too long to arrive. Status 408.
     SlowBody,
     /// The body is larger than the method allows. Status 413.
@@ -63,7 +65,7 @@ impl Refusal {
             RefusalKind::Driver | RefusalKind::Internal => StatusCode::OK,
             RefusalKind::Undecodable => StatusCode::BAD_REQUEST,
             RefusalKind::NotFound => StatusCode::NOT_FOUND,
-            RefusalKind::NotPost => StatusCode::METHOD_NOT_ALLOWED,
+            RefusalKind::NotPost | RefusalKind::NotGet => StatusCode::METHOD_NOT_ALLOWED,
             RefusalKind::SlowBody => StatusCode::REQUEST_TIMEOUT,
             RefusalKind::LargeBody => StatusCode::PAYLOAD_TOO_LARGE,
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -9,7 +9,20 @@ pub trait Routes: Send + Sync + 'static {
     fn has(&self, method: &str, path: &str) -> bool;
 
     /// Answers a request for which [`Routes::has`] was true. May block.
-    fn respond(&self, method: &str, path: &str, body: &[u8]) -> RouteAnswer;
+    fn respond(&self, request: RouteRequest<'_>) -> RouteAnswer;
+}
+
+/// A request outside the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteRequest<'a> {
+    /// The HTTP method, in upper case.
+    pub method: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// What follows `?`, undecoded; empty without a query.
+    pub query: &'a str,
+    /// The complete body.
+    pub body: &'a [u8],
 }
 
 /// The answer to such a request.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -74,10 +74,23 @@ impl PluginSocket {
         let failed = |operation| move |source| SocketError::Io { operation, path: path.to_owned(), source };
         let (listener, bound) = match inherited() {
             Some(listener) => (listener, None),
-            None => (bind(path)?, Some(path.to_owned())),
+            None => (bind(path, None)?, Some(path.to_owned())),
         };
         listener.set_nonblocking(true).map_err(failed("make it non-blocking"))?;
         Ok(Self { listener, path: bound })
+    }
+
+    /// Binds `path` regardless of what systemd passes: for a second socket, which members of the group with this number
+    /// may use too (mode 0660), or no other user (mode 0600).
+    ///
+    /// # Errors
+    /// As [`PluginSocket::open`]; also a group that this process may not give the socket to. A directory of that group
+    /// with the setgid bit makes this possible without a privilege.
+    pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, SocketError> {
+        let listener = bind(path, group)?;
+        let failed = |source| SocketError::Io { operation: "make it non-blocking", path: path.to_owned(), source };
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Self { listener, path: Some(path.to_owned()) })
     }
 
     /// Removes the path, if this process bound it. For a clean stop.
@@ -100,7 +113,7 @@ pub fn spec(socket: &Path) -> String {
     format!("unix://{}\n", socket.display())
 }
 
-fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, SocketError> {
     let failed = |operation| move |source| SocketError::Io { operation, path: path.to_owned(), source };
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed("make its directory"))?;
@@ -115,9 +128,23 @@ fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let _ = std::fs::remove_file(&draft);
     let listener = UnixListener::bind(&draft).map_err(failed("bind"))?;
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600)).map_err(failed("set its mode"))?;
-    std::fs::rename(&draft, path).map_err(failed("put it in place"))?;
+    let placed = || {
+        restrict(&draft, group).map_err(failed("set its mode and group"))?;
+        std::fs::rename(&draft, path).map_err(failed("put it in place"))
+    };
+    placed().inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
     Ok(listener)
+}
+
+/// Restricts a socket to its owner, or to its owner and a group.
+fn restrict(path: &Path, group: Option<u32>) -> io::Result<()> {
+    if let Some(group) = group
+        && std::fs::symlink_metadata(path)?.gid() != group
+    {
+        chown(path, None, Some(group))?;
+    }
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 /// The first socket of `LISTEN_FDS`, if it is meant for this process.
@@ -151,6 +178,26 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(PluginSocket::open(&path), Err(SocketError::Busy { .. })));
         drop(live);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_second_socket_is_for_its_owner_or_for_a_group() {
+        let dir = dir("group");
+        let path = dir.join("status.sock");
+        let is = || {
+            let found = std::fs::metadata(&path).unwrap();
+            (found.permissions().mode() & 0o777, found.gid())
+        };
+        let own = std::fs::metadata(&dir).unwrap().gid();
+        PluginSocket::bind(&path, None).unwrap().remove();
+        assert!(!path.exists());
+        let _private = PluginSocket::bind(&path, None).unwrap();
+        assert_eq!(is(), (0o600, own));
+        assert!(matches!(PluginSocket::bind(&path, Some(own)), Err(SocketError::Busy { .. })));
+        drop(_private);
+        let _shared = PluginSocket::bind(&path, Some(own)).unwrap();
+        assert_eq!(is(), (0o660, own));
         std::fs::remove_dir_all(dir).unwrap();
     }
 

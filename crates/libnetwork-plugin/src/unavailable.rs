@@ -3,7 +3,7 @@
 use crate::answer::{AddressAnswer, InterfaceAnswer, JoinAnswer, PoolAnswer};
 use crate::driver::{IpamDriver, NetworkDriver};
 use crate::refusal::Refusal;
-use crate::routes::{RouteAnswer, Routes};
+use crate::routes::{RouteAnswer, RouteRequest, Routes};
 use crate::wire::ipam::{
     self, AddressSpacesResponse, ReleaseAddressRequest, ReleasePoolRequest, RequestAddressRequest, RequestPoolRequest,
 };
@@ -127,7 +127,7 @@ impl Routes for Unavailable {
         true
     }
 
-    fn respond(&self, _: &str, _: &str, _: &[u8]) -> RouteAnswer {
+    fn respond(&self, _: RouteRequest<'_>) -> RouteAnswer {
         RouteAnswer::error(503, &self.reason)
     }
 }

@@ -15,7 +15,7 @@ use libnetwork_plugin::network::{
 };
 use libnetwork_plugin::{
     AddressAnswer, InterfaceAnswer, IpamDriver, JoinAnswer, Method, NetworkDriver, Outcome, PluginSocket, PoolAnswer,
-    Refusal, RouteAnswer, Routes, Server, Unavailable,
+    Refusal, RouteAnswer, RouteRequest, Routes, Server, Unavailable,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -94,11 +94,12 @@ impl Routes for Echo {
         (method, path) == ("POST", "/echo")
     }
 
-    fn respond(&self, method: &str, path: &str, body: &[u8]) -> RouteAnswer {
+    fn respond(&self, request: RouteRequest<'_>) -> RouteAnswer {
+        let RouteRequest { method, path, query, body } = request;
         if body == b"fail" {
             RouteAnswer::error(409, "as requested")
         } else {
-            RouteAnswer::text("text/plain", format!("{method} {path} {}", body.len()))
+            RouteAnswer::text("text/plain", format!("{method} {path} {query} {}", body.len()))
         }
     }
 }
@@ -258,7 +259,35 @@ fn errors_have_the_expected_form() {
         assert_eq!(found, status, "{method} {path}: {text}");
         assert!(answer["Err"].as_str().unwrap().contains(part), "{method} {path}: {text}");
     }
-    assert_eq!(server.send("POST", "/echo", b"abc"), (200, "POST /echo 3".to_owned()));
+    assert_eq!(server.send("POST", "/echo?a=1", b"abc"), (200, "POST /echo a=1 3".to_owned()));
+}
+
+/// A path of GET.
+struct Shown;
+
+impl Routes for Shown {
+    fn has(&self, method: &str, path: &str) -> bool {
+        (method, path) == ("GET", "/shown")
+    }
+
+    fn respond(&self, _: RouteRequest<'_>) -> RouteAnswer {
+        RouteAnswer::text("text/plain", "here")
+    }
+}
+
+#[test]
+fn a_read_only_server_answers_get_and_no_method_of_the_protocol() {
+    let model = Model::default();
+    let server = Running::start(both(model).routes(Arc::new(Shown)).read_only());
+    assert_eq!(server.send("GET", "/shown", b""), (200, "here".to_owned()));
+    assert_eq!(server.send("GET", "/other", b"").0, 404);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        assert_eq!(server.send(method, "/shown", b"").0, 405, "{method}");
+    }
+    for (path, _, _) in Method::ALL.iter().map(|(method, _, _)| (method.path(), 0, 0)) {
+        assert_eq!(server.send("POST", path, b"{}").0, 405, "{path}");
+        assert_eq!(server.send("GET", path, b"{}").0, 404, "{path}");
+    }
 }
 
 #[test]

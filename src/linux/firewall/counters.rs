@@ -32,7 +32,7 @@ pub fn dropped(socket: &mut Socket) -> Result<Vec<Dropped>, Failure> {
             let named = rule.find(RULE_USERDATA).and_then(message::comment).unwrap_or_default();
             let chain = rule.find(RULE_CHAIN).and_then(text)?.to_owned();
             (packets > 0).then(|| Dropped {
-                family: message::family_name(family),
+                family: message::family_name(family).to_owned(),
                 chain,
                 rule: named.to_owned(),
                 packets,

@@ -101,6 +101,14 @@ impl Server {
         self
     }
 
+    /// Serves the routes alone, and nothing but GET: for a second socket of operators. The paths of the protocol do not
+    /// exist there.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.handlers.read_only = true;
+        self
+    }
+
     /// How long a request may take before it is answered with an error: [`DEADLINE`] by default.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {

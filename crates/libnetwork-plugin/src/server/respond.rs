@@ -18,7 +18,7 @@ use crate::call::{call, check_body};
 use crate::driver::{IpamDriver, NetworkDriver};
 use crate::observer::{Observer, Outcome};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::routes::{RouteAnswer, Routes};
+use crate::routes::{RouteAnswer, RouteRequest, Routes};
 use crate::wire::Method;
 
 /// The handlers of requests.
@@ -28,6 +28,8 @@ pub(super) struct Handlers {
     pub ipam: Option<Arc<dyn IpamDriver>>,
     pub observer: Option<Arc<dyn Observer>>,
     pub routes: Option<Arc<dyn Routes>>,
+    /// Whether the protocol is not served, and nothing but GET.
+    pub read_only: bool,
 }
 
 impl Handlers {
@@ -39,7 +41,10 @@ impl Handlers {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
-        let answered = match Method::parse(&path) {
+        if self.read_only && request.method() != HttpMethod::GET {
+            return refuse(&Refusal::of(RefusalKind::NotGet, "this socket only answers GET"));
+        }
+        let answered = match Method::parse(&path).filter(|_| !self.read_only) {
             Some(method) => self.method(method, budget, connection, deadline, request).await,
             None => self.route(&path, budget, connection, deadline, request).await,
         };
@@ -124,12 +129,16 @@ impl Handlers {
         let method = request.method().clone();
         let Some(routes) = self.routes.as_ref().filter(|routes| routes.has(method.as_str(), path)) else {
             let shown: String = path.chars().take(80).collect();
-            return Err(Refusal::of(RefusalKind::NotFound, format!("no method {shown:?}: this is a plugin socket")));
+            let what = if self.read_only { "no path" } else { "no method" };
+            let of = if self.read_only { "this socket is for operators" } else { "this is a plugin socket" };
+            return Err(Refusal::of(RefusalKind::NotFound, format!("{what} {shown:?}: {of}")));
         };
+        let query = request.uri().query().unwrap_or_default().to_owned();
         let body = budget.read(request.into_body(), false).await.map_err(|refusal| refusal.about(path))?;
         let _busy = connection.busy();
         let work = || {
-            let responded = || routes.respond(method.as_str(), path, &body.bytes);
+            let request = RouteRequest { method: method.as_str(), path, query: &query, body: &body.bytes };
+            let responded = || routes.respond(request);
             let panicked = |_| RouteAnswer::error(500, "internal error: please report the plugin's log");
             catch_unwind(AssertUnwindSafe(responded)).unwrap_or_else(panicked)
         };
