@@ -3,8 +3,10 @@
 
 mod alone;
 mod begin;
+pub mod events;
 pub mod explain;
 pub mod gc;
+pub mod health;
 pub mod inspect;
 mod look;
 mod operators;
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 use self::begin::{Begin, Ready};
 use crate::cli::Serve;
 use crate::datapath::KernelError;
+use crate::driver::history::Happening;
 use crate::driver::{self, Driver, Events};
 use crate::linux::singleton::SingletonError;
 use crate::linux::{LinuxKernel, watch::Event};
@@ -124,9 +127,10 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
         let mut int = signal(SignalKind::interrupt()).map_err(system("catch SIGINT"))?;
         let (stop, stopped) = watch::channel(false);
         let (networks, endpoints) = driver.sizes();
+        driver.history().record(Happening::Started);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %options.socket.display(), networks, endpoints,
             start_ms = began.elapsed().as_millis() as u64, "listening");
-        let shown = Operators::new(driver, Arc::clone(&service.metrics), begin.operators.status());
+        let shown = Operators::new(Arc::clone(&driver), Arc::clone(&service.metrics), begin.operators.status());
         let showing = begin.operators.serve(shown, stopped.clone());
         let serving = tokio::spawn(server::serve(listener, service, stopped));
         tokio::select! {
@@ -134,6 +138,7 @@ pub fn serve(options: Serve) -> Result<(), AppError> {
             _ = int.recv() => {}
         }
         let _ = stop.send(true);
+        driver.history().close();
         let ended = async { drop((serving.await, showing.await)) };
         if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!("stopping with requests in progress");

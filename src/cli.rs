@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-pub use self::view::{Drops, Explain, Format, Inspect, Leases, Ports, View};
+pub use self::view::{Drops, Events, Explain, Format, Health, Inspect, Leases, Ports, View};
 use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
@@ -80,6 +80,12 @@ pub enum Command {
     Peers(View),
     /// Show which rules of Pontoon dropped packets, and what that means.
     Drops(Drops),
+    /// Show what happened lately: requests of the engine, repairs, peers, address conflicts.
+    Events(Events),
+    /// Say whether all is well, for health checks: by the exit code and in one line.
+    Health(Health),
+    /// Show the version of this program and of the daemon.
+    Version(View),
     /// Explain whether a container, the host or an address reaches another, and which rule decides.
     Explain(Explain),
     /// Diagnose the running daemon and its environment.

@@ -166,6 +166,18 @@ pub const METRICS: &[Metric] = &[
         Value::Of(|driver| read(&driver.name_counts().malformed)),
         "Messages to port 53 that are no DNS queries.",
     ),
+    metric(
+        "pontoon_events_total",
+        "counter",
+        Value::Of(|driver| driver.history().counts().0),
+        "Events recorded for `pontoon events`.",
+    ),
+    metric(
+        "pontoon_events_lost_total",
+        "counter",
+        Value::Of(|driver| driver.history().counts().1),
+        "Events that a reader asked for too late. Rising: a reader is slower than the events.",
+    ),
     metric("pontoon_networks", "gauge", Value::Of(|driver| driver.sizes().0 as u64), "Networks."),
     metric("pontoon_endpoints", "gauge", Value::Of(|driver| driver.sizes().1 as u64), "Endpoints."),
     metric(

@@ -68,6 +68,11 @@ impl Names {
         self.containers.iter().find(|container| container.endpoints.contains(endpoint))
     }
 
+    /// Whether a running container has an endpoint whose id begins with this.
+    pub fn knows(&self, beginning: &str) -> bool {
+        self.containers.iter().any(|container| container.endpoints.iter().any(|id| id.starts_with(beginning)))
+    }
+
     /// Name of an endpoint's container, else the beginning of the endpoint's id.
     pub fn endpoint(&self, id: &str) -> String {
         self.container_of(id).map_or_else(|| short(id), |container| container.name.clone())

@@ -54,6 +54,11 @@ pub fn is_whole() -> bool {
     failure.is_none_or(|kind| kind == ErrorKind::BrokenPipe)
 }
 
+/// Whether nothing more can be written, for commands that continue.
+pub fn is_closed() -> bool {
+    FAILURE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
 /// Colours of a text, if it goes to a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {

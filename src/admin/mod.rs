@@ -4,6 +4,7 @@
 //! Reads the driver and changes nothing.
 
 pub mod conflict;
+pub mod events;
 pub mod lease;
 pub mod names;
 pub mod objects;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::inspect::{filled_in, found_status, ledger_status};
+use crate::admin::events::{EventLine, EventList};
 use crate::admin::objects::Objects;
 use crate::admin::status::Status;
 use crate::cli::View;
@@ -73,6 +74,34 @@ pub(super) fn dropped(view: &View) -> Result<Vec<Dropped>, String> {
     }
 }
 
+/// The status socket of the daemon, for commands that need it.
+///
+/// # Errors
+/// It is not known.
+pub(super) fn needed_status_socket(view: &View) -> Result<PathBuf, String> {
+    match status_socket(view) {
+        Some(socket) => Ok(socket),
+        None => {
+            Roots::of_host().status_socket(&view.asked).map_err(|error| error.to_string())?;
+            Err("the status socket of this daemon is not known: add --status-socket".to_owned())
+        }
+    }
+}
+
+/// Events of the daemon's ring, if it has one.
+pub(super) fn events(view: &View) -> Vec<EventLine> {
+    let (mut all, mut since) = (Vec::new(), 0);
+    let Some(socket) = status_socket(view) else { return all };
+    while let Ok(list) = get::<EventList>(&socket, &format!("/events?since={since}")) {
+        if list.events.is_empty() {
+            break;
+        }
+        since = list.next;
+        all.extend(list.events);
+    }
+    all
+}
+
 fn is_named(view: &View) -> bool {
     !view.status_socket.as_os_str().is_empty()
 }
@@ -106,6 +135,13 @@ pub(super) enum Refused {
     /// The answer is of a later release.
     #[error("{0}")]
     Schema(String),
+}
+
+impl Refused {
+    /// Whether it may help to ask again.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Refused::Client(error) if !error.is_denied())
+    }
 }
 
 /// `GET path`; checks the version of the answer.

@@ -54,7 +54,8 @@ fn shown(view: &View, command: Command<'_>) -> Result<(Shown, u8), String> {
     let (status, down) = look::status(view, need)?;
     let names = known_names(&view.docker);
     let traffic = traffic();
-    let facts = Facts { status: &status, names: &names, traffic: &traffic, down: down.as_deref() };
+    let events = if matches!(command, Command::Inspect(_)) { look::events(view) } else { Vec::new() };
+    let facts = Facts { status: &status, names: &names, traffic: &traffic, events: &events, down: down.as_deref() };
     Ok(match command {
         Command::Status => {
             let dropped = look::dropped(view).ok().map(|all| all.iter().map(|one| one.packets).sum());

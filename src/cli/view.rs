@@ -123,6 +123,34 @@ pub struct Inspect {
     pub view: View,
 }
 
+/// Which events to print.
+#[derive(Debug, Clone, Args)]
+pub struct Events {
+    /// Continue with events as they happen, until the output is closed or a signal ends it.
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Also what Pontoon's rules drop meanwhile, once a second.
+    #[arg(long, requires = "follow")]
+    pub drops: bool,
+
+    /// Where facts and names are from; JSON is one object per line.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// How to judge the daemon.
+#[derive(Debug, Clone, Args)]
+pub struct Health {
+    /// Print one line with performance data, as plugins of Nagios and Icinga do.
+    #[arg(long)]
+    pub nagios: bool,
+
+    /// Where facts and names are from.
+    #[command(flatten)]
+    pub view: View,
+}
+
 /// Which drops to show.
 #[derive(Debug, Clone, Args)]
 pub struct Drops {

@@ -18,6 +18,7 @@
 //! | `health` | the definition of *degraded* |
 //! | `settings` | the operator's settings, and which requests are refused because of an unusable one |
 //! | `events` | requests for work in the background |
+//! | `history` | what happened lately, for operators |
 //!
 //! `verbs` has the methods of the protocol, one file for each method or pair, and `service` what happens without a
 //! request: start, upkeep, announcements. Both work on the parts.
@@ -38,6 +39,7 @@
 //! 7. the pending records of `journal`, then the ledger
 //! 8. locks that are held for a look-up only: the table's register, what `networks` observed, the reconciler's, those
 //!    of `conflicts` and `groups`
+//! 9. the ring of `history`
 //!
 //! The kernel is called with any of 1 to 5 held. Events may be sent with any lock held. No thread waits for other
 //! hosts with a lock held.
@@ -52,6 +54,7 @@ pub mod events;
 mod flows;
 mod groups;
 pub mod health;
+pub mod history;
 mod inspect;
 mod journal;
 pub mod leases;
@@ -79,6 +82,7 @@ pub use events::{Event, Events};
 use flows::Flows;
 use groups::Groups;
 pub use health::Health;
+use history::History;
 use journal::Journal;
 use leases::Leases;
 pub use leases::{LeaseError, LeaseState, Slot as LeaseSlot};
@@ -130,6 +134,7 @@ pub struct Driver {
     groups: Groups,
     overlays: Overlays,
     health: Health,
+    history: Arc<History>,
     unusable: UnusableSettings,
     announcements: Announcements,
     events: Events,
@@ -152,6 +157,7 @@ impl Driver {
         clock::restart_periods(&mut opened.records, now(), opened.rebooted);
         let health = Health::of_opened(&opened);
         let journal = Arc::new(Journal::new(opened.ledger, events.clone()));
+        let history = Arc::new(History::default());
         let reconciler = Reconciler::new(Arc::clone(&kernel), !settings.leave_forwarding);
         reconciler.remember(unknown::ended(&opened.records, &opened.former), health.lacks_facts());
         let applier = Arc::new(Applier::new(reconciler, events.clone()));
@@ -159,13 +165,13 @@ impl Driver {
             networks: Networks::default(),
             addresses: Addresses::new(Ipam::load(settings.pools, &opened.records), Arc::clone(&journal)),
             ports: HostPorts::new(Arc::clone(&kernel)),
-            conflicts: Conflicts::new(Arc::clone(&kernel), events.clone()),
+            conflicts: Conflicts::new(Arc::clone(&kernel), events.clone(), Arc::clone(&history)),
             leases: Leases::new(Arc::clone(&kernel), Arc::clone(&journal), events.clone()),
             names: Names::new(Arc::clone(&kernel), events.clone(), settings.names),
             groups: Groups::default(),
             flows: Flows::new(kernel, Arc::clone(&journal), events.clone()),
             containers: Containers::new(Arc::clone(&applier)),
-            overlays: Overlays::new(settings.overlay, Arc::clone(&journal), Arc::clone(&applier)),
+            overlays: Overlays::new(settings.overlay, Arc::clone(&journal), Arc::clone(&applier), Arc::clone(&history)),
             unusable: UnusableSettings::new(settings.unusable),
             announcements: Announcements::default(),
             ula_seed: settings.ula_seed,
@@ -174,6 +180,7 @@ impl Driver {
             journal,
             applier,
             health,
+            history,
             events,
         };
         for record in &opened.records {
@@ -209,6 +216,11 @@ impl Driver {
     /// Whether facts may be missing: see [`Health::is_degraded`].
     pub fn is_degraded(&self) -> bool {
         self.health.is_degraded(&self.applier.reconciler.kept())
+    }
+
+    /// What happened lately.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The condition of the ledger when it was opened.

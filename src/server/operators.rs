@@ -1,5 +1,5 @@
 //! The status socket: what operators read without being able to change anything. `GET` of `/healthz`, `/readyz`,
-//! `/status`, `/objects`, `/drops` and `/metrics`.
+//! `/status`, `/objects`, `/drops`, `/events` and `/metrics`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use libnetwork_plugin::{RouteAnswer, RouteRequest, Routes};
 use serde::Serialize;
 
+use crate::admin::events::EventList;
 use crate::admin::objects::Objects;
 use crate::admin::status::{self, Status, StatusSocket};
 use crate::driver::Driver;
@@ -24,7 +25,10 @@ const RECENT: Duration = Duration::from_secs(90);
 /// Longest pause between two answers that read the kernel.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-const PATHS: [&str; 6] = ["/healthz", "/readyz", "/status", "/objects", "/drops", "/metrics"];
+/// Longest wait of a reader for an event: less than the deadline of a request.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+
+const PATHS: [&str; 7] = ["/healthz", "/readyz", "/status", "/objects", "/drops", "/events", "/metrics"];
 
 /// What is shown.
 pub enum Operators {
@@ -63,13 +67,13 @@ impl Routes for Operators {
         match (self, request.path) {
             (_, "/healthz") => RouteAnswer::text("text/plain", "listening\n"),
             (Operators::Unready(why), _) => RouteAnswer::error(503, why),
-            (Operators::Daemon(shown), path) => shown.respond(path),
+            (Operators::Daemon(shown), path) => shown.respond(path, request.query),
         }
     }
 }
 
 impl Shown {
-    fn respond(&self, path: &str) -> RouteAnswer {
+    fn respond(&self, path: &str, query: &str) -> RouteAnswer {
         let driver = &*self.driver;
         match path {
             "/readyz" => match unready(driver) {
@@ -83,10 +87,25 @@ impl Shown {
                 Ok(drops) => versioned(&Drops { drops }),
                 Err(error) => RouteAnswer::error(500, &error.to_string()),
             }),
+            "/events" => match (parameter(query, "since"), parameter(query, "wait")) {
+                (Ok(since), Ok(wait)) => {
+                    let wait = Duration::from_secs(wait).min(LONGEST_WAIT);
+                    let history = driver.history();
+                    versioned(&EventList::of(history.after(since, wait), history.began()))
+                }
+                (Err(why), _) | (_, Err(why)) => RouteAnswer::error(400, &why),
+            },
             "/metrics" => RouteAnswer::text("text/plain; version=0.0.4", self.metrics.render(driver)),
             _ => versioned(&Objects::of_daemon(driver)),
         }
     }
+}
+
+/// A number of a query; 0 if it is absent.
+fn parameter(query: &str, name: &str) -> Result<u64, String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let number = value.map_or(Ok(0), str::parse);
+    number.map_err(|_| format!("/events: {name} is not a number: /events?since=NUMBER&wait=SECONDS"))
 }
 
 #[derive(Serialize)]

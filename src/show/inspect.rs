@@ -6,10 +6,14 @@ use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
 use super::{Facts, Shown, bytes, endpoint_json, join, mode, phase};
+use crate::admin::events::EventLine;
 use crate::admin::status::{EndpointStatus, NetworkStatus};
 use crate::explain::Known;
 use crate::explain::party::{Member, Party, PartyError, find};
 use crate::names::{nearest, short};
+
+/// Events of an endpoint that are shown.
+const HISTORY: usize = 10;
 
 /// Why nothing is shown.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -56,6 +60,7 @@ pub fn inspect(facts: &Facts<'_>, name: &str, listening: Listening<'_>) -> Resul
             let here = listens(member.endpoint, listening, forward.host.protocol.number(), forward);
             value["detail"]["forwards"][port]["listening"] = here.map_or(Value::Null, Value::Bool);
         }
+        value["history"] = json!(of_endpoint(facts, member.endpoint).collect::<Vec<_>>());
         all.push(value);
     }
     Ok(Shown::new(text, json!({ "endpoints": all })))
@@ -110,6 +115,17 @@ fn of_member(facts: &Facts<'_>, name: &str, member: Member<'_>, listening: Liste
     if let Some([sent, received]) = link {
         line("traffic", format!("received {}, sent {}", bytes(*received), bytes(*sent)));
     }
+    for event in of_endpoint(facts, endpoint) {
+        line("history", super::event(event, facts.names));
+    }
+}
+
+/// Events of an endpoint, the last ones.
+fn of_endpoint<'a>(facts: &Facts<'a>, endpoint: &EndpointStatus) -> impl Iterator<Item = &'a EventLine> {
+    let short = short(endpoint.id.as_str());
+    let all: Vec<_> = facts.events.iter().filter(|event| event.endpoint.as_ref() == Some(&short)).collect();
+    let skipped = all.len().saturating_sub(HISTORY);
+    all.into_iter().skip(skipped)
 }
 
 fn of_network(facts: &Facts<'_>, network: &NetworkStatus) -> Shown {

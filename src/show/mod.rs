@@ -4,6 +4,7 @@
 //! Pure. Called by the app, which reads the facts.
 
 mod drops;
+mod events;
 mod inspect;
 mod list;
 mod status;
@@ -12,14 +13,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::admin::events::EventLine;
 use crate::admin::status::{EndpointStatus, NetworkStatus, Status};
 use crate::model::Phase;
 use crate::names::Names;
 
 pub use drops::{DropLine, drops};
+pub use events::event;
 pub use inspect::{InspectError, Listening, inspect};
 pub use list::{endpoints, peers, pools};
-pub use status::{health, status};
+pub use status::{health, problems, status};
 
 /// Version of the JSON forms.
 const SCHEMA: u32 = 1;
@@ -39,6 +42,8 @@ pub struct Facts<'a> {
     pub names: &'a Names,
     /// Traffic of the host's links.
     pub traffic: &'a Traffic,
+    /// What happened lately, for what shows it.
+    pub events: &'a [EventLine],
     /// Why the daemon did not answer, if the ledger was read instead.
     pub down: Option<&'a str>,
 }

@@ -61,7 +61,7 @@ fn names() -> Names {
 
 fn with<T>(status: &Status, down: Option<&str>, see: impl FnOnce(&Facts<'_>) -> T) -> T {
     let traffic = Traffic::from([("pntb1".to_owned(), [2048, 5]), ("pnth1".to_owned(), [3 << 20, 7])]);
-    see(&Facts { status, names: &names(), traffic: &traffic, down })
+    see(&Facts { status, names: &names(), traffic: &traffic, events: &[], down })
 }
 
 #[test]

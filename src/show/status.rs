@@ -8,17 +8,30 @@ use crate::output::{self, Style};
 
 /// The word for the condition, and the program's exit code.
 pub fn health(facts: &Facts<'_>) -> (&'static str, u8) {
-    let status = facts.status;
-    let wrong = status.state.degraded
-        || !status.plan.is_empty()
-        || status.blind.is_some()
-        || !status.unreserved.is_empty()
-        || !status.settings.is_empty();
-    match (facts.down, wrong) {
+    match (facts.down, problems(facts).is_empty()) {
         (Some(_), _) => ("broken", 2),
-        (None, true) => ("degraded", 1),
-        (None, false) => ("healthy", 0),
+        (None, false) => ("degraded", 1),
+        (None, true) => ("healthy", 0),
     }
+}
+
+/// What is wrong, each in a few words.
+pub fn problems(facts: &Facts<'_>) -> Vec<String> {
+    let status = facts.status;
+    let mut found: Vec<String> =
+        facts.down.map(|why| format!("the daemon does not answer ({why})")).into_iter().collect();
+    if status.state.degraded {
+        found.push(format!("the state may be incomplete ({})", status.state.words));
+    }
+    if !status.plan.is_empty() {
+        found.push("the kernel differs from the state".to_owned());
+    }
+    found.extend(status.blind.as_ref().map(|why| format!("the kernel cannot be compared: {why}")));
+    if !status.unreserved.is_empty() {
+        found.push(format!("{} not reserved", counted(status.unreserved.len(), "published port")));
+    }
+    found.extend(status.settings.iter().map(ToString::to_string));
+    found
 }
 
 fn counted(count: usize, one: &str) -> String {

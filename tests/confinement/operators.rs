@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,7 +16,7 @@ use testkit::wait_until;
 const GROUP: &str = "4711";
 const USER: &str = "65534";
 
-const PATHS: [&str; 6] = ["/healthz", "/readyz", "/status", "/objects", "/drops", "/metrics"];
+const PATHS: [&str; 7] = ["/healthz", "/readyz", "/status", "/objects", "/drops", "/events", "/metrics"];
 
 /// The arguments of a daemon with a status socket for [`GROUP`].
 fn arguments(socket: &Path) -> [&str; 4] {
@@ -100,13 +100,18 @@ fn only_members_of_its_group_use_it_and_they_need_no_privilege() {
     assert_eq!((found.permissions().mode() & 0o777, found.uid(), found.gid()), (0o660, 0, 4711));
 
     let at = ["--status-socket", socket.to_str().unwrap()];
-    for command in [&["status"][..], &["ls"], &["inspect", "e1"], &["pools"], &["peers"], &["drops"]] {
+    for command in
+        [&["status"][..], &["ls"], &["inspect", "e1"], &["pools"], &["peers"], &["drops"], &["events"], &["version"]]
+    {
         let args: Vec<&str> = command.iter().copied().chain(at).collect();
         let member = as_user(&daemon, &program, "--groups=4711", &args);
         let text = String::from_utf8_lossy(&member.stdout).into_owned();
         assert_eq!(member.status.code(), Some(0), "{command:?}: {text}{}", String::from_utf8_lossy(&member.stderr));
         if ["status", "ls", "inspect"].contains(&command[0]) {
             assert!(text.contains("aa") || text.contains("e1"), "{command:?}: {text}");
+        }
+        if command[0] == "version" {
+            continue;
         }
         let other = as_user(&daemon, &program, "--clear-groups", &args);
         let (said, why) = (String::from_utf8_lossy(&other.stdout), String::from_utf8_lossy(&other.stderr).into_owned());
@@ -192,4 +197,135 @@ fn a_daemon_with_an_incomplete_state_is_healthy_and_not_ready() {
     let ready = get(&socket, "/readyz");
     assert!(ready.status == 503 && ready.body.contains("the state may be incomplete"), "{}", ready.body);
     assert_eq!(get(&socket, "/healthz").status, 200);
+}
+
+/// The events after a number, with the number to ask with the next time.
+fn events(socket: &Path, query: &str) -> (Vec<Value>, u64) {
+    let reply = get(socket, &format!("/events{query}"));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let json = reply.json();
+    (json["events"].as_array().cloned().unwrap_or_default(), json["next"].as_u64().unwrap())
+}
+
+#[test]
+fn events_tell_what_happened() {
+    let dir = Dir::new();
+    let socket = dir.0.join("status.sock");
+    let daemon = Daemon::start(&dir.0, &arguments(&socket));
+    let (first, next) = events(&socket, "");
+    assert!(first.iter().any(|event| event["kind"] == "started"), "{first:?}");
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
+    call(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", "e1", "10.1.0.2/24"));
+    let twice = endpoint("bb", "e2", "10.1.0.3/24").to_string();
+    assert!(request(&daemon.socket, "POST", "/NetworkDriver.CreateEndpoint", twice.as_bytes()).body.contains("Err"));
+    let (verbs, next) = events(&socket, &format!("?since={next}"));
+    let shown: Vec<_> = verbs
+        .iter()
+        .map(|e| [&e["method"], &e["network"], &e["endpoint"]].map(|v| v.as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(shown, [["CreateNetwork", "aa", ""], ["CreateEndpoint", "aa", "e1"], ["CreateEndpoint", "bb", "e2"]]);
+    assert!(verbs[1]["seconds"].as_f64() > Some(0.0) && verbs[1].get("error").is_none(), "{}", verbs[1]);
+    assert!(verbs[2]["error"].as_str().unwrap().contains("bb"), "{}", verbs[2]);
+
+    // Another program removes a table: its repair is an event, for which a reader waits.
+    daemon.shell("nft delete table inet pontoon");
+    let mut since = next;
+    wait_until(Duration::from_secs(20), "the repair", || {
+        let (more, next) = events(&socket, &format!("?since={since}&wait=8"));
+        since = next;
+        more.iter().any(|event| event["kind"] == "repair" && event["steps"].as_u64() > Some(0))
+    });
+    for query in ["?since=x", "?wait=-1", "?since=99999999999999999999999"] {
+        assert_eq!(get(&socket, &format!("/events{query}")).status, 400, "{query}");
+    }
+}
+
+/// As many readers as there are connections wait, and neither Docker nor other operators wait for them.
+#[test]
+fn readers_that_wait_delay_neither_docker_nor_operators() {
+    let dir = Dir::new();
+    let socket = dir.0.join("status.sock");
+    let daemon = Daemon::start(&dir.0, &arguments(&socket));
+    let next = events(&socket, "").1;
+    let waiting = || {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        let head = format!("GET /events?since={next}&wait=8 HTTP/1.1\r\nHost: \r\n\r\n");
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        stream
+    };
+    let mut readers: Vec<UnixStream> = (0..32).map(|_| waiting()).collect();
+    assert_eq!(get(&socket, "/healthz").status, 200);
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
+    let replies = readers.iter_mut().filter_map(testkit::harness::read_reply);
+    let woken = replies.filter(|reply| reply.body.contains("CreateNetwork")).count();
+    assert!(woken > 8, "{woken} readers got the event");
+    // The end of the daemon ends their waits.
+    let next = events(&socket, "").1;
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    let head = format!("GET /events?since={next}&wait=8 HTTP/1.1\r\nHost: \r\n\r\n");
+    std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+    daemon.shell(&format!("kill -TERM {}", daemon.pid()));
+    let (_, log) = daemon.end();
+    assert!(!log.contains("stopping with requests in progress"), "{log}");
+}
+
+#[test]
+fn events_are_followed_across_a_restart_and_end_with_their_reader() {
+    let dir = Dir::new();
+    let socket = dir.0.join("status.sock");
+    let daemon = Daemon::start(&dir.0, &arguments(&socket));
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("n1", 1, false));
+    let (out, err) = (dir.0.join("out"), dir.0.join("err"));
+    let script = format!(
+        "{} events --follow -o json --status-socket {} 2>{} | while read -r line; do echo \"$line\" >>{}; case $line in *n3*) exit;; esac; done; echo ${{PIPESTATUS[0]}} >>{}",
+        testkit::program().display(),
+        socket.display(),
+        err.display(),
+        out.display(),
+        out.display()
+    );
+    let mut follower = Command::new("bash").args(["-c", &script]).stdin(Stdio::null()).spawn().unwrap();
+    let text = || fs::read_to_string(&out).unwrap_or_default();
+    wait_until(Duration::from_secs(20), "the ring", || text().contains("\"n1\""));
+    drop(daemon);
+    let daemon = Daemon::start(&dir.0, &arguments(&socket));
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("n2", 2, false));
+    wait_until(Duration::from_secs(30), "events of the second process", || text().contains("\"n2\""));
+    // Its reader ends at the third, and it notices at one of the next lines.
+    let mut n = 3;
+    wait_until(Duration::from_secs(60), "its end", || {
+        call(&daemon, "NetworkDriver.CreateNetwork", &network(&format!("n{n}"), n, false));
+        n += 1;
+        follower.try_wait().unwrap().is_some()
+    });
+    let (text, said) = (text(), fs::read_to_string(&err).unwrap());
+    assert!(text.ends_with("\n0\n"), "{text}");
+    assert!(said.contains("waiting") && !said.to_lowercase().contains("pipe"), "{said}");
+    let lines = text.lines().filter(|line| line.contains("\"kind\":\"verb\""));
+    assert_eq!(lines.count(), 3, "each event once: {text}");
+}
+
+#[test]
+fn health_is_an_exit_code_and_a_line() {
+    let dir = Dir::new();
+    let socket = dir.0.join("status.sock");
+    let daemon = Daemon::start(&dir.0, &arguments(&socket));
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, false));
+    let run = |args: &[&str]| {
+        let mut command = Command::new(testkit::program());
+        let output = command.args(args).args(["--status-socket", socket.to_str().unwrap()]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(run(&["health"]), (Some(0), "healthy\n".to_owned()));
+    let (code, line) = run(&["health", "--nagios"]);
+    assert_eq!((code, &*line), (Some(0), "PONTOON OK - healthy | networks=1;; endpoints=0;; repairs=0;;\n"));
+    let (code, json) = run(&["health", "-o", "json"]);
+    assert!(code == Some(0) && json.contains("\"problems\":[]"), "{json}");
+    assert_eq!(run(&["version"]).1.matches(env!("CARGO_PKG_VERSION")).count(), 2);
+    drop(daemon);
+    let at = dir.0.join("pontoon.state");
+    let (code, line) = run(&["health", "--nagios", "--state-dir", at.to_str().unwrap(), "--socket", "/nowhere"]);
+    assert!(code == Some(2) && line.starts_with("PONTOON CRITICAL - the daemon does not answer"), "{code:?} {line}");
+    let (code, line) = run(&["health", "--nagios", "--state-dir", "/nowhere", "--socket", "/nowhere"]);
+    assert!(code == Some(3) && line.starts_with("PONTOON UNKNOWN - "), "{code:?} {line}");
 }

@@ -255,6 +255,30 @@ fn uninstall() {
     assert_eq!(reader.run("ls -d /var/lib/pontoon /usr/local/bin/pontoon 2>/dev/null || true"), "");
 }
 
+/// Members of the group use the status socket of a managed plugin after the page's commands, other users do not.
+#[test]
+fn operations() {
+    let reader = Reader::of("operations", Options::new());
+    reader.run("cd /lab/source && make install && docker network create -d pontoon:latest --subnet 10.23.0.0/24 net");
+    reader.web_and_client("net", "-p 8080:80");
+    let dir = "/run/docker/plugins/$(docker plugin inspect -f '{{.Id}}' pontoon)";
+    // Root finds it without arguments, while Docker's plugin directories are its own.
+    assert!(reader.run(&format!("stat -c '%a %g' {dir}/status.sock")).contains("600 0"));
+    assert!(reader.run("/lab/source/pontoon.program ls --docker /lab/docker.sock").contains("web"));
+    assert!(reader.run("/lab/source/pontoon.program events --docker /lab/docker.sock").contains("CreateEndpoint"));
+    reader.section("The status socket");
+    reader.run("install -m 755 /lab/source/pontoon.program /usr/local/bin/operator");
+    let member = |groups: &str| {
+        let user = format!("setpriv --reuid 65534 --regid 65534 {groups} --bounding-set=-all --inh-caps=-all");
+        reader.node.exec(&["bash", "-c", &format!("{user} operator status --status-socket {dir}/status.sock")])
+    };
+    let (inside, outside) = (member("--groups $(getent group pontoon | cut -d: -f3)"), member("--clear-groups"));
+    assert!(inside.success() && inside.stdout.contains("healthy"), "{inside}");
+    assert!(!outside.success() && outside.stderr.contains("as root"), "{outside}");
+    let plugin = reader.node.exec(&["bash", "-c", &format!("stat -c '%a %g' {dir}/pontoon.sock")]).ok();
+    assert_eq!(plugin.trim(), "600 0", "the plugin socket stays root's");
+}
+
 #[test]
 fn monitoring() {
     let reader = Reader::of("monitoring", Options::new());

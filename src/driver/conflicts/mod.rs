@@ -20,6 +20,7 @@ pub use lan::Lan;
 pub use register::{Conflict, Defended};
 use register::{Known, Place, Register};
 
+use super::history::{Happening, History, ShortId};
 use super::{Event, Events};
 use crate::datapath::{Kernel, Sighting};
 use crate::model::conflict::ConflictAction;
@@ -32,6 +33,7 @@ struct Shared {
     register: Mutex<Register>,
     answered: Condvar,
     count: AtomicU64,
+    history: Arc<History>,
 }
 
 impl Shared {
@@ -54,6 +56,8 @@ impl Shared {
         self.count.fetch_add(1, Ordering::Relaxed);
         if register.may_log(now) {
             let Conflict { of, link, address, other } = conflict;
+            let (network, endpoint) = (ShortId::of(of.network.as_str()), ShortId::of(of.endpoint.as_str()));
+            self.history.record(Happening::Conflict { network, endpoint, address: *address, other: *other });
             let own = of.mac.map_or_else(|| format!("that of {link}"), |mac| mac.to_string());
             tracing::warn!(network = %of.network, endpoint = %of.endpoint, %address, %link, mac = %own, %other, "address conflict: another host has the address of a container; give one of them another address");
         }
@@ -70,8 +74,8 @@ pub(super) struct Conflicts {
 }
 
 impl Conflicts {
-    pub fn new(kernel: Arc<dyn Kernel>, events: Events) -> Self {
-        let shared = Arc::new(Shared::default());
+    pub fn new(kernel: Arc<dyn Kernel>, events: Events, history: Arc<History>) -> Self {
+        let shared = Arc::new(Shared { history, ..Shared::default() });
         // The kernel keeps its watcher as long as it lives, and outlives the driver.
         let receiver = Arc::downgrade(&shared);
         kernel.watch_addresses(Box::new(move |sighting| {

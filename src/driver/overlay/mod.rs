@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub use self::settings::OverlaySettings;
 pub use self::state::OverlayState;
 use super::applier::Applier;
+use super::history::{Happening, History};
 use super::journal::Journal;
 use super::settings::UnusableSetting;
 use super::{Error, now};
 use crate::datapath::{Datapath, KernelError, Underlay};
 use crate::model::{DataPath, IfName, Network, NetworkId, NetworkSpec, Overlay, Scope, overlay};
+use crate::state::peers::Standing;
 use crate::state::record::Record;
 use crate::state::table::lock;
 
@@ -27,11 +29,12 @@ pub(super) struct Overlays {
     state: Mutex<OverlayState>,
     journal: Arc<Journal>,
     applier: Arc<Applier>,
+    history: Arc<History>,
 }
 
 impl Overlays {
-    pub fn new(settings: OverlaySettings, journal: Arc<Journal>, applier: Arc<Applier>) -> Self {
-        Self { state: Mutex::new(OverlayState::new(&settings)), settings, journal, applier }
+    pub fn new(settings: OverlaySettings, journal: Arc<Journal>, applier: Arc<Applier>, history: Arc<History>) -> Self {
+        Self { state: Mutex::new(OverlayState::new(&settings)), settings, journal, applier, history }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, OverlayState> {
@@ -122,6 +125,7 @@ impl Overlays {
             return Ok(());
         }
         self.journal.write(records)?;
+        records.iter().filter_map(peer_event).for_each(|event| self.history.record(event));
         let changed = self.change(state, None, |state| records.iter().for_each(|record| state.apply(record)));
         if let Err(error) = changed {
             self.applier.defer(&error, "update the tunnels", "overlay networks");
@@ -222,6 +226,22 @@ impl Overlays {
         let setting = UnusableSetting::no_data_path(path).to_string();
         Error::Setting { object: format!("network {}", spec.id), setting }
     }
+}
+
+fn peer_event(record: &Record) -> Option<Happening> {
+    let (address, state) = match record {
+        Record::NoPeer { address } => (*address, "gone"),
+        Record::Peer(peer) => (
+            peer.address,
+            match peer.standing {
+                Standing::Present => "present",
+                Standing::Doubted { .. } => "doubted",
+                Standing::Former { .. } => "former",
+            },
+        ),
+        _ => return None,
+    };
+    Some(Happening::Peer { address, state })
 }
 
 /// The underlay address of this host: as configured, else as the Swarm says, else that of the default route.

@@ -1,7 +1,10 @@
 //! Repairs the kernel, reaps what lost replies and missing calls leave behind, and flushes the ledger.
 
+use std::time::Instant;
+
 use crate::datapath::kind::{self, Presence};
 use crate::datapath::{KernelError, Plan, Repair};
+use crate::driver::history::{self, Happening, ShortId};
 use crate::driver::{ADDRESS_GRACE, Driver, Error, count, now};
 use crate::model::{Endpoint, IfName, Network, Phase};
 use crate::state::record::Holder;
@@ -28,6 +31,25 @@ impl Driver {
         self.journal.retry_pending();
         self.reap_leaks();
         self.flush_ledger();
+        self.note_health();
+    }
+
+    /// Records a change of the condition since the last call.
+    fn note_health(&self) {
+        let state = match (self.is_degraded(), self.applier.reconciler.failing() > 0) {
+            (true, _) => "degraded",
+            (false, true) => "failing",
+            (false, false) => "well",
+        };
+        self.history.note_health(state);
+    }
+
+    fn note_repair(&self, scope: &'static str, began: Instant, repair: &Repair) {
+        let steps = repair.plan.steps.len();
+        if steps > 0 || repair.failed.is_some() {
+            let error = repair.failed.as_ref().map(history::words);
+            self.history.record(Happening::Repair { scope, steps, took: began.elapsed(), error });
+        }
     }
 
     /// Periodic upkeep of what is known about other hosts.
@@ -37,8 +59,10 @@ impl Driver {
 
     /// Reconciles everything with the kernel and reaps dead endpoints.
     pub fn repair(&self) -> Repair {
+        let began = Instant::now();
         self.choose_parents();
         let repair = self.applier.reconciler.reconcile();
+        self.note_repair("everything", began, &repair);
         let plan = &repair.plan;
         if !plan.steps.is_empty() {
             tracing::info!(steps = plan.steps.len(), "repaired the kernel: it differed from the desired state");
@@ -65,7 +89,9 @@ impl Driver {
 
     /// The same for the firewall alone.
     pub fn repair_firewall(&self) -> Repair {
+        let began = Instant::now();
         let repair = self.applier.reconciler.reconcile_firewall();
+        self.note_repair("firewall", began, &repair);
         if !repair.plan.steps.is_empty() {
             tracing::warn!(steps = repair.plan.steps.len(), "repaired the firewall: another program changed it");
         }
@@ -159,6 +185,8 @@ impl Driver {
     /// Counts and removes an endpoint that was taken out of its network without a request.
     pub(super) fn remove_reaped(&self, network: &Network, endpoint: &Endpoint) {
         count(&self.counts.endpoints_reaped, 1);
+        let (network_id, id) = (ShortId::of(network.spec.id.as_str()), ShortId::of(endpoint.spec.id.as_str()));
+        self.history.record(Happening::Reaped { network: network_id, endpoint: id });
         if let Err(error) = self.remove_endpoint(network, endpoint, &Holder::Stale) {
             tracing::error!(%error, endpoint = %endpoint.spec.id, "cannot write the end of a reaped endpoint: its record stays in the ledger");
         }
