@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::overlay::{self, OverlayStatus};
 use super::status::{LedgerStatus, Status, network_lines, pool_lines};
 use crate::datapath::companion::{self, Companion, Companions};
+use crate::datapath::groups::Parties;
 use crate::datapath::{Datapath, EngineBridges, KernelError, Policy, Underlay, kind};
 use crate::driver::overlay::{OverlayState, find_underlay};
 use crate::driver::{OverlaySettings, now};
@@ -31,8 +32,10 @@ pub fn desired_of(records: &[Record], engine: &EngineBridges, broadcasts: BTreeS
     let mut sandboxes: BTreeMap<String, Companions> = BTreeMap::new();
     for held in held_of(records) {
         kind::add(&mut want, kind::network(&held.network));
+        let mut parties = Parties::default();
         for endpoint in held.endpoints.values() {
             kind::add(&mut want, kind::endpoint(&held.network, endpoint));
+            kind::add(&mut want, parties.add(&held.network, endpoint));
             if let Some(companion) = Companion::of(&held.network, endpoint) {
                 let all = sandboxes.entry(endpoint.sandbox.clone()).or_default();
                 all.insert(endpoint.spec.id.clone(), companion);

@@ -14,6 +14,7 @@ pub mod backoff;
 pub mod companion;
 pub mod fake;
 pub mod fastpath;
+pub mod groups;
 pub mod host;
 pub mod kind;
 pub mod limited_forwarding;

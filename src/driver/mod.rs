@@ -13,6 +13,7 @@
 //! | `conflicts` | whether other hosts have the addresses of endpoints |
 //! | `leases` | addresses from DHCP servers of the local network |
 //! | `names` | endpoints whose egress list has DNS names, and the addresses that were admitted for them |
+//! | `groups` | the groups of endpoints, and whose allow lists name them |
 //! | `overlay` | networks that span hosts: peers, VNIs, tunnels |
 //! | `health` | the definition of *degraded* |
 //! | `settings` | the operator's settings, and which requests are refused because of an unusable one |
@@ -36,7 +37,7 @@
 //! 6. the book of `leases`, or one endpoint of `names`
 //! 7. the pending records of `journal`, then the ledger
 //! 8. locks that are held for a look-up only: the table's register, what `networks` observed, the reconciler's, those
-//!    of `conflicts`
+//!    of `conflicts` and `groups`
 //!
 //! The kernel is called with any of 1 to 5 held. Events may be sent with any lock held. No thread waits for other
 //! hosts with a lock held.
@@ -49,6 +50,7 @@ mod containers;
 pub mod error;
 pub mod events;
 mod flows;
+mod groups;
 pub mod health;
 mod inspect;
 mod journal;
@@ -75,6 +77,7 @@ use containers::Containers;
 pub use error::{Error, PortMapError};
 pub use events::{Event, Events};
 use flows::Flows;
+use groups::Groups;
 pub use health::Health;
 use journal::Journal;
 use leases::Leases;
@@ -124,6 +127,7 @@ pub struct Driver {
     conflicts: Conflicts,
     leases: Leases,
     names: Names,
+    groups: Groups,
     overlays: Overlays,
     health: Health,
     unusable: UnusableSettings,
@@ -158,6 +162,7 @@ impl Driver {
             conflicts: Conflicts::new(Arc::clone(&kernel), events.clone()),
             leases: Leases::new(Arc::clone(&kernel), Arc::clone(&journal), events.clone()),
             names: Names::new(Arc::clone(&kernel), events.clone(), settings.names),
+            groups: Groups::default(),
             flows: Flows::new(kernel, Arc::clone(&journal), events.clone()),
             containers: Containers::new(Arc::clone(&applier)),
             overlays: Overlays::new(settings.overlay, Arc::clone(&journal), Arc::clone(&applier)),
@@ -187,7 +192,9 @@ impl Driver {
             }
             Record::Endpoint(endpoint) => {
                 let Some(network) = self.networks.restore_endpoint(endpoint) else { return };
-                self.applier.reconciler.desire(&Datapath::default(), &kind::endpoint(&network, endpoint));
+                let mut desired = kind::endpoint(&network, endpoint);
+                kind::add(&mut desired, self.groups.add(&network, endpoint));
+                self.applier.reconciler.desire(&Datapath::default(), &desired);
                 self.containers.restore(&network, endpoint);
                 self.conflicts.add_endpoint(&network, endpoint);
                 self.names.add(&network, endpoint);

@@ -20,6 +20,13 @@ pub struct Held {
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
 }
 
+impl Held {
+    /// The same endpoints on another state of the network.
+    pub fn of(&self, network: &Network) -> Self {
+        Self { network: network.clone(), endpoints: self.endpoints.clone() }
+    }
+}
+
 /// The slot of one network; `None` before its creation and after its deletion.
 pub type Slot = Mutex<Option<Held>>;
 

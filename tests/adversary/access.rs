@@ -14,7 +14,7 @@ const EGRESS: &str = "pontoon.egress.allow";
 const ALLOWED: u16 = 9999;
 const OTHER: u16 = 9998;
 
-fn bridges_call_iptables(host: &Host, on: bool) {
+pub fn bridges_call_iptables(host: &Host, on: bool) {
     for family in ["ip", "ip6"] {
         host.run(&format!("echo {} > /proc/sys/net/bridge/bridge-nf-call-{family}tables", u8::from(on)));
     }
@@ -205,8 +205,14 @@ fn a_list_that_could_not_be_enforced_is_refused_by_name() {
     let list = [1000, 2000, 3000].map(|from| format!("tcp:{}@api.example.com", ports(from))).join("+");
     let text = endpoint(3, "three", EGRESS, &list);
     assert!(text.contains("90 different ranges"), "{text}");
+    for (value, said) in [("db+a b", "pontoon.group"), ("", "pontoon.group"), (&vec!["db"; 17].join("+"), "up to 16")] {
+        let text = endpoint(3, "three", "pontoon.group", value);
+        assert!(text.contains(said), "{text}");
+    }
+    // Members on other hosts are not known.
+    host.create(&Network::new("five", 5).option("pontoon.vni", "70000"));
     for (key, value) in [("pontoon.group", "db"), ("pontoon.ingress.allow", "group:db")] {
-        let text = endpoint(3, "three", key, value);
-        assert!(text.contains(key) && text.contains("not supported yet"), "{text}");
+        let text = endpoint(5, "five", key, value);
+        assert!(text.contains(key) && text.contains("overlay networks"), "{text}");
     }
 }

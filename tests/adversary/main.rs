@@ -13,6 +13,7 @@ mod claim;
 mod discovery;
 mod forwarding;
 mod frames;
+mod groups;
 mod ledger;
 mod many;
 mod output;

@@ -9,6 +9,7 @@ mod conflicts;
 mod dhcp;
 mod endpoints;
 mod failures;
+mod groups;
 mod host_link;
 mod ipam;
 mod limits;

@@ -140,14 +140,22 @@ pub(super) fn check(network: &Network, endpoint: &EndpointSpec) -> Result<(), Re
             options::SPOOFCHECK
         ));
     }
-    if endpoint.options.access.group.is_some() {
-        return refuse(format!("{GROUP} is not supported yet: remove it, and use subnets in allow lists"));
+    let spans_hosts = network.kind.overlay().is_some();
+    if spans_hosts && !endpoint.options.access.groups.is_empty() {
+        return refuse(format!(
+            "{GROUP} is not supported on overlay networks, because the members on other hosts are not known here: remove \
+             it, and use addresses or subnets in allow lists"
+        ));
     }
     for way in Way::ALL {
         let Some(list) = list(network, endpoint, way) else { continue };
         let key = way.choose(EGRESS_ALLOW, INGRESS_ALLOW);
-        if let Some(group) = list.group() {
-            return refuse(format!("{key}: group:{} is not supported yet: use subnets instead", group.as_str()));
+        if let Some(group) = list.groups().next().filter(|_| spans_hosts) {
+            return refuse(format!(
+                "{key}: group:{} is not supported on overlay networks, because the members on other hosts are not known \
+                 here: use addresses or subnets instead",
+                group.as_str()
+            ));
         }
         if let Some(name) = list.name() {
             check_names(network, endpoint, name)?;

@@ -4,7 +4,7 @@
 
 use ipnetwork::IpNetwork;
 
-use crate::datapath::kind::{self, Presence};
+use crate::datapath::kind::Presence;
 use crate::driver::{Driver, Error};
 use crate::model::{Endpoint, Network, NetworkId, NetworkOptions, NetworkSpec, Phase};
 use crate::state::record::Record;
@@ -132,12 +132,7 @@ impl Driver {
             records.extend(index.claim(network));
             index.commit(&records)?;
         }
-        self.applier.apply_desired(&kind::network(old), &kind::network(network)).map_err(failed)?;
-        for endpoint in held.endpoints.values() {
-            self.applier
-                .apply_desired(&kind::endpoint(old, endpoint), &kind::endpoint(network, endpoint))
-                .map_err(failed)?;
-        }
+        self.change_all(&held.of(old), &held.of(network)).map_err(failed)?;
         self.overlays.create_tunnel(network).map_err(failed)
     }
 
@@ -151,11 +146,7 @@ impl Driver {
             // The journal logs an error and retries.
             let _ = index.commit_or_defer(records);
         }
-        let mut undone = self.applier.reconciler.replace(&kind::network(network), &kind::network(old));
-        for endpoint in held.endpoints.values() {
-            let before = kind::endpoint(network, endpoint);
-            undone = undone.and(self.applier.reconciler.replace(&before, &kind::endpoint(old, endpoint)));
-        }
+        let undone = self.change_all(&held.of(network), &held.of(old));
         if old.kind.overlay().is_none() {
             self.overlays.delete_tunnel(network);
             self.release_overlay(network);

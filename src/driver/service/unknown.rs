@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::datapath::groups::Parties;
 use crate::datapath::{Ended, Object, kind, unknown};
 use crate::driver::{Driver, Error};
 use crate::model::{IfName, Mac, Network, NetworkId, NetworkSpec, overlap};
@@ -21,12 +22,23 @@ pub fn ended(records: &[Record], former: &[Record]) -> Ended {
             ended.links.extend(network.kind.overlay().into_iter().map(|overlay| overlay.link.clone()));
         }
     }
+    let mut parties: BTreeMap<&NetworkId, Parties> = BTreeMap::new();
+    for record in records {
+        if let Record::Endpoint(endpoint) = record
+            && let Some(network) = networks.get(&endpoint.spec.network)
+        {
+            parties.entry(&network.spec.id).or_default().add(network, endpoint);
+        }
+    }
     for record in former {
         match record {
             Record::Network(network) => ended.add(&kind::network(network)),
             Record::Endpoint(endpoint) => {
                 if let Some(network) = networks.get(&endpoint.spec.network) {
                     ended.add(&kind::endpoint(network, endpoint));
+                    let parties = parties.entry(&network.spec.id).or_default();
+                    ended.add(&parties.add(network, endpoint));
+                    parties.remove(network, &endpoint.spec.id);
                 }
             }
             _ => {}

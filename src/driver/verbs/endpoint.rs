@@ -82,10 +82,14 @@ impl Driver {
         kind.check_endpoint(&held.network, &spec)?;
         self.check_port_vlans(&held.network, &spec)?;
         let endpoint = self.name_endpoint(&held.network, spec, leased.as_ref());
+        let mut desired = kind::endpoint(&held.network, &endpoint);
+        let of_groups = self.groups.admit(&held.network, &endpoint);
+        kind::add(&mut desired, of_groups.inspect_err(|_| self.release_names(&endpoint))?);
         // Before the first query.
         self.names.add(&held.network, &endpoint);
-        self.persist_and_apply(&held.network, &endpoint).inspect_err(|_| {
+        self.persist_and_apply(&held.network, &endpoint, &desired).inspect_err(|_| {
             self.names.remove(&endpoint);
+            self.groups.remove(&held.network, &endpoint);
             self.release_names(&endpoint);
         })?;
         self.conflicts.add_endpoint(&held.network, &endpoint);
@@ -145,14 +149,14 @@ impl Driver {
     }
 
     /// Writes the ledger first, then changes the kernel; if the kernel refuses, the record is removed again.
-    fn persist_and_apply(&self, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+    fn persist_and_apply(&self, network: &Network, endpoint: &Endpoint, desired: &Datapath) -> Result<(), Error> {
         {
             let mut index = self.addresses.lock();
             let mut records = index.claim_endpoint(endpoint)?;
             records.push(Record::Endpoint(Box::new(endpoint.clone())));
             index.commit(&records)?;
         }
-        let applied = self.applier.apply_desired(&Datapath::empty(), &kind::endpoint(network, endpoint));
+        let applied = self.applier.apply_desired(&Datapath::empty(), desired);
         let Err(source) = applied else { return Ok(()) };
         let _ = self.remove_endpoint(network, endpoint, &Holder::Unclaimed { since: now() });
         if source.errno() == Some(libc::EXFULL) {
@@ -179,7 +183,9 @@ impl Driver {
             self.leases.park(&endpoint.spec.id);
         }
         let object = format_args!("endpoint {}", endpoint.spec.id);
-        self.applier.apply_or_defer(&kind::endpoint(network, endpoint), &Datapath::empty(), "delete links", object);
+        let mut before = kind::endpoint(network, endpoint);
+        kind::add(&mut before, self.groups.remove(network, endpoint));
+        self.applier.apply_or_defer(&before, &Datapath::empty(), "delete links", object);
         self.flows.flush(&endpoint.spec.addresses().collect::<Vec<_>>());
         let written = {
             let mut index = self.addresses.lock();

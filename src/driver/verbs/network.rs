@@ -1,8 +1,8 @@
 //! The network verbs: create_network and delete_network.
 
-use crate::datapath::{Datapath, kind};
+use crate::datapath::{Datapath, KernelError, kind};
 use crate::driver::{Driver, Error, sanity};
-use crate::model::{Mac, Network, NetworkId, NetworkSpec};
+use crate::model::{Endpoint, Mac, Network, NetworkId, NetworkSpec};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
 
@@ -121,6 +121,17 @@ impl Driver {
         Ok(())
     }
 
+    /// Changes the kernel from a network with its endpoints to another state of them; what the firewall has of them changes
+    /// in one transaction. After an error the same call the other way round undoes it.
+    pub(in crate::driver) fn change_all(&self, from: &Held, to: &Held) -> Result<(), KernelError> {
+        let before = whole(from, |endpoint| self.groups.remove(&from.network, endpoint));
+        let after = whole(to, |endpoint| self.groups.add(&to.network, endpoint));
+        let applied = self.applier.apply_desired(&before, &after);
+        // Only parts of networks count as shared.
+        self.applier.reconciler.desire(&kind::network(&from.network), &kind::network(&to.network));
+        applied
+    }
+
     fn roll_back_creation(&self, network: &Network, after: &Datapath) {
         let id = &network.spec.id;
         let _ = self.addresses.lock().commit_or_defer(vec![Record::NoNetwork { id: id.clone() }]);
@@ -149,4 +160,14 @@ impl Driver {
         self.release(network);
         Ok(written?)
     }
+}
+
+/// Everything that a network and its endpoints need; `of_groups` says what an endpoint needs because of its groups.
+fn whole(held: &Held, of_groups: impl Fn(&Endpoint) -> Datapath) -> Datapath {
+    let mut all = kind::network(&held.network);
+    for endpoint in held.endpoints.values() {
+        kind::add(&mut all, kind::endpoint(&held.network, endpoint));
+        kind::add(&mut all, of_groups(endpoint));
+    }
+    all
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::{AllowList, Peer, Rule, Traffic};
+use super::{AllowList, GroupName, Peer, Rule, Traffic};
 use crate::model::{Family, NetworkSpec, prefix};
 
 /// Maximum number of ranges of one list.
@@ -75,6 +75,24 @@ pub fn expand_beyond(list: &AllowList, base: &AllowList, network: &NetworkSpec) 
     let both = |list: &AllowList| Family::ALL.into_iter().flat_map(|family| regions(list, family, of_host)).collect();
     let host = disjoint(both(list), both(base)).into_iter().map(|(transport, _)| transport).collect();
     Expanded { addresses, host }
+}
+
+/// What a list allows with the address of an endpoint because of its groups alone: not what the list allows with the
+/// address anyway.
+pub fn expand_member(
+    list: &AllowList,
+    groups: &BTreeSet<GroupName>,
+    member: IpAddr,
+    network: &NetworkSpec,
+) -> Vec<Transport> {
+    let family = Family::of(&member);
+    let at = prefix::number(member);
+    let by_group = regions(list, family, |peer| match peer {
+        Peer::Group(name) if groups.contains(name) => vec![(at, at)],
+        _ => Vec::new(),
+    });
+    let base = regions(list, family, |peer| of_peer(peer, family, network));
+    disjoint(by_group, base).into_iter().map(|(transport, _)| transport).collect()
 }
 
 impl Expanded {

@@ -163,9 +163,9 @@ impl AllowList {
         })
     }
 
-    /// The first group in it.
-    pub fn group(&self) -> Option<&GroupName> {
-        self.0.iter().find_map(|rule| match rule {
+    /// The groups in it; one may repeat.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupName> {
+        self.0.iter().filter_map(|rule| match rule {
             Rule::Allow(_, Peer::Group(name)) => Some(name),
             _ => None,
         })

@@ -1,9 +1,14 @@
 //! Options about who may talk to whom, of networks and of endpoints.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AllowList, GroupName};
 use crate::model::options::{OptionError, OptionRow, refused};
+
+/// Maximum number of groups of an endpoint.
+pub const MOST_GROUPS: usize = 16;
 
 /// Key of the option for the directions in which a network's endpoints are restricted.
 pub const POLICY: &str = "pontoon.policy";
@@ -11,7 +16,7 @@ pub const POLICY: &str = "pontoon.policy";
 pub const EGRESS_ALLOW: &str = "pontoon.egress.allow";
 /// Key of the option for what may reach endpoints.
 pub const INGRESS_ALLOW: &str = "pontoon.ingress.allow";
-/// Key of the option for the group of an endpoint.
+/// Key of the option for the groups of an endpoint.
 pub const GROUP: &str = "pontoon.group";
 
 /// Directions in which a network's endpoints are restricted although no list was given.
@@ -51,9 +56,9 @@ pub struct AccessOptions {
     /// What may reach the endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<AllowList>,
-    /// The group that the endpoint is in; of endpoints only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<GroupName>,
+    /// The groups that the endpoint is in; of endpoints only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<GroupName>,
 }
 
 fn is_open(denied: &Denied) -> bool {
@@ -78,10 +83,7 @@ impl AccessOptions {
                     _ => return Err(refused(row, given, row.value)),
                 }
             }
-            GROUP => {
-                let name = GroupName::parse(given.trim());
-                self.group = Some(name.ok_or_else(|| refused(row, given, row.value))?);
-            }
+            GROUP => self.groups = groups(given).ok_or_else(|| refused(row, given, row.value))?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -98,7 +100,7 @@ impl AccessOptions {
             (self.denied != Denied::Open, POLICY),
             (self.egress.is_some(), EGRESS_ALLOW),
             (self.ingress.is_some(), INGRESS_ALLOW),
-            (self.group.is_some(), GROUP),
+            (!self.groups.is_empty(), GROUP),
         ];
         given.into_iter().find_map(|(given, key)| given.then_some(key))
     }
@@ -112,6 +114,13 @@ impl AccessOptions {
     pub fn ingress(&self) -> Option<AllowList> {
         self.ingress.clone().or_else(|| self.denied.ingress().then(AllowList::default))
     }
+}
+
+/// Names joined by one of the separators of lists; `None` if one is invalid, or if there are none or too many.
+fn groups(given: &str) -> Option<BTreeSet<GroupName>> {
+    let names = given.split(['+', ';', ',']).take(MOST_GROUPS + 1);
+    let groups: Vec<_> = names.map(|name| GroupName::parse(name.trim())).collect::<Option<_>>()?;
+    (groups.len() <= MOST_GROUPS).then(|| groups.into_iter().collect())
 }
 
 fn list(row: &OptionRow, given: &str) -> Result<AllowList, OptionError> {

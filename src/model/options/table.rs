@@ -363,10 +363,10 @@ pub const ENDPOINT_OPTIONS: &[OptionRow] = &[
     ),
     row(
         GROUP,
-        "group name",
+        "up to 16 names of groups joined by '+'",
         "none",
         Support::Pontoon,
-        "Group of this container, for allow lists of the network's containers.",
+        "Groups of this container: allow lists of the network's containers mean all members of a group with group:NAME. Capital letters count as small ones.",
     ),
     row(
         SYSCTLS,
