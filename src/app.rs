@@ -10,6 +10,7 @@ pub mod health;
 pub mod inspect;
 mod look;
 mod operators;
+pub mod policy;
 mod settings;
 pub mod show;
 mod standby;

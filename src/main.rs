@@ -15,7 +15,7 @@
 
 use std::process::ExitCode;
 
-use pontoon::app::{inspect, show};
+use pontoon::app::{inspect, policy, show};
 use pontoon::cli::{Cli, Command};
 use pontoon::output;
 
@@ -57,6 +57,7 @@ fn run(command: Command) -> ExitCode {
         Command::Health(options) => ExitCode::from(pontoon::app::health::run(&options)),
         Command::Version(view) => ExitCode::from(pontoon::app::health::run_version(&view)),
         Command::Explain(options) => ExitCode::from(pontoon::app::explain::run_explain(&options)),
+        Command::Policy(options) => ExitCode::from(policy::run(&options.action)),
         Command::Doctor(options) => ExitCode::from(inspect::doctor(&options, true)),
         Command::Check(options) => ExitCode::from(inspect::doctor(&options, false)),
         Command::Plan(options) => looked(inspect::show_plan(&options)),

@@ -10,6 +10,7 @@ pub mod names;
 pub mod objects;
 pub mod offline;
 pub mod overlay;
+pub mod policy;
 pub mod ports;
 pub mod status;
 

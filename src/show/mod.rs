@@ -7,6 +7,7 @@ mod drops;
 mod events;
 mod inspect;
 mod list;
+mod policy;
 mod status;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use drops::{DropLine, drops};
 pub use events::event;
 pub use inspect::{InspectError, Listening, inspect};
 pub use list::{endpoints, peers, pools};
+pub use policy::{policy, policy_targets};
 pub use status::{health, problems, status};
 
 /// Version of the JSON forms.

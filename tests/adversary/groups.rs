@@ -1,5 +1,5 @@
 //! Allow lists that mean the members of a group: members get through by both families, in whichever order the containers
-//! began, and nobody else does, not with the address of a member that ended either.
+//! began, and no other container does, not with the address of a member that ended either.
 
 use testkit::netns::{Netns, wait_for};
 use testkit::topology::{TCP, UDP, serve};
@@ -29,7 +29,7 @@ const TCP_ONLY: (bool, bool) = (true, false);
 const NOTHING: (bool, bool) = (false, false);
 
 #[test]
-fn a_group_is_its_members_and_nobody_else() {
+fn a_group_is_its_members_and_no_other_container() {
     for on in [true, false] {
         let mut host = Host::start(&[]);
         bridges_call_iptables(&host, on);
@@ -40,7 +40,7 @@ fn a_group_is_its_members_and_nobody_else() {
         let other = start(&host, &one, 3, &[]);
         let app = start(&host, &one, 4, &[(GROUP, "Web+APP"), (EGRESS, "tcp:79-80@group:db")]);
         let late = start(&host, &one, 5, &[(GROUP, "db"), (INGRESS, "tcp:80@group:app")]);
-        let lonely = start(&host, &one, 6, &[(INGRESS, "group:nobody")]);
+        let lonely = start(&host, &one, 6, &[(INGRESS, "group:empty")]);
         let elsewhere = start(&host, &two, 4, &[(GROUP, "app")]);
         for db in [&early, &late] {
             assert_eq!(answered(&app, db), TCP_ONLY, "br_netfilter {on}");
@@ -51,7 +51,7 @@ fn a_group_is_its_members_and_nobody_else() {
             assert_eq!(answered(from, &lonely), NOTHING, "br_netfilter {on}");
         }
         assert_eq!(answered(&app, &other), NOTHING, "the egress list of the member, br_netfilter {on}");
-        // Whoever gets its address gains nothing, neither what it was allowed nor what others were allowed with it.
+        // The next container with its address gains nothing, neither what it was allowed nor what others were allowed with it.
         host.detach(&app.first);
         drop(app);
         let next = start(&host, &one, 4, &[(EGRESS, "tcp:80@net")]);

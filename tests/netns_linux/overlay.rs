@@ -33,7 +33,12 @@ fn network() -> Network {
         options: NetworkOptions::default(),
     };
     let overlay = Overlay { vni: Vni::new(70000).unwrap(), link: name("pntxover") };
-    Network { spec, kind: NetworkKind::Overlay { bridge: name("pntbover"), overlay }, mtu: 1400 }
+    Network {
+        spec,
+        kind: NetworkKind::Overlay { bridge: name("pntbover"), overlay },
+        mtu: 1400,
+        stored: Default::default(),
+    }
 }
 
 fn own(n: usize, v6: bool) -> IpAddr {
@@ -100,9 +105,14 @@ impl Host {
         let netns = Netns::new();
         self.netns.enter(|| netns.take(pair.peer.as_str(), &format!("10.9.0.{n}/24"), "10.9.0.1"));
         netns.run(&format!("ip addr add fd09::{n}/64 dev eth0 nodad; ip -6 route add default via fd09::1"));
-        // IPv6 of a new link becomes ready with a delay of the kernel, which no test counts as a fault.
-        wait_for("IPv6 of the new container", || netns.pings("fd09::1"));
         Container { netns, place }
+    }
+
+    /// [`Host::container`] that has its gateway: IPv6 of a new link becomes ready with a delay of the kernel.
+    fn ready_container(&self, id: &str, n: u32) -> Container {
+        let container = self.container(id, n);
+        wait_for("IPv6 of the new container", || container.netns.pings("fd09::1"));
+        container
     }
 
     fn announce(&self, container: &Container) {
@@ -245,8 +255,8 @@ fn an_isolated_network_is_isolated_across_hosts() {
 fn a_moved_address_leaves_no_stale_entry() {
     in_netns(|_| {
         let hosts = hosts(3, false);
-        let watchers: Vec<_> = hosts.iter().map(|h| h.container(&format!("w{}", h.n), 20 + h.n as u32)).collect();
-        let mut at = hosts[0].container("life0", 7);
+        let watchers: Vec<_> = hosts.iter().map(|h| h.ready_container(&format!("w{}", h.n), 20 + h.n as u32)).collect();
+        let mut at = hosts[0].ready_container("life0", 7);
         for life in 1..=12 {
             // Every container and every host has learned the current location of the address.
             for watcher in &watchers {
@@ -256,7 +266,7 @@ fn a_moved_address_leaves_no_stale_entry() {
             old.netns.pings("10.9.0.7");
             old.stop(&at);
             let host = &hosts[life % 3];
-            at = host.container(&format!("life{life}"), 7);
+            at = host.ready_container(&format!("life{life}"), 7);
             host.announce(&at);
             for (n, watcher) in watchers.iter().enumerate() {
                 // A single packet, which a stale neighbour would drop, however long the ping waits for the answer.

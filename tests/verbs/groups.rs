@@ -12,7 +12,7 @@ use testkit::harness::{Harness, endpoint, network, of};
 /// Endpoint `e{n}` of network `aa` with these options.
 fn party(n: usize, options: Value) -> Value {
     let mut body = endpoint("aa", &format!("e{n}"), &format!("10.1.{}.{}/16", n / 250, n % 250 + 2));
-    body["Interface"]["AddressIPv6"] = json!(format!("fd01::{n:x}/64"));
+    body["Interface"]["AddressIPv6"] = json!(format!("fd01::1:{n:x}/64"));
     for (key, value) in options.as_object().unwrap() {
         body["Options"][key] = value.clone();
     }
@@ -139,7 +139,8 @@ fn a_member_that_the_kernel_refuses_leaves_nothing() {
     let harness = harness(json!({}));
     harness.ok("NetworkDriver.CreateEndpoint", party(0, json!({"pontoon.ingress.allow": "group:app"})));
     let member = party(1, json!({"pontoon.group": "app"}));
-    for _ in 0..2 {
+    // The change, the comparison, its steps one by one, and the change again.
+    for _ in 0..4 {
         harness.kernel.inject(|step| step.creates(ObjectKind::Veth), Fault::Refuse(libc::ENOMEM));
     }
     harness.err("NetworkDriver.CreateEndpoint", member.clone());
