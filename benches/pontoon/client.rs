@@ -44,6 +44,16 @@ impl Client {
     }
 }
 
+/// `GET path` on another connection: the length of the answer.
+pub fn get(socket: &Path, path: &str) -> usize {
+    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).expect("the daemon takes requests");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the daemon answers");
+    assert!(answer.starts_with(b"HTTP/1.0 200"), "{path}: {}", String::from_utf8_lossy(&answer));
+    answer.len()
+}
+
 /// With `checks` as a user creates it; without, only a pair and a port of the bridge are created.
 pub fn network(id: &str, n: u8, checks: bool) -> String {
     json!({"NetworkID": id, "Options": {"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": false,

@@ -1,5 +1,6 @@
 //! A thousand endpoints: the costs of a restart and of a complete reconciliation.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::client;
@@ -13,7 +14,8 @@ const EACH: usize = 100;
 
 pub fn run() -> Vec<Row> {
     let dir = Dir::new("scale");
-    let daemon = Daemon::start(&dir.0);
+    let status = dir.0.join("status.sock");
+    let daemon = Daemon::start_with(&dir.0, &["--status-socket", &status.to_string_lossy()]);
     let empty = daemon.listening_after;
     let idle = daemon.resident();
     let mut client = daemon.client();
@@ -27,6 +29,7 @@ pub fn run() -> Vec<Row> {
         }
     }
     let full = daemon.resident();
+    let shown = shown(&status, &daemon);
     daemon.kill();
     let mut starts = Vec::new();
     let mut after = 0;
@@ -66,5 +69,23 @@ pub fn run() -> Vec<Row> {
             "10 bridges deleted by hand (by `ip`) until all are back",
             format!("{} ({metrics} kB)", show(repair)),
         ),
+        shown,
     ]
+}
+
+/// What operators wait for.
+fn shown(status: &Path, daemon: &Daemon) -> Row {
+    let many = |work: &dyn Fn()| median(&(0..15).map(|_| time(work)).collect::<Vec<_>>());
+    let of = |path: &str| many(&|| drop(client::get(status, path)));
+    let command = many(&|| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pontoon"));
+        command.args(["status", "--docker", "/nowhere", "--status-socket"]).arg(status);
+        let output = command.output().expect("the command runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+    let figures: Vec<String> = ["/status", "/objects", "/metrics"].iter().map(|path| show(of(path))).collect();
+    Row::figure(
+        "`pontoon status`, and GET of /status, /objects, /metrics, with 1,000 endpoints",
+        format!("{}; {} (then {} kB)", show(command), figures.join(", "), daemon.resident()),
+    )
 }

@@ -273,7 +273,8 @@ fn operations() {
         reader.node.exec(&["bash", "-c", &format!("{user} operator status --status-socket {dir}/status.sock")])
     };
     let (inside, outside) = (member("--groups $(getent group pontoon | cut -d: -f3)"), member("--clear-groups"));
-    assert!(inside.success() && inside.stdout.contains("healthy"), "{inside}");
+    let modes = reader.run(&format!("stat -c '%a %g %n' /run/docker /run/docker/plugins {dir} {dir}/status.sock"));
+    assert!(inside.success() && inside.stdout.contains("healthy"), "{inside}\n{modes}");
     assert!(!outside.success() && outside.stderr.contains("as root"), "{outside}");
     let plugin = reader.node.exec(&["bash", "-c", &format!("stat -c '%a %g' {dir}/pontoon.sock")]).ok();
     assert_eq!(plugin.trim(), "600 0", "the plugin socket stays root's");
