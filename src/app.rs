@@ -6,6 +6,7 @@ mod begin;
 pub mod explain;
 pub mod gc;
 pub mod inspect;
+pub mod policy;
 mod settings;
 pub mod show;
 mod standby;

@@ -1,5 +1,6 @@
 //! The command line: which arguments exist. `app` interprets them.
 
+mod policy;
 mod view;
 
 use std::net::IpAddr;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use self::policy::{Policy, PolicyAction, PolicyRm, PolicySet, PolicyShow, PolicyTarget};
 pub use self::view::{Drops, Explain, Format, Inspect, Leases, Ports, View};
 use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
@@ -82,6 +84,8 @@ pub enum Command {
     Drops(Drops),
     /// Explain whether a container, the host or an address reaches another, and which rule decides.
     Explain(Explain),
+    /// Show or change what containers may exchange with whom, while they run.
+    Policy(Policy),
     /// Diagnose the running daemon and its environment.
     Doctor(Doctor),
     /// The same without the daemon: reads its state directory and the kernel, and changes nothing.

@@ -15,7 +15,7 @@
 
 use std::process::ExitCode;
 
-use pontoon::app::{inspect, show};
+use pontoon::app::{inspect, policy, show};
 use pontoon::cli::{Cli, Command};
 use pontoon::output;
 
@@ -54,6 +54,7 @@ fn run(command: Command) -> ExitCode {
         Command::Peers(view) => ExitCode::from(show::run(&view, show::Command::Peers)),
         Command::Drops(options) => ExitCode::from(show::run_drops(&options)),
         Command::Explain(options) => ExitCode::from(pontoon::app::explain::run_explain(&options)),
+        Command::Policy(options) => ExitCode::from(policy::run(&options.action)),
         Command::Doctor(options) => ExitCode::from(inspect::doctor(&options, true)),
         Command::Check(options) => ExitCode::from(inspect::doctor(&options, false)),
         Command::Plan(options) => looked(inspect::show_plan(&options)),

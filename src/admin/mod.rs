@@ -8,6 +8,7 @@ pub mod lease;
 pub mod names;
 pub mod offline;
 pub mod overlay;
+pub mod policy;
 pub mod ports;
 pub mod status;
 

@@ -15,6 +15,7 @@ use super::conflict::{self, ConflictStatus};
 use super::lease::{self, LeaseStatus};
 use super::names::{self, NamesStatus};
 use super::overlay::{self, OverlayNetworkStatus, OverlayStatus};
+use super::policy::PolicyStatus;
 use crate::datapath::{Plan, Step};
 use crate::driver::{Driver, Health, now};
 use crate::model::options::GatewayMode;
@@ -50,6 +51,9 @@ pub struct EndpointDetail {
     pub sandbox: String,
     /// Where its published ports lead to.
     pub forwards: Vec<Published>,
+    /// Its allow lists.
+    #[serde(skip_serializing_if = "PolicyStatus::is_empty")]
+    pub policy: PolicyStatus,
 }
 
 impl EndpointStatus {
@@ -97,6 +101,9 @@ pub struct NetworkDetail {
     pub children: Option<String>,
     /// The link by which the host reaches containers on a parent.
     pub host_link: Option<IfName>,
+    /// The allow lists of all its endpoints.
+    #[serde(skip_serializing_if = "PolicyStatus::is_empty")]
+    pub policy: PolicyStatus,
 }
 
 impl NetworkDetail {
@@ -112,6 +119,7 @@ impl NetworkDetail {
             gateways: network.spec.subnets().filter_map(|subnet| subnet.gateway).collect(),
             children,
             host_link: network.kind.host_link().cloned(),
+            policy: PolicyStatus::of_network(network),
         }
     }
 }
@@ -274,6 +282,7 @@ pub(super) fn network_lines(held: &[Held], now: u64) -> Vec<NetworkStatus> {
                 mac: Some(endpoint.mac),
                 sandbox: endpoint.sandbox.clone(),
                 forwards: endpoint.published.clone(),
+                policy: PolicyStatus::of_endpoint(network, endpoint),
             },
         });
         NetworkStatus {

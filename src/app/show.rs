@@ -41,7 +41,7 @@ pub fn run(view: &View, command: Command<'_>) -> u8 {
     }
 }
 
-fn print(shown: &Shown, format: Format) {
+pub(super) fn print(shown: &Shown, format: Format) {
     match format {
         Format::Json => output::line(&serde_json::to_string_pretty(&shown.json).unwrap_or_default()),
         Format::Table => output::print(&shown.text),

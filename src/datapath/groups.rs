@@ -40,7 +40,7 @@ pub struct Parties {
 
 impl Party {
     fn of(network: &Network, endpoint: &Endpoint) -> Option<Self> {
-        let list = |way| Some((way, kind::access::list(network, &endpoint.spec, way)?));
+        let list = |way| Some((way, kind::access::list(network, endpoint, way)?));
         let lists = Way::ALL.into_iter().filter_map(list);
         let lists: Vec<_> = lists.filter(|(_, list)| list.groups().next().is_some()).collect();
         let groups = endpoint.spec.options.access.groups.clone();

@@ -33,6 +33,7 @@ pub mod step;
 pub mod surroundings;
 pub mod tunnel;
 pub mod unknown;
+pub mod verdicts;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,7 @@ pub use step::{ForwardRule, LinkMatch, Step};
 pub use surroundings::Surroundings;
 pub use tunnel::Underlay;
 pub use unknown::{Ended, Protected};
+pub use verdicts::Verdicts;
 pub use wire::{Announcement, DhcpWatcher, Sighting, Wire};
 
 /// Group (`IFLA_GROUP`) of every link that Pontoon created and still needs. The unusual constant ("pnt", 1)
@@ -354,6 +356,17 @@ pub trait Kernel: Wire {
     fn admit(&self, own: IpAddr, admissions: &[Admission], transports: &[Transport]) -> Result<(), KernelError> {
         let _ = (own, admissions, transports);
         Ok(())
+    }
+
+    /// Ends what names allowed the endpoints with these addresses. The default implementation does nothing.
+    fn forget_names(&self, owners: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        let _ = owners;
+        Ok(())
+    }
+
+    /// Ends flows that are not allowed any more, in the background. The default implementation does nothing.
+    fn cut(&self, verdicts: Verdicts) {
+        let _ = verdicts;
     }
 
     /// Reserves ports on the host by binding a socket to each, all of them or none, so that both sides detect

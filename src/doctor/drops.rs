@@ -87,6 +87,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "add them to pontoon.publish.allow, if they should",
     ),
     (
+        "not in the lists any more",
+        "connections were cut by a change of allow lists, and their ends went on sending",
+        "nothing: they give up",
+    ),
+    (
         "not in the egress list",
         "containers sent packets that their egress list does not allow",
         "add what they should reach to pontoon.egress.allow of the network or the container",

@@ -2,6 +2,7 @@
 //! mean them.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Mutex;
 
 use crate::datapath::Datapath;
@@ -9,7 +10,7 @@ use crate::datapath::groups::{MOST_STATEMENTS, Parties};
 use crate::datapath::kind::Refusal;
 use crate::model::access::options::GROUP;
 use crate::model::{Endpoint, Network, NetworkId};
-use crate::state::table::lock;
+use crate::state::table::{Held, lock};
 
 /// See the module documentation. Called with the lock of the network's slot held.
 #[derive(Default)]
@@ -28,12 +29,20 @@ impl Groups {
             return Ok(brought);
         }
         self.remove(network, endpoint);
-        Err(Refusal(format!(
-            "endpoint {}: with it, the groups of network {} would need {all} ranges in the firewall, more than \
-             {MOST_STATEMENTS}: remove {GROUP} or group: from containers that do not need it, use fewer ports, or the \
-             peer net or a subnet instead",
-            endpoint.spec.id, network.spec.id
-        )))
+        Err(too_many(format_args!("with endpoint {}", endpoint.spec.id), network, all))
+    }
+
+    /// Checks that a network with its endpoints does not have too many pairs.
+    ///
+    /// # Errors
+    /// It would have.
+    pub fn check(&self, held: &Held) -> Result<(), Refusal> {
+        let mut parties = Parties::default();
+        held.endpoints.values().for_each(|endpoint| drop(parties.add(&held.network, endpoint)));
+        match parties.statements() {
+            all if all <= MOST_STATEMENTS => Ok(()),
+            all => Err(too_many(format_args!("with these lists"), &held.network, all)),
+        }
     }
 
     /// Adds an endpoint that exists.
@@ -55,4 +64,12 @@ impl Groups {
         }
         done
     }
+}
+
+fn too_many(with: impl Display, network: &Network, all: usize) -> Refusal {
+    Refusal(format!(
+        "network {}: {with}, its groups would need {all} ranges in the firewall, more than {MOST_STATEMENTS}: remove {GROUP} \
+         or group: from containers that do not need it, use fewer ports, or the peer net or a subnet instead",
+        network.spec.id
+    ))
 }

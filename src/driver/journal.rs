@@ -67,9 +67,11 @@ impl Journal {
     /// Compacts the ledger if it is much larger than its live data; writers wait meanwhile. Returns the addresses of
     /// deleted endpoints: the ledger now records that their conntrack entries are to be removed.
     pub fn compact(&self) -> Vec<IpAddr> {
-        if !self.ledger.compact_due() {
-            return Vec::new();
-        }
+        if self.ledger.compact_due() { self.compact_now() } else { Vec::new() }
+    }
+
+    /// The same whatever its size.
+    pub fn compact_now(&self) -> Vec<IpAddr> {
         match self.ledger.compact() {
             Ok(ended) => {
                 self.compaction_requested.store(false, Ordering::Relaxed);

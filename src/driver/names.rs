@@ -4,6 +4,8 @@
 //! answers (`crate::resolver`) asks for the endpoint of the address, asks a name server that the container did not choose,
 //! and lets the addresses into the kernel before it passes the answer on.
 
+mod standing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use dns::Name;
 
+use self::standing::Admitted;
 use super::{Driver, Event, Events};
 use crate::datapath::access::Way;
 use crate::datapath::{Admission, Kernel, KernelError, kind};
@@ -92,7 +95,7 @@ pub struct Named {
     /// Name servers that the engine was told to use for the container.
     servers: Vec<IpAddr>,
     /// What was admitted, and until when; `None` once the endpoint is gone.
-    admitted: Mutex<Option<HashMap<IpAddr, Instant>>>,
+    admitted: Mutex<Option<Admitted>>,
     queries: AtomicUsize,
     /// The queries since the beginning of a second.
     rate: Mutex<(Instant, u32)>,
@@ -112,8 +115,8 @@ impl Drop for Pending {
 impl Named {
     fn new(network: &Network, endpoint: &Endpoint) -> Option<Self> {
         let spec = &endpoint.spec;
-        let rules = kind::access::names(network, spec)?;
-        let list = kind::access::list(network, spec, Way::Egress)?;
+        let rules = kind::access::names(network, endpoint)?;
+        let list = kind::access::list(network, endpoint, Way::Egress)?;
         let here = |server: &IpAddr| network.spec.subnets().any(|subnet| subnet.gateway == Some(*server));
         let elsewhere = |server: &&IpAddr| !server.is_loopback() && !server.is_unspecified() && !here(server);
         Some(Self {
@@ -197,7 +200,11 @@ impl Names {
 
     /// Answers queries of an endpoint from now on, if its list has names.
     pub fn add(&self, network: &Network, endpoint: &Endpoint) {
-        let Some(named) = Named::new(network, endpoint) else { return };
+        self.answer(Named::new(network, endpoint));
+    }
+
+    fn answer(&self, named: Option<Named>) {
+        let Some(named) = named else { return };
         let named = Arc::new(named);
         let mut by_address = lock(&self.by_address);
         for address in &named.addresses {
@@ -220,12 +227,18 @@ impl Names {
         }
     }
 
-    fn admit(&self, named: &Named, found: &[(IpAddr, u32)], transports: &[Transport]) -> Result<(), AdmitError> {
+    fn admit(
+        &self,
+        named: &Named,
+        name: &Name,
+        found: &[(IpAddr, u32)],
+        transports: &[Transport],
+    ) -> Result<(), AdmitError> {
         // Held until the kernel has them: see `remove`.
         let mut admitted = lock(&named.admitted);
         let admitted = admitted.as_mut().ok_or(AdmitError::Gone)?;
         let now = Instant::now();
-        admitted.retain(|_, until| *until > now);
+        admitted.retain(|_, standing| standing.is_valid(now));
         let mut admissions = Vec::new();
         for (peer, ttl) in found.iter().filter(|(peer, _)| is_admissible(peer)) {
             let valid = Duration::from_secs((*ttl).into()).clamp(self.times.least, LONGEST);
@@ -233,7 +246,7 @@ impl Names {
             if !admitted.contains_key(peer) && admitted.len() >= MOST_ADDRESSES {
                 return Err(AdmitError::Full);
             }
-            admitted.insert(*peer, now + lifetime);
+            admitted.entry(*peer).or_default().prolong(now + lifetime, name);
             admissions.push(Admission { peer: *peer, needed: valid + self.times.grace / 2, lifetime });
         }
         for own in &named.addresses {
@@ -254,12 +267,18 @@ impl Driver {
         if named.servers.is_empty() { self.host_name_servers() } else { named.servers.clone() }
     }
 
-    /// Makes addresses of a name reachable for an endpoint; each has its validity in seconds.
+    /// Makes the addresses of a name reachable for an endpoint; each has its validity in seconds.
     ///
     /// # Errors
     /// The answer must not reach the endpoint then.
-    pub fn admit(&self, named: &Named, found: &[(IpAddr, u32)], transports: &[Transport]) -> Result<(), AdmitError> {
-        self.names.admit(named, found, transports)
+    pub fn admit(
+        &self,
+        named: &Named,
+        name: &Name,
+        found: &[(IpAddr, u32)],
+        transports: &[Transport],
+    ) -> Result<(), AdmitError> {
+        self.names.admit(named, name, found, transports)
     }
 
     /// The number of endpoints whose list has names, and of those of them that use the host's name servers.

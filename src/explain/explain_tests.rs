@@ -99,7 +99,12 @@ fn endpoint(id: &str, address: &str, child: bool) -> EndpointStatus {
         age: 0,
         addresses: vec![format!("{address}/24").parse().unwrap()],
         published: Vec::new(),
-        detail: EndpointDetail { mac: None, sandbox: format!("/ns/{id}"), forwards: Vec::new() },
+        detail: EndpointDetail {
+            mac: None,
+            sandbox: format!("/ns/{id}"),
+            forwards: Vec::new(),
+            policy: Default::default(),
+        },
     }
 }
 

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::netlink::{Failure, Request, Socket};
 use super::tlv::{Attributes, Writer, big16};
+use crate::datapath::Verdicts;
+use crate::datapath::verdicts::End;
 use crate::model::Family;
 use crate::model::Published;
 
@@ -65,8 +67,8 @@ impl FlowSide {
 /// A tracked connection: its endpoints in each direction, and its identity in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
-    /// Source of the packets that opened it.
-    client: IpAddr,
+    /// Source of the packets that opened it; the port is 0 for protocols without ports.
+    client: (IpAddr, u16),
     /// Their original destination; the port is 0 for protocols without ports.
     target: (IpAddr, u16),
     /// Source of the replies: the actual server, behind a translation.
@@ -107,7 +109,7 @@ fn unsupported(failure: &Failure) -> bool {
 /// The same, entry by entry. The kernel's walk through its table is most of the cost, so each family of
 /// addresses is listed once.
 pub fn forget_listed(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
-    let concerned = |flow: &Flow| addresses.contains(&flow.client) || addresses.contains(&flow.server.0);
+    let concerned = |flow: &Flow| addresses.contains(&flow.client.0) || addresses.contains(&flow.server.0);
     let mut flows = Vec::new();
     for family in Family::ALL {
         if addresses.iter().any(|address| Family::of(address) == family) {
@@ -115,6 +117,45 @@ pub fn forget_listed(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Resul
         }
     }
     remove(socket, &flows)
+}
+
+/// Deletes the entries of flows that are not allowed any more, and returns the ends of TCP connections among them. `local`
+/// tells whether an address belongs to the host.
+pub fn cut(
+    socket: &mut Socket,
+    verdicts: &Verdicts,
+    local: &mut dyn FnMut(IpAddr) -> Result<bool, Failure>,
+) -> Result<Vec<[End; 2]>, Failure> {
+    let concerned =
+        |flow: &Flow| [flow.client.0, flow.server.0].iter().any(|address| verdicts.concerned().contains(address));
+    let mut own = HashMap::new();
+    let mut is_host = |address: IpAddr| -> Result<bool, Failure> {
+        if let Some(known) = own.get(&address) {
+            return Ok(*known);
+        }
+        let is_host = local(address)?;
+        own.insert(address, is_host);
+        Ok(is_host)
+    };
+    let (mut refused, mut connections) = (Vec::new(), Vec::new());
+    for family in Family::ALL {
+        if !verdicts.concerned().iter().any(|address| Family::of(address) == family) {
+            continue;
+        }
+        for flow in list(socket, &everything(family), concerned)? {
+            let (client, server) = (flow.client, flow.server);
+            let client = End { address: client.0, port: client.1, is_host: is_host(client.0)? };
+            let server = End { address: server.0, port: server.1, is_host: is_host(server.0)? };
+            if !verdicts.allows(flow.protocol, client, server) {
+                if flow.protocol == libc::IPPROTO_TCP as u8 {
+                    connections.push([client, server]);
+                }
+                refused.push(flow);
+            }
+        }
+    }
+    remove(socket, &refused)?;
+    Ok(connections)
 }
 
 /// Deletes the entries of these published ports that lead elsewhere than the port does now: to the host
@@ -209,7 +250,7 @@ pub fn parse_flow(payload: &[u8]) -> Option<Flow> {
     let reply = entry.find(CTA_TUPLE_REPLY)?;
     let protocol = Attributes::new(original).find(CTA_TUPLE_PROTO).unwrap_or_default();
     Some(Flow {
-        client: address(original, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?,
+        client: (address(original, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?, port(original, CTA_PROTO_SRC_PORT)),
         target: (address(original, CTA_IP_V4_DST, CTA_IP_V6_DST)?, port(original, CTA_PROTO_DST_PORT)),
         server: (address(reply, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?, port(reply, CTA_PROTO_SRC_PORT)),
         protocol: Attributes::new(protocol).find(CTA_PROTO_NUM).and_then(<[u8]>::first).copied().unwrap_or_default(),
@@ -314,7 +355,7 @@ mod tests {
         body.bytes(CTA_ID, &[1, 2, 3, 4]);
         let bytes = body.finish();
         let flow = parse_flow(&bytes).unwrap();
-        assert_eq!((flow.client, flow.server.0), ("192.0.2.1".parse().unwrap(), "10.0.0.2".parse().unwrap()));
+        assert_eq!((flow.client.0, flow.server.0), ("192.0.2.1".parse().unwrap(), "10.0.0.2".parse().unwrap()));
         assert_eq!((flow.target, flow.protocol), (("192.0.2.9".parse().unwrap(), 53), 17));
         assert_eq!(flow.server.1, 5353);
         let request = removal(&flow);

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::monitor::Monitor;
-use super::netlink::Socket;
+use super::netlink::{Failure, Socket};
 use super::{conntrack, firewall, route};
+use crate::datapath::Verdicts;
 use crate::model::Published;
 
 /// The queue; its thread ends by itself when the queue is dropped.
@@ -34,12 +35,13 @@ struct State {
 struct Queued {
     addresses: BTreeSet<IpAddr>,
     ports: BTreeSet<Published>,
+    verdicts: Vec<Verdicts>,
     waiting: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Queued {
     fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.ports.is_empty() && self.waiting.is_empty()
+        self.addresses.is_empty() && self.ports.is_empty() && self.verdicts.is_empty() && self.waiting.is_empty()
     }
 }
 
@@ -72,6 +74,11 @@ impl ConntrackWorker {
         self.state.change(|state| state.queued.ports.extend(ports));
     }
 
+    /// Queues the end of flows that are not allowed any more.
+    pub fn cut(&self, verdicts: Verdicts) {
+        self.state.change(|state| state.queued.verdicts.push(verdicts));
+    }
+
     /// Calls `done`, on the thread, when everything that is queued now is done.
     pub fn when_done(&self, done: Box<dyn FnOnce() + Send>) {
         self.state.change(|state| state.queued.waiting.push(done));
@@ -90,7 +97,7 @@ impl Drop for ConntrackWorker {
 }
 
 fn work(state: &Monitor<State>, mut nft: Socket, mut links: Socket) {
-    while let Some(Queued { addresses, ports, waiting }) = take(state) {
+    while let Some(Queued { addresses, ports, verdicts, waiting }) = take(state) {
         if let Err(failure) = conntrack::flush(&mut nft, &addresses) {
             tracing::warn!(
                 ?failure,
@@ -112,9 +119,33 @@ fn work(state: &Monitor<State>, mut nft: Socket, mut links: Socket) {
                 "cannot flush stale conntrack entries of published ports; their packets may reach the host"
             );
         }
+        for verdicts in &verdicts {
+            if let Err(failure) = cut(&mut nft, verdicts.clone(), &mut local) {
+                tracing::warn!(
+                    ?failure,
+                    addresses = ?verdicts.concerned(),
+                    "cannot end flows that lists do not allow any more: set the policy again"
+                );
+            }
+        }
         waiting.into_iter().for_each(|done| done());
         state.change(|state| state.working = false);
     }
+}
+
+/// Ends flows that neither lists nor the names in them allow any more.
+fn cut(
+    nft: &mut Socket,
+    mut verdicts: Verdicts,
+    local: &mut dyn FnMut(IpAddr) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    for (own, transport, peer) in firewall::names::admitted(nft, verdicts.concerned())? {
+        verdicts.admit(own, peer, transport);
+    }
+    // First those within bridges, so that none is taken up from the other side meanwhile.
+    firewall::cut_flows::within_bridges(nft, &verdicts)?;
+    let connections = conntrack::cut(nft, &verdicts, local)?;
+    firewall::cut_flows::block(nft, &connections, false)
 }
 
 /// Everything that is queued; `None` when the thread must end.

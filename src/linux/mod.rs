@@ -65,7 +65,7 @@ use rtnetlink::LinkUnspec;
 
 use crate::datapath::{
     Admission, BridgePort, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, ReserveError,
-    Step, Surroundings, Underlay,
+    Step, Surroundings, Underlay, Verdicts,
 };
 use crate::model::access::Transport;
 use crate::model::{DataPath, HostPort, IfName};
@@ -295,6 +295,15 @@ impl Kernel for LinuxKernel {
         let mut socket = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let admitted = firewall::names::admit(&mut socket, own, admissions, transports);
         admitted.map_err(|f| f.of("admit addresses of names for", &own.to_string()))
+    }
+
+    fn forget_names(&self, owners: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        let mut socket = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        firewall::names::forget(&mut socket, owners).map_err(|f| f.of("forget addresses of names for", "endpoints"))
+    }
+
+    fn cut(&self, verdicts: Verdicts) {
+        self.conntrack_worker.cut(verdicts);
     }
 
     fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {

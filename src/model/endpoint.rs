@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::access::StoredLists;
 use super::lease::Lease;
 use super::{Attachment, Binding, EndpointId, EndpointOptions, Mac, NetworkId, Published};
 
@@ -87,6 +88,9 @@ pub struct Endpoint {
     /// for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
+    /// Lists that an operator set.
+    #[serde(default, skip_serializing_if = "StoredLists::is_empty")]
+    pub stored: StoredLists,
     /// The resulting published ports on host addresses (modes `nat` and `nat-unprotected`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,

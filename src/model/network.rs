@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::access::StoredLists;
 use super::{NetworkId, NetworkKind, NetworkOptions};
 
 /// The addresses of one family of a network.
@@ -64,4 +65,7 @@ pub struct Network {
     pub kind: NetworkKind,
     /// MTU of its links, in bytes.
     pub mtu: u32,
+    /// Lists that an operator set.
+    #[serde(default, skip_serializing_if = "StoredLists::is_empty")]
+    pub stored: StoredLists,
 }

@@ -78,7 +78,7 @@ impl Resolver {
             return refuse(query, Code::ServerFailure);
         };
         if let Some(transports) = transports.filter(|_| !found.addresses.is_empty())
-            && let Err(error) = self.driver.admit(named, &found.addresses, &transports)
+            && let Err(error) = self.driver.admit(named, name, &found.addresses, &transports)
         {
             count(&counts.failed);
             tracing::warn!(%network, %endpoint, %name, %error, "cannot make the addresses of a name reachable");

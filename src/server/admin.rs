@@ -1,11 +1,12 @@
 //! Paths of the operator's commands on the plugin socket: `GET /metrics`, `/ports` and `/status`,
-//! and `POST /repair`.
+//! and `POST /repair` and `/policy`.
 
 use std::sync::Arc;
 
 use libnetwork_plugin::{RouteAnswer, Routes};
 use serde::{Deserialize, Serialize};
 
+use crate::admin::policy::PolicyOrder;
 use crate::admin::status::PlanStatus;
 use crate::admin::{ports, status};
 use crate::driver::Driver;
@@ -19,7 +20,7 @@ pub(super) struct Admin {
 
 impl Routes for Admin {
     fn has(&self, method: &str, path: &str) -> bool {
-        matches!((method, path), ("GET", "/metrics" | "/ports" | "/status") | ("POST", "/repair"))
+        matches!((method, path), ("GET", "/metrics" | "/ports" | "/status") | ("POST", "/policy" | "/repair"))
     }
 
     fn respond(&self, _: &str, path: &str, body: &[u8]) -> RouteAnswer {
@@ -27,6 +28,7 @@ impl Routes for Admin {
             "/metrics" => RouteAnswer::text("text/plain; version=0.0.4", self.metrics.render(&self.driver)),
             "/ports" => json(&ports::of_daemon(&self.driver)),
             "/status" => json(&status::of_daemon(&self.driver)),
+            "/policy" => policy(&self.driver, body),
             _ => repair(&self.driver, body),
         }
     }
@@ -49,6 +51,22 @@ fn repair(driver: &Driver, body: &[u8]) -> RouteAnswer {
     match driver.remove_unknown(&asked.remove).and_then(|()| driver.repair_all()) {
         Ok(plan) => json(&PlanStatus::new(&plan, |step| driver.reconciler().kernel().commands(step))),
         Err(error) => RouteAnswer::error(500, &error.to_string()),
+    }
+}
+
+/// Changes allow lists, for `pontoon policy`; the answer is what was asked for.
+fn policy(driver: &Driver, body: &[u8]) -> RouteAnswer {
+    let asked: PolicyOrder = match serde_json::from_slice(body) {
+        Ok(asked) => asked,
+        Err(error) => return RouteAnswer::error(400, &format!("/policy: {error}")),
+    };
+    let change = match asked.clone().change() {
+        Ok(change) => change,
+        Err(what) => return RouteAnswer::error(400, &what),
+    };
+    match driver.set_policy(&change) {
+        Ok(()) => json(&asked),
+        Err(error) => RouteAnswer::error(500, &driver.explain(error).to_string()),
     }
 }
 

@@ -30,22 +30,9 @@ pub type Listening<'a> = &'a dyn Fn(&str, u8, std::net::IpAddr, u16) -> Option<b
 /// # Errors
 /// The name is wrong or ambiguous.
 pub fn inspect(facts: &Facts<'_>, name: &str, listening: Listening<'_>) -> Result<Shown, InspectError> {
-    let networks: Vec<&NetworkStatus> = by_network(facts, name);
-    let known = Known { status: facts.status, names: facts.names };
-    let party = match (networks.as_slice(), find(&known, name)) {
-        (_, Ok(party @ Party::Container(..))) => party,
-        ([network], _) => return Ok(of_network(facts, network)),
-        ([_, _, ..], _) => {
-            let all = networks.iter().map(|network| format!("network {}", short(network.id.as_str()))).collect();
-            return Err(PartyError::Ambiguous { text: name.to_owned(), all }.into());
-        }
-        (_, Ok(party)) => return Err(InspectError::Elsewhere(party.name().to_owned())),
-        (_, Err(PartyError::Unknown { text, nearest: found })) => {
-            let names = facts.names.networks.values().map(String::as_str);
-            let more = if found.is_empty() { nearest(name, names) } else { found };
-            return Err(PartyError::Unknown { text, nearest: more }.into());
-        }
-        (_, Err(error)) => return Err(error.into()),
+    let party = match meant(facts, name)? {
+        Meant::Network(network) => return Ok(of_network(facts, network)),
+        Meant::Party(party) => party,
     };
     let mut text = String::new();
     let mut all = Vec::new();
@@ -59,6 +46,33 @@ pub fn inspect(facts: &Facts<'_>, name: &str, listening: Listening<'_>) -> Resul
         all.push(value);
     }
     Ok(Shown::new(text, json!({ "endpoints": all })))
+}
+
+/// What a name means.
+pub(super) enum Meant<'a> {
+    Network(&'a NetworkStatus),
+    /// A container.
+    Party(Party<'a>),
+}
+
+pub(super) fn meant<'a>(facts: &Facts<'a>, name: &str) -> Result<Meant<'a>, InspectError> {
+    let networks: Vec<&NetworkStatus> = by_network(facts, name);
+    let known = Known { status: facts.status, names: facts.names };
+    Ok(match (networks.as_slice(), find(&known, name)) {
+        (_, Ok(party @ Party::Container(..))) => Meant::Party(party),
+        ([network], _) => Meant::Network(network),
+        ([_, _, ..], _) => {
+            let all = networks.iter().map(|network| format!("network {}", short(network.id.as_str()))).collect();
+            return Err(PartyError::Ambiguous { text: name.to_owned(), all }.into());
+        }
+        (_, Ok(party)) => return Err(InspectError::Elsewhere(party.name().to_owned())),
+        (_, Err(PartyError::Unknown { text, nearest: found })) => {
+            let names = facts.names.networks.values().map(String::as_str);
+            let more = if found.is_empty() { nearest(name, names) } else { found };
+            return Err(PartyError::Unknown { text, nearest: more }.into());
+        }
+        (_, Err(error)) => return Err(error.into()),
+    })
 }
 
 fn by_network<'a>(facts: &Facts<'a>, name: &str) -> Vec<&'a NetworkStatus> {
@@ -105,6 +119,12 @@ fn of_member(facts: &Facts<'_>, name: &str, member: Member<'_>, listening: Liste
         };
         line("published", format!("{} -> {}   listening: {here}", forward.host, forward.container_port));
     }
+    if !endpoint.detail.policy.is_empty() {
+        super::policy::lines(&endpoint.detail.policy, text);
+    }
+    let mut line = |title: &str, words: String| {
+        let _ = writeln!(text, "{title:<10} {words}");
+    };
     // What the host's end receives, the container sends.
     let link = endpoint.attachment.host().and_then(|host| facts.traffic.get(host.as_str()));
     if let Some([sent, received]) = link {
@@ -130,6 +150,12 @@ fn of_network(facts: &Facts<'_>, network: &NetworkStatus) -> Shown {
     if let Some(overlay) = &network.overlay {
         line("overlay", format!("VNI {}, tunnel {}", overlay.vni, overlay.link));
     }
+    if !network.detail.policy.is_empty() {
+        super::policy::lines(&network.detail.policy, &mut text);
+    }
+    let mut line = |title: &str, words: String| {
+        let _ = writeln!(text, "{title:<10} {words}");
+    };
     if let Some([rx, tx]) = facts.traffic.get(network.link.as_str()) {
         line("traffic", format!("received {}, sent {} (by the host)", bytes(*rx), bytes(*tx)));
     }

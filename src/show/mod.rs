@@ -6,6 +6,7 @@
 mod drops;
 mod inspect;
 mod list;
+mod policy;
 mod status;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::names::Names;
 pub use drops::{DropLine, drops};
 pub use inspect::{InspectError, Listening, inspect};
 pub use list::{endpoints, peers, pools};
+pub use policy::{policy, policy_targets};
 pub use status::{health, status};
 
 /// Version of the JSON forms.

@@ -18,6 +18,7 @@ fn one() -> Status {
             mac: Some(Mac::parse("02:00:00:00:00:07").unwrap()),
             sandbox: "/ns/1".to_owned(),
             forwards: vec![Published { host, container: "10.1.0.2".parse().unwrap(), container_port: 80 }],
+            policy: Default::default(),
         },
     };
     let network = NetworkStatus {

@@ -54,9 +54,13 @@ impl Snapshot {
             }
             Record::Endpoint(endpoint) => {
                 let of = self.endpoints.entry(endpoint.spec.network.clone()).or_default();
-                let published = endpoint.published.clone();
+                let (published, stored) = (endpoint.published.clone(), endpoint.stored.clone());
                 let before = of.insert(endpoint.spec.id.clone(), endpoint);
-                self.former.extend(before.filter(|before| before.published != published).map(Record::Endpoint));
+                self.former.extend(
+                    before
+                        .filter(|before| before.published != published || before.stored != stored)
+                        .map(Record::Endpoint),
+                );
             }
             Record::NoEndpoint { network, id } => {
                 let ended = self.endpoints.get_mut(&network).and_then(|of| of.remove(&id));

@@ -19,6 +19,7 @@ mod many;
 mod output;
 mod overlay;
 mod packet;
+mod policy;
 mod ports;
 mod settings;
 mod subnets;

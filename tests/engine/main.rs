@@ -24,6 +24,7 @@ mod options;
 mod outage;
 mod pages;
 mod plug;
+mod policy;
 mod restarts;
 mod routes;
 mod scale;

@@ -24,7 +24,7 @@ fn network(access: AccessOptions) -> Network {
     let id = NetworkId::parse("one").unwrap();
     let (v4, v6) = (Some(subnet("10.1.0.0/24")), Some(subnet("fd00:1::/64")));
     let spec = NetworkSpec { id, v4, v6, internal: false, options };
-    Network { spec, kind: NetworkKind::Bridge { bridge: name("pntbone") }, mtu: 1500 }
+    Network { spec, kind: NetworkKind::Bridge { bridge: name("pntbone") }, mtu: 1500, stored: Default::default() }
 }
 
 fn lists(egress: Option<&str>, ingress: Option<&str>) -> AccessOptions {
@@ -53,6 +53,7 @@ fn statements(topology: &Topology, which: usize, network: &Network, access: Acce
         sandbox: String::new(),
         bindings: vec![],
         v4_only: false,
+        stored: Default::default(),
         published: vec![],
     };
     let policy = kind::endpoint(network, &endpoint).policy;

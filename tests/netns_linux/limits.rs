@@ -35,7 +35,8 @@ fn host(containers: &[LimitOptions]) -> Datapath {
     let id = NetworkId::parse("one").unwrap();
     let (v4, v6) = (subnet("10.1.0.0/24", "10.1.0.1"), subnet("fd00:1::/64", "fd00:1::1"));
     let spec = NetworkSpec { id, v4, v6, internal: true, options: NetworkOptions::default() };
-    let network = Network { spec, kind: NetworkKind::Bridge { bridge: name("pntbone") }, mtu: 1500 };
+    let network =
+        Network { spec, kind: NetworkKind::Bridge { bridge: name("pntbone") }, mtu: 1500, stored: Default::default() };
     let mut all =
         Datapath { policy: Some(Default::default()), fastpath: Some(Default::default()), ..Datapath::default() };
     kind::add(&mut all, kind::network(&network));
@@ -69,6 +70,7 @@ fn endpoint(network: &Network, at: usize, limits: LimitOptions) -> Endpoint {
         sandbox: String::new(),
         bindings: vec![],
         v4_only: false,
+        stored: Default::default(),
         published: vec![],
     }
 }

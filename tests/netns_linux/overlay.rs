@@ -33,7 +33,12 @@ fn network() -> Network {
         options: NetworkOptions::default(),
     };
     let overlay = Overlay { vni: Vni::new(70000).unwrap(), link: name("pntxover") };
-    Network { spec, kind: NetworkKind::Overlay { bridge: name("pntbover"), overlay }, mtu: 1400 }
+    Network {
+        spec,
+        kind: NetworkKind::Overlay { bridge: name("pntbover"), overlay },
+        mtu: 1400,
+        stored: Default::default(),
+    }
 }
 
 fn own(n: usize, v6: bool) -> IpAddr {

@@ -21,4 +21,5 @@ mod policy;
 mod ports;
 mod restarts;
 mod status;
+mod stored;
 mod vlan;

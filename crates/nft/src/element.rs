@@ -114,15 +114,15 @@ fn next(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Up to four concatenated fields.
+/// Up to five concatenated fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Values<'a> {
-    values: [Option<Value<'a>>; 4],
+    values: [Option<Value<'a>>; 5],
 }
 
 impl<'a> Values<'a> {
     /// No fields: the value of an element of a set.
-    pub const NONE: Values<'static> = Values { values: [None; 4] };
+    pub const NONE: Values<'static> = Values { values: [None; 5] };
 
     /// The fields in order.
     pub fn iter(&self) -> impl Iterator<Item = &Value<'a>> {
@@ -144,24 +144,30 @@ impl<'a> Values<'a> {
 
 impl<'a> From<Value<'a>> for Values<'a> {
     fn from(value: Value<'a>) -> Self {
-        Self { values: [Some(value), None, None, None] }
+        Self { values: [Some(value), None, None, None, None] }
     }
 }
 
 impl<'a> From<[Value<'a>; 2]> for Values<'a> {
     fn from([one, two]: [Value<'a>; 2]) -> Self {
-        Self { values: [Some(one), Some(two), None, None] }
+        Self { values: [Some(one), Some(two), None, None, None] }
     }
 }
 
 impl<'a> From<[Value<'a>; 3]> for Values<'a> {
     fn from([one, two, three]: [Value<'a>; 3]) -> Self {
-        Self { values: [Some(one), Some(two), Some(three), None] }
+        Self { values: [Some(one), Some(two), Some(three), None, None] }
     }
 }
 
 impl<'a> From<[Value<'a>; 4]> for Values<'a> {
-    fn from(values: [Value<'a>; 4]) -> Self {
+    fn from([one, two, three, four]: [Value<'a>; 4]) -> Self {
+        Self { values: [Some(one), Some(two), Some(three), Some(four), None] }
+    }
+}
+
+impl<'a> From<[Value<'a>; 5]> for Values<'a> {
+    fn from(values: [Value<'a>; 5]) -> Self {
         Self { values: values.map(Some) }
     }
 }

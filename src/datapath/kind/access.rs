@@ -9,31 +9,40 @@ use std::net::IpAddr;
 use super::{Refusal, bridge};
 use crate::datapath::Policy;
 use crate::datapath::access::{Access, Place, Range, Way};
-use crate::model::access::AccessOptions;
 use crate::model::access::expand::{Expanded, MOST_RANGES, expand, expand_beyond};
 use crate::model::access::names::{MOST_PIECES, NameRules};
 use crate::model::access::options::{EGRESS_ALLOW, GROUP, INGRESS_ALLOW};
+use crate::model::access::{AccessOptions, StoredLists};
 use crate::model::{AllowList, Endpoint, EndpointSpec, Family, IfName, Network, options};
 
-fn of_options(options: &AccessOptions, way: Way) -> Option<AllowList> {
-    way.choose(options.egress(), options.ingress())
+/// What options and stored lists allow together; `None` if neither restrict the direction.
+fn of_both(options: &AccessOptions, stored: &StoredLists, way: Way) -> Option<AllowList> {
+    union(way.choose(options.egress(), options.ingress()), way.choose(&stored.egress, &stored.ingress).clone())
 }
 
-/// What the options of a network allow its endpoints; `None` if they do not restrict the direction.
-fn of_network(network: &Network, way: Way) -> Option<AllowList> {
-    of_options(&network.spec.options.access, way)
-}
-
-/// What an endpoint may exchange in one direction; `None` if it is not restricted.
-pub fn list(network: &Network, endpoint: &EndpointSpec, way: Way) -> Option<AllowList> {
-    match (of_network(network, way), of_options(&endpoint.options.access, way)) {
+fn union(one: Option<AllowList>, other: Option<AllowList>) -> Option<AllowList> {
+    match (one, other) {
         (Some(one), Some(other)) => Some(one.union(&other)),
         (one, other) => one.or(other),
     }
 }
 
+/// What a network allows its endpoints; `None` if it does not restrict the direction.
+pub fn list_of_network(network: &Network, way: Way) -> Option<AllowList> {
+    of_both(&network.spec.options.access, &network.stored, way)
+}
+
+fn list_of(network: &Network, endpoint: &EndpointSpec, stored: &StoredLists, way: Way) -> Option<AllowList> {
+    union(list_of_network(network, way), of_both(&endpoint.options.access, stored, way))
+}
+
+/// What an endpoint may exchange in one direction; `None` if it is not restricted.
+pub fn list(network: &Network, endpoint: &Endpoint, way: Way) -> Option<AllowList> {
+    list_of(network, &endpoint.spec, &endpoint.stored, way)
+}
+
 /// Whether an endpoint is restricted in any direction.
-pub fn is_restricted(network: &Network, endpoint: &EndpointSpec) -> bool {
+pub fn is_restricted(network: &Network, endpoint: &Endpoint) -> bool {
     Way::ALL.into_iter().any(|way| list(network, endpoint, way).is_some())
 }
 
@@ -42,7 +51,7 @@ pub(super) fn statements_of_network(network: &Network) -> BTreeSet<Policy> {
     let mut set = BTreeSet::new();
     let spec = &network.spec;
     for way in Way::ALL {
-        let Some(list) = of_network(network, way) else { continue };
+        let Some(list) = list_of_network(network, way) else { continue };
         let list = expand(&list, spec);
         for pool in spec.subnets().map(|subnet| subnet.pool) {
             allowed(&list, way, (pool.network(), pool.broadcast()), &mut set);
@@ -56,29 +65,27 @@ pub(super) fn statements(network: &Network, port: &IfName, endpoint: &Endpoint) 
     let mut set = BTreeSet::new();
     let spec = &endpoint.spec;
     for way in Way::ALL {
-        if list(network, spec, way).is_none() {
-            continue;
-        }
+        let Some(whole) = list(network, endpoint, way) else { continue };
         set.insert(Access::RestrictedPort(way, port.clone()));
         set.insert(Access::TrackedPort(port.clone()));
         set.extend(spec.addresses().map(|address| Access::Restricted(way, address)));
-        set.extend(redirected(network, spec, way));
-        let Some(own) = of_options(&spec.options.access, way) else { continue };
-        let own = expand_beyond(&own, &of_network(network, way).unwrap_or_default(), &network.spec);
+        set.extend(redirected(network, spec, &whole, way));
+        let Some(own) = of_both(&spec.options.access, &endpoint.stored, way) else { continue };
+        let own = expand_beyond(&own, &list_of_network(network, way).unwrap_or_default(), &network.spec);
         spec.addresses().for_each(|address| allowed(&own, way, (address, address), &mut set));
     }
     set.into_iter().map(Policy::Access).collect()
 }
 
 /// The rules about DNS names of an endpoint's egress lists; `None` without any.
-pub fn names(network: &Network, endpoint: &EndpointSpec) -> Option<NameRules> {
+pub fn names(network: &Network, endpoint: &Endpoint) -> Option<NameRules> {
     NameRules::of(&list(network, endpoint, Way::Egress)?)
 }
 
 /// Where DNS queries of an endpoint whose egress lists have names are answered: at the address of the host on its
 /// bridge, in each family that has one.
-fn redirected(network: &Network, endpoint: &EndpointSpec, way: Way) -> Vec<Access> {
-    let (Way::Egress, Some(_), Some(bridge)) = (way, names(network, endpoint), network.kind.bridge()) else {
+fn redirected(network: &Network, endpoint: &EndpointSpec, list: &AllowList, way: Way) -> Vec<Access> {
+    let (Way::Egress, Some(_), Some(bridge)) = (way, list.name(), network.kind.bridge()) else {
         return Vec::new();
     };
     let here: Vec<IpAddr> = bridge::host_addresses(network).iter().map(|net| net.ip()).collect();
@@ -100,15 +107,15 @@ fn allowed(list: &Expanded, way: Way, own: Range, set: &mut BTreeSet<Access>) {
 }
 
 /// Refuses names where the endpoint's queries cannot be answered here.
-fn check_names(network: &Network, endpoint: &EndpointSpec, name: &str) -> Result<(), Refusal> {
+fn check_names(network: &Network, endpoint: &EndpointSpec, list: &AllowList, name: &str) -> Result<(), Refusal> {
     let refuse = |text: String| Err(Refusal(format!("endpoint {}: {EGRESS_ALLOW}: {text}", endpoint.id)));
-    if redirected(network, endpoint, Way::Egress).is_empty() {
+    if redirected(network, endpoint, list, Way::Egress).is_empty() {
         return refuse(format!(
             "the DNS name {name} needs a network whose gateway is this host, because Pontoon answers the container's DNS \
              queries there: use a network with a gateway on a bridge that Pontoon makes, or addresses instead of names"
         ));
     }
-    let pieces = names(network, endpoint).map_or(0, |rules| rules.pieces());
+    let pieces = NameRules::of(list).map_or(0, |rules| rules.pieces());
     if pieces > MOST_PIECES {
         return refuse(format!(
             "the protocols and ports of all rules with DNS names are {pieces} different ranges, more than {MOST_PIECES}: \
@@ -122,10 +129,12 @@ fn check_names(network: &Network, endpoint: &EndpointSpec, name: &str) -> Result
 ///
 /// # Errors
 /// The endpoint, the option and the remedy.
-pub(super) fn check(network: &Network, endpoint: &EndpointSpec) -> Result<(), Refusal> {
+pub(super) fn check(network: &Network, endpoint: &EndpointSpec, stored: &StoredLists) -> Result<(), Refusal> {
     let refuse = |text: String| Err(Refusal(format!("endpoint {}: {text}", endpoint.id)));
     let access = [&network.spec.options.access, &endpoint.options.access];
-    let Some(given) = access.into_iter().find_map(|options| options.given()) else { return Ok(()) };
+    let options = access.into_iter().find_map(|options| options.given());
+    let stored_here = [&network.stored, stored].into_iter().any(|stored| !stored.is_empty());
+    let Some(given) = options.or(stored_here.then_some("a stored policy")) else { return Ok(()) };
     if network.spec.options.vlan.or(endpoint.options.vlan).is_some() || !endpoint.options.trunk.is_empty() {
         return refuse(format!(
             "{given} is not supported together with {} yet, because another VLAN may have the same addresses: remove one \
@@ -148,7 +157,7 @@ pub(super) fn check(network: &Network, endpoint: &EndpointSpec) -> Result<(), Re
         ));
     }
     for way in Way::ALL {
-        let Some(list) = list(network, endpoint, way) else { continue };
+        let Some(list) = list_of(network, endpoint, stored, way) else { continue };
         let key = way.choose(EGRESS_ALLOW, INGRESS_ALLOW);
         if let Some(group) = list.groups().next().filter(|_| spans_hosts) {
             return refuse(format!(
@@ -158,7 +167,7 @@ pub(super) fn check(network: &Network, endpoint: &EndpointSpec) -> Result<(), Re
             ));
         }
         if let Some(name) = list.name() {
-            check_names(network, endpoint, name)?;
+            check_names(network, endpoint, &list, name)?;
         }
         let ranges = expand(&list, &network.spec).ranges();
         if ranges > MOST_RANGES {
@@ -169,4 +178,28 @@ pub(super) fn check(network: &Network, endpoint: &EndpointSpec) -> Result<(), Re
         }
     }
     Ok(())
+}
+
+/// Refuses what an operator wants to store for a network and its endpoints where it could not be enforced.
+///
+/// # Errors
+/// The network or endpoint, and the remedy.
+pub fn check_stored<'a>(network: &Network, mut endpoints: impl Iterator<Item = &'a Endpoint>) -> Result<(), Refusal> {
+    let id = &network.spec.id;
+    if network.kind.bridge().is_none() {
+        return Err(Refusal(format!(
+            "network {id}: allow lists are not supported on {} networks, whose packets the firewall of the host does not \
+             see: use a network with a bridge",
+            network.kind.word()
+        )));
+    }
+    let lists = || [&network.stored.egress, &network.stored.ingress].into_iter().flatten();
+    if let Some(group) = lists().flat_map(|list| list.groups()).next().filter(|_| network.kind.overlay().is_some()) {
+        return Err(Refusal(format!(
+            "network {id}: group:{} is not supported on overlay networks, because the members on other hosts are not known \
+             here: use addresses or subnets instead",
+            group.as_str()
+        )));
+    }
+    endpoints.try_for_each(|endpoint| check(network, &endpoint.spec, &endpoint.stored))
 }

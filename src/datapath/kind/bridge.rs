@@ -11,6 +11,7 @@ use crate::datapath::{
     ALIAS, BRIDGE_PORTS, Bridge, Datapath, FastPath, ForwardRule, LinkMatch, LinkProperty, Policy, Sharer, Veth,
     fastpath,
 };
+use crate::model::access::StoredLists;
 use crate::model::options;
 use crate::model::{
     Attachment, Endpoint, EndpointSpec, Family, GatewayMode, IfName, LinkRole, Mac, Network, NetworkKind, Protocol,
@@ -42,7 +43,7 @@ impl Kind for Bridges {
 
     fn check_endpoint(&self, network: &Network, endpoint: &EndpointSpec) -> Result<(), Refusal> {
         vlan::check_endpoint(network, endpoint)?;
-        access::check(network, endpoint)?;
+        access::check(network, endpoint, &StoredLists::default())?;
         limits::check(network, endpoint)?;
         if network.kind.owns_bridge() || endpoint.options.allow.is_none() {
             return Ok(());
@@ -134,7 +135,7 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
     }
     let outward = limits::outward(network, &endpoint.spec, host, mtu);
     // Frames that bypass the bridge would bypass its rules, and those on the fast path the limit.
-    let mut fastpath = match access::is_restricted(network, &endpoint.spec) || outward.is_some() {
+    let mut fastpath = match access::is_restricted(network, endpoint) || outward.is_some() {
         true => BTreeSet::new(),
         false => fastpath::of_endpoint(network, host, endpoint, !checks.is_empty()),
     };

@@ -20,7 +20,7 @@ fn network(n: u8, peers: &str) -> Network {
     let overlay = Overlay { vni: Vni::new(700 + u32::from(n)).unwrap(), link: link(n) };
     let bridge = IfName::parse(&format!("bridge{n}")).unwrap();
     let spec = NetworkSpec { id, v4, v6: None, internal: false, options };
-    Network { spec, kind: NetworkKind::Overlay { bridge, overlay }, mtu: 1450 }
+    Network { spec, kind: NetworkKind::Overlay { bridge, overlay }, mtu: 1450, stored: Default::default() }
 }
 
 fn link(n: u8) -> IfName {

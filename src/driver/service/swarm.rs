@@ -110,7 +110,7 @@ impl Driver {
             false => Ok((None, spec.options.mtu.unwrap_or(old.mtu))),
         });
         let (overlay, mtu) = claimed.inspect_err(|_| self.reclaim_subnets(&old))?;
-        let network = Network { spec, mtu, kind: old.kind.with_overlay(overlay) };
+        let network = Network { spec, mtu, kind: old.kind.with_overlay(overlay), stored: old.stored.clone() };
         if let Err(error) = self.apply_change(held, &old, &network) {
             self.roll_back(held, &old, &network);
             return Err(error);
@@ -146,7 +146,7 @@ impl Driver {
             // The journal logs an error and retries.
             let _ = index.commit_or_defer(records);
         }
-        let undone = self.change_all(&held.of(network), &held.of(old));
+        let undone = self.change_all(&held.of(network), &held.of(old)).map(drop);
         if old.kind.overlay().is_none() {
             self.overlays.delete_tunnel(network);
             self.release_overlay(network);

@@ -22,7 +22,7 @@ impl Driver {
         self.networks
             .claim_subnets(spec)
             .inspect_err(|_| self.networks.table.release_link_of(kind.link(), &spec.id))?;
-        Ok(Network { spec: spec.clone(), kind, mtu })
+        Ok(Network { spec: spec.clone(), kind, mtu, stored: Default::default() })
     }
 
     /// The kind and the MTU of a network with a parent, on this host at present; `None` for one with a bridge.
@@ -94,12 +94,22 @@ impl Driver {
             self.networks.table.release_link_of(&bridge, &spec.id);
         })?;
         if let Some((overlay, mtu)) = overlay {
-            return Ok(Network { spec: spec.clone(), kind: NetworkKind::Overlay { bridge, overlay }, mtu });
+            return Ok(Network {
+                spec: spec.clone(),
+                kind: NetworkKind::Overlay { bridge, overlay },
+                mtu,
+                stored: Default::default(),
+            });
         }
         if let Some(link) = found.filter(|_| !owns_bridge) {
             let mtu = spec.options.mtu.unwrap_or(link.mtu);
             let bridge_mtu = (mtu < link.mtu).then_some(link.mtu);
-            return Ok(Network { spec: spec.clone(), kind: NetworkKind::UserBridge { bridge, bridge_mtu }, mtu });
+            return Ok(Network {
+                spec: spec.clone(),
+                kind: NetworkKind::UserBridge { bridge, bridge_mtu },
+                mtu,
+                stored: Default::default(),
+            });
         }
         let mtu = match spec.options.mtu {
             Some(mtu) => mtu,
@@ -111,7 +121,7 @@ impl Driver {
                 }
             },
         };
-        Ok(Network { spec: spec.clone(), kind: NetworkKind::Bridge { bridge }, mtu })
+        Ok(Network { spec: spec.clone(), kind: NetworkKind::Bridge { bridge }, mtu, stored: Default::default() })
     }
 
     /// The error for a network that needs forwarding while forwarding is off and must stay off.

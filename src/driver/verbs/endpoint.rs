@@ -140,6 +140,7 @@ impl Driver {
             sandbox: String::new(),
             bindings: Vec::new(),
             v4_only: false,
+            stored: Default::default(),
             published: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::datapath::{Datapath, KernelError, kind};
 use crate::driver::{Driver, Error, sanity};
+use crate::model::access::StoredLists;
 use crate::model::{Endpoint, Mac, Network, NetworkId, NetworkSpec};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, lock};
@@ -13,6 +14,8 @@ impl Driver {
     pub fn create_network(&self, spec: NetworkSpec) -> Result<(), Error> {
         let slot = self.networks.table.slot(&spec.id);
         let mut place = lock(&slot);
+        // What an operator set stays while the engine changes the network.
+        let mut stored = StoredLists::default();
         if let Some(held) = place.as_mut() {
             let of_swarm = self.overlays.is_of_swarm(&spec.id);
             if of_swarm {
@@ -32,9 +35,11 @@ impl Driver {
             let old = held.network.clone();
             *place = None;
             self.destroy(&old)?;
+            stored = old.stored;
         }
         let created = sanity::network(&spec).map_err(Error::from).and_then(|()| self.claim_from_stale(&spec)).and_then(
             |network| {
+                let network = Network { stored, ..network };
                 let possible = self.conflicts.check_network(&network).map_err(Error::from);
                 let possible = possible.and_then(|()| Ok(self.leases.check_network(&network)?));
                 possible.and_then(|()| self.create(&network)).inspect_err(|_| self.release(&network))?;
@@ -122,14 +127,20 @@ impl Driver {
     }
 
     /// Changes the kernel from a network with its endpoints to another state of them; what the firewall has of them changes
-    /// in one transaction. After an error the same call the other way round undoes it.
-    pub(in crate::driver) fn change_all(&self, from: &Held, to: &Held) -> Result<(), KernelError> {
+    /// in one transaction. Returns what is desired now. After an error the same call the other way round undoes it.
+    pub(in crate::driver) fn change_all(&self, from: &Held, to: &Held) -> Result<Datapath, KernelError> {
         let before = whole(from, |endpoint| self.groups.remove(&from.network, endpoint));
         let after = whole(to, |endpoint| self.groups.add(&to.network, endpoint));
-        let applied = self.applier.apply_desired(&before, &after);
-        // Only parts of networks count as shared.
+        let mut applied = self.applier.apply_desired(&before, &after);
+        // Only parts of networks count as shared, and of endpoints that share something, which are changed by themselves.
         self.applier.reconciler.desire(&kind::network(&from.network), &kind::network(&to.network));
-        applied
+        for (old, new) in from.endpoints.values().zip(to.endpoints.values()) {
+            let (old, new) = (kind::endpoint(&from.network, old), kind::endpoint(&to.network, new));
+            if old.sharer.is_some() {
+                applied = applied.and(self.applier.apply_desired(&old, &new));
+            }
+        }
+        applied.map(|()| after)
     }
 
     fn roll_back_creation(&self, network: &Network, after: &Datapath) {
@@ -162,11 +173,15 @@ impl Driver {
     }
 }
 
-/// Everything that a network and its endpoints need; `of_groups` says what an endpoint needs because of its groups.
+/// Everything that a network and its endpoints need, without those that share something with other networks; `of_groups`
+/// says what an endpoint needs because of its groups.
 fn whole(held: &Held, of_groups: impl Fn(&Endpoint) -> Datapath) -> Datapath {
     let mut all = kind::network(&held.network);
     for endpoint in held.endpoints.values() {
-        kind::add(&mut all, kind::endpoint(&held.network, endpoint));
+        let own = kind::endpoint(&held.network, endpoint);
+        if own.sharer.is_none() {
+            kind::add(&mut all, own);
+        }
         kind::add(&mut all, of_groups(endpoint));
     }
     all

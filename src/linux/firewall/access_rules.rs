@@ -35,10 +35,17 @@ const ROUTER_SOLICITATION: u8 = 133;
 const AFTER_REDIRECT: u8 = 138;
 const LISTENER_REPORT: u8 = 143;
 
+/// SYN.
+pub(super) const OPENING: [u8; 1] = [0x02];
+
 const TCP: u8 = libc::IPPROTO_TCP as u8;
 const UDP: u8 = libc::IPPROTO_UDP as u8;
 
 const ESTABLISHED: &str = "established and related";
+
+/// Comments of the rules about connections that were cut. The other end would take them up without an opening segment.
+const CUT4: &str = "not in the lists any more: IPv4 connections that were cut";
+const CUT6: &str = "not in the lists any more: IPv6 connections that were cut";
 
 /// Comments of the rules that drop; the doctor explains them by their start.
 pub(super) const NOT_IN_EGRESS: &str = "not in the egress list";
@@ -175,8 +182,10 @@ fn dhcp(rule: Expressions, v6: bool, from_client: bool) -> Expressions {
 }
 
 /// With br_netfilter, frames within a bridge are forwarded packets too, so link-local protocols are here as well.
-static ROUTED: [Rule; 48] = [
+static ROUTED: [Rule; 54] = [
     rule(FORWARD_EGRESS, ESTABLISHED, |rule| rule.is_reply().accept()),
+    rule(FORWARD_EGRESS, CUT4, |rule| cut(rule.family(false), false)),
+    rule(FORWARD_EGRESS, CUT6, |rule| cut(rule.family(true), true)),
     rule(FORWARD_EGRESS, "IPv4 of containers without a list", |rule| EGRESS.unrestricted(rule, false)),
     rule(FORWARD_EGRESS, "IPv6 of containers without a list", |rule| EGRESS.unrestricted(rule, true)),
     rule(FORWARD_EGRESS, "neighbour discovery", |rule| discovery(rule.family(true))),
@@ -201,6 +210,8 @@ static ROUTED: [Rule; 48] = [
     rule(FORWARD_INGRESS, "allowed IPv4 addresses", |rule| INGRESS.allowed(rule, false)),
     rule(FORWARD_INGRESS, "allowed IPv6 addresses", |rule| INGRESS.allowed(rule, true)),
     rule(INPUT_EGRESS, ESTABLISHED, |rule| rule.is_reply().accept()),
+    rule(INPUT_EGRESS, CUT4, |rule| cut(rule.family(false), false)),
+    rule(INPUT_EGRESS, CUT6, |rule| cut(rule.family(true), true)),
     rule(INPUT_EGRESS, "not redirected to Pontoon, UDP", |rule| name_rules::not_redirected(rule, UDP)),
     rule(INPUT_EGRESS, "not redirected to Pontoon, TCP", |rule| name_rules::not_redirected(rule, TCP)),
     rule(INPUT_EGRESS, "DNS queries to Pontoon, UDP", |rule| name_rules::at_port(rule, UDP).accept()),
@@ -215,6 +226,8 @@ static ROUTED: [Rule; 48] = [
     rule(INPUT_EGRESS, "allowed by IPv4", |rule| EGRESS.allowed_host(rule, false)),
     rule(INPUT_EGRESS, "allowed by IPv6", |rule| EGRESS.allowed_host(rule, true)),
     rule(OUTPUT_INGRESS, ESTABLISHED, |rule| rule.is_reply().accept()),
+    rule(OUTPUT_INGRESS, CUT4, |rule| cut(rule.family(false), false)),
+    rule(OUTPUT_INGRESS, CUT6, |rule| cut(rule.family(true), true)),
     rule(OUTPUT_INGRESS, "IPv4 to containers without a list", |rule| INGRESS.unrestricted(rule, false)),
     rule(OUTPUT_INGRESS, "IPv6 to containers without a list", |rule| INGRESS.unrestricted(rule, true)),
     rule(OUTPUT_INGRESS, "neighbour discovery", |rule| discovery(rule.family(true))),
@@ -225,6 +238,12 @@ static ROUTED: [Rule; 48] = [
     rule(OUTPUT_INGRESS, "allowed by IPv4", |rule| INGRESS.allowed_host(rule, false)),
     rule(OUTPUT_INGRESS, "allowed by IPv6", |rule| INGRESS.allowed_host(rule, true)),
 ];
+
+/// Segments of TCP connections that were cut; not those that open one.
+fn cut(rule: Expressions, v6: bool) -> Expressions {
+    let rule = rule.key_in(&bridge_flows::keys(v6)[0], if v6 { Set::Cut6 } else { Set::Cut4 });
+    rule.is(Field::TRANSPORT, &[TCP]).without_bits(Field::TCP_FLAGS, &OPENING).counter().drop()
+}
 
 fn reject(rule: Expressions) -> Expressions {
     rule.counter().reject(UNREACHABLE, PROHIBITED)

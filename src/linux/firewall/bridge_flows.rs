@@ -12,7 +12,7 @@ use nft::message::{BRIDGE, Chain};
 use nft::{Direction, Expressions, Field, Side};
 
 use super::access_rules::{
-    NOT_IN_EGRESS, NOT_IN_INGRESS, arp, dhcp_reply, dhcp_request, discovery, igmp, listener_report, listeners,
+    NOT_IN_EGRESS, NOT_IN_INGRESS, OPENING, arp, dhcp_reply, dhcp_request, discovery, igmp, listener_report, listeners,
     of_family,
 };
 use super::ruleset::Rule;
@@ -72,7 +72,7 @@ fn flows(v6: bool) -> Set {
 }
 
 /// The key of the flow that a packet belongs to, and that of its replies.
-fn keys(v6: bool) -> [[Field; 5]; 2] {
+pub(super) fn keys(v6: bool) -> [[Field; 5]; 2] {
     let (from, to) = (Side::Source.address(v6), Side::Destination.address(v6));
     [
         [from, to, Field::TRANSPORT, Field::SOURCE_PORT, Field::PORT],
@@ -193,6 +193,12 @@ fn tcp(rule: Expressions, v6: bool) -> Expressions {
     of_family(rule, v6).is(Field::TRANSPORT, &[TCP])
 }
 
+/// Segments of connections that were cut, unless they have been opened again. The other end would take them up otherwise.
+fn cut(rule: Expressions, v6: bool) -> Expressions {
+    let rule = tcp(rule, v6).key_in(&keys(v6)[0], if v6 { Set::BridgeCut6 } else { Set::BridgeCut4 });
+    rule.key_not_in(&keys(v6)[0], flows(v6)).without_bits(Field::TCP_FLAGS, &OPENING).counter().drop()
+}
+
 fn tcp_data(rule: Expressions, v6: bool) -> Expressions {
     let (length, least) = if v6 { (Field::LENGTH6, MORE_THAN_ACK6) } else { (Field::LENGTH4, MORE_THAN_ACK4) };
     let rule = tcp(rule, v6).without_bits(Field::TCP_FLAGS, &ENDING).at_least(length, &least);
@@ -219,12 +225,14 @@ fn partner(rule: Expressions, v6: bool) -> Expressions {
 }
 
 /// The rules that record flows, in order.
-pub(super) static TRACKING: [Rule; 14] = [
+pub(super) static TRACKING: [Rule; 16] = [
     rule(FLOWS, "between containers without a list", |rule| {
         let rule = rule.link_not_in(Direction::In, Set::TrackedPorts);
         rule.link_not_in(Direction::Out, Set::TrackedPorts).accept()
     }),
     rule(FLOWS, "broadcasts and multicasts", |rule| rule.with_bits(Field::FRAME_TARGET, &SEVERAL).accept()),
+    rule(FLOWS, "not in the lists any more: IPv4 connections that were cut", |rule| cut(rule, false)),
+    rule(FLOWS, "not in the lists any more: IPv6 connections that were cut", |rule| cut(rule, true)),
     rule(FLOWS, "who may get IPv4 echo replies and errors", |rule| partner(rule, false)),
     rule(FLOWS, "who may get IPv6 echo replies and errors", |rule| partner(rule, true)),
     rule(FLOWS, "IPv4 connections that end", |rule| tcp_end(rule, false)),

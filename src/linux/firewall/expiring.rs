@@ -14,6 +14,10 @@ use super::ruleset::TABLE;
 use super::sets::Set;
 use crate::linux::netlink::{Failure, Socket};
 
+/// The sets of flows and their ends: each key begins with two addresses.
+const FLOWS: [Set; 8] =
+    [Set::Flows4, Set::Flows6, Set::Partners4, Set::Partners6, Set::Cut4, Set::Cut6, Set::BridgeCut4, Set::BridgeCut6];
+
 /// How often a removal is tried while elements expire at the same time.
 const ATTEMPTS: u32 = 3;
 
@@ -41,10 +45,10 @@ pub fn remove(socket: &mut Socket, set: &Spec<'_>, concerned: impl Fn(&Entry) ->
     Ok(())
 }
 
-/// Forgets the flows within bridges from and to these addresses, and who may send them errors: the next container with
+/// Forgets the flows within bridges from and to these addresses, who may send them errors, and what was cut: the next container with
 /// such an address has a list of its own.
 pub fn forget_flows(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
-    for set in [Set::Flows4, Set::Flows6, Set::Partners4, Set::Partners6] {
+    for set in FLOWS {
         let v6 = set.v6();
         if addresses.iter().any(|address| address.is_ipv6() == v6) {
             let size = if v6 { 16 } else { 4 };

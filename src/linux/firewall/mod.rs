@@ -12,6 +12,7 @@ mod access_rules;
 mod bridge_flows;
 mod bridge_rules;
 pub mod counters;
+pub mod cut_flows;
 pub mod elements;
 pub mod expiring;
 pub mod fastpath;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nft::batch::commit;
 use nft::element::{Entry, Reader, expiration};
 use nft::message::{self, GET_ELEMENTS, expiring_element, listed, wire};
-use nft::{Element, Value};
+use nft::{Element, Value, table};
 
 use super::expiring;
 use super::ruleset::TABLE;
@@ -87,4 +87,27 @@ pub fn forget(socket: &mut Socket, owners: &BTreeSet<IpAddr>) -> Result<(), Fail
         expiring::remove(socket, &set.spec(), |entry| owner(entry).is_some_and(|owner| owners.contains(&owner)))?;
     }
     Ok(())
+}
+
+/// What names allow the endpoints with these addresses at present: own address, traffic, peer. A missing table has nothing.
+pub fn admitted(socket: &mut Socket, owners: &BTreeSet<IpAddr>) -> Result<Vec<(IpAddr, Transport, IpAddr)>, Failure> {
+    let mut all = Vec::new();
+    for set in owners.iter().map(set).collect::<BTreeSet<Set>>() {
+        let v6 = set.v6();
+        let parts = |key: &mut Reader<'_>| Some((key.address(v6)?, key.protocol()?, key.port()?, key.address(v6)?));
+        let entries = match table::entries(socket, set.spec().family, TABLE, set.spec().name) {
+            Err(failure) if failure.errno() == Some(libc::ENOENT) => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let first = Reader::all(&entry.key, parts);
+            let last = entry.last.as_deref().and_then(|last| Reader::all(last, parts));
+            let (Some((own, protocol, port, peer)), Some((_, last_protocol, last_port, _))) = (first, last) else {
+                continue;
+            };
+            let transport = Transport { protocols: (protocol, last_protocol), ports: (port, last_port) };
+            all.extend(owners.contains(&own).then_some((own, transport, peer)));
+        }
+    }
+    Ok(all)
 }

@@ -54,6 +54,7 @@ const CONNECTIONS: Stateful = Stateful::Connections(1);
 const PACKETS: Stateful = Stateful::Packets { rate: 1, burst: 5 };
 const PARTNERS: &str = "addresses, and those from which packets within the bridge recently came";
 const FLOWS: &str = "flows within bridges that lists allowed, in both directions";
+const CUT: &str = "TCP connections that lists do not allow any more, in both directions";
 /// Maximum number of entries, two a flow.
 const FLOWS_MAX: u32 = 262_144;
 /// How long a TCP connection within a bridge may be idle, in milliseconds.
@@ -169,6 +170,8 @@ sets! {
     IngressAllowed6 => Spec::new("ingress_allowed6", &[V6, Protocol, Port, V6], INGRESS_ALLOWED).ranges(),
     IngressHost4 => Spec::new("ingress_host4", &[V4, Protocol, Port], INGRESS_HOST).ranges(),
     IngressHost6 => Spec::new("ingress_host6", &[V6, Protocol, Port], INGRESS_HOST).ranges(),
+    Cut4 => Spec::new("cut4", &[V4, V4, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT),
+    Cut6 => Spec::new("cut6", &[V6, V6, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT),
     EgressPorts => Spec::new("egress_ports", &[Link], "ports of containers with an egress list").of_family(BRIDGE),
     BridgeEgress4 => Spec::new("egress_allowed4", &[V4, Protocol, Port, V4], EGRESS_ALLOWED).ranges().of_family(BRIDGE),
     BridgeEgress6 => Spec::new("egress_allowed6", &[V6, Protocol, Port, V6], EGRESS_ALLOWED).ranges().of_family(BRIDGE),
@@ -180,6 +183,8 @@ sets! {
     Partners6 => Spec::new("partners6", &[V6, V6], PARTNERS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
     Flows4 => Spec::new("flows4", &[V4, V4, Protocol, Port, Port], FLOWS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
     Flows6 => Spec::new("flows6", &[V6, V6, Protocol, Port, Port], FLOWS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
+    BridgeCut4 => Spec::new("cut4", &[V4, V4, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
+    BridgeCut6 => Spec::new("cut6", &[V6, V6, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
     ConnMax4 => Spec::new("conn_max4", &[V4], CONN_MAX).limited(CONNECTIONS).of_family(IPV4),
     ConnMax6 => Spec::new("conn_max6", &[V6], CONN_MAX).limited(CONNECTIONS).of_family(IPV6),
     ConnRate4 => Spec::new("conn_rate4", &[V4], CONN_RATE).limited(PACKETS).of_family(IPV4),

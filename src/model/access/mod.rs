@@ -15,6 +15,7 @@ pub mod expand;
 pub mod names;
 pub mod options;
 mod parse;
+mod stored;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,6 +28,7 @@ pub use expand::{Expanded, Transport};
 pub use names::NameRules;
 pub use options::{AccessOptions, Denied};
 pub use parse::ListError;
+pub use stored::StoredLists;
 
 /// Longest text of a list, in bytes.
 pub const LONGEST: usize = 8192;
