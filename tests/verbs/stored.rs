@@ -162,13 +162,10 @@ fn a_damaged_policy_does_not_open_anything() {
         let before = lists(&harness);
         let text = std::fs::read_to_string(harness.ledger_file()).unwrap();
         let (object, id) = if of_network { ("network", "\"aa\"") } else { ("endpoint", "\"e0\"") };
-        let damaged: Vec<String> = text
-            .lines()
-            .map(|line| {
-                let concerned = line.contains(&format!("\"put\":\"{object}\"")) && line.contains(id);
-                if concerned { line.replacen("put", "pot", 1) } else { line.to_owned() }
-            })
-            .collect();
+        let mut damaged: Vec<String> = text.lines().map(str::to_owned).collect();
+        let concerned = |line: &String| line.contains(&format!("\"put\":\"{object}\"")) && line.contains(id);
+        let last = damaged.iter().rposition(concerned).unwrap();
+        damaged[last] = damaged[last].replacen("put", "pot", 1);
         assert_ne!(damaged.join("\n") + "\n", text);
         std::fs::write(harness.ledger_file(), damaged.join("\n") + "\n").unwrap();
         harness.restart();
