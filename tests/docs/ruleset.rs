@@ -74,9 +74,11 @@ impl Ruleset {
                     Within::Chain => chains.last_mut().unwrap().comment = quoted(line).1,
                     Within::Set => sets.last_mut().unwrap().comment = quoted(line).1,
                 },
-                ["type", _, "hook", hook, "priority", priority, ..] => {
+                ["type", _, "hook", hook, "priority", ..] => {
                     let chain = chains.last_mut().unwrap();
-                    (chain.hook, chain.priority) = (hook.to_owned(), priority.trim_end_matches(';').to_owned());
+                    let priority = words[5..].join(" ");
+                    let priority = priority.split(';').next().unwrap_or_default();
+                    (chain.hook, chain.priority) = (hook.to_owned(), priority.to_owned());
                 }
                 ["type" | "typeof", ..] => sets.last_mut().unwrap().holds = words[1..].join(" "),
                 [] | ["flags" | "size" | "timeout", ..] => {}
