@@ -13,6 +13,29 @@ use testkit::Node;
 /// Port of the server in its namespace.
 pub const PORT: u16 = 80;
 
+/// Whether servers and clients share one processor, at real-time priority.
+static PINNED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, servers and clients share one processor, at real-time priority.
+pub fn pin() {
+    PINNED.store(true, Ordering::Relaxed);
+}
+
+/// Pins the calling thread, and those that it starts, if that is wanted: to the last processor.
+fn hold_still() {
+    if !PINNED.load(Ordering::Relaxed) {
+        return;
+    }
+    let here = nix::unistd::Pid::from_raw(0);
+    let last = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
+    let mut processors = nix::sched::CpuSet::new();
+    processors.set(last).expect("a processor");
+    nix::sched::sched_setaffinity(here, &processors).expect("a thread can be pinned");
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the structure outlives the call; 0 is the calling thread.
+    assert_eq!(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &priority) }, 0, "real-time priority");
+}
+
 /// The first byte of a connection: one answer and the end; an echo of each byte; no answer.
 const ONCE: u8 = b'o';
 const ECHO: u8 = b'e';
@@ -54,6 +77,7 @@ pub fn inside<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             enter(namespace);
+            hold_still();
             work()
         });
         thread.join().expect("the measurement completed")
@@ -64,6 +88,7 @@ pub fn inside<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
 pub fn serve(namespace: &Path) {
     let listener = inside(namespace, || TcpListener::bind(("0.0.0.0", PORT)).expect("the server's port is free"));
     std::thread::spawn(move || {
+        hold_still();
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
             let mut first = [0];

@@ -10,6 +10,7 @@ mod engine;
 mod flow;
 mod lan;
 mod overlay;
+mod path;
 mod peers;
 mod ports;
 mod raw;
@@ -24,7 +25,7 @@ use report::{Report, Row};
 /// A part's name, its description, and its function.
 type Part = (&'static str, &'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("verbs", "the socket against raw netlink", || in_namespace(verbs::run)),
     ("scale", "1,000 endpoints: memory, start, comparison", || in_namespace(scale::run)),
     ("lan", "a start on a local network, beside one on a bridge of Pontoon's own", || in_namespace(lan::run)),
@@ -33,6 +34,7 @@ const PARTS: [Part; 10] = [
     ("engine", "docker run and network create/rm, against the built-in bridge", engine::run),
     ("crowd", "docker run -p, beside 1,000 endpoints and none", crowd::run),
     ("traffic", "connections, throughput and round trips, against the built-in bridge", traffic::run),
+    ("path", "a packet's path on one processor, against the built-in bridge", path::run),
     ("overlay", "a Swarm of three: traffic across hosts, a node's way in, against the built-in overlay", overlay::run),
     ("peers", "an overlay with up to 1,000 other hosts; three with 300 endpoints each", || in_namespace(peers::run)),
 ];

@@ -21,22 +21,23 @@ const PUBLISHED: u16 = 18_080;
 const MANY_BUILTIN: &str = "40000-40199:40000-40199";
 
 /// A host with two containers, one of which is a server.
-struct Host {
-    node: Node,
+pub struct Host {
+    pub node: Node,
     driver: &'static str,
     /// The published port, from outside.
-    published: SocketAddr,
+    pub published: SocketAddr,
     /// The server's address in its network.
-    direct: SocketAddr,
+    pub direct: SocketAddr,
     /// The namespace of the server's neighbour.
-    neighbour: PathBuf,
+    pub neighbour: PathBuf,
 }
 
 impl Host {
-    fn up(segment: &Segment, n: u8, driver: &'static str) -> Self {
+    /// `binary` is another Pontoon than the one that was built.
+    pub fn up(segment: &Segment, n: u8, driver: &'static str, binary: Option<&Path>) -> Self {
         let node = Options::new().uplink(segment, n).up();
         if driver == "pontoon" {
-            node.start_pontoon(Path::new("target/pontoon"), &["--log", "warn"]);
+            node.start_pontoon(binary.unwrap_or(Path::new("target/pontoon")), &["--log", "warn"]);
         }
         node.docker(&["network", "create", "-d", driver, "n"]).ok();
         node.run_container("server", &["--network", "n", "-p", &format!("{PUBLISHED}:{PORT}")]);
@@ -82,7 +83,7 @@ impl Figures {
 pub fn run() -> Vec<Row> {
     let segment = Segment::up();
     let outside = Options::new().uplink(&segment, 9).bare().up();
-    let hosts = [Host::up(&segment, 1, "pontoon"), Host::up(&segment, 2, "bridge")];
+    let hosts = [Host::up(&segment, 1, "pontoon", None), Host::up(&segment, 2, "bridge", None)];
     let (major, minor) = hosts[0].node.engine_version();
     let from = flow::of_node(&outside);
     let socket = hosts[0].node.path("/run/docker/plugins/pontoon.sock");

@@ -80,6 +80,9 @@ pub enum Policy {
     /// This port may send from this address, and announce it in ARP and neighbour discovery. The unspecified
     /// address stands for every address of its family.
     SourceAddress(IfName, IpAddr),
+    /// This port may send from this address with this MAC address. It says nothing that is not also stated by
+    /// [`Policy::SourceMac`] and [`Policy::SourceAddress`]: packets that are checked by one look-up are faster.
+    Source(IfName, Mac, IpAddr),
     /// This port may send frames with the tag of this VLAN.
     TrunkVlan(IfName, Vid),
     /// This UDP port of the host carries overlay networks.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use super::firewall::elements::element;
 use super::firewall::fastpath::shell as fastpath;
+use super::firewall::parts::PARTS;
 use super::object::{self, change};
 use super::station;
 use super::sysctl::FORWARDED_BY_PONTOON;
@@ -19,7 +20,11 @@ use nft::message::family_name;
 /// The lines for a step.
 pub fn commands(step: &Step) -> Vec<String> {
     match step {
-        Step::Forward { family } => vec![nft("add", &Policy::LimitedForwarding(*family)), turn_on_forwarding(*family)],
+        Step::Forward { family } => {
+            let limited = Policy::LimitedForwarding(*family);
+            let limit = chains(std::slice::from_ref(&limited)).collect::<Vec<_>>();
+            [vec![nft("add", &limited)], limit, vec![turn_on_forwarding(*family)]].concat()
+        }
         Step::CreateFirewall(elements) => {
             let count = elements.len();
             vec![format!(
@@ -28,15 +33,13 @@ pub fn commands(step: &Step) -> Vec<String> {
         }
         Step::ChangeFirewall { add, remove } => {
             let removed = remove.iter().map(|element| nft("delete", element));
-            let restricts = |policy: &Policy| matches!(policy, Policy::Access(access) if access.restricts());
             let limits = |policy: &Policy| matches!(policy, Policy::Limited(..));
             let tables =
                 "# pontoon repair: create tables ip pontoon and ip6 pontoon, if they are missing (no nft command)";
             let tables = add.iter().any(limits).then(|| tables.to_owned());
-            let chains = "# pontoon repair: create the chains of allow lists, if they are missing (no nft command)";
-            let chains = add.iter().any(restricts).then(|| chains.to_owned());
+            let parts = chains(add);
             let added = add.iter().map(|element| nft("add", element));
-            removed.chain(tables).chain(added).chain(chains).collect()
+            removed.chain(tables).chain(added).chain(parts).collect()
         }
         Step::ForwardRules { family, rules } => rules.iter().map(|rule| forward(*family, rule)).collect(),
         Step::FastPath { add, remove } => {
@@ -52,10 +55,19 @@ pub fn commands(step: &Step) -> Vec<String> {
     }
 }
 
-/// Forwarding that is on already is left as it is.
+/// What these statements need besides their elements.
+fn chains(add: &[Policy]) -> impl Iterator<Item = String> {
+    PARTS.iter().filter(|part| add.iter().any(part.needed_by)).map(|part| {
+        format!("# pontoon repair: create the chains of {}, if they are missing (no nft command)", part.about)
+    })
+}
+
+/// Forwarding that is on already is left as it is. Without the chain that limits it, it stays off.
 fn turn_on_forwarding(family: Family) -> String {
     let name = if family.is_v6() { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
-    format!("sysctl -n {name} | grep -qvx 0 || sysctl -w {name}={FORWARDED_BY_PONTOON}")
+    format!(
+        "sysctl -n {name} | grep -qvx 0 || {{ nft list chain inet pontoon forward_others >/dev/null && sysctl -w {name}={FORWARDED_BY_PONTOON}; }}"
+    )
 }
 
 /// Kernels before 6.2 rename only links that are down, and a link loses its IPv6 addresses then unless told otherwise.

@@ -37,12 +37,14 @@ fn each_step_has_its_command() {
         (
             Step::Forward { family: Family::V4 },
             "nft add element inet pontoon limited_forwarding '{ ipv4 }'\n\
-             sysctl -n net.ipv4.ip_forward | grep -qvx 0 || sysctl -w net.ipv4.ip_forward=706",
+             # pontoon repair: create the chains of limited forwarding, if they are missing (no nft command)\n\
+             sysctl -n net.ipv4.ip_forward | grep -qvx 0 || { nft list chain inet pontoon forward_others >/dev/null && sysctl -w net.ipv4.ip_forward=706; }",
         ),
         (
             Step::Forward { family: Family::V6 },
             "nft add element inet pontoon limited_forwarding '{ ipv6 }'\n\
-             sysctl -n net.ipv6.conf.all.forwarding | grep -qvx 0 || sysctl -w net.ipv6.conf.all.forwarding=706",
+             # pontoon repair: create the chains of limited forwarding, if they are missing (no nft command)\n\
+             sysctl -n net.ipv6.conf.all.forwarding | grep -qvx 0 || { nft list chain inet pontoon forward_others >/dev/null && sysctl -w net.ipv6.conf.all.forwarding=706; }",
         ),
         (Step::Change(link(), Change::Mtu(1400)), "ip link set dev pntb1 mtu 1400"),
         (Step::Change(link(), Change::Up), "ip link set dev pntb1 up"),
@@ -211,6 +213,7 @@ fn elements_stand_in_their_sets() {
         Policy::SourceNat("10.1.0.0/24".parse().unwrap(), "192.0.2.1".parse().unwrap()),
         Policy::SourceMac(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3])),
         Policy::SourceAddress(link(), "10.1.0.3".parse().unwrap()),
+        Policy::Source(link(), Mac::from_bytes([2, 0, 0, 0, 0, 3]), "10.1.0.3".parse().unwrap()),
         Policy::SourceAddress(link(), "::".parse().unwrap()),
         Policy::AllowedSource("10.1.0.3".parse().unwrap(), "192.0.2.0/24".parse().unwrap()),
         Policy::OpenPort(Protocol::Udp, "fd00::3".parse().unwrap(), 53),
@@ -239,6 +242,7 @@ fn elements_stand_in_their_sets() {
          nft add element inet pontoon snat4 '{ 10.1.0.0/24 : 192.0.2.1 }'\n\
          nft add element bridge pontoon source_macs '{ \"pnth1\" . 02:00:00:00:00:03 }'\n\
          nft add element bridge pontoon source_address4 '{ \"pnth1\" . 10.1.0.3 }'\n\
+         nft add element bridge pontoon sources4 '{ \"pnth1\" . 02:00:00:00:00:03 . 10.1.0.3 }'\n\
          nft add element bridge pontoon any_address6 '{ \"pnth1\" }'\n\
          nft add element inet pontoon allowed_source4 '{ 10.1.0.3 . 192.0.2.0/24 }'\n\
          nft add element inet pontoon open_port6 '{ fd00::3 . udp . 53 }'\n\
@@ -251,7 +255,13 @@ fn elements_stand_in_their_sets() {
          nft add element bridge pontoon trunk_vlans '{ 40 . \"pnth1\" }'\n\
          nft add element inet pontoon limited_forwarding '{ ipv6 }'\n\
          nft add element inet pontoon forwarding_link4 '{ \"pnth1\" }'\n\
-         nft add element inet pontoon user_bridge_container6 '{ fd00::3 }'"
+         nft add element inet pontoon user_bridge_container6 '{ fd00::3 }'\n"
+            .to_owned()
+            + &["isolated containers", "limited forwarding", "tunnels", "broadcasts"]
+                .map(|about| format!(
+                    "# pontoon repair: create the chains of {about}, if they are missing (no nft command)"
+                ))
+                .join("\n")
     );
 }
 

@@ -79,7 +79,7 @@ fn foreign_links_stay_isolated() {
     wait_for("forwarding to be restored", || container.pings(LAN[0]) && container.pings(LAN[1]));
     assert_eq!(crosses(&host, &lan), [false; 2], "after another program disabled forwarding");
     host.end();
-    assert_eq!(host.remove_rules("inet pontoon forward_filter", "between links of other programs"), 2);
+    assert_eq!(host.remove_rules("inet pontoon forward_others", "between links of other programs"), 2);
     assert_eq!(crosses(&host, &lan), [true; 2], "without the guard");
 }
 
@@ -161,7 +161,7 @@ fn foreign_bridges_still_forward_between_their_ports() {
     host.end();
     host.run("nft flush set inet pontoon foreign_bridge");
     check(&host, "while Pontoon does not run");
-    assert_eq!(host.remove_rules("inet pontoon prerouting_raw", "record bridges"), 1);
+    assert_eq!(host.remove_rules("inet pontoon prerouting_bridges", "record bridges"), 1);
     host.run("nft flush set inet pontoon foreign_bridge");
     assert!(!reaches(&a, "10.99.0.3") && !reaches(&a, "fd99::3"), "without the recorded bridge");
 }

@@ -1,6 +1,7 @@
 //! Containers of a network with `enable_icc=false`: the host must not route between them what their bridge ports block.
 
 use crate::host::{Attached, Container, Host, Network, Publish};
+use crate::packet::{Sight, frame, ip4, mac_of, send, udp};
 use testkit::netns::Netns;
 use testkit::topology::{TCP, UDP, ask, serve};
 
@@ -9,9 +10,12 @@ const NAME: &str = "com.docker.network.bridge.name";
 const MODE4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
 const MODE6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 
-/// The rules that isolate them: the specific ones, and the one that closes every network.
-const GUARDS: [&str; 3] =
-    ["isolated containers, routed", "isolated containers on a user's bridge", "all other traffic into a network"];
+/// The rules that isolate them, and their chains: the specific ones, and the one that closes every network.
+const GUARDS: [(&str, &str); 3] = [
+    ("forward_isolated", "isolated containers, routed"),
+    ("forward_isolated", "isolated containers on a user's bridge"),
+    ("forward_filter", "all other traffic into a network"),
+];
 
 fn bridges_call_iptables(host: &Host, on: bool) {
     for family in ["ip", "ip6"] {
@@ -73,7 +77,8 @@ fn closed(host: &mut Host, a: &Container, b: &Container, gateways: &[[&str; 2]])
     };
     ways(host, false);
     host.end();
-    let removed: usize = GUARDS.iter().map(|guard| host.remove_rules("inet pontoon forward_filter", guard)).sum();
+    let removed: usize =
+        GUARDS.iter().map(|(chain, guard)| host.remove_rules(&format!("inet pontoon {chain}"), guard)).sum();
     assert!(removed >= 4, "{removed}");
     ways(host, true);
     host.begin();
@@ -118,7 +123,7 @@ fn open_gateway_modes_keep_containers_isolated() {
         }
         let mut host = host;
         host.end();
-        assert_eq!(host.remove_rules("inet pontoon forward_filter", "isolated containers, routed"), 1);
+        assert_eq!(host.remove_rules("inet pontoon forward_isolated", "isolated containers, routed"), 1);
         assert!(arrives(&a, &b, "10.1.0.3", "10.1.0.1") && arrives(&a, &b, "fd00:1::3", "fd00:1::1"), "{mode}: guard");
     }
 }
@@ -200,4 +205,37 @@ fn a_siblings_published_port_is_reached_at_the_hosts_address() {
         assert_eq!(a.ask(protocol, "192.0.2.1:80"), None, "unpublished");
     }
     assert!(!arrives(&a, &b, "10.1.0.3", "10.1.0.1"), "the same port at the container's address");
+}
+
+/// Established connections are accepted early. A container of an internal network whose packets are not checked can send
+/// what looks like a part of another container's connection: it must not leave, nor come in as a reply.
+#[test]
+fn an_internal_network_cannot_use_the_connections_of_others() {
+    let (open, inside) = (Network::new("open", 1), Network::new("inside", 2).internal());
+    let mut host = Host::start(&[]);
+    host.create(&open);
+    host.create(&inside);
+    let one = host.container(&open, 2);
+    let attacker = host.container_of(&inside, 2, &[("pontoon.spoofcheck", "false")]);
+    serve(&host.outside);
+    let gateway = |host: &Host, network: &Network| {
+        let link = host.run(&format!("ip -o link show dev {}", network.bridge()));
+        mac_of(link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect(&link))
+    };
+    let datagram = |host: &Host, from: &Container, network: &Network| {
+        let packet = ip4("10.1.0.2", "192.0.2.2", 17, &udp("10.1.0.2", "192.0.2.2", 80));
+        send(&from.netns, "eth0", &[frame(gateway(host, network), mac_of(&from.first.mac), 0x0800, &packet)]);
+    };
+    let seen = Sight::new(&host.outside, "forged", "udp dport 80");
+    for called in [false, true] {
+        bridges_call_iptables(&host, called);
+        // The answer makes the connection an established one.
+        assert!(seen.sees(|| datagram(&host, &one, &open)), "its own container");
+        assert!(!seen.sees(|| datagram(&host, &attacker, &inside)), "bridges call iptables: {called}");
+        assert!(host.run("nft list chain inet pontoon forward_internal").contains("out of an internal network"));
+    }
+    host.end();
+    assert_eq!(host.remove_rules("inet pontoon forward_internal", "out of an internal network"), 1);
+    let seen = Sight::new(&host.outside, "unguarded", "udp dport 80");
+    assert!(seen.sees(|| datagram(&host, &attacker, &inside)), "without the guard");
 }

@@ -224,11 +224,11 @@ fn containers_cannot_send_to_a_peers_tunnel() {
         let family = if v6 { "IPv6" } else { "IPv4" };
         lan.hosts[0].end();
         let host = &lan.hosts[0];
-        let gone = host.remove_rules("inet pontoon forward_filter", &format!("over {family}\""))
-            + host.remove_rules("inet pontoon forward_filter", &format!("to an {family} peer"));
+        let gone = host.remove_rules("inet pontoon forward_tunnel", &format!("over {family}\""))
+            + host.remove_rules("inet pontoon forward_tunnel", &format!("to an {family} peer"));
         assert_eq!(gone, 2);
         // Foreign traffic is not forwarded either.
-        host.remove_rules("inet pontoon forward_filter", "between links of other programs");
+        host.remove_rules("inet pontoon forward_others", "between links of other programs");
         // Both paths were open: via Pontoon's bridge and via the other one.
         for from in [&ours.netns, &theirs] {
             for by in [By::Socket(700), By::Fragments, By::Options] {
@@ -308,7 +308,7 @@ fn a_host_with_peers_but_no_overlay_sends_them_nothing() {
         lan.hosts[0].end();
         let family = if v6 { "IPv6" } else { "IPv4" };
         let peer = format!("to an {family} peer");
-        for (chain, attack) in [("output_tunnel", false), ("forward_filter", true)] {
+        for (chain, attack) in [("output_tunnel", false), ("forward_tunnel", true)] {
             assert_eq!(lan.hosts[0].remove_rules(&format!("inet pontoon {chain}"), &peer), 1);
             let before = seen(&victim);
             if attack {
@@ -342,9 +342,9 @@ fn a_forged_peer_source_is_dropped() {
             assert_eq!(seen(victim) - before, 0, "v6 {v6} to {to}");
         }
         lan.hosts[0].end();
-        assert_eq!(lan.hosts[0].remove_rules("inet pontoon prerouting_raw", "does not lead to the peer"), 2);
+        assert_eq!(lan.hosts[0].remove_rules("inet pontoon prerouting_tunnel", "does not lead to the peer"), 2);
         // Foreign traffic is not forwarded either.
-        lan.hosts[0].remove_rules("inet pontoon forward_filter", "between links of other programs");
+        lan.hosts[0].remove_rules("inet pontoon forward_others", "between links of other programs");
         for (to, victim) in [(1, &here), (2, &there)] {
             let (payload, to) = (forged(VNI, victim), lan.address(to));
             let before = seen(victim);
@@ -387,8 +387,8 @@ fn forged_frames_fill_no_table_and_change_no_neighbour() {
     let link = lan.hosts[1].run("ip -d link show pntxover");
     assert!(link.contains("maxaddr 65536") && link.contains("srcport 768 1024"), "{link}");
     lan.hosts[0].end();
-    assert_eq!(lan.hosts[0].remove_rules("inet pontoon forward_filter", "over IPv4\""), 1);
-    assert_eq!(lan.hosts[0].remove_rules("inet pontoon forward_filter", "to an IPv4 peer"), 1);
+    assert_eq!(lan.hosts[0].remove_rules("inet pontoon forward_tunnel", "over IPv4\""), 1);
+    assert_eq!(lan.hosts[0].remove_rules("inet pontoon forward_tunnel", "to an IPv4 peer"), 1);
     attack();
     wait_for("the addresses to be learned without the guard", || learned(&lan) > 1000);
     wait_for("the neighbour to change without the guard", || {

@@ -22,6 +22,19 @@ pub struct Set {
     elements: Vec<String>,
 }
 
+/// The chains of a host without any of what the others are for.
+const ALWAYS: [&str; 9] = [
+    "prerouting_raw",
+    "prerouting_nat",
+    "prerouting_loopback",
+    "input_loopback",
+    "output_nat",
+    "input_reject",
+    "forward_filter",
+    "postrouting_nat",
+    "prerouting_source",
+];
+
 /// The kind of block that a line belongs to.
 enum Within {
     Table,
@@ -61,9 +74,11 @@ impl Ruleset {
                     Within::Chain => chains.last_mut().unwrap().comment = quoted(line).1,
                     Within::Set => sets.last_mut().unwrap().comment = quoted(line).1,
                 },
-                ["type", _, "hook", hook, "priority", priority, ..] => {
+                ["type", _, "hook", hook, "priority", ..] => {
                     let chain = chains.last_mut().unwrap();
-                    (chain.hook, chain.priority) = (hook.to_owned(), priority.trim_end_matches(';').to_owned());
+                    let priority = words[5..].join(" ");
+                    let priority = priority.split(';').next().unwrap_or_default();
+                    (chain.hook, chain.priority) = (hook.to_owned(), priority.to_owned());
                 }
                 ["type" | "typeof", ..] => sets.last_mut().unwrap().holds = words[1..].join(" "),
                 [] | ["flags" | "size" | "timeout", ..] => {}
@@ -81,22 +96,24 @@ impl Ruleset {
 
     /// The number of objects.
     pub fn size(&self) -> String {
-        let rules: usize = self.chains.iter().map(|chain| chain.rules.len()).sum();
-        let of_lists = |chain: &&Chain| chain.rules.iter().any(|(comment, _)| comment.contains("without a list"));
-        let lists: Vec<_> = self.chains.iter().filter(of_lists).collect();
-        let more: usize = lists.iter().map(|chain| chain.rules.len()).sum();
+        let rules = |chains: &[&Chain]| chains.iter().map(|chain| chain.rules.len()).sum::<usize>();
+        let (always, more): (Vec<&Chain>, Vec<&Chain>) =
+            self.chains.iter().partition(|chain| ALWAYS.contains(&chain.name.as_str()));
+        assert_eq!(always.len(), ALWAYS.len());
         format!(
-            "{} chains, {} rules, {} sets and maps, always; {} chains with {more} rules only while a container has an allow list.\n",
-            self.chains.len() - lists.len(),
-            rules - more,
+            "{} chains, {} rules, {} sets and maps, always; {} chains with {} rules only once something needs them.\n",
+            always.len(),
+            rules(&always),
             self.sets.len(),
-            lists.len(),
+            more.len(),
+            rules(&more),
         )
     }
 
     /// The hooks of the chains.
     pub fn hooks(&self) -> String {
-        let mut table = String::from("| chain | in table | hook | priority | decides |\n|---|---|---|---|---|\n");
+        let mut table =
+            String::from("| chain | in table | hook | priority | exists | decides |\n|---|---|---|---|---|---|\n");
         for chain in &self.chains {
             let Chain { table: of, name, comment, hook, priority, .. } = chain;
             let priority = match (priority.as_str(), of.starts_with("bridge")) {
@@ -111,7 +128,8 @@ impl Ruleset {
                 ("srcnat", _) => "srcnat, 100",
                 (other, _) => other,
             };
-            let _ = writeln!(table, "| `{name}` | `{of}` | {hook} | {priority} | {comment} |");
+            let exists = if ALWAYS.contains(&name.as_str()) { "always" } else { "once needed" };
+            let _ = writeln!(table, "| `{name}` | `{of}` | {hook} | {priority} | {exists} | {comment} |");
         }
         table
     }

@@ -64,6 +64,8 @@ fn the_table_reads_back_and_every_damage_is_detected() {
             "add chain inet pontoon other",
             "'add chain inet pontoon forward_filter { policy drop; }'",
             "'add set inet pontoon extra { type ipv4_addr; }'",
+            "flush chain inet pontoon forward_internal",
+            "'flush chain inet pontoon forward_internal; delete chain inet pontoon forward_internal'",
             "'add table inet pontoon { flags dormant; }'",
         ] {
             run(&format!("nft {damage}"));
@@ -325,5 +327,50 @@ fn isolated_ports_reach_only_the_bridge() {
         assert!(!sandboxes[0].pings("10.1.0.3"));
         kernel.apply(&[Step::Change(name("pnthv2"), Change::Isolate(false))]).unwrap();
         assert!(sandboxes[0].pings("10.1.0.3"));
+    });
+}
+
+/// Chains that not every host needs are created with the first statement that needs them, whatever it is.
+#[test]
+fn chains_are_added_with_the_first_statement_that_needs_them() {
+    in_netns(|kernel| {
+        kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
+        let chains = || -> BTreeSet<String> {
+            let tables = run("nft list table inet pontoon; nft list table bridge pontoon");
+            let lines = tables.lines().map(str::trim).filter_map(|line| line.strip_prefix("chain "));
+            lines.map(|line| line.trim_end_matches(" {").to_owned()).collect()
+        };
+        let always = chains();
+        assert_eq!(always.len(), 9, "{always:?}");
+        let link = || name("pntbone");
+        for (statement, needed) in [
+            (Policy::Isolated(link()), &["forward_isolated"][..]),
+            (Policy::Link(LinkProperty::Internal, link()), &["forward_internal"]),
+            (Policy::LimitedForwarding(Family::V6), &["forward_others", "prerouting_bridges"]),
+            (Policy::Peer(ip("192.0.2.2")), &["forward_tunnel", "input_filter", "output_tunnel", "prerouting_tunnel"]),
+            (Policy::Link(LinkProperty::NoMulticast, link()), &["postrouting_tunnel"]),
+            (Policy::Link(LinkProperty::NoRouterAdvertisements, link()), &["postrouting_tunnel"]),
+        ] {
+            let wanted: BTreeSet<String> = always.iter().cloned().chain(needed.iter().map(|n| n.to_string())).collect();
+            let change = |add: &[Policy], remove: &[Policy]| {
+                kernel.apply(&[Step::ChangeFirewall { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
+            };
+            let only = std::slice::from_ref(&statement);
+            change(only, &[]);
+            assert_eq!(chains(), wanted, "{statement:?}");
+            assert_eq!(elements(kernel), Some(only.iter().cloned().collect()));
+            // Again, and after they are no longer needed.
+            change(only, &[]);
+            change(&[], only);
+            change(only, &[]);
+            assert_eq!((chains(), elements(kernel)), (wanted.clone(), Some(only.iter().cloned().collect())));
+            kernel.apply(&[Step::CreateFirewall(only.to_vec())]).unwrap();
+            assert_eq!(chains(), wanted, "{statement:?}, tables created");
+            let family = if needed[0].starts_with("postrouting") { "bridge" } else { "inet" };
+            run(&format!("nft 'flush chain {family} pontoon {0}; delete chain {family} pontoon {0}'", needed[0]));
+            assert_eq!(elements(kernel), None, "{statement:?} without chain {}", needed[0]);
+            kernel.apply(&[Step::CreateFirewall(vec![])]).unwrap();
+            assert_eq!(chains(), always);
+        }
     });
 }

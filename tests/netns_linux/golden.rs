@@ -5,8 +5,8 @@
 use pontoon::datapath::access::{Access, Place, Way};
 use pontoon::datapath::policy::Limit;
 use pontoon::datapath::{Kernel, LinkProperty, Policy, Step};
-use pontoon::model::Mac;
 use pontoon::model::access::Transport;
+use pontoon::model::{Family, Mac, Vni};
 
 use testkit::netns::*;
 use testkit::topology::{TCP, UDP, ip, port};
@@ -51,6 +51,20 @@ fn policy() -> Vec<Policy> {
         Policy::SourceMac(end(), Mac::derive("peer", "golden")),
         Policy::SourceAddress(end(), ip("10.1.0.2")),
         Policy::SourceAddress(end(), ip("fd00:1::2")),
+        Policy::Source(end(), Mac::derive("peer", "golden"), ip("10.1.0.2")),
+        Policy::Source(end(), Mac::derive("peer", "golden"), ip("fd00:1::2")),
+    ]
+}
+
+/// What makes the chains exist that a host has only with such a network: an internal one, one with isolated containers,
+/// an overlay, and one for which only Pontoon turned forwarding on.
+fn more() -> Vec<Policy> {
+    vec![
+        Policy::Link(LinkProperty::Internal, name("pntbinside")),
+        Policy::Isolated(name("pntbapart")),
+        Policy::LimitedForwarding(Family::V4),
+        Policy::Tunnel(Vni::new(77).unwrap()),
+        Policy::Link(LinkProperty::NoMulticast, name("pntxover")),
     ]
 }
 
@@ -80,7 +94,7 @@ fn normalised(text: &str) -> String {
 #[test]
 fn the_ruleset_equals_the_golden_file() {
     in_netns(|kernel| {
-        kernel.apply(&[Step::CreateFirewall([policy(), lists()].concat())]).unwrap();
+        kernel.apply(&[Step::CreateFirewall([policy(), lists(), more()].concat())]).unwrap();
         let text = normalised(&run("nft list table inet pontoon; nft list table bridge pontoon"));
         // nft reads what it prints, except the target of a neighbour advertisement, which it knows by name only since
         // 1.0.9.

@@ -11,9 +11,12 @@ fn checked(topology: &Topology) -> Vec<Policy> {
     let mut policy = Vec::new();
     for (end, id, n) in [(&topology.ends[0], "a", 2), (&topology.ends[1], "b", 3)] {
         policy.push(Policy::Link(LinkProperty::SpoofChecked, end.clone()));
-        policy.push(Policy::SourceMac(end.clone(), Mac::derive("peer", id)));
-        policy.push(Policy::SourceAddress(end.clone(), ip(&format!("10.1.0.{n}"))));
-        policy.push(Policy::SourceAddress(end.clone(), ip(&format!("fd00:1::{n}"))));
+        let mac = Mac::derive("peer", id);
+        policy.push(Policy::SourceMac(end.clone(), mac));
+        for address in [format!("10.1.0.{n}"), format!("fd00:1::{n}")] {
+            policy.push(Policy::SourceAddress(end.clone(), ip(&address)));
+            policy.push(Policy::Source(end.clone(), mac, ip(&address)));
+        }
     }
     policy
 }

@@ -350,18 +350,21 @@ fn sources_are_validated_unless_the_user_disables_it() {
             .filter(|e| {
                 matches!(
                     e,
-                    Policy::Link(LinkProperty::SpoofChecked, _) | Policy::SourceMac(..) | Policy::SourceAddress(..)
+                    Policy::Link(LinkProperty::SpoofChecked, _)
+                        | Policy::SourceMac(..)
+                        | Policy::SourceAddress(..)
+                        | Policy::Source(..)
                 )
             })
             .count()
     };
-    assert_eq!(checked(&harness_with(json!({}))), 5);
+    assert_eq!(checked(&harness_with(json!({}))), 7);
     let off = harness_with(json!({"pontoon.spoofcheck": "false"}));
     assert_eq!(checked(&off), 0);
     let mut own = endpoint("aa", "e2", "10.1.0.3/24");
     own["Options"]["pontoon.spoofcheck"] = json!("true");
     off.ok("NetworkDriver.CreateEndpoint", own);
-    assert_eq!(checked(&off), 4);
+    assert_eq!(checked(&off), 5);
     off.ok("NetworkDriver.DeleteEndpoint", of("aa", "e2"));
     assert_eq!(checked(&off), 0);
 }

@@ -52,7 +52,8 @@ fn a_reboot_restores_networks_and_drops_endpoints() {
     assert_eq!(after.bridges(), before.bridges());
     // The remaining firewall elements are those of the networks.
     let of_endpoints = |e: &Policy| {
-        matches!(e, Policy::Link(LinkProperty::SpoofChecked, _) | Policy::SourceMac(..) | Policy::SourceAddress(..))
+        let source = matches!(e, Policy::SourceMac(..) | Policy::SourceAddress(..) | Policy::Source(..));
+        source || matches!(e, Policy::Link(LinkProperty::SpoofChecked, _))
     };
     let mut networks = before.policy.unwrap();
     networks.retain(|e| !of_endpoints(e));

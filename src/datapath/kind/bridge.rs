@@ -197,6 +197,8 @@ fn checks(network: &Network, host: &IfName, endpoint: &Endpoint) -> BTreeSet<Pol
     let link_local = IpAddr::V6(endpoint.mac.link_local());
     let addresses = endpoint.spec.addresses().chain([link_local]);
     set.extend(addresses.map(|address| Policy::SourceAddress(host(), address)));
+    let known = endpoint.spec.addresses().filter(|address| !address.is_unspecified());
+    set.extend(known.map(|address| Policy::Source(host(), endpoint.mac, address)));
     set.extend(endpoint.spec.options.trunk.iter().map(|vid| Policy::TrunkVlan(host(), vid)));
     set
 }

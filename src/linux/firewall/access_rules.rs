@@ -7,7 +7,7 @@
 //! rule drops everything else. A packet that
 //! cannot be read (a later fragment, a header that is cut off) matches no rule that accepts.
 //!
-//! Pure. Part of `ruleset`.
+//! Pure. Part of `parts`.
 
 use nft::message::Chain;
 use nft::{Expressions, Field, Side};
@@ -81,7 +81,7 @@ pub(super) const OUTPUT_INGRESS: Chain = chain(
 );
 
 /// All chains about lists, of both tables.
-pub const CHAINS: [Chain; 9] = [
+pub(super) static CHAINS: [Chain; 9] = [
     name_rules::QUERIES,
     FORWARD_EGRESS,
     FORWARD_INGRESS,
@@ -93,11 +93,11 @@ pub const CHAINS: [Chain; 9] = [
     bridge_flows::FLOWS,
 ];
 
-/// All rules of these chains, in order. Without `rejecting`, the kernel does not support rejecting packets.
-pub fn rules(rejecting: bool) -> impl Iterator<Item = &'static Rule> {
-    let last = if rejecting { &REJECTING } else { &DROPPING };
-    [name_rules::RULES.as_slice(), &ROUTED, last, &bridge_flows::RULES, &bridge_flows::TRACKING].into_iter().flatten()
-}
+/// All rules of these chains, in order; the second list if the kernel does not support rejecting packets.
+pub(super) static RULES: [[&[Rule]; 5]; 2] = [
+    [&name_rules::RULES, &ROUTED, &REJECTING, &bridge_flows::RULES, &bridge_flows::TRACKING],
+    [&name_rules::RULES, &ROUTED, &DROPPING, &bridge_flows::RULES, &bridge_flows::TRACKING],
+];
 
 /// Sets of one direction in table `inet pontoon`, each for IPv4 and IPv6.
 struct Direct {

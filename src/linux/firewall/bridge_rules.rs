@@ -95,9 +95,9 @@ fn own(rule: Expressions, what: [u8; 2]) -> Expressions {
     rule.is_not(Field::PACKET_TYPE, &[FOR_SEVERAL])
 }
 
-fn own_address(rule: Expressions, addresses: Set) -> Expressions {
-    let rule = rule.key_in(&[Field::LINK, Field::FRAME_SOURCE], Set::Macs);
-    rule.key_in(&[Field::LINK, Side::Source.address(addresses.v6())], addresses)
+/// One look-up: each of a port's hardware addresses with each of its addresses is in this set.
+fn own_address(rule: Expressions, sources: Set) -> Expressions {
+    rule.key_in(&[Field::LINK, Field::FRAME_SOURCE, Side::Source.address(sources.v6())], sources)
 }
 
 fn igmp(rule: Expressions) -> Expressions {
@@ -116,6 +116,9 @@ const QUESTION: [u8; 2] = 1u16.to_be_bytes();
 const fn leaving(comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
     Rule { chain: POSTROUTING, comment, write }
 }
+
+/// The chain of [`LEAVING`].
+pub(super) static LEAVING_CHAINS: [Chain; 1] = [POSTROUTING];
 
 /// Rules for frames that leave by a port, in order. Nearly every frame is unicast, and leaves the chain at
 /// the first rule, or the third with IPv6: routers may send unicast advertisements (RFC 4861, 6.2.6).
@@ -138,14 +141,14 @@ pub static LEAVING: [Rule; 8] = [
 
 /// Rules for frames that enter by a port, in order.
 pub static RULES: [Rule; 37] = [
-    // Nearly every frame matches, after two look-ups; all rules that follow would accept it as well.
-    rule("own IPv4 address", |rule| own_address(own(rule, IP), Set::Addr4).accept()),
+    // Nearly every frame matches, after one look-up; all rules that follow would accept it as well.
+    rule("own IPv4 address", |rule| own_address(own(rule, IP), Set::Source4).accept()),
     rule("ports without source address validation", |rule| {
         rule.link_name_starts(Direction::In, PORT).link_not_in(Direction::In, Set::SpoofChecked).accept()
     }),
     rule("own IPv6 address", |rule| {
         let rule = own(rule, IPV6).is_not(Field::TRANSPORT, &[libc::IPPROTO_ICMPV6 as u8]);
-        own_address(rule, Set::Addr6).accept()
+        own_address(rule, Set::Source6).accept()
     }),
     rule("ports of other programs", |rule| rule.link_name_starts_not(Direction::In, OURS).accept()),
     // Records addresses that containers on other hosts announce: one that is in none of the network's subnets

@@ -71,6 +71,10 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
         Policy::SourceAddress(port, address) => {
             (either(address, Set::Addr4, Set::Addr6), Element::of_set([name(port), Value::Address(*address)]))
         }
+        Policy::Source(port, mac, address) => (
+            either(address, Set::Source4, Set::Source6),
+            Element::of_set([name(port), Value::Mac(mac.bytes()), Value::Address(*address)]),
+        ),
         Policy::TrunkVlan(port, vid) => (Set::TrunkVlans, Element::of_set([Value::Port(vid.get()), name(port)])),
         Policy::TunnelPort(port) => (Set::TunnelPorts, Element::of_set(Value::Port(*port))),
         Policy::Tunnel(vni) => (Set::Tunnels, Element::of_set(Value::Mark(vni.get() << 8))),
@@ -192,6 +196,10 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
             }
             Set::Macs => Policy::SourceMac(link(key)?, Mac::from_bytes(key.mac()?)),
             Set::Addr4 | Set::Addr6 => Policy::SourceAddress(link(key)?, key.address(v6)?),
+            Set::Source4 | Set::Source6 => {
+                let (port, mac) = (link(key)?, Mac::from_bytes(key.mac()?));
+                Policy::Source(port, mac, key.address(v6)?)
+            }
             Set::TrunkVlans => {
                 let vid = Vid::new(key.port()?).ok()?;
                 Policy::TrunkVlan(link(key)?, vid)

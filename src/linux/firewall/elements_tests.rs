@@ -54,6 +54,7 @@ fn elements_read_back_whatever_their_neighbours() {
         all.push(Policy::AllowedSource(ip(address), subnet.parse().unwrap()));
         all.push(Policy::SourceNat(subnet.parse().unwrap(), ip(address)));
         all.push(Policy::SourceAddress(one(), ip(address)));
+        all.push(Policy::Source(one(), Mac::derive("peer", "x"), ip(address)));
         all.push(Policy::SourceAddress(one(), unspecified(family.is_v6())));
         all.push(Policy::TunnelAddress(ip(address)));
         all.extend([Policy::Peer(ip(address)), Policy::GatewayAddress(one(), ip(address))]);

@@ -1,4 +1,4 @@
-//! Schema of table `inet pontoon`: its chains and rules. Everything that grows with the number of networks
+//! Schema of table `inet pontoon`: its chains and rules, but for those that exist only once they are needed (`parts`). Everything that grows with the number of networks
 //! and ports is in the sets and maps; the rules are constant. The rules of table `bridge pontoon` are in
 //! `bridge_rules`.
 //!
@@ -14,7 +14,7 @@ use nft::message::{BRIDGE, Chain, INET};
 use nft::{Direction, Expressions, Field, Side};
 
 use super::sets::Set;
-use super::{access_rules, bridge_rules, reject, source_nat, tunnel_rules};
+use super::{bridge_rules, reject, source_nat};
 use crate::model::ifname::HOST_LINK;
 
 /// Name of the tables.
@@ -70,15 +70,6 @@ pub const FORWARD: Chain = chain(
     "traffic into and out of networks",
 );
 
-/// Decides which hosts may send to overlay networks.
-pub const INPUT: Chain = chain(
-    "input_filter",
-    "filter",
-    libc::NF_INET_LOCAL_IN,
-    libc::NF_IP_PRI_FILTER,
-    "incoming packets of overlay networks",
-);
-
 /// Source addresses of packets that leave the host or reach a container.
 pub const POSTROUTING: Chain =
     chain("postrouting_nat", "nat", libc::NF_INET_POST_ROUTING, libc::NF_IP_PRI_NAT_SRC + LATER, "source NAT");
@@ -96,23 +87,17 @@ pub const LOOPBACK_IN: Chain = chain(
 pub const LOOPBACK_HERE: Chain =
     chain("input_loopback", "filter", libc::NF_INET_LOCAL_IN, libc::NF_IP_PRI_SECURITY, "replies to ::1, on delivery");
 
-/// The chains that exist while a container has a list of what it may send or receive.
-pub const ACCESS_CHAINS: [Chain; access_rules::CHAINS.len()] = access_rules::CHAINS;
-
-/// All other chains.
-pub const CHAINS: [Chain; 12] = [
+/// The chains that always exist; those of `parts` exist only once they are needed.
+pub const CHAINS: [Chain; 9] = [
     RAW,
     PREROUTING,
     LOOPBACK_IN,
     LOOPBACK_HERE,
     OUTPUT,
-    INPUT,
     reject::CHAIN,
     FORWARD,
-    tunnel_rules::OUTPUT,
     POSTROUTING,
     bridge_rules::PREROUTING,
-    bridge_rules::POSTROUTING,
 ];
 
 /// A rule: its chain, its comment (by which it is recognised) and its expressions.
@@ -125,11 +110,6 @@ pub struct Rule {
     pub write: fn(Expressions) -> Expressions,
 }
 
-/// All rules of [`ACCESS_CHAINS`], in order; those that reject packets drop them if `wanted` is not set.
-pub fn access_rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
-    access_rules::rules(wanted)
-}
-
 /// All rules of [`CHAINS`], in order; those that not every kernel supports only if `wanted` is set.
 pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
     let rejecting: &[Rule] = if wanted { &reject::RULES } else { &[] };
@@ -138,12 +118,10 @@ pub fn rules(wanted: bool) -> impl Iterator<Item = &'static Rule> {
         &reject::BROADCASTS,
         &DESTINATIONS,
         &LOOPBACKS,
-        &tunnel_rules::RULES,
         rejecting,
         &FORWARDS,
         &source_nat::RULES,
         &bridge_rules::RULES,
-        &bridge_rules::LEAVING,
     ];
     all.into_iter().flatten()
 }
@@ -170,7 +148,7 @@ pub(super) const LINK_LOCAL: ([u8; 16], u32) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0
 /// A host link receives all broadcasts and multicasts of its parent's network, which the host receives on the parent
 /// too. Nothing but packets of containers is for it: an answer to another station would tell that station the hardware
 /// address of the link for the host. These drops are not counted, because they are no loss.
-static RAWS: [Rule; 7] = [
+static RAWS: [Rule; 6] = [
     rule(RAW, "past the bridge, from a container port", |rule| {
         rule.link_name_starts(Direction::In, bridge_rules::PORT).counter().drop()
     }),
@@ -187,14 +165,6 @@ static RAWS: [Rule; 7] = [
     }),
     rule(RAW, "IPv4 on a host link, not from a container", |rule| not_from_station(rule, Set::Station4).drop()),
     rule(RAW, "IPv6 on a host link, not from a container", |rule| not_from_station(rule, Set::Station6).drop()),
-    // With br_netfilter the forward chain also sees frames within foreign bridges, and cannot distinguish
-    // them from routed packets by itself: it uses what is recorded here.
-    rule(RAW, "record bridges of other programs", |rule| {
-        let name = Direction::In.name();
-        let rule =
-            rule.is(Field::LINK_KIND, b"bridge\0\0\0\0\0\0\0\0\0\0").key_in(&[Field::FAMILY], Set::LimitedForwarding);
-        rule.link_not_in(Direction::In, Set::Bridges).add_to(&[name, name], Set::ForeignBridge)
-    }),
 ];
 
 fn not_from_station(rule: Expressions, stations: Set) -> Expressions {
@@ -254,12 +224,12 @@ static DESTINATIONS: [Rule; 8] = [
 /// bridge's address until the packet is delivered.
 static LOOPBACKS: [Rule; 2] = [
     rule(LOOPBACK_IN, "replace ::1 as destination of replies until delivery", |rule| {
-        let rule = rule.link_in(Direction::In, Set::Bridges).family(true);
-        let rule = rule.is(Side::Destination.address(true), &LOOPBACK6).is_reply_of_snat();
+        let rule = rule.family(true).is(Side::Destination.address(true), &LOOPBACK6);
+        let rule = rule.link_in(Direction::In, Set::Bridges).is_reply_of_snat();
         rule.set_destination_to_reply_destination()
     }),
     rule(LOOPBACK_HERE, "restore ::1 as destination of replies", |rule| {
-        let rule = rule.link_in(Direction::In, Set::Bridges).family(true).is_reply_of_snat();
+        let rule = rule.family(true).is_reply_of_snat().link_in(Direction::In, Set::Bridges);
         rule.original_source_is(&LOOPBACK6).set_destination(&LOOPBACK6)
     }),
 ];
@@ -267,7 +237,7 @@ static LOOPBACKS: [Rule; 2] = [
 /// Matches packets to a container with restricted sources, from a source that is not allowed.
 fn unwelcome(rule: Expressions, guarded: Set, allowed: Set) -> Expressions {
     let (from, to) = (Side::Source.address(guarded.v6()), Side::Destination.address(guarded.v6()));
-    let rule = rule.link_in(Direction::Out, Set::Bridges).family(guarded.v6()).key_in(&[to], guarded);
+    let rule = rule.family(guarded.v6()).key_in(&[to], guarded).link_in(Direction::Out, Set::Bridges);
     rule.key_not_in(&[to, from], allowed)
 }
 
@@ -280,52 +250,15 @@ fn icmp(rule: Expressions, routed: Set) -> Expressions {
     rule.family(routed.v6()).is(Field::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
 }
 
-/// Matches packets that the kernel forwards only because Pontoon turned forwarding on, and that do not belong
-/// to its networks.
-fn between_others(rule: Expressions, v6: bool) -> Expressions {
-    let (forwarding_links, guests) = (
-        if v6 { Set::ForwardingLink6 } else { Set::ForwardingLink4 },
-        if v6 { Set::UserBridgeContainer6 } else { Set::UserBridgeContainer4 },
-    );
-    let rule = rule.key_in(&[Field::FAMILY], Set::LimitedForwarding).family(v6);
-    let rule = rule.link_not_in(Direction::In, Set::Bridges).link_not_in(Direction::Out, Set::Bridges);
-    let rule = rule.key_not_in(&[Side::Source.address(v6)], guests);
-    let rule = rule.key_not_in(&[Side::Destination.address(v6)], guests).link_not_in(Direction::In, forwarding_links);
-    rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::ForeignBridge)
-}
-
-/// Matches packets from one container on a bridge of the user to another, routed by the host. Other stations
-/// on such a bridge are not affected, so both addresses are looked up: with br_netfilter all bridged packets
-/// come here too.
-fn between_guests(rule: Expressions, guests: Set) -> Expressions {
-    let rule = rule.links_in(Set::Isolated).is_not_dnat().family(guests.v6());
-    rule.key_in(&[Side::Source.address(guests.v6())], guests).key_in(&[Side::Destination.address(guests.v6())], guests)
-}
-
-static FORWARDS: [Rule; 24] = [
-    rule(FORWARD, "within one network", |rule| rule.links_in(Set::IntraNetwork).accept()),
-    // Their ports are isolated from each other, but not from the host, which would forward packets sent to it
-    // for a sibling. A published port of a sibling stays reachable.
-    rule(FORWARD, "between isolated containers, routed by the host", |rule| {
-        rule.links_in(Set::Isolated).link_in(Direction::In, Set::Bridges).is_not_dnat().counter().drop()
-    }),
-    rule(FORWARD, "between isolated containers on a user's bridge, IPv4", |rule| {
-        between_guests(rule, Set::UserBridgeContainer4).counter().drop()
-    }),
-    rule(FORWARD, "between isolated containers on a user's bridge, IPv6", |rule| {
-        between_guests(rule, Set::UserBridgeContainer6).counter().drop()
-    }),
-    // Before the rule for replies: a connection may date from the time when another program had forwarding
-    // on.
-    rule(FORWARD, "IPv4 between links of other programs", |rule| between_others(rule, false).counter().drop()),
-    rule(FORWARD, "IPv6 between links of other programs", |rule| between_others(rule, true).counter().drop()),
-    rule(FORWARD, "out of an internal network", |rule| rule.link_in(Direction::In, Set::Internal).counter().drop()),
-    rule(FORWARD, "into an internal network", |rule| rule.link_in(Direction::Out, Set::Internal).counter().drop()),
+/// Packets of established connections leave at the second rule. What must hold for them as well is dropped before: here,
+/// or in one of the chains of `parts`, whose drops are final.
+static FORWARDS: [Rule; 17] = [
     rule(FORWARD, "forwarded from 127.0.0.0/8", |rule| {
         let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::Out, Set::Bridges).counter().drop()
     }),
     rule(FORWARD, "established and related", |rule| rule.is_reply().accept()),
+    rule(FORWARD, "within one network", |rule| rule.links_in(Set::IntraNetwork).accept()),
     // The host is no router for the parent's network: only published ports are reached by a host link.
     rule(FORWARD, "from a container on a parent, through the host", |rule| {
         rule.link_name_starts(Direction::In, HOST_LINK.as_bytes()).is_not_dnat().counter().drop()

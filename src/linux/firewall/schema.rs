@@ -1,5 +1,5 @@
 //! Checks whether the tables in the kernel have this release's schema: comment, chains, rules and sets, with
-//! nothing missing and nothing in addition.
+//! nothing missing and nothing in addition. Each of `parts` is there as a whole or not at all.
 //!
 //! Reads only. Used by `tables`.
 
@@ -13,7 +13,8 @@ use nft::message::{
     TABLE_FLAGS, TABLE_USERDATA, attributes, wire,
 };
 
-use super::ruleset::{ACCESS_CHAINS, CHAINS, FAMILIES, Rule, TABLE, access_rules, rules};
+use super::parts::{PARTS, Part};
+use super::ruleset::{CHAINS, FAMILIES, Rule, TABLE, rules};
 use super::sets::Set;
 use crate::linux::netlink::{Failure, Request, Socket};
 use crate::linux::tlv::{Attributes, big32, text};
@@ -22,8 +23,8 @@ use crate::model::digest::digest;
 /// `NFT_TABLE_F_DORMANT` and every other flag: Pontoon's tables have none.
 const NO_FLAGS: u32 = 0;
 
-/// The messages that make everything in the tables but elements and [`ACCESS_CHAINS`]: sets, chains and rules; with the
-/// rules that reject packets or without them.
+/// The messages that make everything in the tables but elements and [`PARTS`]: sets, chains and rules; with the rules
+/// that reject packets or without them.
 pub fn definition(rejecting: bool) -> Vec<Request> {
     let mut messages: Vec<_> = sets().zip(1..).map(|(set, id)| message::new_set(TABLE, &set.spec(), id)).collect();
     messages.extend(of_chains(&CHAINS, rules(rejecting)));
@@ -34,9 +35,9 @@ fn sets() -> impl Iterator<Item = &'static Set> {
     Set::ALL.iter().filter(|set| FAMILIES.contains(&set.spec().family))
 }
 
-/// The messages that make [`ACCESS_CHAINS`].
-pub fn access_definition(rejecting: bool) -> Vec<Request> {
-    of_chains(&ACCESS_CHAINS, access_rules(rejecting))
+/// The messages that make one of [`PARTS`].
+pub fn part_definition(part: &'static Part, rejecting: bool) -> Vec<Request> {
+    of_chains(part.chains, part.rules(rejecting))
 }
 
 /// The messages that make these chains with their rules.
@@ -54,39 +55,43 @@ pub(super) fn of_chains(chains: &[Chain], rules: impl Iterator<Item = &'static R
 pub fn comment(rejecting: bool) -> &'static str {
     static COMMENTS: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
     COMMENTS[usize::from(rejecting)].get_or_init(|| {
-        let definition = [definition(rejecting), access_definition(rejecting)].concat();
-        let digest = digest(definition.iter().map(|message| &message.body));
+        let mut all = definition(rejecting);
+        all.extend(PARTS.iter().flat_map(|part| part_definition(part, rejecting)));
+        let digest = digest(all.iter().map(|message| &message.body));
         format!("pontoon ruleset {digest:016x}{}", if rejecting { "" } else { ", without reject" })
     })
 }
 
-/// What tables of this release's schema have.
-#[derive(Debug, Clone, Copy)]
-pub struct Fit {
-    /// Whether [`ACCESS_CHAINS`] exist, with all their rules.
-    pub access_chains: bool,
-}
+/// What tables of this release's schema have: which of [`PARTS`] exist, with all their rules.
+pub type Fit = [bool; PARTS.len()];
 
 /// Compares both tables with this release's schema; `None` if one is missing or differs.
 pub fn fits(socket: &mut Socket) -> Result<Option<Fit>, Failure> {
-    let mut fit = Vec::new();
+    let mut found = Vec::new();
     for family in FAMILIES {
         let Some(rejecting) = table_fits(socket, family)? else { return Ok(None) };
-        let Some(access_chains) = chains_fit(socket, family)? else { return Ok(None) };
-        if !rules_fit(socket, family, rejecting, access_chains)? || !sets_fit(socket, family)? {
+        let Some(present) = chains_fit(socket, family)? else { return Ok(None) };
+        if !rules_fit(socket, family, rejecting, &present)? || !sets_fit(socket, family)? {
             return Ok(None);
         }
-        fit.push(access_chains);
+        found.push((family, present));
     }
-    let access_chains = fit.iter().all(|exist| *exist);
-    // Both tables get them in one transaction.
-    Ok((access_chains || !fit.contains(&true)).then_some(Fit { access_chains }))
+    let mut fit = [false; PARTS.len()];
+    for (at, part) in PARTS.iter().enumerate() {
+        let mut here = found.iter().filter(|(family, _)| part.is_in(*family)).map(|(_, present)| present[at]);
+        fit[at] = here.next().unwrap_or_default();
+        // Both tables get its chains in one transaction.
+        if here.any(|present| present != fit[at]) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(fit))
 }
 
-/// Whether [`ACCESS_CHAINS`] are missing, and then whether the tables have the rules that reject packets. Asks for one
-/// chain: all of them are created in one transaction.
-pub fn access_chains_missing(socket: &mut Socket) -> Result<Option<bool>, Failure> {
-    let [chain, ..] = ACCESS_CHAINS;
+/// Whether one of [`PARTS`] is missing, and then whether the tables have the rules that reject packets. Asks for one
+/// chain: all of a part are created in one transaction.
+pub fn is_missing(socket: &mut Socket, part: &Part) -> Result<Option<bool>, Failure> {
+    let Some(chain) = part.chains.first() else { return Ok(None) };
     let mut named = message::body(chain.family);
     named.text(nft::message::TABLE_NAME, TABLE).text(CHAIN_NAME, chain.name);
     match socket.get(wire(GET_CHAIN), &named.finish()) {
@@ -120,15 +125,20 @@ pub(super) fn is_awake(table: &Attributes<'_>) -> bool {
     table.find(TABLE_FLAGS).and_then(big32).unwrap_or(NO_FLAGS) == NO_FLAGS
 }
 
-/// Whether [`ACCESS_CHAINS`] exist, in addition to all others; `None` if one is missing or unknown.
-fn chains_fit(socket: &mut Socket, family: u8) -> Result<Option<bool>, Failure> {
+/// Which of [`PARTS`] a table has, in addition to all other chains; `None` if a chain is missing or unknown.
+fn chains_fit(socket: &mut Socket, family: u8) -> Result<Option<Fit>, Failure> {
     let found = chains_of(socket, family)?;
-    let (always, all) = (base_chains(family, &CHAINS), base_chains(family, &[&CHAINS[..], &ACCESS_CHAINS].concat()));
-    Ok(match (found == always, found == all) {
-        (true, _) => Some(false),
-        (_, true) => Some(true),
-        _ => None,
-    })
+    let mut present = [false; PARTS.len()];
+    for (present, part) in present.iter_mut().zip(&PARTS) {
+        *present = found.iter().any(|chain| part.chains.iter().any(|of| of.family == family && of.name == chain.name));
+    }
+    Ok((found == base_chains(family, &chains_with(&present))).then_some(present))
+}
+
+/// [`CHAINS`] and those of these parts.
+fn chains_with(present: &Fit) -> Vec<Chain> {
+    let parts = PARTS.iter().zip(present).filter(|(_, present)| **present);
+    CHAINS.iter().chain(parts.flat_map(|(part, _)| part.chains)).copied().collect()
 }
 
 /// Whether a table has exactly those of these chains that are of its family.
@@ -187,9 +197,9 @@ pub(super) fn rules_of(socket: &mut Socket, family: u8) -> Result<Vec<(String, S
     })
 }
 
-fn rules_fit(socket: &mut Socket, family: u8, rejecting: bool, access_chains: bool) -> Result<bool, Failure> {
-    let access: &[Chain] = if access_chains { &ACCESS_CHAINS } else { &[] };
-    rules_are(socket, family, &[&CHAINS[..], access].concat(), rules(rejecting).chain(access_rules(rejecting)))
+fn rules_fit(socket: &mut Socket, family: u8, rejecting: bool, present: &Fit) -> Result<bool, Failure> {
+    let all = rules(rejecting).chain(PARTS.iter().flat_map(|part| part.rules(rejecting)));
+    rules_are(socket, family, &chains_with(present), all)
 }
 
 /// Whether those of these chains that are of the table's family have their rules, by their comments.

@@ -20,6 +20,7 @@ const SOURCE_NAT: &str = "subnets and their source address (host_ipv4, host_ipv6
 const SOURCE_FILTERED: &str = "containers with an allow list";
 const ALLOWED_SOURCES: &str = "container and its allowed sources";
 const SOURCE_ADDRESSES: &str = "addresses that a port may send from";
+const SOURCES: &str = "port, MAC address and address of its packets, for one look-up";
 const PEERS: &str = "peers of overlay networks";
 const TUNNEL_ADDRESSES: &str = "local address of the tunnels";
 const ANNOUNCED: &str = "tunnels, and addresses recently announced through them";
@@ -125,6 +126,8 @@ sets! {
     Macs => Spec::new("source_macs", &[Link, Mac], "MAC addresses that a port may send from").of_family(BRIDGE),
     Addr4 => Spec::new("source_address4", &[Link, V4], SOURCE_ADDRESSES).of_family(BRIDGE),
     Addr6 => Spec::new("source_address6", &[Link, V6], SOURCE_ADDRESSES).of_family(BRIDGE),
+    Source4 => Spec::new("sources4", &[Link, Mac, V4], SOURCES).of_family(BRIDGE),
+    Source6 => Spec::new("sources6", &[Link, Mac, V6], SOURCES).of_family(BRIDGE),
     AnyAddr4 => Spec::new("any_address4", &[Link], ANY_ADDRESS).of_family(BRIDGE),
     AnyAddr6 => Spec::new("any_address6", &[Link], ANY_ADDRESS).of_family(BRIDGE),
     TrunkVlans => Spec::new("trunk_vlans", &[Vlan, Link], "VLANs whose tag a port may send").printed_as(VLAN_ID_AND_LINK).of_family(BRIDGE),

@@ -43,12 +43,12 @@ fn chosen(rule: Expressions, map: Set) -> Expressions {
 /// All of them, in order.
 pub(super) static RULES: [Rule; 19] = [
     rule(POSTROUTING, "from 127.0.0.0/8 to published ports", |rule| {
-        let rule = rule.link_in(Direction::Out, Set::Bridges).is_dnat().family(false);
-        rule.within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4).masquerade()
+        let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        rule.is_dnat().link_in(Direction::Out, Set::Bridges).masquerade()
     }),
     rule(POSTROUTING, "from ::1 to published ports", |rule| {
-        let rule = rule.link_in(Direction::Out, Set::Bridges).is_dnat().family(true);
-        rule.is(Side::Source.address(true), &LOOPBACK6).masquerade()
+        let rule = rule.family(true).is(Side::Source.address(true), &LOOPBACK6);
+        rule.is_dnat().link_in(Direction::Out, Set::Bridges).masquerade()
     }),
     // A container on a parent would reply to the client directly, bypassing the translation.
     rule(POSTROUTING, "to published ports on a host link", |rule| {

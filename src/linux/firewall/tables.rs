@@ -15,6 +15,7 @@ use nft::table::{self, consistent};
 use super::elements::{self, Set, entries, set_of};
 use super::limit_rules::{self, Presence};
 use super::names;
+use super::parts::{PARTS, Part};
 use super::ruleset::{FAMILIES, TABLE};
 use super::schema;
 use crate::datapath::{Access, Policy};
@@ -39,8 +40,8 @@ pub fn create_with(socket: &mut Socket, policy: &BTreeSet<Policy>, rejecting: bo
         messages.extend([new(), message::delete_table(family, TABLE), new()]);
     }
     messages.extend(schema::definition(rejecting));
-    if policy.iter().any(restricts) {
-        messages.extend(schema::access_definition(rejecting));
+    for part in needed(policy) {
+        messages.extend(schema::part_definition(part, rejecting));
     }
     messages.extend(limit_rules::removal());
     if policy.iter().any(limits) {
@@ -61,9 +62,9 @@ fn missing_limits(socket: &mut Socket, add: &BTreeSet<Policy>) -> Result<Vec<Req
     Ok(if needed { [limit_rules::removal(), limit_rules::definition()].concat() } else { Vec::new() })
 }
 
-/// Whether [`super::ruleset::ACCESS_CHAINS`] are needed because of a statement.
-fn restricts(policy: &Policy) -> bool {
-    matches!(policy, Policy::Access(access) if access.restricts())
+/// Which of [`PARTS`] these statements need.
+fn needed(policy: &BTreeSet<Policy>) -> impl Iterator<Item = &'static Part> {
+    PARTS.iter().filter(|part| policy.iter().any(part.needed_by))
 }
 
 /// The address of the endpoint whose DNS queries a statement redirects.
@@ -74,15 +75,15 @@ fn redirected(policy: &Policy) -> Option<IpAddr> {
     }
 }
 
-/// The messages that create [`super::ruleset::ACCESS_CHAINS`] if they are needed and missing.
-fn missing_chains(socket: &mut Socket, add: &BTreeSet<Policy>) -> Result<Vec<Request>, Failure> {
-    if !add.iter().any(restricts) {
-        return Ok(Vec::new());
+/// The messages that create those of [`PARTS`] that are needed and missing.
+fn missing_parts(socket: &mut Socket, add: &BTreeSet<Policy>) -> Result<Vec<Request>, Failure> {
+    let mut messages = Vec::new();
+    for part in needed(add) {
+        if let Some(rejecting) = schema::is_missing(socket, part)? {
+            messages.extend(schema::part_definition(part, rejecting));
+        }
     }
-    Ok(match schema::access_chains_missing(socket)? {
-        Some(rejecting) => schema::access_definition(rejecting),
-        None => Vec::new(),
-    })
+    Ok(messages)
 }
 
 /// Removes policy and adds other; adding an existing element or removing a missing one is success. An added
@@ -109,7 +110,7 @@ pub fn change(socket: &mut Socket, add: &BTreeSet<Policy>, remove: &BTreeSet<Pol
             _ => failure,
         })?;
     }
-    let chains = missing_chains(socket, add)?;
+    let chains = missing_parts(socket, add)?;
     let objection = if removes_exactly(socket, add, remove)? {
         let mut messages = chains.clone();
         messages.extend(of_elements(remove, false));
@@ -216,8 +217,8 @@ fn read_once(socket: &mut Socket, sets: &BTreeSet<Set>) -> Result<Option<BTreeSe
             None => return Ok(None),
         }
     }
-    // Lists without chains would allow everything.
-    if !fit.access_chains && policy.iter().any(restricts) {
+    // Statements without the chains that enforce them would have no effect.
+    if PARTS.iter().zip(fit).any(|(part, present)| !present && policy.iter().any(part.needed_by)) {
         return Ok(None);
     }
     Ok(Some(policy))

@@ -3,26 +3,58 @@
 //!
 //! A packet that a container or a process sends to a peer's tunnel leaves with this host's address, so the
 //! peer cannot distinguish it from this host's tunnel. It is dropped here: forwarded packets in chain
-//! `forward_filter`, those of processes in `output_tunnel`. Chain `input_filter` checks incoming packets.
+//! `forward_tunnel`, those of processes in `output_tunnel`. Chain `input_filter` checks incoming packets.
 //! Other programs may use the same port: packets of other networks pass, but to peers only the kernel and
 //! peers may send any.
 //!
-//! Pure. Part of `ruleset`.
+//! The chains exist once there is a peer or an overlay network: without one, their rules match no packet.
+//!
+//! Pure. Part of `parts`.
 
 use nft::message::Chain;
 use nft::{Expressions, Field, Side};
 
-use super::ruleset::{FORWARD, INPUT, RAW, Rule, chain, rule};
+use super::ruleset::{Rule, chain, rule};
 use super::sets::Set;
 
+/// After defragmentation, and before connection tracking.
+const RAW: Chain = chain(
+    "prerouting_tunnel",
+    "filter",
+    libc::NF_INET_PRE_ROUTING,
+    libc::NF_IP_PRI_RAW,
+    "forged packets of overlay networks",
+);
+
+/// Before the other chains, whose drops would say less about such a packet.
+const FORWARD: Chain = chain(
+    "forward_tunnel",
+    "filter",
+    libc::NF_INET_FORWARD,
+    libc::NF_IP_PRI_FILTER - 1,
+    "packets to overlay networks through this host",
+);
+
+/// Decides which hosts may send to overlay networks.
+const INPUT: Chain = chain(
+    "input_filter",
+    "filter",
+    libc::NF_INET_LOCAL_IN,
+    libc::NF_IP_PRI_FILTER,
+    "incoming packets of overlay networks",
+);
+
 /// Decides which senders may send to overlay networks.
-pub const OUTPUT: Chain = chain(
+const OUTPUT: Chain = chain(
     "output_tunnel",
     "filter",
     libc::NF_INET_LOCAL_OUT,
     libc::NF_IP_PRI_FILTER,
     "outgoing packets of overlay networks",
 );
+
+/// All chains about tunnels.
+pub(super) static CHAINS: [Chain; 4] = [RAW, FORWARD, INPUT, OUTPUT];
 
 /// The first port that needs no privilege.
 const UNPRIVILEGED: [u8; 2] = 1024u16.to_be_bytes();
@@ -104,7 +136,7 @@ fn high(rule: Expressions, set: Set) -> Expressions {
 }
 
 /// All of them; within a chain in this order.
-pub static RULES: [Rule; 26] = [
+pub(super) static RULES: [Rule; 26] = [
     rule(RAW, "IPv4 peer address on a link that does not lead to the peer", |rule| forged(rule, Set::Peers4)),
     rule(RAW, "IPv6 peer address on a link that does not lead to the peer", |rule| forged(rule, Set::Peers6)),
     rule(FORWARD, "forged overlay packets to an IPv4 peer", |rule| forwarded_to_peer(rule, Set::Peers4)),
