@@ -120,6 +120,7 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             let Some(address) = endpoint["spec"].get(family).and_then(Value::as_str) else { continue };
             let (family, address) = (&family[1..], plain(address));
             element(&format!("source_address{family}"), format!("{host} . {address}"));
+            element(&format!("sources{family}"), format!("{host} . {} . {address}", text(endpoint, "mac")));
             let routed = text(options, &format!("mode{family}")) == "routed" && network["spec"]["internal"] != true;
             // Answers from an address that is reached without translation can leave through any network of its
             // container.

@@ -11,6 +11,7 @@ use super::expected;
 use super::host::Host;
 use super::lan;
 use super::oracle::Subnet;
+use super::parts::{self, Chains};
 use testkit::ledger::{self, Facts, text};
 
 /// Longest time that the kernel may differ from the ledger: repairs are due within a second, and links are deleted in
@@ -27,6 +28,8 @@ pub struct Objects {
     pub links: BTreeMap<String, String>,
     /// `set: element`.
     pub elements: BTreeSet<String>,
+    /// The chains that exist because something needs them, or needed them.
+    pub chains: Chains,
 }
 
 /// Everything else on the host, and the static part of Pontoon's tables.
@@ -121,6 +124,9 @@ pub fn read_kernel(host: &Host) -> Seen {
                 }
                 seen.objects.elements.insert(element);
             }
+        }
+        if ours && parts::add(&mut seen.objects.chains, kind, value) {
+            continue;
         }
         if kind != "metainfo" {
             seen.surroundings.0.insert(format!("{kind} {}", without_moving(value, ours)));
@@ -276,6 +282,7 @@ fn complaints(facts: &Facts, seen: &Seen, inside: &dyn Fn(&str) -> Option<bool>,
     for element in seen.objects.elements.difference(&wanted.elements).filter(engine) {
         complaints.push(format!("element {element} is left"));
     }
+    complaints.extend(parts::complaints(&seen.objects.chains, &wanted.elements));
     for line in before.0.symmetric_difference(&seen.surroundings.0) {
         let was = before.0.contains(line);
         complaints.push(format!("{}: {line}", if was { "foreign, removed" } else { "foreign, added" }));

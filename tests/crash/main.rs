@@ -18,6 +18,7 @@ mod host;
 mod kernel_view;
 mod lan;
 mod oracle;
+mod parts;
 mod points;
 mod recovery;
 mod sandbox;
