@@ -14,14 +14,31 @@ engine_start() {
     # This backend requires it.
     case " ${flags[*]} " in *' --firewall-backend=nftables '*) node_enter "$node" sysctl -qw "${forwarding[@]}" ;; esac
     : >"$dir/engine"
-    # shellcheck disable=SC2016  # the node's shell expands it
-    node_enter "$node" bash -c '
-        DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1 setsid dockerd \
-            -H unix:///run/docker.sock -H unix:///lab/docker.sock "$@" </dev/null >>/lab/dockerd.log 2>&1 &
-        echo $! >/run/dockerd.pid' dockerd "${flags[@]}"
-    until_true "${PONTOON_LAB_PATIENCE:-60}" engine_settled "$(cat "$dir/holder")" || true
-    engine_answers "$(cat "$dir/holder")" ||
-        { tail -n 20 "$dir/lab/dockerd.log" >&2; die "$node: dockerd does not answer"; }
+    local holder attempt
+    holder=$(cat "$dir/holder")
+    for attempt in 1 2 3; do
+        # shellcheck disable=SC2016  # the node's shell expands it
+        node_enter "$node" bash -c '
+            : >/lab/dockerd.start
+            DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1 setsid dockerd \
+                -H unix:///run/docker.sock -H unix:///lab/docker.sock "$@" </dev/null >>/lab/dockerd.log 2>&1 &
+            echo $! >/run/dockerd.pid' dockerd "${flags[@]}"
+        until_true "${PONTOON_LAB_PATIENCE:-60}" engine_settled "$holder" || true
+        ! engine_answers "$holder" || return 0
+        # An engine that panics is started again, as its unit does (Restart=always): 20.10 does so rarely, when it was
+        # killed while it stored an endpoint (initNetworkController).
+        { [ "$attempt" -lt 3 ] && ! engine_runs "$holder" && engine_panicked "$dir"; } || break
+        say "$node: dockerd panicked at its start, starting it again: $(engine_panicked "$dir" | head -n 1)"
+    done
+    { engine_panicked "$dir" || tail -n 20 "$dir/lab/dockerd.log"; } >&2
+    die "$node: dockerd does not answer"
+}
+
+# engine_panicked DIR: prints the beginning of the last panic in the log since the last start; false if there is none
+engine_panicked() {
+    [ "$1/lab/dockerd.log" -nt "$1/lab/dockerd.start" ] &&
+        tail -n 2000 "$1/lab/dockerd.log" | tac | sed -n '/^\(panic\|fatal error\): /{p;q};p' | tac | head -n 30 |
+        grep -m1 -A29 -E '^(panic|fatal error): '
 }
 
 # Through /proc rather than by path: a socket's path is limited to 107 characters.
