@@ -11,13 +11,14 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::UnusableSetting;
-use super::conflict::{self, ConflictStatus};
-use super::lease::{self, LeaseStatus};
+use super::conflict::ConflictStatus;
+use super::lease::LeaseStatus;
 use super::names::{self, NamesStatus};
-use super::overlay::{self, OverlayNetworkStatus, OverlayStatus};
+use super::objects::Objects;
+use super::overlay::{OverlayNetworkStatus, OverlayStatus};
 use super::policy::PolicyStatus;
 use crate::datapath::{Plan, Step};
-use crate::driver::{Driver, Health, now};
+use crate::driver::{Driver, Health};
 use crate::model::options::GatewayMode;
 use crate::model::{
     Attachment, EndpointId, HostPort, IfName, Mac, Network, NetworkId, NetworkKind, Phase, Published, Vid,
@@ -255,31 +256,23 @@ pub struct Status {
 
 /// The state of this daemon. Observes the kernel and waits for verbs under way, one network at a time.
 pub fn of_daemon(driver: &Driver) -> Status {
-    let networks = driver.networks();
+    let objects = Objects::of_daemon(driver);
+    let endpoints = objects.networks.iter().flat_map(|network| &network.endpoints);
+    let unreserved = driver.unreserved(endpoints.flat_map(|endpoint| endpoint.published.iter().copied()));
     let kernel = driver.reconciler().kernel();
     let (plan, blind) = match driver.reconciler().plan() {
         Ok(plan) => (PlanStatus::new(&plan, |step| kernel.commands(step)), None),
         Err(error) => (PlanStatus::default(), Some(error.to_string())),
     };
-    let endpoints = networks.iter().flat_map(|held| held.endpoints.values());
-    let ports = endpoints.flat_map(|endpoint| &endpoint.published).map(|published| published.host);
     Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        state: LedgerStatus::new(driver.health(), driver.is_degraded()),
-        unreserved: driver.unreserved(ports),
-        status_socket: None,
+        unreserved,
         settings: driver.unusable_settings(),
-        networks: network_lines(&networks, now()),
-        pools: pool_lines(&driver.pools(), now()),
-        reach: overlay::of_daemon(driver),
-        conflicts: conflict::of_daemon(driver),
-        leases: lease::of_daemon(driver),
         names: names::of_daemon(driver),
         plan,
         blind,
         overruns: driver.counts.overruns.load(Ordering::Relaxed),
         failures: driver.reconciler().counts.failures.load(Ordering::Relaxed),
+        ..objects.into()
     }
 }
 

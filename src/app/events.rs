@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::inspect::{BLIND, known_names};
+use super::inspect::{blind, known_names};
 use super::look::{self, Refused};
 use crate::admin::events::{EventLine, EventList};
 use crate::cli::{Events, Format};
@@ -22,10 +22,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub fn run(options: &Events) -> u8 {
     match follow(options) {
         Ok(()) => 0,
-        Err(why) => {
-            output::note(&format!("pontoon: {why}"));
-            BLIND
-        }
+        Err(why) => blind(&why),
     }
 }
 

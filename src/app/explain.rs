@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::inspect::{BLIND, found_status, known_names};
+use super::inspect::{blind, found_status, known_names};
 use crate::cli::Explain;
 use crate::datapath::passage::{Hook, ListenerSeen, Packet, PacketLink, Passage, RouteSeen};
 use crate::doctor::drops;
@@ -90,10 +90,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<String> {
 pub fn run_explain(options: &Explain) -> u8 {
     match answer(options) {
         Ok(code) => code,
-        Err(why) => {
-            output::note(&format!("pontoon: {why}"));
-            BLIND
-        }
+        Err(why) => blind(&why),
     }
 }
 

@@ -86,12 +86,17 @@ impl From<KernelError> for InspectError {
     }
 }
 
+/// Says why a command could not look. Returns its exit code.
+pub(super) fn blind(why: &impl std::fmt::Display) -> u8 {
+    output::note(&format!("pontoon: {why}"));
+    BLIND
+}
+
 /// `pontoon doctor` and, with `daemon` false, `pontoon check`. Returns the exit code.
 pub fn doctor(options: &Doctor, daemon: bool) -> u8 {
     let mut options = options.clone();
     if let Err(error) = Roots::of_host().fill_in(&mut options.asked) {
-        output::note(&format!("pontoon: {error}"));
-        return BLIND;
+        return blind(&error);
     }
     let options = &options;
     let facts = facts(options, daemon);
@@ -103,10 +108,7 @@ pub fn doctor(options: &Doctor, daemon: bool) -> u8 {
     }
     let code = verdict(&findings).verdict().1;
     match unseen(&facts, code) {
-        Some(why) => {
-            output::note(&format!("pontoon: {why}"));
-            BLIND
-        }
+        Some(why) => blind(&why),
         None => code,
     }
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::inspect::{BLIND, known_names};
+use super::inspect::{blind, known_names};
 use super::look::{self, Need};
 use crate::cli::{Drops, Format, Inspect, View};
 use crate::datapath::host::Dropped;
@@ -35,10 +35,7 @@ pub fn run(view: &View, command: Command<'_>) -> u8 {
             print(&shown, view.format());
             code
         }
-        Err(why) => {
-            output::note(&format!("pontoon: {why}"));
-            BLIND
-        }
+        Err(why) => blind(&why),
     }
 }
 
@@ -101,9 +98,6 @@ pub fn run_drops(options: &Drops) -> u8 {
             print(&show::drops(&before, &now, drops::meaning), options.view.format());
             0
         }
-        Err(why) => {
-            output::note(&format!("pontoon: {why}"));
-            BLIND
-        }
+        Err(why) => blind(&why),
     }
 }
