@@ -143,7 +143,8 @@ fn a_thousand_clients_are_served_at_once() {
     }
     let each = (resident() - before) / 1000;
     eprintln!("{each} kB for each connection");
-    assert!(each < 100, "{each} kB for each connection");
+    // 97 without optimisation; each buffer or runtime more is at least 32.
+    assert!(each < 128, "{each} kB for each connection");
     harness.ok("NetworkDriver.CreateNetwork", network("aa", 1, false));
 }
 

@@ -378,13 +378,29 @@ fn an_idle_connection_is_evicted_for_a_new_one() {
 fn a_body_has_a_limit() {
     let server = Running::start(both(Model::default()));
     let large = vec![b' '; libnetwork_plugin::server::MAX_BODY + 1];
-    let mut stream = server.connect();
-    write!(stream, "POST /NetworkDriver.CreateNetwork HTTP/1.1\r\nHost: \r\nContent-Length: {}\r\n\r\n", large.len())
-        .unwrap();
-    // The server may answer and close before the whole body is written.
-    let _ = stream.write_all(&large);
-    assert_eq!(read(&mut stream).0, 413);
+    assert_eq!(server.send("POST", "/NetworkDriver.CreateNetwork", &large).0, 413);
     // Requests with published ports have a larger limit.
     let body = [b"{".to_vec(), large, b"}".to_vec()].concat();
     assert_eq!(server.send("POST", "/NetworkDriver.Join", &body).0, 200);
+}
+
+/// The engine's HTTP client reports a broken pipe and not the answer where the server does not wait for the body.
+#[test]
+fn a_request_is_refused_after_its_body() {
+    let plugin = Running::start(both(Model::default()).routes(Arc::new(Echo)));
+    let operators = Running::start(both(Model::default()).routes(Arc::new(Shown)).read_only());
+    let body = vec![b' '; 3 << 20];
+    for (server, method, path, status) in [
+        (&plugin, "POST", "/NetworkDriver.Later", 404),
+        (&plugin, "GET", "/NetworkDriver.Join", 405),
+        (&plugin, "POST", "/NetworkDriver.CreateNetwork", 413),
+        (&operators, "GET", "/other", 404),
+        (&operators, "POST", "/shown", 405),
+    ] {
+        let mut stream = server.connect();
+        // The connection can be used again.
+        for _ in 0..2 {
+            assert_eq!(ask(&mut stream, method, path, &body).0, status, "{method} {path}");
+        }
+    }
 }

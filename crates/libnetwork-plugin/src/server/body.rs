@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -33,6 +33,17 @@ const BUDGET: usize = 8 << 20;
 /// are decoded.
 const PORTS_BUDGET: usize = 16 << 20;
 
+/// Most bytes that are read of a body that is not needed. A client that sends more may lose its answer.
+const MAX_DISCARDED: usize = 4 * MAX_PORTS_BODY;
+
+/// A body that arrives. It has to end before its request is answered ([`discard`](Self::discard)).
+#[derive(Debug)]
+pub(super) struct Arriving {
+    body: Incoming,
+    /// When it has to be complete.
+    until: Instant,
+}
+
 /// The remaining memory budget for bodies.
 #[derive(Debug, Clone)]
 pub(super) struct BodyBudget {
@@ -48,6 +59,29 @@ pub(super) struct Body {
     _reserved: [Option<OwnedSemaphorePermit>; 2],
 }
 
+impl Arriving {
+    pub fn new(body: Incoming) -> Self {
+        Self { body, until: Instant::now() + BODY_TIMEOUT }
+    }
+
+    /// Reads what has not been read, and drops it. An answer that is sent earlier closes the connection while the
+    /// client writes: the engine's HTTP client then reports a broken pipe and not the answer (Go net/http
+    /// transport.go, persistConn.roundTrip), and the engine repeats its request for half a minute.
+    pub async fn discard(&mut self) {
+        let rest = async {
+            let mut discarded = 0;
+            while let Some(Ok(frame)) = self.body.frame().await {
+                discarded += frame.data_ref().map_or(0, Bytes::len);
+                if discarded > MAX_DISCARDED {
+                    break;
+                }
+            }
+        };
+        // A client that is slower gets its answer now.
+        let _ = timeout_at(self.until, rest).await;
+    }
+}
+
 impl Default for BodyBudget {
     fn default() -> Self {
         Self { ordinary: Arc::new(Semaphore::new(BUDGET)), ports: Arc::new(Semaphore::new(PORTS_BUDGET)) }
@@ -56,14 +90,14 @@ impl Default for BodyBudget {
 
 impl BodyBudget {
     /// Reads a body to its end; `has_ports` when it may contain the published ports of a container.
-    pub async fn read(&self, body: Incoming, has_ports: bool) -> Result<Body, Refusal> {
+    pub async fn read(&self, arriving: &mut Arriving, has_ports: bool) -> Result<Body, Refusal> {
         let seconds = BODY_TIMEOUT.as_secs();
         let late = |_| Refusal::of(RefusalKind::SlowBody, format!("the body took longer than {seconds} s"));
-        timeout(BODY_TIMEOUT, self.collect(body, has_ports)).await.map_err(late)?
+        timeout_at(arriving.until, self.collect(&mut arriving.body, has_ports)).await.map_err(late)?
     }
 
     /// Reserves memory for received bytes, not for announced ones: a client that sends nothing uses no budget.
-    async fn collect(&self, mut body: Incoming, has_ports: bool) -> Result<Body, Refusal> {
+    async fn collect(&self, body: &mut Incoming, has_ports: bool) -> Result<Body, Refusal> {
         let (mut bytes, mut reserved) = (BytesMut::new(), [None::<OwnedSemaphorePermit>, None]);
         let announced = body.size_hint().exact();
         let limit = if has_ports { MAX_PORTS_BODY } else { MAX_BODY };

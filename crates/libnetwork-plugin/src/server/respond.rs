@@ -8,10 +8,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method as HttpMethod, Request, Response, StatusCode};
 
 use super::PLUGIN_JSON;
-use super::body::BodyBudget;
+use super::body::{Arriving, BodyBudget};
 use super::connections::Connection;
 use super::deadline::Deadline;
 use crate::call::{call, check_body};
@@ -40,15 +41,23 @@ impl Handlers {
         deadline: &Deadline,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
-        let path = request.uri().path().to_owned();
-        if self.read_only && request.method() != HttpMethod::GET {
-            return refuse(&Refusal::of(RefusalKind::NotGet, "this socket only answers GET"));
-        }
-        let answered = match Method::parse(&path).filter(|_| !self.read_only) {
-            Some(method) => self.method(method, budget, connection, deadline, request).await,
-            None => self.route(&path, budget, connection, deadline, request).await,
+        let (head, body) = request.into_parts();
+        let mut body = Arriving::new(body);
+        let path = head.uri.path();
+        let answered = match Method::parse(path).filter(|_| !self.read_only) {
+            _ if self.read_only && head.method != HttpMethod::GET => {
+                Err(Refusal::of(RefusalKind::NotGet, "this socket only answers GET"))
+            }
+            Some(method) => self.method(method, budget, connection, deadline, &head, &mut body).await,
+            None => self.route(budget, connection, deadline, &head, &mut body).await,
         };
-        answered.unwrap_or_else(|refusal| refuse(&refusal))
+        match answered {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                Box::pin(body.discard()).await;
+                refuse(&refusal)
+            }
+        }
     }
 
     async fn method(
@@ -57,13 +66,14 @@ impl Handlers {
         budget: &BodyBudget,
         connection: &Connection,
         deadline: &Deadline,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: &mut Arriving,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let path = method.path();
-        if request.method() != HttpMethod::POST {
+        if head.method != HttpMethod::POST {
             return Err(Refusal::of(RefusalKind::NotPost, format!("{path} is called with POST")));
         }
-        let body = budget.read(request.into_body(), method.has_ports()).await.map_err(|refusal| refusal.about(path))?;
+        let body = budget.read(body, method.has_ports()).await.map_err(|refusal| refusal.about(path))?;
         // Not earlier: a client that never sends its complete body may be evicted.
         let _busy = connection.busy();
         check_body(method, &body.bytes).map_err(|refusal| refusal.about(path))?;
@@ -120,24 +130,24 @@ impl Handlers {
     /// A path outside the protocol.
     async fn route(
         &self,
-        path: &str,
         budget: &BodyBudget,
         connection: &Connection,
         deadline: &Deadline,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: &mut Arriving,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let method = request.method().clone();
-        let Some(routes) = self.routes.as_ref().filter(|routes| routes.has(method.as_str(), path)) else {
+        let (method, path) = (head.method.as_str(), head.uri.path());
+        let Some(routes) = self.routes.as_ref().filter(|routes| routes.has(method, path)) else {
             let shown: String = path.chars().take(80).collect();
             let what = if self.read_only { "no path" } else { "no method" };
             let of = if self.read_only { "this socket is for operators" } else { "this is a plugin socket" };
             return Err(Refusal::of(RefusalKind::NotFound, format!("{what} {shown:?}: {of}")));
         };
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let body = budget.read(request.into_body(), false).await.map_err(|refusal| refusal.about(path))?;
+        let query = head.uri.query().unwrap_or_default();
+        let body = budget.read(body, false).await.map_err(|refusal| refusal.about(path))?;
         let _busy = connection.busy();
         let work = || {
-            let request = RouteRequest { method: method.as_str(), path, query: &query, body: &body.bytes };
+            let request = RouteRequest { method, path, query, body: &body.bytes };
             let responded = || routes.respond(request);
             let panicked = |_| RouteAnswer::error(500, "internal error: please report the plugin's log");
             catch_unwind(AssertUnwindSafe(responded)).unwrap_or_else(panicked)
