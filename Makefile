@@ -102,6 +102,7 @@ unit: ## run the tests that need no root, in seconds
 test: as-root lab kernel ## run all tests, with this distribution's engine
 	@$(MAKE) --no-print-directory -j3 plugin example test-binaries
 	$(RUN_TESTS) --workspace
+	@.ci/flaky target/nextest/default/junit.xml
 	$(DOC_TESTS)
 	@$(MAKE) --no-print-directory test-guest
 
