@@ -16,16 +16,16 @@ pub const PACKETS: [Capability; 1] = [Capability::CAP_NET_RAW];
 /// Drops every capability except these, from all five sets of the calling thread.
 ///
 /// # Errors
-/// What could not be dropped and why. The bounding set needs CAP_SETPCAP; capabilities left in it matter only if
-/// a program could be run, which seccomp refuses, so they are only reported.
+/// What could not be dropped and why. The bounding set needs CAP_SETPCAP: without it, the bounding set stays as systemd
+/// or another manager has chosen it. It matters only if a program is executed, which seccomp refuses.
 pub fn drop_all_except(keep: &[Capability]) -> Result<(), String> {
     let kept: CapsHashSet = keep.iter().copied().collect();
     let failed = |set: &'static str| move |error| format!("the {set} set: {error}");
     let permitted = caps::read(None, CapSet::Permitted).map_err(failed("permitted"))?;
     let kept: CapsHashSet = permitted.intersection(&kept).copied().collect();
     caps::clear(None, CapSet::Ambient).map_err(failed("ambient"))?;
-    // While CAP_SETPCAP is still available. Without it, systemd or Docker has chosen the bounding set.
-    let bounded = bound(keep);
+    // While CAP_SETPCAP is still available.
+    let bounded = if permitted.contains(&Capability::CAP_SETPCAP) { bound(keep) } else { Ok(()) };
     caps::clear(None, CapSet::Inheritable).map_err(failed("inheritable"))?;
     caps::set(None, CapSet::Effective, &kept).map_err(failed("effective"))?;
     caps::set(None, CapSet::Permitted, &kept).map_err(failed("permitted"))?;

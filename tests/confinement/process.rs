@@ -51,6 +51,24 @@ fn every_thread_is_confined_and_verbs_work() {
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
 }
 
+/// As the systemd unit starts it, without CAP_SETPCAP: it has what the unit grants at most, and has no reason to warn.
+#[test]
+fn the_capabilities_of_the_unit_suffice() {
+    let dir = Dir::new();
+    let unit = include_str!("../../plugin/systemd/pontoon.service");
+    let granted = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a bounding set");
+    let granted = granted.to_lowercase().replace("cap_", "+").replace(' ', ",");
+    let prefix = ["unshare", "--net", "setpriv", "--no-new-privs", "--bounding-set", &format!("-all,{granted}")];
+    let daemon = Daemon::start_by(&dir.0, &[], &prefix);
+    call(&daemon, "NetworkDriver.CreateNetwork", &network("aa", 1, true));
+    call(&daemon, "NetworkDriver.CreateEndpoint", &endpoint("aa", "e1", "10.1.0.2/24"));
+    for (field, expected) in [("CapEff", KEPT), ("CapPrm", KEPT), ("CapInh", NONE), ("CapAmb", NONE)] {
+        assert_eq!(daemon.status(field), expected, "{field}");
+    }
+    let log = daemon.log();
+    assert!(log.contains("capabilities=true") && !log.contains("WARN"), "{log}");
+}
+
 /// The process that opens packet sockets: the only child, of the first thread, before there are others.
 fn opener(daemon: &Daemon) -> String {
     let pid = daemon.pid();
