@@ -47,7 +47,7 @@ endif
 # what needs neither root nor namespaces
 UNIT_TESTS := --lib --bins --test wire --test replay --test verbs --test full_disk --test layers --test names --test style --test docs
 
-.PHONY: help build plugin example install uninstall install-socket uninstall-socket demo kernel unit test test-binaries test-guest test-kernels test-all test-engines crash soak bench redeploy lab fmt clippy \
+.PHONY: help build plugin example install uninstall install-socket uninstall-socket deb tarball demo kernel unit test test-binaries test-guest test-kernels test-all test-engines crash soak bench redeploy lab fmt clippy \
         doc api deny fuzz check-tools as-root clean
 
 help: ## this list
@@ -87,6 +87,12 @@ install-socket: build ## install binary and systemd units: pontoon (PREFIX, DEST
 
 uninstall-socket: ## remove binary and units; PURGE=1 removes the state too
 	@plugin/setup.sh uninstall-socket
+
+deb: build ## a package for Debian and Ubuntu: target/pontoon_VERSION_ARCH.deb
+	@plugin/package deb
+
+tarball: build ## binary, units and docs for other hosts: target/pontoon-VERSION-ARCH.tar.gz
+	@plugin/package tarball
 
 demo: as-root plugin ## run an engine in its own namespaces with networks and containers
 	@$(LAB) prepare

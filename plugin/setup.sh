@@ -6,8 +6,9 @@
 #   setup.sh install-socket     install or upgrade the binary, a systemd socket and a service; the driver name is pontoon
 #   setup.sh uninstall-socket   remove them; the state stays unless PURGE=1
 #
-# FORCE=1 continues although Pontoon is in use. PREFIX (/usr/local) and DESTDIR apply to install-socket; with DESTDIR
-# it only installs files and does not touch services.
+# FORCE=1 continues although Pontoon is in use. PREFIX (/usr/local), DESTDIR, UNITS and TMPFILES (the directories of
+# units and of tmpfiles.d, in /etc) apply to install-socket; with DESTDIR it only installs files and does not touch
+# services.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,8 +18,8 @@ prefix=${PREFIX:-/usr/local}
 destdir=${DESTDIR:-}
 socket=/run/docker/plugins/pontoon.sock
 state=/var/lib/pontoon
-units=/etc/systemd/system
-tmpfiles=/etc/tmpfiles.d
+units=${UNITS:-/etc/systemd/system}
+tmpfiles=${TMPFILES:-/etc/tmpfiles.d}
 operators=pontoon # the group that may read the status socket
 
 say() { echo "pontoon: $*"; }

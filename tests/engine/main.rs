@@ -23,6 +23,7 @@ mod managed;
 mod names;
 mod options;
 mod outage;
+mod packages;
 mod pages;
 mod plug;
 mod policy;

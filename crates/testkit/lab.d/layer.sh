@@ -23,7 +23,7 @@ layer_prepare() {
     mkdir -p "$work"/{lists,archives}/partial "$work"/full/usr/{bin,sbin,lib}
     # As in the root below it: a directory would hide its content.
     ln -s usr/bin usr/sbin usr/lib "$work/full/"
-    layer_download "$root" "$work" >"$lab_roots/$suite.full.log" 2>&1 ||
+    layer_download "$root" "$work" "${layer_packages[@]}" >"$lab_roots/$suite.full.log" 2>&1 ||
         { tail -n 20 "$lab_roots/$suite.full.log" >&2; die "apt-get failed, see $lab_roots/$suite.full.log"; }
     for package in "$work"/archives/*.deb; do
         [[ ${package##*/} =~ $layer_skips ]] ||
@@ -38,17 +38,19 @@ layer_prepare() {
     say "$suite, servers and firewalls: $((SECONDS - began)) s, $(du -sm "$layer" | cut -f1) MB"
 }
 
-# layer_download ROOT WORK: the packages and their dependencies beyond the root, with this machine's apt.
+# layer_download ROOT WORK PACKAGE...: the packages and their dependencies beyond the root, with this machine's apt.
 layer_download() {
+    local root=$1 work=$2
+    shift 2
     local options=(
-        -o Dir::State::status="$1/var/lib/dpkg/status" -o Dir::State::lists="$2/lists"
-        -o Dir::Cache::archives="$2/archives" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
-        -o Dir::Etc::sourcelist="$1/etc/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::State::status="$root/var/lib/dpkg/status" -o Dir::State::lists="$work/lists"
+        -o Dir::Cache::archives="$work/archives" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+        -o Dir::Etc::sourcelist="$root/etc/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
         -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
         -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o APT::Sandbox::User=root
         -o APT::Install-Recommends=false
     )
-    apt-get "${options[@]}" update -qq && apt-get "${options[@]}" install -y -qq --download-only "${layer_packages[@]}"
+    apt-get "${options[@]}" update -qq && apt-get "${options[@]}" install -y -qq --download-only "$@"
 }
 
 # layer_complete DIR: does the work of the packages' scripts, and removes unused files.

@@ -22,7 +22,7 @@ prepare() {
     flock -n 9 || { say "another 'lab prepare' is running, waiting for it"; flock 9; }
     host_prepare
     image_prepare
-    for suite in "$@"; do root_prepare "$suite"; layer_prepare "$suite"; done
+    for suite in "$@"; do root_prepare "$suite"; layer_prepare "$suite"; systemd_prepare "$suite"; done
     exec 9>&-
 }
 

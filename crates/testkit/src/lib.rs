@@ -37,7 +37,7 @@ mod segment;
 use std::path::{Path, PathBuf};
 
 pub use self::{
-    command::Output,
+    command::{Output, lab, run},
     guest::{Guest, KERNEL, in_guest, run_in},
     node::{Address, Node, Signal},
     options::Options,
