@@ -11,9 +11,11 @@ pub mod inspect;
 mod look;
 mod operators;
 pub mod policy;
+mod refresh;
 mod settings;
 pub mod show;
 mod standby;
+pub mod top;
 pub mod uninstall;
 pub mod vip;
 

@@ -10,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use self::policy::{Policy, PolicyAction, PolicyRm, PolicySet, PolicyShow, PolicyTarget};
-pub use self::view::{Drops, Events, Explain, Format, Health, Inspect, Leases, Ports, View};
+pub use self::view::{Drops, Events, Explain, Format, Health, Inspect, Listing, Ports, Top, View};
 use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
@@ -69,17 +69,19 @@ pub enum Command {
     /// List published ports, including those that Pontoon chose.
     Ports(Ports),
     /// List leases from DHCP servers.
-    Leases(Leases),
+    Leases(Listing),
     /// Show the daemon's condition and all networks.
-    Status(View),
+    Status(Listing),
     /// List endpoints with their containers, addresses and published ports.
-    Ls(View),
+    Ls(Listing),
     /// Show a container, an endpoint or a network.
     Inspect(Inspect),
     /// List address pools.
-    Pools(View),
+    Pools(Listing),
     /// List the other hosts of overlay networks.
-    Peers(View),
+    Peers(Listing),
+    /// Show which endpoints receive and send how much at present, the busiest first.
+    Top(Top),
     /// Show which rules of Pontoon dropped packets, and what that means.
     Drops(Drops),
     /// Show what happened lately: requests of the engine, repairs, peers, address conflicts.

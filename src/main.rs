@@ -15,7 +15,7 @@
 
 use std::process::ExitCode;
 
-use pontoon::app::{inspect, policy, show};
+use pontoon::app::{inspect, policy, show, top};
 use pontoon::cli::{Cli, Command};
 use pontoon::output;
 
@@ -46,12 +46,13 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Serve(options) => finish(pontoon::app::serve(options)),
         Command::Ports(options) => finish(pontoon::ports::run(&options)),
-        Command::Leases(options) => finish(pontoon::leases::run(&options)),
-        Command::Status(view) => ExitCode::from(show::run(&view, show::Command::Status)),
-        Command::Ls(view) => ExitCode::from(show::run(&view, show::Command::List)),
-        Command::Inspect(one) => ExitCode::from(show::run(&one.view, show::Command::Inspect(&one))),
-        Command::Pools(view) => ExitCode::from(show::run(&view, show::Command::Pools)),
-        Command::Peers(view) => ExitCode::from(show::run(&view, show::Command::Peers)),
+        Command::Leases(list) => ExitCode::from(show::list(&list, show::Command::Leases)),
+        Command::Status(list) => ExitCode::from(show::list(&list, show::Command::Status)),
+        Command::Ls(list) => ExitCode::from(show::list(&list, show::Command::List)),
+        Command::Inspect(one) => ExitCode::from(show::inspect(&one)),
+        Command::Pools(list) => ExitCode::from(show::list(&list, show::Command::Pools)),
+        Command::Peers(list) => ExitCode::from(show::list(&list, show::Command::Peers)),
+        Command::Top(options) => ExitCode::from(top::run(&options)),
         Command::Drops(options) => ExitCode::from(show::run_drops(&options)),
         Command::Events(options) => ExitCode::from(pontoon::app::events::run(&options)),
         Command::Health(options) => ExitCode::from(pontoon::app::health::run(&options)),

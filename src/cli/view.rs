@@ -59,22 +59,6 @@ pub struct Ports {
     pub json: bool,
 }
 
-/// Which daemon is asked for its leases.
-#[derive(Debug, Args)]
-pub struct Leases {
-    /// Plugin socket of the daemon [default: that of the installed Pontoon].
-    #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
-    pub socket: PathBuf,
-
-    /// Name of the managed plugin, if there are several.
-    #[arg(long, value_name = "NAME")]
-    pub plugin: Option<String>,
-
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// What is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -109,6 +93,39 @@ impl View {
     pub fn format(&self) -> Format {
         if self.asked.json { Format::Json } else { self.output }
     }
+}
+
+/// A list, and how often it is shown.
+#[derive(Debug, Clone, Args)]
+pub struct Listing {
+    /// Show it again after this many seconds [without a number: 2], until the output is closed or a signal ends it.
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: Option<u64>,
+
+    /// Where facts and names are from; JSON with --watch is one object per line.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// What traffic to show.
+#[derive(Debug, Clone, Args)]
+pub struct Top {
+    /// Show only this many endpoints, the busiest ones.
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub lines: Option<usize>,
+
+    /// Show it once, and exit.
+    #[arg(long)]
+    pub once: bool,
+
+    /// Seconds over which traffic is measured.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+
+    /// Where facts and names are from; JSON without --once is one object per line.
+    #[command(flatten)]
+    pub view: View,
 }
 
 /// What to inspect.
@@ -155,10 +172,10 @@ pub struct Health {
 #[derive(Debug, Clone, Args)]
 pub struct Drops {
     /// Wait for this many seconds, and show what was dropped in that time.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: Option<u64>,
 
-    /// Where facts and names are from.
+    /// How often, and where facts and names are from.
     #[command(flatten)]
-    pub view: View,
+    pub listing: Listing,
 }

@@ -1,4 +1,4 @@
-//! What the commands `status`, `ls`, `inspect`, `pools`, `peers` and `drops` print: tables for people, objects with
+//! What the commands `status`, `ls`, `inspect`, `pools`, `peers`, `leases`, `top` and `drops` print: tables for people, objects with
 //! `"schema"` for programs.
 //!
 //! Pure. Called by the app, which reads the facts.
@@ -6,11 +6,12 @@
 mod drops;
 mod events;
 mod inspect;
+mod leases;
 mod list;
 mod policy;
 mod status;
-
-use std::collections::BTreeMap;
+mod top;
+mod traffic;
 
 use serde_json::{Value, json};
 
@@ -22,18 +23,18 @@ use crate::names::Names;
 pub use drops::{DropLine, drops};
 pub use events::event;
 pub use inspect::{InspectError, Listening, inspect};
+pub use leases::leases;
 pub use list::{endpoints, peers, pools};
 pub use policy::{policy, policy_targets};
 pub use status::{health, problems, status};
+pub use top::top;
+pub use traffic::{Count, Counters, Traffic, traffic};
 
 /// Version of the JSON forms.
 const SCHEMA: u32 = 1;
 
 /// Percentage of a pool's addresses from which on it is marked.
 const ALMOST_FULL: u128 = 90;
-
-/// Bytes that a link of the host has received and sent.
-pub type Traffic = BTreeMap<String, [u64; 2]>;
 
 /// The facts.
 #[derive(Debug, Clone, Copy)]

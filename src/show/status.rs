@@ -87,7 +87,7 @@ pub fn status(facts: &Facts<'_>, dropped: Option<u64>, style: Style) -> Shown {
     let mut rows =
         vec![["NETWORK", "MODE", "SUBNETS", "LINK", "ENDPOINTS", "PUBLISHED", "RX", "TX"].map(str::to_owned)];
     rows.extend(status.networks.iter().map(|network| {
-        let [rx, tx] = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
+        let traffic = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
         let ports: usize = network.endpoints.iter().map(|endpoint| endpoint.published.len()).sum();
         [
             facts.names.network(network.id.as_str()),
@@ -96,20 +96,20 @@ pub fn status(facts: &Facts<'_>, dropped: Option<u64>, style: Style) -> Shown {
             network.link.to_string(),
             network.endpoints.len().to_string(),
             ports.to_string(),
-            bytes(rx),
-            bytes(tx),
+            bytes(traffic.received.bytes),
+            bytes(traffic.sent.bytes),
         ]
     }));
     if rows.len() > 1 {
         text += &format!("\n{}", output::table(&rows));
     }
     let networks = status.networks.iter().map(|network| {
-        let [rx, tx] = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
+        let traffic = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
         json!({
             "id": network.id, "name": facts.names.networks.get(network.id.as_str()), "mode": mode(network),
             "subnets": network.subnets, "link": network.link, "endpoints": network.endpoints.len(),
             "published": network.endpoints.iter().map(|endpoint| endpoint.published.len()).sum::<usize>(),
-            "receive_bytes": rx, "transmit_bytes": tx,
+            "receive_bytes": traffic.received.bytes, "transmit_bytes": traffic.sent.bytes,
         })
     });
     let json = json!({

@@ -4,3 +4,4 @@
 mod attempts;
 mod operators;
 mod process;
+mod watch;
