@@ -3,6 +3,7 @@
 
 mod alone;
 mod begin;
+pub mod complete;
 pub mod events;
 pub mod explain;
 pub mod gc;

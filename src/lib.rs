@@ -50,3 +50,4 @@ pub mod telemetry;
 pub mod terminal;
 pub mod upkeep;
 pub mod vip;
+pub mod yaml;

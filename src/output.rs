@@ -32,6 +32,11 @@ pub fn line(text: &(impl Display + ?Sized)) {
 
 /// Rows with their cells below each other, two spaces apart, the first row being the headings.
 pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    columns(rows, N)
+}
+
+/// The first columns of a [`table`].
+pub fn columns<const N: usize>(rows: &[[String; N]], shown: usize) -> String {
     let mut widths = [0; N];
     let rows: Vec<[Cow<'_, str>; N]> = rows.iter().map(|row| row.each_ref().map(|cell| visible(cell))).collect();
     for row in &rows {
@@ -39,7 +44,8 @@ pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
     }
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(widths).take(shown).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

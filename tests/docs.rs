@@ -40,6 +40,10 @@ fn options() {
 fn samples() {
     let sample = Sample::new();
     generated("operations.md", "top", &format!("```\n# pontoon top --once\n{}```\n", sample.top().text));
+    let graph = sample.graph();
+    generated("operations.md", "graph", &format!("```\n# pontoon graph\n{}```\n", graph.shown().text));
+    generated("operations.md", "mermaid", &format!("```mermaid\n{}```\n", pontoon::show::mermaid(&graph)));
+    testkit::golden::file("docs/graph.svg", &pontoon::show::svg(&graph));
 }
 
 #[test]

@@ -2,19 +2,37 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::inspect::blind;
 use crate::cli::Format;
 use crate::show::Shown;
-use crate::{output, terminal};
+use crate::{output, terminal, yaml};
 
 /// What a command shows, and its exit code; or why it cannot look.
 pub(super) type Look = Result<(Shown, u8), String>;
 
 /// Prints it once.
 pub(super) fn print(shown: &Shown, format: Format) {
+    output::print(&rendered(shown, format));
+}
+
+fn rendered(shown: &Shown, format: Format) -> String {
     match format {
-        Format::Json => output::line(&serde_json::to_string_pretty(&shown.json).unwrap_or_default()),
-        Format::Table => output::print(&shown.text),
+        Format::Table => shown.text.clone(),
+        Format::Wide => shown.wide.as_ref().unwrap_or(&shown.text).clone(),
+        Format::Json => serde_json::to_string_pretty(&shown.json).unwrap_or_default() + "\n",
+        Format::Yaml => yaml::document(&shown.json),
+    }
+}
+
+/// An object of a sequence, if they are for programs: a line of JSON, or a document of YAML.
+pub(super) fn object(value: &impl Serialize, format: Format) -> Option<String> {
+    let value = || serde_json::to_value(value).unwrap_or_default();
+    match format {
+        Format::Table | Format::Wide => None,
+        Format::Json => Some(format!("{}\n", value())),
+        Format::Yaml => Some(format!("---\n{}", yaml::document(&value()))),
     }
 }
 
@@ -29,13 +47,14 @@ pub(super) fn refresh(format: Format, pause: Option<Duration>, mut look: impl Fn
         print(&shown, format);
         return code;
     };
-    let draws = terminal::draws() && format == Format::Table;
+    let is_text = matches!(format, Format::Table | Format::Wide);
+    let draws = terminal::draws() && is_text;
     let mut is_first = true;
     loop {
-        match format {
-            Format::Json => output::line(&shown.json),
-            Format::Table if draws => terminal::redraw(&shown.text),
-            Format::Table => output::print(&format!("{}{}", if is_first { "" } else { "\n" }, shown.text)),
+        let text = object(&shown.json, format).unwrap_or_else(|| rendered(&shown, format));
+        match draws {
+            true => terminal::redraw(&text),
+            false => output::print(&format!("{}{text}", if is_first || !is_text { "" } else { "\n" })),
         }
         is_first = false;
         loop {

@@ -4,15 +4,17 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::inspect::known_names;
 use super::look::{self, Need};
 use super::refresh::{Look, refresh};
 use crate::admin::events::EventLine;
-use crate::cli::{Drops, Inspect, Listing, View};
+use crate::cli::{Drops, Format, Graph, GraphFormat, Inspect, Listing, View};
 use crate::doctor::drops;
 use crate::linux::host_view;
 use crate::output::Style;
-use crate::show::{self, Facts, Traffic};
+use crate::show::{self, Facts, Shown, Traffic};
 use crate::terminal;
 
 /// Which of the commands that list.
@@ -57,6 +59,27 @@ pub fn inspect(options: &Inspect) -> u8 {
         look(view, Need::Objects, &look::events(view), |facts| {
             let shown = show::inspect(facts, &options.name, &listening).map_err(|error| error.to_string())?;
             Ok((shown, 0))
+        })
+    })
+}
+
+/// `pontoon graph`; returns the exit code.
+pub fn graph(options: &Graph) -> u8 {
+    let format = if options.asked.json { GraphFormat::Json } else { options.output };
+    let written = |text: String| Shown::new(text, Value::Null);
+    let (form, draw): (Format, fn(&show::Graph) -> String) = match format {
+        GraphFormat::Text => (Format::Table, |_| String::new()),
+        GraphFormat::Json => (Format::Json, |_| String::new()),
+        GraphFormat::Yaml => (Format::Yaml, |_| String::new()),
+        GraphFormat::Dot => (Format::Table, show::dot),
+        GraphFormat::Mermaid => (Format::Table, show::mermaid),
+        GraphFormat::Svg => (Format::Table, show::svg),
+    };
+    refresh(form, None, || {
+        look(&options.view(), Need::Objects, &[], |facts| {
+            let graph = show::Graph::of(facts);
+            let drawn = draw(&graph);
+            Ok((if drawn.is_empty() { graph.shown() } else { written(drawn) }, 0))
         })
     })
 }

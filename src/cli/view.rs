@@ -64,8 +64,12 @@ pub struct Ports {
 pub enum Format {
     /// A table for people.
     Table,
+    /// A table with more columns, where there are more.
+    Wide,
     /// An object for programs.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// Where facts and names are from.
@@ -126,6 +130,51 @@ pub struct Top {
     /// Where facts and names are from; JSON without --once is one object per line.
     #[command(flatten)]
     pub view: View,
+}
+
+/// Form of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// A tree for people.
+    Text,
+    /// For Graphviz.
+    Dot,
+    /// For Mermaid, which many web pages and editors draw.
+    Mermaid,
+    /// A picture.
+    Svg,
+    /// An object for programs.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// How to draw.
+#[derive(Debug, Clone, Args)]
+pub struct Graph {
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// Form of the output; --json is the same as `-o json`.
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: GraphFormat,
+
+    /// Status socket of the daemon, which members of its group may use [default: that of the installed Pontoon].
+    #[arg(long, env = "PONTOON_STATUS_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
+    pub status_socket: PathBuf,
+
+    /// Socket of the engine, which is asked for names for a second at most.
+    #[arg(long, value_name = "PATH", default_value = engine::SOCKET)]
+    pub docker: PathBuf,
+}
+
+impl Graph {
+    /// Where facts and names are from.
+    pub fn view(&self) -> View {
+        let Self { asked, output: _, status_socket, docker } = self.clone();
+        View { asked, output: Format::Table, status_socket, docker }
+    }
 }
 
 /// What to inspect.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Counters, Facts, Shown, Traffic, bytes};
 use crate::admin::status::{EndpointStatus, NetworkStatus};
-use crate::output;
+use crate::names::short;
 
 /// Rates of an endpoint, per second: `received` and `sent` by the container.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,7 +56,8 @@ pub fn top(facts: &Facts<'_>, before: &Traffic, time: Duration, most: Option<usi
     let all = lines.len();
     lines.truncate(most.unwrap_or(usize::MAX));
 
-    let heads = ["CONTAINER", "NETWORK", "IN/s", "OUT/s", "PACKETS IN/s", "PACKETS OUT/s", "DROPS/s"];
+    let heads =
+        ["CONTAINER", "NETWORK", "IN/s", "OUT/s", "PACKETS IN/s", "PACKETS OUT/s", "DROPS/s", "LINK", "ENDPOINT"];
     let mut rows = vec![heads.map(str::to_owned)];
     let mut objects = Vec::new();
     for (rates, name, network, endpoint) in &lines {
@@ -72,6 +73,8 @@ pub fn top(facts: &Facts<'_>, before: &Traffic, time: Duration, most: Option<usi
             shown(|rates| rates.packets_received, count),
             shown(|rates| rates.packets_sent, count),
             shown(|rates| rates.dropped, count),
+            endpoint.link().to_string(),
+            short(endpoint.id.as_str()),
         ]);
         let number = |of: fn(&Rates) -> f64| {
             rates.as_ref().map_or(Value::Null, |rates| json!((of(rates) * 10.0).round() / 10.0))
@@ -95,7 +98,7 @@ pub fn top(facts: &Facts<'_>, before: &Traffic, time: Duration, most: Option<usi
         volume(sent)
     );
     let json = json!({ "seconds": (seconds * 1000.0).round() / 1000.0, "count": all, "endpoints": objects });
-    Shown::new(head + &output::table(&rows), json)
+    Shown::of_table(&head, &rows, 7, json)
 }
 
 fn volume(rate: f64) -> String {

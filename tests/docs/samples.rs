@@ -5,7 +5,7 @@ use std::time::Duration;
 use pontoon::admin::objects::Objects;
 use pontoon::admin::status::Status;
 use pontoon::names::{Container, Names};
-use pontoon::show::{self, Count, Counters, Facts, Shown, Traffic};
+use pontoon::show::{self, Count, Counters, Facts, Graph, Shown, Traffic};
 use serde_json::{Value, json};
 
 /// The facts.
@@ -67,6 +67,12 @@ impl Sample {
 
     fn with(&self, traffic: &Traffic, show: impl FnOnce(&Facts<'_>) -> Shown) -> Shown {
         show(&Facts { status: &self.status, names: &self.names, traffic, events: &[], down: None })
+    }
+
+    /// `pontoon graph`.
+    pub fn graph(&self) -> Graph {
+        let traffic = Traffic::new();
+        Graph::of(&Facts { status: &self.status, names: &self.names, traffic: &traffic, events: &[], down: None })
     }
 
     /// `pontoon top --once`.
