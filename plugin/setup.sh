@@ -21,6 +21,11 @@ state=/var/lib/pontoon
 units=${UNITS:-/etc/systemd/system}
 tmpfiles=${TMPFILES:-/etc/tmpfiles.d}
 operators=pontoon # the group that may read the status socket
+# what the program prints, and its file below share/
+help='man man/man8/pontoon.8
+completions-bash bash-completion/completions/pontoon
+completions-zsh zsh/site-functions/_pontoon
+completions-fish fish/vendor_completions.d/pontoon.fish'
 
 say() { echo "pontoon: $*"; }
 die() { echo "pontoon: $*" >&2; exit 1; }
@@ -131,6 +136,7 @@ install_socket() {
     cp "$here/systemd/pontoon.socket" "$destdir$units/"
     sed "s|/usr/local/bin/|$prefix/bin/|" "$here/systemd/pontoon.service" >"$destdir$units/pontoon.service"
     install -D -m 644 "$here/systemd/pontoon.tmpfiles" "$destdir$tmpfiles/pontoon.conf"
+    install_help
     chmod 644 "$destdir$units"/pontoon.{socket,service}
     [ -z "$destdir" ] || return 0
     prepare_operators
@@ -150,6 +156,19 @@ install_socket() {
     fi
 }
 
+# The manual page, and what completes commands, flags and names in shells. The program prints them.
+install_help() {
+    local kind file
+    while read -r kind file; do
+        mkdir -p "$(dirname "$destdir$prefix/share/$file")"
+        # shellcheck disable=SC2086  # words of a command
+        "$target/pontoon" ${kind/-/ } >"$destdir$prefix/share/$file.new" ||
+            die "target/pontoon does not run on this machine, so it cannot print $file: run make build here"
+        chmod 644 "$destdir$prefix/share/$file.new"
+        mv "$destdir$prefix/share/$file.new" "$destdir$prefix/share/$file"
+    done <<<"$help"
+}
+
 # The group whose members may run pontoon status without root, and the directory of its socket.
 prepare_operators() {
     grep -q "^$operators:" /etc/group || groupadd --system "$operators" ||
@@ -162,6 +181,7 @@ prepare_operators() {
 }
 
 uninstall_socket() {
+    local file
     if [ -z "$destdir" ]; then
         need_root uninstall-socket
         if command -v docker >/dev/null && docker version >/dev/null 2>&1; then
@@ -177,6 +197,7 @@ uninstall_socket() {
     rm -f "$destdir$units"/pontoon.{socket,service} "$destdir$prefix/bin/pontoon" "$destdir$socket"
     rm -f "$destdir$tmpfiles/pontoon.conf" "$destdir/run/pontoon/status.sock"
     rmdir "$destdir/run/pontoon" 2>/dev/null || true
+    while read -r _ file; do rm -f "$destdir$prefix/share/$file"; done <<<"$help"
     [ -z "$destdir" ] || return 0
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
     if [ "${PURGE:-}" = 1 ]; then

@@ -3,6 +3,7 @@
 
 mod alone;
 mod begin;
+pub mod complete;
 pub mod events;
 pub mod explain;
 pub mod gc;
@@ -11,9 +12,11 @@ pub mod inspect;
 mod look;
 mod operators;
 pub mod policy;
+mod refresh;
 mod settings;
 pub mod show;
 mod standby;
+pub mod top;
 pub mod uninstall;
 pub mod vip;
 

@@ -1,5 +1,8 @@
 //! The command line: which arguments exist. `app` interprets them.
 
+mod completion;
+mod log;
+mod man;
 mod policy;
 mod view;
 
@@ -9,8 +12,11 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use self::completion::{Candidates, Complete, Completions, Shell, Wanted, candidates};
+pub use self::log::{LogFormat, LogLevel};
+pub use self::man::page;
 pub use self::policy::{Policy, PolicyAction, PolicyRm, PolicySet, PolicyShow, PolicyTarget};
-pub use self::view::{Drops, Events, Explain, Format, Health, Inspect, Leases, Ports, View};
+pub use self::view::{Drops, Events, Explain, Format, Graph, GraphFormat, Health, Inspect, Listing, Ports, Top, View};
 use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;
 use crate::model::overlay::VXLAN_PORT;
@@ -69,17 +75,21 @@ pub enum Command {
     /// List published ports, including those that Pontoon chose.
     Ports(Ports),
     /// List leases from DHCP servers.
-    Leases(Leases),
+    Leases(Listing),
     /// Show the daemon's condition and all networks.
-    Status(View),
+    Status(Listing),
     /// List endpoints with their containers, addresses and published ports.
-    Ls(View),
+    Ls(Listing),
     /// Show a container, an endpoint or a network.
     Inspect(Inspect),
     /// List address pools.
-    Pools(View),
+    Pools(Listing),
     /// List the other hosts of overlay networks.
-    Peers(View),
+    Peers(Listing),
+    /// Show which endpoints receive and send how much at present, the busiest first.
+    Top(Top),
+    /// Draw networks with their containers, published ports and other hosts.
+    Graph(Graph),
     /// Show which rules of Pontoon dropped packets, and what that means.
     Drops(Drops),
     /// Show what happened lately: requests of the engine, repairs, peers, address conflicts.
@@ -108,6 +118,13 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Print all network and endpoint options as Markdown.
     Options,
+    /// Print the script that completes commands, flags and names in a shell.
+    Completions(Completions),
+    /// Print the manual page, for man(1).
+    Man,
+    /// Print what may follow on a command line, for the scripts of shells.
+    #[command(hide = true)]
+    Complete(Complete),
 }
 
 /// Settings of the daemon. Each has an environment variable of the same name.
@@ -343,26 +360,6 @@ pub struct Vip {
     /// Variables that cannot be read.
     #[arg(skip)]
     pub unreadable: Vec<Unreadable>,
-}
-
-/// How much to log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-/// Form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// A line for people.
-    Text,
-    /// An object a line.
-    Json,
 }
 
 /// An empty path is determined later.

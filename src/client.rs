@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::group;
+use crate::output::visible;
 
 /// The plugin socket of the daemon that systemd starts.
 pub const SOCKET: &str = "/run/docker/plugins/pontoon.sock";
@@ -166,5 +167,6 @@ impl Client {
 fn words(body: &[u8]) -> String {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = ["Err", "message"].iter().find_map(|key| json[*key].as_str());
-    said.map_or_else(|| String::from_utf8_lossy(body).chars().take(200).collect(), str::to_owned)
+    let said = said.map_or_else(|| String::from_utf8_lossy(body).chars().take(200).collect(), str::to_owned);
+    visible(&said).into_owned()
 }

@@ -15,8 +15,9 @@
 
 use std::process::ExitCode;
 
-use pontoon::app::{inspect, policy, show};
-use pontoon::cli::{Cli, Command};
+use clap::CommandFactory as _;
+use pontoon::app::{complete, inspect, policy, show, top};
+use pontoon::cli::{self, Cli, Command};
 use pontoon::output;
 
 fn main() -> ExitCode {
@@ -46,12 +47,14 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Serve(options) => finish(pontoon::app::serve(options)),
         Command::Ports(options) => finish(pontoon::ports::run(&options)),
-        Command::Leases(options) => finish(pontoon::leases::run(&options)),
-        Command::Status(view) => ExitCode::from(show::run(&view, show::Command::Status)),
-        Command::Ls(view) => ExitCode::from(show::run(&view, show::Command::List)),
-        Command::Inspect(one) => ExitCode::from(show::run(&one.view, show::Command::Inspect(&one))),
-        Command::Pools(view) => ExitCode::from(show::run(&view, show::Command::Pools)),
-        Command::Peers(view) => ExitCode::from(show::run(&view, show::Command::Peers)),
+        Command::Leases(list) => ExitCode::from(show::list(&list, show::Command::Leases)),
+        Command::Status(list) => ExitCode::from(show::list(&list, show::Command::Status)),
+        Command::Ls(list) => ExitCode::from(show::list(&list, show::Command::List)),
+        Command::Inspect(one) => ExitCode::from(show::inspect(&one)),
+        Command::Pools(list) => ExitCode::from(show::list(&list, show::Command::Pools)),
+        Command::Peers(list) => ExitCode::from(show::list(&list, show::Command::Peers)),
+        Command::Graph(options) => ExitCode::from(show::graph(&options)),
+        Command::Top(options) => ExitCode::from(top::run(&options)),
         Command::Drops(options) => ExitCode::from(show::run_drops(&options)),
         Command::Events(options) => ExitCode::from(pontoon::app::events::run(&options)),
         Command::Health(options) => ExitCode::from(pontoon::app::health::run(&options)),
@@ -65,11 +68,23 @@ fn run(command: Command) -> ExitCode {
         Command::Vip(options) => finish(pontoon::app::vip::run(options)),
         Command::Gc(options) => looked(pontoon::app::gc::run(&options)),
         Command::Uninstall(options) => finish(pontoon::app::uninstall::run(&options)),
-        Command::Options => {
-            output::print(&pontoon::model::options::markdown());
+        Command::Options => printed(&pontoon::model::options::markdown()),
+        Command::Completions(options) => printed(options.shell.script()),
+        Command::Man => {
+            let mut command = Cli::command();
+            command.build();
+            printed(&cli::page(&command))
+        }
+        Command::Complete(options) => {
+            complete::run(&options);
             ExitCode::SUCCESS
         }
     }
+}
+
+fn printed(text: &str) -> ExitCode {
+    output::print(text);
+    ExitCode::SUCCESS
 }
 
 fn looked(result: Result<(), inspect::InspectError>) -> ExitCode {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::client::{Client, ClientError};
+use crate::output::visible;
 
 /// How long the engine may take for each of two answers.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -21,7 +22,7 @@ const SHORT: usize = 12;
 pub struct Container {
     /// Its id.
     pub id: String,
-    /// Its name.
+    /// Its name, [`visible`].
     pub name: String,
     /// Ids of its endpoints.
     pub endpoints: BTreeSet<String>,
@@ -34,7 +35,7 @@ pub struct Container {
 pub struct Names {
     /// Running containers.
     pub containers: Vec<Container>,
-    /// Names of networks by id.
+    /// Names of networks by id, [`visible`].
     pub networks: BTreeMap<String, String>,
     /// Why there are none, if the engine did not answer.
     pub missing: Option<String>,
@@ -56,7 +57,7 @@ impl Names {
         // Networks without a running container have names, too.
         for network in client.get::<Vec<Value>>("/networks")? {
             if let (Some(id), Some(name)) = (network["Id"].as_str(), network["Name"].as_str()) {
-                names.networks.insert(id.to_owned(), name.to_owned());
+                names.networks.insert(id.to_owned(), visible(name).into_owned());
             }
         }
         names.networks.remove("");
@@ -86,14 +87,15 @@ impl Names {
 
 fn read(container: &Value, networks: &mut BTreeMap<String, String>) -> Container {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let name = container["Names"][0].as_str().unwrap_or_default();
     let mut read = Container {
         id: text(&container["Id"]),
-        name: container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/').to_owned(),
+        name: visible(name.trim_start_matches('/')).into_owned(),
         ..Container::default()
     };
     for (name, attached) in container["NetworkSettings"]["Networks"].as_object().into_iter().flatten() {
         read.endpoints.insert(text(&attached["EndpointID"]));
-        networks.insert(text(&attached["NetworkID"]), name.clone());
+        networks.insert(text(&attached["NetworkID"]), visible(name).into_owned());
         let addresses = ["IPAddress", "GlobalIPv6Address"].iter().filter_map(|key| attached[*key].as_str());
         read.addresses.extend(addresses.filter_map(|address| address.parse::<IpAddr>().ok()));
     }

@@ -10,8 +10,11 @@ use pontoon::metrics::{METRICS, Metric};
 
 #[path = "docs/ruleset.rs"]
 mod ruleset;
+#[path = "docs/samples.rs"]
+mod samples;
 
 use ruleset::Ruleset;
+use samples::Sample;
 
 /// The files of tests/golden/ and their descriptions: compared with the folder.
 const GOLDEN: [(&str, &str); 4] = [
@@ -30,6 +33,17 @@ fn generated(page: &str, name: &str, expected: &str) {
 #[test]
 fn options() {
     generated("options.md", "options", &pontoon::model::options::markdown());
+}
+
+/// What the page shows of commands is what they print.
+#[test]
+fn samples() {
+    let sample = Sample::new();
+    generated("operations.md", "top", &format!("```\n# pontoon top --once\n{}```\n", sample.top().text));
+    let graph = sample.graph();
+    generated("operations.md", "graph", &format!("```\n# pontoon graph\n{}```\n", graph.shown().text));
+    generated("operations.md", "mermaid", &format!("```mermaid\n{}```\n", pontoon::show::mermaid(&graph)));
+    testkit::golden::file("docs/graph.svg", &pontoon::show::svg(&graph));
 }
 
 #[test]

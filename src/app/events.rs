@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::inspect::{blind, known_names};
 use super::look::{self, Refused};
+use super::refresh::object;
 use crate::admin::events::{EventLine, EventList};
 use crate::cli::{Events, Format};
 use crate::datapath::host::Dropped;
@@ -29,8 +30,8 @@ pub fn run(options: &Events) -> u8 {
 fn follow(options: &Events) -> Result<(), String> {
     let socket = look::needed_status_socket(&options.view)?;
     let names = match options.view.format() {
-        Format::Json => Names::default(),
-        Format::Table => known_names(&options.view.docker),
+        Format::Json | Format::Yaml => Names::default(),
+        Format::Table | Format::Wide => known_names(&options.view.docker),
     };
     let mut reader = Reader { options, names, began: 0.0, since: 0, dropped: Vec::new() };
     reader.dropped = if options.drops { look::dropped(&options.view)? } else { Vec::new() };
@@ -88,9 +89,9 @@ impl Reader<'_> {
     }
 
     fn print(&mut self, event: &EventLine) {
-        match self.options.view.format() {
-            Format::Json => output::line(&serde_json::to_string(event).unwrap_or_default()),
-            Format::Table => {
+        match object(event, self.options.view.format()) {
+            Some(text) => output::print(&text),
+            None => {
                 let unknown = event.endpoint.as_ref().is_some_and(|id| !self.names.knows(id));
                 if self.options.follow && unknown && self.names.missing.is_none() {
                     self.names = Names::ask(&self.options.view.docker);
@@ -108,13 +109,11 @@ impl Reader<'_> {
         let Ok(now) = look::dropped(&self.options.view) else { return };
         let shown = show::drops(&self.dropped, &now, drops::meaning);
         for line in shown.json["drops"].as_array().into_iter().flatten() {
-            match self.options.view.format() {
-                Format::Json => {
-                    let mut line = line.clone();
-                    line["kind"] = "drop".into();
-                    output::line(&line);
-                }
-                Format::Table => output::line(&format!(
+            let mut line = line.clone();
+            line["kind"] = "drop".into();
+            match object(&line, self.options.view.format()) {
+                Some(text) => output::print(&text),
+                None => output::line(&format!(
                     "{:<24}  drop     {} packets  {}  {}",
                     "",
                     line["packets"],

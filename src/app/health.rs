@@ -4,10 +4,11 @@ use serde_json::json;
 
 use super::inspect::BLIND;
 use super::look::{self, Need};
+use super::refresh;
 use crate::cli::{Format, Health, View};
 use crate::names::Names;
 use crate::output;
-use crate::show::{self, Facts, Traffic};
+use crate::show::{self, Facts, Shown, Traffic};
 
 /// Words of Nagios for the exit codes.
 const NAGIOS: [&str; 4] = ["OK", "WARNING", "CRITICAL", "UNKNOWN"];
@@ -21,8 +22,10 @@ pub fn run(options: &Health) -> u8 {
             match (options.nagios, view.format()) {
                 // Nagios reads standard output alone.
                 (true, _) => output::line(&format!("PONTOON {} - {}", word(BLIND), one_line(&why))),
-                (false, Format::Json) => output::line(&json!({ "schema": 1, "health": "unknown", "problems": [why] })),
-                (false, Format::Table) => output::note(&format!("pontoon: {why}")),
+                (false, Format::Table | Format::Wide) => output::note(&format!("pontoon: {why}")),
+                (false, format) => {
+                    print(Shown::new(String::new(), json!({ "health": "unknown", "problems": [why] })), format)
+                }
             }
             return BLIND;
         }
@@ -39,11 +42,11 @@ pub fn run(options: &Health) -> u8 {
             let data = format!("networks={networks};; endpoints={endpoints};; repairs={repairs};;");
             output::line(&format!("PONTOON {} - {} | {data}", word(code), one_line(&words)));
         }
-        (false, Format::Json) => output::line(&json!({
-            "schema": 1, "health": health, "problems": problems, "networks": networks, "endpoints": endpoints,
-        })),
-        (false, Format::Table) if code == 0 => output::line(&words),
-        (false, Format::Table) => output::line(&format!("{health}: {words}: pontoon doctor")),
+        (false, format) => {
+            let text = if code == 0 { format!("{words}\n") } else { format!("{health}: {words}: pontoon doctor\n") };
+            let json = json!({ "health": health, "problems": problems, "networks": networks, "endpoints": endpoints });
+            print(Shown::new(text, json), format);
+        }
     }
     code
 }
@@ -62,12 +65,15 @@ pub fn run_version(view: &View) -> u8 {
     let own = env!("CARGO_PKG_VERSION");
     let daemon = look::status(view, Need::Objects).ok().filter(|(_, down)| down.is_none());
     let daemon = daemon.map(|(status, _)| status.version);
-    match view.format() {
-        Format::Json => output::line(&json!({ "schema": 1, "command": own, "daemon": daemon })),
-        Format::Table => {
-            output::line(&format!("command  {own}"));
-            output::line(&format!("daemon   {}", daemon.as_deref().unwrap_or("does not answer")));
-        }
-    }
+    let text = format!("command  {own}\ndaemon   {}\n", daemon.as_deref().unwrap_or("does not answer"));
+    print(Shown::new(text, json!({ "command": own, "daemon": daemon })), view.format());
     0
+}
+
+/// JSON on one line, as health checks read it.
+fn print(shown: Shown, format: Format) {
+    match format {
+        Format::Json => output::line(&shown.json),
+        _ => refresh::print(&shown, format),
+    }
 }

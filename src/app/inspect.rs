@@ -216,7 +216,7 @@ pub(super) fn found_status(asked: &Asked) -> Result<(Status, Option<String>), St
 pub(super) fn known_names(docker: &Path) -> Names {
     let names = Names::ask(docker);
     if let Some(missing) = &names.missing {
-        output::note(&format!("pontoon: {missing}"));
+        output::note_once(&format!("pontoon: {missing}"));
     }
     names
 }

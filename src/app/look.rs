@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::inspect::{filled_in, found_status, ledger_status};
 use crate::admin::events::{EventLine, EventList};
@@ -146,16 +148,21 @@ impl Refused {
 
 /// `GET path`; checks the version of the answer.
 pub(super) fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Refused> {
-    let answer: Value = Client::new(socket, client::STATUS_FLAG)?.get(path)?;
-    let known = |schema: &Value| schema.as_u64().is_some_and(|schema| schema <= u64::from(SCHEMA));
-    let schema = &answer["schema"];
-    if !known(schema) {
+    #[derive(Deserialize)]
+    struct Versioned {
+        #[serde(default)]
+        schema: Value,
+    }
+    // As text at first: a tree of a thousand endpoints would cost more than all else that a command does.
+    let answer: Box<RawValue> = Client::new(socket, client::STATUS_FLAG)?.get(path)?;
+    let unexpected = |error| Refused::Schema(format!("{}: {path}: unexpected answer ({error})", socket.display()));
+    let Versioned { schema } = serde_json::from_str(answer.get()).map_err(unexpected)?;
+    if schema.as_u64().is_none_or(|schema| schema > u64::from(SCHEMA)) {
         return Err(Refused::Schema(format!(
             "{}: {path}: the answer has schema {schema}, this command ({}) knows {SCHEMA}: use the pontoon of the daemon's release",
             socket.display(),
             env!("CARGO_PKG_VERSION")
         )));
     }
-    let unexpected = |error| Refused::Schema(format!("{}: {path}: unexpected answer ({error})", socket.display()));
-    serde_json::from_value(answer).map_err(unexpected)
+    serde_json::from_str(answer.get()).map_err(unexpected)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::inspect::{BLIND, found_status, known_names};
-use super::show::print;
+use super::refresh::print;
 use crate::admin::policy::PolicyOrder;
 use crate::cli::{PolicyAction, PolicyShow, PolicyTarget};
 use crate::client::Client;

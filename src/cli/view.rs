@@ -59,29 +59,17 @@ pub struct Ports {
     pub json: bool,
 }
 
-/// Which daemon is asked for its leases.
-#[derive(Debug, Args)]
-pub struct Leases {
-    /// Plugin socket of the daemon [default: that of the installed Pontoon].
-    #[arg(long, env = "PONTOON_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
-    pub socket: PathBuf,
-
-    /// Name of the managed plugin, if there are several.
-    #[arg(long, value_name = "NAME")]
-    pub plugin: Option<String>,
-
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// What is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A table for people.
     Table,
+    /// A table with more columns, where there are more.
+    Wide,
     /// An object for programs.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// Where facts and names are from.
@@ -108,6 +96,84 @@ impl View {
     /// The form of the output.
     pub fn format(&self) -> Format {
         if self.asked.json { Format::Json } else { self.output }
+    }
+}
+
+/// A list, and how often it is shown.
+#[derive(Debug, Clone, Args)]
+pub struct Listing {
+    /// Show it again after this many seconds [without a number: 2], until the output is closed or a signal ends it.
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: Option<u64>,
+
+    /// Where facts and names are from; JSON with --watch is one object per line.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// What traffic to show.
+#[derive(Debug, Clone, Args)]
+pub struct Top {
+    /// Show only this many endpoints, the busiest ones.
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub lines: Option<usize>,
+
+    /// Show it once, and exit.
+    #[arg(long)]
+    pub once: bool,
+
+    /// Seconds over which traffic is measured.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+
+    /// Where facts and names are from; JSON without --once is one object per line.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// Form of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// A tree for people.
+    Text,
+    /// For Graphviz.
+    Dot,
+    /// For Mermaid, which many web pages and editors draw.
+    Mermaid,
+    /// A picture.
+    Svg,
+    /// An object for programs.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// How to draw.
+#[derive(Debug, Clone, Args)]
+pub struct Graph {
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub asked: Asked,
+
+    /// Form of the output; --json is the same as `-o json`.
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: GraphFormat,
+
+    /// Status socket of the daemon, which members of its group may use [default: that of the installed Pontoon].
+    #[arg(long, env = "PONTOON_STATUS_SOCKET", default_value = "", hide_default_value = true, value_parser = path, value_name = "PATH")]
+    pub status_socket: PathBuf,
+
+    /// Socket of the engine, which is asked for names for a second at most.
+    #[arg(long, value_name = "PATH", default_value = engine::SOCKET)]
+    pub docker: PathBuf,
+}
+
+impl Graph {
+    /// Where facts and names are from.
+    pub fn view(&self) -> View {
+        let Self { asked, output: _, status_socket, docker } = self.clone();
+        View { asked, output: Format::Table, status_socket, docker }
     }
 }
 
@@ -155,10 +221,10 @@ pub struct Health {
 #[derive(Debug, Clone, Args)]
 pub struct Drops {
     /// Wait for this many seconds, and show what was dropped in that time.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: Option<u64>,
 
-    /// Where facts and names are from.
+    /// How often, and where facts and names are from.
     #[command(flatten)]
-    pub view: View,
+    pub listing: Listing,
 }

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::Shown;
 use crate::datapath::host::Dropped;
-use crate::output;
 
 /// Drops of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,12 +35,13 @@ pub fn drops(before: &[Dropped], now: &[Dropped], meaning: impl Fn(&Dropped) -> 
     };
     let mut lines: Vec<DropLine> = now.iter().map(line).filter(|line| line.packets > 0).collect();
     lines.sort_by(|a, b| (b.packets, &a.chain, &a.rule).cmp(&(a.packets, &b.chain, &b.rule)));
-    let mut rows = vec![["PACKETS", "CHAIN", "RULE", "MEANING"].map(str::to_owned)];
-    rows.extend(
-        lines
-            .iter()
-            .map(|line| [line.packets.to_string(), line.chain.clone(), line.rule.clone(), line.meaning.clone()]),
-    );
-    let text = if lines.is_empty() { "Pontoon's rules dropped no packets\n".to_owned() } else { output::table(&rows) };
-    Shown::new(text, json!({ "drops": lines }))
+    let mut rows = vec![["PACKETS", "CHAIN", "RULE", "MEANING", "REMEDY"].map(str::to_owned)];
+    rows.extend(lines.iter().map(|line| {
+        [line.packets.to_string(), line.chain.clone(), line.rule.clone(), line.meaning.clone(), line.remedy.clone()]
+    }));
+    let json = json!({ "drops": lines });
+    if lines.is_empty() {
+        return Shown::new("Pontoon's rules dropped no packets\n".to_owned(), json);
+    }
+    Shown::of_table("", &rows, 4, json)
 }

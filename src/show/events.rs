@@ -2,6 +2,7 @@
 
 use crate::admin::events::EventLine;
 use crate::names::Names;
+use crate::output::visible;
 
 /// An event for people, with the engine's names.
 pub fn event(event: &EventLine, names: &Names) -> String {
@@ -14,7 +15,7 @@ pub fn event(event: &EventLine, names: &Names) -> String {
     let steps = event.steps.map(|steps| format!("{steps} step{}", if steps == 1 { "" } else { "s" }));
     let took = event.seconds.map(|seconds| format!("{:.1} ms", seconds * 1000.0));
     let result = match (&event.error, event.kind.as_str()) {
-        (Some(error), _) => Some(format!("FAILED: {error}")),
+        (Some(error), _) => Some(format!("FAILED: {}", visible(error))),
         (None, "verb") => Some("ok".to_owned()),
         (None, _) => None,
     };

@@ -132,8 +132,8 @@ fn of_member(facts: &Facts<'_>, name: &str, member: Member<'_>, listening: Liste
     };
     // What the host's end receives, the container sends.
     let link = endpoint.attachment.host().and_then(|host| facts.traffic.get(host.as_str()));
-    if let Some([sent, received]) = link {
-        line("traffic", format!("received {}, sent {}", bytes(*received), bytes(*sent)));
+    if let Some(link) = link {
+        line("traffic", format!("received {}, sent {}", bytes(link.sent.bytes), bytes(link.received.bytes)));
     }
     for event in of_endpoint(facts, endpoint) {
         line("history", super::event(event, facts.names));
@@ -172,8 +172,11 @@ fn of_network(facts: &Facts<'_>, network: &NetworkStatus) -> Shown {
     let mut line = |title: &str, words: String| {
         let _ = writeln!(text, "{title:<10} {words}");
     };
-    if let Some([rx, tx]) = facts.traffic.get(network.link.as_str()) {
-        line("traffic", format!("received {}, sent {} (by the host)", bytes(*rx), bytes(*tx)));
+    if let Some(link) = facts.traffic.get(network.link.as_str()) {
+        line(
+            "traffic",
+            format!("received {}, sent {} (by the host)", bytes(link.received.bytes), bytes(link.sent.bytes)),
+        );
     }
     for endpoint in &network.endpoints {
         let addresses = join(endpoint.addresses.iter().map(IpNetwork::ip));

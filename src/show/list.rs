@@ -5,12 +5,16 @@ use serde_json::{Value, json};
 
 use super::{ALMOST_FULL, Facts, Shown, endpoint_json, join, phase};
 use crate::admin::status::PoolStatus;
+use crate::names::short;
 use crate::output;
 use crate::state::peers::Standing;
 
 /// All endpoints with their containers.
 pub fn endpoints(facts: &Facts<'_>) -> Shown {
-    let mut rows = vec![["CONTAINER", "NETWORK", "ADDRESSES", "MAC", "LINK", "STATE", "PUBLISHED"].map(str::to_owned)];
+    let mut rows = vec![
+        ["CONTAINER", "NETWORK", "ADDRESSES", "MAC", "LINK", "STATE", "PUBLISHED", "FOR", "ENDPOINT", "NETWORK ID"]
+            .map(str::to_owned),
+    ];
     let mut all = Vec::new();
     for network in &facts.status.networks {
         for endpoint in &network.endpoints {
@@ -22,6 +26,9 @@ pub fn endpoints(facts: &Facts<'_>) -> Shown {
                 endpoint.link().to_string(),
                 phase(endpoint).to_owned(),
                 join(&endpoint.published),
+                format!("{} s", endpoint.age),
+                short(endpoint.id.as_str()),
+                short(network.id.as_str()),
             ]);
             all.push(endpoint_json(facts, network, endpoint));
         }
@@ -29,7 +36,7 @@ pub fn endpoints(facts: &Facts<'_>) -> Shown {
     if let Some(rest) = rows.get_mut(1..) {
         rest.sort();
     }
-    Shown::new(output::table(&rows), json!({ "endpoints": all }))
+    Shown::of_table("", &rows, 7, json!({ "endpoints": all }))
 }
 
 /// Number of addresses of a subnet that containers can get.
@@ -48,7 +55,7 @@ pub(super) fn share(pool: &PoolStatus) -> u128 {
 
 /// The address pools.
 pub fn pools(facts: &Facts<'_>) -> Shown {
-    let mut rows = vec![["POOL", "SPACE", "SIZE", "TAKEN", "SHARE", "UNCLAIMED"].map(str::to_owned)];
+    let mut rows = vec![["POOL", "SPACE", "SIZE", "TAKEN", "SHARE", "UNCLAIMED", "ADDRESSES", "ID"].map(str::to_owned)];
     let mut all = Vec::new();
     for pool in &facts.status.pools {
         let (size, share) = (size(&pool.subnet), share(pool));
@@ -65,13 +72,15 @@ pub fn pools(facts: &Facts<'_>) -> Shown {
             pool.taken.to_string(),
             format!("{share} %{mark}"),
             oldest.map_or_else(|| "0".to_owned(), |age| format!("{} ({age} s)", pool.unclaimed.len())),
+            join(pool.unclaimed.iter().map(|(address, age)| format!("{address} ({age} s)"))),
+            pool.id.clone(),
         ]);
         let mut value = json!(pool);
         value["size"] = shown.into();
         value["share_percent"] = (share as u64).into();
         all.push(value);
     }
-    Shown::new(output::table(&rows), json!({ "pools": all }))
+    Shown::of_table("", &rows, 6, json!({ "pools": all }))
 }
 
 /// The other hosts of overlay networks.

@@ -1,16 +1,18 @@
-//! What the commands `status`, `ls`, `inspect`, `pools`, `peers` and `drops` print: tables for people, objects with
+//! What the commands `status`, `ls`, `inspect`, `pools`, `peers`, `leases`, `top`, `graph` and `drops` print: tables for people, objects with
 //! `"schema"` for programs.
 //!
 //! Pure. Called by the app, which reads the facts.
 
 mod drops;
 mod events;
+mod graph;
 mod inspect;
+mod leases;
 mod list;
 mod policy;
 mod status;
-
-use std::collections::BTreeMap;
+mod top;
+mod traffic;
 
 use serde_json::{Value, json};
 
@@ -18,22 +20,24 @@ use crate::admin::events::EventLine;
 use crate::admin::status::{EndpointStatus, NetworkStatus, Status};
 use crate::model::Phase;
 use crate::names::Names;
+use crate::output;
 
 pub use drops::{DropLine, drops};
 pub use events::event;
+pub use graph::{Graph, dot, mermaid, svg};
 pub use inspect::{InspectError, Listening, inspect};
+pub use leases::leases;
 pub use list::{endpoints, peers, pools};
 pub use policy::{policy, policy_targets};
 pub use status::{health, problems, status};
+pub use top::top;
+pub use traffic::{Count, Counters, Traffic, traffic};
 
 /// Version of the JSON forms.
 const SCHEMA: u32 = 1;
 
 /// Percentage of a pool's addresses from which on it is marked.
 const ALMOST_FULL: u128 = 90;
-
-/// Bytes that a link of the host has received and sent.
-pub type Traffic = BTreeMap<String, [u64; 2]>;
 
 /// The facts.
 #[derive(Debug, Clone, Copy)]
@@ -55,14 +59,23 @@ pub struct Facts<'a> {
 pub struct Shown {
     /// For people.
     pub text: String,
+    /// With more columns, if there are more.
+    pub wide: Option<String>,
     /// For programs.
     pub json: Value,
 }
 
 impl Shown {
-    fn new(text: String, mut json: Value) -> Self {
+    /// Adds the version to the object.
+    pub fn new(text: String, mut json: Value) -> Self {
         json["schema"] = SCHEMA.into();
-        Self { text, json }
+        Self { text, wide: None, json }
+    }
+
+    /// With the first `narrow` columns of a table below a text, and all of them where they are asked for.
+    fn of_table<const N: usize>(head: &str, rows: &[[String; N]], narrow: usize, json: Value) -> Self {
+        let wide = Some(format!("{head}{}", output::table(rows)));
+        Self { wide, ..Self::new(format!("{head}{}", output::columns(rows, narrow)), json) }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::admin::status::{EndpointDetail, NetworkDetail, PoolStatus};
 use crate::datapath::host::Dropped;
@@ -61,7 +63,11 @@ fn names() -> Names {
 }
 
 fn with<T>(status: &Status, down: Option<&str>, see: impl FnOnce(&Facts<'_>) -> T) -> T {
-    let traffic = Traffic::from([("pntb1".to_owned(), [2048, 5]), ("pnth1".to_owned(), [3 << 20, 7])]);
+    let counters = |received, sent| {
+        let count = |bytes| Count { bytes, ..Count::default() };
+        Counters { received: count(received), sent: count(sent) }
+    };
+    let traffic = Traffic::from([("pntb1".to_owned(), counters(2048, 5)), ("pnth1".to_owned(), counters(3 << 20, 7))]);
     see(&Facts { status, names: &names(), traffic: &traffic, events: &[], down })
 }
 
@@ -139,6 +145,26 @@ fn drops_are_those_since_the_first_look() {
     );
     assert_eq!(drops(&[], &[], meaning).text, "Pontoon's rules dropped no packets\n");
     assert_eq!(shown.json["drops"][0]["chain"], "inet pontoon forward_filter");
+}
+
+#[test]
+fn an_endpoint_without_counters_has_no_rates_and_is_last() {
+    let mut status = one();
+    let mut other = status.networks[0].endpoints[0].clone();
+    other.id = EndpointId::parse("e2e2").unwrap();
+    other.attachment = Attachment::Macvlan { link: IfName::parse("pntc2").unwrap() };
+    status.networks[0].endpoints.insert(0, other);
+    let before = Traffic::from([("pnth1".to_owned(), Counters::default())]);
+    let top = |before: &Traffic, most| with(&status, None, |facts| top(facts, before, Duration::from_secs(2), most));
+    let shown = top(&before, None);
+    let lines: Vec<&str> = shown.text.lines().collect();
+    assert_eq!(lines[0], "2 endpoints in 2.0 s: 4 B/s in, 1.5 MiB/s out");
+    assert!(lines[3].starts_with("web ") && lines[3].contains(" 4 B   1.5 MiB "), "{}", shown.text);
+    assert!(lines[4].starts_with("e2e2 ") && lines[4].ends_with('-'), "{}", shown.text);
+    assert_eq!(shown.json["endpoints"][1]["receive_bytes_per_second"], Value::Null);
+    assert_eq!(top(&before, Some(1)).text.lines().count(), 4);
+    // A link that was created after the first reading.
+    assert_eq!(top(&Traffic::new(), None).text.lines().next(), Some("2 endpoints in 2.0 s: 0 B/s in, 0 B/s out"));
 }
 
 #[test]

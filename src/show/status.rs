@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::list::share;
 use super::{ALMOST_FULL, Facts, Shown, bytes, join, mode};
-use crate::output::{self, Style};
+use crate::names::short;
+use crate::output::Style;
 
 /// The word for the condition, and the program's exit code.
 pub fn health(facts: &Facts<'_>) -> (&'static str, u8) {
@@ -84,10 +85,12 @@ pub fn status(facts: &Facts<'_>, dropped: Option<u64>, style: Style) -> Shown {
     }
     let mut text = format!("Pontoon {}\n", status.version);
     text.extend(lines.iter().map(|(title, line)| format!("  {title:<10} {line}\n")));
-    let mut rows =
-        vec![["NETWORK", "MODE", "SUBNETS", "LINK", "ENDPOINTS", "PUBLISHED", "RX", "TX"].map(str::to_owned)];
+    let mut rows = vec![
+        ["NETWORK", "MODE", "SUBNETS", "LINK", "ENDPOINTS", "PUBLISHED", "RX", "TX", "MTU", "GATEWAYS", "VNI", "ID"]
+            .map(str::to_owned),
+    ];
     rows.extend(status.networks.iter().map(|network| {
-        let [rx, tx] = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
+        let traffic = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
         let ports: usize = network.endpoints.iter().map(|endpoint| endpoint.published.len()).sum();
         [
             facts.names.network(network.id.as_str()),
@@ -96,20 +99,26 @@ pub fn status(facts: &Facts<'_>, dropped: Option<u64>, style: Style) -> Shown {
             network.link.to_string(),
             network.endpoints.len().to_string(),
             ports.to_string(),
-            bytes(rx),
-            bytes(tx),
+            bytes(traffic.received.bytes),
+            bytes(traffic.sent.bytes),
+            network.mtu.to_string(),
+            join(&network.detail.gateways),
+            join(network.overlay.iter().map(|overlay| &overlay.vni)),
+            short(network.id.as_str()),
         ]
     }));
     if rows.len() > 1 {
-        text += &format!("\n{}", output::table(&rows));
+        text.push('\n');
+    } else {
+        rows.clear();
     }
     let networks = status.networks.iter().map(|network| {
-        let [rx, tx] = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
+        let traffic = facts.traffic.get(network.link.as_str()).copied().unwrap_or_default();
         json!({
             "id": network.id, "name": facts.names.networks.get(network.id.as_str()), "mode": mode(network),
             "subnets": network.subnets, "link": network.link, "endpoints": network.endpoints.len(),
             "published": network.endpoints.iter().map(|endpoint| endpoint.published.len()).sum::<usize>(),
-            "receive_bytes": rx, "transmit_bytes": tx,
+            "receive_bytes": traffic.received.bytes, "transmit_bytes": traffic.sent.bytes,
         })
     });
     let json = json!({
@@ -117,5 +126,5 @@ pub fn status(facts: &Facts<'_>, dropped: Option<u64>, style: Style) -> Shown {
         "state": status.state, "plan": status.plan, "blind": status.blind, "dropped_packets": dropped,
         "reach": status.reach, "networks": networks.collect::<Vec<_>>(),
     });
-    Shown::new(text, json)
+    Shown::of_table(&text, &rows, 8, json)
 }

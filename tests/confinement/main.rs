@@ -2,5 +2,8 @@
 //! the refusals that a confined process gets. Needs root.
 
 mod attempts;
+mod engine;
 mod operators;
 mod process;
+mod shell;
+mod watch;

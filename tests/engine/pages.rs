@@ -245,6 +245,10 @@ fn uninstall() {
     // host it is not.
     reader.run("umount /var/lib/pontoon");
     reader.run("cp /lab/source/pontoon.program /lab/source/target/pontoon; cd /lab/source && make install-socket");
+    let help = "cd /usr/local/share; ls man/man8/pontoon.8 bash-completion/completions/pontoon zsh/site-functions/_pontoon \
+                fish/vendor_completions.d/pontoon.fish";
+    let installed = reader.run(&format!("{help} && bash -n bash-completion/completions/pontoon"));
+    assert_eq!(installed.lines().count(), 4, "{installed}");
     reader.node.start_pontoon(&binary(), &[]);
     blue("pontoon");
     reader.run("docker rm -f web; docker network rm blue");
@@ -253,6 +257,7 @@ fn uninstall() {
     reader.section("Verify that nothing is left");
     reader.nothing_left();
     assert_eq!(reader.run("ls -d /var/lib/pontoon /usr/local/bin/pontoon 2>/dev/null || true"), "");
+    assert_eq!(reader.run(&format!("({help}) 2>/dev/null || true")), "");
 }
 
 /// Members of the group use the status socket of a managed plugin after the page's commands, other users do not.

@@ -8,6 +8,7 @@ mod choice;
 mod conflicts;
 mod dhcp;
 mod endpoints;
+mod events;
 mod failures;
 mod groups;
 mod host_link;

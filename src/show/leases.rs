@@ -1,38 +1,16 @@
-//! The command `pontoon leases`: asks the running daemon for its leases from DHCP servers and shows them.
+//! `pontoon leases`: leases from DHCP servers.
 
 use std::fmt::Display;
 
+use serde_json::json;
+
+use super::Shown;
 use crate::admin::lease::LeaseStatus;
-use crate::admin::status::Status;
-use crate::cli::Leases;
-use crate::client::{Client, ClientError};
-use crate::installation::{LocateError, Roots};
 use crate::output;
 
-/// Why there is no list.
-#[derive(Debug, thiserror::Error)]
-pub enum LeasesError {
-    /// The daemon did not answer.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The daemon cannot be determined.
-    #[error(transparent)]
-    Locate(#[from] LocateError),
-}
-
-/// Prints the table, or JSON.
-///
-/// # Errors
-/// The daemon does not answer.
-pub fn run(options: &Leases) -> Result<(), LeasesError> {
-    let socket = Roots::of_host().socket(&options.socket, options.plugin.as_deref())?;
-    let status: Status = Client::new(&socket, "socket")?.get("/status")?;
-    if options.json {
-        output::line(&serde_json::to_value(&status.leases).unwrap_or_default());
-    } else {
-        output::print(&table(&status.leases));
-    }
-    Ok(())
+/// The leases.
+pub fn leases(leases: &[LeaseStatus]) -> Shown {
+    Shown::new(table(leases), json!({ "leases": leases }))
 }
 
 fn table(leases: &[LeaseStatus]) -> String {
