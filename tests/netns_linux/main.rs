@@ -13,6 +13,7 @@ mod links;
 mod measure;
 mod multicast;
 mod names;
+mod neighbours;
 mod overlay;
 mod parsers;
 mod paths;

@@ -161,9 +161,9 @@ pub struct NetworkOptions {
     /// Whether broadcasts and multicasts of this overlay network are sent to other hosts.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub multicast: bool,
-    /// Whether frames between containers of this overlay network bypass the bridge.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub shortcut: bool,
+    /// Whether frames between containers of this network bypass the bridge, if a user decided that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortcut: Option<bool>,
     /// The untagged VLAN of the endpoints' ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vid>,
@@ -260,7 +260,7 @@ impl Default for NetworkOptions {
             vni: None,
             peers: Vec::new(),
             multicast: true,
-            shortcut: true,
+            shortcut: None,
             vlan: None,
             kind: KindOptions::default(),
             conflict: ConflictOptions::default(),
@@ -282,6 +282,7 @@ impl NetworkOptions {
             (!self.trusted.is_empty(), TRUSTED),
             (!self.allow.is_empty(), ALLOW),
             (self.vni.is_some(), VNI),
+            (self.shortcut.is_some(), SHORTCUT),
         ]
         .into_iter()
         .find_map(|(given, key)| given.then_some(key))
@@ -289,7 +290,7 @@ impl NetworkOptions {
 
     /// The first option that has an effect on overlay networks only.
     pub fn of_overlays(&self) -> Option<&'static str> {
-        [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST), (!self.shortcut, SHORTCUT)]
+        [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST)]
             .into_iter()
             .find_map(|(given, key)| given.then_some(key))
     }
@@ -357,7 +358,7 @@ impl NetworkOptions {
                 PEERS => options.peers = addresses(row, given)?,
                 MULTICAST => options.multicast = flag(row, given)?,
                 VLAN => options.vlan = Some(vid(row, given)?),
-                SHORTCUT => options.shortcut = flag(row, given)?,
+                SHORTCUT => options.shortcut = Some(flag(row, given)?),
                 ALLOCATED => {
                     options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }
