@@ -19,10 +19,13 @@
 //!
 //! Pure. Used by `desired` and `tunnel`; `crate::linux::firewall::fastpath` defines the form in the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use super::Protected;
+use crate::model::options::Shortcut;
 use crate::model::{Endpoint, IfName, Mac, Network, NetworkKind};
 
 /// A part of table `netdev pontoon`. Networks come before ports, which depend on them.
@@ -172,7 +175,7 @@ impl FastPath {
 /// foreign bridge, whose owner may filter.
 fn tunnel(network: &Network) -> Option<&IfName> {
     let options = &network.spec.options;
-    let wanted = options.shortcut != Some(false) && options.icc;
+    let wanted = options.shortcut != Some(Shortcut::Off) && options.icc;
     network.kind.overlay().filter(|_| wanted).map(|overlay| &overlay.link)
 }
 
@@ -181,10 +184,27 @@ fn tunnel(network: &Network) -> Option<&IfName> {
 fn bridge(network: &Network) -> Option<&IfName> {
     let options = &network.spec.options;
     match &network.kind {
-        NetworkKind::Bridge { bridge } if options.shortcut == Some(true) && options.icc => Some(bridge),
+        NetworkKind::Bridge { bridge } if options.icc => Some(bridge),
         _ => None,
     }
-    .filter(|bridge| is_spelled(bridge))
+    .filter(|bridge| matches!(options.shortcut, Some(Shortcut::On | Shortcut::Auto)) && is_spelled(bridge))
+}
+
+/// The subnets of a network of one host by its bridge, if it has a fast path only as long as no rule of another program
+/// could decide about its frames.
+pub fn contestable(network: &Network) -> BTreeMap<IfName, Vec<IpNetwork>> {
+    let bridge = bridge(network).filter(|_| network.spec.options.shortcut == Some(Shortcut::Auto));
+    let subnets = || network.spec.subnets().map(|subnet| subnet.pool).collect();
+    bridge.map(|bridge| (bridge.clone(), subnets())).into_iter().collect()
+}
+
+/// Leaves out what belongs to these bridges.
+pub fn without(mut entries: BTreeSet<FastPath>, bridges: &BTreeSet<IfName>) -> BTreeSet<FastPath> {
+    entries.retain(|entry| match entry {
+        FastPath::Bridge { bridge } | FastPath::Neighbour { bridge, .. } => !bridges.contains(bridge),
+        _ => true,
+    });
+    entries
 }
 
 /// Whether nft reads a name of an object that begins with this one: a saved listing must be readable again.

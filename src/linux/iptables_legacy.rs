@@ -69,7 +69,8 @@ pub fn tables(family: Family, wanted: &[&str]) -> Vec<LegacyTable> {
     wanted.iter().filter(|name| there.iter().any(|there| there == *name)).filter_map(one).collect()
 }
 
-fn existing(family: Family) -> Vec<String> {
+/// Names of the tables that exist.
+pub fn existing(family: Family) -> Vec<String> {
     let names =
         if family.is_v6() { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
     std::fs::read_to_string(names).unwrap_or_default().lines().map(str::to_owned).collect()

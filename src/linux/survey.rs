@@ -6,12 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
 
 use super::firewall::counters;
 use super::link::{self, LinkRecord};
 use super::netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::sysctl::Sysctls;
-use super::{Options, addr, chains, feature, iptables_legacy, observe, paths, port_vlans, route};
+use super::{Options, addr, chains, feature, iptables_legacy, observe, opposition, paths, port_vlans, route};
 use crate::datapath::host::{Host, HostBridge, HostLink, HostRoute, PeerPaths};
 use crate::datapath::{Datapath, EngineBridges, KernelError, ObjectKind, Policy, Underlay};
 use crate::model::{DataPath, Family, IfName};
@@ -69,6 +72,20 @@ impl Survey {
     /// The same.
     pub fn engine_bridges(&mut self) -> Result<EngineBridges, KernelError> {
         observe::engine_bridges(&mut self.nft, &mut self.route)
+    }
+
+    /// Rules of other programs that could decide about frames on the fast path, as `Kernel::opposition` reads them.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn opposition(
+        &self,
+        bridges: &BTreeMap<IfName, Vec<IpNetwork>>,
+    ) -> Result<BTreeMap<IfName, String>, KernelError> {
+        if bridges.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        opposition::find(Arc::default(), &self.sysctls, bridges)
     }
 
     /// Where the host accepts broadcasts, as `Kernel::broadcasts` reads it.

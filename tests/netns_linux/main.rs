@@ -14,6 +14,7 @@ mod measure;
 mod multicast;
 mod names;
 mod neighbours;
+mod opposition;
 mod overlay;
 mod parsers;
 mod paths;

@@ -68,3 +68,51 @@ fn fast_paths_follow_the_endpoints_of_networks_of_one_host() {
     harness.ok("NetworkDriver.DeleteNetwork", of("a", ""));
     assert_eq!(entries(&harness), (0, 0));
 }
+
+/// With `auto` a fast path exists while no rule of another program could decide about its frames.
+#[test]
+fn rules_of_other_programs_close_and_open_a_fast_path() {
+    let mut harness = Harness::new();
+    let entries = |harness: &Harness| harness.kernel.datapath().fastpath.unwrap_or_default().len();
+    let look = |harness: &Harness| {
+        let life = harness.life();
+        if life.driver.reconciler().find_opposition() {
+            assert!(life.driver.follow_rules().whole().is_ok());
+        }
+    };
+    let auto = json!({"pontoon.shortcut": "auto"});
+    harness.ok("NetworkDriver.CreateNetwork", with("a", 1, auto.clone()));
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("a", "e2", "10.1.0.2/24"));
+    assert_eq!(entries(&harness), 0, "the rules were not read yet");
+    assert!(harness.life().driver.reconciler().is_opposition_stale());
+    look(&harness);
+    assert_eq!(entries(&harness), 2);
+    assert!(!harness.life().driver.reconciler().is_opposition_stale());
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("a", "e3", "10.1.0.3/24"));
+    assert_eq!(entries(&harness), 3, "a verb adds it at once");
+    // Another network whose fast path the user chose does not depend on rules.
+    harness.ok("NetworkDriver.CreateNetwork", with("b", 2, json!({"pontoon.shortcut": "true"})));
+    harness.kernel.oppose(Some("rule 1 of chain DOCKER-USER"));
+    look(&harness);
+    assert_eq!(entries(&harness), 1);
+    let opposes = |harness: &Harness, bridge: &str| {
+        harness.life().driver.reconciler().opposes(&pontoon::model::IfName::parse(bridge).unwrap())
+    };
+    assert_eq!(opposes(&harness, "pntba").as_deref(), Some("rule 1 of chain DOCKER-USER"));
+    assert_eq!(opposes(&harness, "pntbb"), None);
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("a", "e4", "10.1.0.4/24"));
+    assert_eq!(entries(&harness), 1, "nor does a verb add any");
+    harness.restart();
+    assert_eq!(entries(&harness), 1);
+    harness.kernel.oppose(None);
+    look(&harness);
+    assert_eq!((entries(&harness), opposes(&harness, "pntba")), (5, None));
+    harness.restart();
+    assert_eq!(entries(&harness), 5, "read at the start");
+    for n in 2..=4 {
+        harness.ok("NetworkDriver.DeleteEndpoint", of("a", &format!("e{n}")));
+    }
+    harness.ok("NetworkDriver.DeleteNetwork", of("a", ""));
+    assert_eq!(entries(&harness), 1);
+    assert!(!harness.life().driver.reconciler().is_opposition_stale());
+}

@@ -92,6 +92,7 @@ fn network(network: &Network, name: &IfName) -> Datapath {
         forward4: Some(forward_rules(name)),
         forward6: Some(forward_rules(name)),
         fastpath: Some(fastpath::of_bridge(network)),
+        contestable: fastpath::contestable(network),
         ..Datapath::default()
     }
 }

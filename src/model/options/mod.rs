@@ -8,6 +8,7 @@ mod conflict;
 mod dhcp;
 mod limits;
 mod markdown;
+mod shortcut;
 mod suggestion;
 pub(super) mod table;
 mod value;
@@ -24,6 +25,7 @@ use super::{
     AccessOptions, ConflictOptions, DhcpEndpointOptions, DhcpOptions, IfName, KindOptions, LimitOptions, NetworkId,
 };
 pub use markdown::markdown;
+pub use shortcut::Shortcut;
 use suggestion::nearest;
 pub use table::{
     ALLOCATED, ALLOW, CONFLICT, CONFLICT_WAIT, CONN_MAX, CONN_RATE, DHCP, DHCP_ID, DHCP_SERVER, DHCP_TIMEOUT,
@@ -161,9 +163,9 @@ pub struct NetworkOptions {
     /// Whether broadcasts and multicasts of this overlay network are sent to other hosts.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub multicast: bool,
-    /// Whether frames between containers of this network bypass the bridge, if a user decided that.
+    /// Whether frames between containers bypass the bridge, if a user decided that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shortcut: Option<bool>,
+    pub shortcut: Option<Shortcut>,
     /// The untagged VLAN of the endpoints' ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vid>,
@@ -290,9 +292,8 @@ impl NetworkOptions {
 
     /// The first option that has an effect on overlay networks only.
     pub fn of_overlays(&self) -> Option<&'static str> {
-        [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST)]
-            .into_iter()
-            .find_map(|(given, key)| given.then_some(key))
+        let own = [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST)];
+        own.into_iter().find_map(|(given, key)| given.then_some(key))
     }
 
     /// The first option that has an effect on networks with a bridge only.
@@ -358,7 +359,7 @@ impl NetworkOptions {
                 PEERS => options.peers = addresses(row, given)?,
                 MULTICAST => options.multicast = flag(row, given)?,
                 VLAN => options.vlan = Some(vid(row, given)?),
-                SHORTCUT => options.shortcut = Some(flag(row, given)?),
+                SHORTCUT => options.shortcut = Some(Shortcut::parse(row, given)?),
                 ALLOCATED => {
                     options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }

@@ -231,10 +231,10 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
     ),
     row(
         SHORTCUT,
-        "true or false",
+        "true, false or auto",
         "true of overlays, else false",
         Support::Pontoon,
-        "Whether frames between containers of this network bypass the bridge and the host's firewall there, as with the engine's overlay. With false they pass FORWARD if bridge-nf-call-iptables is set, and are a quarter slower. With true no rule of other programs decides about traffic between two containers of this network on one host.",
+        "Whether frames between containers of this network bypass the bridge and the host's firewall there, as with the engine's overlay. With false they pass FORWARD if bridge-nf-call-iptables is set, and are a quarter slower. With true no rule of other programs decides about traffic between two containers of this network on one host; with auto they bypass it as long as there is no such rule.",
     ),
     row(
         VLAN,
