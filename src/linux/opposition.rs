@@ -47,9 +47,9 @@ pub fn unannounced(sysctls: &Sysctls) -> Vec<String> {
 
 /// Tables whose changes the kernel does not announce: whatever is in them.
 fn outright() -> Vec<String> {
-    let named = |family: Family, program: &str| {
-        let names = iptables_legacy::existing(family).into_iter();
-        names.map(|name| format!("table {name} of {program}")).collect::<Vec<_>>()
+    let named = |family: Family, program: &str| match iptables_legacy::names(family) {
+        Ok(names) => names.into_iter().map(|name| format!("table {name} of {program}")).collect::<Vec<_>>(),
+        Err(error) => vec![format!("tables of {program}, which cannot be listed: {error}")],
     };
     let modules = LEGACY_BRIDGE_TABLES.iter().filter(|name| Path::new("/sys/module").join(name).exists());
     let bridged = modules.map(|name| format!("module {name} of ebtables-legacy"));

@@ -56,3 +56,18 @@ fn a_rule_that_appears_decides_and_its_end_opens_the_fast_path_again() {
     wait_for("the rule to decide", || !pings(&a, "10.1.0.3"));
     assert!(!bypasses(&host, &a));
 }
+
+/// The kernel does not announce changes of iptables-legacy.
+#[test]
+fn a_rule_of_iptables_legacy_decides() {
+    let host = Host::start(&[]);
+    host.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1");
+    let network = Network::new("near", 1).option("pontoon.shortcut", "auto");
+    host.create(&network);
+    let (a, b) = (host.container(&network, 2), host.container(&network, 3));
+    wait_for("the fast path", || bypasses(&host, &a) && bypasses(&host, &b));
+    assert!(pings(&a, "10.1.0.3"));
+    host.run("iptables-legacy -A FORWARD -s 10.1.0.2 -d 10.1.0.3 -j DROP");
+    wait_for("the rule to decide", || !pings(&a, "10.1.0.3"));
+    assert!(!bypasses(&host, &a) && !bypasses(&host, &b));
+}
