@@ -57,9 +57,10 @@ impl Survey {
         let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
         observe::firewall(&mut self.nft, &self.sysctls, Some(links), || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
-        // A tunnel without fast path entries may mean that the kernel does not support them.
+        // A tunnel or a bridge without fast path entries may mean that the kernel does not support them.
+        let may_have = |kind| matches!(kind, ObjectKind::Vxlan | ObjectKind::Bridge);
         let none = datapath.fastpath.as_ref().is_some_and(BTreeSet::is_empty)
-            && datapath.objects.values().any(|object| object.kind() == ObjectKind::Vxlan);
+            && datapath.objects.values().any(|object| may_have(object.kind()));
         if none && !feature::offers_fastpath() {
             datapath.fastpath = None;
         }
