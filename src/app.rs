@@ -184,6 +184,7 @@ fn cause(event: Event) -> Cause {
         Event::HostAddress => Cause::Address,
         Event::Forwarding => Cause::Forwarding,
         Event::Firewall => Cause::Firewall,
+        Event::Rules => Cause::Rules,
         Event::Overrun => Cause::Overrun,
     }
 }

@@ -42,6 +42,8 @@ pub enum Cause {
     Forwarding,
     /// Another program changed the ruleset.
     Firewall,
+    /// Another program changed rules of its own.
+    Rules,
     /// Notifications were lost: reconcile everything.
     Overrun,
     /// A verb left a difference: reconcile everything.
@@ -61,7 +63,7 @@ fn run(driver: &Driver, causes: &Receiver<Cause>) {
         // A repair that just failed is not retried before some time has passed.
         let again = driver.reconciler().next_try().map(|at| at.max(Instant::now() + AGAIN));
         let mut until = again.map_or(next_tick, |again| again.min(next_tick));
-        if driver.reconciler().keeps_apart() {
+        if driver.reconciler().keeps_apart() || driver.reconciler().is_contestable() {
             until = until.min(Instant::now() + LOOK);
         }
         match causes.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -77,6 +79,9 @@ fn run(driver: &Driver, causes: &Receiver<Cause>) {
                 if driver.reconciler().is_taken_over() {
                     drop(driver.repair_forwarding());
                 }
+                if driver.reconciler().is_opposition_stale() && driver.reconciler().find_opposition() {
+                    drop(driver.follow_rules());
+                }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -89,6 +94,7 @@ struct Work {
     firewall: bool,
     host: bool,
     addresses: bool,
+    rules: bool,
 }
 
 impl Work {
@@ -112,17 +118,20 @@ impl Work {
             }
             Cause::Forwarding => self.links = true,
             Cause::Firewall => self.firewall = true,
+            Cause::Rules => self.rules |= driver.reconciler().is_contestable(),
             Cause::Overrun => {
                 driver.counts.overruns.fetch_add(1, Ordering::Relaxed);
-                *self = Work { links: true, firewall: true, host: true, addresses: true };
+                *self = Work { links: true, firewall: true, host: true, addresses: true, rules: true };
             }
-            Cause::Everything => *self = Work { links: true, firewall: true, host: true, addresses: true },
+            Cause::Everything => {
+                *self = Work { links: true, firewall: true, host: true, addresses: true, rules: true };
+            }
             Cause::Backlog => driver.flush_ledger(),
         }
     }
 
     fn is_none(&self) -> bool {
-        !(self.links || self.firewall || self.host)
+        !(self.links || self.firewall || self.host || self.rules)
     }
 }
 
@@ -143,6 +152,7 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
     // updates it.
     let look = work.host || work.firewall;
     let followed = !look || driver.reconciler().follow_host().unwrap_or(false);
+    let reopened = work.rules && !look && driver.reconciler().find_opposition();
     // An address that now belongs to this host is no longer a peer; and tunnels may need another underlay
     // address.
     if work.addresses
@@ -155,5 +165,7 @@ fn repair(driver: &Driver, first: Cause, causes: &Receiver<Cause>) {
         let _ = driver.repair();
     } else if work.firewall || !followed {
         let _ = driver.repair_firewall();
+    } else if reopened {
+        let _ = driver.follow_rules();
     }
 }

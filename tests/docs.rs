@@ -17,11 +17,12 @@ use ruleset::Ruleset;
 use samples::Sample;
 
 /// The files of tests/golden/ and their descriptions: compared with the folder.
-const GOLDEN: [(&str, &str); 4] = [
+const GOLDEN: [(&str, &str); 5] = [
     ("ruleset", "the tables of a host with one network, Docker's own docker0 beside it: what this page shows"),
     ("policy", "what each option changes, as statements of the policy and the elements that they become"),
     ("limits", "tables `ip pontoon` and `ip6 pontoon` of a host with one container whose connections are limited"),
     ("fastpath", "table `netdev pontoon` of a host with a tunnel and two containers, one of them not checked"),
+    ("neighbours", "table `netdev pontoon` of a host with two containers of a network with `pontoon.shortcut=true`"),
 ];
 
 /// Compares a section of a page of docs/.
@@ -82,6 +83,8 @@ fn firewall() {
     }
     let fastpath = std::fs::read_to_string(folder.join("fastpath.txt")).unwrap();
     generated(page, "fastpath", &format!("```nft\n{fastpath}```\n"));
+    let neighbours = std::fs::read_to_string(folder.join("neighbours.txt")).unwrap();
+    generated(page, "neighbours", &format!("```nft\n{neighbours}```\n"));
     let limits = std::fs::read_to_string(folder.join("limits.txt")).unwrap();
     generated(page, "limits", &format!("```nft\n{limits}```\n"));
     generated(page, "golden", &list);

@@ -2,7 +2,9 @@
 //! priority, so that neither wake-ups on another processor nor other work is measured. One host with Pontoon and one with
 //! the built-in bridge, in rounds of random order; each ratio is the median over the rounds.
 //!
-//! With `PONTOON_BEFORE=FILE` a third host runs that binary, and is measured in the same rounds.
+//! A second host with Pontoon has a fast path between its containers (`pontoon.shortcut=auto`).
+//!
+//! With `PONTOON_BEFORE=FILE` a fourth host runs that binary, and is measured in the same rounds.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use crate::flow;
 use crate::report::{Row, median, middle, show};
 use crate::traffic::Host;
-use testkit::{Options, Segment};
+use testkit::{Options, Segment, wait_until};
 
 const ROUNDS: usize = 21;
 const CONNECTIONS: usize = 400;
@@ -45,7 +47,12 @@ pub fn run() -> Vec<Row> {
     let outside = Options::new().uplink(&segment, 9).bare().up();
     flow::pin();
     let before = std::env::var_os("PONTOON_BEFORE").map(PathBuf::from);
-    let mut hosts = vec![Host::up(&segment, 2, "bridge", None), Host::up(&segment, 1, "pontoon", None)];
+    let short = Host::with(&segment, 4, "pontoon", None, &["-o", "pontoon.shortcut=auto"]);
+    wait_until(Duration::from_secs(30), "the fast path", || {
+        let table = short.node.exec(&["nft", "list", "table", "netdev", "pontoon"]);
+        table.success() && table.ok().contains("to its neighbours")
+    });
+    let mut hosts = vec![Host::up(&segment, 2, "bridge", None), Host::up(&segment, 1, "pontoon", None), short];
     hosts.extend(before.as_deref().map(|binary| Host::up(&segment, 3, "pontoon", Some(binary))));
     let from = flow::of_node(&outside);
     let mut times = vec![[const { Vec::new() }; WHAT.len()]; hosts.len()];
@@ -67,7 +74,8 @@ pub fn run() -> Vec<Row> {
     let mut rows = Vec::new();
     for (at, what) in WHAT.iter().enumerate() {
         let theirs = &times[0][at];
-        for (host, whose) in [(1, ""), (2, ", PONTOON_BEFORE")].into_iter().take(hosts.len() - 1) {
+        let whose = ["", ", pontoon.shortcut=auto", ", PONTOON_BEFORE"];
+        for (host, whose) in (1..hosts.len()).zip(whose) {
             let ours = &times[host][at];
             let ratios: Vec<f64> =
                 ours.iter().zip(theirs).map(|(ours, theirs)| ours.as_secs_f64() / theirs.as_secs_f64()).collect();

@@ -35,11 +35,16 @@ pub struct Host {
 impl Host {
     /// `binary` is another Pontoon than the one that was built.
     pub fn up(segment: &Segment, n: u8, driver: &'static str, binary: Option<&Path>) -> Self {
+        Self::with(segment, n, driver, binary, &[])
+    }
+
+    /// The same with options of the network.
+    pub fn with(segment: &Segment, n: u8, driver: &'static str, binary: Option<&Path>, options: &[&str]) -> Self {
         let node = Options::new().uplink(segment, n).up();
         if driver == "pontoon" {
             node.start_pontoon(binary.unwrap_or(Path::new("target/pontoon")), &["--log", "warn"]);
         }
-        node.docker(&["network", "create", "-d", driver, "n"]).ok();
+        node.docker(&[&["network", "create", "-d", driver][..], options, &["n"]].concat()).ok();
         node.run_container("server", &["--network", "n", "-p", &format!("{PUBLISHED}:{PORT}")]);
         node.run_container("neighbour", &["--network", "n"]);
         flow::serve(&flow::of_container(&node, "server"));

@@ -25,11 +25,15 @@ pub struct Objects {
 impl Objects {
     /// The objects of this daemon. Waits for verbs under way, one network at a time.
     pub fn of_daemon(driver: &Driver) -> Self {
+        let mut networks = network_lines(&driver.networks(), now());
+        for network in &mut networks {
+            network.detail.opposed_by = driver.reconciler().opposes(&network.link);
+        }
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             state: LedgerStatus::new(driver.health(), driver.is_degraded()),
-            networks: network_lines(&driver.networks(), now()),
+            networks,
             pools: pool_lines(&driver.pools(), now()),
             reach: overlay::of_daemon(driver),
             conflicts: conflict::of_daemon(driver),

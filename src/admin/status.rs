@@ -102,6 +102,9 @@ pub struct NetworkDetail {
     pub children: Option<String>,
     /// The link by which the host reaches containers on a parent.
     pub host_link: Option<IfName>,
+    /// What keeps frames between its containers on the bridge, with `pontoon.shortcut=auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opposed_by: Option<String>,
     /// The allow lists of all its endpoints.
     #[serde(skip_serializing_if = "PolicyStatus::is_empty")]
     pub policy: PolicyStatus,
@@ -120,6 +123,7 @@ impl NetworkDetail {
             gateways: network.spec.subnets().filter_map(|subnet| subnet.gateway).collect(),
             children,
             host_link: network.kind.host_link().cloned(),
+            opposed_by: None,
             policy: PolicyStatus::of_network(network),
         }
     }

@@ -280,7 +280,8 @@ fn plan(seen: &Seen) -> Result<(PlanStatus, Option<OverlayStatus>, Protected), K
     let mut want = offline::desired_of(&seen.records, &survey.engine_bridges()?, survey.broadcasts()?);
     let (tunnels, reach) = offline::tunnels_of(&seen.records, survey.addresses()?, |path| survey.underlay(path))?;
     kind::add(&mut want, tunnels);
-    want.fastpath = want.fastpath.map(fastpath::whole);
+    let opposed = survey.opposition(&want.contestable)?.into_keys().collect();
+    want.fastpath = want.fastpath.map(|entries| fastpath::whole(fastpath::without(entries, &opposed)));
     let have = survey.observe(&want.foreign())?;
     let closed = limited_forwarding::policy(&have, &want);
     want.policy.get_or_insert_default().extend(closed);

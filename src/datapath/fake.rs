@@ -17,6 +17,8 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
+
 use super::{
     Bridge, BridgePort, Datapath, EngineBridges, ForwardRule, Forwarding, GROUP_LIVE, Kernel, KernelError, LinkInfo,
     Object, Policy, ReserveError, Step, Surroundings, Underlay,
@@ -42,6 +44,8 @@ struct World {
     datapath: Datapath,
     foreign: BTreeMap<IfName, LinkInfo>,
     surroundings: Surroundings,
+    /// The rule of another program that decides about frames between containers.
+    opposed: Option<String>,
     uplink_mtu: Option<u32>,
     faults: VecDeque<Trap>,
     steps: Vec<Step>,
@@ -301,6 +305,11 @@ impl Kernel for FakeKernel {
         let is_engines = |name: &IfName| name.as_str() == "docker0" || name.as_str().starts_with("br-");
         let links = self.world().foreign.keys().filter(|name| is_engines(name)).cloned().collect();
         Ok(EngineBridges { links, guarded: false })
+    }
+
+    fn opposition(&self, bridges: &BTreeMap<IfName, Vec<IpNetwork>>) -> Result<BTreeMap<IfName, String>, KernelError> {
+        let opposed = self.world().opposed.clone();
+        Ok(bridges.keys().filter_map(|bridge| Some((bridge.clone(), opposed.clone()?))).collect())
     }
 
     fn reserve(&self, ports: &[HostPort]) -> Result<(), ReserveError> {

@@ -1,5 +1,5 @@
-//! FastPath of overlay networks: frames between containers that bypass the bridge, from port to tunnel, from
-//! tunnel to port and from port to port.
+//! The fast path: frames between containers that bypass the bridge. In an overlay network from port to tunnel, from
+//! tunnel to port and from port to port; in a network of one host from port to port.
 //!
 //! A bridge in the host's own namespace passes each frame to the host's firewall as soon as
 //! `net.bridge.bridge-nf-call-iptables` is on, and Docker turns it on: every rule of the host and connection
@@ -13,13 +13,20 @@
 //! address learned from the tunnel. Broadcasts, ARP, neighbour discovery, traffic of the gateway and
 //! everything new take the bridge.
 //!
+//! In a network of one host both ends of a frame are checked: hardware address and address of the sender and of the
+//! receiver are those of two endpoints. So either all packets of a flow bypass the bridge, in both directions, or none:
+//! connection tracking, which sees bridged packets, never sees half a flow.
+//!
 //! Pure. Used by `desired` and `tunnel`; `crate::linux::firewall::fastpath` defines the form in the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use super::Protected;
-use crate::model::{Endpoint, IfName, Mac, Network};
+use crate::model::options::Shortcut;
+use crate::model::{Endpoint, IfName, Mac, Network, NetworkKind};
 
 /// A part of table `netdev pontoon`. Networks come before ports, which depend on them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +48,22 @@ pub enum FastPath {
         mac: Mac,
         /// The source addresses that it may use. Empty: source address validation is off, its frames take the
         /// bridge, and it is not looked up behind the tunnel.
+        addresses: BTreeSet<IpAddr>,
+    },
+    /// Where the containers of a network of one host are.
+    Bridge {
+        /// Its bridge.
+        bridge: IfName,
+    },
+    /// The paths of frames from a container to its neighbours on a bridge, and from them to it.
+    Neighbour {
+        /// The bridge of its network.
+        bridge: IfName,
+        /// The host end of its pair.
+        port: IfName,
+        /// The hardware address of the container.
+        mac: Mac,
+        /// Its addresses, at least one.
         addresses: BTreeSet<IpAddr>,
     },
     /// Not a fast path entry: drops frames that a checked port of a foreign bridge must not send even to that
@@ -83,6 +106,10 @@ pub enum Leftover {
     Place(String, Mac),
     /// What the ports of a network share, by the name of its tunnel.
     Network(String),
+    /// The location of a container at one of its addresses, by the name of its network's bridge.
+    Neighbour(String, Mac, IpAddr),
+    /// What the ports of a bridge share, by its name.
+    Bridge(String),
 }
 
 impl FastPath {
@@ -94,10 +121,18 @@ impl FastPath {
             FastPath::Guard { port } | FastPath::PacketLimit { port, .. } => protected.links.contains(port),
             FastPath::Shaped { port, ifb } => protected.links.contains(port) || protected.links.contains(ifb),
             FastPath::Port { tunnel, port, .. } => protected.links.contains(tunnel) || protected.links.contains(port),
-            FastPath::Leftover(Leftover::Table) => false,
-            FastPath::Leftover(Leftover::Chain(name) | Leftover::Place(name, _) | Leftover::Network(name)) => {
-                named(name)
+            FastPath::Bridge { bridge } => protected.links.contains(bridge),
+            FastPath::Neighbour { bridge, port, .. } => {
+                protected.links.contains(bridge) || protected.links.contains(port)
             }
+            FastPath::Leftover(Leftover::Table) => false,
+            FastPath::Leftover(
+                Leftover::Chain(name)
+                | Leftover::Place(name, _)
+                | Leftover::Network(name)
+                | Leftover::Neighbour(name, ..)
+                | Leftover::Bridge(name),
+            ) => named(name),
         }
     }
 
@@ -105,9 +140,12 @@ impl FastPath {
     pub fn link(&self) -> Option<&IfName> {
         match self {
             FastPath::Network { tunnel, .. } => Some(tunnel),
-            FastPath::Port { port, .. } | FastPath::Guard { port } | FastPath::PacketLimit { port, .. } => Some(port),
+            FastPath::Port { port, .. }
+            | FastPath::Neighbour { port, .. }
+            | FastPath::Guard { port }
+            | FastPath::PacketLimit { port, .. } => Some(port),
             FastPath::Shaped { ifb, .. } => Some(ifb),
-            FastPath::Leftover(_) => None,
+            FastPath::Bridge { .. } | FastPath::Leftover(_) => None,
         }
     }
 
@@ -133,21 +171,71 @@ impl FastPath {
     }
 }
 
-/// The tunnel of a network that has fastpath: none where containers are isolated from each other, nor on a
+/// The tunnel of a network that has a fast path: none where containers are isolated from each other, nor on a
 /// foreign bridge, whose owner may filter.
 fn tunnel(network: &Network) -> Option<&IfName> {
     let options = &network.spec.options;
-    network.kind.overlay().filter(|_| options.shortcut && options.icc).map(|overlay| &overlay.link)
+    let wanted = options.shortcut != Some(Shortcut::Off) && options.icc;
+    network.kind.overlay().filter(|_| wanted).map(|overlay| &overlay.link)
+}
+
+/// The bridge of a network of one host that has a fast path: none where containers are isolated from each other, nor on
+/// a foreign bridge.
+fn bridge(network: &Network) -> Option<&IfName> {
+    let options = &network.spec.options;
+    match &network.kind {
+        NetworkKind::Bridge { bridge } if options.icc => Some(bridge),
+        _ => None,
+    }
+    .filter(|bridge| matches!(options.shortcut, Some(Shortcut::On | Shortcut::Auto)) && is_spelled(bridge))
+}
+
+/// The subnets of a network of one host by its bridge, if it has a fast path only as long as no rule of another program
+/// could decide about its frames.
+pub fn contestable(network: &Network) -> BTreeMap<IfName, Vec<IpNetwork>> {
+    let bridge = bridge(network).filter(|_| network.spec.options.shortcut == Some(Shortcut::Auto));
+    let subnets = || network.spec.subnets().map(|subnet| subnet.pool).collect();
+    bridge.map(|bridge| (bridge.clone(), subnets())).into_iter().collect()
+}
+
+/// Leaves out what belongs to these bridges.
+pub fn without(mut entries: BTreeSet<FastPath>, bridges: &BTreeSet<IfName>) -> BTreeSet<FastPath> {
+    entries.retain(|entry| match entry {
+        FastPath::Bridge { bridge } | FastPath::Neighbour { bridge, .. } => !bridges.contains(bridge),
+        _ => true,
+    });
+    entries
+}
+
+/// Whether nft reads a name of an object that begins with this one: a saved listing must be readable again.
+fn is_spelled(name: &IfName) -> bool {
+    let bytes = name.as_str().as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+    bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.iter().all(plain)
 }
 
 /// The fast path entries of an overlay network with a tunnel.
-pub fn of_network(network: &Network) -> BTreeSet<FastPath> {
+pub fn of_overlay(network: &Network) -> BTreeSet<FastPath> {
     let gateway = Mac::of_bridge(network.spec.id.as_str());
     tunnel(network).map(|tunnel| FastPath::Network { tunnel: tunnel.clone(), gateway }).into_iter().collect()
 }
 
-/// The fast path entries of an endpoint. `checked` tells whether source address validation is on.
-pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checked: bool) -> BTreeSet<FastPath> {
+/// The fast path entries of a network of one host.
+pub fn of_bridge(network: &Network) -> BTreeSet<FastPath> {
+    bridge(network).map(|bridge| FastPath::Bridge { bridge: bridge.clone() }).into_iter().collect()
+}
+
+/// The fast path entries of an endpoint of a network of one host whose sources are validated.
+pub fn of_neighbour(network: &Network, host: &IfName, endpoint: &Endpoint) -> BTreeSet<FastPath> {
+    // A bridge passes frames for every address to its port; a location has one address.
+    let addresses: BTreeSet<_> = endpoint.spec.addresses().filter(|address| !address.is_unspecified()).collect();
+    let bridge = bridge(network).filter(|_| !addresses.is_empty()).cloned();
+    let entry = |bridge| FastPath::Neighbour { bridge, port: host.clone(), mac: endpoint.mac, addresses };
+    bridge.map(entry).into_iter().collect()
+}
+
+/// The fast path entries of an endpoint of an overlay network. `checked` tells whether source address validation is on.
+pub fn of_port(network: &Network, host: &IfName, endpoint: &Endpoint, checked: bool) -> BTreeSet<FastPath> {
     let addresses: BTreeSet<_> = endpoint.spec.addresses().filter(|_| checked).collect();
     let port = |tunnel: &IfName| FastPath::Port {
         tunnel: tunnel.clone(),
@@ -158,14 +246,18 @@ pub fn of_endpoint(network: &Network, host: &IfName, endpoint: &Endpoint, checke
     tunnel(network).map(port).into_iter().collect()
 }
 
-/// Leaves out the ports of networks that have no tunnel now, because this host has no underlay address.
+/// Leaves out the ports of networks that have no tunnel now, because this host has no underlay address, and those of
+/// bridges without a fast path.
 pub fn whole(mut wanted: BTreeSet<FastPath>) -> BTreeSet<FastPath> {
-    let of_network = |entry: &FastPath| match entry {
-        FastPath::Network { tunnel, .. } => Some(tunnel.clone()),
+    let shared = |entry: &FastPath| match entry {
+        FastPath::Network { tunnel: name, .. } | FastPath::Bridge { bridge: name } => Some(name.clone()),
         _ => None,
     };
-    let networks: BTreeSet<_> = wanted.iter().filter_map(of_network).collect();
-    wanted.retain(|entry| !matches!(entry, FastPath::Port { tunnel, .. } if !networks.contains(tunnel)));
+    let networks: BTreeSet<_> = wanted.iter().filter_map(shared).collect();
+    wanted.retain(|entry| match entry {
+        FastPath::Port { tunnel: name, .. } | FastPath::Neighbour { bridge: name, .. } => networks.contains(name),
+        _ => true,
+    });
     wanted
 }
 
@@ -181,8 +273,11 @@ pub(super) fn difference(
     let add: Vec<_> = want.iter().filter(|entry| !have.contains(*entry) || again(entry)).cloned().collect();
     // An added fast path entry replaces its own remains, which others may depend on.
     let renewed: BTreeSet<String> = add.iter().filter_map(FastPath::chain).collect();
+    let shared =
+        |name: &str| add.iter().any(|entry| matches!(entry, FastPath::Bridge { bridge } if bridge.as_str() == name));
     let replaced = |entry: &FastPath| match entry {
         FastPath::Leftover(Leftover::Chain(name) | Leftover::Network(name)) => renewed.contains(name),
+        FastPath::Leftover(Leftover::Bridge(name)) => shared(name),
         _ => false,
     };
     let gone = |entry: &&FastPath| !replaced(entry) && !entry.is_of(protected);

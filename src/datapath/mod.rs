@@ -21,6 +21,7 @@ pub mod kind;
 pub mod limited_forwarding;
 mod link;
 pub mod object;
+mod opposition;
 pub mod passage;
 pub mod plan;
 pub mod policy;
@@ -41,6 +42,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use ipnetwork::IpNetwork;
 
 use crate::model::access::Transport;
 use crate::model::{DataPath, Family, HostPort, IfName};
@@ -142,6 +145,9 @@ pub struct Datapath {
     pub forward6: Option<BTreeSet<ForwardRule>>,
     /// Fast path entries past the bridges of overlay networks; `None` where the kernel does not support them.
     pub fastpath: Option<BTreeSet<FastPath>>,
+    /// The subnets by bridge of networks that have a fast path only as long as no rule of another program could decide
+    /// about their frames. Never read from the kernel.
+    pub contestable: BTreeMap<IfName, Vec<IpNetwork>>,
     /// Containers that the host reaches by a host link.
     pub stations: BTreeSet<Station>,
 }
@@ -254,6 +260,17 @@ pub trait Kernel: Wire {
     /// [`Policy::Broadcast`]. The default implementation returns none.
     fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         Ok(BTreeSet::new())
+    }
+
+    /// The first rule of another program that could decide about frames between containers, of each of these bridges, with
+    /// the subnets of its network, that has one. The default implementation says that there may be one for each.
+    fn opposition(&self, bridges: &BTreeMap<IfName, Vec<IpNetwork>>) -> Result<BTreeMap<IfName, String>, KernelError> {
+        Ok(bridges.keys().map(|bridge| (bridge.clone(), "rules that cannot be read".to_owned())).collect())
+    }
+
+    /// What affects [`Kernel::opposition`] and changes without a notification. The default implementation has nothing.
+    fn unannounced(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Makes addresses of DNS names reachable for the endpoint with address `own` by these protocols and ports, each for a

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::backoff::{Backoff, Subject};
+use super::opposition::Opposition;
 use super::repair::{Counts, Repair};
 use super::sharing::Sharing;
 use super::unknown::{self, Judge};
@@ -29,15 +30,16 @@ use crate::state::table::lock;
 /// See the module documentation.
 pub struct Reconciler {
     kernel: Arc<dyn Kernel>,
-    desired: Mutex<Datapath>,
+    pub(super) desired: Mutex<Datapath>,
     engine: Mutex<EngineBridges>,
     broadcasts: Mutex<BTreeSet<Policy>>,
+    pub(super) opposition: Mutex<Opposition>,
     /// What is protected for a reason other than being unknown to the state.
     protected: Mutex<Protected>,
     judge: Mutex<Judge>,
     backoff: Mutex<Backoff>,
     sharing: Mutex<Sharing>,
-    gate: RwLock<()>,
+    pub(super) gate: RwLock<()>,
     /// Whether forwarding may be turned on.
     opens: bool,
     /// The families that, when last observed, were forwarded because of Pontoon alone.
@@ -54,6 +56,7 @@ impl Reconciler {
             desired: Mutex::new(kind::base()),
             engine: Mutex::default(),
             broadcasts: Mutex::default(),
+            opposition: Mutex::default(),
             protected: Mutex::default(),
             judge: Mutex::default(),
             backoff: Mutex::default(),
@@ -77,7 +80,8 @@ impl Reconciler {
     pub fn replace(&self, before: &Datapath, after: &Datapath) -> Result<(), KernelError> {
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let before = &*self.replaced(before, after);
-        let mut plan = diff(before, after, &Protected::default());
+        let [before, after] = self.uncontested([before, after]);
+        let mut plan = diff(&before, &after, &Protected::default());
         plan.steps.retain(|step| self.opens || !limited_forwarding::turns_on(step));
         let is_extra = |step: &Step| matches!(step, Step::FastPath { add, .. } if !add.iter().any(FastPath::is_needed));
         for steps in plan.steps.chunk_by(|one, next| is_extra(one) == is_extra(next)) {
@@ -108,6 +112,7 @@ impl Reconciler {
             desired.objects.remove(name);
             desired.sandboxed.remove(name);
         }
+        desired.contestable.retain(|bridge, _| !before.contestable.contains_key(bridge));
         remove_all(&mut desired.policy, &before.policy);
         remove_all(&mut desired.forward4, &before.forward4);
         remove_all(&mut desired.forward6, &before.forward6);
@@ -286,20 +291,21 @@ impl Reconciler {
     /// as a repair, because nothing has drifted. False when it did not succeed and a comparison is due.
     pub fn follow_host(&self) -> Result<bool, KernelError> {
         let before = self.of_host();
-        self.find_host()?;
+        let same = !self.find_host()?;
         let _verbs = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let with = |policy| Datapath { policy: Some(policy), ..Datapath::default() };
         let plan = diff(&with(before), &with(self.of_host()), &Protected::default());
-        Ok(plan.steps.is_empty() || self.kernel.apply(&plan.steps).is_ok())
+        Ok((plan.steps.is_empty() || self.kernel.apply(&plan.steps).is_ok()) && same)
     }
 
     /// Reads what the firewall must know about the host, and leaves the rest to the next comparison: bridges
-    /// of the engine's built-in driver, and where broadcasts are accepted.
-    pub fn find_host(&self) -> Result<(), KernelError> {
+    /// of the engine's built-in driver, where broadcasts are accepted, and rules of other programs. Whether those change
+    /// a fast path.
+    pub fn find_host(&self) -> Result<bool, KernelError> {
         let (engine, broadcasts) = (self.kernel.engine_bridges()?, self.kernel.broadcasts()?);
         *lock(&self.engine) = engine;
         *lock(&self.broadcasts) = broadcasts;
-        Ok(())
+        Ok(self.find_opposition())
     }
 
     fn of_host(&self) -> BTreeSet<Policy> {
@@ -322,7 +328,7 @@ impl Reconciler {
         let limited_forwarding = limited_forwarding::policy(have, &want);
         want.policy.get_or_insert_default().extend(limited_forwarding);
         *lock(&self.turned_on) = have.turned_on;
-        want.fastpath = want.fastpath.map(fastpath::whole);
+        want.fastpath = want.fastpath.map(|entries| fastpath::whole(self.open(entries)));
         want
     }
 

@@ -47,7 +47,7 @@ pub fn of(network: &Network, local: IpAddr, port: u16, peers: &BTreeSet<IpAddr>)
         BTreeSet::from([Policy::Tunnel(overlay.vni), Policy::Gateway(link(), Mac::of_bridge(spec.id.as_str()))]);
     policy.extend((!spec.options.multicast).then(|| Policy::Link(LinkProperty::NoMulticast, link())));
     policy.extend(spec.subnets().filter_map(|s| s.gateway).map(|ip| Policy::GatewayAddress(link(), ip)));
-    let fastpath = Some(fastpath::of_network(network));
+    let fastpath = Some(fastpath::of_overlay(network));
     Datapath { objects: [(link(), vxlan.into())].into(), policy: Some(policy), fastpath, ..Datapath::default() }
 }
 

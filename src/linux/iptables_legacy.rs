@@ -1,8 +1,9 @@
 //! Reads tables of iptables-legacy, which nf_tables does not show (`IPT_SO_GET_INFO` and
 //! `IPT_SO_GET_ENTRIES`, include/uapi/linux/netfilter_ipv4/ip_tables.h).
 //!
-//! Reads only, and only tables that exist: asking for a missing table would create it. Called by `survey` and `ruleset`.
+//! Reads only, and only tables that exist: asking for a missing table would create it. Called by `survey`, `ruleset` and `opposition`.
 
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -70,9 +71,21 @@ pub fn tables(family: Family, wanted: &[&str]) -> Vec<LegacyTable> {
 }
 
 fn existing(family: Family) -> Vec<String> {
+    names(family).unwrap_or_default()
+}
+
+/// Names of the tables that exist.
+///
+/// # Errors
+/// They cannot be read. A kernel without iptables-legacy has none.
+pub fn names(family: Family) -> io::Result<Vec<String>> {
     let names =
         if family.is_v6() { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
-    std::fs::read_to_string(names).unwrap_or_default().lines().map(str::to_owned).collect()
+    match std::fs::read_to_string(names) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Chain FORWARD of table `filter`; `None` when the table does not exist.

@@ -32,12 +32,14 @@ pub mod netlink;
 pub mod object;
 mod observe;
 mod offload;
+mod opposition;
 pub mod packet;
 mod paths;
 mod port_vlans;
 mod reaper;
 mod reserve;
 pub mod route;
+mod rule_events;
 pub mod ruleset;
 pub mod sandbox;
 mod shaper;
@@ -61,6 +63,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnetwork::IpNetwork;
 use rtnetlink::LinkUnspec;
 
 use crate::datapath::host::Dropped;
@@ -294,6 +297,14 @@ impl Kernel for LinuxKernel {
 
     fn broadcasts(&self) -> Result<BTreeSet<Policy>, KernelError> {
         observe::broadcasts(&mut self.route().socket, &self.sysctls)
+    }
+
+    fn opposition(&self, bridges: &BTreeMap<IfName, Vec<IpNetwork>>) -> Result<BTreeMap<IfName, String>, KernelError> {
+        opposition::find(self.ports.clone(), &self.sysctls, bridges)
+    }
+
+    fn unannounced(&self) -> Vec<String> {
+        opposition::unannounced(&self.sysctls)
     }
 
     fn admit(&self, own: IpAddr, admissions: &[Admission], transports: &[Transport]) -> Result<(), KernelError> {

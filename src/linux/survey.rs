@@ -6,12 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
 
 use super::firewall::counters;
 use super::link::{self, LinkRecord};
 use super::netlink::{Explain as _, Failure, OwnPorts, Protocol, Socket};
 use super::sysctl::Sysctls;
-use super::{Options, addr, chains, feature, iptables_legacy, observe, paths, port_vlans, route};
+use super::{Options, addr, chains, feature, iptables_legacy, observe, opposition, paths, port_vlans, route};
 use crate::datapath::host::{Host, HostBridge, HostLink, HostRoute, PeerPaths};
 use crate::datapath::{Datapath, EngineBridges, KernelError, ObjectKind, Policy, Underlay};
 use crate::model::{DataPath, Family, IfName};
@@ -54,9 +57,10 @@ impl Survey {
         let (mut datapath, links) = read.map_err(|f| f.of("observe", "links"))?;
         observe::firewall(&mut self.nft, &self.sysctls, Some(links), || link::list(&mut self.route), &mut datapath)
             .map_err(|f| f.of("observe", "the firewall"))?;
-        // A tunnel without fast path entries may mean that the kernel does not support them.
+        // A tunnel or a bridge without fast path entries may mean that the kernel does not support them.
+        let may_have = |kind| matches!(kind, ObjectKind::Vxlan | ObjectKind::Bridge);
         let none = datapath.fastpath.as_ref().is_some_and(BTreeSet::is_empty)
-            && datapath.objects.values().any(|object| object.kind() == ObjectKind::Vxlan);
+            && datapath.objects.values().any(|object| may_have(object.kind()));
         if none && !feature::offers_fastpath() {
             datapath.fastpath = None;
         }
@@ -69,6 +73,20 @@ impl Survey {
     /// The same.
     pub fn engine_bridges(&mut self) -> Result<EngineBridges, KernelError> {
         observe::engine_bridges(&mut self.nft, &mut self.route)
+    }
+
+    /// Rules of other programs that could decide about frames on the fast path, as `Kernel::opposition` reads them.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn opposition(
+        &self,
+        bridges: &BTreeMap<IfName, Vec<IpNetwork>>,
+    ) -> Result<BTreeMap<IfName, String>, KernelError> {
+        if bridges.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        opposition::find(Arc::default(), &self.sysctls, bridges)
     }
 
     /// Where the host accepts broadcasts, as `Kernel::broadcasts` reads it.

@@ -124,6 +124,11 @@ impl Sysctls {
         self.ensure(&localnet(link), "1")
     }
 
+    /// Whether the kernel can pass frames of bridges to iptables.
+    pub fn has_bridge_netfilter(&self) -> bool {
+        self.root.join("bridge/bridge-nf-call-iptables").exists()
+    }
+
     /// Whether bridges pass IPv4 frames to iptables; false without br_netfilter.
     pub fn bridges_call_iptables(&self) -> bool {
         self.read("bridge/bridge-nf-call-iptables").is_ok_and(|value| value != "0")

@@ -18,16 +18,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::addr::parse_address;
 use super::echo_filter::{ECHO, EchoFilter};
-use super::firewall::ruleset::TABLE;
 use super::frame::{Frame, Frames};
 use super::link::{self, LinkRecord, parse_link, parse_port};
 use super::netlink::{Failure, OwnPorts, Protocol, Socket, open_fd, receive};
 use super::port_vlans;
+use super::rule_events;
 use super::shaper;
 use super::sysctl::FORWARDED_BY_PONTOON;
-use super::tlv::{Attributes, native32, text};
+use super::tlv::{Attributes, native32};
 use crate::model::IfName;
-use nft::message::{BRIDGE, CHAIN_NAME, INET, IPV4, IPV6, NETDEV, RULE_CHAIN, TABLE_NAME, attributes, wire};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_TC`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV4_NETCONF`,
 /// `RTNLGRP_IPV6_NETCONF`, `RTNLGRP_BRVLAN`.
@@ -65,6 +64,8 @@ pub enum Event {
     HostAddress,
     /// Forwarding of a family was turned on or off for the host.
     Forwarding,
+    /// Another table, chain, rule or set changed.
+    Rules,
     /// Table `inet pontoon`, `bridge pontoon` or `netdev pontoon`, or the engine's `FORWARD` chain changed.
     Firewall,
     /// Notifications were lost; anything may have changed.
@@ -347,23 +348,8 @@ impl Known {
 
     /// The event in one datagram of nf_tables notifications.
     pub fn firewall_event(&self, datagram: &[u8]) -> Option<Event> {
-        let theirs = |frame: Frame<'_>| !self.ports.contains(frame.port) && concerns_us(&frame);
-        Frames::new(datagram).any(theirs).then_some(Event::Firewall)
-    }
-}
-
-/// Whether a notification of nf_tables concerns a Pontoon table or the engine's chain.
-fn concerns_us(frame: &Frame<'_>) -> bool {
-    // wire(0) to wire(2) are about tables, 3 to 5 about chains, 6 to 8 about rules.
-    let Some(kind) = frame.kind.checked_sub(wire(0)) else { return false };
-    let object = attributes(frame.payload);
-    let table = object.find(TABLE_NAME).and_then(text);
-    match (frame.payload.first(), table, kind) {
-        (Some(&(INET | BRIDGE | NETDEV | IPV4 | IPV6)), Some(TABLE), _) => true,
-        (Some(&(IPV4 | IPV6)), Some("filter"), 0..=2) => true,
-        (Some(&(IPV4 | IPV6)), Some("filter"), 3..=5) => object.find(CHAIN_NAME).and_then(text) == Some("FORWARD"),
-        (Some(&(IPV4 | IPV6)), Some("filter"), 6..=8) => object.find(RULE_CHAIN).and_then(text) == Some("FORWARD"),
-        _ => false,
+        let theirs = Frames::new(datagram).filter(|frame| !self.ports.contains(frame.port));
+        rule_events::of(theirs)
     }
 }
 

@@ -160,6 +160,9 @@ fn of_network(facts: &Facts<'_>, network: &NetworkStatus) -> Shown {
     line("link", format!("{}, MTU {}", network.link, network.mtu));
     line("subnets", format!("{}   gateway {}", join(&network.subnets), join(&network.detail.gateways)));
     line("icc", if network.icc { "containers reach each other" } else { "containers are isolated" }.to_owned());
+    if let Some(rule) = &network.detail.opposed_by {
+        line("fast path", format!("off, because of {rule}"));
+    }
     if let Some(vlan) = network.vlan {
         line("vlan", vlan.to_string());
     }

@@ -16,6 +16,7 @@ mod frames;
 mod groups;
 mod ledger;
 mod many;
+mod neighbours;
 mod output;
 mod overlay;
 mod packet;

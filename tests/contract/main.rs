@@ -366,6 +366,37 @@ fn fast_paths_are_created_changed_and_deleted() {
 }
 
 #[test]
+fn fast_paths_of_neighbours_are_created_changed_and_deleted() {
+    on_both(|kernel| {
+        kernel.apply(&build()).unwrap();
+        let mut want = tunnels();
+        let neighbour = |host: &str, addresses: &[&str]| FastPath::Neighbour {
+            bridge: name("pntb1"),
+            port: name(host),
+            mac: Mac::derive("peer", host),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        };
+        let bridge = FastPath::Bridge { bridge: name("pntb1") };
+        for shortcuts in [
+            vec![bridge.clone()],
+            vec![bridge.clone(), neighbour("pnth1", &["10.77.0.2", "fd00::2"]), neighbour("pnth2", &["10.77.0.4"])],
+            vec![bridge.clone(), neighbour("pnth1", &["10.77.0.3"]), neighbour("pnth2", &["fd00::4"])],
+            vec![bridge, neighbour("pnth2", &["fd00::4"])],
+            vec![],
+        ] {
+            want.fastpath = Some(shortcuts.into_iter().collect());
+            assert!(!reach(kernel, &want).is_empty());
+            assert_eq!(observe(kernel), want);
+            assert_eq!(reach(kernel, &want), []);
+        }
+        // A container without its network's fast path has no effect.
+        let (add, remove) = (neighbour("pnth1", &["10.77.0.2"]), neighbour("pnth2", &["10.77.0.4"]));
+        kernel.apply(&[Step::FastPath { add: vec![add], remove: vec![remove] }]).unwrap();
+        assert_eq!(observe(kernel), want);
+    });
+}
+
+#[test]
 fn renamed_links_get_their_names_back() {
     on_both(|kernel| {
         kernel.apply(&build()).unwrap();

@@ -80,6 +80,9 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
             );
             tunnels.push((link.to_owned(), line));
         }
+        if has_neighbours(network) {
+            fastpath.extend([4, 6].map(|family| format!("map {bridge}_near{family}")));
+        }
         addresses.sort();
         element("bridges", bridge.to_owned());
         element("container_bridges", bridge.to_owned());
@@ -112,6 +115,9 @@ pub fn expect(facts: &Facts, inside: &dyn Fn(&str) -> Option<bool>) -> Objects {
         }
         if let Some(overlay) = network["kind"].get("overlay").filter(|_| options["icc"] != false) {
             fastpath.extend(port_fastpath(text(overlay, "link"), endpoint));
+        }
+        if has_neighbours(network) {
+            fastpath.extend(neighbour_fastpath(bridge, endpoint));
         }
         element("spoof_checked", host.to_owned());
         element("source_macs", format!("{host} . {}", text(endpoint, "mac")));
@@ -183,6 +189,27 @@ fn network_fastpath(tunnel: &str, bridge: &str) -> Vec<String> {
     let named = [format!("chain {tunnel}_on"), format!("chain {tunnel}")];
     let sets = [format!("map {tunnel}_here"), format!("set {tunnel}_there")];
     rules.chain(named).chain(sets).collect()
+}
+
+/// Whether containers of a network of one host reach each other past the bridge.
+fn has_neighbours(network: &Value) -> bool {
+    let options = &network["spec"]["options"];
+    network["kind"].get("overlay").is_none() && options["shortcut"] == true && options["icc"] != false
+}
+
+/// The fast path of a container of a network of one host.
+fn neighbour_fastpath(bridge: &str, endpoint: &Value) -> Vec<String> {
+    let (host, mac) = (text(ledger::pair(endpoint), "host"), text(endpoint, "mac"));
+    let addresses = ["v4", "v6"].iter().filter_map(|family| endpoint["spec"].get(family)?.as_str());
+    let addresses: Vec<String> = addresses.map(plain).collect();
+    let count = addresses.iter().map(|address| if address.contains(':') { 2 } else { 1 }).sum();
+    let rule = |nth: usize| format!("rule {host} {nth} neighbour {bridge} now {mac} {}", addresses.join(" "));
+    let place = |address: &String| {
+        let family = if address.contains(':') { 6 } else { 4 };
+        format!("{bridge}_near{family}: {mac} . {address} : {host}")
+    };
+    let places = addresses.iter().map(place);
+    (1..=count).map(rule).chain([format!("chain {host}")]).chain(places).collect()
 }
 
 /// The fast path of a container.

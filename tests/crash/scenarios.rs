@@ -34,11 +34,12 @@ impl Scenario {
     pub const LIFE: Self = Self::of(life);
 
     /// The same on each kind of network.
-    pub const KINDS: [(&str, Self); 6] = [
+    pub const KINDS: [(&str, Self); 7] = [
         ("a network of both families", Self::of(dual)),
         ("an internal network", Self::of(internal)),
         ("a routed network", Self::of(routed)),
         ("a network of isolated containers", Self::of(apart)),
+        ("a network with a fast path", Self::of(neighbours)),
         ("an overlay network", Self::of(overlay)),
         ("a macvlan network with a host link", Self::of(macvlan)),
     ];
@@ -104,6 +105,11 @@ fn routed(engine: &mut Engine<'_>) {
 
 fn apart(engine: &mut Engine<'_>) {
     life_on(engine, Kind { options: &[("com.docker.network.bridge.enable_icc", "false")], ..Kind::default() });
+}
+
+fn neighbours(engine: &mut Engine<'_>) {
+    let options = &[("pontoon.shortcut", "true")];
+    life_on(engine, Kind { six: "fd00:77::/64", options, ..Kind::default() });
 }
 
 fn overlay(engine: &mut Engine<'_>) {

@@ -21,6 +21,7 @@ mod limits;
 mod macvlan;
 mod managed;
 mod names;
+mod neighbours;
 mod options;
 mod outage;
 mod packages;

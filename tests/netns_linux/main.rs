@@ -13,6 +13,8 @@ mod links;
 mod measure;
 mod multicast;
 mod names;
+mod neighbours;
+mod opposition;
 mod overlay;
 mod parsers;
 mod paths;

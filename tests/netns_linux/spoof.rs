@@ -7,7 +7,7 @@ use pontoon::model::Mac;
 use testkit::netns::*;
 use testkit::topology::*;
 
-fn checked(topology: &Topology) -> Vec<Policy> {
+pub fn checked(topology: &Topology) -> Vec<Policy> {
     let mut policy = Vec::new();
     for (end, id, n) in [(&topology.ends[0], "a", 2), (&topology.ends[1], "b", 3)] {
         policy.push(Policy::Link(LinkProperty::SpoofChecked, end.clone()));
@@ -21,7 +21,7 @@ fn checked(topology: &Topology) -> Vec<Policy> {
     policy
 }
 
-fn add(kernel: &LinuxKernel, policy: Vec<Policy>) {
+pub fn add(kernel: &LinuxKernel, policy: Vec<Policy>) {
     kernel.apply(&[Step::ChangeFirewall { add: policy, remove: vec![] }]).unwrap();
 }
 
@@ -33,7 +33,7 @@ fn dropped(comment: &str) -> u64 {
 }
 
 /// Sends a frame with this content from eth0, through a packet socket.
-fn send_frame(from: &Netns, frame: &[u8]) {
+pub fn send_frame(from: &Netns, frame: &[u8]) {
     let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
     from.run(&format!(
         "python3 -c \"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); s.send(bytes.fromhex('{hex}'))\""

@@ -15,6 +15,7 @@ mod host_link;
 mod ipam;
 mod limits;
 mod macvlan;
+mod neighbours;
 mod networks;
 mod overlay;
 mod parents;

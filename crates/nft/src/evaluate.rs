@@ -18,6 +18,8 @@ const RETURN: i32 = -5;
 const VERDICT_CHAIN: u16 = 2;
 /// `NFTA_COUNTER_PACKETS`.
 const COUNTER_PACKETS: u16 = 2;
+/// `NFTA_EXTHDR_SREG`.
+const EXTHDR_SOURCE: u16 = 7;
 /// `NFT_NAT_DNAT`.
 const NAT_DESTINATION: u32 = 1;
 const LOOKUP_INVERTED: u32 = 1;
@@ -56,6 +58,8 @@ pub struct Evaluation {
     pub verdict: Option<Verdict>,
     /// Packets that its counter counted.
     pub packets: Option<u64>,
+    /// What it changes or records beside its verdict: if it matches, or if only a later condition is false.
+    pub effect: Option<String>,
 }
 
 /// The packet, as rules see it.
@@ -152,6 +156,12 @@ impl Machine<'_> {
         }
     }
 
+    /// Compares a register that is not entirely known: what is known may rule out that it has the value.
+    fn is_other(&self, register: u32, wanted: &[u8], operation: u32) -> Option<bool> {
+        let differs = self.registers.read(register, wanted.len()).is_err() && self.registers.differs(register, wanted);
+        (differs && operation < 2).then_some(operation == 1)
+    }
+
     fn step(&mut self, name: &str, data: &Attributes<'_>) {
         let number = |kind| data.find(kind).and_then(big32).unwrap_or_default();
         let value = |kind| Attributes::new(data.find(kind).unwrap_or_default()).find(DATA_VALUE).unwrap_or_default();
@@ -165,6 +175,9 @@ impl Machine<'_> {
             "socket" => self.load(number(2), self.packet.socket(number(1))),
             "cmp" => {
                 let (wanted, operation) = (value(3), number(2));
+                if let Some(holds) = self.is_other(number(1), wanted, operation) {
+                    return self.condition(Some(holds), "");
+                }
                 self.compare(number(1), wanted.len(), |bytes| match operation {
                     0 => bytes == wanted,
                     1 => bytes != wanted,
@@ -201,10 +214,18 @@ impl Machine<'_> {
                 let what = format!("-m {}", data.find(1).and_then(text).unwrap_or("?"));
                 self.condition(holds, &what);
             }
-            "target" => self.result.verdict = extension::target(data),
+            "target" => {
+                self.result.verdict = extension::target(data);
+                if self.result.verdict.is_none() {
+                    self.effect(data.find(1).and_then(text).unwrap_or("?"));
+                }
+            }
             // They change or record something, and the next expression is evaluated.
-            "meta" | "payload" | "ct" | "log" | "notrack" | "dynset" | "objref" | "flow_offload" | "last"
-            | "synproxy" => {}
+            "meta" | "payload" | "ct" | "log" | "notrack" | "dynset" | "objref" | "flow_offload" | "synproxy" => {
+                self.effect(name);
+            }
+            "last" => {}
+            "exthdr" if data.find(EXTHDR_SOURCE).is_some() => self.effect(name),
             "numgen" | "hash" | "rt" | "exthdr" | "osf" | "xfrm" | "tunnel" | "bitwise" => {
                 let register = data.find(if name == "hash" || name == "bitwise" { 2 } else { 1 }).and_then(big32);
                 self.load(register.unwrap_or_default(), Value::Unknown(name.to_owned()));
@@ -214,17 +235,33 @@ impl Machine<'_> {
         }
     }
 
+    fn effect(&mut self, what: &str) {
+        if !self.result.fails {
+            self.result.effect.get_or_insert_with(|| what.to_owned());
+        }
+    }
+
+    /// A lookup whose result is not known: of a map too, whose value would be a verdict or a value.
+    fn is_unsure(&mut self, data: &Attributes<'_>, what: &str) {
+        self.condition(None, what);
+        match data.find(3).and_then(big32) {
+            Some(0) => self.result.verdict = Some(Verdict::Unknown(what.to_owned())),
+            Some(register) => self.load(register, Value::Unknown(what.to_owned())),
+            None => {}
+        }
+    }
+
     fn lookup(&mut self, data: &Attributes<'_>) {
         let number = |kind| data.find(kind).and_then(big32).unwrap_or_default();
         let set = data.find(1).and_then(text).unwrap_or_default();
         let inverted = number(5) & LOOKUP_INVERTED != 0;
-        let Some(length) = self.packet.key_length(set) else { return self.condition(None, &format!("@{set}")) };
+        let Some(length) = self.packet.key_length(set) else { return self.is_unsure(data, &format!("@{set}")) };
         let key = match self.registers.read(number(2), length) {
             Ok(key) => key,
-            Err(what) => return self.condition(None, &what),
+            Err(what) => return self.is_unsure(data, &what),
         };
         match (self.packet.lookup(set, &key), data.find(3).and_then(big32)) {
-            (Lookup::Unknown, _) => self.condition(None, &format!("@{set}")),
+            (Lookup::Unknown, _) => self.is_unsure(data, &format!("@{set}")),
             (Lookup::Missing, _) => self.condition(Some(inverted), ""),
             (Lookup::Found(_), None) => self.condition(Some(!inverted), ""),
             (Lookup::Found(value), Some(register)) => self.load(register, Value::Known(value)),

@@ -50,7 +50,7 @@ pub fn holds(name: &str, revision: u32, info: &[u8], packet: &dyn Subject) -> Op
         "icmp" => icmp(info, libc::IPPROTO_ICMP as u8, packet),
         "icmp6" => icmp(info, libc::IPPROTO_ICMPV6 as u8, packet),
         // Extension headers of IPv6, which no described packet has.
-        "rt" | "ah" | "esp" | "frag" | "hbh" | "dst" | "mh" => Some(false),
+        "rt" | "ah" | "esp" | "frag" | "hbh" | "dst" | "mh" => transported(packet).map(|_| false),
         "pkttype" => {
             let (Value::Known(own), wanted) = (packet.meta(META_PACKET_TYPE), native32(info)?) else { return None };
             Some((u32::from(*own.first()?) == wanted) != (native32(info.get(4..)?)? != 0))
@@ -61,6 +61,15 @@ pub fn holds(name: &str, revision: u32, info: &[u8], packet: &dyn Subject) -> Op
             Some((mark & mask == value) != inverted)
         }
         _ => None,
+    }
+}
+
+/// Number of the transport protocol, if it is known; 255 is no protocol.
+fn transported(packet: &dyn Subject) -> Option<u8> {
+    match packet.meta(META_TRANSPORT) {
+        Value::Known(bytes) => bytes.first().copied(),
+        Value::Missing => Some(u8::MAX),
+        Value::Unknown(_) | Value::Partly(..) => None,
     }
 }
 
@@ -101,7 +110,7 @@ fn address_type(info: &[u8], packet: &dyn Subject) -> Option<bool> {
 
 /// A type of ICMP messages and a range of its codes; type 255 of ICMP stands for all.
 fn icmp(info: &[u8], protocol: u8, packet: &dyn Subject) -> Option<bool> {
-    if packet.meta(META_TRANSPORT) != Value::Known(vec![protocol]) {
+    if transported(packet)? != protocol {
         return Some(false);
     }
     let (wanted, first, last, inverted) = (*info.first()?, *info.get(1)?, *info.get(2)?, *info.get(3)? != 0);
@@ -113,7 +122,7 @@ fn icmp(info: &[u8], protocol: u8, packet: &dyn Subject) -> Option<bool> {
 
 /// Two ranges of ports, source and destination, each inverted by a flag.
 fn ports(info: &[u8], protocol: u8, packet: &dyn Subject, flags: u8, source: u8, target: u8) -> Option<bool> {
-    if packet.meta(META_TRANSPORT) != Value::Known(vec![protocol]) {
+    if transported(packet)? != protocol {
         return Some(false);
     }
     let range = |at: usize| Some(native16(info.get(at..)?)?..=native16(info.get(at + 2..)?)?);

@@ -32,15 +32,15 @@ pub enum Update {
 }
 
 impl Expressions {
-    /// Forwards the frame to the link that the map has for this field; continues with the next rule if there
-    /// is no entry.
-    pub fn forward_by(self, part: Field, map: &str) -> Self {
-        self.looked_up(part, map, true).sent()
+    /// Forwards the frame to the link that the map has for the concatenation of these fields; continues with the next
+    /// rule if there is no entry.
+    pub fn forward_by(self, parts: &[Field], map: &str) -> Self {
+        self.looked_up(parts, map, true).sent()
     }
 
     /// Matches when a field of the frame is in the set.
     pub fn named_set_has(self, part: Field, set: &str) -> Self {
-        self.looked_up(part, set, false)
+        self.looked_up(&[part], set, false)
     }
 
     /// Adds the concatenation of these fields to the set, or restarts its timeout, with this timeout in milliseconds.
@@ -150,8 +150,8 @@ impl Expressions {
         self
     }
 
-    fn looked_up(self, part: Field, set: &str, is_map: bool) -> Self {
-        let mut found = self.load(&[part]);
+    fn looked_up(self, parts: &[Field], set: &str, is_map: bool) -> Self {
+        let mut found = self.load(parts);
         found.push("lookup", |data| {
             data.text(1, set).big(2, REGISTERS);
             if is_map {

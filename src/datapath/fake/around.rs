@@ -31,6 +31,11 @@ impl FakeKernel {
         }
     }
 
+    /// Adds a rule of another program that decides about frames between containers, or removes it.
+    pub fn oppose(&self, rule: Option<&str>) {
+        self.world().opposed = rule.map(str::to_owned);
+    }
+
     /// Sets the MTU of the default route's link.
     pub fn set_uplink_mtu(&self, mtu: Option<u32>) {
         self.world().uplink_mtu = mtu;

@@ -91,6 +91,8 @@ fn network(network: &Network, name: &IfName) -> Datapath {
         policy: Some(policy(network, name)),
         forward4: Some(forward_rules(name)),
         forward6: Some(forward_rules(name)),
+        fastpath: Some(fastpath::of_bridge(network)),
+        contestable: fastpath::contestable(network),
         ..Datapath::default()
     }
 }
@@ -137,8 +139,11 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
     // Frames that bypass the bridge would bypass its rules, and those on the fast path the limit.
     let mut fastpath = match access::is_restricted(network, endpoint) || outward.is_some() {
         true => BTreeSet::new(),
-        false => fastpath::of_endpoint(network, host, endpoint, !checks.is_empty()),
+        false => fastpath::of_port(network, host, endpoint, !checks.is_empty()),
     };
+    if takes_neighbours(network, endpoint) {
+        fastpath.extend(fastpath::of_neighbour(network, host, endpoint));
+    }
     if !network.kind.owns_bridge() && !checks.is_empty() {
         fastpath.insert(FastPath::Guard { port: host.clone() });
     }
@@ -156,6 +161,16 @@ fn endpoint(network: &Network, bridge: &IfName, (host, peer): (&IfName, &IfName)
         fastpath.insert(rule);
     }
     Datapath { sharer, policy: Some(policy), fastpath: Some(fastpath), ..links }
+}
+
+/// Whether frames between the endpoint and its neighbours may bypass a bridge that only this host has: no rule there
+/// and no limit of connections decides about them, and their sources are validated.
+fn takes_neighbours(network: &Network, endpoint: &Endpoint) -> bool {
+    let limits = limits::of(network, &endpoint.spec);
+    is_checked(network, endpoint)
+        && !access::is_restricted(network, endpoint)
+        && limits.rate_out.is_none()
+        && limits.of_connections().is_none()
 }
 
 /// Elements that decide which traffic from outside its network may reach the endpoint.

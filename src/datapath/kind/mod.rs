@@ -174,6 +174,7 @@ pub fn add(to: &mut Datapath, more: Datapath) {
     merge(&mut to.fastpath, &more.fastpath);
     to.objects.extend(more.objects);
     to.sandboxed.extend(more.sandboxed);
+    to.contestable.extend(more.contestable);
     to.stations.extend(more.stations);
     // Forwarding is never turned off: other programs on the host may rely on it by now.
     to.forwarding.v4 |= more.forwarding.v4;

@@ -104,6 +104,12 @@ impl Driver {
         self.applier.reconciler.reconcile_firewall()
     }
 
+    /// The same after rules of other programs changed so that a fast path opens or closes: this does not count as drift.
+    pub fn follow_rules(&self) -> Repair {
+        tracing::info!("rules of other programs changed: updating the fast path");
+        self.applier.reconciler.reconcile_firewall()
+    }
+
     /// Writes what no verb waits for: finished removals of conntrack entries. Compacts the ledger when it has
     /// grown.
     pub fn flush_ledger(&self) {

@@ -1,6 +1,6 @@
 //! The network verbs: create_network and delete_network.
 
-use crate::datapath::{Datapath, KernelError, kind};
+use crate::datapath::{Datapath, KernelError, fastpath, kind};
 use crate::driver::{Driver, Error, sanity};
 use crate::model::access::StoredLists;
 use crate::model::{Endpoint, Mac, Network, NetworkId, NetworkSpec};
@@ -54,6 +54,10 @@ impl Driver {
                 }
                 tracing::info!(network = %spec.id, link = %network.kind.link(), mtu = network.mtu, "network created");
                 self.networks.remember_requested(&spec.id);
+                if !fastpath::contestable(&network).is_empty() {
+                    // Which rules of other programs there are is looked up after the answer.
+                    self.applier.schedule_maintenance();
+                }
                 *place = Some(Held { network, endpoints: Default::default() });
                 Ok(())
             }

@@ -85,7 +85,7 @@ impl Ruleset {
     fn follow(&self, place: &Place, seen: &Seen<'_, TableSets<'_>>, way: &mut Way, depth: u32) -> End {
         let rules = self.rules.get(place).map(Vec::as_slice).unwrap_or_default();
         for (index, rule) in rules.iter().enumerate() {
-            let Evaluation { fails, undecided, verdict, packets } = evaluate(&rule.expressions, seen);
+            let Evaluation { fails, undecided, verdict, packets, .. } = evaluate(&rule.expressions, seen);
             let (false, Some(verdict)) = (fails, verdict) else { continue };
             let named = || described(&place.2, index + 1, rule, packets);
             let (callee, returns) = match &verdict {

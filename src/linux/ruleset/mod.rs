@@ -7,6 +7,7 @@
 
 mod chain;
 mod legacy;
+mod opposition;
 mod set;
 mod subject;
 
@@ -28,6 +29,11 @@ use super::netlink::{Failure, Socket};
 use super::tlv::{Attributes, big32, big64, text};
 use crate::datapath::passage::{Decision, Hook, Packet, Passage};
 
+/// `NFTA_HOOK_DEV`, `NFTA_HOOK_DEVS` and, in the list, `NFTA_DEVICE_NAME`.
+const HOOK_LINK: u16 = 3;
+const HOOK_LINKS: u16 = 4;
+const HOOK_LINK_NAME: u16 = 1;
+
 /// Family, table and name of a chain or a set.
 type Place = (u8, String, String);
 
@@ -39,6 +45,8 @@ struct BaseChain {
     priority: i32,
     nat: bool,
     drops: bool,
+    /// Of a chain at the ingress of links: their names.
+    links: Vec<String>,
 }
 
 /// A rule.
@@ -163,7 +171,10 @@ fn parse_chain(payload: &[u8]) -> Option<Option<BaseChain>> {
     let chain = attributes(payload);
     let Some(hook) = chain.find(CHAIN_HOOK).map(Attributes::new) else { return Some(None) };
     let name = |kind| chain.find(kind).and_then(text).map(str::to_owned);
+    let listed = Attributes::new(hook.find(HOOK_LINKS).unwrap_or_default()).filter(|(kind, _)| *kind == HOOK_LINK_NAME);
+    let links = listed.map(|(_, name)| name).chain(hook.find(HOOK_LINK)).filter_map(text).map(str::to_owned).collect();
     Some(Some(BaseChain {
+        links,
         place: (*payload.first()?, name(TABLE_NAME)?, name(CHAIN_NAME)?),
         hook: hook.find(HOOK_NUMBER).and_then(big32)?,
         priority: hook.find(HOOK_PRIORITY).and_then(big32)? as i32,

@@ -8,6 +8,7 @@ mod conflict;
 mod dhcp;
 mod limits;
 mod markdown;
+mod shortcut;
 mod suggestion;
 pub(super) mod table;
 mod value;
@@ -24,6 +25,7 @@ use super::{
     AccessOptions, ConflictOptions, DhcpEndpointOptions, DhcpOptions, IfName, KindOptions, LimitOptions, NetworkId,
 };
 pub use markdown::markdown;
+pub use shortcut::Shortcut;
 use suggestion::nearest;
 pub use table::{
     ALLOCATED, ALLOW, CONFLICT, CONFLICT_WAIT, CONN_MAX, CONN_RATE, DHCP, DHCP_ID, DHCP_SERVER, DHCP_TIMEOUT,
@@ -161,9 +163,9 @@ pub struct NetworkOptions {
     /// Whether broadcasts and multicasts of this overlay network are sent to other hosts.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub multicast: bool,
-    /// Whether frames between containers of this overlay network bypass the bridge.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub shortcut: bool,
+    /// Whether frames between containers bypass the bridge, if a user decided that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortcut: Option<Shortcut>,
     /// The untagged VLAN of the endpoints' ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vid>,
@@ -260,7 +262,7 @@ impl Default for NetworkOptions {
             vni: None,
             peers: Vec::new(),
             multicast: true,
-            shortcut: true,
+            shortcut: None,
             vlan: None,
             kind: KindOptions::default(),
             conflict: ConflictOptions::default(),
@@ -282,6 +284,7 @@ impl NetworkOptions {
             (!self.trusted.is_empty(), TRUSTED),
             (!self.allow.is_empty(), ALLOW),
             (self.vni.is_some(), VNI),
+            (self.shortcut.is_some(), SHORTCUT),
         ]
         .into_iter()
         .find_map(|(given, key)| given.then_some(key))
@@ -289,9 +292,8 @@ impl NetworkOptions {
 
     /// The first option that has an effect on overlay networks only.
     pub fn of_overlays(&self) -> Option<&'static str> {
-        [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST), (!self.shortcut, SHORTCUT)]
-            .into_iter()
-            .find_map(|(given, key)| given.then_some(key))
+        let own = [(!self.peers.is_empty(), PEERS), (!self.multicast, MULTICAST)];
+        own.into_iter().find_map(|(given, key)| given.then_some(key))
     }
 
     /// The first option that has an effect on networks with a bridge only.
@@ -357,7 +359,7 @@ impl NetworkOptions {
                 PEERS => options.peers = addresses(row, given)?,
                 MULTICAST => options.multicast = flag(row, given)?,
                 VLAN => options.vlan = Some(vid(row, given)?),
-                SHORTCUT => options.shortcut = flag(row, given)?,
+                SHORTCUT => options.shortcut = Some(Shortcut::parse(row, given)?),
                 ALLOCATED => {
                     options.allocated = Some(NetworkId::parse(text).map_err(|e| refused(row, given, &e.to_string()))?);
                 }

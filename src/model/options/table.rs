@@ -71,7 +71,7 @@ pub const VNI: &str = "pontoon.vni";
 pub(super) const PEERS: &str = "pontoon.peers";
 /// Key of the option that keeps broadcasts and multicasts of an overlay network on their hosts.
 pub const MULTICAST: &str = "pontoon.multicast";
-/// Key of the option that turns off the shortcuts of an overlay network.
+/// Key of the option whether frames between containers bypass the bridge.
 pub(super) const SHORTCUT: &str = "pontoon.shortcut";
 /// Key of the option by which Pontoon recognises its own answers to the Swarm.
 pub const ALLOCATED: &str = "pontoon.allocated";
@@ -231,10 +231,10 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
     ),
     row(
         SHORTCUT,
-        "true or false",
-        "true",
+        "true, false or auto",
+        "true of overlays, else false",
         Support::Pontoon,
-        "Whether frames between containers of this overlay bypass the host's firewall, as with the engine's overlay. With false they pass FORWARD if bridge-nf-call-iptables is set, and are a quarter slower.",
+        "Whether frames between containers of this network bypass the bridge and the host's firewall there, as with the engine's overlay. With false they pass FORWARD if bridge-nf-call-iptables is set, and are a quarter slower. With true no rule of other programs decides about traffic between two containers of this network on one host; with auto they bypass it as long as there is no such rule.",
     ),
     row(
         VLAN,

@@ -1,12 +1,15 @@
-//! Table `netdev pontoon` in the kernel: fast path entries of frames past the bridges of overlay networks.
+//! Table `netdev pontoon` in the kernel: fast path entries of frames past the bridges.
 //!
-//! Each network has a map `..._here` (locations of its containers on this host), a set `..._there` (hardware
+//! Each overlay network has a map `..._here` (locations of its containers on this host), a set `..._there` (hardware
 //! addresses learned from the tunnel, which the kernel fills itself), a chain `..._on` that looks into both,
 //! and an ingress chain on the tunnel; each container has an ingress chain on its port. Chains of links have
 //! the names of their links. When a link is deleted, the kernel deletes its chain too, or keeps it for the
 //! next link of that name (since 6.16; `nf_tables_netdev_event`, net/netfilter/nft_chain_filter.c). `fwd`
 //! takes an index, and the next link has another one: therefore rules record the index that they were written
 //! for.
+//!
+//! A network of one host has two maps, `..._near4` and `..._near6`, from hardware address and address to the port; each
+//! container has an ingress chain on its port that looks into them.
 //!
 //! Every write is one transaction. `rules` defines the contents of the chains, `read` parses them, `words`
 //! prints them as commands for people. Called by `LinuxKernel`, `observe` and `words`.
@@ -16,6 +19,7 @@ mod rules;
 pub mod shell;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use nft::batch::commit;
 use nft::element::parse_entries;
@@ -34,7 +38,7 @@ use crate::model::{IfName, Mac};
 pub use read::read;
 
 /// Comment of the table, incremented with every change of the schema.
-const SCHEMA: &str = "pontoon fast path 2";
+const SCHEMA: &str = "pontoon fast path 3";
 
 /// Indexes of links by name; missing links are left out.
 pub type Indexes = BTreeMap<IfName, u32>;
@@ -60,6 +64,18 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[FastPath], remove: &[Fas
         messages.extend(piece.is_there(socket)?.then(|| piece.deletion()));
     }
     for entry in add {
+        if let FastPath::Neighbour { bridge, mac, addresses, .. } = entry {
+            let coming = add.iter().any(|other| matches!(other, FastPath::Bridge { bridge: of } if of == bridge));
+            if !coming && !Piece::Set(near(bridge.as_str(), false)).is_there(socket)? {
+                continue;
+            }
+            for address in addresses {
+                let place = Piece::Near(near(bridge.as_str(), address.is_ipv6()), *mac, *address);
+                if !pieces.contains(&place) && place.is_there(socket)? {
+                    messages.push(place.deletion());
+                }
+            }
+        }
         if let FastPath::Port { tunnel, mac, .. } = entry {
             let coming = add.iter().any(|other| matches!(other, FastPath::Network { tunnel: of, .. } if of == tunnel));
             if !coming && !Piece::Chain(on(tunnel.as_str())).is_there(socket)? {
@@ -102,6 +118,10 @@ fn on(tunnel: &str) -> String {
     format!("{tunnel}_on")
 }
 
+fn near(bridge: &str, v6: bool) -> String {
+    format!("{bridge}_near{}", if v6 { 6 } else { 4 })
+}
+
 /// One object of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -110,13 +130,18 @@ enum Piece {
     Set(String),
     /// An element of a map, given by the map's name and the key.
     Place(String, Mac),
+    /// The same of a map of neighbours.
+    Near(String, Mac, IpAddr),
 }
 
 /// The objects of these fast path entries, ordered so that nothing is deleted while another object depends on it.
 fn pieces(remove: &[FastPath]) -> Vec<Piece> {
     let (networks, ports): (Vec<_>, Vec<_>) = remove.iter().partition(|entry| {
-        matches!(entry, FastPath::Network { .. } | FastPath::Leftover(Leftover::Network(_) | Leftover::Table))
+        let of_network = matches!(entry, FastPath::Network { .. } | FastPath::Bridge { .. });
+        let left = matches!(entry, FastPath::Leftover(Leftover::Network(_) | Leftover::Bridge(_) | Leftover::Table));
+        of_network || left
     });
+    let neighbours = |bridge: &str| [false, true].map(|v6| Piece::Set(near(bridge, v6))).to_vec();
     let shared = |tunnel: &str| vec![Piece::Chain(on(tunnel)), Piece::Set(here(tunnel)), Piece::Set(there(tunnel))];
     let of = |entry: &FastPath| match entry {
         FastPath::Network { tunnel, .. } => {
@@ -126,6 +151,11 @@ fn pieces(remove: &[FastPath]) -> Vec<Piece> {
             let place = (!addresses.is_empty()).then(|| Piece::Place(here(tunnel.as_str()), *mac));
             std::iter::once(Piece::Chain(port.as_str().to_owned())).chain(place).collect()
         }
+        FastPath::Bridge { bridge } => neighbours(bridge.as_str()),
+        FastPath::Neighbour { bridge, port, mac, addresses } => {
+            let at = |ip: &IpAddr| Piece::Near(near(bridge.as_str(), ip.is_ipv6()), *mac, *ip);
+            std::iter::once(Piece::Chain(port.as_str().to_owned())).chain(addresses.iter().map(at)).collect()
+        }
         FastPath::Guard { .. } | FastPath::Shaped { .. } | FastPath::PacketLimit { .. } => {
             entry.chain().map(Piece::Chain).into_iter().collect()
         }
@@ -133,6 +163,10 @@ fn pieces(remove: &[FastPath]) -> Vec<Piece> {
         FastPath::Leftover(Leftover::Chain(name)) => vec![Piece::Chain(name.clone())],
         FastPath::Leftover(Leftover::Place(tunnel, mac)) => vec![Piece::Place(here(tunnel), *mac)],
         FastPath::Leftover(Leftover::Network(tunnel)) => shared(tunnel),
+        FastPath::Leftover(Leftover::Neighbour(bridge, mac, ip)) => {
+            vec![Piece::Near(near(bridge, ip.is_ipv6()), *mac, *ip)]
+        }
+        FastPath::Leftover(Leftover::Bridge(bridge)) => neighbours(bridge),
     };
     ports.into_iter().chain(networks).flat_map(of).collect()
 }
@@ -144,7 +178,7 @@ impl Piece {
             Piece::Table => message::delete_table(NETDEV, TABLE),
             Piece::Chain(_) => request(DEL_CHAIN, 0, message),
             Piece::Set(_) => request(DEL_SET, 0, message),
-            Piece::Place(..) => request(DEL_ELEMENTS, 0, message),
+            Piece::Place(..) | Piece::Near(..) => request(DEL_ELEMENTS, 0, message),
         }
     }
 
@@ -153,10 +187,12 @@ impl Piece {
             Piece::Table => GET_TABLE,
             Piece::Chain(_) => GET_CHAIN,
             Piece::Set(_) => GET_SET,
-            Piece::Place(..) => GET_ELEMENTS,
+            Piece::Place(..) | Piece::Near(..) => GET_ELEMENTS,
         };
         match socket.get(wire(kind), &self.named().finish()) {
-            Ok(payload) => Ok(!matches!(self, Piece::Place(..)) || !parse_entries(&payload).is_empty()),
+            Ok(payload) => {
+                Ok(!matches!(self, Piece::Place(..) | Piece::Near(..)) || !parse_entries(&payload).is_empty())
+            }
             Err(failure) if failure.errno() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => Err(failure),
         }
@@ -170,6 +206,7 @@ impl Piece {
             Piece::Chain(name) => drop(message.text(CHAIN_NAME, name)),
             Piece::Set(name) => drop(message.text(SET_NAME, name)),
             Piece::Place(map, mac) => place(&mut message, map, *mac, None),
+            Piece::Near(map, mac, ip) => located(&mut message, map, *mac, *ip, None),
         }
         message
     }
@@ -177,10 +214,24 @@ impl Piece {
 
 /// Encodes an element of a map of locations.
 fn place(message: &mut Writer, map: &str, mac: Mac, index: Option<u32>) {
+    element(message, map, &mac.bytes(), index);
+}
+
+/// The same of a map of neighbours: the fields of a key begin at multiples of four bytes.
+fn located(message: &mut Writer, map: &str, mac: Mac, address: IpAddr, index: Option<u32>) {
+    let mut key = [&mac.bytes()[..], &[0; 2]].concat();
+    match address {
+        IpAddr::V4(ip) => key.extend(ip.octets()),
+        IpAddr::V6(ip) => key.extend(ip.octets()),
+    }
+    element(message, map, &key, index);
+}
+
+fn element(message: &mut Writer, map: &str, key: &[u8], index: Option<u32>) {
     message.text(ELEMENTS_SET, map).nest(ELEMENTS_LIST, |list| {
         list.nest(LIST_ITEM, |element| {
             element.nest(ELEMENT_KEY, |data| {
-                data.bytes(DATA_VALUE, &mac.bytes());
+                data.bytes(DATA_VALUE, key);
             });
             if let Some(index) = index {
                 element.nest(ELEMENT_DATA, |data| {

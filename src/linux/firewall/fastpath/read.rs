@@ -3,6 +3,7 @@
 //! Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use nft::message::{
     self, CHAIN_NAME, GET_CHAIN, GET_SET, GET_TABLE, NETDEV, SET_NAME, TABLE_USERDATA, attributes, wire,
@@ -13,7 +14,7 @@ use super::rules::{self, parse_label};
 use super::{Failure, FastPath, Indexes, Leftover, SCHEMA, Socket, TABLE, on};
 use crate::linux::firewall::schema::{ours, query, rules_of};
 use crate::linux::tlv::{native32, text};
-use crate::model::Mac;
+use crate::model::{IfName, Mac};
 
 /// Everything in the table, complete or not; empty when the table does not exist. `links` returns the indexes of
 /// Pontoon's links. It is called only if the table has contents, first with `false`, when a listing from before
@@ -45,6 +46,12 @@ fn read_once(
         found.chains.entry(chain).or_default().push(label);
     }
     for set in socket.list(wire(GET_SET), &query, |_, payload| named(payload, SET_NAME))? {
+        if let Some((bridge, v6)) = near_of(&set) {
+            let places = neighbours(socket, &set, v6)?.into_iter();
+            found.neighbours.extend(places.map(|(mac, ip, index)| ((bridge.to_owned(), mac, ip), index)));
+            *found.bridges.entry(bridge.to_owned()).or_default() += 1;
+            continue;
+        }
         let tunnel = match (set.strip_suffix("_here"), set.strip_suffix("_there")) {
             (Some(tunnel), _) => {
                 let places = places(socket, &set)?.into_iter();
@@ -73,6 +80,25 @@ fn places(socket: &mut Socket, map: &str) -> Result<Vec<(Mac, u32)>, Failure> {
     Ok(found.filter_map(|entry| place(&entry.key, &entry.value)).collect())
 }
 
+/// The bridge of a map of neighbours, and whether it is the one of IPv6.
+fn near_of(set: &str) -> Option<(&str, bool)> {
+    let v4 = set.strip_suffix("_near4").map(|bridge| (bridge, false));
+    v4.or_else(|| set.strip_suffix("_near6").map(|bridge| (bridge, true)))
+}
+
+fn neighbours(socket: &mut Socket, map: &str, v6: bool) -> Result<Vec<(Mac, IpAddr, u32)>, Failure> {
+    let place = |key: &[u8], value: &[u8]| {
+        let (mac, address) = (Mac::from_bytes(*key.first_chunk()?), key.get(8..)?);
+        let address = match v6 {
+            false => IpAddr::from(*address.first_chunk::<4>()?),
+            true => IpAddr::from(*address.first_chunk::<16>()?),
+        };
+        Some((mac, address, native32(value)?))
+    };
+    let found = entries(socket, NETDEV, TABLE, map)?.into_iter();
+    Ok(found.filter_map(|entry| place(&entry.key, &entry.value)).collect())
+}
+
 /// Contents of a kernel dump.
 #[derive(Default)]
 struct Found {
@@ -83,6 +109,10 @@ struct Found {
     links: Indexes,
     /// Names of tunnels for which sets exist.
     networks: BTreeSet<String>,
+    /// The index of a link, by the bridge's name, the hardware address and the address.
+    neighbours: BTreeMap<(String, Mac, IpAddr), u32>,
+    /// Names of bridges, and how many of their two maps exist.
+    bridges: BTreeMap<String, usize>,
 }
 
 impl Found {
@@ -114,10 +144,19 @@ impl Found {
                 FastPath::Port { tunnel, mac, addresses, .. } if !addresses.is_empty() => {
                     self.places.remove(&(tunnel.as_str().to_owned(), *mac));
                 }
+                FastPath::Neighbour { bridge, mac, addresses, .. } => addresses.iter().for_each(|address| {
+                    self.neighbours.remove(&(bridge.as_str().to_owned(), *mac, *address));
+                }),
                 _ => {}
             }
         }
         judged.extend(self.networks.into_iter().map(|tunnel| FastPath::Leftover(Leftover::Network(tunnel))));
+        judged.extend(self.bridges.into_iter().map(|(name, maps)| match IfName::parse(&name) {
+            Ok(bridge) if maps == 2 => FastPath::Bridge { bridge },
+            _ => FastPath::Leftover(Leftover::Bridge(name)),
+        }));
+        let left = self.neighbours.into_keys();
+        judged.extend(left.map(|(name, mac, ip)| FastPath::Leftover(Leftover::Neighbour(name, mac, ip))));
         judged.extend(self.places.into_keys().map(|(tunnel, mac)| FastPath::Leftover(Leftover::Place(tunnel, mac))));
         judged
     }
@@ -136,8 +175,12 @@ impl Found {
                 let placed = addresses.is_empty() || place == Some(&index);
                 placed && all(labels, rules::of_port(addresses))
             }
+            FastPath::Neighbour { bridge, mac, addresses, .. } => {
+                let at = |ip: &IpAddr| self.neighbours.get(&(bridge.as_str().to_owned(), *mac, *ip)) == Some(&index);
+                addresses.iter().all(at) && all(labels, rules::of_port(addresses))
+            }
             FastPath::Guard { .. } | FastPath::Shaped { .. } | FastPath::PacketLimit { .. } => all(labels, 1),
-            FastPath::Leftover(_) => false,
+            FastPath::Bridge { .. } | FastPath::Leftover(_) => false,
         };
         (whole && self.is_at(&entry, index)).then_some(entry)
     }

@@ -13,7 +13,7 @@ use nft::message::{
 };
 use nft::{DataType, Expressions, Field, Set, Side, Stateful, Update};
 
-use super::{CREATE, FastPath, Indexes, Request, SCHEMA, TABLE, here, on, place, there};
+use super::{CREATE, FastPath, Indexes, Request, SCHEMA, TABLE, here, located, near, on, place, there};
 use crate::linux::firewall::bridge_rules::{IP, IPV6, carries, to_bridges};
 use crate::model::overlay::FDB_AGEING;
 use crate::model::{IfName, Mac};
@@ -36,6 +36,10 @@ pub fn of(entry: &FastPath, at: &Indexes) -> Vec<Request> {
         }
         FastPath::Port { tunnel, port, mac, addresses } => {
             at.get(port).map(|index| self::port(tunnel, port, *index, *mac, addresses)).unwrap_or_default()
+        }
+        FastPath::Bridge { bridge } => self::bridge(bridge.as_str()),
+        FastPath::Neighbour { bridge, port, mac, addresses } => {
+            at.get(port).map(|index| neighbour(bridge, port, *index, *mac, addresses)).unwrap_or_default()
         }
         FastPath::Guard { port } => at.get(port).map(|index| guard(port, *index)).unwrap_or_default(),
         FastPath::Shaped { port, ifb } => match (at.get(port), at.get(ifb)) {
@@ -77,13 +81,13 @@ fn network(tunnel: &IfName, index: u32, gateway: Mac) -> Vec<Request> {
         request(DEL_ELEMENTS, 0, forgotten),
     ];
     messages.extend(chain(&on, None, "forwarding decision"));
-    messages.push(rule(&on, any().forward_by(to, &here)));
+    messages.push(rule(&on, any().forward_by(&[to], &here)));
     messages.push(rule(&on, any().named_set_has(to, &there).forward_to(index)));
     messages.extend(chain(tunnel.as_str(), Some(tunnel), "from other hosts"));
     // Every host has the gateway; the bridge handles frames of another host's gateway.
     messages.push(rule(tunnel.as_str(), any().is(from, &gateway.bytes()).accept()));
     messages.push(rule(tunnel.as_str(), any().update(from, &there, Update::Add)));
-    messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), carries(any(), what).forward_by(to, &here))));
+    messages.extend([IP, IPV6].map(|what| rule(tunnel.as_str(), carries(any(), what).forward_by(&[to], &here))));
     messages
 }
 
@@ -135,17 +139,7 @@ fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeS
     };
     let on = on(tunnel.as_str());
     for address in addresses {
-        let own = |what: [u8; 2], bytes: &[u8]| {
-            let rule = carries(frame().is(Field::FRAME_SOURCE, &mac.bytes()), what);
-            rule.is(Side::Source.address(address.is_ipv6()), bytes)
-        };
-        match address {
-            IpAddr::V4(ip) => rule(own(IP, &ip.octets()).goto(&on)),
-            // Neighbour discovery is left to the bridge's checks, wherever in a packet it may be hidden.
-            IpAddr::V6(ip) => [libc::IPPROTO_TCP, libc::IPPROTO_UDP].into_iter().for_each(|protocol| {
-                rule(own(IPV6, &ip.octets()).is(Field::NEXT_HEADER, &[protocol as u8]).goto(&on));
-            }),
-        }
+        own(mac, *address).into_iter().for_each(|own| rule(own.goto(&on)));
     }
     if addresses.is_empty() {
         // An address that sends here is not behind the tunnel, even if it was learned from there before.
@@ -155,6 +149,47 @@ fn port(tunnel: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeS
         let mut element = body(NETDEV);
         element.text(TABLE_NAME, TABLE);
         place(&mut element, &here(tunnel.as_str()), mac, Some(index));
+        messages.push(request(NEW_ELEMENTS, CREATE, element));
+    }
+    messages
+}
+
+/// Matches the unambiguous frames of a container with this address; as many rules as [`of_port`] says.
+fn own(mac: Mac, address: IpAddr) -> Vec<Expressions> {
+    let own = |what: [u8; 2], bytes: &[u8]| {
+        // A tag is left to the bridge's checks: the kernel has stripped it, and sends it again.
+        let rule = frame().is(Field::FRAME_SOURCE, &mac.bytes()).is(Field::FRAME_TYPE, &what);
+        rule.is(Side::Source.address(address.is_ipv6()), bytes)
+    };
+    match address {
+        IpAddr::V4(ip) => vec![own(IP, &ip.octets())],
+        // Neighbour discovery is left to the bridge's checks, wherever in a packet it may be hidden.
+        IpAddr::V6(ip) => [libc::IPPROTO_TCP, libc::IPPROTO_UDP]
+            .map(|protocol| own(IPV6, &ip.octets()).is(Field::NEXT_HEADER, &[protocol as u8]))
+            .into(),
+    }
+}
+
+fn bridge(name: &str) -> Vec<Request> {
+    let map = |v6: bool, id: u32| {
+        let (name, key) = (near(name, v6), [DataType::Mac, if v6 { DataType::V6 } else { DataType::V4 }]);
+        let map = Set::new(&name, &key, "MAC and IP addresses of containers, and their ports");
+        message::new_set(TABLE, &map.to(&[DataType::Index]).of_family(NETDEV), id)
+    };
+    vec![message::new_table(NETDEV, TABLE, SCHEMA), map(false, SOME_ID), map(true, SOME_ID + 1)]
+}
+
+fn neighbour(bridge: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<IpAddr>) -> Vec<Request> {
+    let label = neighbour_label(bridge, index, mac, addresses);
+    let mut messages = chain(port.as_str(), Some(port), "from a container to its neighbours");
+    for address in addresses {
+        let map = near(bridge.as_str(), address.is_ipv6());
+        let to = [Field::FRAME_TARGET, Side::Destination.address(address.is_ipv6())];
+        let rules = own(mac, *address).into_iter().map(|own| own.forward_by(&to, &map));
+        messages.extend(rules.map(|rule| message::new_rule(NETDEV, TABLE, port.as_str(), rule, &label)));
+        let mut element = body(NETDEV);
+        element.text(TABLE_NAME, TABLE);
+        located(&mut element, &map, mac, *address, Some(index));
         messages.push(request(NEW_ELEMENTS, CREATE, element));
     }
     messages
@@ -212,6 +247,12 @@ pub fn port_label(tunnel: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<Ip
     format!("port {tunnel} {index} {mac}{addresses}")
 }
 
+/// Label of the rules of a container and its neighbours.
+pub fn neighbour_label(bridge: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<IpAddr>) -> String {
+    let addresses: String = addresses.iter().map(|address| format!(" {address}")).collect();
+    format!("neighbour {bridge} {index} {mac}{addresses}")
+}
+
 /// Label of the rule of a guard.
 pub fn guard_label(index: u32) -> String {
     format!("guard {index}")
@@ -256,6 +297,11 @@ pub fn parse_label(name: &str, label: &str) -> Option<(FastPath, u32)> {
             let addresses = words.map(str::parse).collect::<Result<_, _>>().ok()?;
             FastPath::Port { tunnel, port: IfName::parse(name).ok()?, mac, addresses }
         }
+        "neighbour" => {
+            let addresses: BTreeSet<_> = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+            let port = IfName::parse(name).ok()?;
+            (!addresses.is_empty()).then_some(FastPath::Neighbour { bridge: tunnel, port, mac, addresses })?
+        }
         _ => return None,
     };
     Some((entry, index))
@@ -276,6 +322,11 @@ mod tests {
             let port = FastPath::Port { tunnel: tunnel.clone(), port: link.clone(), mac, addresses };
             assert_eq!(parse_label("pnth1", &label), Some((port, 8)));
         }
+        let addresses: BTreeSet<_> = ["10.9.0.2", "fd00::2"].map(|text| text.parse().unwrap()).into();
+        let label = neighbour_label(&tunnel, 8, mac, &addresses);
+        let near = FastPath::Neighbour { bridge: tunnel.clone(), port: link.clone(), mac, addresses };
+        assert_eq!(parse_label("pnth1", &label), Some((near, 8)));
+        assert_eq!(parse_label("pnth1", &neighbour_label(&tunnel, 8, mac, &BTreeSet::new())), None);
         let shaped = FastPath::Shaped { port: link.clone(), ifb: IfName::parse("pntq1").unwrap() };
         assert_eq!(parse_label("pntq1", &shaped_label(&link, 9)), Some((shaped, 9)));
         let limit = FastPath::PacketLimit { port: link.clone(), rate: 100, burst: 10 };

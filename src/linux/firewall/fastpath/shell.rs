@@ -5,8 +5,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::rules::{FIRST, LAST, LEARNED_MAX, guard_label, network_label, packets_label, port_label, shaped_label};
-use super::{FastPath, Piece, SCHEMA, here, on, pieces, there};
+use super::rules::{
+    FIRST, LAST, LEARNED_MAX, guard_label, neighbour_label, network_label, packets_label, port_label, shaped_label,
+};
+use super::{FastPath, Piece, SCHEMA, here, near, on, pieces, there};
 use crate::linux::shell::quoted;
 use crate::model::{IfName, Mac};
 use nft::Stateful;
@@ -24,6 +26,8 @@ pub fn addition(entry: &FastPath) -> Option<String> {
     let (link, script) = match entry {
         FastPath::Network { tunnel, gateway } => (tunnel, network(tunnel, *gateway)),
         FastPath::Port { tunnel, port, mac, addresses } => (port, self::port(tunnel, port, *mac, addresses)),
+        FastPath::Bridge { bridge } => (bridge, self::bridge(bridge.as_str())),
+        FastPath::Neighbour { bridge, port, mac, addresses } => (port, neighbour(bridge, port, *mac, addresses)),
         FastPath::Guard { port } => (port, guard(port)),
         FastPath::Shaped { port, ifb } => (ifb, shaped(port, ifb)),
         FastPath::PacketLimit { port, rate, burst } => {
@@ -33,7 +37,8 @@ pub fn addition(entry: &FastPath) -> Option<String> {
         FastPath::Leftover(_) => return None,
     };
     // Names that Pontoon derives are always plain: nothing that the shell or nft would reject.
-    let plain = |name: &IfName| name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain =
+        |name: &IfName| name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     if !plain(link) {
         return Some(format!(
             "# pontoon repair: create the fast path of {link} in table netdev pontoon (no nft command)"
@@ -75,10 +80,12 @@ fn port(tunnel: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) 
     let mut rules: Vec<String> = Vec::new();
     for address in addresses {
         match address {
-            IpAddr::V4(ip) => rules.push(format!("ether saddr {mac} ip saddr {ip} goto {on}")),
-            IpAddr::V6(ip) => rules.extend(
-                ["tcp", "udp"].map(|next| format!("ether saddr {mac} ip6 saddr {ip} ip6 nexthdr {next} goto {on}")),
-            ),
+            IpAddr::V4(ip) => rules.push(format!("ether saddr {mac} ether type ip ip saddr {ip} goto {on}")),
+            IpAddr::V6(ip) => {
+                rules.extend(["tcp", "udp"].map(|next| {
+                    format!("ether saddr {mac} ether type ip6 ip6 saddr {ip} ip6 nexthdr {next} goto {on}")
+                }))
+            }
         }
     }
     let placed = (!rules.is_empty()).then(|| format!("add element netdev pontoon {here} {{ {mac} : \"{port}\" }}"));
@@ -88,6 +95,35 @@ fn port(tunnel: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) 
     let mut script = chain(port);
     script.extend(rules.iter().map(|rule| format!("add rule netdev pontoon {port} {rule} {label}")));
     script.extend(placed);
+    script
+}
+
+fn bridge(name: &str) -> Vec<String> {
+    let map = |v6: bool, address: &str| {
+        let name = near(name, v6);
+        format!("add map netdev pontoon {name} {{ type ether_addr . {address} : iface_index; }}")
+    };
+    let table = format!("add table netdev pontoon {{ comment \"{SCHEMA}\"; }}");
+    vec![table, map(false, "ipv4_addr"), map(true, "ipv6_addr")]
+}
+
+fn neighbour(bridge: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) -> Vec<String> {
+    let label = format!("comment \"{}\"", neighbour_label(bridge, INDEX, mac, addresses));
+    let mut script = chain(port);
+    for address in addresses {
+        let map = near(bridge.as_str(), address.is_ipv6());
+        let (ip, own): (_, Vec<String>) = match address {
+            IpAddr::V4(ip) => ("ip", vec![format!("ether type ip ip saddr {ip}")]),
+            IpAddr::V6(ip) => {
+                ("ip6", ["tcp", "udp"].map(|next| format!("ether type ip6 ip6 saddr {ip} ip6 nexthdr {next}")).into())
+            }
+        };
+        script.extend(own.iter().map(|own| {
+            let to = format!("fwd to ether daddr . {ip} daddr map @{map}");
+            format!("add rule netdev pontoon {port} ether saddr {mac} {own} {to} {label}")
+        }));
+        script.push(format!("add element netdev pontoon {map} {{ {mac} . {address} : \"{port}\" }}"));
+    }
     script
 }
 
@@ -131,9 +167,12 @@ fn removal(piece: &Piece) -> String {
     let (look, what) = match piece {
         Piece::Table => ("list", "table netdev pontoon".to_owned()),
         Piece::Chain(name) => ("list", format!("chain netdev pontoon {}", quoted(name))),
-        Piece::Set(name) if name.ends_with("_here") => ("list", format!("map netdev pontoon {}", quoted(name))),
+        Piece::Set(name) if ["_here", "_near4", "_near6"].iter().any(|end| name.ends_with(end)) => {
+            ("list", format!("map netdev pontoon {}", quoted(name)))
+        }
         Piece::Set(name) => ("list", format!("set netdev pontoon {}", quoted(name))),
         Piece::Place(map, mac) => ("get", format!("element netdev pontoon {} '{{ {mac} }}'", quoted(map))),
+        Piece::Near(map, mac, ip) => ("get", format!("element netdev pontoon {} '{{ {mac} . {ip} }}'", quoted(map))),
     };
     format!("! nft {look} {what} >/dev/null 2>&1 || nft delete {what}")
 }
