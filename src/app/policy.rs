@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::inspect::{BLIND, found_status, known_names};
 use super::show::print;
 use crate::admin::policy::PolicyOrder;
-use crate::cli::{PolicyAction, PolicyShow, PolicyTarget};
+use crate::cli::{PolicyAction, PolicyShow, PolicyTarget, Switch};
 use crate::client::Client;
 use crate::installation::Roots;
 use crate::model::access::{AllowList, StoredLists};
@@ -22,7 +22,9 @@ pub fn run(action: &PolicyAction) -> u8 {
             };
             let egress = list("--egress-allow", &options.egress_allow);
             let both = egress.and_then(|egress| {
-                Ok(StoredLists { egress, ingress: list("--ingress-allow", &options.ingress_allow)? })
+                let (ingress, audit) =
+                    (list("--ingress-allow", &options.ingress_allow)?, options.audit.map(Switch::is_on));
+                Ok(StoredLists { egress, ingress, audit })
             });
             both.and_then(|lists| change(&options.target, lists))
         }

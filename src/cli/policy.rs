@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Asked, View};
 use crate::engine;
@@ -60,7 +60,7 @@ pub struct PolicyTarget {
 
 /// What to store.
 #[derive(Debug, Clone, Args)]
-#[group(id = "lists", required = true, multiple = true, args = ["egress_allow", "ingress_allow"])]
+#[group(id = "lists", required = true, multiple = true, args = ["egress_allow", "ingress_allow", "audit"])]
 pub struct PolicySet {
     /// What it may reach, as in the option pontoon.egress.allow; empty for nothing.
     #[arg(long, value_name = "RULES")]
@@ -70,9 +70,29 @@ pub struct PolicySet {
     #[arg(long, value_name = "RULES")]
     pub ingress_allow: Option<String>,
 
+    /// Whether the lists refuse nothing: what they do not allow passes and is recorded for `pontoon policy audit`.
+    #[arg(long, value_name = "on|off")]
+    pub audit: Option<Switch>,
+
     /// For whom.
     #[command(flatten)]
     pub target: PolicyTarget,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Switch::On
+    }
 }
 
 /// What to remove.

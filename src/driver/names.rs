@@ -90,7 +90,10 @@ pub struct Named {
     /// Its id.
     pub endpoint: EndpointId,
     addresses: Vec<IpAddr>,
-    rules: NameRules,
+    /// What its list says about names, if it does.
+    rules: Option<NameRules>,
+    /// Whether it is only audited: every name is answered.
+    pub audited: bool,
     egress: Expanded,
     /// Name servers that the engine was told to use for the container.
     servers: Vec<IpAddr>,
@@ -115,8 +118,11 @@ impl Drop for Pending {
 impl Named {
     fn new(network: &Network, endpoint: &Endpoint) -> Option<Self> {
         let spec = &endpoint.spec;
-        let rules = kind::access::names(network, endpoint)?;
         let list = kind::access::list(network, endpoint, Way::Egress)?;
+        let (rules, audited) = (NameRules::of(&list), kind::access::is_audited(network, endpoint));
+        if rules.is_none() && !audited {
+            return None;
+        }
         let here = |server: &IpAddr| network.spec.subnets().any(|subnet| subnet.gateway == Some(*server));
         let elsewhere = |server: &&IpAddr| !server.is_loopback() && !server.is_unspecified() && !here(server);
         Some(Self {
@@ -124,6 +130,7 @@ impl Named {
             endpoint: spec.id.clone(),
             addresses: spec.addresses().collect(),
             rules,
+            audited,
             egress: expand(&list, &network.spec),
             servers: spec.options.name_servers.iter().filter(elsewhere).copied().collect(),
             admitted: Mutex::new(Some(HashMap::new())),
@@ -135,11 +142,14 @@ impl Named {
 
     /// What may be sent to the addresses of a name; `None` if the list does not have the name.
     pub fn transports(&self, name: &Name) -> Option<Vec<Transport>> {
-        self.rules.transports(name)
+        self.rules.as_ref()?.transports(name)
     }
 
-    /// Whether the list allows any query to this name server.
+    /// Whether any query may be sent to this name server: because the list allows it, or refuses nothing.
     pub fn may_ask(&self, server: IpAddr) -> bool {
+        if self.audited {
+            return true;
+        }
         let udp = libc::IPPROTO_UDP as u8;
         match server.is_loopback() {
             true => self.egress.allows_host(udp, dns::PORT),
@@ -162,6 +172,11 @@ impl Named {
         let one_more = |waiting: usize| (waiting < MOST_QUERIES).then_some(waiting + 1);
         self.queries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Pending(Arc::clone(self)))
+    }
+
+    /// Which of the names that an audited endpoint looked up an address was the answer for, each in the last day.
+    pub fn learned(&self) -> BTreeMap<IpAddr, BTreeSet<Name>> {
+        lock(&self.admitted).iter().flatten().map(|(peer, standing)| (*peer, standing.names())).collect()
     }
 
     /// Whether a refusal of this name is to be logged: the first one.
@@ -227,6 +242,21 @@ impl Names {
         }
     }
 
+    /// Remembers that these addresses were the answer for a name of an audited endpoint, as far as there is room.
+    fn learn(&self, named: &Named, name: &Name, found: &[(IpAddr, u32)]) {
+        let mut admitted = lock(&named.admitted);
+        let Some(admitted) = admitted.as_mut() else { return };
+        let now = Instant::now();
+        for (peer, _) in found.iter().filter(|(peer, _)| is_admissible(peer)) {
+            if admitted.len() >= MOST_ADDRESSES && !admitted.contains_key(peer) {
+                admitted.retain(|_, standing| standing.is_valid(now));
+            }
+            if admitted.len() < MOST_ADDRESSES || admitted.contains_key(peer) {
+                admitted.entry(*peer).or_default().prolong(now + LONGEST, name);
+            }
+        }
+    }
+
     fn admit(
         &self,
         named: &Named,
@@ -281,6 +311,11 @@ impl Driver {
         self.names.admit(named, name, found, transports)
     }
 
+    /// Remembers what the addresses that an audited endpoint was answered belong to.
+    pub fn learn(&self, named: &Named, name: &Name, found: &[(IpAddr, u32)]) {
+        self.names.learn(named, name, found);
+    }
+
     /// The number of endpoints whose list has names, and of those of them that use the host's name servers.
     pub fn named_endpoints(&self) -> (usize, usize) {
         let by_address = lock(&self.names.by_address);
@@ -320,7 +355,8 @@ mod tests {
             network: NetworkId::parse("n1").unwrap(),
             endpoint: EndpointId::parse("e1").unwrap(),
             addresses: Vec::new(),
-            rules,
+            rules: Some(rules),
+            audited: false,
             egress: Expanded { addresses, host },
             servers: Vec::new(),
             admitted: Mutex::default(),

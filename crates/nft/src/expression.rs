@@ -39,7 +39,7 @@ pub const CMP_EQUAL: u32 = 0;
 /// `NFT_CMP_NEQ`.
 pub const CMP_DIFFERENT: u32 = 1;
 const LOOKUP_INVERTED: u32 = 1;
-const DYNSET_ADD: u32 = 0;
+pub(crate) const DYNSET_ADD: u32 = 0;
 const NAT_SOURCE: u32 = 0;
 const NAT_DESTINATION: u32 = 1;
 const CMP_AT_LEAST: u32 = 5;
@@ -283,6 +283,15 @@ impl Expressions {
                 }),
                 From::Payload(base, offset) => self.push("payload", |data| {
                     data.big(1, register).big(2, base).big(3, offset).big(4, part.len);
+                }),
+                From::Constant(number) => self.push("immediate", |data| {
+                    let mut bytes = vec![0; part.len as usize];
+                    if let Some(last) = bytes.last_mut() {
+                        *last = number;
+                    }
+                    data.big(1, register).nest(2, |value| {
+                        value.bytes(DATA_VALUE, &bytes);
+                    });
                 }),
             }
             register += part.len.div_ceil(4);

@@ -10,7 +10,7 @@ mod limits;
 mod markdown;
 mod suggestion;
 pub(super) mod table;
-mod value;
+pub(in crate::model) mod value;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
