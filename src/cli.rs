@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-pub use self::policy::{Policy, PolicyAction, PolicyRm, PolicySet, PolicyShow, PolicyTarget, Switch};
+pub use self::policy::{Policy, PolicyAction, PolicyAudit, PolicyRm, PolicySet, PolicyShow, PolicyTarget, Switch};
 pub use self::view::{Drops, Events, Explain, Format, Health, Inspect, Leases, Ports, View};
 use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;

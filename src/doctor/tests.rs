@@ -314,6 +314,11 @@ fn each_check_finds_what_it_is_for() {
         ("announcing", Level::Degraded, |f| f.status.reach.as_mut().unwrap().announces = Some(false)),
         ("conflicts", Level::Degraded, |f| f.status.conflicts.as_mut().unwrap().found = false),
         ("names", Level::Degraded, |f| f.status.names = Some(super::names::tests::failing())),
+        ("audit", Level::Note, |f| {
+            let policy = &mut f.status.networks[0].endpoints[0].detail.policy;
+            (policy.audit, policy.egress) = (true, Some("dns".parse().unwrap()));
+        }),
+        ("audit", Level::Ok, |f| f.status.networks[0].endpoints[0].detail.policy.audit = true),
         ("leases", Level::Degraded, |f| f.status.leases = vec![super::lease::tests::lease("lost")]),
         ("parents", Level::Broken, |f| f.status.networks[0].kind = "ipvlan".to_owned()),
         ("service_vips", Level::Degraded, |f| engine(f).services.as_mut().unwrap()[0].vip = true),

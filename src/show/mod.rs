@@ -3,6 +3,7 @@
 //!
 //! Pure. Called by the app, which reads the facts.
 
+mod audit;
 mod drops;
 mod events;
 mod inspect;
@@ -19,6 +20,7 @@ use crate::admin::status::{EndpointStatus, NetworkStatus, Status};
 use crate::model::Phase;
 use crate::names::Names;
 
+pub use audit::audit;
 pub use drops::{DropLine, drops};
 pub use events::event;
 pub use inspect::{InspectError, Listening, inspect};

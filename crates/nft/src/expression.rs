@@ -284,15 +284,6 @@ impl Expressions {
                 From::Payload(base, offset) => self.push("payload", |data| {
                     data.big(1, register).big(2, base).big(3, offset).big(4, part.len);
                 }),
-                From::Constant(number) => self.push("immediate", |data| {
-                    let mut bytes = vec![0; part.len as usize];
-                    if let Some(last) = bytes.last_mut() {
-                        *last = number;
-                    }
-                    data.big(1, register).nest(2, |value| {
-                        value.bytes(DATA_VALUE, &bytes);
-                    });
-                }),
             }
             register += part.len.div_ceil(4);
         }

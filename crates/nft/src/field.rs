@@ -78,8 +78,6 @@ pub(crate) enum From {
     Meta(u32),
     /// Bytes from the start of one of its headers: 0 Ethernet, 1 network, 2 transport.
     Payload(u32, u32),
-    /// No field: zeroes, and this last byte.
-    Constant(u8),
 }
 
 impl Field {
@@ -151,16 +149,6 @@ impl Field {
     pub const LENGTH4: Field = Field::header(2, 2);
     /// Length of what follows the header of an IPv6 packet, in bytes.
     pub const LENGTH6: Field = Field::header(4, 2);
-
-    /// This number in `len` bytes, of a packet whatever it has: a part of a key that is the same for all packets of a rule.
-    pub const fn constant(number: u8, len: u32) -> Self {
-        Self { from: From::Constant(number), len }
-    }
-
-    /// The same number of zero bytes.
-    pub const fn zero(self) -> Self {
-        Self::constant(0, self.len)
-    }
 
     const fn meta(key: u32, len: u32) -> Self {
         Self { from: From::Meta(key), len }

@@ -4,10 +4,10 @@
 //! containers pass as if they had no list, and drop nothing themselves: whatever is wrong with them, and with the sets of
 //! this module, no list of another container is opened. What another rule drops does not get here, or is dropped later.
 //!
-//! A record is a direction, the container's address, protocol, port, and the address of the peer: zero for the host. It
-//! counts packets and ends a day after the first. Each container may have [`BURST`] new ones at once in each direction and
-//! [`AN_HOUR`] more an hour, so that one does not fill the sets of all; the packets beyond are counted in a record with
-//! protocol, port and peer zero.
+//! A record is the link to or from the peer, which the host does not have, and the container's address, protocol, port, and
+//! the address of the peer. It counts packets and ends a day after the first. Each container may have [`BURST`] new ones at
+//! once in each direction and [`AN_HOUR`] more an hour, so that one does not fill the sets of all; the packets beyond are
+//! counted for each container.
 //!
 //! Pure. Part of `parts`.
 
@@ -101,60 +101,76 @@ macro_rules! records {
 pub(super) static RULES: [&[Rule]; 8] = [
     &ROUTED,
     &BRIDGED,
-    &records!(OUT, Recorder { way: Way::Egress, peer: Peer::Routed }),
-    &records!(INTO, Recorder { way: Way::Ingress, peer: Peer::Routed }),
-    &records!(TO_HOST, Recorder { way: Way::Egress, peer: Peer::Host }),
-    &records!(OF_HOST, Recorder { way: Way::Ingress, peer: Peer::Host }),
-    &records!(WITHIN_OUT, Recorder { way: Way::Egress, peer: Peer::Bridged }),
-    &records!(WITHIN_INTO, Recorder { way: Way::Ingress, peer: Peer::Bridged }),
+    &records!(OUT, Recorder { way: Way::Egress, bridged: false }),
+    &records!(INTO, Recorder { way: Way::Ingress, bridged: false }),
+    &records!(TO_HOST, Recorder { way: Way::Egress, bridged: false }),
+    &records!(OF_HOST, Recorder { way: Way::Ingress, bridged: false }),
+    &records!(WITHIN_OUT, Recorder { way: Way::Egress, bridged: true }),
+    &records!(WITHIN_INTO, Recorder { way: Way::Ingress, bridged: true }),
 ];
 
-/// The number of a direction in the keys of records.
-pub(super) fn number(way: Way) -> u8 {
-    way.choose(1, 2)
-}
-
-/// Who is at the other end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Peer {
-    Routed,
-    Host,
-    Bridged,
-}
-
-/// Writes the rules that record one direction.
+/// Writes the rules that record one direction, of packets that the host routes, sends or receives, or of frames within a
+/// bridge.
 struct Recorder {
     way: Way,
-    peer: Peer,
+    bridged: bool,
+}
+
+/// Sets of one direction, each for IPv4 and IPv6: records, what is left of their rate, and what was not recorded.
+type Sets = [[Set; 2]; 3];
+
+const EGRESS_SETS: Sets = [
+    [Set::EgressRecord4, Set::EgressRecord6],
+    [Set::EgressRecordRate4, Set::EgressRecordRate6],
+    [Set::EgressUnrecorded4, Set::EgressUnrecorded6],
+];
+const INGRESS_SETS: Sets = [
+    [Set::IngressRecord4, Set::IngressRecord6],
+    [Set::IngressRecordRate4, Set::IngressRecordRate6],
+    [Set::IngressUnrecorded4, Set::IngressUnrecorded6],
+];
+const BRIDGE_EGRESS_SETS: Sets = [
+    [Set::BridgeEgressRecord4, Set::BridgeEgressRecord6],
+    [Set::BridgeEgressRecordRate4, Set::BridgeEgressRecordRate6],
+    [Set::BridgeEgressUnrecorded4, Set::BridgeEgressUnrecorded6],
+];
+const BRIDGE_INGRESS_SETS: Sets = [
+    [Set::BridgeIngressRecord4, Set::BridgeIngressRecord6],
+    [Set::BridgeIngressRecordRate4, Set::BridgeIngressRecordRate6],
+    [Set::BridgeIngressUnrecorded4, Set::BridgeIngressUnrecorded6],
+];
+
+/// The sets of a direction, of packets that the host routes or of frames within a bridge.
+pub(super) const fn sets(way: Way, bridged: bool) -> Sets {
+    match (way, bridged) {
+        (Way::Egress, false) => EGRESS_SETS,
+        (Way::Ingress, false) => INGRESS_SETS,
+        (Way::Egress, true) => BRIDGE_EGRESS_SETS,
+        (Way::Ingress, true) => BRIDGE_INGRESS_SETS,
+    }
 }
 
 impl Recorder {
-    /// Direction and address of the container.
-    fn own(&self, v6: bool) -> [Field; 2] {
-        [Field::constant(number(self.way), 4), self.way.choose(Side::Source, Side::Destination).address(v6)]
+    fn own(&self, v6: bool) -> Field {
+        self.way.choose(Side::Source, Side::Destination).address(v6)
     }
 
     fn key(&self, v6: bool, icmp: bool) -> [Field; 5] {
-        let [way, own] = self.own(v6);
+        let link = self.way.choose(Direction::Out, Direction::In).index();
         let peer = self.way.choose(Side::Destination, Side::Source).address(v6);
-        let peer = if self.peer == Peer::Host { peer.zero() } else { peer };
-        [way, own, Field::TRANSPORT, if icmp { Field::PORT.zero() } else { Field::PORT }, peer]
+        [link, self.own(v6), Field::TRANSPORT, if icmp { Field::SOURCE_PORT } else { Field::PORT }, peer]
     }
 
-    fn sets(&self, v6: bool) -> (Set, Set) {
-        match (self.peer, v6) {
-            (Peer::Bridged, false) => (Set::BridgeRecord4, Set::BridgeRecordRate4),
-            (Peer::Bridged, true) => (Set::BridgeRecord6, Set::BridgeRecordRate6),
-            (_, false) => (Set::Record4, Set::RecordRate4),
-            (_, true) => (Set::Record6, Set::RecordRate6),
-        }
+    fn set(&self, which: usize, v6: bool) -> Set {
+        sets(self.way, self.bridged)[which][usize::from(v6)]
     }
 
     fn of_family(&self, rule: Expressions, v6: bool) -> Expressions {
-        if self.peer == Peer::Bridged { of_family(rule, v6) } else { rule.family(v6) }
+        if self.bridged { of_family(rule, v6) } else { rule.family(v6) }
     }
 
-    /// Where others have ports, ICMP has a checksum.
+    /// Where others have the destination port, ICMP has a checksum: its type and code, where others have the source port,
+    /// are recorded.
     fn of(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
         let number = [if v6 { ICMPV6 } else { ICMP }];
         let rule = self.of_family(rule, v6);
@@ -163,19 +179,16 @@ impl Recorder {
 
     /// Counts a packet that is recorded: the look-up does, since Linux 5.7.
     fn known(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
-        self.of(rule, v6, icmp).key_in(&self.key(v6, icmp), self.sets(v6).0).accept()
+        self.of(rule, v6, icmp).key_in(&self.key(v6, icmp), self.set(0, v6)).accept()
     }
 
     fn new(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
-        let (records, rates) = self.sets(v6);
-        let rule = self.of(rule, v6, icmp).within_rate(&self.own(v6), rates, AN_HOUR, BURST);
-        rule.count_in(&self.key(v6, icmp), records).accept()
+        let rule = self.of(rule, v6, icmp).within_rate(&[self.own(v6)], self.set(1, v6), AN_HOUR, BURST);
+        rule.count_in(&self.key(v6, icmp), self.set(0, v6)).accept()
     }
 
     fn lost(&self, rule: Expressions, v6: bool) -> Expressions {
-        let [way, own] = self.own(v6);
-        let key = [way, own, Field::TRANSPORT.zero(), Field::PORT.zero(), own.zero()];
-        self.of_family(rule, v6).count_in(&key, self.sets(v6).0).accept()
+        self.of_family(rule, v6).count_in(&[self.own(v6)], self.set(2, v6)).accept()
     }
 }
 
@@ -236,7 +249,7 @@ static BRIDGED: [Rule; 34] = [
     }),
     rule(WITHIN_OUT, "ARP", arp),
     rule(WITHIN_OUT, "later fragments", |rule| {
-        Recorder { way: Way::Egress, peer: Peer::Bridged }.lost(is_later_fragment(rule), false)
+        Recorder { way: Way::Egress, bridged: true }.lost(is_later_fragment(rule), false)
     }),
     rule(WITHIN_OUT, "tracked IPv4 flows", |rule| tracked(rule, false)),
     rule(WITHIN_OUT, "tracked IPv6 flows", |rule| tracked(rule, true)),
@@ -257,7 +270,7 @@ static BRIDGED: [Rule; 34] = [
     }),
     rule(WITHIN_INTO, "ARP", arp),
     rule(WITHIN_INTO, "later fragments", |rule| {
-        Recorder { way: Way::Ingress, peer: Peer::Bridged }.lost(is_later_fragment(rule), false)
+        Recorder { way: Way::Ingress, bridged: true }.lost(is_later_fragment(rule), false)
     }),
     rule(WITHIN_INTO, "tracked IPv4 flows", |rule| tracked(rule, false)),
     rule(WITHIN_INTO, "tracked IPv6 flows", |rule| tracked(rule, true)),

@@ -2,7 +2,7 @@
 //!
 //! Pure. Used by `elements`, which has the policy that they hold, by the rules, and by `tables`.
 
-use nft::DataType::{Family, Link, Mac, Mark, Port, Protocol, V4, V6, Vlan};
+use nft::DataType::{Family, Index, Link, Mac, Mark, Port, Protocol, V4, V6, Vlan};
 use nft::Set as Spec;
 use nft::Stateful;
 use nft::message::{BRIDGE, IPV4, IPV6};
@@ -43,8 +43,9 @@ const EGRESS: &str = "containers with an egress list";
 const INGRESS: &str = "containers with an ingress list";
 const EGRESS_AUDITED: &str = "containers whose egress list is only audited";
 const INGRESS_AUDITED: &str = "containers whose ingress list is only audited";
-const RECORDS: &str = "direction (1 egress, 2 ingress), audited container, and what its list does not allow";
-const RECORD_RATE: &str = "direction and audited container, and how many new records it may have";
+const RECORDS: &str = "link to the peer, audited container, and what its list does not allow";
+const RECORD_RATE: &str = "audited containers, and how many new records they may have";
+const UNRECORDED: &str = "audited containers, and packets beyond what is recorded";
 const EGRESS_ALLOWED: &str = "what containers may send, and to whom";
 const INGRESS_ALLOWED: &str = "what may be sent to containers, and by whom";
 const EGRESS_HOST: &str = "what containers may send to the host";
@@ -182,10 +183,18 @@ sets! {
     EgressAudited6 => Spec::new("egress_audited6", &[V6], EGRESS_AUDITED),
     IngressAudited4 => Spec::new("ingress_audited4", &[V4], INGRESS_AUDITED),
     IngressAudited6 => Spec::new("ingress_audited6", &[V6], INGRESS_AUDITED),
-    Record4 => Spec::new("records4", &[Mark, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY),
-    Record6 => Spec::new("records6", &[Mark, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY),
-    RecordRate4 => Spec::new("record_rate4", &[Mark, V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
-    RecordRate6 => Spec::new("record_rate6", &[Mark, V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    EgressRecord4 => Spec::new("egress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY),
+    EgressRecord6 => Spec::new("egress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY),
+    EgressRecordRate4 => Spec::new("egress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    EgressRecordRate6 => Spec::new("egress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    EgressUnrecorded4 => Spec::new("egress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY),
+    EgressUnrecorded6 => Spec::new("egress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY),
+    IngressRecord4 => Spec::new("ingress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY),
+    IngressRecord6 => Spec::new("ingress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY),
+    IngressRecordRate4 => Spec::new("ingress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    IngressRecordRate6 => Spec::new("ingress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    IngressUnrecorded4 => Spec::new("ingress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY),
+    IngressUnrecorded6 => Spec::new("ingress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY),
     Cut4 => Spec::new("cut4", &[V4, V4, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT),
     Cut6 => Spec::new("cut6", &[V6, V6, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT),
     EgressPorts => Spec::new("egress_ports", &[Link], "ports of containers with an egress list").of_family(BRIDGE),
@@ -196,10 +205,18 @@ sets! {
     BridgeIngress6 => Spec::new("ingress_allowed6", &[V6, Protocol, Port, V6], INGRESS_ALLOWED).ranges().of_family(BRIDGE),
     AuditedEgressPorts => Spec::new("egress_audited_ports", &[Link], "ports of containers whose egress list is only audited").of_family(BRIDGE),
     AuditedIngressPorts => Spec::new("ingress_audited_ports", &[Link], "ports of containers whose ingress list is only audited").of_family(BRIDGE),
-    BridgeRecord4 => Spec::new("records4", &[Mark, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
-    BridgeRecord6 => Spec::new("records6", &[Mark, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
-    BridgeRecordRate4 => Spec::new("record_rate4", &[Mark, V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
-    BridgeRecordRate6 => Spec::new("record_rate6", &[Mark, V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressRecord4 => Spec::new("egress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressRecord6 => Spec::new("egress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressRecordRate4 => Spec::new("egress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressRecordRate6 => Spec::new("egress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressUnrecorded4 => Spec::new("egress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressUnrecorded6 => Spec::new("egress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecord4 => Spec::new("ingress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecord6 => Spec::new("ingress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecordRate4 => Spec::new("ingress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecordRate6 => Spec::new("ingress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressUnrecorded4 => Spec::new("ingress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressUnrecorded6 => Spec::new("ingress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
     TrackedPorts => Spec::new("tracked_ports", &[Link], "ports of containers with a list").of_family(BRIDGE),
     Partners4 => Spec::new("partners4", &[V4, V4], PARTNERS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
     Partners6 => Spec::new("partners6", &[V6, V6], PARTNERS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
