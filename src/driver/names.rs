@@ -4,6 +4,7 @@
 //! answers (`crate::resolver`) asks for the endpoint of the address, asks a name server that the container did not choose,
 //! and lets the addresses into the kernel before it passes the answer on.
 
+mod learned;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -174,11 +175,6 @@ impl Named {
         Some(Pending(Arc::clone(self)))
     }
 
-    /// Which of the names that an audited endpoint looked up an address was the answer for, each in the last day.
-    pub fn learned(&self) -> BTreeMap<IpAddr, BTreeSet<Name>> {
-        lock(&self.admitted).iter().flatten().map(|(peer, standing)| (*peer, standing.names())).collect()
-    }
-
     /// Whether a refusal of this name is to be logged: the first one.
     pub fn is_news(&self, name: &Name) -> bool {
         let mut logged = lock(&self.logged);
@@ -242,21 +238,6 @@ impl Names {
         }
     }
 
-    /// Remembers that these addresses were the answer for a name of an audited endpoint, as far as there is room.
-    fn learn(&self, named: &Named, name: &Name, found: &[(IpAddr, u32)]) {
-        let mut admitted = lock(&named.admitted);
-        let Some(admitted) = admitted.as_mut() else { return };
-        let now = Instant::now();
-        for (peer, _) in found.iter().filter(|(peer, _)| is_admissible(peer)) {
-            if admitted.len() >= MOST_ADDRESSES && !admitted.contains_key(peer) {
-                admitted.retain(|_, standing| standing.is_valid(now));
-            }
-            if admitted.len() < MOST_ADDRESSES || admitted.contains_key(peer) {
-                admitted.entry(*peer).or_default().prolong(now + LONGEST, name);
-            }
-        }
-    }
-
     fn admit(
         &self,
         named: &Named,
@@ -309,11 +290,6 @@ impl Driver {
         transports: &[Transport],
     ) -> Result<(), AdmitError> {
         self.names.admit(named, name, found, transports)
-    }
-
-    /// Remembers what the addresses that an audited endpoint was answered belong to.
-    pub fn learn(&self, named: &Named, name: &Name, found: &[(IpAddr, u32)]) {
-        self.names.learn(named, name, found);
     }
 
     /// The number of endpoints whose list has names, and of those of them that use the host's name servers.

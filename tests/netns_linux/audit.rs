@@ -106,7 +106,7 @@ fn an_audited_container_opens_nothing_but_its_own_list() {
     });
 }
 
-/// Somebody adds a container with a list to the sets of audited ones, and removes an audited one.
+/// Another program adds a container with a list to the sets of audited ones, and removes an audited one.
 #[test]
 fn damage_to_what_is_audited_opens_no_list() {
     scene(|lists, t| {

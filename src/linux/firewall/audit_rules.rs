@@ -84,13 +84,13 @@ macro_rules! records {
     ($chain:expr, $of:expr) => {
         [
             rule($chain, "recorded: ICMP", |rule| $of.known(rule, false, true)),
-            rule($chain, "record ICMP", |rule| $of.new(rule, false, true)),
+            rule($chain, "record ICMP", |rule| $of.unknown(rule, false, true)),
             rule($chain, "recorded: ICMPv6", |rule| $of.known(rule, true, true)),
-            rule($chain, "record ICMPv6", |rule| $of.new(rule, true, true)),
+            rule($chain, "record ICMPv6", |rule| $of.unknown(rule, true, true)),
             rule($chain, "recorded: IPv4", |rule| $of.known(rule, false, false)),
-            rule($chain, "record IPv4", |rule| $of.new(rule, false, false)),
+            rule($chain, "record IPv4", |rule| $of.unknown(rule, false, false)),
             rule($chain, "recorded: IPv6", |rule| $of.known(rule, true, false)),
-            rule($chain, "record IPv6", |rule| $of.new(rule, true, false)),
+            rule($chain, "record IPv6", |rule| $of.unknown(rule, true, false)),
             rule($chain, "too many to record: IPv4", |rule| $of.lost(rule, false)),
             rule($chain, "too many to record: IPv6", |rule| $of.lost(rule, true)),
         ]
@@ -182,7 +182,7 @@ impl Recorder {
         self.of(rule, v6, icmp).key_in(&self.key(v6, icmp), self.set(0, v6)).accept()
     }
 
-    fn new(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
+    fn unknown(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
         let rule = self.of(rule, v6, icmp).within_rate(&[self.own(v6)], self.set(1, v6), AN_HOUR, BURST);
         rule.count_in(&self.key(v6, icmp), self.set(0, v6)).accept()
     }
