@@ -152,6 +152,13 @@ fn a_flood_fills_the_records_of_its_container_alone() {
         assert!((512..600).contains(&kept), "{kept}");
         assert_eq!(kept as u64 + lost, 1000);
         assert_eq!(of("10.1.0.3"), (400, 0));
+        // Echo requests that differ in their checksums are alike.
+        topology.b.enter(|| succeeds("ping -n -c 20 -i 0.01 -W 1 192.0.2.77"));
+        let recorded = run("nft list set inet pontoon egress_records4");
+        assert_eq!(recorded.matches("10.1.0.3 . icmp").count(), 1, "{recorded}");
+        kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: vec![audited("10.1.0.3")] }]).unwrap();
+        kernel.apply(&[Step::ChangeFirewall { add: vec![audited("10.1.0.3")], remove: vec![] }]).unwrap();
+        send(&topology.b, 1000..1400);
         // The next container with the address begins with nothing.
         kernel.apply(&[Step::ChangeFirewall { add: vec![], remove: vec![audited("10.1.0.2")] }]).unwrap();
         assert_eq!((of("10.1.0.2"), of("10.1.0.3")), ((0, 0), (400, 0)));
