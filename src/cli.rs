@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 pub use self::completion::{Candidates, Complete, Completions, Shell, Wanted, candidates};
 pub use self::log::{LogFormat, LogLevel};
 pub use self::man::page;
-pub use self::policy::{Policy, PolicyAction, PolicyRm, PolicySet, PolicyShow, PolicyTarget};
+pub use self::policy::{Policy, PolicyAction, PolicyAudit, PolicyRm, PolicySet, PolicyShow, PolicyTarget, Switch};
 pub use self::view::{Drops, Events, Explain, Format, Graph, GraphFormat, Health, Inspect, Listing, Ports, Top, View};
 use crate::environment::{self, Unreadable};
 use crate::ipam::DefaultPool;

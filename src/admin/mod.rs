@@ -3,6 +3,7 @@
 //!
 //! Reads the driver and changes nothing.
 
+pub mod audit;
 pub mod conflict;
 pub mod events;
 pub mod lease;

@@ -23,9 +23,16 @@ pub struct PolicyStatus {
     /// Everything that may reach it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<AllowList>,
+    /// Whether these lists refuse nothing: what they do not allow is recorded, and passes.
+    #[serde(skip_serializing_if = "is_false")]
+    pub audit: bool,
     /// What an operator stored for the object itself.
     #[serde(skip_serializing_if = "StoredLists::is_empty")]
     pub stored: StoredLists,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl PolicyStatus {
@@ -33,14 +40,17 @@ impl PolicyStatus {
     pub fn of_network(network: &Network) -> Self {
         let list = |way| kind::access::list_of_network(network, way);
         let (egress, ingress) = (list(Way::Egress), list(Way::Ingress));
-        Self { groups: BTreeSet::new(), egress, ingress, stored: network.stored.clone() }
+        let audit = kind::access::audits(network);
+        Self { groups: BTreeSet::new(), egress, ingress, audit, stored: network.stored.clone() }
     }
 
     /// What an endpoint may exchange.
     pub fn of_endpoint(network: &Network, endpoint: &Endpoint) -> Self {
         let list = |way| kind::access::list(network, endpoint, way);
         let groups = endpoint.spec.options.access.groups.clone();
-        Self { groups, egress: list(Way::Egress), ingress: list(Way::Ingress), stored: endpoint.stored.clone() }
+        let (egress, ingress) = (list(Way::Egress), list(Way::Ingress));
+        let audit = kind::access::is_audited(network, endpoint);
+        Self { groups, egress, ingress, audit, stored: endpoint.stored.clone() }
     }
 
     /// Whether there is nothing to say.

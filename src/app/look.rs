@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::inspect::{filled_in, found_status, ledger_status};
+use crate::admin::audit::AuditList;
 use crate::admin::events::{EventLine, EventList};
 use crate::admin::objects::Objects;
 use crate::admin::status::Status;
@@ -74,6 +75,14 @@ pub(super) fn dropped(view: &View) -> Result<Vec<Dropped>, String> {
         Some(Err(refused)) if !geteuid().is_root() => Err(refused.to_string()),
         _ => host_view::dropped().map_err(|error| format!("{error}; run this as root")),
     }
+}
+
+/// What audited containers did.
+///
+/// # Errors
+/// The daemon does not tell.
+pub(super) fn audits(view: &View) -> Result<AuditList, String> {
+    get(&needed_status_socket(view)?, "/audit").map_err(|refused| refused.to_string())
 }
 
 /// The status socket of the daemon, for commands that need it.

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::inspect::{BLIND, found_status, known_names};
+use super::look::{self, Need};
 use super::refresh::print;
+use crate::admin::audit::AuditList;
 use crate::admin::policy::PolicyOrder;
-use crate::cli::{PolicyAction, PolicyShow, PolicyTarget};
+use crate::cli::{PolicyAction, PolicyAudit, PolicyShow, PolicyTarget, Switch};
 use crate::client::Client;
 use crate::installation::Roots;
 use crate::model::access::{AllowList, StoredLists};
@@ -16,13 +18,16 @@ use crate::show::{self, Facts, Traffic};
 pub fn run(action: &PolicyAction) -> u8 {
     let done = match action {
         PolicyAction::Show(options) => show(options),
+        PolicyAction::Audit(options) => audit(options),
         PolicyAction::Set(options) => {
             let list = |flag: &str, text: &Option<String>| -> Result<Option<AllowList>, String> {
                 text.as_ref().map(|text| text.parse().map_err(|error| format!("{flag}: expected {error}"))).transpose()
             };
             let egress = list("--egress-allow", &options.egress_allow);
             let both = egress.and_then(|egress| {
-                Ok(StoredLists { egress, ingress: list("--ingress-allow", &options.ingress_allow)? })
+                let (ingress, audit) =
+                    (list("--ingress-allow", &options.ingress_allow)?, options.audit.map(Switch::is_on));
+                Ok(StoredLists { egress, ingress, audit })
             });
             both.and_then(|lists| change(&options.target, lists))
         }
@@ -32,7 +37,7 @@ pub fn run(action: &PolicyAction) -> u8 {
         Ok(()) => 0,
         Err(why) => {
             output::note(&format!("pontoon: {why}"));
-            if matches!(action, PolicyAction::Show(_)) { BLIND } else { 1 }
+            if matches!(action, PolicyAction::Show(_) | PolicyAction::Audit(_)) { BLIND } else { 1 }
         }
     }
 }
@@ -42,6 +47,30 @@ fn show(options: &PolicyShow) -> Result<(), String> {
     let (names, traffic) = (known_names(&options.view.docker), Traffic::default());
     let facts = Facts { status: &status, names: &names, traffic: &traffic, down: down.as_deref(), events: &[] };
     print(&show::policy(&facts, &options.name).map_err(|error| error.to_string())?, options.view.format());
+    Ok(())
+}
+
+/// What was recorded, if it was asked for a time, within it.
+fn audit(options: &PolicyAudit) -> Result<(), String> {
+    let (status, down) = look::status(&options.view, Need::Objects)?;
+    if let Some(why) = down {
+        return Err(format!("the daemon knows who is audited, and does not answer: {why}"));
+    }
+    let (names, traffic) = (known_names(&options.view.docker), Traffic::default());
+    let facts = Facts { status: &status, names: &names, traffic: &traffic, down: None, events: &[] };
+    let before = match options.time {
+        None => AuditList::default(),
+        Some(time) => {
+            // A wrong name is said before the wait.
+            show::policy_targets(&facts, &options.name).map_err(|error| error.to_string())?;
+            let before = look::audits(&options.view)?;
+            std::thread::sleep(time);
+            before
+        }
+    };
+    let now = look::audits(&options.view)?;
+    let shown = show::audit(&facts, &options.name, &before, &now).map_err(|error| error.to_string())?;
+    print(&shown, options.view.format());
     Ok(())
 }
 

@@ -57,6 +57,11 @@ pub enum Access {
     Restricted(Way, IpAddr),
     /// The endpoint at this port is restricted in this direction.
     RestrictedPort(Way, IfName),
+    /// The endpoint with this address has a list in this direction, but what it does not allow is recorded and passes. Adding
+    /// or removing it removes the records. It is not restricted at the same time.
+    Audited(Way, IpAddr),
+    /// The same for the endpoint at this port.
+    AuditedPort(Way, IfName),
     /// Flows of this port within its bridge are tracked.
     TrackedPort(IfName),
     /// Endpoints in the first range may exchange this with peers in the second. Statements about one direction and
@@ -72,6 +77,30 @@ pub enum Access {
 /// Port of the host at which Pontoon answers DNS queries, by TCP and UDP: the same on all hosts, because rules name it.
 pub const NAMES_PORT: u16 = 20_053;
 
+/// What an audited endpoint did although its list does not allow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The direction.
+    pub way: Way,
+    /// The endpoint's address.
+    pub own: IpAddr,
+    /// What it was; `None` for packets that were not recorded, because there were too many different ones.
+    pub what: Option<Recorded>,
+    /// How many packets; of a flow at least the first. Before Linux 5.7, 1.
+    pub packets: u64,
+}
+
+/// Traffic that was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Recorded {
+    /// IANA number of the protocol.
+    pub protocol: u8,
+    /// Port of the packets' destination; 0 for ICMP, without meaning for other protocols without ports.
+    pub port: u16,
+    /// The peer; `None` for the host.
+    pub peer: Option<IpAddr>,
+}
+
 /// An address of a name that an endpoint may reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
@@ -86,6 +115,11 @@ pub struct Admission {
 impl Access {
     /// Whether packets are evaluated because of it.
     pub fn restricts(&self) -> bool {
-        matches!(self, Access::Restricted(..) | Access::RestrictedPort(..))
+        matches!(self, Access::Restricted(..) | Access::RestrictedPort(..)) || self.audits()
+    }
+
+    /// Whether packets are recorded because of it.
+    pub fn audits(&self) -> bool {
+        matches!(self, Access::Audited(..) | Access::AuditedPort(..))
     }
 }

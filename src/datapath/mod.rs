@@ -47,7 +47,7 @@ use ipnetwork::IpNetwork;
 
 use crate::model::access::Transport;
 use crate::model::{DataPath, Family, HostPort, IfName};
-pub use access::{Access, Admission};
+pub use access::{Access, Admission, Record};
 pub use error::{KernelError, ReserveError};
 pub use fastpath::FastPath;
 pub use link::{BridgePort, LinkInfo};
@@ -285,6 +285,12 @@ pub trait Kernel: Wire {
     fn forget_names(&self, owners: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
         let _ = owners;
         Ok(())
+    }
+
+    /// What audited endpoints did although their lists do not allow it, in the last day. The default implementation has
+    /// nothing.
+    fn records(&self) -> Result<Vec<Record>, KernelError> {
+        Ok(Vec::new())
     }
 
     /// Ends flows that are not allowed any more, in the background. The default implementation does nothing.

@@ -4,6 +4,7 @@
 //! Pure: all facts are passed as [`Facts`]. Never changes anything, never queries the engine or the kernel
 //! itself. Called by the app, for `pontoon doctor` and `pontoon check`.
 
+mod audit;
 pub mod collect;
 mod daemon;
 mod drift;
@@ -229,6 +230,7 @@ pub const CHECKS: &[Check] = &[
         "containers with DNS names in their egress list whose queries are not answered, or not seen",
         names::names,
     ),
+    ("audit", "containers whose allow lists refuse nothing, because they are only audited", audit::audited),
     ("leases", "containers whose address a DHCP server took away or no longer confirms", lease::leases),
     (
         "parents",

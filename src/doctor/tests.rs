@@ -12,7 +12,6 @@ use crate::datapath::{ForwardRule, LinkMatch};
 use crate::engine::{EngineNetwork, EngineService};
 use crate::model::{Attachment, DataPath, EndpointId, HostPort, IfName, NetworkId, Phase, Protocol, Vni};
 use crate::state::peers::Standing;
-use std::collections::BTreeSet;
 
 fn port(number: u16) -> HostPort {
     HostPort { protocol: Protocol::Tcp, address: "0.0.0.0".parse().unwrap(), port: number }
@@ -314,6 +313,7 @@ fn each_check_finds_what_it_is_for() {
         ("announcing", Level::Degraded, |f| f.status.reach.as_mut().unwrap().announces = Some(false)),
         ("conflicts", Level::Degraded, |f| f.status.conflicts.as_mut().unwrap().found = false),
         ("names", Level::Degraded, |f| f.status.names = Some(super::names::tests::failing())),
+        ("audit", Level::Note, super::audit::tests::audited),
         ("leases", Level::Degraded, |f| f.status.leases = vec![super::lease::tests::lease("lost")]),
         ("parents", Level::Broken, |f| f.status.networks[0].kind = "ipvlan".to_owned()),
         ("service_vips", Level::Degraded, |f| engine(f).services.as_mut().unwrap()[0].vip = true),
@@ -341,8 +341,8 @@ fn each_check_finds_what_it_is_for() {
         assert_eq!(verdict(&findings).verdict().1 > 0, findings.iter().any(|f| f.level >= Level::Degraded));
         assert!(report::text(&findings, true).contains(&found.iter().max_by_key(|f| f.level).unwrap().title));
     }
-    let tried: BTreeSet<_> = cases.iter().map(|(check, ..)| *check).collect();
-    let all: BTreeSet<_> = CHECKS.iter().map(|(check, ..)| *check).collect();
+    let tried: std::collections::BTreeSet<_> = cases.iter().map(|(check, ..)| *check).collect();
+    let all: std::collections::BTreeSet<_> = CHECKS.iter().map(|(check, ..)| *check).collect();
     assert_eq!(tried, all, "every check is broken here once");
 }
 

@@ -4,6 +4,7 @@
 //! answers (`crate::resolver`) asks for the endpoint of the address, asks a name server that the container did not choose,
 //! and lets the addresses into the kernel before it passes the answer on.
 
+mod learned;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -90,7 +91,10 @@ pub struct Named {
     /// Its id.
     pub endpoint: EndpointId,
     addresses: Vec<IpAddr>,
-    rules: NameRules,
+    /// What its list says about names, if it does.
+    rules: Option<NameRules>,
+    /// Whether it is only audited: every name is answered.
+    pub audited: bool,
     egress: Expanded,
     /// Name servers that the engine was told to use for the container.
     servers: Vec<IpAddr>,
@@ -115,8 +119,11 @@ impl Drop for Pending {
 impl Named {
     fn new(network: &Network, endpoint: &Endpoint) -> Option<Self> {
         let spec = &endpoint.spec;
-        let rules = kind::access::names(network, endpoint)?;
         let list = kind::access::list(network, endpoint, Way::Egress)?;
+        let (rules, audited) = (NameRules::of(&list), kind::access::is_audited(network, endpoint));
+        if rules.is_none() && !audited {
+            return None;
+        }
         let here = |server: &IpAddr| network.spec.subnets().any(|subnet| subnet.gateway == Some(*server));
         let elsewhere = |server: &&IpAddr| !server.is_loopback() && !server.is_unspecified() && !here(server);
         Some(Self {
@@ -124,6 +131,7 @@ impl Named {
             endpoint: spec.id.clone(),
             addresses: spec.addresses().collect(),
             rules,
+            audited,
             egress: expand(&list, &network.spec),
             servers: spec.options.name_servers.iter().filter(elsewhere).copied().collect(),
             admitted: Mutex::new(Some(HashMap::new())),
@@ -135,11 +143,14 @@ impl Named {
 
     /// What may be sent to the addresses of a name; `None` if the list does not have the name.
     pub fn transports(&self, name: &Name) -> Option<Vec<Transport>> {
-        self.rules.transports(name)
+        self.rules.as_ref()?.transports(name)
     }
 
-    /// Whether the list allows any query to this name server.
+    /// Whether any query may be sent to this name server: because the list allows it, or refuses nothing.
     pub fn may_ask(&self, server: IpAddr) -> bool {
+        if self.audited {
+            return true;
+        }
         let udp = libc::IPPROTO_UDP as u8;
         match server.is_loopback() {
             true => self.egress.allows_host(udp, dns::PORT),
@@ -320,7 +331,8 @@ mod tests {
             network: NetworkId::parse("n1").unwrap(),
             endpoint: EndpointId::parse("e1").unwrap(),
             addresses: Vec::new(),
-            rules,
+            rules: Some(rules),
+            audited: false,
             egress: Expanded { addresses, host },
             servers: Vec::new(),
             admitted: Mutex::default(),

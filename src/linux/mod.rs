@@ -68,8 +68,8 @@ use rtnetlink::LinkUnspec;
 
 use crate::datapath::host::Dropped;
 use crate::datapath::{
-    Admission, BridgePort, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, ReserveError,
-    Step, Surroundings, Underlay, Verdicts,
+    Admission, BridgePort, Datapath, EngineBridges, Forwarding, Kernel, KernelError, LinkInfo, Policy, Record,
+    ReserveError, Step, Surroundings, Underlay, Verdicts,
 };
 use crate::model::access::Transport;
 use crate::model::{DataPath, HostPort, IfName};
@@ -316,6 +316,11 @@ impl Kernel for LinuxKernel {
     fn forget_names(&self, owners: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
         let mut socket = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         firewall::names::forget(&mut socket, owners).map_err(|f| f.of("forget addresses of names for", "endpoints"))
+    }
+
+    fn records(&self) -> Result<Vec<Record>, KernelError> {
+        let mut socket = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        firewall::records::all(&mut socket).map_err(|f| f.of("list", "what audited containers did"))
     }
 
     fn cut(&self, verdicts: Verdicts) {

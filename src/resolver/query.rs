@@ -77,8 +77,13 @@ impl Resolver {
             tracing::debug!(%network, %endpoint, %name, ?servers, "no answer from the name servers");
             return refuse(query, Code::ServerFailure);
         };
+        if named.audited {
+            self.driver.learn(named, name, &found.addresses);
+        }
+        // What is not admitted for an audited container is recorded, no more.
         if let Some(transports) = transports.filter(|_| !found.addresses.is_empty())
             && let Err(error) = self.driver.admit(named, name, &found.addresses, &transports)
+            && !named.audited
         {
             count(&counts.failed);
             tracing::warn!(%network, %endpoint, %name, %error, "cannot make the addresses of a name reachable");

@@ -1,5 +1,5 @@
 //! The status socket: what operators read without being able to change anything. `GET` of `/healthz`, `/readyz`,
-//! `/status`, `/objects`, `/drops`, `/events` and `/metrics`.
+//! `/status`, `/objects`, `/drops`, `/audit`, `/events` and `/metrics`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use libnetwork_plugin::{RouteAnswer, RouteRequest, Routes};
 use serde::Serialize;
 
+use crate::admin::audit;
 use crate::admin::events::EventList;
 use crate::admin::objects::Objects;
 use crate::admin::status::{self, Status, StatusSocket};
@@ -28,7 +29,7 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Longest wait of a reader for an event: less than the deadline of a request.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
-const PATHS: [&str; 7] = ["/healthz", "/readyz", "/status", "/objects", "/drops", "/events", "/metrics"];
+const PATHS: [&str; 8] = ["/healthz", "/readyz", "/status", "/objects", "/drops", "/audit", "/events", "/metrics"];
 
 /// What is shown.
 pub enum Operators {
@@ -48,13 +49,14 @@ pub struct Shown {
     pub socket: Option<StatusSocket>,
     status: Shared,
     dropped: Shared,
+    audited: Shared,
 }
 
 impl Operators {
     /// Shows a daemon.
     pub fn new(driver: Arc<Driver>, metrics: Arc<Metrics>, socket: Option<StatusSocket>) -> Self {
-        let (status, dropped) = (Shared::default(), Shared::default());
-        Self::Daemon(Box::new(Shown { driver, metrics, socket, status, dropped }))
+        let (status, dropped, audited) = Default::default();
+        Self::Daemon(Box::new(Shown { driver, metrics, socket, status, dropped, audited }))
     }
 }
 
@@ -85,6 +87,10 @@ impl Shown {
                 .answer(|| versioned(&Status { status_socket: self.socket.clone(), ..status::of_daemon(driver) })),
             "/drops" => self.dropped.answer(|| match driver.reconciler().kernel().dropped() {
                 Ok(drops) => versioned(&Drops { drops }),
+                Err(error) => RouteAnswer::error(500, &error.to_string()),
+            }),
+            "/audit" => self.audited.answer(|| match audit::of_daemon(driver) {
+                Ok(list) => versioned(&list),
                 Err(error) => RouteAnswer::error(500, &error.to_string()),
             }),
             "/events" => match (parameter(query, "since"), parameter(query, "wait")) {

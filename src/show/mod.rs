@@ -3,6 +3,7 @@
 //!
 //! Pure. Called by the app, which reads the facts.
 
+mod audit;
 mod drops;
 mod events;
 mod graph;
@@ -22,6 +23,7 @@ use crate::model::Phase;
 use crate::names::Names;
 use crate::output;
 
+pub use audit::audit;
 pub use drops::{DropLine, drops};
 pub use events::event;
 pub use graph::{Graph, dot, mermaid, svg};

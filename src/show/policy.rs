@@ -43,6 +43,13 @@ pub(super) fn lines(policy: &PolicyStatus, text: &mut String) {
         let groups: Vec<&str> = policy.groups.iter().map(|group| group.as_str()).collect();
         let _ = writeln!(text, "{:<10} {}", "groups", groups.join("+"));
     }
+    if policy.audit {
+        let stored = if policy.stored.audit.is_some() { "   stored" } else { "" };
+        let _ =
+            writeln!(text, "{:<10} on: the lists refuse nothing, what they do not allow is recorded{stored}", "audit");
+    } else if policy.stored.audit.is_some() {
+        let _ = writeln!(text, "{:<10} off   stored", "audit");
+    }
     let (stored, ways) = (&policy.stored, [("egress", &policy.egress), ("ingress", &policy.ingress)]);
     for ((way, list), stored) in ways.into_iter().zip([&stored.egress, &stored.ingress]) {
         let stored = stored.as_ref().map_or_else(String::new, |list| format!("   stored: {}", words(list)));

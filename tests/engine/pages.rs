@@ -295,3 +295,52 @@ fn monitoring() {
     reader.section("Checks");
     reader.run("docker network rm net");
 }
+
+/// The services of docs/sandbox.md: a container with a name server and a web server, reached by the host.
+const SERVICES: &str = "set -e
+    docker run -d --name services --network none busybox httpd -f -h /etc
+    ip netns attach services $(docker inspect -f '{{.State.Pid}}' services)
+    ip link add up0 type veth peer name eth0 netns services
+    ip address add 192.0.2.1/24 dev up0; ip link set up0 up
+    ip -n services link set eth0 up
+    for last in 53 10 12; do ip -n services address add 192.0.2.$last/24 dev eth0; done
+    ip -n services route add default via 192.0.2.1
+    ip netns exec services dnsmasq --conf-file=/dev/null --user=root --no-resolv --no-hosts --pid-file=/tmp/services.pid \
+        --address=/api.example.com/192.0.2.10 --address=/other.example.com/192.0.2.12";
+
+#[test]
+fn sandbox() {
+    let reader = Reader::of("sandbox", Options::new().full());
+    reader.run("cd /lab/source && make install");
+    reader.run(SERVICES);
+    let pontoon = |args: &str| reader.run(&format!("cd /lab/source; target/pontoon {args}"));
+    let reaches = |from: &str, to: &str| {
+        reader
+            .node
+            .exec_in(from, &["wget", "-q", "-T", "2", "-O", "/dev/null", &format!("http://{to}/hostname")])
+            .success()
+    };
+    reader.section("Start it audited");
+    assert!(pontoon("policy show agent").contains("refuse nothing"));
+    assert!(pontoon("doctor --docker || true").contains("only audited"));
+    assert!(reaches("agent", "192.0.2.12"), "everything passes");
+    reader.run("docker restart -t 0 agent");
+    reader.run("docker exec agent wget -q -O /dev/null http://api.example.com/hostname");
+    reader.section("Read what it did");
+    let text = pontoon("policy audit agent");
+    assert!(text.contains("--egress-allow 'tcp:80@api.example.com' --audit off"), "{text}");
+    let drops = || pontoon("drops -o json | jq '[.drops[].packets] | add // 0'");
+    let before = drops();
+    reader.section("Enforce it");
+    assert_eq!(drops(), before, "what the container did before is not refused");
+    for from in ["agent", "next"] {
+        assert!(!reaches(from, "192.0.2.12") && !reaches(from, "other.example.com"), "{from}");
+    }
+    assert_ne!(drops(), before);
+    assert!(!pontoon("doctor --docker || true").contains("1 containers are only audited"));
+    reader.section("Change it while it runs");
+    assert!(reaches("agent", "api.example.com") && !reaches("agent", "other.example.com"));
+    reader.section("See what was refused");
+    assert!(pontoon("drops").contains("not in the egress list"));
+    reader.section("Undo it");
+}

@@ -18,7 +18,7 @@ use testkit::netns::*;
 use testkit::topology::*;
 
 /// Network `one` of the topology.
-fn network(access: AccessOptions) -> Network {
+pub fn network(access: AccessOptions) -> Network {
     let subnet = |pool: &str| Subnet { pool: net(pool), gateway: None, default_gateway: None, aux: vec![] };
     let options = NetworkOptions { access, ..NetworkOptions::default() };
     let id = NetworkId::parse("one").unwrap();
@@ -27,7 +27,7 @@ fn network(access: AccessOptions) -> Network {
     Network { spec, kind: NetworkKind::Bridge { bridge: name("pntbone") }, mtu: 1500, stored: Default::default() }
 }
 
-fn lists(egress: Option<&str>, ingress: Option<&str>) -> AccessOptions {
+pub fn lists(egress: Option<&str>, ingress: Option<&str>) -> AccessOptions {
     let list = |text: Option<&str>| text.map(|text| text.parse().unwrap());
     AccessOptions { egress: list(egress), ingress: list(ingress), ..AccessOptions::default() }
 }
@@ -64,19 +64,19 @@ fn statements(topology: &Topology, which: usize, network: &Network, access: Acce
 }
 
 /// The policy of containers `a` and `b`, changed in one transaction.
-struct Lists<'a> {
-    kernel: &'a LinuxKernel,
+pub struct Lists<'a> {
+    pub kernel: &'a LinuxKernel,
     topology: &'a Topology,
     now: Datapath,
 }
 
 impl Lists<'_> {
-    fn set(&mut self, network: AccessOptions, a: AccessOptions, b: AccessOptions) {
+    pub fn set(&mut self, network: AccessOptions, a: AccessOptions, b: AccessOptions) {
         self.change(network, a, b);
         self.forget();
     }
 
-    fn change(&mut self, network: AccessOptions, a: AccessOptions, b: AccessOptions) {
+    pub fn change(&mut self, network: AccessOptions, a: AccessOptions, b: AccessOptions) {
         let network = self::network(network);
         let mut after = statements(self.topology, 0, &network, a);
         let more = statements(self.topology, 1, &network, b).policy.unwrap();
@@ -92,7 +92,7 @@ impl Lists<'_> {
     }
 
     /// Flows of before: each check is about new ones.
-    fn forget(&self) {
+    pub fn forget(&self) {
         let all = ["10.1.0.2", "10.1.0.3", "fd00:1::2", "fd00:1::3"].map(ip).to_vec();
         self.kernel.apply(&[Step::FlushConntrack(all)]).unwrap();
         assert!(self.kernel.settle(Duration::from_secs(10)));
@@ -124,7 +124,7 @@ fn serve_here() {
     });
 }
 
-fn scene(test: fn(&mut Lists<'_>, &Topology)) {
+pub fn scene(test: fn(&mut Lists<'_>, &Topology)) {
     for on in [true, false] {
         in_netns(move |kernel| {
             nf(on);
@@ -140,26 +140,26 @@ fn scene(test: fn(&mut Lists<'_>, &Topology)) {
     }
 }
 
-const OUT: [&str; 2] = ["192.0.2.2:80", "[2001:db8::2]:80"];
-const A: [&str; 2] = ["10.1.0.2:80", "[fd00:1::2]:80"];
-const B: [&str; 2] = ["10.1.0.3:80", "[fd00:1::3]:80"];
-const HOST: [&str; 2] = ["10.1.0.1:80", "[fd00:1::1]:80"];
-const PUBLISHED: [&str; 2] = ["192.0.2.1:8080", "[2001:db8::1]:8080"];
+pub const OUT: [&str; 2] = ["192.0.2.2:80", "[2001:db8::2]:80"];
+pub const A: [&str; 2] = ["10.1.0.2:80", "[fd00:1::2]:80"];
+pub const B: [&str; 2] = ["10.1.0.3:80", "[fd00:1::3]:80"];
+pub const HOST: [&str; 2] = ["10.1.0.1:80", "[fd00:1::1]:80"];
+pub const PUBLISHED: [&str; 2] = ["192.0.2.1:8080", "[2001:db8::1]:8080"];
 
 /// Which of TCP and UDP is answered, over both families alike.
-fn answered(from: &Netns, to: [&str; 2]) -> (bool, bool) {
+pub fn answered(from: &Netns, to: [&str; 2]) -> (bool, bool) {
     let [four, six] = to.map(|to| (from.ask(TCP, to).is_some(), from.ask(UDP, to).is_some()));
     assert_eq!(four, six, "both families are treated alike: {to:?}");
     four
 }
 
-fn tcp(from: &Netns, to: [&str; 2]) -> bool {
+pub fn tcp(from: &Netns, to: [&str; 2]) -> bool {
     let [four, six] = to.map(|to| from.ask(TCP, to).is_some());
     assert_eq!(four, six, "both families are treated alike: {to:?}");
     four
 }
 
-fn pings(from: &Netns, to: [&str; 2]) -> bool {
+pub fn pings(from: &Netns, to: [&str; 2]) -> bool {
     let [four, six] = to.map(|to| from.pings(&to.parse::<SocketAddr>().unwrap().ip().to_string()));
     assert_eq!(four, six, "both families are treated alike: {to:?}");
     four
@@ -171,8 +171,8 @@ fn refused(from: &Netns, to: &str) -> Option<i32> {
     from.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(20))).unwrap_err().raw_os_error()
 }
 
-const BOTH: (bool, bool) = (true, true);
-const NONE: (bool, bool) = (false, false);
+pub const BOTH: (bool, bool) = (true, true);
+pub const NONE: (bool, bool) = (false, false);
 
 #[test]
 fn an_egress_list_opens_what_it_says_and_nothing_else() {

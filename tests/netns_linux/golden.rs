@@ -12,7 +12,7 @@ use testkit::netns::*;
 use testkit::topology::{TCP, UDP, ip, port};
 
 /// A network with the egress list `tcp:443@192.0.2.0/24+udp:53@host` and a second container with the ingress list
-/// `tcp:5432@net` and a DNS name in its egress list.
+/// `tcp:5432@net` and a DNS name in its egress list; a third one is only audited.
 fn lists() -> Vec<Policy> {
     let transport = |protocol: u8, port: u16| Transport { protocols: (protocol, protocol), ports: (port, port) };
     let range = |first: &str, last: &str| (ip(first), ip(last));
@@ -26,6 +26,9 @@ fn lists() -> Vec<Policy> {
         let servers = range("192.0.2.0", "192.0.2.255");
         access.push(Access::Allowed(place, Way::Egress, pool, transport(6, 443), servers));
         access.push(Access::Allowed(place, Way::Ingress, own, transport(6, 5432), pool));
+    }
+    for way in Way::ALL {
+        access.extend([Access::Audited(way, ip("10.1.0.4")), Access::AuditedPort(way, name("pnthfedcba98765"))]);
     }
     access.push(Access::Redirected(name("pntbone"), address, ip("10.1.0.1")));
     access.into_iter().map(Policy::Access).collect()

@@ -1,6 +1,7 @@
 //! `LinuxKernel` on the real kernel: each test runs in its own network namespace, as root. Without one, the test fails.
 
 mod access;
+mod audit;
 mod commands;
 mod conflicts;
 mod dhcp;

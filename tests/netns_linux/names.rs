@@ -211,6 +211,58 @@ fn names_of_the_list_are_reachable_once_they_were_looked_up() {
     });
 }
 
+/// An audited container is answered for every name; the list of what it did lets it do the same, and nothing else.
+#[test]
+fn the_list_of_an_audit_allows_what_was_done() {
+    use pontoon::admin::audit;
+    use pontoon::driver::PolicyChange;
+    use pontoon::model::access::{StoredLists, learned};
+    use pontoon::model::{EndpointId, NetworkId};
+
+    scene(|s| {
+        s.names.set("api.example.com", Entry::At(at(&["192.0.2.10", "192.0.2.13"]), 60));
+        s.names.set("idle.example.com", Entry::At(at(&["192.0.2.14"]), 60));
+        s.names.set("other.example.com", Entry::At(at(&["192.0.2.12"]), 60));
+        serve_here();
+        let a = s.container("a", 2, Some("tcp:80@192.0.2.15"));
+        let store = |lists: StoredLists| {
+            let (network, endpoint) = (NetworkId::parse("aa").unwrap(), EndpointId::parse("a").ok());
+            let change = PolicyChange { network, endpoint, lists: Some(lists), keep_flows: false };
+            s.pontoon().driver.set_policy(&change).unwrap();
+        };
+        let work = || {
+            let looked_up = ["api.example.com", "idle.example.com"].map(|name| found(&a, name, A, SERVER, false));
+            let answered = looked_up.into_iter().flatten().filter(|(code, _)| *code == 0).count();
+            let reached = ["192.0.2.10:80", "192.0.2.15:80", "192.0.2.11:80", "10.1.0.1:80"].map(|to| reaches(&a, to));
+            (answered, reached, a.ask(UDP, "192.0.2.2:80").is_some(), a.pings("192.0.2.2"))
+        };
+        assert_eq!(work(), (0, [false, true, false, false], false, false), "its list is in force");
+        store(StoredLists { audit: Some(true), ..StoredLists::default() });
+        let all = (2, [true; 4], true, true);
+        assert_eq!(work(), all);
+        let done = audit::of_daemon(&s.pontoon().driver).unwrap().audits.remove(0);
+        assert_eq!((done.looked_up.as_slice(), done.unrecorded), (["idle.example.com".to_owned()].as_slice(), 0));
+        let seen: Vec<_> = done.egress.into_iter().map(|line| line.seen).collect();
+        let list = learned::list(&seen, &done.looked_up);
+        let expected = "tcp:80@api.example.com+udp:53@idle.example.com+tcp:80@192.0.2.11+udp:80@192.0.2.2+tcp:80@host\
+            +icmp@192.0.2.2";
+        assert_eq!(list, expected.parse().unwrap(), "{list}");
+        store(StoredLists { audit: Some(false), egress: Some(list), ..StoredLists::default() });
+        let dropped = || s.kernel.dropped().unwrap().iter().map(|one| one.packets).sum::<u64>();
+        let before = dropped();
+        // What was looked up stays reachable for a while.
+        assert!(reaches(&a, "192.0.2.10:80"));
+        assert_eq!((work(), dropped()), (all, before), "nothing is dropped");
+        assert!(!reaches(&a, "192.0.2.12:80") && !reaches(&a, "192.0.2.14:80") && dropped() > before);
+        assert_eq!(found(&a, "other.example.com", A, SERVER, false), REFUSED);
+        // The next container with the address has done nothing.
+        store(StoredLists { audit: Some(true), ..StoredLists::default() });
+        assert!(reaches(&a, "192.0.2.16:80"));
+        s.remove("a");
+        assert_eq!(s.kernel.records().unwrap(), []);
+    });
+}
+
 /// As the doctor sees it, and until the port is free.
 #[test]
 fn a_port_that_another_program_has_is_reported_and_tried_again() {

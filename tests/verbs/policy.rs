@@ -76,6 +76,11 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
             json!({"pontoon.egress.allow": "tcp:443@192.0.2.0/24!192.0.2.8/29", "pontoon.ingress.allow": "tcp:80@2001:db8::/32+host"}),
             false,
         ),
+        (
+            "pontoon.policy.audit, pontoon.egress.allow",
+            json!({"pontoon.policy.audit": "true", "pontoon.egress.allow": "tcp:443@192.0.2.0/24"}),
+            false,
+        ),
         ("pontoon.conn.max, pontoon.conn.rate", json!({"pontoon.conn.max": "500", "pontoon.conn.rate": "50/s"}), false),
         ("pontoon.spoofcheck=false", json!({"pontoon.spoofcheck": "false"}), false),
         ("pontoon.ra=refuse", json!({"pontoon.ra": "refuse"}), false),

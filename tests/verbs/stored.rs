@@ -149,6 +149,81 @@ fn stored_lists_of_networks_survive_a_reboot_and_those_of_endpoints_a_restart() 
     assert!(lists(&harness).contains(&Access::Restricted(Way::Egress, "10.1.0.2".parse().unwrap())));
 }
 
+/// The endpoints that are restricted, and those that are only audited, by their addresses' last byte.
+fn kept(harness: &Harness) -> (BTreeSet<u8>, BTreeSet<u8>) {
+    let last = |address: &std::net::IpAddr| {
+        if let std::net::IpAddr::V4(four) = address { Some(four.octets()[3]) } else { None }
+    };
+    let lists = lists(harness);
+    let restricted = lists.iter().filter_map(|one| if let Access::Restricted(_, own) = one { last(own) } else { None });
+    let audited = lists.iter().filter_map(|one| if let Access::Audited(_, own) = one { last(own) } else { None });
+    (restricted.collect(), audited.collect())
+}
+
+/// What is said of the endpoint precedes what is said of the network, and what is stored, the options.
+#[test]
+fn lists_are_audited_as_the_options_and_what_is_stored_say() {
+    let (two, three) = (|| BTreeSet::from([2]), || BTreeSet::from([3]));
+    let (both, none) = (|| BTreeSet::from([2, 3]), BTreeSet::new);
+    let of_network = json!({"pontoon.policy": "deny", "pontoon.policy.audit": "true"});
+    let mut harness = harness_with(of_network, json!({"pontoon.policy.audit": "false"}));
+    assert_eq!(kept(&harness), (two(), three()));
+    set(&harness, &json!({"network": "aa", "endpoint": "e0", "lists": {"audit": true}}));
+    assert_eq!(kept(&harness), (none(), both()));
+    set(&harness, &json!({"network": "aa", "lists": {"audit": false}}));
+    assert_eq!(kept(&harness), (three(), two()));
+    harness.restart();
+    assert_eq!(kept(&harness), (three(), two()), "after a restart");
+    let reply = request(&harness.life().socket, "GET", "/status", b"");
+    let status: Status = serde_json::from_str(&reply.body).unwrap();
+    let audit = |n: usize| status.networks[0].endpoints[n].detail.policy.audit;
+    assert_eq!((audit(0), audit(1), status.networks[0].detail.policy.audit), (true, false, false));
+    // Lists that are stored leave it, and without anything stored the options hold.
+    set(&harness, &json!({"network": "aa", "endpoint": "e0", "lists": {"egress": "dns"}}));
+    assert_eq!(kept(&harness), (three(), two()));
+    for body in [json!({"network": "aa", "endpoint": "e0", "remove": true}), json!({"network": "aa", "remove": true})] {
+        set(&harness, &body);
+    }
+    assert_eq!(kept(&harness), (two(), three()));
+    // Nothing is audited of an open container, and nothing where no list could be enforced.
+    let open = harness_with(json!({"pontoon.policy.audit": "true"}), json!({}));
+    assert!(lists(&open).is_empty());
+    let mut unchecked = network("bb", 2, true);
+    unchecked["Options"]["com.docker.network.generic"] =
+        json!({"pontoon.policy.audit": "true", "pontoon.spoofcheck": "false"});
+    open.ok("NetworkDriver.CreateNetwork", unchecked);
+    let error = open.err("NetworkDriver.CreateEndpoint", endpoint("bb", "e9", "10.2.0.9/24"));
+    assert!(error.contains("pontoon.policy.audit"), "{error}");
+    let mut odd = network("cc", 3, true);
+    odd["Options"]["com.docker.network.generic"] = json!({"pontoon.policy.audit": "maybe"});
+    assert!(open.err("NetworkDriver.CreateNetwork", odd).contains("true or false"));
+}
+
+/// An endpoint that was audited and is not any more, whose record is damaged: its list stays in force.
+#[test]
+fn damage_brings_no_audit_back() {
+    for of_network in [true, false] {
+        let mut harness = harness_with(json!({"pontoon.policy": "deny", "pontoon.policy.audit": "true"}), json!({}));
+        let mut body = json!({"network": "aa", "lists": {"audit": false}});
+        if !of_network {
+            body["endpoint"] = json!("e0");
+        }
+        set(&harness, &body);
+        let before = kept(&harness);
+        assert!(before.0.contains(&2));
+        let text = std::fs::read_to_string(harness.ledger_file()).unwrap();
+        let (object, id) = if of_network { ("network", "\"aa\"") } else { ("endpoint", "\"e0\"") };
+        let mut damaged: Vec<String> = text.lines().map(str::to_owned).collect();
+        let concerned = |line: &String| line.contains(&format!("\"put\":\"{object}\"")) && line.contains(id);
+        let last = damaged.iter().rposition(concerned).unwrap();
+        damaged[last] = damaged[last].replacen("\"audit\":false", "\"audit\":other", 1);
+        assert_ne!(damaged.join("\n") + "\n", text);
+        std::fs::write(harness.ledger_file(), damaged.join("\n") + "\n").unwrap();
+        harness.restart();
+        assert!(kept(&harness).0.is_superset(&before.0), "{of_network}: {:?}", kept(&harness));
+    }
+}
+
 /// Damage to the ledger never brings back a time before the policy.
 #[test]
 fn a_damaged_policy_does_not_open_anything() {

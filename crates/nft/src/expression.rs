@@ -39,7 +39,7 @@ pub const CMP_EQUAL: u32 = 0;
 /// `NFT_CMP_NEQ`.
 pub const CMP_DIFFERENT: u32 = 1;
 const LOOKUP_INVERTED: u32 = 1;
-const DYNSET_ADD: u32 = 0;
+pub(crate) const DYNSET_ADD: u32 = 0;
 const NAT_SOURCE: u32 = 0;
 const NAT_DESTINATION: u32 = 1;
 const CMP_AT_LEAST: u32 = 5;

@@ -2,8 +2,8 @@
 //! (include/uapi/linux/netfilter/nf_tables.h).
 
 use crate::expression::{
-    CMP_DIFFERENT, CMP_EQUAL, CT_STATE, DATA_VALUE, DATA_VERDICT, Expressions, REGISTER_VERDICT, REGISTERS,
-    VERDICT_CODE,
+    CMP_DIFFERENT, CMP_EQUAL, CT_STATE, DATA_VALUE, DATA_VERDICT, DYNSET_ADD, EXPR_DATA, EXPR_NAME, Expressions,
+    REGISTER_VERDICT, REGISTERS, VERDICT_CODE,
 };
 use crate::field::{Direction, Field, META_PACKET_TYPE, Side};
 use crate::set::Set;
@@ -15,6 +15,8 @@ const GOTO: i32 = -4;
 const VERDICT_CHAIN: u16 = 2;
 /// `new`, as bit of the connection's state.
 const NEW: u32 = 1 << 3;
+/// `NFTA_DYNSET_EXPR`.
+const DYNSET_EXPRESSION: u16 = 7;
 /// `NFT_CMP_GT`.
 const CMP_GREATER: u32 = 4;
 /// `PACKET_HOST` (include/uapi/linux/if_packet.h).
@@ -49,6 +51,33 @@ impl Expressions {
         let (mut rule, set) = (self.load(parts), set.into());
         rule.push("dynset", |data| {
             data.text(1, set.name).big(3, Update::Add as u32).big(4, REGISTERS).bytes(6, &milliseconds.to_be_bytes());
+        });
+        rule
+    }
+
+    /// Adds the concatenation of these fields to the set if it is missing, and counts the packet in its element. When the set
+    /// is full it adds nothing, and the rest of the rule is not evaluated.
+    pub fn count_in(self, parts: &[Field], set: impl Into<Set<'static>>) -> Self {
+        let (mut rule, set) = (self.load(parts), set.into());
+        rule.push("dynset", |data| {
+            data.text(1, set.name).big(3, DYNSET_ADD).big(4, REGISTERS);
+            Stateful::Counted(0).write(data, DYNSET_EXPRESSION);
+        });
+        rule
+    }
+
+    /// Matches packets within a rate, each concatenation of these fields having one of its own: so many packets an hour, and
+    /// so many more at once. The set has what is left, and its elements expire when there are no packets.
+    pub fn within_rate(self, parts: &[Field], set: impl Into<Set<'static>>, an_hour: u32, burst: u32) -> Self {
+        let (mut rule, set) = (self.load(parts), set.into());
+        rule.push("dynset", |data| {
+            data.text(1, set.name).big(3, Update::Add as u32).big(4, REGISTERS);
+            data.nest(DYNSET_EXPRESSION, |item| {
+                item.text(EXPR_NAME, "limit").nest(EXPR_DATA, |data| {
+                    data.bytes(1, &u64::from(an_hour).to_be_bytes()).bytes(2, &3600u64.to_be_bytes());
+                    data.big(3, burst).big(4, 0).big(5, 0);
+                });
+            });
         });
         rule
     }

@@ -17,6 +17,8 @@ const RATE_SECONDS: u16 = 2;
 const RATE_BURST: u16 = 3;
 const RATE_KIND: u16 = 4;
 const RATE_FLAGS: u16 = 5;
+/// `NFTA_COUNTER_PACKETS`.
+const COUNTER_PACKETS: u16 = 2;
 /// Matches what exceeds the limit instead of what does not (`NFT_CONNLIMIT_F_INV`, `NFT_LIMIT_F_INV`).
 const OVER: u32 = 1;
 
@@ -32,6 +34,8 @@ pub enum Stateful {
         /// How many may exceed it at once.
         burst: u32,
     },
+    /// No limit: always true, with the number of packets so far. Packets add such elements.
+    Counted(u64),
 }
 
 impl fmt::Display for Stateful {
@@ -39,6 +43,7 @@ impl fmt::Display for Stateful {
         match self {
             Stateful::Connections(count) => write!(f, "ct count over {count}"),
             Stateful::Packets { rate, burst } => write!(f, "limit rate over {rate}/second burst {burst} packets"),
+            Stateful::Counted(packets) => write!(f, "counter packets {packets} bytes 0"),
         }
     }
 }
@@ -49,6 +54,7 @@ impl Stateful {
         match self {
             Stateful::Connections(_) => "connlimit",
             Stateful::Packets { .. } => "limit",
+            Stateful::Counted(_) => "counter",
         }
     }
 
@@ -60,6 +66,7 @@ impl Stateful {
                 data.bytes(RATE_PACKETS, &u64::from(*rate).to_be_bytes()).bytes(RATE_SECONDS, &1u64.to_be_bytes());
                 data.big(RATE_BURST, *burst).big(RATE_KIND, 0).big(RATE_FLAGS, OVER);
             }
+            Stateful::Counted(packets) => drop(data.bytes(COUNTER_PACKETS, &packets.to_be_bytes())),
         }
     }
 
@@ -85,6 +92,7 @@ impl Stateful {
                 let burst = number(RATE_BURST)?;
                 (per_second && number(RATE_FLAGS)? == OVER).then_some(Stateful::Packets { rate, burst })
             }
+            "counter" => Some(Stateful::Counted(data.find(COUNTER_PACKETS).and_then(big64)?)),
             _ => None,
         }
     }
@@ -96,7 +104,7 @@ mod tests {
 
     #[test]
     fn limits_read_back_and_others_are_none() {
-        for limit in [Stateful::Connections(500), Stateful::Packets { rate: 50, burst: 7 }] {
+        for limit in [Stateful::Connections(500), Stateful::Packets { rate: 50, burst: 7 }, Stateful::Counted(9)] {
             let mut message = Writer::default();
             limit.write(&mut message, 7);
             let bytes = message.finish();
@@ -107,7 +115,7 @@ mod tests {
             }
         }
         let mut counter = Writer::default();
-        counter.text(EXPR_NAME, "counter").nest(EXPR_DATA, |_| {});
+        counter.text(EXPR_NAME, "quota").nest(EXPR_DATA, |_| {});
         assert_eq!(Stateful::parse(&counter.finish()), None);
         assert_eq!(Stateful::Connections(5).to_string(), "ct count over 5");
     }

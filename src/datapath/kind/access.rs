@@ -46,6 +46,17 @@ pub fn is_restricted(network: &Network, endpoint: &Endpoint) -> bool {
     Way::ALL.into_iter().any(|way| list(network, endpoint, way).is_some())
 }
 
+/// Whether an endpoint is only audited: what its lists do not allow is recorded, and passes. What is said of the endpoint
+/// precedes what is said of its network, and what an operator stored, the options.
+pub fn is_audited(network: &Network, endpoint: &Endpoint) -> bool {
+    endpoint.stored.audit.or(endpoint.spec.options.access.audit).unwrap_or_else(|| audits(network))
+}
+
+/// Whether the endpoints of a network are only audited, unless something else is said of one.
+pub fn audits(network: &Network) -> bool {
+    network.stored.audit.or(network.spec.options.access.audit).unwrap_or(false)
+}
+
 /// The statements for a network: what its options allow all endpoints that are restricted.
 pub(super) fn statements_of_network(network: &Network) -> BTreeSet<Policy> {
     let mut set = BTreeSet::new();
@@ -63,13 +74,21 @@ pub(super) fn statements_of_network(network: &Network) -> BTreeSet<Policy> {
 /// The statements for an endpoint with this port.
 pub(super) fn statements(network: &Network, port: &IfName, endpoint: &Endpoint) -> BTreeSet<Policy> {
     let mut set = BTreeSet::new();
-    let spec = &endpoint.spec;
+    let (spec, audited) = (&endpoint.spec, is_audited(network, endpoint));
     for way in Way::ALL {
         let Some(whole) = list(network, endpoint, way) else { continue };
-        set.insert(Access::RestrictedPort(way, port.clone()));
         set.insert(Access::TrackedPort(port.clone()));
-        set.extend(spec.addresses().map(|address| Access::Restricted(way, address)));
-        set.extend(redirected(network, spec, &whole, way));
+        let of = |address| if audited { Access::Audited(way, address) } else { Access::Restricted(way, address) };
+        set.insert(if audited {
+            Access::AuditedPort(way, port.clone())
+        } else {
+            Access::RestrictedPort(way, port.clone())
+        });
+        set.extend(spec.addresses().map(of));
+        // Of an audited endpoint the names are learned.
+        if way == Way::Egress && (audited || whole.name().is_some()) {
+            set.extend(redirected(network, spec));
+        }
         let Some(own) = of_both(&spec.options.access, &endpoint.stored, way) else { continue };
         let own = expand_beyond(&own, &list_of_network(network, way).unwrap_or_default(), &network.spec);
         spec.addresses().for_each(|address| allowed(&own, way, (address, address), &mut set));
@@ -77,17 +96,9 @@ pub(super) fn statements(network: &Network, port: &IfName, endpoint: &Endpoint) 
     set.into_iter().map(Policy::Access).collect()
 }
 
-/// The rules about DNS names of an endpoint's egress lists; `None` without any.
-pub fn names(network: &Network, endpoint: &Endpoint) -> Option<NameRules> {
-    NameRules::of(&list(network, endpoint, Way::Egress)?)
-}
-
-/// Where DNS queries of an endpoint whose egress lists have names are answered: at the address of the host on its
-/// bridge, in each family that has one.
-fn redirected(network: &Network, endpoint: &EndpointSpec, list: &AllowList, way: Way) -> Vec<Access> {
-    let (Way::Egress, Some(_), Some(bridge)) = (way, list.name(), network.kind.bridge()) else {
-        return Vec::new();
-    };
+/// Where DNS queries of an endpoint are answered: at the address of the host on its bridge, in each family that has one.
+fn redirected(network: &Network, endpoint: &EndpointSpec) -> Vec<Access> {
+    let Some(bridge) = network.kind.bridge() else { return Vec::new() };
     let here: Vec<IpAddr> = bridge::host_addresses(network).iter().map(|net| net.ip()).collect();
     let of = |own: IpAddr| {
         let here = here.iter().find(|here| here.is_ipv4() == own.is_ipv4())?;
@@ -109,7 +120,7 @@ fn allowed(list: &Expanded, way: Way, own: Range, set: &mut BTreeSet<Access>) {
 /// Refuses names where the endpoint's queries cannot be answered here.
 fn check_names(network: &Network, endpoint: &EndpointSpec, list: &AllowList, name: &str) -> Result<(), Refusal> {
     let refuse = |text: String| Err(Refusal(format!("endpoint {}: {EGRESS_ALLOW}: {text}", endpoint.id)));
-    if redirected(network, endpoint, list, Way::Egress).is_empty() {
+    if redirected(network, endpoint).is_empty() {
         return refuse(format!(
             "the DNS name {name} needs a network whose gateway is this host, because Pontoon answers the container's DNS \
              queries there: use a network with a gateway on a bridge that Pontoon makes, or addresses instead of names"

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dns::Name;
 
-use super::{Named, Names};
+use super::{LONGEST, Named, Names};
 use crate::datapath::Admission;
 use crate::model::access::NameRules;
 use crate::model::access::expand::Transport;
@@ -29,7 +29,8 @@ pub(super) type Admitted = HashMap<IpAddr, Standing>;
 /// What an endpoint was answered before its list changed.
 #[derive(Debug)]
 pub(in crate::driver) struct Suspended {
-    rules: NameRules,
+    rules: Option<NameRules>,
+    audited: bool,
     admitted: Admitted,
 }
 
@@ -40,6 +41,11 @@ impl Standing {
         if self.names.len() < MOST_NAMES {
             self.names.insert(name.clone());
         }
+    }
+
+    /// The names.
+    pub fn names(&self) -> BTreeSet<Name> {
+        self.names.clone()
     }
 
     /// Whether its time is not over.
@@ -55,22 +61,24 @@ impl Names {
         let named = lock(&self.by_address).get(&address).filter(|named| named.endpoint == endpoint.spec.id).cloned()?;
         let admitted = lock(&named.admitted).take().unwrap_or_default();
         self.remove(endpoint);
-        Some(Suspended { rules: named.rules.clone(), admitted })
+        Some(Suspended { rules: named.rules.clone(), audited: named.audited, admitted })
     }
 
     /// Answers queries of an endpoint again, after its list has changed in the kernel. Addresses of names that the list
     /// still has stay reachable as far as it says; an error leaves them to the next query.
     pub(in crate::driver) fn resume(&self, network: &Network, endpoint: &Endpoint, before: Option<Suspended>) {
         let now = Named::new(network, endpoint);
-        if let Some(Suspended { rules, admitted }) = before {
+        if let Some(Suspended { rules, audited, admitted }) = before {
             let own: BTreeSet<IpAddr> = endpoint.spec.addresses().collect();
             let kept = match &now {
-                Some(now) if now.rules == rules => admitted,
+                Some(now) if now.rules == rules && now.audited == audited => admitted,
                 now => {
                     if let Err(error) = self.kernel.forget_names(&own) {
                         tracing::error!(%error, endpoint = %endpoint.spec.id, "the addresses of names that its list had may stay reachable for some minutes: set the policy again");
                     }
-                    now.as_ref().map(|now| self.readmit(now, admitted)).unwrap_or_default()
+                    // What an audited endpoint learned is remembered for longer than it may stay reachable.
+                    let longest = if audited { self.times.least + self.times.grace } else { LONGEST };
+                    now.as_ref().map(|now| self.readmit(now, admitted, longest)).unwrap_or_default()
                 }
             };
             if let Some(now) = &now {
@@ -80,11 +88,12 @@ impl Names {
         self.answer(now);
     }
 
-    /// Admits again what the list still allows of these addresses; returns it.
-    fn readmit(&self, named: &Named, admitted: Admitted) -> Admitted {
+    /// Admits again what the list still allows of these addresses, for as long as before but at most `longest`; returns it.
+    fn readmit(&self, named: &Named, admitted: Admitted, longest: Duration) -> Admitted {
         let begun = Instant::now();
         let mut kept = Admitted::new();
         for (peer, mut standing) in admitted {
+            standing.until = standing.until.map(|until| until.min(begun + longest));
             standing.names.retain(|name| named.transports(name).is_some());
             let allowed = standing.names.iter().filter_map(|name| named.transports(name)).flatten();
             let transports: BTreeSet<Transport> = allowed.collect();

@@ -26,6 +26,14 @@ pub fn element(access: &Access) -> (Set, Element<'_>) {
         Access::RestrictedPort(way, port) => {
             (way.choose(Set::EgressPorts, Set::IngressPorts), Element::of_set(Value::Link(port.as_str())))
         }
+        Access::Audited(way, address) => {
+            let sets =
+                way.choose([Set::EgressAudited4, Set::EgressAudited6], [Set::IngressAudited4, Set::IngressAudited6]);
+            (either(address, sets), Element::of_set(Value::Address(*address)))
+        }
+        Access::AuditedPort(way, port) => {
+            (way.choose(Set::AuditedEgressPorts, Set::AuditedIngressPorts), Element::of_set(Value::Link(port.as_str())))
+        }
         Access::TrackedPort(port) => (Set::TrackedPorts, Element::of_set(Value::Link(port.as_str()))),
         Access::Allowed(place, way, own, transport, peer) => {
             let sets = match (place, way) {
@@ -100,6 +108,10 @@ fn single(set: Set, entry: &Entry) -> Option<Access> {
             Set::IngressRestricted4 | Set::IngressRestricted6 => Access::Restricted(Way::Ingress, key.address(v6)?),
             Set::EgressPorts => Access::RestrictedPort(Way::Egress, link(key)?),
             Set::IngressPorts => Access::RestrictedPort(Way::Ingress, link(key)?),
+            Set::EgressAudited4 | Set::EgressAudited6 => Access::Audited(Way::Egress, key.address(v6)?),
+            Set::IngressAudited4 | Set::IngressAudited6 => Access::Audited(Way::Ingress, key.address(v6)?),
+            Set::AuditedEgressPorts => Access::AuditedPort(Way::Egress, link(key)?),
+            Set::AuditedIngressPorts => Access::AuditedPort(Way::Ingress, link(key)?),
             Set::TrackedPorts => Access::TrackedPort(link(key)?),
             Set::Redirected4 | Set::Redirected6 => {
                 let here = Reader::all(&entry.value, |value| {

@@ -41,7 +41,7 @@ pub(super) const OPENING: [u8; 1] = [0x02];
 const TCP: u8 = libc::IPPROTO_TCP as u8;
 const UDP: u8 = libc::IPPROTO_UDP as u8;
 
-const ESTABLISHED: &str = "established and related";
+pub(super) const ESTABLISHED: &str = "established and related";
 
 /// Comments of the rules about connections that were cut. The other end would take them up without an opening segment.
 const CUT4: &str = "not in the lists any more: IPv4 connections that were cut";
@@ -100,27 +100,30 @@ pub(super) static RULES: [[&[Rule]; 5]; 2] = [
 ];
 
 /// Sets of one direction in table `inet pontoon`, each for IPv4 and IPv6.
-struct Direct {
+pub(super) struct Direct {
     /// The address of the container.
     own: Side,
     /// The address of the peer.
     peer: Side,
     restricted: [Set; 2],
+    audited: [Set; 2],
     allowed: [Set; 2],
     host: [Set; 2],
 }
 
-const EGRESS: Direct = Direct {
+pub(super) const EGRESS: Direct = Direct {
     own: Side::Source,
     peer: Side::Destination,
     restricted: [Set::EgressRestricted4, Set::EgressRestricted6],
+    audited: [Set::EgressAudited4, Set::EgressAudited6],
     allowed: [Set::EgressAllowed4, Set::EgressAllowed6],
     host: [Set::EgressHost4, Set::EgressHost6],
 };
-const INGRESS: Direct = Direct {
+pub(super) const INGRESS: Direct = Direct {
     own: Side::Destination,
     peer: Side::Source,
     restricted: [Set::IngressRestricted4, Set::IngressRestricted6],
+    audited: [Set::IngressAudited4, Set::IngressAudited6],
     allowed: [Set::IngressAllowed4, Set::IngressAllowed6],
     host: [Set::IngressHost4, Set::IngressHost6],
 };
@@ -130,12 +133,16 @@ impl Direct {
         rule.family(v6).key_not_in(&[self.own.address(v6)], self.restricted[usize::from(v6)]).accept()
     }
 
-    fn allowed(&self, rule: Expressions, v6: bool) -> Expressions {
+    pub fn not_audited(&self, rule: Expressions, v6: bool) -> Expressions {
+        rule.family(v6).key_not_in(&[self.own.address(v6)], self.audited[usize::from(v6)]).accept()
+    }
+
+    pub fn allowed(&self, rule: Expressions, v6: bool) -> Expressions {
         let key = [self.own.address(v6), Field::TRANSPORT, Field::PORT, self.peer.address(v6)];
         rule.family(v6).key_in(&key, self.allowed[usize::from(v6)]).accept()
     }
 
-    fn allowed_host(&self, rule: Expressions, v6: bool) -> Expressions {
+    pub fn allowed_host(&self, rule: Expressions, v6: bool) -> Expressions {
         let key = [self.own.address(v6), Field::TRANSPORT, Field::PORT];
         rule.family(v6).key_in(&key, self.host[usize::from(v6)]).accept()
     }

@@ -36,8 +36,10 @@ pub(super) const EGRESS: Chain =
     chain("bridge_egress", WITHIN, -200, "what containers with an egress list may reach on their bridge");
 pub(super) const INGRESS: Chain =
     chain("bridge_ingress", WITHIN, -199, "what may reach containers with an ingress list on their bridge");
-/// After both: only what both ends allow is recorded.
-pub(super) const FLOWS: Chain = chain("bridge_flows", WITHIN, -198, "record flows that lists allowed");
+/// After both: `audit_rules` has two chains from here on.
+pub(super) const AFTER_LISTS: i32 = -198;
+/// After these: only what both ends allow is recorded.
+pub(super) const FLOWS: Chain = chain("bridge_flows", WITHIN, -196, "record flows that lists allowed");
 
 /// Types of ICMP and ICMPv6 messages (RFC 792, RFC 4443).
 const ECHO_REPLY: u8 = 0;
@@ -80,7 +82,7 @@ pub(super) fn keys(v6: bool) -> [[Field; 5]; 2] {
     ]
 }
 
-fn tracked(rule: Expressions, v6: bool) -> Expressions {
+pub(super) fn tracked(rule: Expressions, v6: bool) -> Expressions {
     of_family(rule, v6).key_in(&keys(v6)[0], flows(v6)).accept()
 }
 
@@ -93,13 +95,13 @@ fn partners(v6: bool) -> Set {
     if v6 { Set::Partners6 } else { Set::Partners4 }
 }
 
-fn echo_reply(rule: Expressions, v6: bool) -> Expressions {
+pub(super) fn echo_reply(rule: Expressions, v6: bool) -> Expressions {
     let (protocol, kind) = if v6 { (ICMPV6, ECHO_REPLY6) } else { (ICMP, ECHO_REPLY) };
     let rule = of_family(rule, v6).is(Field::TRANSPORT, &[protocol]).is(Field::ICMP_TYPE, &[kind]);
     to_partner(rule, v6)
 }
 
-fn error(rule: Expressions, v6: bool) -> Expressions {
+pub(super) fn error(rule: Expressions, v6: bool) -> Expressions {
     let rule = of_family(rule, v6);
     let rule = match v6 {
         false => rule.is(Field::TRANSPORT, &[ICMP]).is(Field::ICMP_TYPE, &[UNREACHABLE]),
@@ -109,11 +111,15 @@ fn error(rule: Expressions, v6: bool) -> Expressions {
 }
 
 /// What a later fragment has where others have ports is chosen by its sender, and some kernels read it as ports.
-fn later_fragment(rule: Expressions) -> Expressions {
-    of_family(rule, false).with_bits(Field::FRAGMENT, &FRAGMENT_OFFSET).counter().drop()
+pub(super) fn is_later_fragment(rule: Expressions) -> Expressions {
+    of_family(rule, false).with_bits(Field::FRAGMENT, &FRAGMENT_OFFSET)
 }
 
-fn allowed(rule: Expressions, egress: bool, v6: bool) -> Expressions {
+fn later_fragment(rule: Expressions) -> Expressions {
+    is_later_fragment(rule).counter().drop()
+}
+
+pub(super) fn allowed(rule: Expressions, egress: bool, v6: bool) -> Expressions {
     let (own, peer) = if egress { (Side::Source, Side::Destination) } else { (Side::Destination, Side::Source) };
     let set = match (egress, v6) {
         (true, false) => Set::BridgeEgress4,

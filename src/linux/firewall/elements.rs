@@ -230,6 +230,7 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
                 let limit = match entry.limit? {
                     Stateful::Connections(count) => Limit::Connections(count),
                     Stateful::Packets { rate, burst } => Limit::ConnectionRate { rate, burst },
+                    Stateful::Counted(_) => return None,
                 };
                 Policy::Limited(key.address(v6)?, limit)
             }

@@ -76,12 +76,13 @@ fn elements_read_back_whatever_their_neighbours() {
     }
     all.push(Policy::Access(Access::TrackedPort(one())));
     for way in Way::ALL {
-        all.push(Policy::Access(Access::RestrictedPort(way, one())));
+        all.extend([Access::RestrictedPort(way, one()), Access::AuditedPort(way, one())].map(Policy::Access));
         for (first, last) in [("10.0.0.0", "10.0.0.255"), ("10.0.0.2", "10.0.0.2"), ("fd00::", "fd00::9")] {
             let (own, all_ports) = ((ip(first), ip(last)), Transport { protocols: (0, 255), ports: (0, 65535) });
             if way == Way::Egress {
                 all.push(Policy::Access(Access::Redirected(one(), own.1, own.0)));
             }
+            all.push(Policy::Access(Access::Audited(way, own.0)));
             all.extend([Access::Restricted(way, own.0), Access::AllowedHost(way, own, all_ports)].map(Policy::Access));
             for place in Place::ALL {
                 let transport = Transport { protocols: (6, 6), ports: (80, 90) };

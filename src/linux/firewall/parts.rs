@@ -10,7 +10,7 @@
 use nft::message::Chain;
 
 use super::ruleset::Rule;
-use super::{access_rules, bridge_rules, isolation_rules, tunnel_rules};
+use super::{access_rules, audit_rules, bridge_rules, isolation_rules, tunnel_rules};
 use crate::datapath::{LinkProperty, Policy};
 
 /// Chains with their rules, in both tables.
@@ -47,13 +47,19 @@ const fn part(
 }
 
 /// All of them.
-pub static PARTS: [Part; 6] = [
+pub static PARTS: [Part; 7] = [
     Part {
         about: "allow lists",
         chains: &access_rules::CHAINS,
         rules: [&access_rules::RULES[0], &access_rules::RULES[1]],
         needed_by: |policy| matches!(policy, Policy::Access(access) if access.restricts()),
     },
+    part(
+        "audited containers",
+        &audit_rules::CHAINS,
+        &audit_rules::RULES,
+        |policy| matches!(policy, Policy::Access(access) if access.audits()),
+    ),
     part("isolated containers", &isolation_rules::ISOLATED_CHAINS, &[&isolation_rules::BETWEEN_CONTAINERS], |policy| {
         matches!(policy, Policy::Isolated(_))
     }),

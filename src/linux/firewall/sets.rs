@@ -2,7 +2,7 @@
 //!
 //! Pure. Used by `elements`, which has the policy that they hold, by the rules, and by `tables`.
 
-use nft::DataType::{Family, Link, Mac, Mark, Port, Protocol, V4, V6, Vlan};
+use nft::DataType::{Family, Index, Link, Mac, Mark, Port, Protocol, V4, V6, Vlan};
 use nft::Set as Spec;
 use nft::Stateful;
 use nft::message::{BRIDGE, IPV4, IPV6};
@@ -31,6 +31,7 @@ const RECORDED_MAX: u32 = 65_536;
 const RECORDED_TIMEOUT: u64 = FDB_AGEING.as_millis() as u64;
 const UNKNOWN_SENDERS_MAX: u32 = 1024;
 const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
 const GATEWAYS: &str = "tunnel and the IP address of its network's gateway";
 const FORWARDING_LINKS: &str = "links that forwarded before Pontoon turned forwarding on";
 const USER_BRIDGE_CONTAINERS: &str = "containers on bridges of the user";
@@ -40,6 +41,11 @@ const ANY_ADDRESS: &str = "ports that may send from any address";
 
 const EGRESS: &str = "containers with an egress list";
 const INGRESS: &str = "containers with an ingress list";
+const EGRESS_AUDITED: &str = "containers whose egress list is only audited";
+const INGRESS_AUDITED: &str = "containers whose ingress list is only audited";
+const RECORDS: &str = "link to the peer, audited container, and what its list does not allow";
+const RECORD_RATE: &str = "audited containers, and how many new records they may have";
+const UNRECORDED: &str = "audited containers, and packets beyond what is recorded";
 const EGRESS_ALLOWED: &str = "what containers may send, and to whom";
 const INGRESS_ALLOWED: &str = "what may be sent to containers, and by whom";
 const EGRESS_HOST: &str = "what containers may send to the host";
@@ -173,6 +179,22 @@ sets! {
     IngressAllowed6 => Spec::new("ingress_allowed6", &[V6, Protocol, Port, V6], INGRESS_ALLOWED).ranges(),
     IngressHost4 => Spec::new("ingress_host4", &[V4, Protocol, Port], INGRESS_HOST).ranges(),
     IngressHost6 => Spec::new("ingress_host6", &[V6, Protocol, Port], INGRESS_HOST).ranges(),
+    EgressAudited4 => Spec::new("egress_audited4", &[V4], EGRESS_AUDITED),
+    EgressAudited6 => Spec::new("egress_audited6", &[V6], EGRESS_AUDITED),
+    IngressAudited4 => Spec::new("ingress_audited4", &[V4], INGRESS_AUDITED),
+    IngressAudited6 => Spec::new("ingress_audited6", &[V6], INGRESS_AUDITED),
+    EgressRecord4 => Spec::new("egress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY),
+    EgressRecord6 => Spec::new("egress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY),
+    EgressRecordRate4 => Spec::new("egress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    EgressRecordRate6 => Spec::new("egress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    EgressUnrecorded4 => Spec::new("egress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY),
+    EgressUnrecorded6 => Spec::new("egress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY),
+    IngressRecord4 => Spec::new("ingress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY),
+    IngressRecord6 => Spec::new("ingress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY),
+    IngressRecordRate4 => Spec::new("ingress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    IngressRecordRate6 => Spec::new("ingress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY),
+    IngressUnrecorded4 => Spec::new("ingress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY),
+    IngressUnrecorded6 => Spec::new("ingress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY),
     Cut4 => Spec::new("cut4", &[V4, V4, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT),
     Cut6 => Spec::new("cut6", &[V6, V6, Protocol, Port, Port], CUT).dynamic(FLOWS_MAX, FLOW_TIMEOUT),
     EgressPorts => Spec::new("egress_ports", &[Link], "ports of containers with an egress list").of_family(BRIDGE),
@@ -181,6 +203,20 @@ sets! {
     IngressPorts => Spec::new("ingress_ports", &[Link], "ports of containers with an ingress list").of_family(BRIDGE),
     BridgeIngress4 => Spec::new("ingress_allowed4", &[V4, Protocol, Port, V4], INGRESS_ALLOWED).ranges().of_family(BRIDGE),
     BridgeIngress6 => Spec::new("ingress_allowed6", &[V6, Protocol, Port, V6], INGRESS_ALLOWED).ranges().of_family(BRIDGE),
+    AuditedEgressPorts => Spec::new("egress_audited_ports", &[Link], "ports of containers whose egress list is only audited").of_family(BRIDGE),
+    AuditedIngressPorts => Spec::new("ingress_audited_ports", &[Link], "ports of containers whose ingress list is only audited").of_family(BRIDGE),
+    BridgeEgressRecord4 => Spec::new("egress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressRecord6 => Spec::new("egress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressRecordRate4 => Spec::new("egress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressRecordRate6 => Spec::new("egress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressUnrecorded4 => Spec::new("egress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeEgressUnrecorded6 => Spec::new("egress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecord4 => Spec::new("ingress_records4", &[Index, V4, Protocol, Port, V4], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecord6 => Spec::new("ingress_records6", &[Index, V6, Protocol, Port, V6], RECORDS).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecordRate4 => Spec::new("ingress_record_rate4", &[V4], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressRecordRate6 => Spec::new("ingress_record_rate6", &[V6], RECORD_RATE).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressUnrecorded4 => Spec::new("ingress_unrecorded4", &[V4], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
+    BridgeIngressUnrecorded6 => Spec::new("ingress_unrecorded6", &[V6], UNRECORDED).dynamic(RECORDED_MAX, DAY).of_family(BRIDGE),
     TrackedPorts => Spec::new("tracked_ports", &[Link], "ports of containers with a list").of_family(BRIDGE),
     Partners4 => Spec::new("partners4", &[V4, V4], PARTNERS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),
     Partners6 => Spec::new("partners6", &[V6, V6], PARTNERS).dynamic(FLOWS_MAX, FLOW_TIMEOUT).of_family(BRIDGE),

@@ -16,6 +16,7 @@ use super::elements::{self, Set, entries, set_of};
 use super::limit_rules::{self, Presence};
 use super::names;
 use super::parts::{PARTS, Part};
+use super::records;
 use super::ruleset::{FAMILIES, TABLE};
 use super::schema;
 use crate::datapath::{Access, Policy};
@@ -75,6 +76,14 @@ fn redirected(policy: &Policy) -> Option<IpAddr> {
     }
 }
 
+/// The address of the endpoint that a statement has audited.
+fn audited(policy: &Policy) -> Option<IpAddr> {
+    match policy {
+        Policy::Access(Access::Audited(_, own)) => Some(*own),
+        _ => None,
+    }
+}
+
 /// The messages that create those of [`PARTS`] that are needed and missing.
 fn missing_parts(socket: &mut Socket, add: &BTreeSet<Policy>) -> Result<Vec<Request>, Failure> {
     let mut messages = Vec::new();
@@ -101,6 +110,10 @@ pub fn change(socket: &mut Socket, add: &BTreeSet<Policy>, remove: &BTreeSet<Pol
     let redirected: BTreeSet<IpAddr> = add.iter().chain(remove).filter_map(redirected).collect();
     if !redirected.is_empty() {
         names::forget(socket, &redirected)?;
+    }
+    let audited: BTreeSet<IpAddr> = add.iter().chain(remove).filter_map(audited).collect();
+    if !audited.is_empty() {
+        records::forget(socket, &audited)?;
     }
     let limits = missing_limits(socket, add)?;
     if !limits.is_empty() {

@@ -12,6 +12,7 @@
 //! turns it into ranges.
 
 pub mod expand;
+pub mod learned;
 pub mod names;
 pub mod options;
 mod parse;

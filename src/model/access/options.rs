@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{AllowList, GroupName};
+use crate::model::options::value::flag;
 use crate::model::options::{OptionError, OptionRow, refused};
 
 /// Maximum number of groups of an endpoint.
@@ -18,6 +19,9 @@ pub const EGRESS_ALLOW: &str = "pontoon.egress.allow";
 pub const INGRESS_ALLOW: &str = "pontoon.ingress.allow";
 /// Key of the option for the groups of an endpoint.
 pub const GROUP: &str = "pontoon.group";
+
+/// Key of the option for lists that refuse nothing.
+pub const AUDIT: &str = "pontoon.policy.audit";
 
 /// Directions in which a network's endpoints are restricted although no list was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,6 +60,9 @@ pub struct AccessOptions {
     /// What may reach the endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<AllowList>,
+    /// Whether what the lists do not allow is recorded and passes; `None` if it was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<bool>,
     /// The groups that the endpoint is in; of endpoints only.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<GroupName>,
@@ -83,6 +90,7 @@ impl AccessOptions {
                     _ => return Err(refused(row, given, row.value)),
                 }
             }
+            AUDIT => self.audit = Some(flag(row, given)?),
             GROUP => self.groups = groups(given).ok_or_else(|| refused(row, given, row.value))?,
             _ => return Ok(false),
         }
@@ -100,6 +108,7 @@ impl AccessOptions {
             (self.denied != Denied::Open, POLICY),
             (self.egress.is_some(), EGRESS_ALLOW),
             (self.ingress.is_some(), INGRESS_ALLOW),
+            (self.audit == Some(true), AUDIT),
             (!self.groups.is_empty(), GROUP),
         ];
         given.into_iter().find_map(|(given, key)| given.then_some(key))

@@ -205,7 +205,7 @@ fn subnet(text: &str) -> Option<IpNetwork> {
 
 /// Whether it is a DNS name with at least two labels, possibly behind `*.`. A last label of digits only is that of a
 /// mistyped address.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let name = text.strip_prefix("*.").unwrap_or(text);
     let label = |label: &str| {
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';

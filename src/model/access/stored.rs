@@ -14,6 +14,9 @@ pub struct StoredLists {
     /// What may reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<AllowList>,
+    /// Whether the lists refuse nothing, whatever the options say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<bool>,
 }
 
 impl StoredLists {
@@ -22,9 +25,10 @@ impl StoredLists {
         *self == Self::default()
     }
 
-    /// The same, where the lists of `change` replace those of their direction.
+    /// The same, where what `change` says replaces what was stored about it.
     pub fn changed(&self, change: &Self) -> Self {
         let or = |new: &Option<AllowList>, old: &Option<AllowList>| new.clone().or_else(|| old.clone());
-        Self { egress: or(&change.egress, &self.egress), ingress: or(&change.ingress, &self.ingress) }
+        let (egress, ingress) = (or(&change.egress, &self.egress), or(&change.ingress, &self.ingress));
+        Self { egress, ingress, audit: change.audit.or(self.audit) }
     }
 }

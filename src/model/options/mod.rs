@@ -11,7 +11,7 @@ mod markdown;
 mod shortcut;
 mod suggestion;
 pub(super) mod table;
-mod value;
+pub(in crate::model) mod value;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -4,7 +4,7 @@ pub use super::conflict::{CONFLICT, CONFLICT_WAIT};
 pub use super::dhcp::{DHCP, DHCP_HOSTNAME, DHCP_ID, DHCP_PARK, DHCP_REQUEST, DHCP_SERVER, DHCP_TIMEOUT};
 pub use super::limits::{CONN_MAX, CONN_RATE, PACKET_RATE, RATE_BURST, RATE_IN, RATE_OUT};
 use super::{conflict, dhcp, limits};
-use crate::model::access::options::{EGRESS_ALLOW, GROUP, INGRESS_ALLOW, POLICY};
+use crate::model::access::options::{AUDIT, EGRESS_ALLOW, GROUP, INGRESS_ALLOW, POLICY};
 use crate::model::vlan::VID_FORM;
 
 /// Who implements an option.
@@ -312,6 +312,13 @@ pub const NETWORK_OPTIONS: &[OptionRow] = &[
         "What may reach the containers, such as tcp:5432@group:app; nothing else passes, also to published ports. An empty value allows nothing.",
     ),
     row(
+        AUDIT,
+        "true or false",
+        "false",
+        Support::Pontoon,
+        "Lists and pontoon.policy refuse nothing: what they do not allow passes and is recorded for `pontoon policy audit`.",
+    ),
+    row(
         ALLOCATED,
         "network id",
         "",
@@ -361,6 +368,7 @@ pub const ENDPOINT_OPTIONS: &[OptionRow] = &[
         Support::Pontoon,
         "What may reach this container, in addition to what the network's list allows.",
     ),
+    row(AUDIT, "true or false", "the network's", Support::Pontoon, "The same for this container alone."),
     row(
         GROUP,
         "up to 16 names of groups joined by '+'",

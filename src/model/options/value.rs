@@ -18,7 +18,7 @@ pub(in crate::model) fn refused(row: &OptionRow, given: &str, expected: &str) ->
 }
 
 /// The values of Go's `strconv.ParseBool`, which the built-in driver uses.
-pub(super) fn flag(row: &OptionRow, given: &str) -> Result<bool, OptionError> {
+pub(in crate::model) fn flag(row: &OptionRow, given: &str) -> Result<bool, OptionError> {
     match given.trim() {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

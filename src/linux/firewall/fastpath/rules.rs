@@ -267,7 +267,7 @@ pub fn shaped_label(port: &IfName, index: u32) -> String {
 pub fn packets_label(port: &IfName, index: u32, limit: Stateful) -> String {
     match limit {
         Stateful::Packets { rate, burst } => format!("packets {port} {index} {rate} {burst}"),
-        Stateful::Connections(_) => String::new(),
+        Stateful::Connections(_) | Stateful::Counted(_) => String::new(),
     }
 }
 
