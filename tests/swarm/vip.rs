@@ -163,7 +163,8 @@ fn containers(cluster: &Cluster, machines: &[&str], tasks: Option<&BTreeSet<Stri
 
 /// The containers that answer at `web`; a container's hostname is its id.
 fn backends(cluster: &Cluster, machine: &str, container: &str, count: usize) -> BTreeSet<String> {
-    let get = "wget -q -T 2 -O - http://web/hostname 2>/dev/null || echo failed";
+    // Generous: a machine that runs six tests at once may take seconds for an answer.
+    let get = "wget -q -T 6 -O - http://web/hostname 2>/dev/null || echo failed";
     // After three failures further attempts are pointless.
     let script = format!(
         "n=0; for i in $(seq {count}); do a=$({get}); echo $a; [ $a != failed ] || n=$((n + 1)); [ $n -lt 3 ] || break; done"
