@@ -48,5 +48,5 @@ fuzz_target!(|data: &[u8]| {
         let events = known.route_events(data);
         assert!(events.len() <= 2 * frames && !events.contains(&Event::Overrun), "{events:?}");
     }
-    assert!(matches!(known.firewall_event(data), None | Some(Event::Firewall)));
+    assert!(matches!(known.firewall_event(data), None | Some(Event::Firewall | Event::Rules)));
 });
