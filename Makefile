@@ -48,7 +48,7 @@ endif
 UNIT_TESTS := --lib --bins --test wire --test replay --test verbs --test full_disk --test layers --test names --test style --test docs
 
 .PHONY: help build plugin example install uninstall install-socket uninstall-socket deb tarball demo kernel unit test test-binaries test-guest test-kernels test-all test-engines crash soak bench redeploy lab fmt clippy \
-        doc api deny fuzz fuzz-binaries check-tools as-root clean
+        doc api deny fuzz fuzz-binaries fuzz-tools check-tools as-root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -162,15 +162,15 @@ api: check-tools ## compare the public API of the crates with their api.txt; UPD
 deny: ## check licenses, duplicates and sources of the crates (deny.toml)
 	.ci/deny
 
-fuzz-binaries: check-tools
-	@.ci/tools g++
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-fuzz
+fuzz-binaries: fuzz-tools
 	fuzz/run 0
 
-fuzz: check-tools ## fuzz decoders, state loader and request sequences, FUZZ_SECONDS each
+fuzz: fuzz-tools ## fuzz decoders, state loader and request sequences, FUZZ_SECONDS each
+	fuzz/run $(FUZZ_SECONDS)
+
+fuzz-tools: check-tools
 	@.ci/tools g++
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-fuzz
-	fuzz/run $(FUZZ_SECONDS)
 
 # Cargo needs a linker, and a static binary the C library's archive.
 check-tools:

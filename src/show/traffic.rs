@@ -26,7 +26,7 @@ pub struct Counters {
 pub type Traffic = BTreeMap<String, Counters>;
 
 impl Count {
-    /// What was counted since `before`; `None` if the link was created again meanwhile, so that it counts from 0.
+    /// What was counted since `before`; `None` if the link was replaced since, and counts from 0.
     fn since(self, before: Self) -> Option<Self> {
         Some(Self {
             bytes: self.bytes.checked_sub(before.bytes)?,

@@ -23,12 +23,23 @@ fn port(id: &str, n: Option<u32>) -> FastPath {
     FastPath::Port { tunnel: name("pntxover"), port: veth(id, "pntbover").0, mac: Mac::derive("peer", id), addresses }
 }
 
-fn change(kernel: &LinuxKernel, add: &[FastPath], remove: &[FastPath]) {
+pub fn change(kernel: &LinuxKernel, add: &[FastPath], remove: &[FastPath]) {
     kernel.apply(&[Step::FastPath { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
 }
 
-fn held(kernel: &LinuxKernel) -> BTreeSet<FastPath> {
+pub fn held(kernel: &LinuxKernel) -> BTreeSet<FastPath> {
     observe(kernel).fastpath.unwrap()
+}
+
+/// Repairs the fast path to exactly these entries. Returns the steps that it took.
+pub fn mend(kernel: &LinuxKernel, all: &BTreeSet<FastPath>, what: &str) -> Vec<Step> {
+    let have = observe(kernel);
+    let mut want = have.clone();
+    want.fastpath = Some(all.clone());
+    let plan = diff(&have, &want, &Protected::default());
+    kernel.apply(&plan.steps).unwrap();
+    assert_eq!(held(kernel), *all, "after {what}");
+    plan.steps
 }
 
 /// The host's firewall drops all bridged frames, which it sees as with Docker.
@@ -195,15 +206,7 @@ fn fast_paths_are_created_lost_and_restored() {
         let all = BTreeSet::from([network(), port("a", Some(11)), port("c", Some(13))]);
         hosts[0].do_in(|kernel| {
             assert_eq!(held(kernel), all);
-            let mend = |what: &str| {
-                let have = observe(kernel);
-                let mut want = have.clone();
-                want.fastpath = Some(all.clone());
-                let plan = diff(&have, &want, &Protected::default());
-                kernel.apply(&plan.steps).unwrap();
-                assert_eq!(held(kernel), all, "after {what}");
-                plan.steps
-            };
+            let mend = |what: &str| mend(kernel, &all, what);
             assert_eq!(mend("nothing"), []);
             // Repeated, and a repeated removal.
             for _ in 0..2 {

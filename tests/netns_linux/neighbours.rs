@@ -8,6 +8,7 @@ use pontoon::datapath::{FastPath, Kernel, ObjectKind, Protected, Step, diff};
 use pontoon::linux::LinuxKernel;
 use pontoon::model::Mac;
 
+use crate::fastpath::{change, held, mend};
 use crate::spoof::{add, checked, send_frame};
 use testkit::netns::*;
 use testkit::topology::*;
@@ -24,14 +25,6 @@ fn neighbour(id: &str, n: u32) -> FastPath {
         mac: Mac::derive("peer", id),
         addresses: [format!("10.1.0.{n}"), format!("fd00:1::{n}")].iter().map(|text| ip(text)).collect(),
     }
-}
-
-fn change(kernel: &LinuxKernel, add: &[FastPath], remove: &[FastPath]) {
-    kernel.apply(&[Step::FastPath { add: add.to_vec(), remove: remove.to_vec() }]).unwrap();
-}
-
-fn held(kernel: &LinuxKernel) -> BTreeSet<FastPath> {
-    observe(kernel).fastpath.unwrap()
 }
 
 /// The topology with checked ports and a fast path between `a` and `b`, which know each other's hardware addresses.
@@ -265,15 +258,7 @@ fn fast_paths_are_created_lost_and_restored() {
         let _topology = with_fast_path(kernel);
         let all = BTreeSet::from([bridge(), neighbour("a", 2), neighbour("b", 3)]);
         assert_eq!(held(kernel), all);
-        let mend = |what: &str| {
-            let have = observe(kernel);
-            let mut want = have.clone();
-            want.fastpath = Some(all.clone());
-            let plan = diff(&have, &want, &Protected::default());
-            kernel.apply(&plan.steps).unwrap();
-            assert_eq!(held(kernel), all, "after {what}");
-            plan.steps
-        };
+        let mend = |what: &str| mend(kernel, &all, what);
         assert_eq!(mend("nothing"), []);
         for _ in 0..2 {
             change(kernel, &[bridge(), neighbour("a", 2), neighbour("b", 3)], &[]);

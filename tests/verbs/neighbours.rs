@@ -3,6 +3,8 @@
 use pontoon::datapath::FastPath;
 use serde_json::{Value, json};
 
+use crate::overlay::assert_fast_path_survives;
+
 use testkit::harness::{Harness, endpoint, network, of};
 
 fn with(id: &str, n: u8, options: Value) -> Value {
@@ -56,12 +58,7 @@ fn fast_paths_follow_the_endpoints_of_networks_of_one_host() {
         harness.ok("NetworkDriver.CreateEndpoint", endpoint(&id, &format!("f{n}"), &format!("10.{n}.0.2/24")));
         assert_eq!(entries(&harness), (1, 3), "{options}");
     }
-    let before = harness.kernel.datapath().fastpath;
-    harness.restart();
-    assert_eq!(harness.kernel.datapath().fastpath, before, "restored from the ledger");
-    harness.kernel.meddle(|datapath| datapath.fastpath = Some(Default::default()));
-    harness.restart();
-    assert_eq!(harness.kernel.datapath().fastpath, before, "created again");
+    assert_fast_path_survives(&mut harness);
     for n in 2..=10 {
         harness.ok("NetworkDriver.DeleteEndpoint", of("a", &format!("e{n}")));
     }

@@ -257,6 +257,16 @@ fn the_multicast_option_applies_only_to_overlay_networks() {
     assert!(message.contains("pontoon.vni"), "{message}");
 }
 
+/// The fast path is the same after a restart, and created again if it is lost.
+pub fn assert_fast_path_survives(harness: &mut Harness) {
+    let before = harness.kernel.datapath().fastpath;
+    harness.restart();
+    assert_eq!(harness.kernel.datapath().fastpath, before, "restored from the ledger");
+    harness.kernel.meddle(|datapath| datapath.fastpath = Some(Default::default()));
+    harness.restart();
+    assert_eq!(harness.kernel.datapath().fastpath, before, "created again");
+}
+
 #[test]
 fn fast_paths_follow_the_endpoints_of_overlay_networks() {
     let mut harness = local();
@@ -287,12 +297,7 @@ fn fast_paths_follow_the_endpoints_of_overlay_networks() {
     unchecked["Options"]["pontoon.spoofcheck"] = json!("false");
     harness.ok("NetworkDriver.CreateEndpoint", unchecked);
     assert_eq!(ports(&harness).0, 3);
-    let before = harness.kernel.datapath().fastpath;
-    harness.restart();
-    assert_eq!(harness.kernel.datapath().fastpath, before, "restored from the ledger");
-    harness.kernel.meddle(|datapath| datapath.fastpath = Some(Default::default()));
-    harness.restart();
-    assert_eq!(harness.kernel.datapath().fastpath, before, "created again");
+    assert_fast_path_survives(&mut harness);
     // An endpoint works without a fast path.
     let refused = |step: &Step| matches!(step, Step::FastPath { .. });
     harness.kernel.inject(refused, Fault::Refuse(libc::EINVAL));
