@@ -15,6 +15,8 @@ ENGINE_TESTS ?= --test engine --test swarm
 # the kernel with every feature, and the tests of Pontoon's own that run on it besides tests/kernels
 KERNEL       ?= 7.3
 GUEST_TESTS  ?= netns_linux contract
+# what `make test` does while that guest occupies one processor: .ci/run fuzzes
+BESIDE_GUEST ?=
 # the table of test-kernels: all that matrix knows, or some
 KERNELS      ?=
 SUITES       ?=
@@ -104,13 +106,14 @@ kernel: as-root ## the kernel that tests boot, user-mode Linux from Debian's sou
 unit: ## run the tests that need no root, in seconds
 	$(RUN_TESTS) --workspace $(UNIT_TESTS)
 
-# Optimising the static binary occupies one processor for minutes; the others compile the tests meanwhile.
+# Optimising the static binary occupies one processor for minutes; the others compile the tests meanwhile. The crash tests
+# start Pontoon thousands of times: PONTOON_BINARY has them take the optimised one, as `make crash` does.
 test: as-root lab kernel ## run all tests, with this distribution's engine
 	@$(MAKE) --no-print-directory -j3 plugin example test-binaries
-	$(RUN_TESTS) --workspace
+	PONTOON_BINARY=$(CURDIR)/target/pontoon $(RUN_TESTS) --workspace
 	@.ci/flaky target/nextest/default/junit.xml
 	$(DOC_TESTS)
-	@$(MAKE) --no-print-directory test-guest
+	@$(MAKE) --no-print-directory -j2 test-guest $(BESIDE_GUEST)
 
 test-binaries: check-tools
 	$(RUN_TESTS) --no-run --workspace

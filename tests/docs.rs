@@ -1,5 +1,5 @@
-//! Documentation: the tables between the markers are generated from the code and compared with it (`UPDATE=1 cargo test
-//! --test docs` writes them); links, citations and metric names are verified.
+//! Documentation: the tables between the markers are generated from the code and compared with it
+//! (`UPDATE_EXPECT=1 cargo test --test docs` writes them); links, citations and metric names are verified.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

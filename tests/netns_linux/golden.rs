@@ -1,5 +1,5 @@
 //! The whole ruleset of a host with one network, as an administrator reads it: the kernel's state is compared with
-//! tests/golden/ruleset.txt, which docs/firewall.md shows. UPDATE=1 writes it. The effect of each option is in
+//! tests/golden/ruleset.txt, which docs/firewall.md shows. UPDATE_EXPECT=1 writes it. The effect of each option is in
 //! tests/golden/policy.txt.
 
 use pontoon::datapath::access::{Access, Place, Way};

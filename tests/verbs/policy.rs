@@ -1,5 +1,5 @@
 //! From options to the firewall: how each option changes the policy, and the resulting elements of nftables sets. The
-//! expected text is tests/golden/policy.txt; UPDATE=1 writes it.
+//! expected text is tests/golden/policy.txt; UPDATE_EXPECT=1 writes it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,20 +1,18 @@
 //! Texts in the repository that a test derives from the code: whole files, and sections of documents between `<!--
-//! NAME:begin -->` and `<!-- NAME:end -->`. A text that differs fails the test; with `UPDATE=1` in the environment the
-//! test writes it instead.
+//! NAME:begin -->` and `<!-- NAME:end -->`. A text that differs fails the test, which shows the difference; with
+//! `UPDATE_EXPECT=1` in the environment the test writes it instead (crate `expect-test`).
 
 use std::fs;
+
+use expect_test::expect_file;
 
 /// Compares a text with a file; `path` is relative to the root of the repository.
 ///
 /// # Panics
-/// If they differ, with the first different line.
+/// If they differ.
 #[track_caller]
 pub fn file(path: &str, text: &str) {
-    let full = crate::root().join(path);
-    if updates() {
-        fs::write(&full, text).unwrap_or_else(|error| panic!("{path}: {error}"));
-    }
-    same(path, &fs::read_to_string(&full).unwrap_or_default(), text);
+    expect_file![crate::root().join(path)].assert_eq(text);
 }
 
 /// Compares a text with a section of a document; `path` is relative to the root of the repository.
@@ -23,57 +21,29 @@ pub fn file(path: &str, text: &str) {
 /// If they differ, or if the document has no such section.
 #[track_caller]
 pub fn section(path: &str, name: &str, text: &str) {
-    let full = crate::root().join(path);
-    let document = fs::read_to_string(&full).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let document = fs::read_to_string(crate::root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let expected = replaced(&document, name, text).unwrap_or_else(|| panic!("{path} has no section {name}"));
+    file(path, &expected);
+}
+
+/// The document with this text as its section. None if it has no such section.
+fn replaced(document: &str, name: &str, text: &str) -> Option<String> {
     let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
-    let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("{path} lacks {begin}"));
-    let (held, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{path} lacks {end}"));
-    if updates() {
-        fs::write(&full, format!("{before}{begin}{text}{end}{after}"))
-            .unwrap_or_else(|error| panic!("{path}: {error}"));
-    } else {
-        same(&format!("section {name} of {path}"), held, text);
-    }
-}
-
-fn updates() -> bool {
-    std::env::var_os("UPDATE").is_some_and(|value| value == "1")
-}
-
-#[track_caller]
-fn same(what: &str, held: &str, text: &str) {
-    if let Some(difference) = difference(held, text) {
-        panic!("{what} differs from the code, {difference}\nrun this test with UPDATE=1, and review the change");
-    }
-}
-
-/// The first line that differs, if there is one.
-fn difference(held: &str, text: &str) -> Option<String> {
-    if held == text {
-        return None;
-    }
-    // Lines with their ends: a missing last newline is a difference, too.
-    let (mut old, mut new) = (held.split_inclusive('\n'), text.split_inclusive('\n'));
-    let mut line = 0;
-    loop {
-        line += 1;
-        let (was, is) = (old.next(), new.next());
-        if was != is {
-            let shown = |line: Option<&str>| line.map_or("(end of text)".to_owned(), |line| format!("{line:?}"));
-            return Some(format!("first in line {line}:\n- {}\n+ {}", shown(was), shown(is)));
-        }
-    }
+    let (before, rest) = document.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}{text}{end}{after}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::difference;
+    use super::replaced;
 
     #[test]
-    fn the_first_line_that_differs_is_shown() {
-        assert_eq!(difference("a\nb\n", "a\nb\n"), None);
-        assert_eq!(difference("a\nb\n", "a\nc\n").as_deref(), Some("first in line 2:\n- \"b\\n\"\n+ \"c\\n\""));
-        assert_eq!(difference("a\n", "a").as_deref(), Some("first in line 1:\n- \"a\\n\"\n+ \"a\""));
-        assert_eq!(difference("a\n", "a\nb").as_deref(), Some("first in line 2:\n- (end of text)\n+ \"b\""));
+    fn a_section_is_replaced_and_nothing_else() {
+        let document = "a\n<!-- one:begin -->\nold\n<!-- one:end -->\nb\n";
+        let expected = "a\n<!-- one:begin -->\nnew\n<!-- one:end -->\nb\n";
+        assert_eq!(replaced(document, "one", "new\n").as_deref(), Some(expected));
+        assert_eq!(replaced(document, "two", "new\n"), None);
+        assert_eq!(replaced("<!-- one:begin -->\nold\n", "one", "new\n"), None);
     }
 }

@@ -26,6 +26,7 @@ pub mod throughput;
 pub mod topology;
 
 mod command;
+mod enter;
 mod guest;
 mod node;
 mod options;

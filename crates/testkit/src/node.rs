@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
-    process::ChildStdin,
+    process::{ChildStdin, Command},
     str::FromStr,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{
     command::{self, Output},
+    enter::Entrance,
     options::Options,
     poll,
     process::Process,
@@ -56,6 +57,7 @@ pub struct Address {
 pub struct Node {
     name: String,
     dir: PathBuf,
+    entrance: Entrance,
     spawned: AtomicUsize,
     _tether: ChildStdin,
 }
@@ -79,9 +81,9 @@ impl Node {
         up.args(&options.args).arg("--").args(&options.flags);
         let (output, tether) = command::run_tethered(up, LAB);
         output.ok();
-        let dir = command::run(command::lab(["path", &name]), COMMAND).ok().into();
-        let spawned = AtomicUsize::new(0);
-        Self { name, dir, spawned, _tether: tether.expect("standard input is piped") }
+        let dir = PathBuf::from(command::run(command::lab(["path", &name]), COMMAND).ok());
+        let (entrance, spawned) = (Entrance::of(&dir), AtomicUsize::new(0));
+        Self { name, dir, entrance, spawned, _tether: tether.expect("standard input is piped") }
     }
 
     /// Its name in the lab.
@@ -96,8 +98,7 @@ impl Node {
 
     /// The path on this machine of a path in the node; also for sockets, whatever the length of the path.
     pub fn path(&self, inside: &str) -> PathBuf {
-        let holder = fs::read_to_string(self.dir.join("holder")).unwrap_or_default();
-        PathBuf::from(format!("/proc/{}/root{inside}", holder.trim()))
+        self.entrance.path(inside)
     }
 
     // Commands
@@ -109,7 +110,9 @@ impl Node {
 
     /// [`Node::docker`] with a deadline.
     pub fn docker_within(&self, deadline: Duration, args: &[&str]) -> Output {
-        self.lab("docker", args, deadline)
+        let mut command = vec!["docker"];
+        command.extend(args);
+        self.exec_within(deadline, &command)
     }
 
     /// Runs a command in the node.
@@ -119,7 +122,8 @@ impl Node {
 
     /// [`Node::exec`] with a deadline.
     pub fn exec_within(&self, deadline: Duration, command: &[&str]) -> Output {
-        self.lab("exec", command, deadline)
+        let output = command::run(self.entering(command), deadline);
+        Output { command: format!("{}: {}", self.name, command.join(" ")), ..output }
     }
 
     /// Starts a command in the node, in the background.
@@ -129,9 +133,16 @@ impl Node {
     }
 
     pub(super) fn spawn_to(&self, command: &[&str], log: &str) -> Process {
-        let mut exec = command::lab(["exec", &self.name]);
-        exec.args(command);
-        Process::start(exec, self.shared().join(log))
+        Process::start(self.entering(command), self.shared().join(log))
+    }
+
+    /// A command in the node; the lab has the words for a node that is off.
+    fn entering(&self, command: &[&str]) -> Command {
+        self.entrance.command(command).unwrap_or_else(|| {
+            let mut exec = command::lab(["exec", &self.name]);
+            exec.args(command);
+            exec
+        })
     }
 
     // The host and its engine
@@ -225,8 +236,14 @@ impl Node {
         self.docker(&run).ok()
     }
 
-    /// Runs a command in a container.
+    /// Runs a command in the namespaces of a container, as root and with all capabilities: for what a test wants to
+    /// know. What a container may do is tried by a process of its own, or by `docker exec`.
     pub fn exec_in(&self, container: &str, command: &[&str]) -> Output {
+        let ask = || self.docker(&["inspect", "--format", "{{.Id}} {{.State.Pid}}", container]).answer();
+        if let Some(entering) = self.entrance.in_container(container, command, ask) {
+            let output = command::run(entering, COMMAND);
+            return Output { command: format!("{container} on {}: {}", self.name, command.join(" ")), ..output };
+        }
         let mut exec = vec!["exec", container];
         exec.extend(command);
         self.docker(&exec)
