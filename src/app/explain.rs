@@ -13,6 +13,7 @@ use crate::doctor::drops;
 use crate::explain::{Known, Look, explain, report};
 use crate::linux;
 use crate::linux::host_view::{self, HostView};
+use crate::model::Family;
 use crate::output::{self, Style};
 
 /// How long a program that prints a rule may take.
@@ -42,12 +43,12 @@ impl Look for Live {
         self.0.is_isolated(port)
     }
 
-    fn forwards(&self, link: &str, v6: bool) -> bool {
-        self.0.forwards(link, v6)
+    fn forwards(&self, link: &str, family: Family) -> bool {
+        self.0.forwards(link, family)
     }
 
-    fn calls_iptables(&self, bridge: &str, v6: bool) -> bool {
-        self.0.calls_iptables(bridge, v6)
+    fn calls_iptables(&self, bridge: &str, family: Family) -> bool {
+        self.0.calls_iptables(bridge, family)
     }
 
     fn rule_text(&self, passage: &Passage) -> Option<String> {
@@ -103,7 +104,8 @@ fn answer(options: &Explain) -> Result<u8, String> {
     }
     let known = Known { status: &status, names: &names };
     let parties = [options.from.as_str(), options.to.as_str()];
-    let answer = explain(known, &look, drops::meaning_of, parties, options.ipv6).map_err(|error| error.to_string())?;
+    let family = if options.ipv6 { Family::V6 } else { Family::V4 };
+    let answer = explain(known, &look, drops::meaning_of, parties, family).map_err(|error| error.to_string())?;
     if options.asked.json {
         output::line(&serde_json::to_string_pretty(&answer).unwrap_or_default());
     } else {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::Mac;
+use crate::model::{Family, Mac};
 
 /// Protocol numbers of ICMP in both families.
 pub const ICMP: [u8; 2] = [libc::IPPROTO_ICMP as u8, libc::IPPROTO_ICMPV6 as u8];
@@ -87,9 +87,9 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Whether it is IPv6.
-    pub fn v6(&self) -> bool {
-        self.destination.is_ipv6()
+    /// The family of its addresses.
+    pub fn family(&self) -> Family {
+        Family::of(&self.destination)
     }
 }
 

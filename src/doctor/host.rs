@@ -3,24 +3,24 @@
 use super::{Facts, Finding, Level, wiring};
 use crate::admin::status::NetworkStatus;
 use crate::model::ifname::HOST_LINK;
-use crate::model::overlap;
+use crate::model::{Family, overlap};
 
 /// The value that Pontoon writes to turn forwarding on, as the kernel shows it.
 const FORWARDED_BY_PONTOON: &str = "706";
 
 /// Networks with a subnet of this family that is reached through routing.
-fn routed(facts: &Facts, v6: bool) -> impl Iterator<Item = &NetworkStatus> {
+fn routed(facts: &Facts, family: Family) -> impl Iterator<Item = &NetworkStatus> {
     let networks = facts.status.networks.iter().filter(|network| !network.internal);
-    networks.filter(move |network| network.subnets.iter().any(|subnet| subnet.is_ipv6() == v6))
+    networks.filter(move |network| network.subnets.iter().any(|subnet| Family::of(&subnet.ip()) == family))
 }
 
 pub(super) fn ip_forward(facts: &Facts) -> Vec<Finding> {
     let families = [
-        (false, "IPv4", "ipv4/ip_forward", "net.ipv4.ip_forward"),
-        (true, "IPv6", "ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+        (Family::V4, "ipv4/ip_forward", "net.ipv4.ip_forward"),
+        (Family::V6, "ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
     ];
-    let look = |(v6, family, path, name): (bool, &str, &str, &str)| {
-        let networks = routed(facts, v6).count();
+    let look = |(family, path, name): (Family, &str, &str)| {
+        let networks = routed(facts, family).count();
         if networks == 0 {
             return Finding::ok(format!("no network needs {family} forwarding"));
         }
@@ -52,7 +52,7 @@ pub(super) fn accept_ra(facts: &Facts) -> Vec<Finding> {
     let default = host.routes.iter().any(|route| route.destination.is_ipv6() && route.destination.prefix() == 0);
     let forwarded = facts.settings.get("ipv6/conf/all/forwarding").is_some_and(|value| value != "0");
     match facts.settings.get(&setting) {
-        Some("1") if forwarded && !default && routed(facts, true).next().is_some() => {
+        Some("1") if forwarded && !default && routed(facts, Family::V6).next().is_some() => {
             let title = format!(
                 "{uplink} ignores router advertisements because forwarding is on: there is no IPv6 default route"
             );

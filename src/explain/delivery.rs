@@ -24,7 +24,7 @@ impl<'a> Walk<'a> {
             return Err(End { target: Some(target.endpoint.id.as_str().to_owned()), ..end });
         }
         self.note(&format!("bridge {bridge}"), format!("{port_in} to {port_out}"), "ok");
-        let filtered = self.look.calls_iptables(bridge, self.packet.v6());
+        let filtered = self.look.calls_iptables(bridge, self.packet.family());
         if filtered {
             self.packet.link_in = self.link(bridge);
             self.pass(Hook::Prerouting)?;

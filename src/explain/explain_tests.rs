@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::admin::status::{EndpointDetail, EndpointStatus, NetworkDetail, NetworkStatus};
 use crate::datapath::passage::{Decision, RuleSeen};
-use crate::model::{Attachment, EndpointId, IfName, NetworkId, Phase};
+use crate::model::{Attachment, EndpointId, Family, IfName, NetworkId, Phase};
 use crate::names::Container;
 
 /// A host with scripted answers.
@@ -74,11 +74,11 @@ impl Look for Host {
         self.isolated
     }
 
-    fn forwards(&self, _: &str, _: bool) -> bool {
+    fn forwards(&self, _: &str, _: Family) -> bool {
         !self.closed
     }
 
-    fn calls_iptables(&self, _: &str, _: bool) -> bool {
+    fn calls_iptables(&self, _: &str, _: Family) -> bool {
         false
     }
 
@@ -150,7 +150,7 @@ fn names() -> Names {
 fn ask(host: &Host, from: &str, to: &str) -> Result<Answer, String> {
     let (status, names) = (status(), names());
     let known = Known { status: &status, names: &names };
-    explain(known, host, |_| None, [from, to], false).map_err(|error| error.to_string())
+    explain(known, host, |_| None, [from, to], Family::V4).map_err(|error| error.to_string())
 }
 
 #[track_caller]
@@ -184,14 +184,14 @@ fn a_daemon_of_an_earlier_release_is_named_as_the_reason() {
     for hidden in [0, 1] {
         status.networks[0].endpoints[hidden].detail.sandbox.clear();
         let known = Known { status: &status, names: &names };
-        let answer = explain(known, &near(), |_| None, ["web", "db:80"], false).unwrap();
+        let answer = explain(known, &near(), |_| None, ["web", "db:80"], Family::V4).unwrap();
         assert!(answer.verdict == Verdict::Unknown && answer.why.contains("earlier release"), "{}", answer.why);
         status.networks[0].endpoints[hidden].detail.sandbox = format!("/ns/e{}", hidden + 1);
     }
     status.networks[0].endpoints[0].detail.sandbox.clear();
     status.networks[0].endpoints[0].phase = Phase::Ready;
     let known = Known { status: &status, names: &names };
-    assert_eq!(explain(known, &near(), |_| None, ["web", "db:80"], false).unwrap().verdict, Verdict::NoRoute);
+    assert_eq!(explain(known, &near(), |_| None, ["web", "db:80"], Family::V4).unwrap().verdict, Verdict::NoRoute);
 }
 
 #[test]

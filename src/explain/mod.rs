@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::admin::status::Status;
 use crate::datapath::passage::{Hook, ListenerSeen, Packet, PacketLink, Passage, RouteSeen};
+use crate::model::Family;
 use crate::names::Names;
 
 pub use walk::explain;
@@ -130,10 +131,10 @@ pub trait Look {
     fn is_isolated(&self, port: &str) -> bool;
 
     /// Whether packets of a family that come in by this link are forwarded.
-    fn forwards(&self, link: &str, v6: bool) -> bool;
+    fn forwards(&self, link: &str, family: Family) -> bool;
 
     /// Whether frames within this bridge also pass the chains of routed packets (br_netfilter).
-    fn calls_iptables(&self, bridge: &str, v6: bool) -> bool;
+    fn calls_iptables(&self, bridge: &str, family: Family) -> bool;
 
     /// The text of a rule of another program, if it can be printed.
     fn rule_text(&self, passage: &Passage) -> Option<String>;

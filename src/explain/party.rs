@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Known;
 use crate::admin::status::{EndpointStatus, NetworkStatus};
-use crate::model::Phase;
+use crate::model::{Family, Phase};
 use crate::names::{nearest, short};
 
 /// Why the words cannot be understood.
@@ -52,8 +52,8 @@ pub struct Member<'a> {
 
 impl Member<'_> {
     /// Its address of a family.
-    pub fn address(&self, v6: bool) -> Option<IpAddr> {
-        self.endpoint.addresses.iter().map(|net| net.ip()).find(|address| address.is_ipv6() == v6)
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.endpoint.addresses.iter().map(|net| net.ip()).find(|address| Family::of(address) == family)
     }
 
     /// Whether it has this address.
@@ -98,9 +98,9 @@ impl<'a> Party<'a> {
     }
 
     /// Its address of a family, if it is no container of Pontoon's.
-    pub fn address(&self, v6: bool) -> Option<IpAddr> {
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
         match self {
-            Party::Address(_, addresses) => addresses.iter().copied().find(|address| address.is_ipv6() == v6),
+            Party::Address(_, addresses) => addresses.iter().copied().find(|address| Family::of(address) == family),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! The addresses that a question is about, and the words for both ends.
 
+use crate::model::Family;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Look;
@@ -41,34 +42,37 @@ pub(super) fn protocol(number: u8) -> &'static str {
     }
 }
 
-/// The family of the question: the wanted one, if both have addresses of it.
-pub(super) fn family(from: &Party<'_>, to: &Party<'_>, wanted: bool) -> bool {
-    let has = |party: &Party<'_>, v6: bool| match party {
+/// The family of the question: the wanted one, unless only of the other both have addresses.
+pub(super) fn family(from: &Party<'_>, to: &Party<'_>, wanted: Family) -> Family {
+    let has = |party: &Party<'_>, family: Family| match party {
         Party::Host => true,
-        Party::Address(..) => party.address(v6).is_some(),
-        Party::Container(_, members) => members.iter().any(|member| member.address(v6).is_some()),
+        Party::Address(..) => party.address(family).is_some(),
+        Party::Container(_, members) => members.iter().any(|member| member.address(family).is_some()),
     };
-    if has(from, wanted) && has(to, wanted) { wanted } else { has(from, !wanted) && has(to, !wanted) != wanted }
+    let both = |family| has(from, family) && has(to, family);
+    let other = wanted.choose(Family::V6, Family::V4);
+    if !both(wanted) && both(other) { other } else { wanted }
 }
 
 /// The address that the sender uses.
-pub(super) fn destination(from: &Party<'_>, to: &Party<'_>, v6: bool, look: &dyn Look) -> Option<IpAddr> {
+pub(super) fn destination(from: &Party<'_>, to: &Party<'_>, family: Family, look: &dyn Look) -> Option<IpAddr> {
     match to {
-        Party::Address(..) => to.address(v6),
+        Party::Address(..) => to.address(family),
         Party::Container(_, members) => {
             let shared = members.iter().find(|member| {
-                from.members().iter().any(|other| other.network.id == member.network.id) && member.address(v6).is_some()
+                from.members().iter().any(|other| other.network.id == member.network.id)
+                    && member.address(family).is_some()
             });
-            shared.or_else(|| members.iter().find(|member| member.address(v6).is_some()))?.address(v6)
+            shared.or_else(|| members.iter().find(|member| member.address(family).is_some()))?.address(family)
         }
         Party::Host => match from {
-            Party::Host if v6 => Some(Ipv6Addr::LOCALHOST.into()),
+            Party::Host if family.is_v6() => Some(Ipv6Addr::LOCALHOST.into()),
             Party::Host => Some(Ipv4Addr::LOCALHOST.into()),
-            Party::Address(..) => look.route(None, from.address(v6)?).ok().flatten()?.source,
+            Party::Address(..) => look.route(None, from.address(family)?).ok().flatten()?.source,
             Party::Container(_, members) => {
                 let gateways = members.iter().flat_map(|member| &member.network.detail.gateways);
-                let own = gateways.copied().find(|gateway| gateway.is_ipv6() == v6 && local(look, *gateway));
-                let address = || members.iter().find_map(|member| member.address(v6));
+                let own = gateways.copied().find(|gateway| Family::of(gateway) == family && local(look, *gateway));
+                let address = || members.iter().find_map(|member| member.address(family));
                 own.or_else(|| look.route(None, address()?).ok().flatten()?.source)
             }
         },

@@ -7,6 +7,7 @@ use super::question::{described, destination, family, local};
 use super::ways;
 use super::{Answer, Known, Look, Meanings, Step, Verdict};
 use crate::datapath::passage::{Decision, Hook, ICMP, Packet, PacketLink, Passage, RouteSeen};
+use crate::model::Family;
 
 /// Version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -52,7 +53,7 @@ pub fn explain(
     look: &dyn Look,
     meanings: Meanings,
     [from, to]: [&str; 2],
-    v6: bool,
+    wanted_family: Family,
 ) -> Result<Answer, PartyError> {
     let wanted = Destination::parse(to)?;
     let (from, to) = (find(&known, from)?, find(&known, &wanted.who)?);
@@ -61,9 +62,9 @@ pub fn explain(
         Party::Address(_, addresses) if addresses.iter().any(|address| local(look, *address)) => Party::Host,
         other => other,
     };
-    let v6 = family(&from, &to, v6);
-    let destination = destination(&from, &to, v6, look);
-    let unspecified = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let family = family(&from, &to, wanted_family);
+    let destination = destination(&from, &to, family, look);
+    let unspecified = family.choose(Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
     let mut walk = Walk {
         known,
         look,
@@ -71,7 +72,7 @@ pub fn explain(
             source: unspecified,
             destination: destination.unwrap_or(unspecified),
             original: destination.unwrap_or(unspecified),
-            protocol: wanted.protocol.unwrap_or(ICMP[usize::from(v6)]),
+            protocol: wanted.protocol.unwrap_or(ICMP[family as usize]),
             port: wanted.port.unwrap_or(0),
             link_in: None,
             link_out: None,
@@ -115,7 +116,7 @@ impl<'a> Walk<'a> {
         });
         match self.from.clone() {
             Party::Host => self.send(),
-            Party::Address(..) => match self.from.address(self.packet.v6()) {
+            Party::Address(..) => match self.from.address(self.packet.family()) {
                 Some(address) => self.come_in(address),
                 None => Err(End::new(Verdict::NoRoute, format!("{} has no address of this family", self.from.name()))),
             },
@@ -246,8 +247,8 @@ impl<'a> Walk<'a> {
             return self.arrive_at_host();
         }
         let link_in = self.packet.link_in.clone().unwrap_or_default();
-        if !self.look.forwards(&link_in.name, self.packet.v6()) {
-            let setting = if self.packet.v6() { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
+        if !self.look.forwards(&link_in.name, self.packet.family()) {
+            let setting = self.packet.family().choose("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding");
             self.note("forwarding", format!("{setting} is 0"), "DROP");
             return Err(End::new(Verdict::Dropped, format!("this host does not forward packets: {setting} is 0")));
         }
@@ -295,7 +296,7 @@ impl<'a> Walk<'a> {
         let Some(member) = chosen.copied() else {
             return Err(End::new(Verdict::NoRoute, format!("{name} has no endpoint")));
         };
-        let Some(source) = source.or_else(|| member.address(self.packet.v6())) else {
+        let Some(source) = source.or_else(|| member.address(self.packet.family())) else {
             return Err(End::new(Verdict::NoRoute, format!("{name} has no address of this family")));
         };
         self.packet.source = source;

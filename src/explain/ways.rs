@@ -7,6 +7,7 @@ use super::question::protocol;
 use super::walk::{End, Walk};
 use super::{Meanings, Remedy, Verdict};
 use crate::datapath::passage::Passage;
+use crate::model::Family;
 use crate::model::options::GatewayMode;
 
 fn remedy(what: &str, how: impl Into<String>) -> Remedy {
@@ -29,7 +30,7 @@ pub(super) fn of(walk: &Walk<'_>, end: &End, meanings: Meanings) -> (String, Vec
             (end.why.clone(), vec![remedy("let the host reach the containers of the network", how)])
         }
         (None, Verdict::Dropped) if end.why.contains("does not forward") => {
-            let how = if walk.packet.v6() { "net.ipv6.conf.all.forwarding" } else { "net.ipv4.ip_forward" };
+            let how = walk.packet.family().choose("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding");
             (end.why.clone(), vec![remedy("turn forwarding on", format!("sysctl -w {how}=1"))])
         }
         (None, Verdict::NoRoute) => (end.why.clone(), no_route_ways(walk, target)),
@@ -53,7 +54,7 @@ fn network_of(walk: &Walk<'_>, member: Member<'_>) -> String {
 
 fn mode(walk: &Walk<'_>, member: Member<'_>) -> &'static str {
     let detail = &member.network.detail;
-    match if walk.packet.v6() { detail.mode6 } else { detail.mode4 } {
+    match walk.packet.family().choose(detail.mode4, detail.mode6) {
         GatewayMode::Nat => "nat",
         GatewayMode::NatUnprotected => "nat-unprotected",
         GatewayMode::Routed => "routed",
@@ -115,21 +116,21 @@ fn of_own_rule(
 
 /// Host ports that lead to this port of the target.
 fn published(walk: &Walk<'_>, target: Member<'_>) -> Vec<SocketAddr> {
-    let (port, number, v6) = (walk.packet.port, walk.packet.protocol, walk.packet.v6());
+    let (port, number, family) = (walk.packet.port, walk.packet.protocol, walk.packet.family());
     let forwards = target.endpoint.detail.forwards.iter();
     let here = |address: IpAddr| match address.is_unspecified() {
-        true => walk.look.route(None, outside(v6)).ok().flatten().and_then(|route| route.source),
+        true => walk.look.route(None, outside(family)).ok().flatten().and_then(|route| route.source),
         false => Some(address),
     };
     let leads = forwards.filter(|one| {
-        one.container_port == port && one.host.protocol.number() == number && one.container.is_ipv6() == v6
+        one.container_port == port && one.host.protocol.number() == number && Family::of(&one.container) == family
     });
     leads.filter_map(|one| Some(SocketAddr::new(here(one.host.address)?, one.host.port))).collect()
 }
 
 /// An address outside (RFC 5737, RFC 3849).
-fn outside(v6: bool) -> IpAddr {
-    if v6 { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [192, 0, 2, 1].into() }
+fn outside(family: Family) -> IpAddr {
+    family.choose([192, 0, 2, 1].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into())
 }
 
 fn use_published(walk: &Walk<'_>, target: Member<'_>) -> Vec<Remedy> {
@@ -159,7 +160,7 @@ fn shared_network(walk: &Walk<'_>, target: Member<'_>) -> Vec<Remedy> {
 fn entering_ways(walk: &Walk<'_>, target: Member<'_>) -> Vec<Remedy> {
     let mut ways = use_published(walk, target);
     ways.extend(shared_network(walk, target));
-    let family = if walk.packet.v6() { "ipv6" } else { "ipv4" };
+    let family = walk.packet.family().choose("ipv4", "ipv6");
     let option = format!("com.docker.network.bridge.gateway_mode_{family}");
     match mode(walk, target) {
         "routed" => {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::netlink::{Failure, Request, Socket};
+use crate::model::Family;
 use nft::batch::commit;
 use nft::message::{self, Chain, IPV4};
 use nft::{Expressions, Side};
@@ -46,7 +47,7 @@ fn balanced(id: u32, vip: Ipv4Addr, serving: &BTreeSet<Ipv4Addr>) -> Vec<Request
     let entries: Vec<([u8; 4], [u8; 4])> =
         (0u32..).zip(serving).map(|(number, address)| (number.to_ne_bytes(), address.octets())).collect();
     let rule = Expressions::default()
-        .is(Side::Destination.address(false), &vip.octets())
+        .is(Side::Destination.address(Family::V4), &vip.octets())
         .dnat_to_random(id, entries.len() as u32);
     let mut messages = vec![message::new_random_map(IPV4, TABLE, id)];
     messages.extend(message::random_map_elements(IPV4, TABLE, id, &entries));

@@ -96,8 +96,8 @@ impl HostView {
     }
 
     /// Whether packets that come in by the link are forwarded.
-    pub fn forwards(&self, link: &str, v6: bool) -> bool {
-        if v6 {
+    pub fn forwards(&self, link: &str, family: Family) -> bool {
+        if family.is_v6() {
             return self.sysctls.forwarding(Family::V6)
                 || self.links.values().any(|one| one.name == link && one.forwards6 != 0);
         }
@@ -106,8 +106,8 @@ impl HostView {
     }
 
     /// Whether frames within the bridge pass the chains of routed packets.
-    pub fn calls_iptables(&self, bridge: &str, v6: bool) -> bool {
-        let file = if v6 { "bridge/bridge-nf-call-ip6tables" } else { "bridge/bridge-nf-call-iptables" };
+    pub fn calls_iptables(&self, bridge: &str, family: Family) -> bool {
+        let file = family.choose("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables");
         let all = std::fs::read_to_string(self.root.join(file)).is_ok_and(|text| text.trim() != "0");
         all || self.links.values().any(|link| link.name == bridge && link.calls_iptables)
     }

@@ -22,11 +22,13 @@
 #![deny(missing_docs)]
 
 mod descriptor;
+mod family;
 pub mod frame;
 mod socket;
 pub mod tlv;
 
 pub use descriptor::{Protocol, open_fd, receive};
+pub use family::Family;
 pub use socket::{
     ACK, APPEND, CREATE, DEADLINE, EXCLUSIVE, Failure, OwnPorts, REPLACE, Request, Socket, TRIES, retry_torn,
 };

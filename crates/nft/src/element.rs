@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netlink::Family;
 use netlink::tlv::{Attributes, big32, text};
 
 use crate::message::{
@@ -35,8 +36,8 @@ pub enum Value<'a> {
     Port(u16),
     /// Four bytes.
     Mark(u32),
-    /// A family of packets: IPv6, or else IPv4.
-    Family(bool),
+    /// A family of packets.
+    Family(Family),
 }
 
 impl fmt::Display for Value<'_> {
@@ -58,7 +59,7 @@ impl fmt::Display for Value<'_> {
             Value::Protocol(number) => write!(f, "{number}"),
             Value::Port(port) => write!(f, "{port}"),
             Value::Mark(mark) => write!(f, "0x{mark:08x}"),
-            Value::Family(v6) => f.write_str(if v6 { "ipv6" } else { "ipv4" }),
+            Value::Family(family) => f.write_str(family.choose("ipv4", "ipv6")),
         }
     }
 }
@@ -86,7 +87,7 @@ impl Value<'_> {
             Value::Protocol(number) => bytes.push(number),
             Value::Port(port) => bytes.extend_from_slice(&port.to_be_bytes()),
             Value::Mark(mark) => bytes.extend_from_slice(&mark.to_be_bytes()),
-            Value::Family(v6) => bytes.push((if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 }) as u8),
+            Value::Family(family) => bytes.push(family.choose(libc::NFPROTO_IPV4, libc::NFPROTO_IPV6) as u8),
         }
     }
 }
@@ -298,11 +299,10 @@ impl<'a> Reader<'a> {
     }
 
     /// An address of this family.
-    pub fn address(&mut self, v6: bool) -> Option<IpAddr> {
-        if v6 {
-            self.take(DataType::V6)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets).into())
-        } else {
-            self.v4().map(IpAddr::V4)
+    pub fn address(&mut self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4().map(IpAddr::V4),
+            Family::V6 => self.take(DataType::V6)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets).into()),
         }
     }
 
@@ -331,12 +331,12 @@ impl<'a> Reader<'a> {
         self.take(DataType::Mark)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
     }
 
-    /// A family of packets: whether it is IPv6.
-    pub fn family(&mut self) -> Option<bool> {
+    /// A family of packets.
+    pub fn family(&mut self) -> Option<Family> {
         let number = i32::from(*self.take(DataType::Family)?.first()?);
         match number {
-            libc::NFPROTO_IPV4 => Some(false),
-            libc::NFPROTO_IPV6 => Some(true),
+            libc::NFPROTO_IPV4 => Some(Family::V4),
+            libc::NFPROTO_IPV6 => Some(Family::V6),
             _ => None,
         }
     }

@@ -1,3 +1,5 @@
+use netlink::Family;
+
 use super::*;
 use crate::{DataType, Direction, Expressions, Field, Set, Side};
 
@@ -81,8 +83,8 @@ fn a_rule_applies_when_all_its_conditions_hold() {
     assert!(!matched(rule().link_not_in(Direction::In, LINKS)));
     assert!(matched(rule().link_name_starts(Direction::In, b"eth")));
     assert!(!matched(rule().link_name_starts(Direction::In, b"pnt")));
-    assert!(matched(rule().family(false).within(Side::Destination.address(false), &[10, 0, 0, 0], 8)));
-    assert!(!matched(rule().family(false).outside(Side::Destination.address(false), &[10, 0, 0, 0], 8)));
+    assert!(matched(rule().family(Family::V4).within(Side::Destination.address(Family::V4), &[10, 0, 0, 0], 8)));
+    assert!(!matched(rule().family(Family::V4).outside(Side::Destination.address(Family::V4), &[10, 0, 0, 0], 8)));
     assert!(matched(rule().local(Side::Destination, true)) && !matched(rule().local(Side::Source, true)));
     assert!(matched(rule().is_not_reply().is_not_dnat()) && !matched(rule().is_reply()) && !matched(rule().is_dnat()));
     assert!(matched(rule().below(Field::PORT, &81u16.to_be_bytes()).at_least(Field::PORT, &80u16.to_be_bytes())));

@@ -3,6 +3,7 @@
 //!
 //! In exactly the form that nft and iptables write, so that they can list it.
 
+use netlink::Family;
 use netlink::tlv::Writer;
 
 use crate::field::{Direction, Field, From, Side};
@@ -157,8 +158,8 @@ impl Expressions {
     }
 
     /// Matches packets of this family.
-    pub fn family(self, v6: bool) -> Self {
-        let family = if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
+    pub fn family(self, family: Family) -> Self {
+        let family = family.choose(libc::NFPROTO_IPV4, libc::NFPROTO_IPV6);
         self.is(Field::FAMILY, &[family as u8])
     }
 
@@ -204,7 +205,7 @@ impl Expressions {
 
     /// Sets the IPv6 destination to the destination of the connection's replies.
     pub fn set_destination_to_reply_destination(self) -> Self {
-        self.connected(CT_DESTINATION_V6, Some(REPLY)).write(Side::Destination.address(true))
+        self.connected(CT_DESTINATION_V6, Some(REPLY)).write(Side::Destination.address(Family::V6))
     }
 
     /// Sets the IPv6 destination.
@@ -214,7 +215,7 @@ impl Expressions {
                 value.bytes(DATA_VALUE, address);
             });
         });
-        self.write(Side::Destination.address(true))
+        self.write(Side::Destination.address(Family::V6))
     }
 
     /// Counts the packets that match so far.
@@ -244,7 +245,7 @@ impl Expressions {
     /// Translates the destination to the address and port that the map has for these fields.
     pub fn dnat_to(self, parts: &[Field], map: impl Into<Set<'static>>) -> Self {
         let map = map.into();
-        let port = REGISTERS + if map.leads_to_v6() { 4 } else { 1 };
+        let port = REGISTERS + map.value_family().choose(1, 4);
         self.load(parts).translate(NAT_DESTINATION, &map, Some(port))
     }
 
@@ -316,7 +317,7 @@ impl Expressions {
         self.push("lookup", |data| {
             data.text(1, map.name).big(2, REGISTERS).big(3, REGISTERS);
         });
-        let family = if map.leads_to_v6() { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
+        let family = map.value_family().choose(libc::NFPROTO_IPV4, libc::NFPROTO_IPV6);
         self.push("nat", |data| {
             data.big(1, kind).big(2, family as u32).big(3, REGISTERS);
             if let Some(port) = port {

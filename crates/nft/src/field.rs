@@ -1,6 +1,8 @@
 //! Fields of a packet that rules use: its links, addresses and ports, and where the kernel finds them
 //! (include/uapi/linux/netfilter/nf_tables.h).
 
+use netlink::Family;
+
 const META_IIF: u32 = 4;
 const META_OIF: u32 = 5;
 /// `NFT_META_IIFNAME`.
@@ -47,12 +49,12 @@ pub enum Side {
 
 impl Side {
     /// The address in the packet's header.
-    pub fn address(self, v6: bool) -> Field {
-        match (self, v6) {
-            (Side::Source, false) => Field::header(12, 4),
-            (Side::Destination, false) => Field::header(16, 4),
-            (Side::Source, true) => Field::header(8, 16),
-            (Side::Destination, true) => Field::header(24, 16),
+    pub fn address(self, family: Family) -> Field {
+        match (self, family) {
+            (Side::Source, Family::V4) => Field::header(12, 4),
+            (Side::Destination, Family::V4) => Field::header(16, 4),
+            (Side::Source, Family::V6) => Field::header(8, 16),
+            (Side::Destination, Family::V6) => Field::header(24, 16),
         }
     }
 

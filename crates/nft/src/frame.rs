@@ -139,7 +139,7 @@ impl Expressions {
     /// Sets the packet's destination to the address that the map has for its link and destination.
     pub fn set_destination_from(self, map: impl Into<Set<'static>>) -> Self {
         let map = map.into();
-        let address = Side::Destination.address(map.leads_to_v6());
+        let address = Side::Destination.address(map.value_family());
         let mut rule = self.load(&[Direction::In.name(), address]);
         rule.push("lookup", |data| {
             data.text(1, map.name).big(2, REGISTERS).big(3, REGISTERS);

@@ -1,5 +1,7 @@
 //! Descriptions of sets and maps.
 
+use netlink::Family;
+
 use crate::message::INET;
 use crate::stateful::Stateful;
 
@@ -197,9 +199,9 @@ impl<'a> Set<'a> {
         number(self.value)
     }
 
-    /// Whether its values are IPv6 addresses, or begin with one.
-    pub fn leads_to_v6(&self) -> bool {
-        self.value.first() == Some(&DataType::V6)
+    /// The family of the addresses that its values are, or begin with.
+    pub fn value_family(&self) -> Family {
+        if self.value.first() == Some(&DataType::V6) { Family::V6 } else { Family::V4 }
     }
 
     /// Byte order of keys, in nft's numbers; for printing only.
@@ -231,6 +233,6 @@ mod tests {
         assert_eq!((port.key_number(), number(&[])), ((12 << 6) | 13, 0));
         assert_eq!(port.flags(), FLAG_CONCAT | FLAG_MAP);
         assert_eq!(Set::new("a", &[DataType::V4, DataType::V4], "").ranges().flags(), FLAG_CONCAT | FLAG_INTERVAL);
-        assert!(port.leads_to_v6());
+        assert_eq!(port.value_family(), Family::V6);
     }
 }

@@ -250,7 +250,7 @@ fn policy(network: &Network, bridge: &IfName) -> BTreeSet<Policy> {
         }
     }
     for subnet in spec.subnets().filter(|_| !spec.internal) {
-        let family = Family::of_subnet(&subnet.pool);
+        let family = Family::of(&subnet.pool.ip());
         let options = &spec.options;
         let mode = family.choose(options.mode4, options.mode6);
         if mode != GatewayMode::Routed && options.masquerade {

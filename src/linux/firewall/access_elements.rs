@@ -79,11 +79,11 @@ pub fn decode(set: Set, entry: &Entry) -> Option<Access> {
         Set::IngressHost4 | Set::IngressHost6 => (None, Ingress),
         _ => return single(set, entry),
     };
-    let v6 = set.v6();
+    let family = set.family();
     let parts = |key: &mut Reader<'_>| {
-        let (own, protocol, port) = (key.address(v6)?, key.protocol()?, key.port()?);
+        let (own, protocol, port) = (key.address(family)?, key.protocol()?, key.port()?);
         let peer = match place {
-            Some(_) => Some(key.address(v6)?),
+            Some(_) => Some(key.address(family)?),
             None => None,
         };
         Some((own, protocol, port, peer))
@@ -101,24 +101,24 @@ pub fn decode(set: Set, entry: &Entry) -> Option<Access> {
 }
 
 fn single(set: Set, entry: &Entry) -> Option<Access> {
-    let v6 = set.v6();
+    let family = set.family();
     Reader::all(&entry.key, |key| {
         Some(match set {
-            Set::EgressRestricted4 | Set::EgressRestricted6 => Access::Restricted(Way::Egress, key.address(v6)?),
-            Set::IngressRestricted4 | Set::IngressRestricted6 => Access::Restricted(Way::Ingress, key.address(v6)?),
+            Set::EgressRestricted4 | Set::EgressRestricted6 => Access::Restricted(Way::Egress, key.address(family)?),
+            Set::IngressRestricted4 | Set::IngressRestricted6 => Access::Restricted(Way::Ingress, key.address(family)?),
             Set::EgressPorts => Access::RestrictedPort(Way::Egress, link(key)?),
             Set::IngressPorts => Access::RestrictedPort(Way::Ingress, link(key)?),
-            Set::EgressAudited4 | Set::EgressAudited6 => Access::Audited(Way::Egress, key.address(v6)?),
-            Set::IngressAudited4 | Set::IngressAudited6 => Access::Audited(Way::Ingress, key.address(v6)?),
+            Set::EgressAudited4 | Set::EgressAudited6 => Access::Audited(Way::Egress, key.address(family)?),
+            Set::IngressAudited4 | Set::IngressAudited6 => Access::Audited(Way::Ingress, key.address(family)?),
             Set::AuditedEgressPorts => Access::AuditedPort(Way::Egress, link(key)?),
             Set::AuditedIngressPorts => Access::AuditedPort(Way::Ingress, link(key)?),
             Set::TrackedPorts => Access::TrackedPort(link(key)?),
             Set::Redirected4 | Set::Redirected6 => {
                 let here = Reader::all(&entry.value, |value| {
-                    let address = value.address(v6)?;
+                    let address = value.address(family)?;
                     value.port().filter(|port| *port == NAMES_PORT).map(|_| address)
                 })?;
-                Access::Redirected(link(key)?, key.address(v6)?, here)
+                Access::Redirected(link(key)?, key.address(family)?, here)
             }
             _ => return None,
         })

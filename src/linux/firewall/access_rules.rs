@@ -9,6 +9,7 @@
 //!
 //! Pure. Part of `parts`.
 
+use crate::model::Family::{self, V4, V6};
 use nft::message::Chain;
 use nft::{Expressions, Field, Side};
 
@@ -129,22 +130,22 @@ pub(super) const INGRESS: Direct = Direct {
 };
 
 impl Direct {
-    fn unrestricted(&self, rule: Expressions, v6: bool) -> Expressions {
-        rule.family(v6).key_not_in(&[self.own.address(v6)], self.restricted[usize::from(v6)]).accept()
+    fn unrestricted(&self, rule: Expressions, family: Family) -> Expressions {
+        rule.family(family).key_not_in(&[self.own.address(family)], self.restricted[family as usize]).accept()
     }
 
-    pub fn not_audited(&self, rule: Expressions, v6: bool) -> Expressions {
-        rule.family(v6).key_not_in(&[self.own.address(v6)], self.audited[usize::from(v6)]).accept()
+    pub fn not_audited(&self, rule: Expressions, family: Family) -> Expressions {
+        rule.family(family).key_not_in(&[self.own.address(family)], self.audited[family as usize]).accept()
     }
 
-    pub fn allowed(&self, rule: Expressions, v6: bool) -> Expressions {
-        let key = [self.own.address(v6), Field::TRANSPORT, Field::PORT, self.peer.address(v6)];
-        rule.family(v6).key_in(&key, self.allowed[usize::from(v6)]).accept()
+    pub fn allowed(&self, rule: Expressions, family: Family) -> Expressions {
+        let key = [self.own.address(family), Field::TRANSPORT, Field::PORT, self.peer.address(family)];
+        rule.family(family).key_in(&key, self.allowed[family as usize]).accept()
     }
 
-    pub fn allowed_host(&self, rule: Expressions, v6: bool) -> Expressions {
-        let key = [self.own.address(v6), Field::TRANSPORT, Field::PORT];
-        rule.family(v6).key_in(&key, self.host[usize::from(v6)]).accept()
+    pub fn allowed_host(&self, rule: Expressions, family: Family) -> Expressions {
+        let key = [self.own.address(family), Field::TRANSPORT, Field::PORT];
+        rule.family(family).key_in(&key, self.host[family as usize]).accept()
     }
 }
 
@@ -170,19 +171,22 @@ pub(super) fn igmp(rule: Expressions) -> Expressions {
 }
 
 /// DHCP from a client to all servers: a unicast packet would be a way to any host.
-pub(super) fn dhcp_request(rule: Expressions, v6: bool) -> Expressions {
-    let to = Side::Destination.address(v6);
-    let rule = if v6 { rule.is(to, &DHCP_SERVERS6) } else { rule.is(to, &[255; 4]) };
-    dhcp(rule, v6, true)
+pub(super) fn dhcp_request(rule: Expressions, family: Family) -> Expressions {
+    let to = Side::Destination.address(family);
+    let rule = match family {
+        V4 => rule.is(to, &[255; 4]),
+        V6 => rule.is(to, &DHCP_SERVERS6),
+    };
+    dhcp(rule, family, true)
 }
 
 /// DHCP from a server to a client.
-pub(super) fn dhcp_reply(rule: Expressions, v6: bool) -> Expressions {
-    dhcp(rule, v6, false)
+pub(super) fn dhcp_reply(rule: Expressions, family: Family) -> Expressions {
+    dhcp(rule, family, false)
 }
 
-fn dhcp(rule: Expressions, v6: bool, from_client: bool) -> Expressions {
-    let [client, server] = if v6 { DHCP6 } else { DHCP4 };
+fn dhcp(rule: Expressions, family: Family, from_client: bool) -> Expressions {
+    let [client, server] = family.choose(DHCP4, DHCP6);
     let (from, to) = if from_client { (client, server) } else { (server, client) };
     let rule = rule.is(Field::TRANSPORT, &[libc::IPPROTO_UDP as u8]);
     rule.is(Field::SOURCE_PORT, &from.to_be_bytes()).is(Field::PORT, &to.to_be_bytes()).accept()
@@ -191,64 +195,64 @@ fn dhcp(rule: Expressions, v6: bool, from_client: bool) -> Expressions {
 /// With br_netfilter, frames within a bridge are forwarded packets too, so link-local protocols are here as well.
 static ROUTED: [Rule; 54] = [
     rule(FORWARD_EGRESS, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(FORWARD_EGRESS, CUT4, |rule| cut(rule.family(false), false)),
-    rule(FORWARD_EGRESS, CUT6, |rule| cut(rule.family(true), true)),
-    rule(FORWARD_EGRESS, "IPv4 of containers without a list", |rule| EGRESS.unrestricted(rule, false)),
-    rule(FORWARD_EGRESS, "IPv6 of containers without a list", |rule| EGRESS.unrestricted(rule, true)),
-    rule(FORWARD_EGRESS, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(FORWARD_EGRESS, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(FORWARD_EGRESS, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(FORWARD_EGRESS, "IGMP", |rule| igmp(rule.family(false))),
-    rule(FORWARD_EGRESS, "DHCP", |rule| dhcp_request(rule.family(false), false)),
-    rule(FORWARD_EGRESS, "DHCPv6", |rule| dhcp_request(rule.family(true), true)),
-    rule(FORWARD_EGRESS, "allowed IPv4 addresses", |rule| EGRESS.allowed(rule, false)),
-    rule(FORWARD_EGRESS, "allowed IPv6 addresses", |rule| EGRESS.allowed(rule, true)),
-    rule(FORWARD_EGRESS, "IPv4 addresses of allowed names", |rule| name_rules::allowed(rule, false)),
-    rule(FORWARD_EGRESS, "IPv6 addresses of allowed names", |rule| name_rules::allowed(rule, true)),
+    rule(FORWARD_EGRESS, CUT4, |rule| cut(rule.family(V4), V4)),
+    rule(FORWARD_EGRESS, CUT6, |rule| cut(rule.family(V6), V6)),
+    rule(FORWARD_EGRESS, "IPv4 of containers without a list", |rule| EGRESS.unrestricted(rule, V4)),
+    rule(FORWARD_EGRESS, "IPv6 of containers without a list", |rule| EGRESS.unrestricted(rule, V6)),
+    rule(FORWARD_EGRESS, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(FORWARD_EGRESS, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(FORWARD_EGRESS, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(FORWARD_EGRESS, "IGMP", |rule| igmp(rule.family(V4))),
+    rule(FORWARD_EGRESS, "DHCP", |rule| dhcp_request(rule.family(V4), V4)),
+    rule(FORWARD_EGRESS, "DHCPv6", |rule| dhcp_request(rule.family(V6), V6)),
+    rule(FORWARD_EGRESS, "allowed IPv4 addresses", |rule| EGRESS.allowed(rule, V4)),
+    rule(FORWARD_EGRESS, "allowed IPv6 addresses", |rule| EGRESS.allowed(rule, V6)),
+    rule(FORWARD_EGRESS, "IPv4 addresses of allowed names", |rule| name_rules::allowed(rule, V4)),
+    rule(FORWARD_EGRESS, "IPv6 addresses of allowed names", |rule| name_rules::allowed(rule, V6)),
     rule(FORWARD_INGRESS, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(FORWARD_INGRESS, "IPv4 to containers without a list", |rule| INGRESS.unrestricted(rule, false)),
-    rule(FORWARD_INGRESS, "IPv6 to containers without a list", |rule| INGRESS.unrestricted(rule, true)),
-    rule(FORWARD_INGRESS, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(FORWARD_INGRESS, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(FORWARD_INGRESS, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(FORWARD_INGRESS, "IGMP", |rule| igmp(rule.family(false))),
-    rule(FORWARD_INGRESS, "DHCP", |rule| dhcp_reply(rule.family(false), false)),
-    rule(FORWARD_INGRESS, "DHCPv6", |rule| dhcp_reply(rule.family(true), true)),
-    rule(FORWARD_INGRESS, "allowed IPv4 addresses", |rule| INGRESS.allowed(rule, false)),
-    rule(FORWARD_INGRESS, "allowed IPv6 addresses", |rule| INGRESS.allowed(rule, true)),
+    rule(FORWARD_INGRESS, "IPv4 to containers without a list", |rule| INGRESS.unrestricted(rule, V4)),
+    rule(FORWARD_INGRESS, "IPv6 to containers without a list", |rule| INGRESS.unrestricted(rule, V6)),
+    rule(FORWARD_INGRESS, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(FORWARD_INGRESS, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(FORWARD_INGRESS, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(FORWARD_INGRESS, "IGMP", |rule| igmp(rule.family(V4))),
+    rule(FORWARD_INGRESS, "DHCP", |rule| dhcp_reply(rule.family(V4), V4)),
+    rule(FORWARD_INGRESS, "DHCPv6", |rule| dhcp_reply(rule.family(V6), V6)),
+    rule(FORWARD_INGRESS, "allowed IPv4 addresses", |rule| INGRESS.allowed(rule, V4)),
+    rule(FORWARD_INGRESS, "allowed IPv6 addresses", |rule| INGRESS.allowed(rule, V6)),
     rule(INPUT_EGRESS, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(INPUT_EGRESS, CUT4, |rule| cut(rule.family(false), false)),
-    rule(INPUT_EGRESS, CUT6, |rule| cut(rule.family(true), true)),
+    rule(INPUT_EGRESS, CUT4, |rule| cut(rule.family(V4), V4)),
+    rule(INPUT_EGRESS, CUT6, |rule| cut(rule.family(V6), V6)),
     rule(INPUT_EGRESS, "not redirected to Pontoon, UDP", |rule| name_rules::not_redirected(rule, UDP)),
     rule(INPUT_EGRESS, "not redirected to Pontoon, TCP", |rule| name_rules::not_redirected(rule, TCP)),
     rule(INPUT_EGRESS, "DNS queries to Pontoon, UDP", |rule| name_rules::at_port(rule, UDP).accept()),
     rule(INPUT_EGRESS, "DNS queries to Pontoon, TCP", |rule| name_rules::at_port(rule, TCP).accept()),
-    rule(INPUT_EGRESS, "IPv4 of containers without a list", |rule| EGRESS.unrestricted(rule, false)),
-    rule(INPUT_EGRESS, "IPv6 of containers without a list", |rule| EGRESS.unrestricted(rule, true)),
-    rule(INPUT_EGRESS, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(INPUT_EGRESS, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(INPUT_EGRESS, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(INPUT_EGRESS, "DHCP", |rule| dhcp_request(rule.family(false), false)),
-    rule(INPUT_EGRESS, "DHCPv6", |rule| dhcp_request(rule.family(true), true)),
-    rule(INPUT_EGRESS, "allowed by IPv4", |rule| EGRESS.allowed_host(rule, false)),
-    rule(INPUT_EGRESS, "allowed by IPv6", |rule| EGRESS.allowed_host(rule, true)),
+    rule(INPUT_EGRESS, "IPv4 of containers without a list", |rule| EGRESS.unrestricted(rule, V4)),
+    rule(INPUT_EGRESS, "IPv6 of containers without a list", |rule| EGRESS.unrestricted(rule, V6)),
+    rule(INPUT_EGRESS, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(INPUT_EGRESS, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(INPUT_EGRESS, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(INPUT_EGRESS, "DHCP", |rule| dhcp_request(rule.family(V4), V4)),
+    rule(INPUT_EGRESS, "DHCPv6", |rule| dhcp_request(rule.family(V6), V6)),
+    rule(INPUT_EGRESS, "allowed by IPv4", |rule| EGRESS.allowed_host(rule, V4)),
+    rule(INPUT_EGRESS, "allowed by IPv6", |rule| EGRESS.allowed_host(rule, V6)),
     rule(OUTPUT_INGRESS, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(OUTPUT_INGRESS, CUT4, |rule| cut(rule.family(false), false)),
-    rule(OUTPUT_INGRESS, CUT6, |rule| cut(rule.family(true), true)),
-    rule(OUTPUT_INGRESS, "IPv4 to containers without a list", |rule| INGRESS.unrestricted(rule, false)),
-    rule(OUTPUT_INGRESS, "IPv6 to containers without a list", |rule| INGRESS.unrestricted(rule, true)),
-    rule(OUTPUT_INGRESS, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(OUTPUT_INGRESS, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(OUTPUT_INGRESS, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(OUTPUT_INGRESS, "DHCP", |rule| dhcp_reply(rule.family(false), false)),
-    rule(OUTPUT_INGRESS, "DHCPv6", |rule| dhcp_reply(rule.family(true), true)),
-    rule(OUTPUT_INGRESS, "allowed by IPv4", |rule| INGRESS.allowed_host(rule, false)),
-    rule(OUTPUT_INGRESS, "allowed by IPv6", |rule| INGRESS.allowed_host(rule, true)),
+    rule(OUTPUT_INGRESS, CUT4, |rule| cut(rule.family(V4), V4)),
+    rule(OUTPUT_INGRESS, CUT6, |rule| cut(rule.family(V6), V6)),
+    rule(OUTPUT_INGRESS, "IPv4 to containers without a list", |rule| INGRESS.unrestricted(rule, V4)),
+    rule(OUTPUT_INGRESS, "IPv6 to containers without a list", |rule| INGRESS.unrestricted(rule, V6)),
+    rule(OUTPUT_INGRESS, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(OUTPUT_INGRESS, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(OUTPUT_INGRESS, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(OUTPUT_INGRESS, "DHCP", |rule| dhcp_reply(rule.family(V4), V4)),
+    rule(OUTPUT_INGRESS, "DHCPv6", |rule| dhcp_reply(rule.family(V6), V6)),
+    rule(OUTPUT_INGRESS, "allowed by IPv4", |rule| INGRESS.allowed_host(rule, V4)),
+    rule(OUTPUT_INGRESS, "allowed by IPv6", |rule| INGRESS.allowed_host(rule, V6)),
 ];
 
 /// Segments of TCP connections that were cut; not those that open one.
-fn cut(rule: Expressions, v6: bool) -> Expressions {
-    let rule = rule.key_in(&bridge_flows::keys(v6)[0], if v6 { Set::Cut6 } else { Set::Cut4 });
+fn cut(rule: Expressions, family: Family) -> Expressions {
+    let rule = rule.key_in(&bridge_flows::keys(family)[0], family.choose(Set::Cut4, Set::Cut6));
     rule.is(Field::TRANSPORT, &[TCP]).without_bits(Field::TCP_FLAGS, &OPENING).counter().drop()
 }
 
@@ -273,8 +277,8 @@ static DROPPING: [Rule; 4] = [
 ];
 
 /// Frames of this family, for rules of table `bridge pontoon`.
-pub(super) fn of_family(rule: Expressions, v6: bool) -> Expressions {
-    carries(rule, if v6 { IPV6 } else { IP })
+pub(super) fn of_family(rule: Expressions, family: Family) -> Expressions {
+    carries(rule, family.choose(IP, IPV6))
 }
 
 pub(super) fn arp(rule: Expressions) -> Expressions {

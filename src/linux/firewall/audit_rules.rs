@@ -22,6 +22,7 @@ use super::name_rules;
 use super::ruleset::{Rule, chain, rule};
 use super::sets::Set;
 use crate::datapath::access::Way;
+use crate::model::Family::{self, V4, V6};
 
 /// How many new records a container may have at once in a direction.
 pub(super) const BURST: u32 = 512;
@@ -83,16 +84,16 @@ pub(super) static CHAINS: [Chain; 6] = [OUT, INTO, TO_HOST, OF_HOST, WITHIN_OUT,
 macro_rules! records {
     ($chain:expr, $of:expr) => {
         [
-            rule($chain, "recorded: ICMP", |rule| $of.known(rule, false, true)),
-            rule($chain, "record ICMP", |rule| $of.unknown(rule, false, true)),
-            rule($chain, "recorded: ICMPv6", |rule| $of.known(rule, true, true)),
-            rule($chain, "record ICMPv6", |rule| $of.unknown(rule, true, true)),
-            rule($chain, "recorded: IPv4", |rule| $of.known(rule, false, false)),
-            rule($chain, "record IPv4", |rule| $of.unknown(rule, false, false)),
-            rule($chain, "recorded: IPv6", |rule| $of.known(rule, true, false)),
-            rule($chain, "record IPv6", |rule| $of.unknown(rule, true, false)),
-            rule($chain, "too many to record: IPv4", |rule| $of.lost(rule, false)),
-            rule($chain, "too many to record: IPv6", |rule| $of.lost(rule, true)),
+            rule($chain, "recorded: ICMP", |rule| $of.known(rule, V4, true)),
+            rule($chain, "record ICMP", |rule| $of.unknown(rule, V4, true)),
+            rule($chain, "recorded: ICMPv6", |rule| $of.known(rule, V6, true)),
+            rule($chain, "record ICMPv6", |rule| $of.unknown(rule, V6, true)),
+            rule($chain, "recorded: IPv4", |rule| $of.known(rule, V4, false)),
+            rule($chain, "record IPv4", |rule| $of.unknown(rule, V4, false)),
+            rule($chain, "recorded: IPv6", |rule| $of.known(rule, V6, false)),
+            rule($chain, "record IPv6", |rule| $of.unknown(rule, V6, false)),
+            rule($chain, "too many to record: IPv4", |rule| $of.lost(rule, V4)),
+            rule($chain, "too many to record: IPv6", |rule| $of.lost(rule, V6)),
         ]
     };
 }
@@ -151,95 +152,95 @@ pub(super) const fn sets(way: Way, bridged: bool) -> Sets {
 }
 
 impl Recorder {
-    fn own(&self, v6: bool) -> Field {
-        self.way.choose(Side::Source, Side::Destination).address(v6)
+    fn own(&self, family: Family) -> Field {
+        self.way.choose(Side::Source, Side::Destination).address(family)
     }
 
-    fn key(&self, v6: bool, icmp: bool) -> [Field; 5] {
+    fn key(&self, family: Family, icmp: bool) -> [Field; 5] {
         let link = self.way.choose(Direction::Out, Direction::In).index();
-        let peer = self.way.choose(Side::Destination, Side::Source).address(v6);
-        [link, self.own(v6), Field::TRANSPORT, if icmp { Field::SOURCE_PORT } else { Field::PORT }, peer]
+        let peer = self.way.choose(Side::Destination, Side::Source).address(family);
+        [link, self.own(family), Field::TRANSPORT, if icmp { Field::SOURCE_PORT } else { Field::PORT }, peer]
     }
 
-    fn set(&self, which: usize, v6: bool) -> Set {
-        sets(self.way, self.bridged)[which][usize::from(v6)]
+    fn set(&self, which: usize, family: Family) -> Set {
+        sets(self.way, self.bridged)[which][family as usize]
     }
 
-    fn of_family(&self, rule: Expressions, v6: bool) -> Expressions {
-        if self.bridged { of_family(rule, v6) } else { rule.family(v6) }
+    fn of_family(&self, rule: Expressions, family: Family) -> Expressions {
+        if self.bridged { of_family(rule, family) } else { rule.family(family) }
     }
 
     /// Where others have the destination port, ICMP has a checksum: its type and code, where others have the source port,
     /// are recorded.
-    fn of(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
-        let number = [if v6 { ICMPV6 } else { ICMP }];
-        let rule = self.of_family(rule, v6);
+    fn of(&self, rule: Expressions, family: Family, icmp: bool) -> Expressions {
+        let number = [family.choose(ICMP, ICMPV6)];
+        let rule = self.of_family(rule, family);
         if icmp { rule.is(Field::TRANSPORT, &number) } else { rule.is_not(Field::TRANSPORT, &number) }
     }
 
     /// Counts a packet that is recorded: the look-up does, since Linux 5.7.
-    fn known(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
-        self.of(rule, v6, icmp).key_in(&self.key(v6, icmp), self.set(0, v6)).accept()
+    fn known(&self, rule: Expressions, family: Family, icmp: bool) -> Expressions {
+        self.of(rule, family, icmp).key_in(&self.key(family, icmp), self.set(0, family)).accept()
     }
 
-    fn unknown(&self, rule: Expressions, v6: bool, icmp: bool) -> Expressions {
-        let rule = self.of(rule, v6, icmp).within_rate(&[self.own(v6)], self.set(1, v6), AN_HOUR, BURST);
-        rule.count_in(&self.key(v6, icmp), self.set(0, v6)).accept()
+    fn unknown(&self, rule: Expressions, family: Family, icmp: bool) -> Expressions {
+        let rule = self.of(rule, family, icmp).within_rate(&[self.own(family)], self.set(1, family), AN_HOUR, BURST);
+        rule.count_in(&self.key(family, icmp), self.set(0, family)).accept()
     }
 
-    fn lost(&self, rule: Expressions, v6: bool) -> Expressions {
-        self.of_family(rule, v6).count_in(&[self.own(v6)], self.set(2, v6)).accept()
+    fn lost(&self, rule: Expressions, family: Family) -> Expressions {
+        self.of_family(rule, family).count_in(&[self.own(family)], self.set(2, family)).accept()
     }
 }
 
 /// What is not recorded of routed packets and those of the host: the rules of `access_rules` that accept.
 static ROUTED: [Rule; 46] = [
     rule(OUT, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(OUT, "IPv4 of containers that are not audited", |rule| EGRESS.not_audited(rule, false)),
-    rule(OUT, "IPv6 of containers that are not audited", |rule| EGRESS.not_audited(rule, true)),
-    rule(OUT, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(OUT, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(OUT, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(OUT, "IGMP", |rule| igmp(rule.family(false))),
-    rule(OUT, "DHCP", |rule| dhcp_request(rule.family(false), false)),
-    rule(OUT, "DHCPv6", |rule| dhcp_request(rule.family(true), true)),
-    rule(OUT, "allowed IPv4 addresses", |rule| EGRESS.allowed(rule, false)),
-    rule(OUT, "allowed IPv6 addresses", |rule| EGRESS.allowed(rule, true)),
-    rule(OUT, "IPv4 addresses of allowed names", |rule| name_rules::allowed(rule, false)),
-    rule(OUT, "IPv6 addresses of allowed names", |rule| name_rules::allowed(rule, true)),
+    rule(OUT, "IPv4 of containers that are not audited", |rule| EGRESS.not_audited(rule, V4)),
+    rule(OUT, "IPv6 of containers that are not audited", |rule| EGRESS.not_audited(rule, V6)),
+    rule(OUT, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(OUT, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(OUT, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(OUT, "IGMP", |rule| igmp(rule.family(V4))),
+    rule(OUT, "DHCP", |rule| dhcp_request(rule.family(V4), V4)),
+    rule(OUT, "DHCPv6", |rule| dhcp_request(rule.family(V6), V6)),
+    rule(OUT, "allowed IPv4 addresses", |rule| EGRESS.allowed(rule, V4)),
+    rule(OUT, "allowed IPv6 addresses", |rule| EGRESS.allowed(rule, V6)),
+    rule(OUT, "IPv4 addresses of allowed names", |rule| name_rules::allowed(rule, V4)),
+    rule(OUT, "IPv6 addresses of allowed names", |rule| name_rules::allowed(rule, V6)),
     rule(INTO, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(INTO, "IPv4 to containers that are not audited", |rule| INGRESS.not_audited(rule, false)),
-    rule(INTO, "IPv6 to containers that are not audited", |rule| INGRESS.not_audited(rule, true)),
-    rule(INTO, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(INTO, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(INTO, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(INTO, "IGMP", |rule| igmp(rule.family(false))),
-    rule(INTO, "DHCP", |rule| dhcp_reply(rule.family(false), false)),
-    rule(INTO, "DHCPv6", |rule| dhcp_reply(rule.family(true), true)),
-    rule(INTO, "allowed IPv4 addresses", |rule| INGRESS.allowed(rule, false)),
-    rule(INTO, "allowed IPv6 addresses", |rule| INGRESS.allowed(rule, true)),
+    rule(INTO, "IPv4 to containers that are not audited", |rule| INGRESS.not_audited(rule, V4)),
+    rule(INTO, "IPv6 to containers that are not audited", |rule| INGRESS.not_audited(rule, V6)),
+    rule(INTO, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(INTO, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(INTO, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(INTO, "IGMP", |rule| igmp(rule.family(V4))),
+    rule(INTO, "DHCP", |rule| dhcp_reply(rule.family(V4), V4)),
+    rule(INTO, "DHCPv6", |rule| dhcp_reply(rule.family(V6), V6)),
+    rule(INTO, "allowed IPv4 addresses", |rule| INGRESS.allowed(rule, V4)),
+    rule(INTO, "allowed IPv6 addresses", |rule| INGRESS.allowed(rule, V6)),
     rule(TO_HOST, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(TO_HOST, "IPv4 of containers that are not audited", |rule| EGRESS.not_audited(rule, false)),
-    rule(TO_HOST, "IPv6 of containers that are not audited", |rule| EGRESS.not_audited(rule, true)),
+    rule(TO_HOST, "IPv4 of containers that are not audited", |rule| EGRESS.not_audited(rule, V4)),
+    rule(TO_HOST, "IPv6 of containers that are not audited", |rule| EGRESS.not_audited(rule, V6)),
     rule(TO_HOST, "DNS queries to Pontoon, UDP", |rule| name_rules::at_port(rule, UDP).accept()),
     rule(TO_HOST, "DNS queries to Pontoon, TCP", |rule| name_rules::at_port(rule, TCP).accept()),
-    rule(TO_HOST, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(TO_HOST, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(TO_HOST, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(TO_HOST, "DHCP", |rule| dhcp_request(rule.family(false), false)),
-    rule(TO_HOST, "DHCPv6", |rule| dhcp_request(rule.family(true), true)),
-    rule(TO_HOST, "allowed by IPv4", |rule| EGRESS.allowed_host(rule, false)),
-    rule(TO_HOST, "allowed by IPv6", |rule| EGRESS.allowed_host(rule, true)),
+    rule(TO_HOST, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(TO_HOST, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(TO_HOST, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(TO_HOST, "DHCP", |rule| dhcp_request(rule.family(V4), V4)),
+    rule(TO_HOST, "DHCPv6", |rule| dhcp_request(rule.family(V6), V6)),
+    rule(TO_HOST, "allowed by IPv4", |rule| EGRESS.allowed_host(rule, V4)),
+    rule(TO_HOST, "allowed by IPv6", |rule| EGRESS.allowed_host(rule, V6)),
     rule(OF_HOST, ESTABLISHED, |rule| rule.is_reply().accept()),
-    rule(OF_HOST, "IPv4 to containers that are not audited", |rule| INGRESS.not_audited(rule, false)),
-    rule(OF_HOST, "IPv6 to containers that are not audited", |rule| INGRESS.not_audited(rule, true)),
-    rule(OF_HOST, "neighbour discovery", |rule| discovery(rule.family(true))),
-    rule(OF_HOST, "listener discovery", |rule| listeners(rule.family(true))),
-    rule(OF_HOST, "listener reports", |rule| listener_report(rule.family(true))),
-    rule(OF_HOST, "DHCP", |rule| dhcp_reply(rule.family(false), false)),
-    rule(OF_HOST, "DHCPv6", |rule| dhcp_reply(rule.family(true), true)),
-    rule(OF_HOST, "allowed by IPv4", |rule| INGRESS.allowed_host(rule, false)),
-    rule(OF_HOST, "allowed by IPv6", |rule| INGRESS.allowed_host(rule, true)),
+    rule(OF_HOST, "IPv4 to containers that are not audited", |rule| INGRESS.not_audited(rule, V4)),
+    rule(OF_HOST, "IPv6 to containers that are not audited", |rule| INGRESS.not_audited(rule, V6)),
+    rule(OF_HOST, "neighbour discovery", |rule| discovery(rule.family(V6))),
+    rule(OF_HOST, "listener discovery", |rule| listeners(rule.family(V6))),
+    rule(OF_HOST, "listener reports", |rule| listener_report(rule.family(V6))),
+    rule(OF_HOST, "DHCP", |rule| dhcp_reply(rule.family(V4), V4)),
+    rule(OF_HOST, "DHCPv6", |rule| dhcp_reply(rule.family(V6), V6)),
+    rule(OF_HOST, "allowed by IPv4", |rule| INGRESS.allowed_host(rule, V4)),
+    rule(OF_HOST, "allowed by IPv6", |rule| INGRESS.allowed_host(rule, V6)),
 ];
 
 /// The same of frames within a bridge. Which flow a later fragment belongs to cannot be recorded.
@@ -249,41 +250,41 @@ static BRIDGED: [Rule; 34] = [
     }),
     rule(WITHIN_OUT, "ARP", arp),
     rule(WITHIN_OUT, "later fragments", |rule| {
-        Recorder { way: Way::Egress, bridged: true }.lost(is_later_fragment(rule), false)
+        Recorder { way: Way::Egress, bridged: true }.lost(is_later_fragment(rule), V4)
     }),
-    rule(WITHIN_OUT, "tracked IPv4 flows", |rule| tracked(rule, false)),
-    rule(WITHIN_OUT, "tracked IPv6 flows", |rule| tracked(rule, true)),
-    rule(WITHIN_OUT, "replies to IPv4 echo requests", |rule| echo_reply(rule, false)),
-    rule(WITHIN_OUT, "replies to IPv6 echo requests", |rule| echo_reply(rule, true)),
-    rule(WITHIN_OUT, "IPv4 errors", |rule| error(rule, false)),
-    rule(WITHIN_OUT, "IPv6 errors", |rule| error(rule, true)),
-    rule(WITHIN_OUT, "neighbour discovery", |rule| discovery(of_family(rule, true))),
-    rule(WITHIN_OUT, "listener discovery", |rule| listeners(of_family(rule, true))),
-    rule(WITHIN_OUT, "listener reports", |rule| listener_report(of_family(rule, true))),
-    rule(WITHIN_OUT, "IGMP", |rule| igmp(of_family(rule, false))),
-    rule(WITHIN_OUT, "DHCP", |rule| dhcp_request(of_family(rule, false), false)),
-    rule(WITHIN_OUT, "DHCPv6", |rule| dhcp_request(of_family(rule, true), true)),
-    rule(WITHIN_OUT, "allowed IPv4 addresses", |rule| allowed(rule, true, false)),
-    rule(WITHIN_OUT, "allowed IPv6 addresses", |rule| allowed(rule, true, true)),
+    rule(WITHIN_OUT, "tracked IPv4 flows", |rule| tracked(rule, V4)),
+    rule(WITHIN_OUT, "tracked IPv6 flows", |rule| tracked(rule, V6)),
+    rule(WITHIN_OUT, "replies to IPv4 echo requests", |rule| echo_reply(rule, V4)),
+    rule(WITHIN_OUT, "replies to IPv6 echo requests", |rule| echo_reply(rule, V6)),
+    rule(WITHIN_OUT, "IPv4 errors", |rule| error(rule, V4)),
+    rule(WITHIN_OUT, "IPv6 errors", |rule| error(rule, V6)),
+    rule(WITHIN_OUT, "neighbour discovery", |rule| discovery(of_family(rule, V6))),
+    rule(WITHIN_OUT, "listener discovery", |rule| listeners(of_family(rule, V6))),
+    rule(WITHIN_OUT, "listener reports", |rule| listener_report(of_family(rule, V6))),
+    rule(WITHIN_OUT, "IGMP", |rule| igmp(of_family(rule, V4))),
+    rule(WITHIN_OUT, "DHCP", |rule| dhcp_request(of_family(rule, V4), V4)),
+    rule(WITHIN_OUT, "DHCPv6", |rule| dhcp_request(of_family(rule, V6), V6)),
+    rule(WITHIN_OUT, "allowed IPv4 addresses", |rule| allowed(rule, true, V4)),
+    rule(WITHIN_OUT, "allowed IPv6 addresses", |rule| allowed(rule, true, V6)),
     rule(WITHIN_INTO, "to containers that are not audited", |rule| {
         rule.link_not_in(Direction::Out, Set::AuditedIngressPorts).accept()
     }),
     rule(WITHIN_INTO, "ARP", arp),
     rule(WITHIN_INTO, "later fragments", |rule| {
-        Recorder { way: Way::Ingress, bridged: true }.lost(is_later_fragment(rule), false)
+        Recorder { way: Way::Ingress, bridged: true }.lost(is_later_fragment(rule), V4)
     }),
-    rule(WITHIN_INTO, "tracked IPv4 flows", |rule| tracked(rule, false)),
-    rule(WITHIN_INTO, "tracked IPv6 flows", |rule| tracked(rule, true)),
-    rule(WITHIN_INTO, "replies to IPv4 echo requests", |rule| echo_reply(rule, false)),
-    rule(WITHIN_INTO, "replies to IPv6 echo requests", |rule| echo_reply(rule, true)),
-    rule(WITHIN_INTO, "IPv4 errors", |rule| error(rule, false)),
-    rule(WITHIN_INTO, "IPv6 errors", |rule| error(rule, true)),
-    rule(WITHIN_INTO, "neighbour discovery", |rule| discovery(of_family(rule, true))),
-    rule(WITHIN_INTO, "listener discovery", |rule| listeners(of_family(rule, true))),
-    rule(WITHIN_INTO, "listener reports", |rule| listener_report(of_family(rule, true))),
-    rule(WITHIN_INTO, "IGMP", |rule| igmp(of_family(rule, false))),
-    rule(WITHIN_INTO, "DHCP", |rule| dhcp_reply(of_family(rule, false), false)),
-    rule(WITHIN_INTO, "DHCPv6", |rule| dhcp_reply(of_family(rule, true), true)),
-    rule(WITHIN_INTO, "allowed IPv4 addresses", |rule| allowed(rule, false, false)),
-    rule(WITHIN_INTO, "allowed IPv6 addresses", |rule| allowed(rule, false, true)),
+    rule(WITHIN_INTO, "tracked IPv4 flows", |rule| tracked(rule, V4)),
+    rule(WITHIN_INTO, "tracked IPv6 flows", |rule| tracked(rule, V6)),
+    rule(WITHIN_INTO, "replies to IPv4 echo requests", |rule| echo_reply(rule, V4)),
+    rule(WITHIN_INTO, "replies to IPv6 echo requests", |rule| echo_reply(rule, V6)),
+    rule(WITHIN_INTO, "IPv4 errors", |rule| error(rule, V4)),
+    rule(WITHIN_INTO, "IPv6 errors", |rule| error(rule, V6)),
+    rule(WITHIN_INTO, "neighbour discovery", |rule| discovery(of_family(rule, V6))),
+    rule(WITHIN_INTO, "listener discovery", |rule| listeners(of_family(rule, V6))),
+    rule(WITHIN_INTO, "listener reports", |rule| listener_report(of_family(rule, V6))),
+    rule(WITHIN_INTO, "IGMP", |rule| igmp(of_family(rule, V4))),
+    rule(WITHIN_INTO, "DHCP", |rule| dhcp_reply(of_family(rule, V4), V4)),
+    rule(WITHIN_INTO, "DHCPv6", |rule| dhcp_reply(of_family(rule, V6), V6)),
+    rule(WITHIN_INTO, "allowed IPv4 addresses", |rule| allowed(rule, false, V4)),
+    rule(WITHIN_INTO, "allowed IPv6 addresses", |rule| allowed(rule, false, V6)),
 ];

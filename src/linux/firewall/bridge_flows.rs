@@ -8,6 +8,7 @@
 //!
 //! Pure. Part of `access_rules`.
 
+use crate::model::Family::{self, V4, V6};
 use nft::message::{BRIDGE, Chain};
 use nft::{Direction, Expressions, Field, Side};
 
@@ -69,66 +70,66 @@ const SCTP: u8 = libc::IPPROTO_SCTP as u8;
 const ICMP: u8 = libc::IPPROTO_ICMP as u8;
 const ICMPV6: u8 = libc::IPPROTO_ICMPV6 as u8;
 
-fn flows(v6: bool) -> Set {
-    if v6 { Set::Flows6 } else { Set::Flows4 }
+fn flows(family: Family) -> Set {
+    family.choose(Set::Flows4, Set::Flows6)
 }
 
 /// The key of the flow that a packet belongs to, and that of its replies.
-pub(super) fn keys(v6: bool) -> [[Field; 5]; 2] {
-    let (from, to) = (Side::Source.address(v6), Side::Destination.address(v6));
+pub(super) fn keys(family: Family) -> [[Field; 5]; 2] {
+    let (from, to) = (Side::Source.address(family), Side::Destination.address(family));
     [
         [from, to, Field::TRANSPORT, Field::SOURCE_PORT, Field::PORT],
         [to, from, Field::TRANSPORT, Field::PORT, Field::SOURCE_PORT],
     ]
 }
 
-pub(super) fn tracked(rule: Expressions, v6: bool) -> Expressions {
-    of_family(rule, v6).key_in(&keys(v6)[0], flows(v6)).accept()
+pub(super) fn tracked(rule: Expressions, family: Family) -> Expressions {
+    of_family(rule, family).key_in(&keys(family)[0], flows(family)).accept()
 }
 
 /// Matches packets to an address from which packets recently came.
-fn to_partner(rule: Expressions, v6: bool) -> Expressions {
-    rule.key_in(&[Side::Source.address(v6), Side::Destination.address(v6)], partners(v6)).accept()
+fn to_partner(rule: Expressions, family: Family) -> Expressions {
+    rule.key_in(&[Side::Source.address(family), Side::Destination.address(family)], partners(family)).accept()
 }
 
-fn partners(v6: bool) -> Set {
-    if v6 { Set::Partners6 } else { Set::Partners4 }
+fn partners(family: Family) -> Set {
+    family.choose(Set::Partners4, Set::Partners6)
 }
 
-pub(super) fn echo_reply(rule: Expressions, v6: bool) -> Expressions {
-    let (protocol, kind) = if v6 { (ICMPV6, ECHO_REPLY6) } else { (ICMP, ECHO_REPLY) };
-    let rule = of_family(rule, v6).is(Field::TRANSPORT, &[protocol]).is(Field::ICMP_TYPE, &[kind]);
-    to_partner(rule, v6)
+pub(super) fn echo_reply(rule: Expressions, family: Family) -> Expressions {
+    let (protocol, kind) = family.choose((ICMP, ECHO_REPLY), (ICMPV6, ECHO_REPLY6));
+    let rule = of_family(rule, family).is(Field::TRANSPORT, &[protocol]).is(Field::ICMP_TYPE, &[kind]);
+    to_partner(rule, family)
 }
 
-pub(super) fn error(rule: Expressions, v6: bool) -> Expressions {
-    let rule = of_family(rule, v6);
-    let rule = match v6 {
-        false => rule.is(Field::TRANSPORT, &[ICMP]).is(Field::ICMP_TYPE, &[UNREACHABLE]),
-        true => rule.is(Field::TRANSPORT, &[ICMPV6]).below(Field::ICMPV6_TYPE, &[AFTER_ERRORS6]),
+pub(super) fn error(rule: Expressions, family: Family) -> Expressions {
+    let rule = of_family(rule, family);
+    let rule = match family {
+        V4 => rule.is(Field::TRANSPORT, &[ICMP]).is(Field::ICMP_TYPE, &[UNREACHABLE]),
+        V6 => rule.is(Field::TRANSPORT, &[ICMPV6]).below(Field::ICMPV6_TYPE, &[AFTER_ERRORS6]),
     };
-    to_partner(rule, v6)
+    to_partner(rule, family)
 }
 
 /// What a later fragment has where others have ports is chosen by its sender, and some kernels read it as ports.
 pub(super) fn is_later_fragment(rule: Expressions) -> Expressions {
-    of_family(rule, false).with_bits(Field::FRAGMENT, &FRAGMENT_OFFSET)
+    of_family(rule, V4).with_bits(Field::FRAGMENT, &FRAGMENT_OFFSET)
 }
 
 fn later_fragment(rule: Expressions) -> Expressions {
     is_later_fragment(rule).counter().drop()
 }
 
-pub(super) fn allowed(rule: Expressions, egress: bool, v6: bool) -> Expressions {
+pub(super) fn allowed(rule: Expressions, egress: bool, family: Family) -> Expressions {
     let (own, peer) = if egress { (Side::Source, Side::Destination) } else { (Side::Destination, Side::Source) };
-    let set = match (egress, v6) {
-        (true, false) => Set::BridgeEgress4,
-        (true, true) => Set::BridgeEgress6,
-        (false, false) => Set::BridgeIngress4,
-        (false, true) => Set::BridgeIngress6,
+    let set = match (egress, family) {
+        (true, V4) => Set::BridgeEgress4,
+        (true, V6) => Set::BridgeEgress6,
+        (false, V4) => Set::BridgeIngress4,
+        (false, V6) => Set::BridgeIngress6,
     };
-    let key = [own.address(v6), Field::TRANSPORT, Field::PORT, peer.address(v6)];
-    of_family(rule, v6).key_in(&key, set).accept()
+    let key = [own.address(family), Field::TRANSPORT, Field::PORT, peer.address(family)];
+    of_family(rule, family).key_in(&key, set).accept()
 }
 
 const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Expressions) -> Rule {
@@ -139,95 +140,95 @@ const fn rule(chain: Chain, comment: &'static str, write: fn(Expressions) -> Exp
 pub(super) static RULES: [Rule; 43] = [
     rule(LOCAL, "containers without a list", |rule| rule.link_not_in(Direction::In, Set::EgressPorts).accept()),
     // Packets with other source addresses are looked up by their address.
-    rule(LOCAL, "DHCP", |rule| dhcp_request(of_family(rule, false), false)),
-    rule(LOCAL, "DHCPv6", |rule| dhcp_request(of_family(rule, true), true)),
-    rule(LOCAL, "ICMPv6", |rule| of_family(rule, true).is(Field::TRANSPORT, &[ICMPV6]).accept()),
+    rule(LOCAL, "DHCP", |rule| dhcp_request(of_family(rule, V4), V4)),
+    rule(LOCAL, "DHCPv6", |rule| dhcp_request(of_family(rule, V6), V6)),
+    rule(LOCAL, "ICMPv6", |rule| of_family(rule, V6).is(Field::TRANSPORT, &[ICMPV6]).accept()),
     rule(LOCAL, "not in the egress list: IPv4 without an address", |rule| {
-        of_family(rule, false).is(Side::Source.address(false), &[0; 4]).counter().drop()
+        of_family(rule, V4).is(Side::Source.address(V4), &[0; 4]).counter().drop()
     }),
     rule(LOCAL, "not in the egress list: IPv6 without an address", |rule| {
-        of_family(rule, true).is(Side::Source.address(true), &[0; 16]).counter().drop()
+        of_family(rule, V6).is(Side::Source.address(V6), &[0; 16]).counter().drop()
     }),
     rule(LOCAL, "not in the egress list: from a link-local address", |rule| {
         let (network, prefix) = super::ruleset::LINK_LOCAL;
-        of_family(rule, true).within(Side::Source.address(true), &network, prefix).counter().drop()
+        of_family(rule, V6).within(Side::Source.address(V6), &network, prefix).counter().drop()
     }),
     rule(EGRESS, "from containers without a list", |rule| rule.link_not_in(Direction::In, Set::EgressPorts).accept()),
     rule(EGRESS, "ARP", arp),
     rule(EGRESS, "not in the egress list: later fragments", later_fragment),
-    rule(EGRESS, "tracked IPv4 flows", |rule| tracked(rule, false)),
-    rule(EGRESS, "tracked IPv6 flows", |rule| tracked(rule, true)),
-    rule(EGRESS, "replies to IPv4 echo requests", |rule| echo_reply(rule, false)),
-    rule(EGRESS, "replies to IPv6 echo requests", |rule| echo_reply(rule, true)),
-    rule(EGRESS, "IPv4 errors", |rule| error(rule, false)),
-    rule(EGRESS, "IPv6 errors", |rule| error(rule, true)),
-    rule(EGRESS, "neighbour discovery", |rule| discovery(of_family(rule, true))),
-    rule(EGRESS, "listener discovery", |rule| listeners(of_family(rule, true))),
-    rule(EGRESS, "listener reports", |rule| listener_report(of_family(rule, true))),
-    rule(EGRESS, "IGMP", |rule| igmp(of_family(rule, false))),
-    rule(EGRESS, "DHCP", |rule| dhcp_request(of_family(rule, false), false)),
-    rule(EGRESS, "DHCPv6", |rule| dhcp_request(of_family(rule, true), true)),
-    rule(EGRESS, "allowed IPv4 addresses", |rule| allowed(rule, true, false)),
-    rule(EGRESS, "allowed IPv6 addresses", |rule| allowed(rule, true, true)),
+    rule(EGRESS, "tracked IPv4 flows", |rule| tracked(rule, V4)),
+    rule(EGRESS, "tracked IPv6 flows", |rule| tracked(rule, V6)),
+    rule(EGRESS, "replies to IPv4 echo requests", |rule| echo_reply(rule, V4)),
+    rule(EGRESS, "replies to IPv6 echo requests", |rule| echo_reply(rule, V6)),
+    rule(EGRESS, "IPv4 errors", |rule| error(rule, V4)),
+    rule(EGRESS, "IPv6 errors", |rule| error(rule, V6)),
+    rule(EGRESS, "neighbour discovery", |rule| discovery(of_family(rule, V6))),
+    rule(EGRESS, "listener discovery", |rule| listeners(of_family(rule, V6))),
+    rule(EGRESS, "listener reports", |rule| listener_report(of_family(rule, V6))),
+    rule(EGRESS, "IGMP", |rule| igmp(of_family(rule, V4))),
+    rule(EGRESS, "DHCP", |rule| dhcp_request(of_family(rule, V4), V4)),
+    rule(EGRESS, "DHCPv6", |rule| dhcp_request(of_family(rule, V6), V6)),
+    rule(EGRESS, "allowed IPv4 addresses", |rule| allowed(rule, true, V4)),
+    rule(EGRESS, "allowed IPv6 addresses", |rule| allowed(rule, true, V6)),
     rule(EGRESS, NOT_IN_EGRESS, |rule| rule.counter().drop()),
     rule(INGRESS, "to containers without a list", |rule| rule.link_not_in(Direction::Out, Set::IngressPorts).accept()),
     rule(INGRESS, "ARP", arp),
     rule(INGRESS, "not in the ingress list: later fragments", later_fragment),
-    rule(INGRESS, "tracked IPv4 flows", |rule| tracked(rule, false)),
-    rule(INGRESS, "tracked IPv6 flows", |rule| tracked(rule, true)),
-    rule(INGRESS, "replies to IPv4 echo requests", |rule| echo_reply(rule, false)),
-    rule(INGRESS, "replies to IPv6 echo requests", |rule| echo_reply(rule, true)),
-    rule(INGRESS, "IPv4 errors", |rule| error(rule, false)),
-    rule(INGRESS, "IPv6 errors", |rule| error(rule, true)),
-    rule(INGRESS, "neighbour discovery", |rule| discovery(of_family(rule, true))),
-    rule(INGRESS, "listener discovery", |rule| listeners(of_family(rule, true))),
-    rule(INGRESS, "listener reports", |rule| listener_report(of_family(rule, true))),
-    rule(INGRESS, "IGMP", |rule| igmp(of_family(rule, false))),
-    rule(INGRESS, "DHCP", |rule| dhcp_reply(of_family(rule, false), false)),
-    rule(INGRESS, "DHCPv6", |rule| dhcp_reply(of_family(rule, true), true)),
-    rule(INGRESS, "allowed IPv4 addresses", |rule| allowed(rule, false, false)),
-    rule(INGRESS, "allowed IPv6 addresses", |rule| allowed(rule, false, true)),
+    rule(INGRESS, "tracked IPv4 flows", |rule| tracked(rule, V4)),
+    rule(INGRESS, "tracked IPv6 flows", |rule| tracked(rule, V6)),
+    rule(INGRESS, "replies to IPv4 echo requests", |rule| echo_reply(rule, V4)),
+    rule(INGRESS, "replies to IPv6 echo requests", |rule| echo_reply(rule, V6)),
+    rule(INGRESS, "IPv4 errors", |rule| error(rule, V4)),
+    rule(INGRESS, "IPv6 errors", |rule| error(rule, V6)),
+    rule(INGRESS, "neighbour discovery", |rule| discovery(of_family(rule, V6))),
+    rule(INGRESS, "listener discovery", |rule| listeners(of_family(rule, V6))),
+    rule(INGRESS, "listener reports", |rule| listener_report(of_family(rule, V6))),
+    rule(INGRESS, "IGMP", |rule| igmp(of_family(rule, V4))),
+    rule(INGRESS, "DHCP", |rule| dhcp_reply(of_family(rule, V4), V4)),
+    rule(INGRESS, "DHCPv6", |rule| dhcp_reply(of_family(rule, V6), V6)),
+    rule(INGRESS, "allowed IPv4 addresses", |rule| allowed(rule, false, V4)),
+    rule(INGRESS, "allowed IPv6 addresses", |rule| allowed(rule, false, V6)),
     rule(INGRESS, NOT_IN_INGRESS, |rule| rule.counter().drop()),
 ];
 
 /// Records a flow in both directions; each packet restarts its time.
-fn record(rule: Expressions, keys: [[Field; 5]; 2], v6: bool, milliseconds: u64) -> Expressions {
-    keys.iter().fold(rule, |rule, key| rule.update_in(key, flows(v6), milliseconds))
+fn record(rule: Expressions, keys: [[Field; 5]; 2], family: Family, milliseconds: u64) -> Expressions {
+    keys.iter().fold(rule, |rule, key| rule.update_in(key, flows(family), milliseconds))
 }
 
-fn tcp(rule: Expressions, v6: bool) -> Expressions {
-    of_family(rule, v6).is(Field::TRANSPORT, &[TCP])
+fn tcp(rule: Expressions, family: Family) -> Expressions {
+    of_family(rule, family).is(Field::TRANSPORT, &[TCP])
 }
 
 /// Segments of connections that were cut, unless they have been opened again. The other end would take them up otherwise.
-fn cut(rule: Expressions, v6: bool) -> Expressions {
-    let rule = tcp(rule, v6).key_in(&keys(v6)[0], if v6 { Set::BridgeCut6 } else { Set::BridgeCut4 });
-    rule.key_not_in(&keys(v6)[0], flows(v6)).without_bits(Field::TCP_FLAGS, &OPENING).counter().drop()
+fn cut(rule: Expressions, family: Family) -> Expressions {
+    let rule = tcp(rule, family).key_in(&keys(family)[0], family.choose(Set::BridgeCut4, Set::BridgeCut6));
+    rule.key_not_in(&keys(family)[0], flows(family)).without_bits(Field::TCP_FLAGS, &OPENING).counter().drop()
 }
 
-fn tcp_data(rule: Expressions, v6: bool) -> Expressions {
-    let (length, least) = if v6 { (Field::LENGTH6, MORE_THAN_ACK6) } else { (Field::LENGTH4, MORE_THAN_ACK4) };
-    let rule = tcp(rule, v6).without_bits(Field::TCP_FLAGS, &ENDING).at_least(length, &least);
-    record(rule, keys(v6), v6, FLOW_TIMEOUT)
+fn tcp_data(rule: Expressions, family: Family) -> Expressions {
+    let (length, least) = family.choose((Field::LENGTH4, MORE_THAN_ACK4), (Field::LENGTH6, MORE_THAN_ACK6));
+    let rule = tcp(rule, family).without_bits(Field::TCP_FLAGS, &ENDING).at_least(length, &least);
+    record(rule, keys(family), family, FLOW_TIMEOUT)
 }
 
-fn tcp_end(rule: Expressions, v6: bool) -> Expressions {
-    record(tcp(rule, v6).with_bits(Field::TCP_FLAGS, &ENDING), keys(v6), v6, CLOSED)
+fn tcp_end(rule: Expressions, family: Family) -> Expressions {
+    record(tcp(rule, family).with_bits(Field::TCP_FLAGS, &ENDING), keys(family), family, CLOSED)
 }
 
 /// Records a connection that is not recorded, and leaves the time of one that is.
-fn tcp_other(rule: Expressions, v6: bool) -> Expressions {
-    let rule = tcp(rule, v6).without_bits(Field::TCP_FLAGS, &ENDING);
-    keys(v6).iter().fold(rule, |rule, key| rule.add_to(key, flows(v6)))
+fn tcp_other(rule: Expressions, family: Family) -> Expressions {
+    let rule = tcp(rule, family).without_bits(Field::TCP_FLAGS, &ENDING);
+    keys(family).iter().fold(rule, |rule, key| rule.add_to(key, flows(family)))
 }
 
-fn datagram(rule: Expressions, v6: bool, protocol: u8) -> Expressions {
-    record(of_family(rule, v6).is(Field::TRANSPORT, &[protocol]), keys(v6), v6, DATAGRAMS)
+fn datagram(rule: Expressions, family: Family, protocol: u8) -> Expressions {
+    record(of_family(rule, family).is(Field::TRANSPORT, &[protocol]), keys(family), family, DATAGRAMS)
 }
 
-fn partner(rule: Expressions, v6: bool) -> Expressions {
-    let key = [Side::Destination.address(v6), Side::Source.address(v6)];
-    of_family(rule, v6).update_in(&key, partners(v6), DATAGRAMS)
+fn partner(rule: Expressions, family: Family) -> Expressions {
+    let key = [Side::Destination.address(family), Side::Source.address(family)];
+    of_family(rule, family).update_in(&key, partners(family), DATAGRAMS)
 }
 
 /// The rules that record flows, in order.
@@ -237,18 +238,18 @@ pub(super) static TRACKING: [Rule; 16] = [
         rule.link_not_in(Direction::Out, Set::TrackedPorts).accept()
     }),
     rule(FLOWS, "broadcasts and multicasts", |rule| rule.with_bits(Field::FRAME_TARGET, &SEVERAL).accept()),
-    rule(FLOWS, "not in the lists any more: IPv4 connections that were cut", |rule| cut(rule, false)),
-    rule(FLOWS, "not in the lists any more: IPv6 connections that were cut", |rule| cut(rule, true)),
-    rule(FLOWS, "who may get IPv4 echo replies and errors", |rule| partner(rule, false)),
-    rule(FLOWS, "who may get IPv6 echo replies and errors", |rule| partner(rule, true)),
-    rule(FLOWS, "IPv4 connections that end", |rule| tcp_end(rule, false)),
-    rule(FLOWS, "IPv6 connections that end", |rule| tcp_end(rule, true)),
-    rule(FLOWS, "data of IPv4 connections", |rule| tcp_data(rule, false)),
-    rule(FLOWS, "data of IPv6 connections", |rule| tcp_data(rule, true)),
-    rule(FLOWS, "other segments of IPv4 connections", |rule| tcp_other(rule, false)),
-    rule(FLOWS, "other segments of IPv6 connections", |rule| tcp_other(rule, true)),
-    rule(FLOWS, "UDP over IPv4", |rule| datagram(rule, false, UDP)),
-    rule(FLOWS, "UDP over IPv6", |rule| datagram(rule, true, UDP)),
-    rule(FLOWS, "SCTP over IPv4", |rule| datagram(rule, false, SCTP)),
-    rule(FLOWS, "SCTP over IPv6", |rule| datagram(rule, true, SCTP)),
+    rule(FLOWS, "not in the lists any more: IPv4 connections that were cut", |rule| cut(rule, V4)),
+    rule(FLOWS, "not in the lists any more: IPv6 connections that were cut", |rule| cut(rule, V6)),
+    rule(FLOWS, "who may get IPv4 echo replies and errors", |rule| partner(rule, V4)),
+    rule(FLOWS, "who may get IPv6 echo replies and errors", |rule| partner(rule, V6)),
+    rule(FLOWS, "IPv4 connections that end", |rule| tcp_end(rule, V4)),
+    rule(FLOWS, "IPv6 connections that end", |rule| tcp_end(rule, V6)),
+    rule(FLOWS, "data of IPv4 connections", |rule| tcp_data(rule, V4)),
+    rule(FLOWS, "data of IPv6 connections", |rule| tcp_data(rule, V6)),
+    rule(FLOWS, "other segments of IPv4 connections", |rule| tcp_other(rule, V4)),
+    rule(FLOWS, "other segments of IPv6 connections", |rule| tcp_other(rule, V6)),
+    rule(FLOWS, "UDP over IPv4", |rule| datagram(rule, V4, UDP)),
+    rule(FLOWS, "UDP over IPv6", |rule| datagram(rule, V6, UDP)),
+    rule(FLOWS, "SCTP over IPv4", |rule| datagram(rule, V4, SCTP)),
+    rule(FLOWS, "SCTP over IPv6", |rule| datagram(rule, V6, SCTP)),
 ];

@@ -7,6 +7,7 @@
 //! before the bridge learns from them; the second one sees them as they leave by a port, including those that
 //! the host itself sends.
 
+use crate::model::Family;
 use nft::message::{BRIDGE, Chain};
 use nft::{Direction, Expressions, Field, Side};
 
@@ -97,7 +98,7 @@ fn own(rule: Expressions, what: [u8; 2]) -> Expressions {
 
 /// One look-up: each of a port's hardware addresses with each of its addresses is in this set.
 fn own_address(rule: Expressions, sources: Set) -> Expressions {
-    rule.key_in(&[Field::LINK, Field::FRAME_SOURCE, Side::Source.address(sources.v6())], sources)
+    rule.key_in(&[Field::LINK, Field::FRAME_SOURCE, Side::Source.address(sources.family())], sources)
 }
 
 fn igmp(rule: Expressions) -> Expressions {
@@ -199,10 +200,10 @@ pub static RULES: [Rule; 37] = [
     rule("rogue multicast router, IGMP", |rule| igmp(rule).is(Field::IGMP_TYPE, &[IGMP_ROUTER]).counter().drop()),
     rule("any IPv4 address", |rule| carries(rule, IP).link_in(Direction::In, Set::AnyAddr4).accept()),
     rule("IPv4 without an address yet (DHCP)", |rule| {
-        carries(rule, IP).is(Side::Source.address(false), &[0; 4]).accept()
+        carries(rule, IP).is(Side::Source.address(Family::V4), &[0; 4]).accept()
     }),
     rule("foreign IPv4 address", |rule| {
-        carries(rule, IP).key_not_in(&[Field::LINK, Side::Source.address(false)], Set::Addr4).counter().drop()
+        carries(rule, IP).key_not_in(&[Field::LINK, Side::Source.address(Family::V4)], Set::Addr4).counter().drop()
     }),
     rule("foreign MAC address in ARP", |rule| {
         carries(rule, ARP).key_not_in(&[Field::LINK, Field::ARP_MAC], Set::Macs).counter().drop()
@@ -225,15 +226,17 @@ pub static RULES: [Rule; 37] = [
         rule.is_not(Field::ICMPV6_TYPE, &[LISTENER_REPORT]).counter().drop()
     }),
     rule("foreign IPv6 address in duplicate address detection", |rule| {
-        let rule = message(rule, NEIGHBOUR_SOLICITATION).is(Side::Source.address(true), &[0; 16]);
+        let rule = message(rule, NEIGHBOUR_SOLICITATION).is(Side::Source.address(Family::V6), &[0; 16]);
         rule.key_not_in(&[Field::LINK, Field::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
     rule("foreign IPv6 address in a neighbour advertisement", |rule| {
         let rule = message(rule, NEIGHBOUR_ADVERTISEMENT);
         rule.key_not_in(&[Field::LINK, Field::NEIGHBOUR], Set::Addr6).counter().drop()
     }),
-    rule("IPv6 without an address yet", |rule| carries(rule, IPV6).is(Side::Source.address(true), &[0; 16]).accept()),
+    rule("IPv6 without an address yet", |rule| {
+        carries(rule, IPV6).is(Side::Source.address(Family::V6), &[0; 16]).accept()
+    }),
     rule("foreign IPv6 address", |rule| {
-        carries(rule, IPV6).key_not_in(&[Field::LINK, Side::Source.address(true)], Set::Addr6).counter().drop()
+        carries(rule, IPV6).key_not_in(&[Field::LINK, Side::Source.address(Family::V6)], Set::Addr6).counter().drop()
     }),
 ];

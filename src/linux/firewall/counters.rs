@@ -18,6 +18,7 @@ use super::sets::Set;
 use crate::datapath::host::Dropped;
 use crate::linux::netlink::{Failure, Socket};
 use crate::linux::tlv::{Attributes, text};
+use crate::model::Family;
 
 /// `NFTA_COUNTER_PACKETS`.
 const COUNTER_PACKETS: u16 = 2;
@@ -55,15 +56,15 @@ fn counted(expressions: &[u8]) -> Option<u64> {
 
 /// Hosts that are not peers but sent to overlay networks in the last hour, each with the VNI.
 pub fn unknown_senders(socket: &mut Socket) -> Result<BTreeSet<(IpAddr, u32)>, Failure> {
-    recorded(socket, INET, [Set::UnknownSender4, Set::UnknownSender6], |key, v6| {
-        Some((key.address(v6)?, key.mark()? >> 8))
+    recorded(socket, INET, [Set::UnknownSender4, Set::UnknownSender6], |key, family| {
+        Some((key.address(family)?, key.mark()? >> 8))
     })
 }
 
 /// Tunnels, each with an address that a container on another host announced there in the last minutes.
 pub fn announced(socket: &mut Socket) -> Result<BTreeSet<(String, IpAddr)>, Failure> {
-    recorded(socket, BRIDGE, [Set::Announced4, Set::Announced6], |key, v6| {
-        Some((key.link()?.to_owned(), key.address(v6)?))
+    recorded(socket, BRIDGE, [Set::Announced4, Set::Announced6], |key, family| {
+        Some((key.link()?.to_owned(), key.address(family)?))
     })
 }
 
@@ -72,12 +73,12 @@ fn recorded<T: Ord>(
     socket: &mut Socket,
     family: u8,
     sets: [Set; 2],
-    read: impl Fn(&mut Reader<'_>, bool) -> Option<T>,
+    read: impl Fn(&mut Reader<'_>, Family) -> Option<T>,
 ) -> Result<BTreeSet<T>, Failure> {
     let mut all = BTreeSet::new();
     for set in sets {
         let entries = table::entries(socket, family, TABLE, set.spec().name)?;
-        all.extend(entries.iter().filter_map(|entry| Reader::all(&entry.key, |key| read(key, set.v6()))));
+        all.extend(entries.iter().filter_map(|entry| Reader::all(&entry.key, |key| read(key, set.family()))));
     }
     Ok(all)
 }

@@ -14,13 +14,14 @@ use super::sets::{FLOW_TIMEOUT, Set};
 use crate::datapath::Verdicts;
 use crate::datapath::verdicts::End;
 use crate::linux::netlink::{Failure, Socket};
+use crate::model::Family;
 
 const TCP: u8 = libc::IPPROTO_TCP as u8;
 
 /// A flow of the sets of flows within bridges: its protocol and its ends.
-fn flow(entry: &Entry, v6: bool) -> Option<(u8, [End; 2])> {
+fn flow(entry: &Entry, family: Family) -> Option<(u8, [End; 2])> {
     Reader::all(&entry.key, |key| {
-        let (one, other, protocol) = (key.address(v6)?, key.address(v6)?, key.protocol()?);
+        let (one, other, protocol) = (key.address(family)?, key.address(family)?, key.protocol()?);
         let end = |address, port| End { address, port, is_host: false };
         Some((protocol, [end(one, key.port()?), end(other, key.port()?)]))
     })
@@ -29,23 +30,23 @@ fn flow(entry: &Entry, v6: bool) -> Option<(u8, [End; 2])> {
 /// Forgets the flows within bridges that are not allowed any more. A missing table has none.
 pub fn within_bridges(socket: &mut Socket, verdicts: &Verdicts) -> Result<(), Failure> {
     let concerned = |one: &End, other: &End| [one, other].iter().any(|end| verdicts.concerned().contains(&end.address));
-    let refused = |entry: &Entry, v6: bool| {
-        let (protocol, [one, other]) = flow(entry, v6)?;
+    let refused = |entry: &Entry, family: Family| {
+        let (protocol, [one, other]) = flow(entry, family)?;
         let is_refused = concerned(&one, &other) && !verdicts.allows_either(protocol, one, other);
         is_refused.then_some((protocol, [one, other]))
     };
     for set in [Set::Flows4, Set::Flows6] {
-        let v6 = set.v6();
-        if !verdicts.concerned().iter().any(|address| address.is_ipv6() == v6) {
+        let family = set.family();
+        if !verdicts.concerned().iter().any(|address| Family::of(address) == family) {
             continue;
         }
         let entries = match table::entries(socket, set.spec().family, TABLE, set.spec().name) {
             Err(failure) if failure.errno() == Some(libc::ENOENT) => continue,
             entries => entries?,
         };
-        let tcp = entries.iter().filter_map(|entry| refused(entry, v6)).filter(|(protocol, _)| *protocol == TCP);
+        let tcp = entries.iter().filter_map(|entry| refused(entry, family)).filter(|(protocol, _)| *protocol == TCP);
         block(socket, &tcp.map(|(_, ends)| ends).collect::<Vec<_>>(), true)?;
-        expiring::remove(socket, &set.spec(), |entry| refused(entry, v6).is_some())?;
+        expiring::remove(socket, &set.spec(), |entry| refused(entry, family).is_some())?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
             (either(address, Set::BridgeAddress4, Set::BridgeAddress6), Element::of_set(Value::Address(*address)))
         }
         Policy::Masquerade(subnet) => {
-            (Family::of_subnet(subnet).choose(Set::Masq4, Set::Masq6), Element::of_set(network(subnet)))
+            (Family::of(&subnet.ip()).choose(Set::Masq4, Set::Masq6), Element::of_set(network(subnet)))
         }
         Policy::Published(port) => {
             let HostPort { protocol, address, port: number } = port.host;
@@ -54,7 +54,7 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
         Policy::Routed(bridge, family) => (family.choose(Set::Routed4, Set::Routed6), Element::of_set(name(bridge))),
         Policy::TrustedLink(from, to) => (Set::Trusted, Element::of_set([name(from), name(to)])),
         Policy::SourceNat(subnet, address) => (
-            Family::of_subnet(subnet).choose(Set::Snat4, Set::Snat6),
+            Family::of(&subnet.ip()).choose(Set::Snat4, Set::Snat6),
             Element::of_map(network(subnet), Value::Address(*address)),
         ),
         Policy::SourceFiltered(address) => {
@@ -94,7 +94,7 @@ pub fn element(policy: &Policy) -> (Set, Element<'_>) {
             Set::Broadcasts,
             Element::of_map([name(link), Value::Address((*at).into())], Value::Address((*own).into())),
         ),
-        Policy::LimitedForwarding(family) => (Set::LimitedForwarding, Element::of_set(Value::Family(family.is_v6()))),
+        Policy::LimitedForwarding(family) => (Set::LimitedForwarding, Element::of_set(Value::Family(*family))),
         Policy::ForwardingLink(link, family) => {
             (family.choose(Set::ForwardingLink4, Set::ForwardingLink6), Element::of_set(name(link)))
         }
@@ -145,8 +145,8 @@ pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Policy>> {
     if !spec.interval || spec.is_concatenated() {
         return starts.map(|entry| decode_one(set, entry)).collect();
     }
-    let bits = if set.v6() { 128 } else { 32 };
-    let number = |key: &[u8]| Reader::all(key, |key| key.address(set.v6())).map(prefix::number);
+    let bits = set.family().choose(32, 128);
+    let number = |key: &[u8]| Reader::all(key, |key| key.address(set.family())).map(prefix::number);
     let ends: BTreeSet<u128> =
         entries.iter().filter(|entry| entry.end).map(|entry| number(&entry.key)).collect::<Option<_>>()?;
     let policy = |entry: &Entry| {
@@ -154,7 +154,7 @@ pub fn decode(set: Set, entries: &[Entry]) -> Option<Vec<Policy>> {
         let behind = ends.range(first.checked_add(1)?..).next();
         let subnet = of_span(first, behind.map_or(u128::MAX >> (128 - bits), |end| end - 1), bits)?;
         match spec.is_map() {
-            true => Some(Policy::SourceNat(subnet, Reader::all(&entry.value, |value| value.address(set.v6()))?)),
+            true => Some(Policy::SourceNat(subnet, Reader::all(&entry.value, |value| value.address(set.family()))?)),
             false => Some(Policy::Masquerade(subnet)),
         }
     };
@@ -169,36 +169,36 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
     if let Some(property) = set.property() {
         return Reader::all(&entry.key, link).map(|link| Policy::Link(property, link));
     }
-    let v6 = set.v6();
+    let family = set.family();
     let policy = Reader::all(&entry.key, |key| {
         Some(match set {
             Set::IntraNetwork => Policy::IntraNetwork(twice(key)?),
             Set::Isolated => Policy::Isolated(twice(key)?),
-            Set::BridgeAddress4 | Set::BridgeAddress6 => Policy::BridgeAddress(key.address(v6)?),
+            Set::BridgeAddress4 | Set::BridgeAddress6 => Policy::BridgeAddress(key.address(family)?),
             Set::Trusted => Policy::TrustedLink(link(key)?, link(key)?),
-            Set::Published4 | Set::Published6 => published(key, unspecified(v6), &entry.value)?,
+            Set::Published4 | Set::Published6 => published(key, unspecified(family), &entry.value)?,
             Set::PublishedAt4 | Set::PublishedAt6 => {
-                let address = key.address(v6)?;
+                let address = key.address(family)?;
                 published(key, address, &entry.value)?
             }
             Set::OpenPort4 | Set::OpenPort6 => {
-                let address = key.address(v6)?;
+                let address = key.address(family)?;
                 Policy::OpenPort(protocol(key)?, address, key.port()?)
             }
             Set::Unprotected4 | Set::Unprotected6 => Policy::Unprotected(link(key)?, set.family()),
             Set::Routed4 | Set::Routed6 => Policy::Routed(link(key)?, set.family()),
-            Set::SourceFiltered4 | Set::SourceFiltered6 => Policy::SourceFiltered(key.address(v6)?),
+            Set::SourceFiltered4 | Set::SourceFiltered6 => Policy::SourceFiltered(key.address(family)?),
             Set::AllowedSource4 | Set::AllowedSource6 => {
-                let (container, first) = (key.address(v6)?, key.address(v6)?);
+                let (container, first) = (key.address(family)?, key.address(family)?);
                 let (of, last) =
-                    Reader::all(entry.last.as_deref()?, |last| Some((last.address(v6)?, last.address(v6)?)))?;
+                    Reader::all(entry.last.as_deref()?, |last| Some((last.address(family)?, last.address(family)?)))?;
                 (of == container).then_some(Policy::AllowedSource(container, between(first, last)?))?
             }
             Set::Macs => Policy::SourceMac(link(key)?, Mac::from_bytes(key.mac()?)),
-            Set::Addr4 | Set::Addr6 => Policy::SourceAddress(link(key)?, key.address(v6)?),
+            Set::Addr4 | Set::Addr6 => Policy::SourceAddress(link(key)?, key.address(family)?),
             Set::Source4 | Set::Source6 => {
                 let (port, mac) = (link(key)?, Mac::from_bytes(key.mac()?));
-                Policy::Source(port, mac, key.address(v6)?)
+                Policy::Source(port, mac, key.address(family)?)
             }
             Set::TrunkVlans => {
                 let vid = Vid::new(key.port()?).ok()?;
@@ -209,10 +209,10 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
                 let mark = key.mark()?;
                 Policy::Tunnel(Vni::new(mark >> 8).ok().filter(|_| mark & 0xff == 0)?)
             }
-            Set::Peers4 | Set::Peers6 => Policy::Peer(key.address(v6)?),
-            Set::TunnelAddress4 | Set::TunnelAddress6 => Policy::TunnelAddress(key.address(v6)?),
+            Set::Peers4 | Set::Peers6 => Policy::Peer(key.address(family)?),
+            Set::TunnelAddress4 | Set::TunnelAddress6 => Policy::TunnelAddress(key.address(family)?),
             Set::Gateways => Policy::Gateway(link(key)?, Mac::from_bytes(key.mac()?)),
-            Set::Gateway4 | Set::Gateway6 => Policy::GatewayAddress(link(key)?, key.address(v6)?),
+            Set::Gateway4 | Set::Gateway6 => Policy::GatewayAddress(link(key)?, key.address(family)?),
             Set::BroadcastPorts => {
                 protocol(key)?;
                 Policy::BroadcastPort(key.port()?)
@@ -221,18 +221,18 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
                 let own = Reader::all(&entry.value, |value| value.v4())?;
                 Policy::Broadcast(link(key)?, key.v4()?, own)
             }
-            Set::LimitedForwarding => Policy::LimitedForwarding(if key.family()? { Family::V6 } else { Family::V4 }),
+            Set::LimitedForwarding => Policy::LimitedForwarding(key.family()?),
             Set::ForwardingLink4 | Set::ForwardingLink6 => Policy::ForwardingLink(link(key)?, set.family()),
-            Set::UserBridgeContainer4 | Set::UserBridgeContainer6 => Policy::UserBridgeContainer(key.address(v6)?),
-            Set::Station4 | Set::Station6 => Policy::Station(key.address(v6)?),
-            Set::AnyAddr4 | Set::AnyAddr6 => Policy::SourceAddress(link(key)?, unspecified(v6)),
+            Set::UserBridgeContainer4 | Set::UserBridgeContainer6 => Policy::UserBridgeContainer(key.address(family)?),
+            Set::Station4 | Set::Station6 => Policy::Station(key.address(family)?),
+            Set::AnyAddr4 | Set::AnyAddr6 => Policy::SourceAddress(link(key)?, unspecified(family)),
             Set::ConnMax4 | Set::ConnMax6 | Set::ConnRate4 | Set::ConnRate6 => {
                 let limit = match entry.limit? {
                     Stateful::Connections(count) => Limit::Connections(count),
                     Stateful::Packets { rate, burst } => Limit::ConnectionRate { rate, burst },
                     Stateful::Counted(_) => return None,
                 };
-                Policy::Limited(key.address(v6)?, limit)
+                Policy::Limited(key.address(family)?, limit)
             }
             // Sets of ranges, sets that rules fill, and those that were decoded above.
             _ => return None,
@@ -244,7 +244,7 @@ fn decode_one(set: Set, entry: &Entry) -> Option<Policy> {
 fn published(key: &mut Reader<'_>, address: IpAddr, value: &[u8]) -> Option<Policy> {
     let host = HostPort { protocol: protocol(key)?, address, port: key.port()? };
     let (container, container_port) =
-        Reader::all(value, |value| Some((value.address(address.is_ipv6())?, value.port()?)))?;
+        Reader::all(value, |value| Some((value.address(Family::of(&address))?, value.port()?)))?;
     Some(Policy::Published(Published { host, container, container_port }))
 }
 
@@ -266,8 +266,8 @@ fn between(first: IpAddr, last: IpAddr) -> Option<IpNetwork> {
     of_span(prefix::number(first), prefix::number(last), if first.is_ipv4() { 32 } else { 128 })
 }
 
-fn unspecified(v6: bool) -> IpAddr {
-    if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+fn unspecified(family: Family) -> IpAddr {
+    family.choose(Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into())
 }
 
 /// Leaves out the ranges that another range of the same set (and container) contains: they change nothing, and the

@@ -3,6 +3,7 @@ use nft::element::parse_entries;
 use super::*;
 use crate::datapath::LinkProperty;
 use crate::datapath::access::{Access, Place, Way};
+use crate::model::Family;
 use crate::model::access::Transport;
 
 fn masquerade(text: &str) -> Policy {
@@ -55,7 +56,7 @@ fn elements_read_back_whatever_their_neighbours() {
         all.push(Policy::SourceNat(subnet.parse().unwrap(), ip(address)));
         all.push(Policy::SourceAddress(one(), ip(address)));
         all.push(Policy::Source(one(), Mac::derive("peer", "x"), ip(address)));
-        all.push(Policy::SourceAddress(one(), unspecified(family.is_v6())));
+        all.push(Policy::SourceAddress(one(), unspecified(family)));
         all.push(Policy::TunnelAddress(ip(address)));
         all.extend([Policy::Peer(ip(address)), Policy::GatewayAddress(one(), ip(address))]);
         all.extend([Policy::BridgeAddress(ip(address)), Policy::UserBridgeContainer(ip(address))]);
@@ -71,7 +72,7 @@ fn elements_read_back_whatever_their_neighbours() {
         all.extend([
             Policy::LimitedForwarding(family),
             Policy::ForwardingLink(two(), family),
-            Policy::UserBridgeContainer(unspecified(family.is_v6())),
+            Policy::UserBridgeContainer(unspecified(family)),
         ]);
     }
     all.push(Policy::Access(Access::TrackedPort(one())));

@@ -13,6 +13,7 @@ use nft::{Set as Spec, message, table};
 use super::ruleset::TABLE;
 use super::sets::Set;
 use crate::linux::netlink::{Failure, Socket};
+use crate::model::Family;
 
 /// The sets of flows and their ends: each key begins with two addresses.
 const FLOWS: [Set; 8] =
@@ -49,14 +50,14 @@ pub fn remove(socket: &mut Socket, set: &Spec<'_>, concerned: impl Fn(&Entry) ->
 /// such an address has a list of its own.
 pub fn forget_flows(socket: &mut Socket, addresses: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     for set in FLOWS {
-        let v6 = set.v6();
-        if addresses.iter().any(|address| address.is_ipv6() == v6) {
-            let size = if v6 { 16 } else { 4 };
+        let family = set.family();
+        if addresses.iter().any(|address| Family::of(address) == family) {
+            let size = family.choose(4, 16);
             remove(socket, &set.spec(), |entry| {
                 let ends = entry
                     .key
                     .get(..2 * size)
-                    .and_then(|ends| Reader::all(ends, |key| Some([key.address(v6)?, key.address(v6)?])));
+                    .and_then(|ends| Reader::all(ends, |key| Some([key.address(family)?, key.address(family)?])));
                 ends.is_some_and(|ends| ends.iter().any(|end| addresses.contains(end)))
             })?;
         }

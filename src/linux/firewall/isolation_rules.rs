@@ -5,6 +5,7 @@
 //!
 //! Pure. Part of `parts`.
 
+use crate::model::Family;
 use nft::message::Chain;
 use nft::{Direction, Expressions, Field, Side};
 
@@ -33,15 +34,16 @@ pub(super) static OTHERS_CHAINS: [Chain; 2] = [BRIDGES, OTHERS];
 
 /// Matches packets that the kernel forwards only because Pontoon turned forwarding on, and that do not belong
 /// to its networks.
-fn between_others(rule: Expressions, v6: bool) -> Expressions {
+fn between_others(rule: Expressions, family: Family) -> Expressions {
     let (forwarding_links, guests) = (
-        if v6 { Set::ForwardingLink6 } else { Set::ForwardingLink4 },
-        if v6 { Set::UserBridgeContainer6 } else { Set::UserBridgeContainer4 },
+        family.choose(Set::ForwardingLink4, Set::ForwardingLink6),
+        family.choose(Set::UserBridgeContainer4, Set::UserBridgeContainer6),
     );
-    let rule = rule.key_in(&[Field::FAMILY], Set::LimitedForwarding).family(v6);
+    let rule = rule.key_in(&[Field::FAMILY], Set::LimitedForwarding).family(family);
     let rule = rule.link_not_in(Direction::In, Set::Bridges).link_not_in(Direction::Out, Set::Bridges);
-    let rule = rule.key_not_in(&[Side::Source.address(v6)], guests);
-    let rule = rule.key_not_in(&[Side::Destination.address(v6)], guests).link_not_in(Direction::In, forwarding_links);
+    let rule = rule.key_not_in(&[Side::Source.address(family)], guests);
+    let rule =
+        rule.key_not_in(&[Side::Destination.address(family)], guests).link_not_in(Direction::In, forwarding_links);
     rule.key_not_in(&[Direction::In.name(), Direction::Out.name()], Set::ForeignBridge)
 }
 
@@ -49,8 +51,9 @@ fn between_others(rule: Expressions, v6: bool) -> Expressions {
 /// on such a bridge are not affected, so both addresses are looked up: with br_netfilter all bridged packets
 /// come here too.
 fn between_guests(rule: Expressions, guests: Set) -> Expressions {
-    let rule = rule.links_in(Set::Isolated).is_not_dnat().family(guests.v6());
-    rule.key_in(&[Side::Source.address(guests.v6())], guests).key_in(&[Side::Destination.address(guests.v6())], guests)
+    let rule = rule.links_in(Set::Isolated).is_not_dnat().family(guests.family());
+    rule.key_in(&[Side::Source.address(guests.family())], guests)
+        .key_in(&[Side::Destination.address(guests.family())], guests)
 }
 
 pub(super) static BETWEEN_CONTAINERS: [Rule; 3] = [
@@ -84,6 +87,6 @@ pub(super) static BETWEEN_OTHERS: [Rule; 3] = [
         rule.link_not_in(Direction::In, Set::Bridges).add_to(&[name, name], Set::ForeignBridge)
     }),
     // Replies too: a connection may date from the time when another program had forwarding on.
-    rule(OTHERS, "IPv4 between links of other programs", |rule| between_others(rule, false).counter().drop()),
-    rule(OTHERS, "IPv6 between links of other programs", |rule| between_others(rule, true).counter().drop()),
+    rule(OTHERS, "IPv4 between links of other programs", |rule| between_others(rule, Family::V4).counter().drop()),
+    rule(OTHERS, "IPv6 between links of other programs", |rule| between_others(rule, Family::V6).counter().drop()),
 ];

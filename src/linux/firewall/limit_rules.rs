@@ -52,7 +52,7 @@ const BUSY_CLIENT: &str = "above pontoon.conn.max of the client";
 const BUSY_SERVER: &str = "above pontoon.conn.max of the server";
 
 fn over(rule: Expressions, side: Side, set: Set) -> Expressions {
-    rule.key_in(&[side.address(set.v6())], set).counter().drop()
+    rule.key_in(&[side.address(set.family())], set).counter().drop()
 }
 
 /// A flow that is too fast does not count as open.

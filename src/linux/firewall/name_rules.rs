@@ -12,6 +12,7 @@ use nft::{Direction, Expressions, Field, Side};
 use super::ruleset::{Rule, chain, rule};
 use super::sets::Set;
 use crate::datapath::access::NAMES_PORT;
+use crate::model::Family;
 
 const TCP: u8 = libc::IPPROTO_TCP as u8;
 const UDP: u8 = libc::IPPROTO_UDP as u8;
@@ -27,18 +28,18 @@ pub(super) const QUERIES: Chain = chain(
     "DNS queries of containers whose egress list has names",
 );
 
-fn redirected(rule: Expressions, transport: u8, v6: bool) -> Expressions {
-    let rule = rule.is(Field::TRANSPORT, &[transport]).is(Field::PORT, &DNS).family(v6);
-    let map = if v6 { Set::Redirected6 } else { Set::Redirected4 };
-    rule.dnat_to(&[Direction::In.name(), Side::Source.address(v6)], map)
+fn redirected(rule: Expressions, transport: u8, family: Family) -> Expressions {
+    let rule = rule.is(Field::TRANSPORT, &[transport]).is(Field::PORT, &DNS).family(family);
+    let map = family.choose(Set::Redirected4, Set::Redirected6);
+    rule.dnat_to(&[Direction::In.name(), Side::Source.address(family)], map)
 }
 
 /// Whichever server they are for.
 pub(super) static RULES: [Rule; 4] = [
-    rule(QUERIES, "IPv4, UDP", |rule| redirected(rule, UDP, false)),
-    rule(QUERIES, "IPv4, TCP", |rule| redirected(rule, TCP, false)),
-    rule(QUERIES, "IPv6, UDP", |rule| redirected(rule, UDP, true)),
-    rule(QUERIES, "IPv6, TCP", |rule| redirected(rule, TCP, true)),
+    rule(QUERIES, "IPv4, UDP", |rule| redirected(rule, UDP, Family::V4)),
+    rule(QUERIES, "IPv4, TCP", |rule| redirected(rule, TCP, Family::V4)),
+    rule(QUERIES, "IPv6, UDP", |rule| redirected(rule, UDP, Family::V6)),
+    rule(QUERIES, "IPv6, TCP", |rule| redirected(rule, TCP, Family::V6)),
 ];
 
 /// Packets for the port at which Pontoon answers.
@@ -53,7 +54,7 @@ pub(super) fn not_redirected(rule: Expressions, transport: u8) -> Expressions {
 }
 
 /// The addresses of names that the container looked up.
-pub(super) fn allowed(rule: Expressions, v6: bool) -> Expressions {
-    let key = [Side::Source.address(v6), Field::TRANSPORT, Field::PORT, Side::Destination.address(v6)];
-    rule.family(v6).key_in(&key, if v6 { Set::EgressName6 } else { Set::EgressName4 }).accept()
+pub(super) fn allowed(rule: Expressions, family: Family) -> Expressions {
+    let key = [Side::Source.address(family), Field::TRANSPORT, Field::PORT, Side::Destination.address(family)];
+    rule.family(family).key_in(&key, family.choose(Set::EgressName4, Set::EgressName6)).accept()
 }

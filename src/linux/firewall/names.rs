@@ -82,8 +82,8 @@ pub fn admit(
 pub fn forget(socket: &mut Socket, owners: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     let sets: BTreeSet<Set> = owners.iter().map(set).collect();
     for set in sets {
-        let v6 = set.v6();
-        let owner = |entry: &Entry| Reader::all(entry.key.get(..if v6 { 16 } else { 4 })?, |key| key.address(v6));
+        let family = set.family();
+        let owner = |entry: &Entry| Reader::all(entry.key.get(..family.choose(4, 16))?, |key| key.address(family));
         expiring::remove(socket, &set.spec(), |entry| owner(entry).is_some_and(|owner| owners.contains(&owner)))?;
     }
     Ok(())
@@ -93,8 +93,9 @@ pub fn forget(socket: &mut Socket, owners: &BTreeSet<IpAddr>) -> Result<(), Fail
 pub fn admitted(socket: &mut Socket, owners: &BTreeSet<IpAddr>) -> Result<Vec<(IpAddr, Transport, IpAddr)>, Failure> {
     let mut all = Vec::new();
     for set in owners.iter().map(set).collect::<BTreeSet<Set>>() {
-        let v6 = set.v6();
-        let parts = |key: &mut Reader<'_>| Some((key.address(v6)?, key.protocol()?, key.port()?, key.address(v6)?));
+        let family = set.family();
+        let parts =
+            |key: &mut Reader<'_>| Some((key.address(family)?, key.protocol()?, key.port()?, key.address(family)?));
         let entries = match table::entries(socket, set.spec().family, TABLE, set.spec().name) {
             Err(failure) if failure.errno() == Some(libc::ENOENT) => continue,
             entries => entries?,

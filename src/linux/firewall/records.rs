@@ -14,6 +14,7 @@ use super::expiring;
 use super::ruleset::TABLE;
 use crate::datapath::access::{Record, Recorded, Way};
 use crate::linux::netlink::{Failure, Socket};
+use crate::model::Family;
 
 /// Both directions, of packets that the host routes and of frames within a bridge.
 const PLACES: [(Way, bool); 4] =
@@ -22,12 +23,12 @@ const PLACES: [(Way, bool); 4] =
 /// Removes the records of the endpoints with these addresses, and what is left of their rate.
 pub fn forget(socket: &mut Socket, owners: &BTreeSet<IpAddr>) -> Result<(), Failure> {
     for set in PLACES.into_iter().flat_map(|(way, bridged)| sets(way, bridged)).flatten() {
-        if owners.iter().all(|owner| owner.is_ipv6() != set.v6()) {
+        if owners.iter().all(|owner| Family::of(owner) != set.family()) {
             continue;
         }
         let owner = |entry: &Entry| match set.spec().is_concatenated() {
-            true => decode(&entry.key, set.v6()).map(|(own, _)| own),
-            false => Reader::all(&entry.key, |key| key.address(set.v6())),
+            true => decode(&entry.key, set.family()).map(|(own, _)| own),
+            false => Reader::all(&entry.key, |key| key.address(set.family())),
         };
         expiring::remove(socket, &set.spec(), |entry| owner(entry).is_some_and(|owner| owners.contains(&owner)))?;
     }
@@ -48,8 +49,8 @@ pub fn all(socket: &mut Socket) -> Result<Vec<Record>, Failure> {
             for entry in entries {
                 let packets = if let Some(Stateful::Counted(packets)) = entry.limit { packets } else { 0 };
                 let key = match set.spec().is_concatenated() {
-                    true => decode(&entry.key, set.v6()).map(|(own, what)| (way, own, Some(what))),
-                    false => Reader::all(&entry.key, |key| key.address(set.v6())).map(|own| (way, own, None)),
+                    true => decode(&entry.key, set.family()).map(|(own, what)| (way, own, Some(what))),
+                    false => Reader::all(&entry.key, |key| key.address(set.family())).map(|own| (way, own, None)),
                 };
                 if let Some(key) = key {
                     let counted = found.entry(key).or_default();
@@ -63,11 +64,11 @@ pub fn all(socket: &mut Socket) -> Result<Vec<Record>, Failure> {
 }
 
 /// Address and traffic of a key; `None` for one that no rule writes.
-fn decode(key: &[u8], v6: bool) -> Option<(IpAddr, Recorded)> {
+fn decode(key: &[u8], family: Family) -> Option<(IpAddr, Recorded)> {
     Reader::all(key, |key| {
-        let (link, own, protocol) = (key.mark()?, key.address(v6)?, key.protocol()?);
-        let (port, peer) = (key.port()?, key.address(v6)?);
-        let is_icmp = i32::from(protocol) == if v6 { libc::IPPROTO_ICMPV6 } else { libc::IPPROTO_ICMP };
+        let (link, own, protocol) = (key.mark()?, key.address(family)?, key.protocol()?);
+        let (port, peer) = (key.port()?, key.address(family)?);
+        let is_icmp = i32::from(protocol) == family.choose(libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6);
         Some((own, Recorded { protocol, port: if is_icmp { 0 } else { port }, peer: (link != 0).then_some(peer) }))
     })
 }
@@ -88,9 +89,9 @@ mod tests {
             (key(0, 17, 53), recorded(17, 53, "")),
             (key(3, 1, 8), recorded(1, 0, "192.0.2.1")),
         ] {
-            assert_eq!(decode(&key, false), Some((own, expected)));
+            assert_eq!(decode(&key, Family::V4), Some((own, expected)));
             for end in 0..key.len() {
-                assert_eq!(decode(&key[..end], false), None);
+                assert_eq!(decode(&key[..end], Family::V4), None);
             }
         }
     }

@@ -11,6 +11,7 @@ use nft::{Expressions, Field, Side};
 use super::ruleset::{RAW, Rule, chain, rule};
 use super::sets::Set;
 use crate::linux::reserve::MARK;
+use crate::model::Family;
 
 /// After the filters of other programs: packets that those drop get no reply.
 pub const CHAIN: Chain = chain(
@@ -44,8 +45,8 @@ fn first_segment(rule: Expressions) -> Expressions {
 /// before it, and everything else is as with a packet to the host's own address. A client that has no address
 /// yet cannot receive replies either, and is excluded.
 pub static BROADCASTS: [Rule; 1] = [rule(RAW, "deliver broadcasts to published ports", |rule| {
-    let rule = rule.is(Field::PACKET_TYPE, &[FOR_ALL]).family(false);
-    let rule = rule.is_not(Side::Source.address(false), &[0; 4]);
+    let rule = rule.is(Field::PACKET_TYPE, &[FOR_ALL]).family(Family::V4);
+    let rule = rule.is_not(Side::Source.address(Family::V4), &[0; 4]);
     let rule = rule
         .is(Field::TRANSPORT, &[libc::IPPROTO_UDP as u8])
         .key_in(&[Field::TRANSPORT, Field::PORT], Set::BroadcastPorts);

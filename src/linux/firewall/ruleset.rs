@@ -15,6 +15,7 @@ use nft::{Direction, Expressions, Field, Side};
 
 use super::sets::Set;
 use super::{bridge_rules, reject, source_nat};
+use crate::model::Family::{self, V4, V6};
 use crate::model::ifname::HOST_LINK;
 
 /// Name of the tables.
@@ -156,11 +157,11 @@ static RAWS: [Rule; 6] = [
         rule.link_name_starts(Direction::In, bridge_rules::TUNNEL).counter().drop()
     }),
     rule(RAW, "to 127.0.0.0/8 from a container", |rule| {
-        let rule = rule.family(false).within(Side::Destination.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        let rule = rule.family(V4).within(Side::Destination.address(V4), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
     }),
     rule(RAW, "from 127.0.0.0/8, sent by a container", |rule| {
-        let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        let rule = rule.family(V4).within(Side::Source.address(V4), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::In, Set::Bridges).counter().drop()
     }),
     rule(RAW, "IPv4 on a host link, not from a container", |rule| not_from_station(rule, Set::Station4).drop()),
@@ -168,18 +169,18 @@ static RAWS: [Rule; 6] = [
 ];
 
 fn not_from_station(rule: Expressions, stations: Set) -> Expressions {
-    let rule = rule.link_name_starts(Direction::In, HOST_LINK.as_bytes()).family(stations.v6());
-    rule.key_not_in(&[Side::Source.address(stations.v6())], stations)
+    let rule = rule.link_name_starts(Direction::In, HOST_LINK.as_bytes()).family(stations.family());
+    rule.key_not_in(&[Side::Source.address(stations.family())], stations)
 }
 
 /// The lookup key of a published port.
-fn at(v6: bool) -> [Field; 3] {
-    [Side::Destination.address(v6), Field::TRANSPORT, Field::PORT]
+fn at(family: Family) -> [Field; 3] {
+    [Side::Destination.address(family), Field::TRANSPORT, Field::PORT]
 }
 
 /// A mapping for one address of the host takes precedence over one for all addresses.
 fn translated(rule: Expressions, map: Set) -> Expressions {
-    let [address, transport, port] = at(map.v6());
+    let [address, transport, port] = at(map.family());
     match map {
         Set::PublishedAt4 | Set::PublishedAt6 => rule.dnat_to(&[address, transport, port], map),
         _ => rule.dnat_to(&[transport, port], map),
@@ -187,22 +188,22 @@ fn translated(rule: Expressions, map: Set) -> Expressions {
 }
 
 fn from_links(rule: Expressions, map: Set) -> Expressions {
-    let rule = rule.family(map.v6());
-    let destination = Side::Destination.address(map.v6());
-    let rule = match map.v6() {
-        false => rule.outside(destination, &[127, 0, 0, 0], LOOPBACK4),
+    let rule = rule.family(map.family());
+    let destination = Side::Destination.address(map.family());
+    let rule = match map.family() {
+        V4 => rule.outside(destination, &[127, 0, 0, 0], LOOPBACK4),
         // A reply to a link-local address would not find its way back through the translation.
-        true => rule.outside(Side::Source.address(true), &LINK_LOCAL.0, LINK_LOCAL.1).is_not(destination, &LOOPBACK6),
+        V6 => rule.outside(Side::Source.address(V6), &LINK_LOCAL.0, LINK_LOCAL.1).is_not(destination, &LOOPBACK6),
     };
     translated(rule.local(Side::Destination, true), map)
 }
 
 fn from_host(rule: Expressions, map: Set) -> Expressions {
-    let rule = rule.family(map.v6());
-    let rule = match map.v6() {
-        false => rule,
+    let rule = rule.family(map.family());
+    let rule = match map.family() {
+        V4 => rule,
         // The source would be link-local as well, and the container could not reply to it.
-        true => rule.outside(Side::Destination.address(true), &LINK_LOCAL.0, LINK_LOCAL.1),
+        V6 => rule.outside(Side::Destination.address(V6), &LINK_LOCAL.0, LINK_LOCAL.1),
     };
     translated(rule.local(Side::Destination, true), map)
 }
@@ -224,37 +225,37 @@ static DESTINATIONS: [Rule; 8] = [
 /// bridge's address until the packet is delivered.
 static LOOPBACKS: [Rule; 2] = [
     rule(LOOPBACK_IN, "replace ::1 as destination of replies until delivery", |rule| {
-        let rule = rule.family(true).is(Side::Destination.address(true), &LOOPBACK6);
+        let rule = rule.family(V6).is(Side::Destination.address(V6), &LOOPBACK6);
         let rule = rule.link_in(Direction::In, Set::Bridges).is_reply_of_snat();
         rule.set_destination_to_reply_destination()
     }),
     rule(LOOPBACK_HERE, "restore ::1 as destination of replies", |rule| {
-        let rule = rule.family(true).is_reply_of_snat().link_in(Direction::In, Set::Bridges);
+        let rule = rule.family(V6).is_reply_of_snat().link_in(Direction::In, Set::Bridges);
         rule.original_source_is(&LOOPBACK6).set_destination(&LOOPBACK6)
     }),
 ];
 
 /// Matches packets to a container with restricted sources, from a source that is not allowed.
 fn unwelcome(rule: Expressions, guarded: Set, allowed: Set) -> Expressions {
-    let (from, to) = (Side::Source.address(guarded.v6()), Side::Destination.address(guarded.v6()));
-    let rule = rule.family(guarded.v6()).key_in(&[to], guarded).link_in(Direction::Out, Set::Bridges);
+    let (from, to) = (Side::Source.address(guarded.family()), Side::Destination.address(guarded.family()));
+    let rule = rule.family(guarded.family()).key_in(&[to], guarded).link_in(Direction::Out, Set::Bridges);
     rule.key_not_in(&[to, from], allowed)
 }
 
 fn open(rule: Expressions, set: Set) -> Expressions {
-    rule.family(set.v6()).key_in(&at(set.v6()), set)
+    rule.family(set.family()).key_in(&at(set.family()), set)
 }
 
 fn icmp(rule: Expressions, routed: Set) -> Expressions {
-    let protocol = if routed.v6() { libc::IPPROTO_ICMPV6 } else { libc::IPPROTO_ICMP };
-    rule.family(routed.v6()).is(Field::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
+    let protocol = routed.family().choose(libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6);
+    rule.family(routed.family()).is(Field::TRANSPORT, &[protocol as u8]).link_in(Direction::Out, routed)
 }
 
 /// Packets of established connections leave at the second rule. What must hold for them as well is dropped before: here,
 /// or in one of the chains of `parts`, whose drops are final.
 static FORWARDS: [Rule; 17] = [
     rule(FORWARD, "forwarded from 127.0.0.0/8", |rule| {
-        let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        let rule = rule.family(V4).within(Side::Source.address(V4), &[127, 0, 0, 0], LOOPBACK4);
         rule.link_in(Direction::Out, Set::Bridges).counter().drop()
     }),
     rule(FORWARD, "established and related", |rule| rule.is_reply().accept()),
@@ -271,10 +272,10 @@ static FORWARDS: [Rule; 17] = [
     }),
     rule(FORWARD, "published ports", |rule| rule.link_in(Direction::Out, Set::Bridges).is_dnat().accept()),
     rule(FORWARD, "IPv4 into nat-unprotected networks", |rule| {
-        rule.family(false).link_in(Direction::Out, Set::Unprotected4).accept()
+        rule.family(V4).link_in(Direction::Out, Set::Unprotected4).accept()
     }),
     rule(FORWARD, "IPv6 into nat-unprotected networks", |rule| {
-        rule.family(true).link_in(Direction::Out, Set::Unprotected6).accept()
+        rule.family(V6).link_in(Direction::Out, Set::Unprotected6).accept()
     }),
     rule(FORWARD, "open IPv4 ports of routed networks", |rule| {
         open(rule.link_in(Direction::Out, Set::Routed4), Set::OpenPort4).accept()

@@ -324,12 +324,7 @@ impl Set {
 
     /// The family of its addresses, or of the packets that it applies to.
     pub fn family(self) -> model::Family {
-        if self.v6() { model::Family::V6 } else { model::Family::V4 }
-    }
-
-    /// Whether its addresses, or the packets that it applies to, are IPv6.
-    pub fn v6(self) -> bool {
-        self.spec().name.ends_with('6')
+        if self.spec().name.ends_with('6') { model::Family::V6 } else { model::Family::V4 }
     }
 }
 

@@ -6,48 +6,49 @@ use nft::{Direction, Expressions, Side};
 
 use super::ruleset::{LOOPBACK4, LOOPBACK6, POSTROUTING, Rule, rule};
 use super::sets::Set;
+use crate::model::Family::{self, V4, V6};
 use crate::model::ifname::HOST_LINK;
 
 /// Matches a connection to a published port from this set of addresses.
 fn published_from(rule: Expressions, clients: Set) -> Expressions {
-    rule.is_dnat().family(clients.v6()).key_in(&[Side::Source.address(clients.v6())], clients)
+    rule.is_dnat().family(clients.family()).key_in(&[Side::Source.address(clients.family())], clients)
 }
 
 /// Matches a connection from a container to a published port of one on a bridge of the user.
 fn published_to(rule: Expressions, guests: Set) -> Expressions {
-    let rule = rule.is_dnat().family(guests.v6()).link_in(Direction::In, Set::ContainerBridges);
-    rule.key_in(&[Side::Destination.address(guests.v6())], guests)
+    let rule = rule.is_dnat().family(guests.family()).link_in(Direction::In, Set::ContainerBridges);
+    rule.key_in(&[Side::Destination.address(guests.family())], guests)
 }
 
 /// Matches packets from one Pontoon network to another, without translated destination.
-fn between(rule: Expressions, v6: bool) -> Expressions {
-    let rule = rule.family(v6).link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Bridges);
+fn between(rule: Expressions, family: Family) -> Expressions {
+    let rule = rule.family(family).link_in(Direction::In, Set::Bridges).link_in(Direction::Out, Set::Bridges);
     rule.links_not_in(Set::IntraNetwork)
 }
 
 /// Matches traffic that leaves Pontoon's networks.
-fn leaving(rule: Expressions, v6: bool) -> Expressions {
-    rule.family(v6).link_not_in(Direction::Out, Set::Bridges)
+fn leaving(rule: Expressions, family: Family) -> Expressions {
+    rule.family(family).link_not_in(Direction::Out, Set::Bridges)
 }
 
 /// Masquerades packets from these subnets.
 fn hidden(rule: Expressions, subnets: Set) -> Expressions {
-    rule.key_in(&[Side::Source.address(subnets.v6())], subnets).masquerade()
+    rule.key_in(&[Side::Source.address(subnets.family())], subnets).masquerade()
 }
 
 /// Translates the source of packets from a subnet to the address that the map has for it.
 fn chosen(rule: Expressions, map: Set) -> Expressions {
-    rule.snat_to(&[Side::Source.address(map.v6())], map)
+    rule.snat_to(&[Side::Source.address(map.family())], map)
 }
 
 /// All of them, in order.
 pub(super) static RULES: [Rule; 19] = [
     rule(POSTROUTING, "from 127.0.0.0/8 to published ports", |rule| {
-        let rule = rule.family(false).within(Side::Source.address(false), &[127, 0, 0, 0], LOOPBACK4);
+        let rule = rule.family(V4).within(Side::Source.address(V4), &[127, 0, 0, 0], LOOPBACK4);
         rule.is_dnat().link_in(Direction::Out, Set::Bridges).masquerade()
     }),
     rule(POSTROUTING, "from ::1 to published ports", |rule| {
-        let rule = rule.family(true).is(Side::Source.address(true), &LOOPBACK6);
+        let rule = rule.family(V6).is(Side::Source.address(V6), &LOOPBACK6);
         rule.is_dnat().link_in(Direction::Out, Set::Bridges).masquerade()
     }),
     // A container on a parent would reply to the client directly, bypassing the translation.
@@ -83,12 +84,12 @@ pub(super) static RULES: [Rule; 19] = [
     rule(POSTROUTING, "from a bridge's IPv6 address to published ports of another network", |rule| {
         published_from(rule.has_no_link(Direction::In), Set::BridgeAddress6).masquerade()
     }),
-    rule(POSTROUTING, "IPv4 between networks, host_ipv4", |rule| chosen(between(rule, false), Set::Snat4)),
-    rule(POSTROUTING, "IPv6 between networks, host_ipv6", |rule| chosen(between(rule, true), Set::Snat6)),
-    rule(POSTROUTING, "IPv4 between networks", |rule| hidden(between(rule, false), Set::Masq4)),
-    rule(POSTROUTING, "IPv6 between networks", |rule| hidden(between(rule, true), Set::Masq6)),
-    rule(POSTROUTING, "outbound IPv4, host_ipv4", |rule| chosen(leaving(rule, false), Set::Snat4)),
-    rule(POSTROUTING, "outbound IPv6, host_ipv6", |rule| chosen(leaving(rule, true), Set::Snat6)),
-    rule(POSTROUTING, "outbound IPv4", |rule| hidden(leaving(rule, false), Set::Masq4)),
-    rule(POSTROUTING, "outbound IPv6", |rule| hidden(leaving(rule, true), Set::Masq6)),
+    rule(POSTROUTING, "IPv4 between networks, host_ipv4", |rule| chosen(between(rule, V4), Set::Snat4)),
+    rule(POSTROUTING, "IPv6 between networks, host_ipv6", |rule| chosen(between(rule, V6), Set::Snat6)),
+    rule(POSTROUTING, "IPv4 between networks", |rule| hidden(between(rule, V4), Set::Masq4)),
+    rule(POSTROUTING, "IPv6 between networks", |rule| hidden(between(rule, V6), Set::Masq6)),
+    rule(POSTROUTING, "outbound IPv4, host_ipv4", |rule| chosen(leaving(rule, V4), Set::Snat4)),
+    rule(POSTROUTING, "outbound IPv6, host_ipv6", |rule| chosen(leaving(rule, V6), Set::Snat6)),
+    rule(POSTROUTING, "outbound IPv4", |rule| hidden(leaving(rule, V4), Set::Masq4)),
+    rule(POSTROUTING, "outbound IPv6", |rule| hidden(leaving(rule, V6), Set::Masq6)),
 ];

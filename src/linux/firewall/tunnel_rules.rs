@@ -11,6 +11,7 @@
 //!
 //! Pure. Part of `parts`.
 
+use crate::model::Family;
 use nft::message::Chain;
 use nft::{Expressions, Field, Side};
 
@@ -68,23 +69,23 @@ const TO_OTHER_HOSTS: [&str; 6] = ["vlan", "bond", "team", "vrf", "macvlan", "ip
 
 const UDP: [u8; 1] = [libc::IPPROTO_UDP as u8];
 
-fn source(v6: bool) -> Field {
-    Side::Source.address(v6)
+fn source(family: Family) -> Field {
+    Side::Source.address(family)
 }
 
-fn destination(v6: bool) -> Field {
-    Side::Destination.address(v6)
+fn destination(family: Family) -> Field {
+    Side::Destination.address(family)
 }
 
 /// Matches packets to the port of the tunnels, in the family of `set`.
 fn to_tunnels(rule: Expressions, set: Set) -> Expressions {
-    rule.is(Field::TRANSPORT, &UDP).key_in(&[Field::PORT], Set::TunnelPorts).family(set.v6())
+    rule.is(Field::TRANSPORT, &UDP).key_in(&[Field::PORT], Set::TunnelPorts).family(set.family())
 }
 
 /// Matches packets with a peer's source address that come in by a link that does not lead to the peer: a
 /// bridge or a link of a container. Connection tracking has reassembled fragments before.
 fn forged(rule: Expressions, peers: Set) -> Expressions {
-    let rule = to_tunnels(rule, peers).key_in(&[source(peers.v6())], peers);
+    let rule = to_tunnels(rule, peers).key_in(&[source(peers.family())], peers);
     let rule = TO_OTHER_HOSTS.iter().fold(rule, |rule, kind| {
         let mut name = [0; 16];
         name.iter_mut().zip(kind.bytes()).for_each(|(byte, letter)| *byte = letter);
@@ -96,13 +97,13 @@ fn forged(rule: Expressions, peers: Set) -> Expressions {
 /// Matches packets that are forwarded to a peer, but not from another peer. A peer has more addresses than
 /// the known one.
 fn forwarded_to_peer(rule: Expressions, peers: Set) -> Expressions {
-    let rule = to_tunnels(rule, peers).key_in(&[destination(peers.v6())], peers);
-    rule.key_not_in(&[source(peers.v6())], peers).counter().drop()
+    let rule = to_tunnels(rule, peers).key_in(&[destination(peers.family())], peers);
+    rule.key_not_in(&[source(peers.family())], peers).counter().drop()
 }
 
 fn forwarded_of_ours(rule: Expressions, peers: Set) -> Expressions {
     let rule = to_tunnels(rule, peers).key_in(&[Field::VNI], Set::Tunnels);
-    rule.key_not_in(&[source(peers.v6())], peers).counter().drop()
+    rule.key_not_in(&[source(peers.family())], peers).counter().drop()
 }
 
 /// Matches packets sent by a process: those of the kernel have no user.
@@ -111,27 +112,27 @@ fn by_a_process(rule: Expressions) -> Expressions {
 }
 
 fn to_peer(rule: Expressions, peers: Set) -> Expressions {
-    by_a_process(rule.family(peers.v6()).key_in(&[destination(peers.v6())], peers))
+    by_a_process(rule.family(peers.family()).key_in(&[destination(peers.family())], peers))
 }
 
 fn no_peer(rule: Expressions, peers: Set) -> Expressions {
-    rule.family(peers.v6()).key_not_in(&[source(peers.v6())], peers)
+    rule.family(peers.family()).key_not_in(&[source(peers.family())], peers)
 }
 
 fn elsewhere(rule: Expressions, here: Set) -> Expressions {
-    rule.family(here.v6()).key_not_in(&[destination(here.v6())], here).counter().drop()
+    rule.family(here.family()).key_not_in(&[destination(here.family())], here).counter().drop()
 }
 
 fn sender(set: Set) -> [Field; 2] {
-    [source(set.v6()), Field::VNI]
+    [source(set.family()), Field::VNI]
 }
 
 fn low(rule: Expressions, set: Set) -> Expressions {
-    rule.family(set.v6()).below(Field::SOURCE_PORT, &UNPRIVILEGED).add_to(&sender(set), set)
+    rule.family(set.family()).below(Field::SOURCE_PORT, &UNPRIVILEGED).add_to(&sender(set), set)
 }
 
 fn high(rule: Expressions, set: Set) -> Expressions {
-    let rule = rule.family(set.v6()).at_least(Field::SOURCE_PORT, &UNPRIVILEGED);
+    let rule = rule.family(set.family()).at_least(Field::SOURCE_PORT, &UNPRIVILEGED);
     rule.key_in(&sender(set), set).counter().drop()
 }
 

@@ -7,6 +7,7 @@ use nft::evaluate::{Evaluation, Lookup, Verdict, evaluate};
 use super::subject::{Seen, Sets};
 use super::{BaseChain, Place, Rule, Ruleset};
 use crate::datapath::passage::{Decision, Packet, RuleSeen};
+use crate::model::Family;
 
 /// Depth of jumps that the kernel allows.
 const DEPTH: u32 = 16;
@@ -142,10 +143,10 @@ fn described(chain: &str, place: usize, rule: &Rule, packets: Option<u64>) -> Ru
 
 /// The destination after a translation.
 pub(super) fn destination(packet: &Packet, address: Option<&[u8]>, port: Option<u16>) -> Decision {
-    let address = match (address, packet.v6()) {
+    let address = match (address, packet.family()) {
         (None, _) => Some(packet.destination),
-        (Some(bytes), false) => bytes.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes)),
-        (Some(bytes), true) => bytes.first_chunk::<16>().map(|bytes| IpAddr::from(*bytes)),
+        (Some(bytes), Family::V4) => bytes.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes)),
+        (Some(bytes), Family::V6) => bytes.first_chunk::<16>().map(|bytes| IpAddr::from(*bytes)),
     };
     match address {
         Some(address) => Decision::Destination(address, port.unwrap_or(packet.port)),

@@ -150,9 +150,9 @@ impl LegacyTables {
     /// The passages through the tables of a hook.
     pub fn pass(&self, hook: Hook, packet: &Packet, local: &BTreeSet<IpAddr>) -> Vec<Passage> {
         let (number, false) = hook.number() else { return Vec::new() };
-        let (mut packet, v6) = (packet.clone(), packet.v6());
+        let (mut packet, family) = (packet.clone(), packet.family());
         let mut passages = Vec::new();
-        for table in self.0.iter().filter(|table| table.family.is_v6() == v6) {
+        for table in self.0.iter().filter(|table| table.family == family) {
             let Some((first, last)) = table.hook(number) else { continue };
             let (decision, rule) = {
                 let seen = Seen { packet: &packet, bridged: false, local, sets: NoSets };
@@ -161,7 +161,7 @@ impl LegacyTables {
             if let Decision::Destination(address, port) = decision {
                 (packet.destination, packet.port, packet.translated) = (address, port, true);
             }
-            let program = if packet.v6() { "ip6tables-legacy" } else { "iptables-legacy" };
+            let program = family.choose("iptables-legacy", "ip6tables-legacy");
             let chain = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
             let passage = Passage {
                 family: program.to_owned(),

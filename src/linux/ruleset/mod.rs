@@ -28,6 +28,7 @@ use super::firewall::ruleset::TABLE;
 use super::netlink::{Failure, Socket};
 use super::tlv::{Attributes, big32, big64, text};
 use crate::datapath::passage::{Decision, Hook, Packet, Passage};
+use crate::model::Family;
 
 /// `NFTA_HOOK_DEV`, `NFTA_HOOK_DEVS` and, in the list, `NFTA_DEVICE_NAME`.
 const HOOK_LINK: u16 = 3;
@@ -94,10 +95,10 @@ impl Ruleset {
     /// packet, so that later chains see it.
     pub fn pass(&self, hook: Hook, packet: &mut Packet) -> Vec<Passage> {
         let (number, bridged) = hook.number();
-        let families: &[u8] = match (bridged, packet.v6()) {
+        let families: &[u8] = match (bridged, packet.family()) {
             (true, _) => &[BRIDGE],
-            (false, false) => &[INET, IPV4],
-            (false, true) => &[INET, IPV6],
+            (false, Family::V4) => &[INET, IPV4],
+            (false, Family::V6) => &[INET, IPV6],
         };
         let mut passages = Vec::new();
         let mut translated = false;

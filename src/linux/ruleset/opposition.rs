@@ -12,8 +12,8 @@ use nft::message::{BRIDGE, INET, IPV4, IPV6, NETDEV};
 use nft::registers::Value;
 
 use super::{BaseChain, Place, Rule, Ruleset, TABLE, word};
-use crate::model::IfName;
 use crate::model::ifname::PREFIX;
+use crate::model::{Family, IfName};
 
 /// Depth of jumps that the kernel allows.
 const DEPTH: u32 = 16;
@@ -58,10 +58,9 @@ impl Ruleset {
         let links = self.chains.iter().filter(|chain| !is_ours(chain) && self.is_on_a_port(chain));
         let mut found = links.filter_map(|chain| self.used(chain)).next();
         for subnet in subnets {
-            let v6 = subnet.is_ipv6();
-            found = found.or_else(|| self.decides(bridge, *subnet, true, v6));
+            found = found.or_else(|| self.decides(bridge, *subnet, true));
             if called {
-                found = found.or_else(|| self.decides(bridge, *subnet, false, v6));
+                found = found.or_else(|| self.decides(bridge, *subnet, false));
                 found = found.or_else(|| self.leads_into(*subnet));
             }
         }
@@ -83,11 +82,11 @@ impl Ruleset {
         (rules > 0 || chain.drops).then(|| named(&chain.place, None))
     }
 
-    fn decides(&self, bridge: &IfName, subnet: IpNetwork, bridged: bool, v6: bool) -> Option<String> {
-        let families: &[u8] = match (bridged, v6) {
+    fn decides(&self, bridge: &IfName, subnet: IpNetwork, bridged: bool) -> Option<String> {
+        let families: &[u8] = match (bridged, Family::of(&subnet.ip())) {
             (true, _) => &[BRIDGE],
-            (false, false) => &[INET, IPV4],
-            (false, true) => &[INET, IPV6],
+            (false, Family::V4) => &[INET, IPV4],
+            (false, Family::V6) => &[INET, IPV6],
         };
         let hooks = [PREROUTING, FORWARD, POSTROUTING];
         let passed = |chain: &&BaseChain| hooks.contains(&chain.hook) && families.contains(&chain.place.0);

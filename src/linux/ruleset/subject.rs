@@ -8,6 +8,7 @@ use nft::registers::Value;
 
 use crate::datapath::passage::{Packet, PacketLink};
 use crate::linux::reserve::MARK;
+use crate::model::Family;
 
 /// `RTN_UNICAST`, `RTN_LOCAL`, `RTN_BROADCAST` and `RTN_MULTICAST`.
 const UNICAST: u32 = 1;
@@ -83,9 +84,9 @@ impl<L> Seen<'_, L> {
     fn network_header(&self) -> Vec<u8> {
         let packet = self.packet;
         let addresses = [octets(packet.source), octets(packet.destination)].concat();
-        let start: &[u8] = match packet.v6() {
-            false => &[0x45, 0, 0, 60, 0, 0, 0x40, 0, HOPS, packet.protocol, 0, 0],
-            true => &[0x60, 0, 0, 0, 0, 40, packet.protocol, HOPS],
+        let start: &[u8] = match packet.family() {
+            Family::V4 => &[0x45, 0, 0, 60, 0, 0, 0x40, 0, HOPS, packet.protocol, 0, 0],
+            Family::V6 => &[0x60, 0, 0, 0, 0, 40, packet.protocol, HOPS],
         };
         [start, &addresses].concat()
     }
@@ -93,7 +94,7 @@ impl<L> Seen<'_, L> {
     fn transport_header(&self) -> Vec<u8> {
         let packet = self.packet;
         match i32::from(packet.protocol) {
-            libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => vec![ECHO[usize::from(packet.v6())], 0, 0, 0, 0, 1, 0, 1],
+            libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => vec![ECHO[packet.family() as usize], 0, 0, 0, 0, 1, 0, 1],
             protocol => {
                 let mut header = [SOURCE_PORT.to_be_bytes(), packet.port.to_be_bytes()].concat();
                 if protocol == libc::IPPROTO_TCP {
@@ -107,7 +108,7 @@ impl<L> Seen<'_, L> {
     /// The destination is a unicast address; which one does not matter.
     fn link_header(&self, offset: u32, len: u32) -> Value {
         const WHAT: &str = "the Ethernet header";
-        let protocol: [u8; 2] = if self.packet.v6() { [0x86, 0xdd] } else { [8, 0] };
+        let protocol: [u8; 2] = self.packet.family().choose([8, 0], [0x86, 0xdd]);
         let header = [&[2, 0, 0, 0, 0, 1][..], &self.packet.mac.map(|mac| mac.bytes()).unwrap_or_default(), &protocol];
         match self.bridged && (self.packet.mac.is_some() || offset + len <= 6 || offset >= 12) {
             true => part(&header.concat(), offset, len, WHAT),
@@ -134,7 +135,7 @@ impl<L: Sets> Subject for Seen<'_, L> {
         let (incoming, outgoing) = (packet.link_in.as_ref(), packet.link_out.as_ref());
         let index = |link: Option<&PacketLink>| number(link.map_or(0, |link| link.index));
         match key {
-            1 => Value::Known(if packet.v6() { vec![0x86, 0xdd] } else { vec![8, 0] }),
+            1 => Value::Known(packet.family().choose(vec![8, 0], vec![0x86, 0xdd])),
             // A mark or a priority that nothing has set yet.
             2 | 3 => number(0),
             4 => index(incoming),
@@ -145,10 +146,8 @@ impl<L: Sets> Subject for Seen<'_, L> {
             10 | 11 if packet.link_in.is_some() => Value::Missing,
             15 => Value::Known(vec![if self.bridged {
                 libc::NFPROTO_BRIDGE as u8
-            } else if packet.v6() {
-                libc::NFPROTO_IPV6 as u8
             } else {
-                libc::NFPROTO_IPV4 as u8
+                packet.family().choose(libc::NFPROTO_IPV4, libc::NFPROTO_IPV6) as u8
             }]),
             16 => Value::Known(vec![packet.protocol]),
             // `PACKET_HOST`
@@ -171,7 +170,7 @@ impl<L: Sets> Subject for Seen<'_, L> {
 
     fn connection(&self, key: u32) -> Value {
         let packet = self.packet;
-        let address = |address: IpAddr, v6: bool| match address.is_ipv6() == v6 {
+        let address = |address: IpAddr, family: Family| match Family::of(&address) == family {
             true => Value::Known(octets(address)),
             false => Value::Missing,
         };
@@ -183,10 +182,10 @@ impl<L: Sets> Subject for Seen<'_, L> {
             8 => Value::Known(octets(packet.source)),
             9 => Value::Known(octets(packet.original)),
             10 => Value::Known(vec![packet.protocol]),
-            19 => address(packet.source, false),
-            20 => address(packet.original, false),
-            21 => address(packet.source, true),
-            22 => address(packet.original, true),
+            19 => address(packet.source, Family::V4),
+            20 => address(packet.original, Family::V4),
+            21 => address(packet.source, Family::V6),
+            22 => address(packet.original, Family::V6),
             other => Value::Unknown(format!("ct {other}")),
         }
     }

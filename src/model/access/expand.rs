@@ -171,7 +171,7 @@ fn regions(list: &AllowList, family: Family, ranges: impl Fn(&Peer) -> Ranges) -
 fn of_peer(peer: &Peer, family: Family, network: &NetworkSpec) -> Ranges {
     let all = || vec![(0, family.choose(u128::from(u32::MAX), u128::MAX))];
     let own = || {
-        let pools = network.subnets().map(|subnet| subnet.pool).filter(|pool| Family::of_subnet(pool) == family);
+        let pools = network.subnets().map(|subnet| subnet.pool).filter(|pool| Family::of(&pool.ip()) == family);
         let mut own: Ranges = pools.map(|pool| prefix::span(&pool)).collect();
         if family.is_v6() && !own.is_empty() {
             own.extend(spans(&["fe80::/10"]));
@@ -186,7 +186,7 @@ fn of_peer(peer: &Peer, family: Family, network: &NetworkSpec) -> Ranges {
             local.extend(own());
             without(all(), merged(local))
         }
-        Peer::Subnet(subnet) if Family::of_subnet(&subnet.net) == family => {
+        Peer::Subnet(subnet) if Family::of(&subnet.net.ip()) == family => {
             without(vec![prefix::span(&subnet.net)], merged(subnet.except.iter().map(prefix::span).collect()))
         }
         Peer::Subnet(_) | Peer::Host | Peer::Group(_) | Peer::Name(_) => Vec::new(),

@@ -6,7 +6,7 @@ use super::{DecodeError, cidr};
 use crate::api::network::{CreateEndpointRequest, EndpointRequest, JoinRequest, ProgramRequest, key};
 use crate::api::options::Options;
 use crate::driver::{JoinSpec, PortMapError, Publication};
-use crate::model::{Binding, EndpointId, EndpointOptions, EndpointSpec, Mac, NetworkId, Protocol, lease};
+use crate::model::{Binding, EndpointId, EndpointOptions, EndpointSpec, Family, Mac, NetworkId, Protocol, lease};
 
 /// Longest name of a sandbox that is kept, in characters.
 const SANDBOX: usize = 256;
@@ -60,8 +60,8 @@ pub fn endpoint(request: &CreateEndpointRequest) -> Result<EndpointSpec, DecodeE
     Ok(EndpointSpec {
         network: NetworkId::parse(&request.network_id)?,
         id: EndpointId::parse(&request.endpoint_id)?,
-        v4: optional(&interface.address, false)?,
-        v6: optional(&interface.address_ipv6, true)?,
+        v4: optional(&interface.address, Family::V4)?,
+        v6: optional(&interface.address_ipv6, Family::V6)?,
         mac: if interface.mac_address.is_empty() { None } else { Some(Mac::parse(&interface.mac_address)?) },
         options,
     })

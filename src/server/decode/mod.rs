@@ -20,6 +20,7 @@ pub use self::network::{allocation, gateway_check, network, network_id};
 pub use self::node::node;
 use crate::api::network::key;
 use crate::driver::PortMapError;
+use crate::model::Family;
 use crate::model::id::IdError;
 use crate::model::mac::MacError;
 use crate::model::options::OptionError;
@@ -128,12 +129,8 @@ fn generic(options: &Map<String, Value>) -> Result<BTreeMap<String, String>, Dec
         .collect()
 }
 
-fn family(v6: bool) -> &'static str {
-    if v6 { "IPv6" } else { "IPv4" }
-}
-
-fn cidr(what: &'static str, text: &str, v6: bool) -> Result<IpNetwork, DecodeError> {
-    let wrong = || DecodeError::Address { what, family: family(v6), text: text.chars().take(80).collect() };
+fn cidr(what: &'static str, text: &str, family: Family) -> Result<IpNetwork, DecodeError> {
+    let wrong = || DecodeError::Address { what, family: family.name(), text: text.chars().take(80).collect() };
     let net: IpNetwork = text.parse().map_err(|_| wrong())?;
-    if net.is_ipv6() == v6 && text.contains('/') { Ok(net) } else { Err(wrong()) }
+    if Family::of(&net.ip()) == family && text.contains('/') { Ok(net) } else { Err(wrong()) }
 }

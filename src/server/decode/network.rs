@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{DecodeError, cidr, family, flag, generic};
+use super::{DecodeError, cidr, flag, generic};
 use crate::api::network::{AllocateNetworkRequest, CreateNetworkRequest, GwAllocCheckRequest, IpamData, key};
-use crate::model::{NetworkId, NetworkOptions, NetworkSpec, Subnet};
+use crate::model::{Family, NetworkId, NetworkOptions, NetworkSpec, Subnet};
 
 /// The network of a request that names one.
 pub fn network_id(text: &str) -> Result<NetworkId, DecodeError> {
@@ -26,8 +26,10 @@ pub fn network(request: &CreateNetworkRequest) -> Result<NetworkSpec, DecodeErro
     let id = NetworkId::parse(&request.network_id)?;
     let (options, internal) = network_options(&request.options)?;
     // Engines before 28 do not support networks without IPv4 and send no key.
-    let v4 = if flag(&request.options, key::ENABLE_IPV4, true)? { subnet(&request.ipv4_data, false)? } else { None };
-    let v6 = if flag(&request.options, key::ENABLE_IPV6, false)? { subnet(&request.ipv6_data, true)? } else { None };
+    let v4 =
+        if flag(&request.options, key::ENABLE_IPV4, true)? { subnet(&request.ipv4_data, Family::V4)? } else { None };
+    let v6 =
+        if flag(&request.options, key::ENABLE_IPV6, false)? { subnet(&request.ipv6_data, Family::V6)? } else { None };
     Ok(NetworkSpec { id, v4, v6, internal, options })
 }
 
@@ -38,20 +40,20 @@ pub fn allocation(request: &AllocateNetworkRequest) -> Result<(NetworkId, Networ
     let options = NetworkOptions::parse(&request.options)?;
     let pools = request.ipv4_data.iter().chain(&request.ipv6_data).cloned();
     let (sixes, fours): (Vec<_>, Vec<_>) = pools.partition(|data| data.pool.contains(':'));
-    subnet(&fours, false)?;
-    let has_v6 = subnet(&sixes, true)?.is_some();
+    subnet(&fours, Family::V4)?;
+    let has_v6 = subnet(&sixes, Family::V6)?.is_some();
     Ok((id, options, has_v6))
 }
 
-fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, DecodeError> {
+fn subnet(data: &[IpamData], family: Family) -> Result<Option<Subnet>, DecodeError> {
     let [data] = data else {
         return if data.is_empty() {
             Ok(None)
         } else {
-            Err(DecodeError::Many { family: family(v6), count: data.len() })
+            Err(DecodeError::Many { family: family.name(), count: data.len() })
         };
     };
-    let pool = cidr("subnet", &data.pool, v6)?;
+    let pool = cidr("subnet", &data.pool, family)?;
     // The `null` IPAM driver sends a pool of all addresses: the network has none of its own.
     if pool.prefix() == 0 {
         return Ok(None);
@@ -60,7 +62,7 @@ fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, DecodeError> {
         return Err(DecodeError::HostBits { given: pool, meant: format!("{}/{}", pool.network(), pool.prefix()) });
     }
     let inside = |what: &str, text: &str, label: &'static str| {
-        let net = cidr(label, text, v6)?;
+        let net = cidr(label, text, family)?;
         if pool.contains(net.ip()) {
             Ok(net.ip())
         } else {
@@ -69,7 +71,7 @@ fn subnet(data: &[IpamData], v6: bool) -> Result<Option<Subnet>, DecodeError> {
     };
     let gateway = if data.gateway.is_empty() { None } else { Some(inside("gateway", &data.gateway, "gateway")?) };
     let mut subnet = Subnet { pool, gateway, default_gateway: None, aux: Vec::new() };
-    let default_gateway = if v6 { "DefaultGatewayIPv6" } else { "DefaultGatewayIPv4" };
+    let default_gateway = family.choose("DefaultGatewayIPv4", "DefaultGatewayIPv6");
     for (name, text) in &data.aux_addresses {
         let ip = inside(&format!("aux address {name}"), text, "aux address")?;
         if name == default_gateway {

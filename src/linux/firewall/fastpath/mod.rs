@@ -34,7 +34,7 @@ use crate::datapath::FastPath;
 use crate::datapath::fastpath::Leftover;
 use crate::linux::netlink::{CREATE, Failure, Request, Socket};
 use crate::linux::tlv::Writer;
-use crate::model::{IfName, Mac};
+use crate::model::{Family, IfName, Mac};
 pub use read::read;
 
 /// Comment of the table, incremented with every change of the schema.
@@ -66,11 +66,11 @@ pub fn change(socket: &mut Socket, at: &Indexes, add: &[FastPath], remove: &[Fas
     for entry in add {
         if let FastPath::Neighbour { bridge, mac, addresses, .. } = entry {
             let coming = add.iter().any(|other| matches!(other, FastPath::Bridge { bridge: of } if of == bridge));
-            if !coming && !Piece::Set(near(bridge.as_str(), false)).is_there(socket)? {
+            if !coming && !Piece::Set(near(bridge.as_str(), Family::V4)).is_there(socket)? {
                 continue;
             }
             for address in addresses {
-                let place = Piece::Near(near(bridge.as_str(), address.is_ipv6()), *mac, *address);
+                let place = Piece::Near(near(bridge.as_str(), Family::of(address)), *mac, *address);
                 if !pieces.contains(&place) && place.is_there(socket)? {
                     messages.push(place.deletion());
                 }
@@ -118,8 +118,8 @@ fn on(tunnel: &str) -> String {
     format!("{tunnel}_on")
 }
 
-fn near(bridge: &str, v6: bool) -> String {
-    format!("{bridge}_near{}", if v6 { 6 } else { 4 })
+fn near(bridge: &str, family: Family) -> String {
+    format!("{bridge}_near{}", family.choose(4, 6))
 }
 
 /// One object of the table.
@@ -141,7 +141,7 @@ fn pieces(remove: &[FastPath]) -> Vec<Piece> {
         let left = matches!(entry, FastPath::Leftover(Leftover::Network(_) | Leftover::Bridge(_) | Leftover::Table));
         of_network || left
     });
-    let neighbours = |bridge: &str| [false, true].map(|v6| Piece::Set(near(bridge, v6))).to_vec();
+    let neighbours = |bridge: &str| Family::ALL.map(|family| Piece::Set(near(bridge, family))).to_vec();
     let shared = |tunnel: &str| vec![Piece::Chain(on(tunnel)), Piece::Set(here(tunnel)), Piece::Set(there(tunnel))];
     let of = |entry: &FastPath| match entry {
         FastPath::Network { tunnel, .. } => {
@@ -153,7 +153,7 @@ fn pieces(remove: &[FastPath]) -> Vec<Piece> {
         }
         FastPath::Bridge { bridge } => neighbours(bridge.as_str()),
         FastPath::Neighbour { bridge, port, mac, addresses } => {
-            let at = |ip: &IpAddr| Piece::Near(near(bridge.as_str(), ip.is_ipv6()), *mac, *ip);
+            let at = |ip: &IpAddr| Piece::Near(near(bridge.as_str(), Family::of(ip)), *mac, *ip);
             std::iter::once(Piece::Chain(port.as_str().to_owned())).chain(addresses.iter().map(at)).collect()
         }
         FastPath::Guard { .. } | FastPath::Shaped { .. } | FastPath::PacketLimit { .. } => {
@@ -164,7 +164,7 @@ fn pieces(remove: &[FastPath]) -> Vec<Piece> {
         FastPath::Leftover(Leftover::Place(tunnel, mac)) => vec![Piece::Place(here(tunnel), *mac)],
         FastPath::Leftover(Leftover::Network(tunnel)) => shared(tunnel),
         FastPath::Leftover(Leftover::Neighbour(bridge, mac, ip)) => {
-            vec![Piece::Near(near(bridge, ip.is_ipv6()), *mac, *ip)]
+            vec![Piece::Near(near(bridge, Family::of(ip)), *mac, *ip)]
         }
         FastPath::Leftover(Leftover::Bridge(bridge)) => neighbours(bridge),
     };

@@ -14,7 +14,7 @@ use super::rules::{self, parse_label};
 use super::{Failure, FastPath, Indexes, Leftover, SCHEMA, Socket, TABLE, on};
 use crate::linux::firewall::schema::{ours, query, rules_of};
 use crate::linux::tlv::{native32, text};
-use crate::model::{IfName, Mac};
+use crate::model::{Family, IfName, Mac};
 
 /// Everything in the table, complete or not; empty when the table does not exist. `links` returns the indexes of
 /// Pontoon's links. It is called only if the table has contents, first with `false`, when a listing from before
@@ -46,8 +46,8 @@ fn read_once(
         found.chains.entry(chain).or_default().push(label);
     }
     for set in socket.list(wire(GET_SET), &query, |_, payload| named(payload, SET_NAME))? {
-        if let Some((bridge, v6)) = near_of(&set) {
-            let places = neighbours(socket, &set, v6)?.into_iter();
+        if let Some((bridge, family)) = near_of(&set) {
+            let places = neighbours(socket, &set, family)?.into_iter();
             found.neighbours.extend(places.map(|(mac, ip, index)| ((bridge.to_owned(), mac, ip), index)));
             *found.bridges.entry(bridge.to_owned()).or_default() += 1;
             continue;
@@ -81,17 +81,17 @@ fn places(socket: &mut Socket, map: &str) -> Result<Vec<(Mac, u32)>, Failure> {
 }
 
 /// The bridge of a map of neighbours, and whether it is the one of IPv6.
-fn near_of(set: &str) -> Option<(&str, bool)> {
-    let v4 = set.strip_suffix("_near4").map(|bridge| (bridge, false));
-    v4.or_else(|| set.strip_suffix("_near6").map(|bridge| (bridge, true)))
+fn near_of(set: &str) -> Option<(&str, Family)> {
+    let v4 = set.strip_suffix("_near4").map(|bridge| (bridge, Family::V4));
+    v4.or_else(|| set.strip_suffix("_near6").map(|bridge| (bridge, Family::V6)))
 }
 
-fn neighbours(socket: &mut Socket, map: &str, v6: bool) -> Result<Vec<(Mac, IpAddr, u32)>, Failure> {
+fn neighbours(socket: &mut Socket, map: &str, family: Family) -> Result<Vec<(Mac, IpAddr, u32)>, Failure> {
     let place = |key: &[u8], value: &[u8]| {
         let (mac, address) = (Mac::from_bytes(*key.first_chunk()?), key.get(8..)?);
-        let address = match v6 {
-            false => IpAddr::from(*address.first_chunk::<4>()?),
-            true => IpAddr::from(*address.first_chunk::<16>()?),
+        let address = match family {
+            Family::V4 => IpAddr::from(*address.first_chunk::<4>()?),
+            Family::V6 => IpAddr::from(*address.first_chunk::<16>()?),
         };
         Some((mac, address, native32(value)?))
     };

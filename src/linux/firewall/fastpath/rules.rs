@@ -16,7 +16,7 @@ use nft::{DataType, Expressions, Field, Set, Side, Stateful, Update};
 use super::{CREATE, FastPath, Indexes, Request, SCHEMA, TABLE, here, located, near, on, place, there};
 use crate::linux::firewall::bridge_rules::{IP, IPV6, carries, to_bridges};
 use crate::model::overlay::FDB_AGEING;
-use crate::model::{IfName, Mac};
+use crate::model::{Family, IfName, Mac};
 
 /// `NFTA_HOOK_DEV`; `NF_NETDEV_INGRESS`.
 const HOOK_LINK: u16 = 3;
@@ -159,7 +159,7 @@ fn own(mac: Mac, address: IpAddr) -> Vec<Expressions> {
     let own = |what: [u8; 2], bytes: &[u8]| {
         // A tag is left to the bridge's checks: the kernel has stripped it, and sends it again.
         let rule = frame().is(Field::FRAME_SOURCE, &mac.bytes()).is(Field::FRAME_TYPE, &what);
-        rule.is(Side::Source.address(address.is_ipv6()), bytes)
+        rule.is(Side::Source.address(Family::of(&address)), bytes)
     };
     match address {
         IpAddr::V4(ip) => vec![own(IP, &ip.octets())],
@@ -171,20 +171,20 @@ fn own(mac: Mac, address: IpAddr) -> Vec<Expressions> {
 }
 
 fn bridge(name: &str) -> Vec<Request> {
-    let map = |v6: bool, id: u32| {
-        let (name, key) = (near(name, v6), [DataType::Mac, if v6 { DataType::V6 } else { DataType::V4 }]);
+    let map = |family: Family, id: u32| {
+        let (name, key) = (near(name, family), [DataType::Mac, family.choose(DataType::V4, DataType::V6)]);
         let map = Set::new(&name, &key, "MAC and IP addresses of containers, and their ports");
         message::new_set(TABLE, &map.to(&[DataType::Index]).of_family(NETDEV), id)
     };
-    vec![message::new_table(NETDEV, TABLE, SCHEMA), map(false, SOME_ID), map(true, SOME_ID + 1)]
+    vec![message::new_table(NETDEV, TABLE, SCHEMA), map(Family::V4, SOME_ID), map(Family::V6, SOME_ID + 1)]
 }
 
 fn neighbour(bridge: &IfName, port: &IfName, index: u32, mac: Mac, addresses: &BTreeSet<IpAddr>) -> Vec<Request> {
     let label = neighbour_label(bridge, index, mac, addresses);
     let mut messages = chain(port.as_str(), Some(port), "from a container to its neighbours");
     for address in addresses {
-        let map = near(bridge.as_str(), address.is_ipv6());
-        let to = [Field::FRAME_TARGET, Side::Destination.address(address.is_ipv6())];
+        let map = near(bridge.as_str(), Family::of(address));
+        let to = [Field::FRAME_TARGET, Side::Destination.address(Family::of(address))];
         let rules = own(mac, *address).into_iter().map(|own| own.forward_by(&to, &map));
         messages.extend(rules.map(|rule| message::new_rule(NETDEV, TABLE, port.as_str(), rule, &label)));
         let mut element = body(NETDEV);

@@ -10,7 +10,7 @@ use super::rules::{
 };
 use super::{FastPath, Piece, SCHEMA, here, near, on, pieces, there};
 use crate::linux::shell::quoted;
-use crate::model::{IfName, Mac};
+use crate::model::{Family, IfName, Mac};
 use nft::Stateful;
 
 /// Placeholder for the index of the link until the shell looks it up.
@@ -99,19 +99,19 @@ fn port(tunnel: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) 
 }
 
 fn bridge(name: &str) -> Vec<String> {
-    let map = |v6: bool, address: &str| {
-        let name = near(name, v6);
+    let map = |family: Family, address: &str| {
+        let name = near(name, family);
         format!("add map netdev pontoon {name} {{ type ether_addr . {address} : iface_index; }}")
     };
     let table = format!("add table netdev pontoon {{ comment \"{SCHEMA}\"; }}");
-    vec![table, map(false, "ipv4_addr"), map(true, "ipv6_addr")]
+    vec![table, map(Family::V4, "ipv4_addr"), map(Family::V6, "ipv6_addr")]
 }
 
 fn neighbour(bridge: &IfName, port: &IfName, mac: Mac, addresses: &BTreeSet<IpAddr>) -> Vec<String> {
     let label = format!("comment \"{}\"", neighbour_label(bridge, INDEX, mac, addresses));
     let mut script = chain(port);
     for address in addresses {
-        let map = near(bridge.as_str(), address.is_ipv6());
+        let map = near(bridge.as_str(), Family::of(address));
         let (ip, own): (_, Vec<String>) = match address {
             IpAddr::V4(ip) => ("ip", vec![format!("ether type ip ip saddr {ip}")]),
             IpAddr::V6(ip) => {

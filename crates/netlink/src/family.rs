@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
-
 /// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -21,11 +19,6 @@ impl Family {
     /// The family of an address.
     pub fn of(address: &IpAddr) -> Self {
         if address.is_ipv6() { Family::V6 } else { Family::V4 }
-    }
-
-    /// The family of a subnet.
-    pub fn of_subnet(subnet: &IpNetwork) -> Self {
-        Self::of(&subnet.ip())
     }
 
     /// Whether it is IPv6.
