@@ -6,7 +6,7 @@
 A target whose input is a request gets the shortest and the longest body of every method, out of
 all engines; `options` gets the -o and --driver-opt maps that engines passed on, and the keys of
 src/model/options; `names` and `access` get one of each form, `ledger` the
-frozen ledgers, `http` whole requests and broken ones, `ports`, `netlink`, `frames`, `dhcp` and `dns` what is made here. What a run finds goes to fuzz/corpus-found,
+frozen ledgers, `http` whole requests and broken ones, `ports`, `netlink`, `frames`, `dhcp`, `routers` and `dns` what is made here. What a run finds goes to fuzz/corpus-found,
 which is not committed.
 """
 
@@ -185,6 +185,18 @@ def dhcp():
     write("dhcp", "frame", b"\xff" * 6 + b"\6" * 6 + b"\x08\0" + ip + udp)
 
 
+def routers():
+    head = lambda flags=0: b"\0\1" + bytes([134, 0, 0, 0, 64, flags]) + struct.pack(">HII", 1800, 0, 0)
+    prefix = lambda valid, preferred, number: (
+        bytes([3, 4, 64, 0xc0]) + struct.pack(">III", valid, preferred, 0) + b"\x20\1\r\xb8\0" + bytes([number]) + b"\0" * 10)
+    mtu = bytes([5, 1, 0, 0]) + struct.pack(">I", 1400)
+    server = bytes([25, 3, 0, 0]) + struct.pack(">I", 600) + b"\xfe\x80" + b"\0" * 13 + b"\1"
+    write("routers", "prefix", head() + prefix(86400, 14400, 1) + mtu + server)
+    write("routers", "managed", head(0xc0))
+    write("routers", "renumbered", head() + prefix(86400, 14400, 1) + b"\xf7" + b"\x46" + head()[1:] + prefix(0, 0, 1) + prefix(86400, 14400, 2))
+    write("routers", "cut", head() + prefix(86400, 14400, 1)[:20])
+
+
 def dns():
     name = b"\3api\7example\3com\0"
     head = lambda flags, answers, more: b"\0\7" + struct.pack(">HHHHHH", 9, flags, 1, answers, 0, more)
@@ -212,6 +224,7 @@ def main():
     netlink()
     frames()
     dhcp()
+    routers()
     dns()
 
 

@@ -74,7 +74,7 @@ pub enum Command {
     Serve(Serve),
     /// List published ports, including those that Pontoon chose.
     Ports(Ports),
-    /// List leases from DHCP servers.
+    /// List leases from DHCP servers and routers.
     Leases(Listing),
     /// Show the daemon's condition and all networks.
     Status(Listing),

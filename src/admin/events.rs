@@ -27,7 +27,7 @@ pub struct EventLine {
     pub number: u64,
     /// Seconds since 1970.
     pub time: f64,
-    /// `started`, `verb`, `repair`, `reaped`, `peer`, `conflict` or `health`.
+    /// `started`, `verb`, `repair`, `reaped`, `peer`, `conflict`, `lease` or `health`.
     pub kind: String,
     /// The method of a verb, as the protocol names it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ pub struct EventLine {
     /// The hardware address of the other host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other: Option<String>,
-    /// What was compared, or the new state of a peer or of the daemon.
+    /// What was compared, or the new state of a peer, of a lease or of the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Steps of a repair.
@@ -107,6 +107,13 @@ impl From<Recorded> for EventLine {
                 address: Some(address.to_string()),
                 other: Some(other.to_string()),
                 ..line("conflict")
+            },
+            Happening::Lease { network, endpoint, address, state } => Self {
+                network: id(&network),
+                endpoint: id(&endpoint),
+                address: address.map(|address| address.to_string()),
+                state: Some(state.to_owned()),
+                ..line("lease")
             },
             Happening::Health { state } => Self { state: Some(state.to_owned()), ..line("health") },
         }

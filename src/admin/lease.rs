@@ -1,11 +1,11 @@
-//! Leases from DHCP servers as the daemon reports them.
+//! Leases from DHCP servers and routers as the daemon reports them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::driver::{Driver, LeaseSlot, LeaseState};
-use crate::model::{EndpointId, IfName, Mac, NetworkId, Vid};
+use crate::model::{EndpointId, Held, IfName, LeaseSource, Mac, NetworkId, Vid};
 
 /// An identity and its lease. Times are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,34 +19,40 @@ pub struct LeaseStatus {
     /// The VLAN of the bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vid>,
+    /// `4` if it is from a DHCP server, `slaac` if it is formed with the prefix of a router.
+    #[serde(default = "dhcp4")]
+    pub source: String,
     /// The container, as far as it is known.
     pub identity: String,
-    /// The client identifier (option 61) in hexadecimal digits.
+    /// The client identifier (option 61) in hexadecimal digits; empty without a DHCP server.
     pub client_id: String,
     /// The hardware address that the server knows.
     pub mac: Mac,
     /// `pending`, `bound`, `lost`, `expired`, `parked` or `remembered`.
     pub state: String,
-    /// The address that the server granted last.
-    pub address: Option<Ipv4Addr>,
+    /// The address that was granted last.
+    pub address: Option<IpAddr>,
     /// The address that the endpoint uses.
-    pub used: Option<Ipv4Addr>,
-    /// The server.
-    pub server: Option<Ipv4Addr>,
+    pub used: Option<IpAddr>,
+    /// The server, or the router that announced the prefix last.
+    pub server: Option<IpAddr>,
     /// Since when it is granted.
     pub age: Option<u64>,
     /// When it ends; `None` if never or if there is none.
     pub expires: Option<u64>,
+    /// How long new connections use an address of a router's prefix; `None` if for ever, or of a DHCP server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred: Option<u64>,
     /// The router.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// The MTU in bytes that the server asks for.
     pub mtu: Option<u16>,
     /// Name servers, which no driver can pass to an engine.
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
     /// The domain name, likewise.
     pub domain: Option<String>,
     /// Time servers, likewise.
-    pub ntp: Vec<Ipv4Addr>,
+    pub ntp: Vec<IpAddr>,
 }
 
 /// The name of a state.
@@ -66,28 +72,63 @@ pub fn of_daemon(driver: &Driver) -> Vec<LeaseStatus> {
     driver.read_leases(line)
 }
 
+fn dhcp4() -> String {
+    LeaseSource::Dhcp4.word().to_owned()
+}
+
 fn line(slot: &LeaseSlot, now: u64) -> LeaseStatus {
-    let (record, held) = (&slot.record, slot.client.held());
-    let lease = held.map(|held| &held.lease);
-    let expires = held.map(|held| held.expires()).filter(|end| *end != u64::MAX);
-    LeaseStatus {
+    let record = &slot.record;
+    let status = LeaseStatus {
         network: record.network.clone(),
         endpoint: record.endpoint.clone(),
         link: record.key.link.clone(),
         vlan: record.key.vlan,
+        source: record.key.source.word().to_owned(),
         identity: record.key.owner.to_string(),
-        client_id: record.client_id().iter().map(|byte| format!("{byte:02x}")).collect(),
+        client_id: match record.key.source {
+            LeaseSource::Dhcp4 => record.client_id().iter().map(|byte| format!("{byte:02x}")).collect(),
+            LeaseSource::Slaac => String::new(),
+        },
         mac: record.mac,
         state: word(slot.state(now)).to_owned(),
-        address: lease.map(|lease| lease.address).or(record.address),
+        address: slot.client.address().or(record.address),
         used: record.used,
-        server: lease.map(|lease| lease.server),
-        age: held.map(|held| now.saturating_sub(held.granted) / 1000),
-        expires: expires.map(|end| end.saturating_sub(now) / 1000),
-        gateway: lease.and_then(|lease| lease.gateway),
-        mtu: lease.and_then(|lease| lease.mtu),
-        dns: lease.map(|lease| lease.dns.clone()).unwrap_or_default(),
-        domain: lease.and_then(|lease| lease.domain.clone()),
-        ntp: lease.map(|lease| lease.ntp.clone()).unwrap_or_default(),
+        server: None,
+        age: None,
+        expires: None,
+        preferred: None,
+        gateway: None,
+        mtu: None,
+        dns: Vec::new(),
+        domain: None,
+        ntp: Vec::new(),
+    };
+    let age = |granted: u64| Some(now.saturating_sub(granted) / 1000);
+    let left = |end: u64| (end != u64::MAX).then(|| end.saturating_sub(now) / 1000);
+    match slot.client.held() {
+        None => status,
+        Some(Held::Dhcp4(held)) => {
+            let (granted, expires, lease) = (held.granted, held.expires(), held.lease);
+            LeaseStatus {
+                server: Some(lease.server.into()),
+                age: age(granted),
+                expires: left(expires),
+                gateway: lease.gateway.map(IpAddr::V4),
+                mtu: lease.mtu,
+                dns: lease.dns.into_iter().map(IpAddr::V4).collect(),
+                domain: lease.domain,
+                ntp: lease.ntp.into_iter().map(IpAddr::V4).collect(),
+                ..status
+            }
+        }
+        Some(Held::Slaac(held)) => LeaseStatus {
+            server: Some(held.router.into()),
+            age: age(held.granted),
+            expires: left(held.expires),
+            preferred: left(held.deprecates),
+            mtu: held.mtu,
+            dns: held.dns.into_iter().map(IpAddr::V6).collect(),
+            ..status
+        },
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use dhcp::frame::Destination;
+use dhcp::wire::{Incoming, Outgoing};
 
 use super::KernelError;
 use crate::model::{IfName, Mac};
@@ -36,9 +36,8 @@ pub struct Sighting {
 /// What receives sightings; called from any thread, must return at once.
 pub type Watcher = Box<dyn Fn(Sighting) + Send + Sync>;
 
-/// What receives messages of DHCP servers: the link, the hardware address of the sender, and the message. Called from any
-/// thread, must return at once.
-pub type DhcpWatcher = Box<dyn Fn(&IfName, [u8; 6], &[u8]) + Send + Sync>;
+/// What receives messages of DHCP servers and routers, each with its link. Called from any thread, must return at once.
+pub type DhcpWatcher = Box<dyn Fn(&IfName, Incoming) + Send + Sync>;
 
 /// The frames of the kernel's interface.
 pub trait Wire: Send + Sync {
@@ -66,15 +65,15 @@ pub trait Wire: Send + Sync {
     /// time to time, so that a link is heard again after it was replaced.
     fn listen(&self, links: &BTreeSet<IfName>) -> Result<(), KernelError>;
 
-    /// Sends the message of a DHCP client on the network of a link, from the link's own hardware address: so the answer
-    /// comes to the link, and no bridge or switch learns a wrong location of the client. Needs the same privilege as
-    /// [`Wire::probe`]. Listens on the link from now on, if it did not: it may have been replaced.
-    fn send_dhcp(&self, link: &IfName, message: &[u8], to: Destination) -> Result<(), KernelError>;
+    /// Sends the message of a client to DHCP servers or routers on the network of a link, from the link's own hardware
+    /// address: so the answer comes to the link, and no bridge or switch learns a wrong location of the client. Needs the
+    /// same privilege as [`Wire::probe`]. Listens on the link from now on, if it did not: it may have been replaced.
+    fn send_dhcp(&self, link: &IfName, message: &Outgoing) -> Result<(), KernelError>;
 
-    /// Receives messages of DHCP servers on these links and no others; see [`Wire::listen`].
+    /// Receives messages of DHCP servers and routers on these links and no others; see [`Wire::listen`].
     fn listen_dhcp(&self, links: &BTreeSet<IfName>) -> Result<(), KernelError>;
 
-    /// Passes every message of a DHCP server to `watcher`. Called once, before the other methods.
+    /// Passes every message of a DHCP server or router to `watcher`. Called once, before the other methods.
     fn watch_dhcp(&self, watcher: DhcpWatcher);
 
     /// Passes every sighting to `watcher`. Called once, before the other methods.

@@ -1,7 +1,8 @@
-//! Checks of leases from DHCP servers.
+//! Checks of leases from DHCP servers and routers.
 
 use super::{Facts, Finding, Level};
 use crate::admin::lease::LeaseStatus;
+use crate::model::LeaseSource;
 
 pub(super) fn leases(facts: &Facts) -> Vec<Finding> {
     let leases = &facts.status.leases;
@@ -9,29 +10,34 @@ pub(super) fn leases(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     }
     let found: Vec<Finding> = leases.iter().filter_map(problem).collect();
-    if found.is_empty() { vec![Finding::ok("DHCP servers grant the addresses of all containers")] } else { found }
+    if found.is_empty() {
+        vec![Finding::ok("DHCP servers and routers grant the addresses of all containers")]
+    } else {
+        found
+    }
 }
 
 fn problem(lease: &LeaseStatus) -> Option<Finding> {
     let LeaseStatus { link, identity, endpoint, network, .. } = lease;
     let used = lease.used.map(|used| used.to_string()).unwrap_or_default();
+    let giver = if lease.source == LeaseSource::Slaac.word() { LeaseSource::Slaac } else { LeaseSource::Dhcp4 }.giver();
     let of = endpoint.as_ref().map(|endpoint| format!("endpoint {endpoint} of network {network}, {identity}"))?;
     let finding = match (lease.state.as_str(), lease.server.and(lease.address)) {
         ("lost", granted) => {
-            let title = format!("the DHCP server on {link} took the address {used} away from a running container");
+            let title = format!("the {giver} on {link} took the address {used} away from a running container");
             let granted = granted.map_or_else(|| "no address".to_owned(), |granted| granted.to_string());
-            let finding = Finding::new(Level::Degraded, title).seen(of).seen(format!("the server grants {granted}"));
+            let finding = Finding::new(Level::Degraded, title).seen(of).seen(format!("the {giver} grants {granted}"));
             finding.mended_by(
                 "docker network disconnect NETWORK CONTAINER && docker network connect NETWORK CONTAINER   # applies the granted address",
             )
         }
         ("expired", _) => {
-            let title = format!("no DHCP server on {link} has confirmed the address {used} of a running container");
+            let title = format!("no {giver} on {link} has confirmed the address {used} of a running container");
             let server = lease.server.map(|server| server.to_string()).unwrap_or_default();
             let finding =
-                Finding::new(Level::Degraded, title).seen(of).seen(format!("the lease of server {server} is over"));
+                Finding::new(Level::Degraded, title).seen(of).seen(format!("the lease of {giver} {server} is over"));
             finding.mended_by(format!(
-                "start the DHCP server, and check that {link} reaches it: Pontoon asks every minute by itself"
+                "start the {giver}, and check that {link} reaches it: Pontoon asks every minute by itself"
             ))
         }
         _ => return None,

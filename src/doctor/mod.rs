@@ -231,7 +231,7 @@ pub const CHECKS: &[Check] = &[
         names::names,
     ),
     ("audit", "containers whose allow lists refuse nothing, because they are only audited", audit::audited),
-    ("leases", "containers whose address a DHCP server took away or no longer confirms", lease::leases),
+    ("leases", "containers whose address a DHCP server or router took away or no longer confirms", lease::leases),
     (
         "parents",
         "parents of macvlan and ipvlan networks: missing, down, wireless, or not answering their containers",

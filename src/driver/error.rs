@@ -29,7 +29,7 @@ pub enum Error {
     /// Another host has the address, or this cannot be found out.
     #[error(transparent)]
     Conflict(#[from] ConflictError),
-    /// No DHCP server grants an address, or none can be asked.
+    /// No DHCP server or router grants an address, or none can be asked.
     #[error(transparent)]
     Lease(#[from] LeaseError),
     /// The kernel refused the change.

@@ -16,7 +16,7 @@ pub enum Event {
     LedgerBacklog,
     /// Addresses are to be asked for in advance: [`super::Driver::probe_ahead`].
     ProbesDue,
-    /// Messages for or from DHCP servers wait: [`super::Driver::serve_leases`].
+    /// Messages for or from DHCP servers or routers wait: [`super::Driver::serve_leases`].
     LeasesDue,
     /// There is an endpoint whose DNS queries are to be answered.
     NamesDue,

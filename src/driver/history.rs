@@ -105,6 +105,17 @@ pub enum Happening {
         /// The other host.
         other: Mac,
     },
+    /// The address of a running endpoint is no longer confirmed by where it comes from.
+    Lease {
+        /// The endpoint's network.
+        network: ShortId,
+        /// The endpoint.
+        endpoint: ShortId,
+        /// The address.
+        address: Option<IpAddr>,
+        /// `lost`, `refused` or `expired`.
+        state: &'static str,
+    },
     /// The daemon's condition changed.
     Health {
         /// `well`, `degraded` or `failing`.

@@ -11,7 +11,7 @@
 //! | `flows` | removals of conntrack entries in the background |
 //! | `containers` | which endpoints share a container |
 //! | `conflicts` | whether other hosts have the addresses of endpoints |
-//! | `leases` | addresses from DHCP servers of the local network |
+//! | `leases` | addresses from DHCP servers and routers of the local network |
 //! | `names` | endpoints whose egress list has DNS names, and the addresses that were admitted for them |
 //! | `groups` | the groups of endpoints, and whose allow lists name them |
 //! | `overlay` | networks that span hosts: peers, VNIs, tunnels |
@@ -168,7 +168,7 @@ impl Driver {
             addresses: Addresses::new(Ipam::load(settings.pools, &opened.records), Arc::clone(&journal)),
             ports: HostPorts::new(Arc::clone(&kernel)),
             conflicts: Conflicts::new(Arc::clone(&kernel), events.clone(), Arc::clone(&history)),
-            leases: Leases::new(Arc::clone(&kernel), Arc::clone(&journal), events.clone()),
+            leases: Leases::new(Arc::clone(&kernel), Arc::clone(&journal), events.clone(), Arc::clone(&history)),
             names: Names::new(Arc::clone(&kernel), events.clone(), settings.names),
             groups: Groups::default(),
             flows: Flows::new(kernel, Arc::clone(&journal), events.clone()),

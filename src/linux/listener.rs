@@ -1,5 +1,5 @@
-//! Listens to other hosts on links of which they are neighbours, to what they say about addresses or to DHCP servers: a
-//! thread that reads packet sockets of `packet`.
+//! Listens to other hosts on links of which they are neighbours, to what they say about addresses or to DHCP servers and
+//! routers: a thread that reads packet sockets of `packet`.
 //!
 //! Anybody on those networks may send as much as the network carries. The filter keeps everything else away, queues are
 //! bounded, and after a full batch the thread pauses: a flood costs a bounded share of one processor, and answers that
@@ -42,7 +42,7 @@ pub(super) struct Heard {
 pub(super) enum Subject {
     /// ARP and neighbour discovery.
     Neighbours,
-    /// DHCP servers.
+    /// DHCP servers and routers.
     Dhcp,
 }
 
@@ -51,7 +51,7 @@ impl Subject {
     fn kinds(self) -> &'static [u16] {
         match self {
             Self::Neighbours => &[frame::ETHERTYPE_ARP, frame::ETHERTYPE_IPV6],
-            Self::Dhcp => &[frame::ETHERTYPE_IPV4],
+            Self::Dhcp => &[frame::ETHERTYPE_IPV4, frame::ETHERTYPE_IPV6],
         }
     }
 

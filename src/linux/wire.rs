@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use dhcp::frame::Destination;
+use dhcp::wire::{Incoming, Outgoing};
 
 use super::listener::{Heard, Listener};
 use super::netlink::{Explain as _, Failure};
@@ -62,10 +62,10 @@ impl LinuxKernel {
         link::change(&mut self.route().socket, link::named(name).arp(false).up())
     }
 
-    fn send_to_server(&self, name: &IfName, message: &[u8], to: Destination) -> Result<(), Failure> {
+    fn send_to_server(&self, name: &IfName, message: &Outgoing) -> Result<(), Failure> {
         let gone = || Failure::refused(libc::ENODEV, "");
         let heard = self.find_heard(name)?.ok_or_else(gone)?;
-        let frame = dhcp::frame::to_server(message, heard.mac.ok_or_else(gone)?.bytes(), to);
+        let frame = message.frame(heard.mac.ok_or_else(gone)?.bytes());
         let listener = self.dhcp.as_ref().ok_or_else(no_sockets)?;
         // The link may have been replaced since `listen_dhcp`: the answer must not be missed.
         listener.add(name, heard)?;
@@ -130,8 +130,8 @@ impl Wire for LinuxKernel {
         }
     }
 
-    fn send_dhcp(&self, link: &IfName, message: &[u8], to: Destination) -> Result<(), KernelError> {
-        self.send_to_server(link, message, to).map_err(|f| f.of("send to a DHCP server on", link.as_str()))
+    fn send_dhcp(&self, link: &IfName, message: &Outgoing) -> Result<(), KernelError> {
+        self.send_to_server(link, message).map_err(|f| f.of("send to DHCP servers and routers on", link.as_str()))
     }
 
     fn listen_dhcp(&self, links: &BTreeSet<IfName>) -> Result<(), KernelError> {
@@ -139,14 +139,14 @@ impl Wire for LinuxKernel {
         for name in links {
             self.raise_own(name).map_err(|f| f.of("bring up", name.as_str()))?;
         }
-        listener.listen(&find_all(self, links)?).map_err(|f| f.of("listen on", "links with DHCP servers"))
+        listener.listen(&find_all(self, links)?).map_err(|f| f.of("listen on", "links with DHCP servers and routers"))
     }
 
     fn watch_dhcp(&self, watcher: DhcpWatcher) {
         if let Some(listener) = &self.dhcp {
             listener.watch(Box::new(move |link, _, frame| {
-                if let Some((message, from)) = dhcp::frame::for_clients(frame) {
-                    watcher(link, from, message);
+                if let Some(message) = Incoming::of_frame(frame) {
+                    watcher(link, message);
                 }
             }));
         }

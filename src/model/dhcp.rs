@@ -1,10 +1,11 @@
-//! Options of networks and endpoints whose addresses come from a DHCP server of the local network.
+//! Options of networks and endpoints whose addresses come from DHCP servers and routers of the local network.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lease::LeaseSource;
 use super::options::table::{DHCP, DHCP_HOSTNAME, DHCP_ID, DHCP_PARK, DHCP_REQUEST, DHCP_SERVER, DHCP_TIMEOUT};
 use super::options::{OptionError, OptionRow, refused};
 
@@ -24,6 +25,9 @@ pub struct DhcpOptions {
     /// Whether endpoints get IPv4 addresses by DHCP.
     #[serde(default)]
     pub v4: bool,
+    /// Whether endpoints get IPv6 addresses with the prefix of a router.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub slaac: bool,
     /// How long CreateEndpoint waits for a lease, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u16>,
@@ -44,11 +48,18 @@ impl DhcpOptions {
         let text = given.trim();
         let wrong = || refused(row, given, row.value);
         match row.key {
-            DHCP if text == "4" => self.v4 = true,
             DHCP => {
-                let later = text.split(',').map(str::trim).find(|word| ["6", "slaac", "auto"].contains(word));
-                let why = later.map(|word| format!("4: {word} is not supported by this release"));
-                return Err(why.map_or_else(wrong, |why| refused(row, given, &why)));
+                for word in text.split(',').map(str::trim) {
+                    match word {
+                        "4" => self.v4 = true,
+                        "slaac" => self.slaac = true,
+                        "6" | "auto" => {
+                            let why = format!("{}: {word} is not supported by this release", row.value);
+                            return Err(refused(row, given, &why));
+                        }
+                        _ => return Err(wrong()),
+                    }
+                }
             }
             DHCP_TIMEOUT => {
                 self.timeout = Some(text.parse().ok().filter(|time| (1..=9).contains(time)).ok_or_else(wrong)?);
@@ -65,7 +76,25 @@ impl DhcpOptions {
         Ok(true)
     }
 
-    /// The first option besides [`DhcpOptions::v4`] that was given.
+    /// Where addresses come from; empty without this kind of options.
+    pub fn sources(&self) -> impl Iterator<Item = LeaseSource> {
+        LeaseSource::ALL.into_iter().filter(|source| match source {
+            LeaseSource::Dhcp4 => self.v4,
+            LeaseSource::Slaac => self.slaac,
+        })
+    }
+
+    /// Whether addresses come from the local network.
+    pub fn is_on(&self) -> bool {
+        self.sources().next().is_some()
+    }
+
+    /// The value of the option `pontoon.dhcp`.
+    pub fn words(&self) -> String {
+        self.sources().map(LeaseSource::word).collect::<Vec<_>>().join(",")
+    }
+
+    /// The first option besides that of the sources that was given.
     pub fn detail(&self) -> Option<&'static str> {
         let given = [
             (self.timeout.is_some(), DHCP_TIMEOUT),
@@ -125,6 +154,12 @@ impl DhcpEndpointOptions {
         Ok(true)
     }
 
+    /// The first option that was given and is for DHCP servers alone.
+    pub fn of_dhcp4(&self) -> Option<&'static str> {
+        let given = [(self.hostname.is_some(), DHCP_HOSTNAME), (self.request.is_some(), DHCP_REQUEST)];
+        given.into_iter().find_map(|(given, key)| given.then_some(key))
+    }
+
     /// The first option that was given.
     pub fn given(&self) -> Option<&'static str> {
         let given = [
@@ -154,13 +189,18 @@ mod tests {
 
     #[test]
     fn values_are_parsed_and_bounded() {
-        assert!(parse(DHCP, " 4 ").unwrap().v4);
+        for (value, sources) in [(" 4 ", "4"), ("slaac", "slaac"), ("slaac, 4", "4,slaac"), ("4,4", "4")] {
+            let options = parse(DHCP, value).unwrap();
+            assert!(options.words() == sources && options.is_on(), "{value}");
+        }
         assert_eq!(parse(DHCP_TIMEOUT, "3").unwrap().timeout(), Duration::from_secs(3));
         assert_eq!(parse(DHCP_PARK, "0").unwrap().park(), 0);
         assert_eq!(parse(DHCP_SERVER, "192.0.2.1, 192.0.2.2").unwrap().servers.len(), 2);
         for (key, value) in [
             (DHCP, ""),
             (DHCP, "yes"),
+            (DHCP, "4,"),
+            (DHCP, "4+slaac"),
             (DHCP_TIMEOUT, "0"),
             (DHCP_TIMEOUT, "10"),
             (DHCP_PARK, "86401"),
@@ -170,12 +210,12 @@ mod tests {
             assert!(matches!(parse(key, value), Err(OptionError::Value { .. })), "{key}={value}");
         }
         let default = DhcpOptions::default();
-        assert_eq!((default.v4, default.timeout(), default.park()), (false, Duration::from_secs(8), 600));
+        assert_eq!((default.is_on(), default.timeout(), default.park()), (false, Duration::from_secs(8), 600));
     }
 
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
-        for value in ["6", "slaac", "auto", "4,6", "4, slaac"] {
+        for value in ["6", "auto", "4,6", "slaac, auto"] {
             let text = parse(DHCP, value).unwrap_err().to_string();
             assert!(text.contains("is not supported by this release") && text.contains(DHCP), "{text}");
         }

@@ -13,6 +13,7 @@
 
 use std::net::IpAddr;
 
+use dhcp::slaac;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,9 @@ pub struct Endpoint {
     /// for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
+    /// What its IPv6 address was formed with, if with the prefix of a router; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slaac: Option<Box<slaac::Held>>,
     /// Lists that an operator set.
     #[serde(default, skip_serializing_if = "StoredLists::is_empty")]
     pub stored: StoredLists,
@@ -99,15 +103,28 @@ pub struct Endpoint {
 impl Endpoint {
     /// Whether this is the endpoint that a request asks for.
     pub fn answers(&self, asked: &EndpointSpec) -> bool {
-        match self.lease {
-            Some(_) => EndpointSpec { v4: None, ..self.spec.clone() } == *asked,
-            None => self.spec == *asked,
+        let (v4, v6) = self.leased();
+        if v4.is_none() && v6.is_none() {
+            return self.spec == *asked;
         }
+        let EndpointSpec { v4: own_v4, v6: own_v6, .. } = self.spec;
+        let spec = EndpointSpec {
+            v4: own_v4.filter(|_| v4.is_none()),
+            v6: own_v6.filter(|_| v6.is_none()),
+            ..self.spec.clone()
+        };
+        spec == *asked
     }
 
-    /// MTU of its link in the sandbox, in bytes, on a network with the given one: the server may ask for a smaller one.
+    /// Its addresses that Pontoon obtained, IPv4 first.
+    pub fn leased(&self) -> (Option<IpNetwork>, Option<IpNetwork>) {
+        (self.spec.v4.filter(|_| self.lease.is_some()), self.spec.v6.filter(|_| self.slaac.is_some()))
+    }
+
+    /// MTU of its link in the sandbox, in bytes, on a network with the given one: the server or the
+    /// router may ask for a smaller one.
     pub fn mtu(&self, network: u32) -> u32 {
-        let leased = self.lease.as_ref().and_then(|lease| lease.mtu);
-        leased.map_or(network, |mtu| network.min(u32::from(mtu)))
+        let leased = [self.lease.as_ref().and_then(|lease| lease.mtu), self.slaac.as_ref().and_then(|held| held.mtu)];
+        leased.into_iter().flatten().fold(network, |least, mtu| least.min(u32::from(mtu)))
     }
 }

@@ -1,16 +1,81 @@
-//! The lease of an endpoint from a DHCP server, and the identity by which a later endpoint finds it again.
+//! The lease of an endpoint from a DHCP server or a router, and the identity by which a later endpoint finds it again.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use dhcp::client::Held;
-use ipnetwork::{IpNetwork, Ipv4Network};
+use dhcp::{client, slaac};
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::digest::digest;
 use super::{EndpointId, IfName, Mac, NetworkId, Vid};
 
 pub use dhcp::{Lease, Route};
+
+/// Where the addresses of endpoints come from. An endpoint has a lease of each source of its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseSource {
+    /// IPv4 addresses from a DHCP server.
+    #[default]
+    Dhcp4,
+    /// IPv6 addresses with the prefix of a router.
+    Slaac,
+}
+
+impl LeaseSource {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Dhcp4, Self::Slaac];
+
+    /// Its name as a value of the option `pontoon.dhcp`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dhcp4 => "4",
+            Self::Slaac => "slaac",
+        }
+    }
+
+    /// Who gives the addresses, for messages.
+    pub fn giver(self) -> &'static str {
+        match self {
+            Self::Dhcp4 => "DHCP server",
+            Self::Slaac => "router",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A lease of either source, with the time when it was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Held {
+    /// Of a DHCP server.
+    Dhcp4(client::Held),
+    /// With the prefix of a router.
+    Slaac(slaac::Held),
+}
+
+impl Held {
+    /// The address.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Self::Dhcp4(held) => held.lease.address.into(),
+            Self::Slaac(held) => held.address.into(),
+        }
+    }
+
+    /// The address with the length of its prefix.
+    pub fn network(&self) -> Option<IpNetwork> {
+        let length = match self {
+            Self::Dhcp4(held) => held.lease.prefix,
+            Self::Slaac(_) => 64,
+        };
+        IpNetwork::new(self.address(), length).ok()
+    }
+}
 
 /// Which container a lease belongs to, as far as the engine tells.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +116,9 @@ pub struct LeaseKey {
     pub vlan: Option<Vid>,
     /// The container.
     pub owner: LeaseOwner,
+    /// Where the address comes from. The last field: leases of one container follow each other.
+    #[serde(default, skip_serializing_if = "LeaseSource::is_default")]
+    pub source: LeaseSource,
 }
 
 impl LeaseKey {
@@ -76,10 +144,16 @@ pub struct LeaseRecord {
     pub endpoint: Option<EndpointId>,
     /// The address that the endpoint uses; the server may grant another one meanwhile. Its own record has it.
     #[serde(skip)]
-    pub used: Option<Ipv4Addr>,
+    pub used: Option<IpAddr>,
     /// The address that the server granted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
+    /// Whether other containers on the link have the same hardware address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// Its address that no other host had, since it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed: Option<IpAddr>,
     /// The lease, unless it was given back or refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
@@ -109,9 +183,14 @@ impl LeaseRecord {
         }
     }
 
+    /// A number by which its addresses differ from those of others that share its hardware address.
+    pub fn stable(&self) -> u64 {
+        digest(["slaac", self.label.as_str(), &self.mac.to_string()])
+    }
+
     /// Ends what a reboot of the host ends: the endpoint is gone, and no time of the lease means anything.
     pub fn reboot(&mut self) {
-        (self.endpoint, self.used, self.held, self.since) = (None, None, None, 0);
+        (self.endpoint, self.used, self.held, self.probed, self.since) = (None, None, None, None, 0);
     }
 }
 
@@ -131,7 +210,35 @@ pub fn label(owner: &LeaseOwner, network: &NetworkId) -> String {
     }
 }
 
-/// The address of a lease with its prefix length.
-pub fn network_of(lease: &Lease) -> Option<IpNetwork> {
-    Ipv4Network::new(lease.address, lease.prefix).ok().map(IpNetwork::V4)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_releases_and_of_both_sources_are_read() {
+        let earlier = serde_json::json!({
+            "key": {"link": "br-lan", "owner": {"id": "printer"}}, "label": "printer", "mac": "02:00:00:00:00:07",
+            "network": "n1", "endpoint": "e1", "address": "192.0.2.7",
+            "held": {"address": "192.0.2.7", "prefix": 24, "server": "192.0.2.1", "duration": 60, "renewal": 30,
+                     "rebinding": 50, "granted": 9, "hardware": [6, 0, 0, 0, 0, 1]}
+        });
+        let mut record: LeaseRecord = serde_json::from_value(earlier).unwrap();
+        assert_eq!((record.key.source, record.shared, record.probed), (LeaseSource::Dhcp4, false, None));
+        assert!(
+            matches!(&record.held, Some(held @ Held::Dhcp4(_)) if held.network().unwrap().to_string() == "192.0.2.7/24")
+        );
+        assert!(!serde_json::to_string(&record).unwrap().contains("source"), "as earlier releases wrote it");
+        record.key.source = LeaseSource::Slaac;
+        record.held = Some(Held::Slaac(slaac::Held {
+            address: "2001:db8::7".parse().unwrap(),
+            router: "fe80::1".parse().unwrap(),
+            granted: 9,
+            expires: 60,
+            deprecates: 30,
+            mtu: None,
+            dns: Vec::new(),
+        }));
+        let again: LeaseRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!(again, record);
+    }
 }

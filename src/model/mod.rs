@@ -31,7 +31,7 @@ pub use endpoint::{Endpoint, EndpointSpec, Phase};
 pub use id::{EndpointId, NetworkId};
 pub use ifname::{IfName, LinkRole};
 pub use kind::{Attachment, KindOptions, NetworkKind};
-pub use lease::{LeaseKey, LeaseOwner, LeaseRecord};
+pub use lease::{Held, LeaseKey, LeaseOwner, LeaseRecord, LeaseSource};
 pub use limits::LimitOptions;
 pub use mac::Mac;
 pub use netlink::Family;

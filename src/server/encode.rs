@@ -37,8 +37,8 @@ pub(super) fn interface(created: Created) -> CreateEndpointResponse {
     let text = |value: Option<String>| value.unwrap_or_default();
     let interface = Interface {
         address: text(created.v4.map(|address| address.to_string())),
+        address_ipv6: text(created.v6.map(|address| address.to_string())),
         mac_address: text(created.mac.map(|mac| mac.to_string())),
-        ..Interface::default()
     };
     CreateEndpointResponse { interface: (interface != Interface::default()).then_some(interface) }
 }

@@ -1,4 +1,4 @@
-//! `pontoon leases`: leases from DHCP servers.
+//! `pontoon leases`: leases from DHCP servers and routers.
 
 use std::fmt::Display;
 
@@ -14,19 +14,23 @@ pub fn leases(leases: &[LeaseStatus]) -> Shown {
 }
 
 fn table(leases: &[LeaseStatus]) -> String {
-    let head = ["ADDRESS", "STATE", "IDENTITY", "MAC", "LINK", "SERVER", "RENEWED", "EXPIRES", "NETWORK", "OTHER"];
+    let head =
+        ["ADDRESS", "STATE", "SOURCE", "IDENTITY", "MAC", "LINK", "SERVER", "RENEWED", "EXPIRES", "NETWORK", "OTHER"];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(leases.iter().map(row));
     output::table(&rows)
 }
 
-fn row(lease: &LeaseStatus) -> [String; 10] {
+fn row(lease: &LeaseStatus) -> [String; 11] {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let mut other = Vec::new();
     if let Some(used) = lease.used.filter(|used| Some(*used) != lease.address) {
         other.push(format!("the container uses {used}"));
     }
-    let mut list = |name: &str, values: &[std::net::Ipv4Addr]| {
+    if lease.preferred == Some(0) {
+        other.push("deprecated".to_owned());
+    }
+    let mut list = |name: &str, values: &[std::net::IpAddr]| {
         if !values.is_empty() {
             other.push(format!("{name} {}", values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
         }
@@ -38,6 +42,7 @@ fn row(lease: &LeaseStatus) -> [String; 10] {
     [
         or_none(lease.address.map(|address| text(&address))),
         lease.state.clone(),
+        lease.source.clone(),
         lease.identity.clone(),
         text(&lease.mac),
         lease.vlan.map_or_else(|| text(&lease.link), |vid| format!("{} vlan {vid}", lease.link)),
@@ -70,6 +75,7 @@ mod tests {
             endpoint: None,
             link: IfName::parse("br-lan").unwrap(),
             vlan: None,
+            source: "4".to_owned(),
             identity: "id printer".to_owned(),
             client_id: "007072".to_owned(),
             mac: Mac::parse("02:00:00:00:00:07").unwrap(),
@@ -79,12 +85,15 @@ mod tests {
             server: Some([192, 0, 2, 1].into()),
             age: Some(150),
             expires: None,
+            preferred: None,
             gateway: None,
             mtu: None,
             dns: vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()],
             domain: Some("lan".to_owned()),
             ntp: Vec::new(),
         };
+        let deprecated = LeaseStatus { preferred: Some(0), used: None, ..lease.clone() };
+        assert!(table(&[deprecated]).contains("  deprecated, dns 192.0.2.1"));
         let text = table(&[lease]);
         let [head, line] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
         assert_eq!(head.find("STATE"), line.find("lost"));

@@ -31,6 +31,7 @@ mod policy;
 mod restarts;
 mod routes;
 mod scale;
+mod slaac;
 mod storm;
 mod stream;
 mod uninstall;

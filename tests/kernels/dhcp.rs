@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use dhcp::frame::Destination;
+use dhcp::wire::{Incoming, Outgoing};
 use dhcp::{Kind, Message};
 use pontoon::datapath::{Kernel, Step, Wire};
 
@@ -36,14 +37,15 @@ fn a_service_port_asks_in_its_vlan_and_in_no_other() {
             kernel.apply(&[Step::create(name("pnth1"), veth(vlans(40, "")))]).unwrap();
 
             let (send, received) = channel();
-            kernel.watch_dhcp(Box::new(move |link, _, message| {
-                let _ = send.send((link.clone(), Message::decode(message)));
+            kernel.watch_dhcp(Box::new(move |link, message| {
+                let Incoming::Dhcp4(message, _) = message else { return };
+                let _ = send.send((link.clone(), Some(*message)));
             }));
             let service = name("pntc1");
             kernel.listen_dhcp(&BTreeSet::from([service.clone()])).unwrap();
             let (of_tagged, of_untagged) = (server(&tagged), server(&untagged));
             let request = Message::of_client(Kind::Discover, 77, [2, 0, 0, 0, 0, 7]);
-            kernel.send_dhcp(&service, &request.encode(), Destination::Broadcast).unwrap();
+            kernel.send_dhcp(&service, &Outgoing::Dhcp4(Box::new(request.clone()), Destination::Broadcast)).unwrap();
             let mut buffer = [0; 1500];
             of_tagged.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let (length, _) = of_tagged.recv_from(&mut buffer).expect("the server in VLAN 40 receives it");

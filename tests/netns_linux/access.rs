@@ -38,6 +38,7 @@ fn statements(topology: &Topology, which: usize, network: &Network, access: Acce
     let at = which + 2;
     let endpoint = Endpoint {
         lease: None,
+        slaac: None,
         spec: EndpointSpec {
             network: network.spec.id.clone(),
             id: EndpointId::parse(["a", "b"][which]).unwrap(),

@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use dhcp::frame::Destination;
+use dhcp::wire::{Incoming, Outgoing};
 use dhcp::{Kind, Message};
 use pontoon::datapath::Wire;
 
@@ -22,8 +23,9 @@ fn a_service_port_speaks_with_a_server_and_shows_nothing_else() {
         run("ip link add lan0 type veth peer name far && ip link set lan0 master br-lan up");
         lan.take("far", "192.168.1.1/24", "");
         let (send, received) = channel();
-        kernel.watch_dhcp(Box::new(move |link, from, message| {
-            let _ = send.send((link.clone(), from, Message::decode(message)));
+        kernel.watch_dhcp(Box::new(move |link, message| {
+            let Incoming::Dhcp4(message, from) = message else { return };
+            let _ = send.send((link.clone(), from, Some(*message)));
         }));
         let service = name("pntc1");
         kernel.listen_dhcp(&BTreeSet::from([service.clone()])).unwrap();
@@ -38,7 +40,7 @@ fn a_service_port_speaks_with_a_server_and_shows_nothing_else() {
         let server = lan.enter(|| UdpSocket::bind("0.0.0.0:67").unwrap());
         server.set_broadcast(true).unwrap();
         server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        kernel.send_dhcp(&service, &request.encode(), Destination::Broadcast).unwrap();
+        kernel.send_dhcp(&service, &Outgoing::Dhcp4(Box::new(request.clone()), Destination::Broadcast)).unwrap();
         let mut buffer = [0; 1500];
         let (length, from) = server.recv_from(&mut buffer).expect("the server hears it");
         assert_eq!((Message::decode(&buffer[..length]), from.to_string()), (Some(request), "0.0.0.0:68".to_owned()));
@@ -65,8 +67,9 @@ fn a_service_port_speaks_with_a_server_and_shows_nothing_else() {
 fn a_replaced_link_is_heard_with_the_first_message() {
     in_netns(|kernel| {
         let (send, received) = channel();
-        kernel.watch_dhcp(Box::new(move |link, _, message| {
-            let _ = send.send((link.clone(), Message::decode(message)));
+        kernel.watch_dhcp(Box::new(move |link, message| {
+            let Incoming::Dhcp4(message, _) = message else { return };
+            let _ = send.send((link.clone(), Some(*message)));
         }));
         let bridge = name("br-lan");
         for life in 1..=3 {
@@ -82,7 +85,7 @@ fn a_replaced_link_is_heard_with_the_first_message() {
             server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let client = [2, 0, 0, 0, 0, 7];
             let request = Message::of_client(Kind::Discover, life, client);
-            kernel.send_dhcp(&bridge, &request.encode(), Destination::Broadcast).unwrap();
+            kernel.send_dhcp(&bridge, &Outgoing::Dhcp4(Box::new(request.clone()), Destination::Broadcast)).unwrap();
             server.recv_from(&mut [0; 1500]).expect("the server hears it");
             let mut offer = Message::of_client(Kind::Offer, life, client);
             offer.is_reply = true;

@@ -52,6 +52,7 @@ fn endpoint(network: &Network, at: usize, limits: LimitOptions) -> Endpoint {
     let id = format!("c{at}");
     Endpoint {
         lease: None,
+        slaac: None,
         spec: EndpointSpec {
             network: network.spec.id.clone(),
             id: EndpointId::parse(&id).unwrap(),

@@ -18,7 +18,7 @@ use crate::macvlan::name;
 use testkit::harness::{Harness, endpoint, join, network, of};
 
 /// A server with the addresses from 192.0.2.100 on, which knows clients by their identifier.
-struct Server {
+pub struct Server {
     leases: Mutex<BTreeMap<Vec<u8>, Ipv4Addr>>,
     /// Options of every answer.
     options: Vec<(u8, Vec<u8>)>,
@@ -26,7 +26,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(options: &[(u8, &[u8])]) -> Arc<Self> {
+    pub fn new(options: &[(u8, &[u8])]) -> Arc<Self> {
         let options = options.iter().map(|(code, value)| (*code, value.to_vec())).collect();
         Arc::new(Self { leases: Mutex::default(), options, first: [192, 0, 2, 100].into() })
     }
@@ -69,10 +69,10 @@ impl Server {
 }
 
 /// The daemon's thread that speaks with servers.
-struct Talk(Arc<AtomicBool>, Option<JoinHandle<()>>);
+pub struct Talk(Arc<AtomicBool>, Option<JoinHandle<()>>);
 
 impl Talk {
-    fn of(harness: &Harness) -> Self {
+    pub fn of(harness: &Harness) -> Self {
         let (driver, stop) = (Arc::clone(&harness.life().driver), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -93,7 +93,7 @@ impl Drop for Talk {
 }
 
 /// A host with the links br-lan and eth7, and a server on the network of each.
-fn host(server: &Arc<Server>) -> Harness {
+pub fn host(server: &Arc<Server>) -> Harness {
     let harness = Harness::new();
     harness.kernel.add_link(&name("br-lan"), "bridge");
     harness.kernel.add_link(&name("eth7"), "");
@@ -102,20 +102,20 @@ fn host(server: &Arc<Server>) -> Harness {
     harness
 }
 
-fn serve(harness: &Harness, server: &Arc<Server>) {
+pub fn serve(harness: &Harness, server: &Arc<Server>) {
     let server = Arc::clone(server);
     harness.kernel.add_dhcp_server(Arc::new(move |_, message| server.answer(message)));
 }
 
 /// CreateNetwork with the `null` IPAM driver.
-fn lan(id: &str, options: Value) -> Value {
+pub fn lan(id: &str, options: Value) -> Value {
     let mut body = network(id, 1, false);
     body["IPv4Data"] = json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]);
     body["Options"]["com.docker.network.generic"] = options;
     body
 }
 
-fn bridge(id: &str, more: Value) -> Value {
+pub fn bridge(id: &str, more: Value) -> Value {
     let mut options =
         json!({"com.docker.network.bridge.name": "br-lan", "pontoon.dhcp": "4", "pontoon.conflict": "off"});
     options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -123,7 +123,7 @@ fn bridge(id: &str, more: Value) -> Value {
 }
 
 /// CreateEndpoint without an address, with options.
-fn anywhere(network: &str, id: &str, options: Value) -> Value {
+pub fn anywhere(network: &str, id: &str, options: Value) -> Value {
     let mut body = endpoint(network, id, "");
     body["Options"].as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     body
@@ -135,12 +135,12 @@ fn create(harness: &Harness, id: &str, options: Value) -> (String, String) {
     (text("Address"), text("MacAddress"))
 }
 
-fn delete(harness: &Harness, id: &str) {
+pub fn delete(harness: &Harness, id: &str) {
     harness.ok("NetworkDriver.Leave", of("aa", id));
     harness.ok("NetworkDriver.DeleteEndpoint", of("aa", id));
 }
 
-fn states(driver: &Driver) -> Vec<LeaseState> {
+pub fn states(driver: &Driver) -> Vec<LeaseState> {
     driver.read_leases(|slot, now| slot.state(now))
 }
 
@@ -148,7 +148,7 @@ fn kinds(harness: &Harness) -> Vec<Kind> {
     harness.kernel.take_dhcp().iter().filter_map(|(_, message)| message.kind()).collect()
 }
 
-fn soon(what: &str, mut is: impl FnMut() -> bool) {
+pub fn soon(what: &str, mut is: impl FnMut() -> bool) {
     for _ in 0..2000 {
         if is() {
             return;
@@ -434,7 +434,7 @@ fn what_cannot_be_is_refused() {
         (lan("aa", json!({"pontoon.dhcp": "4"})), "com.docker.network.bridge.name"),
         (lan("aa", json!({"pontoon.dhcp": "4", "pontoon.vni": "77"})), "overlay"),
         (lan("aa", json!({"pontoon.dhcp": "4", "parent": "eth7", "ipvlan_mode": "l3"})), "ipvlan_mode=l2"),
-        (lan("aa", json!({"pontoon.dhcp": "4,slaac", "parent": "eth7"})), "slaac is not supported"),
+        (lan("aa", json!({"pontoon.dhcp": "4,6", "parent": "eth7"})), "6 is not supported"),
         (lan("aa", json!({"pontoon.dhcp.park": "9", "parent": "eth7"})), "pontoon.dhcp.park has an effect only"),
     ] {
         let error = harness.err("NetworkDriver.CreateNetwork", body);

@@ -22,6 +22,7 @@ mod parents;
 mod policy;
 mod ports;
 mod restarts;
+mod slaac;
 mod status;
 mod stored;
 mod vlan;

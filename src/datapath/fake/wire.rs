@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dhcp::Message;
-use dhcp::frame::Destination;
+use dhcp::wire::{Incoming, Outgoing};
+use dhcp::{Advertisement, Message};
 
 use super::FakeKernel;
 use crate::datapath::wire::{DhcpWatcher, Watcher};
@@ -25,17 +25,22 @@ pub(super) struct Stations {
     watcher: Option<Arc<Watcher>>,
 }
 
-/// The DHCP servers, and what was sent to them.
+/// The DHCP servers and routers, and what was sent to them.
 #[derive(Default)]
 struct DhcpNetwork {
     listens: BTreeSet<IfName>,
     watcher: Option<Arc<DhcpWatcher>>,
     servers: Vec<Arc<DhcpServer>>,
     sent: Vec<(IfName, Message)>,
+    routers: Vec<Arc<Router>>,
+    solicited: Vec<IfName>,
 }
 
 /// What a DHCP server answers to a message that is sent on a link.
 pub type DhcpServer = dyn Fn(&IfName, &Message) -> Option<Message> + Send + Sync;
+
+/// What a router answers to a solicitation on a link.
+pub type Router = dyn Fn(&IfName) -> Option<Advertisement> + Send + Sync;
 
 impl FakeKernel {
     /// Adds a DHCP server to the networks of all links. It answers before the message counts as sent.
@@ -51,6 +56,37 @@ impl FakeKernel {
     /// Returns and clears the messages sent to DHCP servers so far.
     pub fn take_dhcp(&self) -> Vec<(IfName, Message)> {
         std::mem::take(&mut self.world().stations.dhcp.sent)
+    }
+
+    /// Adds a router to the networks of all links. It answers before the solicitation counts as sent.
+    pub fn add_router(&self, router: Arc<Router>) {
+        self.world().stations.dhcp.routers.push(router);
+    }
+
+    /// Removes all routers.
+    pub fn remove_routers(&self) {
+        self.world().stations.dhcp.routers.clear();
+    }
+
+    /// Returns and clears the links on which routers were asked so far.
+    pub fn take_solicited(&self) -> Vec<IfName> {
+        std::mem::take(&mut self.world().stations.dhcp.solicited)
+    }
+
+    /// Receives an advertisement that no solicitation asked for.
+    pub fn advertise(&self, link: &IfName, said: Advertisement) {
+        self.pass_on(link, vec![Incoming::Router(Box::new(said))]);
+    }
+
+    /// Servers and routers send in any case; what they send needs a listener.
+    fn pass_on(&self, link: &IfName, messages: Vec<Incoming>) {
+        let watcher = {
+            let dhcp = &self.world().stations.dhcp;
+            dhcp.watcher.clone().filter(|_| dhcp.listens.contains(link))
+        };
+        if let Some(watcher) = watcher {
+            messages.into_iter().for_each(|message| watcher(link, message));
+        }
     }
 
     /// Makes probes possible; a new fake has no packet sockets.
@@ -122,19 +158,28 @@ impl Wire for FakeKernel {
         Ok(())
     }
 
-    fn send_dhcp(&self, link: &IfName, message: &[u8], _: Destination) -> Result<(), KernelError> {
-        let Some(message) = Message::decode(message) else { return Ok(()) };
-        let (servers, watcher) = {
-            let dhcp = &mut self.world().stations.dhcp;
-            dhcp.sent.push((link.clone(), message.clone()));
-            (dhcp.servers.clone(), dhcp.watcher.clone().filter(|_| dhcp.listens.contains(link)))
-        };
-        // Servers receive it in any case; their answers need a listener.
-        for answer in servers.iter().filter_map(|server| server(link, &message)) {
-            if let Some(watcher) = &watcher {
-                watcher(link, [6, 0, 0, 0, 0, 1], &answer.encode());
+    fn send_dhcp(&self, link: &IfName, message: &Outgoing) -> Result<(), KernelError> {
+        let answers: Vec<_> = match message {
+            Outgoing::Dhcp4(message, _) => {
+                let servers = {
+                    let dhcp = &mut self.world().stations.dhcp;
+                    dhcp.sent.push((link.clone(), (**message).clone()));
+                    dhcp.servers.clone()
+                };
+                let answers = servers.iter().filter_map(|server| server(link, message));
+                answers.map(|answer| Incoming::Dhcp4(Box::new(answer), [6, 0, 0, 0, 0, 1])).collect()
             }
-        }
+            Outgoing::Solicitation => {
+                let routers = {
+                    let dhcp = &mut self.world().stations.dhcp;
+                    dhcp.solicited.push(link.clone());
+                    dhcp.routers.clone()
+                };
+                let answers = routers.iter().filter_map(|router| router(link));
+                answers.map(|said| Incoming::Router(Box::new(said))).collect()
+            }
+        };
+        self.pass_on(link, answers);
         Ok(())
     }
 

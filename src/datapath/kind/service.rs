@@ -17,11 +17,11 @@ fn id(bridge: &IfName, vid: Vid) -> String {
     format!("service {bridge} {vid}")
 }
 
-/// The service port that a network needs: one whose containers ask DHCP servers in a VLAN.
+/// The service port that a network needs: one whose containers get their addresses from a VLAN.
 pub(super) fn of(network: &Network) -> Option<(IfName, Veth)> {
     let options = &network.spec.options;
     let NetworkKind::UserBridge { bridge, bridge_mtu } = &network.kind else { return None };
-    let vid = options.vlan.filter(|_| options.dhcp.v4)?;
+    let vid = options.vlan.filter(|_| options.dhcp.is_on())?;
     let id = id(bridge, vid);
     let mtu = bridge_mtu.unwrap_or(network.mtu);
     let pair = Veth {

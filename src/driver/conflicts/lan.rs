@@ -51,7 +51,7 @@ impl Lan {
     /// The link through which the other hosts of a network are reached; in a VLAN, the service port.
     pub fn link(network: &Network) -> Option<IfName> {
         let options = &network.spec.options;
-        let vid = options.vlan.filter(|_| options.dhcp.v4);
+        let vid = options.vlan.filter(|_| options.dhcp.is_on());
         let service = || Some(kind::service::link(network.kind.bridge()?, vid?));
         kind::lan(network).cloned().or_else(service)
     }

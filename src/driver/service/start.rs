@@ -3,6 +3,7 @@
 use crate::datapath::KernelError;
 use crate::driver::Driver;
 use crate::driver::ports::Shortage;
+use crate::model::{Endpoint, LeaseSource};
 
 impl Driver {
     /// See the module documentation. Objects that the ledger does not know stay: [`crate::datapath::unknown`].
@@ -41,10 +42,18 @@ impl Driver {
     fn restore_leases(&self) {
         let mut used = std::collections::BTreeMap::new();
         self.networks.each(|held| {
-            let leased = held.endpoints.values().filter_map(|endpoint| Some((endpoint, endpoint.lease.as_ref()?)));
-            used.extend(leased.map(|(of, lease)| ((of.spec.network.clone(), of.spec.id.clone()), lease.address)));
+            let of =
+                |endpoint: &Endpoint| ((endpoint.spec.network.clone(), endpoint.spec.id.clone()), endpoint.leased());
+            used.extend(held.endpoints.values().map(of));
         });
-        self.leases.settle(|network, endpoint| used.get(&(network.clone(), endpoint.clone())).copied());
+        self.leases.settle(|network, endpoint, source| {
+            let (v4, v6) = used.get(&(network.clone(), endpoint.clone()))?;
+            let leased = match source {
+                LeaseSource::Dhcp4 => v4,
+                LeaseSource::Slaac => v6,
+            };
+            leased.map(|leased| leased.ip())
+        });
     }
 
     fn resume_flows(&self) {

@@ -5,8 +5,8 @@ use ipnetwork::IpNetwork;
 use crate::datapath::{Datapath, kind};
 use crate::driver::conflicts::Lan;
 use crate::driver::leases::Leased;
-use crate::driver::{Driver, Error, LeaseError, now, sanity, subnets_of};
-use crate::model::{Endpoint, EndpointId, EndpointSpec, Mac, Network, NetworkId, Phase, lease};
+use crate::driver::{Driver, Error, now, sanity, subnets_of};
+use crate::model::{Endpoint, EndpointId, EndpointSpec, Held as HeldLease, Mac, Network, NetworkId, Phase};
 use crate::state::record::{Holder, Record};
 use crate::state::table::{Held, LinkOwner, Slot, lock};
 
@@ -15,15 +15,17 @@ use crate::state::table::{Held, LinkOwner, Slot, lock};
 pub struct Created {
     /// The MAC.
     pub mac: Option<Mac>,
-    /// The address of its lease, with the prefix length.
+    /// Its IPv4 address, if Pontoon obtained it, with the prefix length.
     pub v4: Option<IpNetwork>,
+    /// Its IPv6 address, likewise.
+    pub v6: Option<IpNetwork>,
 }
 
 impl Driver {
     /// CreateEndpoint. When this returns, the veth pair exists and its host end is a port of the bridge. A known
     /// endpoint with the same addresses gets the recorded answer.
     ///
-    /// On a network with DHCP it waits for a lease; `fingerprint` reads what the engine says about the container.
+    /// On a network with `pontoon.dhcp` it waits for its leases; `fingerprint` reads what the engine says about the container.
     pub fn create_endpoint(&self, spec: EndpointSpec, fingerprint: &dyn Fn() -> String) -> Result<Created, Error> {
         let slot = self.networks.existing(&spec.network)?;
         let unknown = || Error::UnknownNetwork { network: spec.network.clone() };
@@ -33,12 +35,10 @@ impl Driver {
             if let Some(answered) = repeated(held, &spec) {
                 return answered;
             }
-            let dhcp = held.network.spec.options.dhcp.v4;
-            if let Some(option) = spec.options.dhcp.given().filter(|_| !dhcp) {
-                return Err(LeaseError::NoEffect { network: spec.network, option }.into());
-            }
+            let options = &held.network.spec.options.dhcp;
+            let dhcp = options.is_on();
+            self.leases.check_endpoint(options, &spec)?;
             if dhcp {
-                self.leases.check_endpoint(&spec)?;
                 kind::of(&held.network.kind).check_endpoint(&held.network, &spec)?;
             }
             dhcp.then(|| held.network.clone())
@@ -97,7 +97,7 @@ impl Driver {
             self.conflicts.ask_late(lan, &endpoint.spec);
         }
         if let Some(leased) = &leased {
-            self.use_lease(leased);
+            self.use_leases(leased);
         }
         let answer = answer(&endpoint);
         held.endpoints.insert(endpoint.spec.id.clone(), endpoint);
@@ -125,14 +125,19 @@ impl Driver {
         let owner = || LinkOwner::Endpoint(spec.network.clone(), spec.id.clone());
         let attachment =
             kind::of(&network.kind).attach(&mut |role| self.networks.table.claim_link(role, spec.id.as_str(), owner()));
-        let of_lease = leased.map(|(_, mac, _)| *mac);
+        let of_lease = leased.map(|leased| leased.mac);
         let mac = spec.mac.or(of_lease).unwrap_or_else(|| hardware_address(network, &spec));
-        if let Some((.., lease)) = leased {
-            spec.v4 = lease::network_of(lease);
+        let (mut lease, mut slaac) = (None, None);
+        for (_, held) in leased.iter().flat_map(|leased| &leased.held) {
+            match held {
+                HeldLease::Dhcp4(of) => (spec.v4, lease) = (held.network(), Some(Box::new(of.lease.clone()))),
+                HeldLease::Slaac(of) => (spec.v6, slaac) = (held.network(), Some(Box::new(of.clone()))),
+            }
         }
         Endpoint {
             spec,
-            lease: leased.map(|(.., lease)| Box::new(lease.clone())),
+            lease,
+            slaac,
             attachment,
             mac,
             phase: Phase::Ready,
@@ -180,7 +185,7 @@ impl Driver {
         self.containers.left(endpoint);
         self.conflicts.remove_endpoint(&endpoint.spec.id);
         self.names.remove(endpoint);
-        if endpoint.lease.is_some() {
+        if endpoint.leased() != (None, None) {
             self.leases.park(&endpoint.spec.id);
         }
         let object = format_args!("endpoint {}", endpoint.spec.id);
@@ -225,7 +230,8 @@ fn repeated(held: &Held, spec: &EndpointSpec) -> Option<Result<Created, Error>> 
 /// What the request left to Pontoon: the engine rejects an answer that overrides its values.
 fn answer(endpoint: &Endpoint) -> Created {
     let mac = (endpoint.spec.mac.is_none() && endpoint.attachment.has_mac()).then_some(endpoint.mac);
-    Created { mac, v4: endpoint.spec.v4.filter(|_| endpoint.lease.is_some()) }
+    let (v4, v6) = endpoint.leased();
+    Created { mac, v4, v6 }
 }
 
 fn check_addresses(network: &Network, spec: &EndpointSpec) -> Result<(), Error> {

@@ -4,6 +4,8 @@
 
 use libc::sock_filter;
 
+use dhcp::advertisement::ADVERTISEMENT;
+use dhcp::ipv6::HOP_LIMIT;
 use dhcp::message::CLIENT_PORT;
 
 use super::frame::{
@@ -17,7 +19,7 @@ const VLAN_TAG_PRESENT: u32 = (-0x1000_i32 + 48) as u32;
 /// Bytes of a frame of ARP or neighbour discovery that are passed on; those of interest are shorter.
 pub const SNAP: u32 = 128;
 
-/// Bytes of a frame with a message of DHCP that are passed on: as many as its client accepts.
+/// Bytes of a frame with a message of a DHCP server or router that are passed on: as many as a client accepts.
 pub const DHCP_SNAP: u32 = 1514;
 
 const UDP: u32 = 17;
@@ -32,7 +34,7 @@ pub enum Filter {
     /// ARP, and ICMPv6 neighbour solicitations and advertisements, without a VLAN tag: a frame with a tag belongs to
     /// another network, and a VLAN link receives its frames without.
     Neighbours,
-    /// Datagrams of UDP over IPv4 to the port of DHCP clients, without a VLAN tag.
+    /// Datagrams of UDP over IPv4 to the port of DHCP clients, and advertisements of routers on the link, without a VLAN tag.
     Dhcp,
 }
 
@@ -63,8 +65,9 @@ impl Filter {
             ],
             Self::Dhcp => vec![
                 load(libc::BPF_B, VLAN_TAG_PRESENT),
-                unless(0, 10),
+                unless(0, 11),
                 load(libc::BPF_H, 12),
+                when(u32::from(ETHERTYPE_IPV6), 10),
                 unless(u32::from(ETHERTYPE_IPV4), 8),
                 load(libc::BPF_B, 14 + 9),
                 unless(UDP, 6),
@@ -74,6 +77,15 @@ impl Filter {
                 statement(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 14),
                 statement(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, 14 + 2),
                 unless(u32::from(CLIENT_PORT), 1),
+                pass(DHCP_SNAP),
+                pass(0),
+                // The next header, the hop limit, and the type of the message: there are no extension headers.
+                load(libc::BPF_B, 14 + 6),
+                unless(u32::from(ICMPV6), 5),
+                load(libc::BPF_B, 14 + 7),
+                unless(u32::from(HOP_LIMIT), 3),
+                load(libc::BPF_B, 14 + 40),
+                unless(u32::from(ADVERTISEMENT), 1),
                 pass(DHCP_SNAP),
                 pass(0),
             ],
@@ -187,7 +199,26 @@ mod tests {
         {
             assert_eq!(run(&program, &other, false), 0);
         }
-        assert_eq!(run(&Filter::Neighbours.program(), &frame, false), 0);
+        let said = dhcp::Advertisement {
+            router: "fe80::1".parse().unwrap(),
+            lifetime: 1800,
+            managed: false,
+            other: false,
+            mtu: Some(1400),
+            prefixes: Vec::new(),
+            dns: Vec::new(),
+        };
+        let said = said.frame([6; 6]);
+        assert_eq!((run(&program, &said, false), run(&program, &said, true)), (DHCP_SNAP, 0));
+        // Another type of frame, header, hop limit or message.
+        for (at, byte) in [(13, 0xde), (20, 17), (21, 254), (54, 133), (54, 136)] {
+            let mut other = said.clone();
+            other[at] = byte;
+            assert_eq!(run(&program, &other, false), 0, "{byte} at {at}");
+        }
+        for frame in [&frame, &said] {
+            assert_eq!(run(&Filter::Neighbours.program(), frame, false), 0);
+        }
         for end in 0..frame.len().min(38) {
             assert_eq!(run(&program, &frame[..end], false), 0, "{end}");
         }

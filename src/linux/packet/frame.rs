@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use dhcp::frame::checksum;
+use dhcp::ipv6::{HOP_LIMIT, to_neighbour};
 
 use crate::model::Mac;
 
@@ -25,8 +25,6 @@ const ARP_REQUEST: u8 = 1;
 const ARP_REPLY: u8 = 2;
 /// `Override`, the only flag set (RFC 4861, 4.4).
 const OVERRIDE: u8 = 0x20;
-/// Neighbour discovery is sent with this hop limit, which proves that no router passed it on (RFC 4861, 11.2).
-const HOP_LIMIT: u8 = 255;
 /// The options with the sender's and the target's link-layer address, one unit of eight bytes each.
 const SOURCE_LINK: u8 = 1;
 const TARGET_LINK: u8 = 2;
@@ -51,7 +49,7 @@ pub fn probe(probe: Probe) -> Vec<u8> {
             let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
             let mut message = vec![NEIGHBOUR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
             message.extend(address.octets());
-            icmpv6(([0x33, 0x33, 0xff, a, b, c], mac), (Ipv6Addr::UNSPECIFIED, group), message)
+            to_neighbour(([0x33, 0x33, 0xff, a, b, c], mac), (Ipv6Addr::UNSPECIFIED, group), message)
         }
     }
 }
@@ -69,7 +67,7 @@ pub fn announcement(mac: Mac, address: IpAddr) -> Vec<u8> {
             message.extend(address.octets());
             message.extend([TARGET_LINK, 1]);
             message.extend(mac);
-            icmpv6((ALL_NODES, mac), (address, all_nodes), message)
+            to_neighbour((ALL_NODES, mac), (address, all_nodes), message)
         }
     }
 }
@@ -138,20 +136,6 @@ fn arp(to: [u8; 6], from: [u8; 6], operation: u8, macs: [[u8; 6]; 2], addresses:
     ethernet(to, from, ETHERTYPE_ARP, &[&ARP_HEAD[..], &[operation], &sender, &by, &target, &of].concat())
 }
 
-fn icmpv6(link: ([u8; 6], [u8; 6]), addresses: (Ipv6Addr, Ipv6Addr), mut message: Vec<u8>) -> Vec<u8> {
-    let ((to, from), (source, destination)) = (link, addresses);
-    let (source, destination, len) = (source.octets(), destination.octets(), message.len() as u16);
-    let pseudo = [&source[..], &destination, &u32::from(len).to_be_bytes(), &[0, 0, 0, ICMPV6]].concat();
-    let sum = checksum(&[&pseudo, &message]).to_be_bytes();
-    if let Some(slot) = message.get_mut(2..4) {
-        slot.copy_from_slice(&sum);
-    }
-    let [high, low] = len.to_be_bytes();
-    // Version 6, no traffic class, no flow label.
-    let head = [0x60, 0, 0, 0, high, low, ICMPV6, HOP_LIMIT];
-    ethernet(to, from, ETHERTYPE_IPV6, &[&head[..], &source, &destination, &message].concat())
-}
-
 fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, packet: &[u8]) -> Vec<u8> {
     let mut frame = [&to[..], &from, &kind.to_be_bytes(), packet].concat();
     // The minimum length of a frame, without its checksum.
@@ -161,6 +145,8 @@ fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, packet: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use dhcp::frame::checksum;
+
     use super::*;
 
     fn mac() -> Mac {

@@ -1,4 +1,4 @@
-//! The rows of options for addresses from a DHCP server.
+//! The rows of options for addresses from DHCP servers and routers.
 
 use super::table::{OptionRow, Support, row};
 
@@ -19,10 +19,10 @@ pub const DHCP_REQUEST: &str = "pontoon.dhcp.request";
 
 pub(super) const ROW: OptionRow = row(
     DHCP,
-    "4",
+    "4, slaac, or both joined by ','",
     "",
     Support::Pontoon,
-    "Containers get their addresses from a DHCP server of the local network, on a bridge of the user, macvlan or ipvlan l2, together with `--ipam-driver null`.",
+    "Containers get their addresses from the local network, on a bridge of the user, macvlan or ipvlan l2, together with `--ipam-driver null`: IPv4 addresses from a DHCP server (`4`), IPv6 addresses with the prefix that a router announces (`slaac`).",
 );
 
 pub(super) const TIMEOUT_ROW: OptionRow = row(

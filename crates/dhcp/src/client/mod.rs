@@ -30,6 +30,7 @@ mod value;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+pub(crate) use outgoing::{below, draw};
 pub use value::{Held, Identity, Notice, Output, Seen, Turn};
 
 use crate::frame::Destination;

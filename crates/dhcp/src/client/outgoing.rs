@@ -87,15 +87,24 @@ impl Client {
     }
 
     fn draw(&mut self) -> u64 {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        draw(&mut self.random)
     }
 
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound.max(1)
+        below(&mut self.random, bound)
     }
+}
+
+/// The next number of a series: SplitMix64.
+pub(crate) fn draw(random: &mut u64) -> u64 {
+    *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *random;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// The next number of a series, less than `bound`.
+pub(crate) fn below(random: &mut u64, bound: u64) -> u64 {
+    draw(random) % bound.max(1)
 }
