@@ -55,8 +55,10 @@ layer_download() {
     apt-get "${options[@]}" update -qq || return
     local package packages=()
     for package; do
-        [[ " ${layer_extras[*]} " != *" $package "* ]] || apt-cache "${options[@]}" show "$package" >/dev/null || continue
-        packages+=("$package")
+        if [[ " ${layer_extras[*]} " != *" $package "* ]] ||
+            [ -n "$(apt-cache "${options[@]}" search --names-only "^$package\$")" ]; then
+            packages+=("$package")
+        fi
     done
     apt-get "${options[@]}" install -y -qq --download-only "${packages[@]}"
 }

@@ -93,6 +93,9 @@ fn a_failed_cell_fails_the_table_and_the_others_are_filled() {
     suites.set("contract", "test one ... ok\ntest two ... FAILED", 101);
     let (success, table) = suites.table(&[]);
     assert!(!success && table.contains("1 ok, 1 FAILED ") && table.contains("1 ok "), "{table}");
+    suites.set("contract", "test one ... FAILED", 101);
+    let (success, table) = suites.table(&[]);
+    assert!(!success && table.contains("0 ok, 1 FAILED "), "{table}");
     // A filter that selects no test, and a program that does not start its tests, are failures.
     suites.set("contract", "", 0);
     let (success, table) = suites.table(&[]);
@@ -101,7 +104,7 @@ fn a_failed_cell_fails_the_table_and_the_others_are_filled() {
     let (success, table) = suites.table(&[]);
     assert!(!success && table.contains("broken(127)"), "{table}");
     let results = suites.results();
-    assert!(results.contains("| contract | overlay |") && results.contains("| broken(127) | 1 ok "), "{results}");
+    assert!(results.contains("| contract | overlay |") && results.contains("broken(127) | 1 ok "), "{results}");
 }
 
 #[test]
