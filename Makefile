@@ -125,7 +125,7 @@ test-kernels: as-root plugin lab ## run suites on the kernels that people have, 
 	@PONTOON_SUITES='$(SUITES)' crates/testkit/kernel/matrix $(KERNELS)
 
 test-all: as-root plugin example ## for a night: everything, with all engines, kernels and firewalls; tables at the end
-	@crates/testkit/kernel/night
+	@KERNELS='$(KERNELS)' SUITES='$(SUITES)' crates/testkit/kernel/night
 
 test-engines: as-root plugin example ## run the engine tests with every other engine of Debian
 	$(LAB) prepare $(ENGINES)

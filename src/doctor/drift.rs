@@ -6,10 +6,9 @@ use crate::model::Phase;
 /// Number of commands that are shown as evidence; `pontoon plan` shows all.
 const SHOWN: usize = 6;
 
-/// Seconds after which the daemon's own upkeep must have run (driver/upkeep.rs: a grace period of 30 s after
-/// Join, 120 s for the rest, 60 s for addresses, each up to half a minute late).
-const JOINED: u64 = 90;
-const OTHER: u64 = 180;
+/// Seconds after which the daemon's own upkeep must have run (driver/service/upkeep.rs: a grace period of 120 s for
+/// endpoints, 60 s for addresses, each up to half a minute late).
+const ENDPOINT: u64 = 180;
 const ADDRESS: u64 = 120;
 
 pub(super) fn plan(facts: &Facts) -> Vec<Finding> {
@@ -60,8 +59,8 @@ pub(super) fn leaked_endpoints(facts: &Facts) -> Vec<Finding> {
     let on_host = |name: &str| host.links.iter().any(|link| link.name == name);
     let endpoints = facts.status.networks.iter().flat_map(|network| &network.endpoints);
     let left = endpoints.filter(|endpoint| match endpoint.phase {
-        Phase::Joined => endpoint.age > JOINED && on_host(endpoint.attachment.sandbox_link().as_str()),
-        Phase::Ready | Phase::Left => endpoint.age > OTHER,
+        Phase::Joined => endpoint.age > ENDPOINT && on_host(endpoint.attachment.sandbox_link().as_str()),
+        Phase::Ready | Phase::Left => endpoint.age > ENDPOINT,
     });
     let left: Vec<_> = left.collect();
     if left.is_empty() {

@@ -101,6 +101,10 @@ fn containers_start_at_once_with_every_server() {
     node.start_pontoon(&binary(), &[]);
     let testbed = &Testbed::new(&node, "pontoon");
     for server in &SERVERS {
+        if server.id == "isc" && !testbed.exec(&["sh", "-c", "command -v dhcpd"]).success() {
+            assert!(testbed.engine >= 28, "Debian has it up to trixie, with engine 26: run make lab");
+            continue;
+        }
         testbed.exec(&["sh", "-c", NETWORK]).ok();
         let command = format!("rm -rf /tmp/dhcp; mkdir /tmp/dhcp; {}", server.command);
         let process = node.spawn(&["ip", "netns", "exec", "lan", "sh", "-c", &command]);

@@ -73,7 +73,7 @@ fn a_clock_change_neither_reaps_an_endpoint_nor_keeps_a_dead_one() {
         ok(&daemon, "CreateEndpoint", endpoint("aa", "e1", "10.1.0.2/24"));
         ok(&daemon, "Join", join("aa", "e1"));
 
-        // The engine has half a minute to move the link into its sandbox.
+        // The engine has two minutes to move the link into its sandbox.
         for year in [2040, 1975] {
             set_clock(year);
             assert_eq!(endpoints(&daemon), 1, "in {year}");
@@ -81,8 +81,8 @@ fn a_clock_change_neither_reaps_an_endpoint_nor_keeps_a_dead_one() {
             daemon = started(&dir);
             assert_eq!(endpoints(&daemon), 1, "in {year}, started again");
         }
-        assert!(began.elapsed() < Duration::from_secs(25), "the guest is too slow for this test");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        assert!(began.elapsed() < Duration::from_secs(100), "the guest is too slow for this test");
+        let deadline = Instant::now() + Duration::from_secs(180);
         while endpoints(&daemon) == 1 {
             assert!(Instant::now() < deadline, "the abandoned endpoint is not reaped: {}", daemon.log());
             std::thread::sleep(Duration::from_secs(1));

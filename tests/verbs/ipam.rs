@@ -1,6 +1,7 @@
 //! IPAM requests: pools and addresses, leaks and errors.
 
 use pontoon::datapath::ObjectKind;
+use pontoon::model::IfName;
 use serde_json::{Value, json};
 
 use testkit::harness::{Harness, endpoint, of};
@@ -198,9 +199,14 @@ fn endpoints_abandoned_by_the_engine_are_reaped() {
     harness.ok("NetworkDriver.Join", testkit::harness::join("aa", "e3"));
     harness.ok("NetworkDriver.Join", testkit::harness::join("aa", "e4"));
     harness.ok("NetworkDriver.Leave", of("aa", "e4"));
+    // A slow engine has not moved the link of a joined one into its sandbox yet.
+    harness.ok("NetworkDriver.CreateEndpoint", endpoint("aa", "slow", &request(&harness, &id, "10.5.0.9")));
+    let joined = harness.ok("NetworkDriver.Join", testkit::harness::join("aa", "slow"));
+    let link = joined["InterfaceName"]["SrcName"].as_str().expect("a link");
+    harness.kernel.add_link(&IfName::parse(link).expect("a name"), "veth");
     let now = pontoon::driver::now();
-    harness.life().driver.reap_abandoned(now + 10);
-    assert_eq!(harness.kernel.datapath().veths().len(), 3);
+    harness.life().driver.reap_abandoned(now + 100);
+    assert_eq!(harness.kernel.datapath().veths().len(), 4);
     harness.life().driver.reap_abandoned(now + 600);
     let left: Vec<_> = harness.kernel.datapath().veths().into_keys().collect();
     assert_eq!(left.len(), 1, "only the joined one is kept: {left:?}");

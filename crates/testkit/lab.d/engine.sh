@@ -26,9 +26,10 @@ engine_start() {
         until_true "${PONTOON_LAB_PATIENCE:-60}" engine_settled "$holder" || true
         ! engine_answers "$holder" || return 0
         # An engine that panics is started again, as its unit does (Restart=always): 20.10 does so rarely, when it was
-        # killed while it stored an endpoint (initNetworkController).
-        { [ "$attempt" -lt 3 ] && ! engine_runs "$holder" && engine_panicked "$dir"; } || break
-        say "$node: dockerd panicked at its start, starting it again: $(engine_panicked "$dir" | head -n 1)"
+        # killed while it stored an endpoint (initNetworkController). So is one that gave up on containerd, after 15 s,
+        # which the first start in an emulated machine exceeds.
+        { [ "$attempt" -lt 3 ] && ! engine_runs "$holder" && engine_gave_up "$dir"; } || break
+        say "$node: dockerd ended at its start, starting it again: $(engine_gave_up "$dir" | head -n 1)"
     done
     { engine_panicked "$dir" || tail -n 20 "$dir/lab/dockerd.log"; } >&2
     die "$node: dockerd does not answer"
@@ -39,6 +40,11 @@ engine_panicked() {
     [ "$1/lab/dockerd.log" -nt "$1/lab/dockerd.start" ] &&
         tail -n 2000 "$1/lab/dockerd.log" | tac | sed -n '/^\(panic\|fatal error\): /{p;q};p' | tac | head -n 30 |
         grep -m1 -A29 -E '^(panic|fatal error): '
+}
+
+# engine_gave_up DIR: prints why it ended, if another start may succeed; false otherwise
+engine_gave_up() {
+    engine_panicked "$1" || tail -n 1 "$1/lab/dockerd.log" | grep '^failed to start containerd: timeout'
 }
 
 # Through /proc rather than by path: a socket's path is limited to 107 characters.

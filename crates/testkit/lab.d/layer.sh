@@ -4,8 +4,10 @@
 
 layer_packages=(
     firewalld ufw dbus-daemon nginx dnsmasq-base knot-dnsutils redis-server iperf3 docker-compose
-    isc-dhcp-server kea-dhcp4-server udhcpd
+    kea-dhcp4-server udhcpd
 )
+# installed if the suite has them
+layer_extras=(isc-dhcp-server)
 # packages that a node without systemd does not need
 layer_skips='^(systemd|libsystemd-shared|libpam-|polkitd|libpolkit|libcryptsetup|libnm0|gir1.2-nm|dbus-session|sgml-base|xml-core)'
 
@@ -14,7 +16,7 @@ layer_skips='^(systemd|libsystemd-shared|libpam-|polkitd|libpolkit|libcryptsetup
 layer_prepare() {
     local suite=$1 began=$SECONDS root=$lab_roots/$1 layer=$lab_roots/$1.full work=$lab_roots/.$1.full
     local recipe package
-    recipe="$(cat "$root.recipe"): ${layer_packages[*]}, not $layer_skips"
+    recipe="$(cat "$root.recipe"): ${layer_packages[*]} ${layer_extras[*]}, not $layer_skips"
     if [ "$(cat "$layer.recipe" 2>/dev/null)" = "$recipe" ] && [ -d "$layer" ]; then
         say "$suite, servers and firewalls: ready"
         return 0
@@ -23,7 +25,7 @@ layer_prepare() {
     mkdir -p "$work"/{lists,archives}/partial "$work"/full/usr/{bin,sbin,lib}
     # As in the root below it: a directory would hide its content.
     ln -s usr/bin usr/sbin usr/lib "$work/full/"
-    layer_download "$root" "$work" "${layer_packages[@]}" >"$lab_roots/$suite.full.log" 2>&1 ||
+    layer_download "$root" "$work" "${layer_packages[@]}" "${layer_extras[@]}" >"$lab_roots/$suite.full.log" 2>&1 ||
         { tail -n 20 "$lab_roots/$suite.full.log" >&2; die "apt-get failed, see $lab_roots/$suite.full.log"; }
     for package in "$work"/archives/*.deb; do
         [[ ${package##*/} =~ $layer_skips ]] ||
@@ -50,7 +52,15 @@ layer_download() {
         -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o APT::Sandbox::User=root
         -o APT::Install-Recommends=false
     )
-    apt-get "${options[@]}" update -qq && apt-get "${options[@]}" install -y -qq --download-only "$@"
+    apt-get "${options[@]}" update -qq || return
+    local package packages=()
+    for package; do
+        if [[ " ${layer_extras[*]} " != *" $package "* ]] ||
+            [ -n "$(apt-cache "${options[@]}" search --names-only "^$package\$")" ]; then
+            packages+=("$package")
+        fi
+    done
+    apt-get "${options[@]}" install -y -qq --download-only "${packages[@]}"
 }
 
 # layer_complete DIR: does the work of the packages' scripts, and removes unused files.

@@ -3,7 +3,8 @@
 
 systemd_packages=(systemd dbus)
 
-# systemd_prepare SUITE: unlike the other layer, dpkg installs and configures it, with users and links of units.
+# systemd_prepare SUITE: unlike the other layer, it is installed and configured, with users and links of units. By apt,
+# which configures what systemd depends on before it unpacks systemd.
 systemd_prepare() {
     local suite=$1 began=$SECONDS root=$lab_roots/$1 layer=$lab_roots/$1.systemd work=$lab_roots/.$1.systemd
     local log=$lab_roots/$1.systemd.log recipe
@@ -20,7 +21,9 @@ systemd_prepare() {
             mount -t proc proc "$2/root/proc"
             mount -t tmpfs tmp "$2/root/tmp"
             cp "$2"/archives/*.deb "$2/root/tmp/"
-            DEBIAN_FRONTEND=noninteractive chroot "$2/root" sh -c "dpkg -i /tmp/*.deb"' - "$root" "$work" >>"$log" 2>&1 ||
+            DEBIAN_FRONTEND=noninteractive chroot "$2/root" sh -c \
+                "apt-get -y -qq --no-install-recommends install /tmp/*.deb && rm -f /var/cache/apt/*.bin"
+            ' - "$root" "$work" >>"$log" 2>&1 ||
         { tail -n 20 "$log" >&2; die "systemd cannot be installed over the engine root, see $log"; }
     rm -f "$layer.recipe"
     root_remove "$layer"

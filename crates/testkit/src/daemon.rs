@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::poll::patient;
+
 /// A running `pontoon serve`; killed when it is dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -65,7 +67,7 @@ impl Daemon {
 
     /// Waits for a condition, with a deadline; fails if the process ends first.
     pub fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + patient(Duration::from_secs(20));
         while !holds(self) {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "pontoon ended ({ended:?}) before {what}:\n{}", self.log());
@@ -76,7 +78,7 @@ impl Daemon {
 
     /// Waits until the process ends without a signal.
     pub fn end(mut self) -> (ExitStatus, String) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + patient(Duration::from_secs(20));
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status, self.log());
@@ -127,7 +129,7 @@ impl Drop for Daemon {
 /// Sends a small request; the kernel accepts connections before the daemon does.
 fn answers(socket: &Path) -> std::io::Result<usize> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(patient(Duration::from_secs(20))))?;
     stream.write_all(b"GET /nothing HTTP/1.0\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)

@@ -14,6 +14,8 @@ use pontoon::datapath::{Bridge, Datapath, Kernel, Step, Veth};
 use pontoon::linux::{LinuxKernel, Options};
 use pontoon::model::{IfName, LinkRole, Mac};
 
+use crate::poll::patient;
+
 /// Runs a test on a new thread in a new network namespace.
 pub fn in_netns(test: impl FnOnce(&LinuxKernel) + Send + 'static) {
     let body = move || {
@@ -131,9 +133,9 @@ pub fn succeeds(command: &str) -> bool {
     shell(command).output().unwrap_or_else(|error| panic!("{command}: {error}")).status.success()
 }
 
-/// Waits for a condition; panics after a minute.
+/// Waits for a condition; panics after a minute, or later on a machine that is known to be slow.
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + patient(Duration::from_secs(60));
     while !done() {
         assert!(Instant::now() < deadline, "{what}");
         thread::sleep(Duration::from_millis(5));
@@ -204,5 +206,5 @@ pub fn twice(kernel: &LinuxKernel, steps: &[Step]) {
 
 /// Waits until all retired links are deleted.
 pub fn settle(kernel: &LinuxKernel) {
-    assert!(kernel.settle(Duration::from_secs(10)), "links are left");
+    assert!(kernel.settle(patient(Duration::from_secs(10))), "links are left");
 }

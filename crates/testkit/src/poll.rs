@@ -12,6 +12,11 @@ pub fn patient(deadline: Duration) -> Duration {
     seconds.map_or(deadline, |seconds| deadline.max(Duration::from_secs(seconds)))
 }
 
+/// Whether this machine is known to be slow.
+pub fn is_patient() -> bool {
+    !patient(Duration::ZERO).is_zero()
+}
+
 /// Polls until there is a value, and panics at the deadline.
 #[track_caller]
 pub fn wait_for<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

@@ -54,11 +54,18 @@ impl Node {
     }
 
     /// Installs and enables a managed plugin from its directory (`config.json` and `rootfs/`); returns the driver's
-    /// name.
+    /// name. The engine gives a plugin about ten seconds to listen. In an emulated machine the first start takes longer
+    /// than that, because it loads the kernel's modules: there the plugin is enabled once more, which finds them loaded.
     #[track_caller]
     pub fn install_plugin(&self, dir: &Path) -> String {
         self.create_plugin(dir);
-        self.docker(&["plugin", "enable", "pontoon"]).ok();
+        let enable = || self.docker(&["plugin", "enable", "pontoon"]);
+        let mut enabled = enable();
+        if !enabled.success() && poll::is_patient() {
+            eprintln!("enabled once more: {enabled}");
+            enabled = enable();
+        }
+        enabled.ok();
         "pontoon:latest".to_owned()
     }
 

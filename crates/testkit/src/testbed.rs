@@ -184,9 +184,11 @@ impl<'a> Testbed<'a> {
     /// The links in a container, without the loopback.
     #[track_caller]
     pub fn links_in(&self, container: &str) -> Vec<String> {
-        let links = self.exec_in(container, &["ls", "/sys/class/net"]).ok();
+        // Links are directories; the bonding driver has a file there.
+        let links = self.exec_in(container, &["sh", "-c", "cd /sys/class/net && ls -d */"]).ok();
         let skip = ["lo", "tunl0", "sit0", "ip6tnl0", "gre0", "erspan0", "gretap0", "ip_vti0", "ip6_vti0", "ip6gre0"];
-        links.split_whitespace().filter(|link| !skip.contains(link)).map(str::to_owned).collect()
+        let names = links.split_whitespace().map(|link| link.trim_end_matches('/'));
+        names.filter(|link| !skip.contains(link)).map(str::to_owned).collect()
     }
 
     /// The containers shown by `docker network inspect`, by name.

@@ -10,13 +10,11 @@ use crate::model::{Endpoint, IfName, Network, Phase};
 use crate::state::record::Holder;
 use crate::state::table::{LinkOwner, lock};
 
-/// How long an endpoint may remain between CreateEndpoint and Join, or between Leave and DeleteEndpoint, in
-/// seconds. The engine sends these pairs back to back.
+/// How long an endpoint may remain between CreateEndpoint and Join, between Leave and DeleteEndpoint, or after Join with
+/// the container's end still on the host, in seconds. The engine sends each pair back to back. It moves the link when
+/// the sandbox exists: up to version 27 that is after Join, when containerd and runc have prepared the container, which
+/// took 35 s on a loaded machine.
 const ENDPOINT_GRACE: u64 = 120;
-
-/// How long after Join the container's end may still be on the host, in seconds. The engine moves it as soon as
-/// Join is answered, and returns it when the sandbox ends.
-const JOIN_GRACE: u64 = 30;
 
 impl Driver {
     /// Periodic upkeep: a full reconciliation, leaks of lost replies, the ledger's size.
@@ -162,7 +160,7 @@ impl Driver {
     fn is_abandoned(&self, endpoint: &Endpoint, now: u64) -> bool {
         let age = now.saturating_sub(endpoint.since);
         match endpoint.phase {
-            Phase::Joined => age > JOIN_GRACE && matches!(self.presence(endpoint), Ok(Presence::OnHost)),
+            Phase::Joined => age > ENDPOINT_GRACE && matches!(self.presence(endpoint), Ok(Presence::OnHost)),
             // An endpoint in this phase that is in a sandbox joined after this ledger was copied.
             Phase::Ready => age > ENDPOINT_GRACE && !matches!(self.presence(endpoint), Ok(Presence::InSandbox)),
             Phase::Left => age > ENDPOINT_GRACE,
