@@ -135,6 +135,6 @@ fn containers_get_their_addresses_from_the_server_of_the_lan_and_keep_them() {
     testbed.ping_soon("again", "192.168.60.1");
     testbed.docker(&["rm", "-f", "again", "two"]).ok();
     testbed.docker(&["network", "rm", "lan"]).ok();
-    testbed.exec(&["sh", "-c", "ip link del br-lan; ip link del up0; ip netns del lan"]).ok();
+    testbed.exec(&["sh", "-c", "ip link del lan0; ip link del br-lan; ip link del up0; ip netns del lan"]).ok();
     testbed.sweep();
 }

@@ -132,7 +132,9 @@ fn containers_start_at_once_with_every_server() {
         let names = (1..=containers()).map(|n| format!("c{n}")).collect::<Vec<_>>();
         testbed.sweep_names(&names.iter().map(String::as_str).collect::<Vec<_>>(), &["lan"]);
         drop(process);
-        testbed.exec(&["sh", "-c", "ip netns pids lan | xargs -r kill -9; ip link del br-lan; ip netns del lan"]).ok();
+        // The kernel deletes the links of a namespace later than the namespace.
+        let end = "ip netns pids lan | xargs -r kill -9; ip link del lan0; ip link del br-lan; ip netns del lan";
+        testbed.exec(&["sh", "-c", end]).ok();
     }
     testbed.sweep();
 }

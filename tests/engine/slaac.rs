@@ -130,6 +130,6 @@ fn containers_have_one_address_with_the_prefix_of_the_router_and_keep_it() {
         assert!(refused.contains(part), "{part}: {refused}");
     }
     testbed.docker(&["network", "rm", "lan"]).ok();
-    testbed.exec(&["sh", "-c", "ip link del br-lan; ip netns del lan"]).ok();
+    testbed.exec(&["sh", "-c", "ip link del lan0; ip link del br-lan; ip netns del lan"]).ok();
     testbed.sweep();
 }
