@@ -29,7 +29,9 @@ FUZZ_SECONDS ?= 10
 CRASH_KILLS     ?= 10000
 CRASH_ENDPOINTS ?= 1000
 CRASH_LIVES     ?= 100000
-CRASH           := PONTOON_BINARY=$(CURDIR)/target/pontoon $(CARGO) test --locked --test crash -- --nocapture --test-threads=1
+# which program they kill: the optimised one
+OPTIMISED       := PONTOON_BINARY=$(CURDIR)/target/pontoon
+CRASH           := $(OPTIMISED) $(CARGO) test --locked --test crash -- --nocapture --test-threads=1
 
 export PREFIX DESTDIR FORCE PURGE
 
@@ -107,10 +109,10 @@ unit: ## run the tests that need no root, in seconds
 	$(RUN_TESTS) --workspace $(UNIT_TESTS)
 
 # Optimising the static binary occupies one processor for minutes; the others compile the tests meanwhile. The crash tests
-# start Pontoon thousands of times: PONTOON_BINARY has them take the optimised one, as `make crash` does.
+# start Pontoon thousands of times, so they take the optimised one, as `make crash` does.
 test: as-root lab kernel ## run all tests, with this distribution's engine
 	@$(MAKE) --no-print-directory -j3 plugin example test-binaries
-	PONTOON_BINARY=$(CURDIR)/target/pontoon $(RUN_TESTS) --workspace
+	$(OPTIMISED) $(RUN_TESTS) --workspace
 	@.ci/flaky target/nextest/default/junit.xml
 	$(DOC_TESTS)
 	@$(MAKE) --no-print-directory -j2 test-guest $(BESIDE_GUEST)

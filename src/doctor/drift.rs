@@ -58,9 +58,9 @@ pub(super) fn leaked_endpoints(facts: &Facts) -> Vec<Finding> {
     let Ok(host) = &facts.host else { return Vec::new() };
     let on_host = |name: &str| host.links.iter().any(|link| link.name == name);
     let endpoints = facts.status.networks.iter().flat_map(|network| &network.endpoints);
-    let left = endpoints.filter(|endpoint| match endpoint.phase {
-        Phase::Joined => endpoint.age > ENDPOINT && on_host(endpoint.attachment.sandbox_link().as_str()),
-        Phase::Ready | Phase::Left => endpoint.age > ENDPOINT,
+    let left = endpoints.filter(|endpoint| endpoint.age > ENDPOINT).filter(|endpoint| match endpoint.phase {
+        Phase::Joined => on_host(endpoint.attachment.sandbox_link().as_str()),
+        Phase::Ready | Phase::Left => true,
     });
     let left: Vec<_> = left.collect();
     if left.is_empty() {

@@ -158,12 +158,14 @@ impl Driver {
     /// Whether the engine has abandoned this endpoint. When Pontoon does not answer, the engine removes a
     /// container without further calls, and leaves both ends of the pair on the host.
     fn is_abandoned(&self, endpoint: &Endpoint, now: u64) -> bool {
-        let age = now.saturating_sub(endpoint.since);
+        if now.saturating_sub(endpoint.since) <= ENDPOINT_GRACE {
+            return false;
+        }
         match endpoint.phase {
-            Phase::Joined => age > ENDPOINT_GRACE && matches!(self.presence(endpoint), Ok(Presence::OnHost)),
+            Phase::Joined => matches!(self.presence(endpoint), Ok(Presence::OnHost)),
             // An endpoint in this phase that is in a sandbox joined after this ledger was copied.
-            Phase::Ready => age > ENDPOINT_GRACE && !matches!(self.presence(endpoint), Ok(Presence::InSandbox)),
-            Phase::Left => age > ENDPOINT_GRACE,
+            Phase::Ready => !matches!(self.presence(endpoint), Ok(Presence::InSandbox)),
+            Phase::Left => true,
         }
     }
 
